@@ -1,0 +1,244 @@
+"""names and values -> Config: every setting once, with type, default, limits and help.
+
+The command line's options, the JSON in a checkpoint and the README's table are made from this
+declaration. It knows no files and no models; modules take plain arguments, never a Config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from charseq.errors import SettingError
+
+SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "subwords")
+FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
+CELLS = ("tanh", "residual", "gru", "lstm")
+
+
+def setting(
+    default: Any,
+    group: str,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """A dataclass field that carries its group, help, choices and limits (both inclusive)."""
+    facts = {"group": group, "help": text, "choices": choices, "least": least, "most": most}
+    return field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of one run. Build it with :func:`configure`, which checks every value."""
+
+    columns: str = setting(
+        "", "data", "roles of the columns in order (source, target, features, weight, skip), "
+        "or role=NAME by header; empty: source,target"
+    )
+    header: str = setting(
+        "auto", "data", "whether the first row names the columns", choices=("auto", "yes", "no")
+    )
+    feature_separator: str = setting(";", "data", "what stands between two features")
+    source_symbols: str = setting(
+        "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS
+    )
+    target_symbols: str = setting(
+        "auto", "data", "how target texts are cut into symbols", choices=SYMBOL_KINDS
+    )
+    source_form: str = setting(
+        "auto", "data", "Unicode form of sources; auto: NFC, or NFD for Hangul", choices=FORMS
+    )
+    target_form: str = setting(
+        "auto", "data", "Unicode form of targets; auto: NFC, or NFD for Hangul", choices=FORMS
+    )
+    subword_size: int = setting(
+        1000, "data", "size of a subword inventory", least=300, most=100_000
+    )
+    min_count: int = setting(
+        1, "data", "a source symbol seen less often is treated as unseen", least=1
+    )
+
+    cell: str = setting("gru", "model", "the recurrent cell", choices=CELLS)
+    attention: bool = setting(
+        True, "model", "look back at every input symbol; off: only the final state crosses over"
+    )
+    embedding: int = setting(128, "model", "size of a symbol's vector", least=1, most=4096)
+    hidden: int = setting(
+        256, "model", "size of a recurrent state, per direction", least=1, most=4096
+    )
+    layers: int = setting(
+        1, "model", "recurrent layers in the encoder and in the decoder", least=1, most=8
+    )
+    tied: bool = setting(
+        True, "model", "use the target embedding as the output matrix as well"
+    )
+    dropout: float = setting(
+        0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
+    )
+
+    minutes: float = setting(
+        5.0, "training", "wall-clock budget that the schedule anneals to; 0 with epochs", least=0.0
+    )
+    epochs: int = setting(
+        0, "training", "passes over the training data, instead of minutes", least=0
+    )
+    seed: int = setting(1, "training", "seed of everything random", least=0, most=2**32 - 1)
+    threads: int = setting(
+        0, "training", "threads for computing; 0: all cores, four at most", least=0, most=1024
+    )
+    device: str = setting(
+        "auto", "training", "where to train", choices=("auto", "cpu", "cuda")
+    )
+    precision: str = setting(
+        "auto",
+        "training",
+        "number format of matrix products; auto: bfloat16 where the processor has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    batch_size: int = setting(64, "training", "examples in one step", least=1, most=65_536)
+    learning_rate: float = setting(
+        2e-3, "training", "peak of the learning rate", least=0.0, most=10.0
+    )
+    warmup: float = setting(
+        0.03, "training", "share of the budget in which the rate rises", least=0.0, most=1.0
+    )
+    weight_decay: float = setting(
+        0.01, "training", "AdamW's decoupled weight decay", least=0.0, most=1.0
+    )
+    beta2: float = setting(
+        0.98, "training", "AdamW's decay of squared gradients", least=0.0, most=0.99999
+    )
+    clip: float = setting(
+        1.0, "training", "largest norm of a gradient", least=1e-6
+    )
+    label_smoothing: float = setting(
+        0.1, "training", "probability spread over all symbols", least=0.0, most=0.9
+    )
+    ema: float = setting(
+        0.998, "training", "decay of the averaged weights that are scored; 0: off",
+        least=0.0, most=0.99999,
+    )
+    evaluations: int = setting(
+        12, "training", "how often the dev split is scored", least=1, most=10_000
+    )
+    dev_limit: int = setting(
+        5000, "training", "dev examples used to choose the weights", least=1
+    )
+    save_seconds: float = setting(
+        30.0, "training", "longest time between two saves", least=0.0, most=3600.0
+    )
+
+    beam: int = setting(
+        5, "decoding", "beam width; 1 is greedy search", least=1, most=64
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting by name, as JSON values."""
+        return dataclasses.asdict(self)
+
+
+SETTINGS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Config:
+    """``base`` (the defaults) with ``values`` laid over it, each value checked.
+
+    Strings are parsed to the setting's type, so that ``--set NAME=VALUE``, environment and TOML
+    meet one rule. Choosing ``epochs`` sets ``minutes`` to 0 and the other way round.
+
+    Raises:
+        SettingError: an unknown name, a wrong type, or a value out of its limits.
+    """
+    checked = {name: parse(name, value) for name, value in values.items()}
+    if checked.get("epochs") and checked.get("minutes"):
+        raise SettingError("minutes and epochs exclude each other: give one of them")
+    if checked.get("epochs"):
+        checked["minutes"] = 0.0
+    elif checked.get("minutes"):
+        checked["epochs"] = 0
+    config = dataclasses.replace(base or Config(), **checked)
+    if not config.epochs and not config.minutes:
+        raise SettingError("minutes and epochs are both 0: give one of them")
+    return config
+
+
+def parse(name: str, value: Any) -> Any:
+    """``value`` as setting ``name`` wants it.
+
+    Raises:
+        SettingError: an unknown name, a wrong type, or a value out of its limits.
+    """
+    if name not in SETTINGS:
+        raise SettingError(f"unknown setting '{name}'{_nearest(name)}")
+    facts = SETTINGS[name].metadata
+    kind = type(SETTINGS[name].default)
+    result = _convert(name, kind, value)
+    if facts["choices"] and result not in facts["choices"]:
+        raise SettingError(f"{name} is '{result}', expected one of {', '.join(facts['choices'])}")
+    if kind in (int, float):
+        _limit(name, result, facts["least"], facts["most"])
+    return result
+
+
+def describe() -> list[tuple[str, str, str, str, str]]:
+    """(group, name, default, limits, help) of every setting, in the order of declaration."""
+    rows = []
+    for name, item in SETTINGS.items():
+        facts = item.metadata
+        limits = ", ".join(facts["choices"]) or _interval(facts["least"], facts["most"])
+        if isinstance(item.default, bool):
+            limits = "true, false"
+        shown = str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
+        rows.append((facts["group"], name, shown, limits, facts["help"]))
+    return rows
+
+
+def _convert(name: str, kind: type, value: Any) -> Any:
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise SettingError(f"{name} is '{value}', expected true or false")
+    if kind is str:
+        if not isinstance(value, str):
+            raise SettingError(f"{name} is '{value}', expected text")
+        return value
+    if isinstance(value, bool):
+        raise SettingError(f"{name} is '{value}', expected a number")
+    try:
+        number = float(value)
+        if kind is int and number != int(number):
+            raise ValueError
+        return kind(number)
+    except (TypeError, ValueError, OverflowError):
+        wanted = "a whole number" if kind is int else "a number"
+        raise SettingError(f"{name} is '{value}', expected {wanted}") from None
+
+
+def _limit(name: str, value: float, least: float | None, most: float | None) -> None:
+    inside = (least is None or value >= least) and (most is None or value <= most)
+    if not inside or not math.isfinite(value):
+        raise SettingError(f"{name} is {value}, expected {_interval(least, most)}")
+
+
+def _interval(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return ""
+    if most is None:
+        return f"{least} or more"
+    return f"{least} to {most}"
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, SETTINGS, n=1)
+    return f"; did you mean '{near[0]}'?" if near else "; `charseq train --help` lists them"
