@@ -1,0 +1,31 @@
+"""Learns to rewrite strings from pairs of examples, and rewrites files with what it learnt.
+
+    model = charseq.load("checkpoints/dates")
+    model.predict(["3. März 2021"], n=3)
+
+Importing this costs nothing: NumPy and torch are loaded by the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charseq.predictor import load
+    from charseq.recipes import train
+
+__all__ = ["load", "train"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``load`` and ``train``, from their rooms, when they are first asked for."""
+    if name == "load":
+        from charseq.predictor import load
+
+        return load
+    if name == "train":
+        from charseq.recipes import train
+
+        return train
+    raise AttributeError(f"module 'charseq' has no attribute '{name}'")

@@ -1,0 +1,44 @@
+"""query, memory, mask -> context, weights: where in the input an output step looks.
+
+Scaled dot-product attention (Luong et al. 2015; Vaswani et al. 2017, eq. 1), for all output
+steps at once, since the queries are states of a recurrence that does not see the contexts:
+    weights_t = softmax_s(q_t · k_s / √H)      context_t = Σ_s weights_{t,s} v_s
+Keys and values are made from the memory once per text. Masked positions get exactly zero weight.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+
+class Attention(nn.Module):
+    """Key and value matrices over a memory of size ``memory``."""
+
+    def __init__(self, query: int, memory: int, value: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(memory, query, bias=False)
+        self.value = nn.Linear(memory, value, bias=False)
+        self.scale = 1.0 / math.sqrt(query)
+        for layer in (self.key, self.value):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "T B H"],
+        memory: Float[Tensor, "S B M"],
+        mask: Bool[Tensor, "B S"],
+    ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "B T S"]]:
+        """Contexts of all steps, and the weights. ``mask`` is true where there is a symbol."""
+        keys = self.key(memory).permute(1, 2, 0)
+        values = self.value(memory).transpose(0, 1)
+        scores = (queries.transpose(0, 1) * self.scale) @ keys
+        scores = scores.to(queries.dtype).masked_fill(~mask[:, None], -math.inf)
+        weights = scores.softmax(dim=-1)
+        contexts = weights.to(values.dtype) @ values
+        return contexts.transpose(0, 1), weights

@@ -1,0 +1,172 @@
+"""a step function -> best sequences: greedy and beam search.
+
+Search knows no model and models know no search; they meet in ``step`` and ``select``. A sequence's
+score is the sum of its symbols' log-probabilities, so exp(score) is the probability that the model
+gives to exactly this output, and over all outputs they sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from charseq.vocabulary import BOS, EOS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class Model(Protocol):
+    """What search asks of a model; a state is the model's own affair."""
+
+    def step(self, symbols: Int[np.ndarray, "N"], state: Any) -> tuple[Any, Any]:
+        """Log-probabilities N V of the next symbol of every row, and the state after it."""
+        ...
+
+    def select(self, state: Any, rows: Int[np.ndarray, "M"], width: int) -> Any:
+        """The state of other rows: ``width`` old rows for each text that stays, text by text."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One output: its ids without EOS, its log-probability, and whether the limit cut it off."""
+
+    ids: tuple[int, ...]
+    score: float
+    truncated: bool = False
+
+
+def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
+    """The likeliest symbol at every step, for one row per text; ``limits`` count symbols."""
+    count = len(limits)
+    most = np.asarray(limits)
+    found: list[Hypothesis | None] = [None] * count
+    written = np.zeros((count, int(most.max(initial=0))), dtype=np.int64)
+    scores = np.zeros(count)
+    alive = np.arange(count)
+    symbols = np.full(count, BOS)
+    for length in range(written.shape[1] + 1):
+        logs, state = model.step(symbols, state)
+        symbols = logs.argmax(axis=1)
+        scores[alive] += logs[np.arange(len(alive)), symbols]
+        ended = symbols == EOS
+        cut = ~ended & (most[alive] <= length)
+        for row in np.flatnonzero(ended | cut):
+            text = alive[row]
+            # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
+            extra = logs[row, symbols[row]] if cut[row] else 0.0
+            ids = tuple(written[text, :length].tolist())
+            found[text] = Hypothesis(ids, float(scores[text] - extra), bool(cut[row]))
+        going = np.flatnonzero(~(ended | cut))
+        if not len(going):
+            break
+        written[alive[going], length] = symbols[going]
+        if len(going) < len(alive):
+            state = model.select(state, going, 1)
+        alive, symbols = alive[going], symbols[going]
+    return [hypothesis for hypothesis in found if hypothesis is not None]
+
+
+def beam(
+    model: Model, state: Any, limits: Sequence[int], *, width: int
+) -> list[list[Hypothesis]]:
+    """Up to ``width`` outputs per text, best first; ``state`` has one row per text.
+
+    Of the 2 x ``width`` best continuations of a text, those among the first ``width`` that end are
+    finished and the first ``width`` that do not end go on. A text is done when nothing that goes on
+    can still beat its ``width``-th finished output: scores only fall. So a beam of one is greedy,
+    and a beam as wide as the space of outputs enumerates it.
+    """
+    searches = [_Search(limit, width) for limit in limits]
+    alive = list(range(len(limits)))
+    count = len(alive)
+    state = model.select(state, np.repeat(np.arange(count), width), width)
+    symbols = np.full(count * width, BOS)
+    scores = np.full((count, width), -np.inf)
+    scores[:, 0] = 0.0
+    written = np.zeros((count, width, 0), dtype=np.int64)
+    while alive:
+        logs, state = model.step(symbols, state)
+        parents, chosen, totals = _expand(scores, logs.reshape(len(alive), width, -1))
+        rows, staying = [], []
+        kept = np.zeros((len(alive), width), dtype=np.int64)
+        for place, text in enumerate(alive):
+            going = searches[text].advance(
+                parents[place], chosen[place], totals[place], written[place], scores[place]
+            )
+            if going is not None:
+                staying.append(place)
+                kept[place] = going
+                rows.append(place * width + parents[place][going])
+        if not staying:
+            break
+        taken = kept[staying]
+        parents = np.take_along_axis(parents[staying], taken, axis=1)
+        chosen = np.take_along_axis(chosen[staying], taken, axis=1)
+        scores = np.take_along_axis(totals[staying], taken, axis=1)
+        before = np.take_along_axis(written[staying], parents[:, :, None], axis=1)
+        written = np.concatenate([before, chosen[:, :, None]], axis=2)
+        state = model.select(state, np.concatenate(rows), width)
+        symbols = chosen.ravel()
+        alive = [alive[place] for place in staying]
+    return [search.best() for search in searches]
+
+
+class _Search:
+    """The finished outputs of one text, and whether its search goes on."""
+
+    def __init__(self, limit: int, width: int) -> None:
+        self.limit = limit
+        self.width = width
+        self.finished: list[Hypothesis] = []
+
+    def advance(
+        self,
+        parents: Int[np.ndarray, "C"],
+        chosen: Int[np.ndarray, "C"],
+        totals: Float[np.ndarray, "C"],
+        written: Int[np.ndarray, "W T"],
+        scores: Float[np.ndarray, "W"],
+    ) -> Int[np.ndarray, "W"] | None:
+        """Take in one step's continuations, best first; the places of those that go on, or None."""
+        ends = (chosen == EOS) & (totals > -np.inf)
+        for place in np.flatnonzero(ends[: self.width]):
+            ids = tuple(written[parents[place]].tolist())
+            self.finished.append(Hypothesis(ids, float(totals[place])))
+        self.finished = sorted(self.finished, key=lambda one: -one.score)[: self.width]
+        going = np.flatnonzero(chosen != EOS)[: self.width]
+        full = len(self.finished) == self.width
+        if not len(going) or totals[going[0]] == -np.inf:
+            return None
+        if full and totals[going[0]] <= self.finished[-1].score:
+            return None
+        if written.shape[1] >= self.limit:
+            if not self.finished:
+                best = int(scores.argmax())
+                ids = tuple(written[best].tolist())
+                self.finished = [Hypothesis(ids, float(scores[best]), truncated=True)]
+            return None
+        return going
+
+    def best(self) -> list[Hypothesis]:
+        """The finished outputs, best first."""
+        return self.finished
+
+
+def _expand(
+    scores: Float[np.ndarray, "B W"], logs: Float[np.ndarray, "B W V"]
+) -> tuple[Int[np.ndarray, "B C"], Int[np.ndarray, "B C"], Float[np.ndarray, "B C"]]:
+    """The 2 W best continuations of every text, best first: parent row, symbol, total score."""
+    count, width, size = logs.shape
+    totals = (scores[:, :, None] + logs).reshape(count, width * size)
+    wanted = min(2 * width, width * size)
+    places = np.argpartition(-totals, wanted - 1, axis=1)[:, :wanted]
+    found = np.take_along_axis(totals, places, axis=1)
+    # equal totals are ordered by place, so that a tie is broken the same way every time
+    order = np.lexsort((places, -found), axis=1)
+    places = np.take_along_axis(places, order, axis=1)
+    return places // size, places % size, np.take_along_axis(found, order, axis=1)

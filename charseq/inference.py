@@ -1,0 +1,336 @@
+"""source ids -> state; symbols, state -> log-probabilities, state: seq2seq, forward only, in NumPy.
+
+The same network as ``seq2seq``, from the same weights by the same names, without torch, whose
+import alone takes seconds. It knows no search and no texts.
+
+Same text, same answer. In a product ``X @ W`` with one row per text, the bits of a row change with
+the number of rows and with its place, because the library picks other kernels. So texts are lanes:
+blocks of 16 texts side by side, states as G H 16 (G blocks), and every product is ``W @ X`` with
+X of exactly 16 columns, the last block filled up with idle lanes. Sums run over an axis that is not
+the contiguous one, so they add in a fixed order. Attention is computed text by text, over that
+text's own length rounded up to a multiple of ``WIDTH``. What is computed for a text then depends on
+that text alone, to the last bit.
+
+Gates need a sigmoid: σ(x) = ½ tanh(x/2) + ½, with the inner ½ multiplied into the weights, which
+changes no bit since it is a power of two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charseq.vocabulary import BOS, PAD, UNK
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
+
+LANES = 16
+"""Texts in a block."""
+WIDTH = 4
+"""Lengths are rounded up to a multiple of this; the texts of one call share the result."""
+
+GATES = {"tanh": 1, "residual": 1, "gru": 3, "lstm": 4}
+KEPT = {"tanh": 1, "residual": 1, "gru": 1, "lstm": 2}
+_SIGMOID_GATES = {"tanh": (), "residual": (), "gru": (0, 1), "lstm": (0, 1, 3)}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What attention looks at, text by text: N texts, S positions."""
+
+    keys: Float32[np.ndarray, "N S H"]
+    values: Float32[np.ndarray, "N S E"]
+    mask: Float32[np.ndarray, "N S 1"]
+    """0 where there is a symbol, -inf where there is padding."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Rows of a search: ``width`` rows for each of N texts, text by text, in blocks of lanes."""
+
+    hidden: Float32[np.ndarray, "L K G H 16"]
+    memory: Memory | None
+    rows: int
+    width: int
+
+
+class Network:
+    """The weights of an encoder-decoder, laid out for use. All arrays are float32."""
+
+    def __init__(self, weights: Mapping[str, np.ndarray], *, cell: str, layers: int) -> None:
+        self.cell = cell
+        self.layers = layers
+        named = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
+        self.encoder = [
+            [_scaled(named, f"encoder.cells.{2 * layer + d}", cell) for d in range(2)]
+            for layer in range(layers)
+        ]
+        self.decoder = [_scaled(named, f"decoder.cells.{layer}", cell) for layer in range(layers)]
+        self.hidden = self.decoder[0].recurrent.shape[1]
+        embedding = named["target_embedding"]
+        scale = np.float32(math.sqrt(embedding.shape[1]))
+        self.read = [cell.table(named["source_embedding"]) for cell in self.encoder[0]]
+        self.given = self.decoder[0].table(embedding * scale)
+        self.bridge = named["bridge.weight"], named["bridge.bias"][:, None]
+        self.readout = named["readout.weight"], named["readout.bias"][:, None]
+        self.key = named.get("attention.key.weight")
+        self.value = named.get("attention.value.weight")
+        bias = named["output_bias"].copy()
+        bias[[PAD, BOS, UNK]] = -np.inf  # never written
+        self.output = np.ascontiguousarray(named.get("output", embedding)), bias[:, None]
+
+    def start(self, sources: Sequence[Sequence[int]]) -> State:
+        """Read texts whose lengths round up to the same multiple of ``WIDTH``: one row each.
+
+        Raises ValueError for texts that do not share a rounded length, or are empty.
+        """
+        lengths = np.array([len(ids) for ids in sources])
+        steps = int(lengths.max())
+        room = -(-steps // WIDTH) * WIDTH
+        if int(lengths.min()) <= room - WIDTH:
+            raise ValueError(f"lengths {lengths.min()} to {steps} do not round up to one length")
+        count = len(sources)
+        lanes = -(-count // LANES) * LANES
+        ids = np.full((lanes, steps), PAD)
+        for row, source in enumerate(sources):
+            ids[row, : len(source)] = source
+        lengths = np.concatenate([lengths, np.ones(lanes - count, dtype=lengths.dtype)])
+        memory, final = self._encode(ids, lengths)
+        weight, bias = self.bridge
+        state = np.matmul(weight, final) + bias
+        return State(state, self._memory(memory, lengths, count, room), count, 1)
+
+    def step(
+        self, symbols: Int[np.ndarray, "N"], state: State
+    ) -> tuple[Float32[np.ndarray, "N V"], State]:
+        """Log-probabilities of the symbol after ``symbols``, one row each, and the next state."""
+        lanes = state.hidden.shape[2] * LANES
+        padded = np.zeros(lanes, dtype=np.int64)
+        padded[: state.rows] = symbols
+        projected = _blocks(self.given[padded])
+        hidden = np.empty_like(state.hidden)
+        for layer, cell in enumerate(self.decoder):
+            if layer:
+                projected = np.matmul(cell.input, hidden[layer - 1, 0]) + cell.bias
+            advance(self.cell, cell.recurrent, projected, state.hidden[layer], hidden[layer])
+        weight, bias = self.readout
+        mixed = np.matmul(weight, hidden[-1, 0])
+        mixed += bias
+        if state.memory is not None:
+            mixed += self._context(hidden[-1, 0], state.memory, state.rows, state.width)
+        np.tanh(mixed, out=mixed)
+        matrix, bias = self.output
+        logits = np.matmul(matrix, mixed)
+        logits += bias
+        return _log_softmax(logits, state.rows), State(
+            hidden, state.memory, state.rows, state.width
+        )
+
+    def select(self, state: State, rows: Int[np.ndarray, "M"], width: int) -> State:
+        """The state with other rows: repeated, reordered within their texts, or left out.
+
+        ``rows`` names old rows, ``width`` for each text that stays.
+        """
+        layers, kept, _, size, _ = state.hidden.shape
+        lanes = -(-len(rows) // LANES) * LANES
+        padded = np.zeros(lanes, dtype=np.int64)
+        padded[: len(rows)] = rows
+        chosen = state.hidden[:, :, padded // LANES, :, padded % LANES]
+        # an index array on both sides of a slice puts the rows first: M L K H
+        blocks = chosen.reshape(lanes // LANES, LANES, layers, kept, size)
+        hidden = np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1))
+        memory = state.memory
+        texts = rows[::width] // state.width
+        if memory is not None and len(texts) != len(memory.mask):
+            memory = Memory(memory.keys[texts], memory.values[texts], memory.mask[texts])
+        return State(hidden, memory, len(rows), width)
+
+    def _encode(
+        self, ids: Int[np.ndarray, "N S"], lengths: Int[np.ndarray, "N"]
+    ) -> tuple[Float32[np.ndarray, "N S M"], Float32[np.ndarray, "L K G M 16"]]:
+        """The memory, row by row, and every layer's final state in blocks."""
+        lanes, steps = ids.shape
+        time = np.arange(steps)
+        turned = np.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
+        rows = np.arange(lanes)[:, None]
+        memory = np.empty((lanes, steps, 2 * self.hidden), dtype=np.float32)
+        finals = []
+        for layer, pair in enumerate(self.encoder):
+            ends = []
+            below = memory
+            memory = np.empty_like(below)
+            for direction, cell in enumerate(pair):
+                order = turned if direction else np.broadcast_to(time, ids.shape)
+                if layer == 0:
+                    projected = _blocks(self.read[direction][ids[rows, order]])
+                else:
+                    projected = np.matmul(cell.input, _blocks(below[rows, order])) + cell.bias
+                states = self._run(cell, projected)
+                outputs = _rows(states[:, 0])
+                half = slice(direction * self.hidden, (direction + 1) * self.hidden)
+                memory[:, :, half] = outputs[rows, order]
+                ends.append(
+                    [_blocks(_rows(states[:, k])[rows[:, 0], lengths - 1]) for k in range(KEPT[self.cell])]
+                )
+            finals.append(np.concatenate(ends, axis=2))
+        return memory, np.stack(finals)
+
+    def _run(
+        self, cell: CellWeights, projected: Float32[np.ndarray, "S G GH 16"]
+    ) -> Float32[np.ndarray, "S K G H 16"]:
+        """The states after every step of one direction of one layer, from zero."""
+        steps, blocks = projected.shape[:2]
+        shape = (steps + 1, KEPT[self.cell], blocks, self.hidden, LANES)
+        states = np.empty(shape, dtype=np.float32)
+        states[0] = 0.0
+        for step in range(steps):
+            advance(self.cell, cell.recurrent, projected[step], states[step], states[step + 1])
+        return states[1:]
+
+    def _memory(
+        self,
+        memory: Float32[np.ndarray, "N S M"],
+        lengths: Int[np.ndarray, "N"],
+        count: int,
+        room: int,
+    ) -> Memory | None:
+        """Keys and values, padded to ``room`` positions with zeros that the mask hides."""
+        if self.key is None or self.value is None:
+            return None
+        blocks = _blocks(memory)
+        made = []
+        for weight in (self.key * np.float32(1 / math.sqrt(self.hidden)), self.value):
+            rows = _rows(np.matmul(weight, blocks))
+            padded = np.zeros((count, room, rows.shape[2]), dtype=np.float32)
+            padded[:, : rows.shape[1]] = rows[:count]
+            made.append(padded)
+        beyond = np.arange(room) >= lengths[:count, None]
+        mask = np.where(beyond, np.float32(-np.inf), np.float32(0.0))
+        made[0][beyond] = 0.0
+        made[1][beyond] = 0.0
+        return Memory(made[0], made[1], mask[:, :, None])
+
+    def _context(
+        self, hidden: Float32[np.ndarray, "G H 16"], memory: Memory, rows: int, width: int
+    ) -> Float32[np.ndarray, "G E 16"]:
+        """What attention brings to each row, computed text by text."""
+        count = len(memory.mask)
+        queries = np.ascontiguousarray(
+            _rows(hidden)[:rows].reshape(count, width, -1).transpose(0, 2, 1)
+        )
+        scores = np.matmul(memory.keys, queries)
+        scores += memory.mask
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= _sum(weights)
+        context = np.matmul(np.ascontiguousarray(weights.transpose(0, 2, 1)), memory.values)
+        filled = np.zeros((hidden.shape[0] * LANES, context.shape[2]), dtype=np.float32)
+        filled[:rows] = context.reshape(rows, -1)
+        return _blocks(filled)
+
+
+@dataclass(frozen=True)
+class CellWeights:
+    """One cell's matrices, the sigmoid gates' rows already halved."""
+
+    input: Float32[np.ndarray, "GH I"]
+    bias: Float32[np.ndarray, "GH 1"]
+    recurrent: Float32[np.ndarray, "GH H"]
+
+    def table(self, embedding: Float32[np.ndarray, "V I"]) -> Float32[np.ndarray, "V GH"]:
+        """W_x E^T + b: the projected input of every symbol, so that x_t costs one gather."""
+        return np.ascontiguousarray((np.matmul(self.input, embedding.T) + self.bias).T)
+
+
+def advance(
+    cell: str,
+    recurrent: Float32[np.ndarray, "GH H"],
+    projected: Float32[np.ndarray, "G GH 16"],
+    state: Float32[np.ndarray, "K G H 16"],
+    after: Float32[np.ndarray, "K G H 16"],
+) -> None:
+    """One step of a cell, written into ``after``; the equations are those of ``bptt``."""
+    hidden = state[0]
+    size = hidden.shape[1]
+    product = np.matmul(recurrent, hidden)
+    if cell in ("tanh", "residual"):
+        product += projected
+        np.tanh(product, out=after[0])
+        if cell == "residual":
+            after[0] += hidden
+    elif cell == "gru":
+        gates = product[:, : 2 * size]
+        gates += projected[:, : 2 * size]
+        _sigmoid(gates)
+        new = product[:, 2 * size :]
+        new *= gates[:, :size]
+        new += projected[:, 2 * size :]
+        np.tanh(new, out=new)
+        np.subtract(hidden, new, out=after[0])
+        after[0] *= gates[:, size:]
+        after[0] += new
+    else:
+        product += projected
+        _sigmoid(product[:, : 2 * size])
+        np.tanh(product[:, 2 * size : 3 * size], out=product[:, 2 * size : 3 * size])
+        _sigmoid(product[:, 3 * size :])
+        np.multiply(product[:, size : 2 * size], state[1], out=after[1])
+        after[1] += product[:, :size] * product[:, 2 * size : 3 * size]
+        np.tanh(after[1], out=after[0])
+        after[0] *= product[:, 3 * size :]
+
+
+def _sigmoid(halved: Float32[np.ndarray, "G H 16"]) -> None:
+    """σ of twice the values, in place."""
+    np.tanh(halved, out=halved)
+    halved *= np.float32(0.5)
+    halved += np.float32(0.5)
+
+
+def _scaled(weights: Mapping[str, np.ndarray], name: str, cell: str) -> CellWeights:
+    """A cell's matrices with the rows of its sigmoid gates halved."""
+    recurrent = weights[f"{name}.recurrent"].copy()
+    given = weights[f"{name}.input"].copy()
+    bias = weights[f"{name}.bias"].copy()
+    size = recurrent.shape[1]
+    for gate in _SIGMOID_GATES[cell]:
+        for matrix in (recurrent, given, bias):
+            matrix[gate * size : (gate + 1) * size] *= np.float32(0.5)
+    return CellWeights(given, bias[:, None], recurrent)
+
+
+def _log_softmax(
+    logits: Float32[np.ndarray, "G V 16"], rows: int
+) -> Float32[np.ndarray, "N V"]:
+    """Over the symbols, which are not the contiguous axis; the idle lanes are left out."""
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(_sum(np.exp(logits)))
+    return _rows(logits)[:rows]
+
+
+def _sum(values: Float32[np.ndarray, "N S K"]) -> Float32[np.ndarray, "N 1 K"]:
+    """The sum over the middle axis, added in its order: NumPy keeps it where the last axis is > 1.
+
+    With a last axis of one, the middle one would be contiguous and summed in pairs, in an order of
+    the library's choosing; that order still depends on the length of the axis alone.
+    """
+    return values.sum(axis=1, keepdims=True)
+
+
+def _blocks(rows: Float32[np.ndarray, "N *S I"]) -> Float32[np.ndarray, "*S G I 16"]:
+    """Rows (N a multiple of 16), or sequences of rows, as blocks of lanes, time first."""
+    lanes = rows.shape[0]
+    split = rows.reshape(lanes // LANES, LANES, *rows.shape[1:])
+    axes = (0, 2, 1) if rows.ndim == 2 else (2, 0, 3, 1)
+    return np.ascontiguousarray(split.transpose(axes))
+
+
+def _rows(blocks: Float32[np.ndarray, "*S G I 16"]) -> Float32[np.ndarray, "N *S I"]:
+    """The inverse of :func:`_blocks`."""
+    axes = (0, 2, 1) if blocks.ndim == 3 else (1, 3, 0, 2)
+    turned = blocks.transpose(axes)
+    return np.ascontiguousarray(turned).reshape(-1, *turned.shape[2:])

@@ -1,0 +1,297 @@
+"""rows and new columns -> file, in the format they came in, all or nothing.
+
+It knows no models: it takes windows of rows (:mod:`charseq.formats`) and, for each row, the
+texts of the new columns. What was read is written with its own bytes: text, TSV and CSV lines,
+line ends, byte order marks, quotes, numbers in JSON; a new column is added at the end of a row.
+
+    with replacing("out.csv") as file, writing(table, file, ["prediction"]) as write:
+        for window in table.windows:
+            write(window, [["text of the new column"] for row in window.rows])
+
+A file is written beside its final name, flushed to the disk and renamed at the end of the
+block; if the block fails, nothing is left. ``-`` is stdout, where nothing can be taken back.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from charseq.errors import DataError, UsageError
+from charseq.formats import BOM, Row, Table, Window, arrow, line_end
+
+# What would break a line of text or TSV; it is written as a space there.
+FLAT = str.maketrans("\t\n\r", "   ")
+ROW_GROUP = 2**16
+ROW_GROUP_BYTES = 64 * 2**20
+CODECS = {"SNAPPY", "GZIP", "BROTLI", "ZSTD"}
+
+Write = Callable[[Window, Sequence[Sequence[str] | None]], None]
+
+_JSON = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+@contextmanager
+def replacing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """The bytes of ``path``, which takes its name only when the block ends well.
+
+    A name that ends in ``.gz`` is packed, without a date, so that equal rows give equal bytes.
+    What is no regular file (``/dev/null``, a named pipe) is written straight away.
+
+    Raises:
+        UsageError: the file exists and ``force`` is false, or it is a folder.
+        DataError: the system refuses to write (no such folder, no space left, ...).
+        BrokenPipeError: the reader of stdout has gone.
+    """
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    final = Path(os.path.realpath(path))
+    refuse(path, force=force)
+    try:
+        if final.exists() and not final.is_file():
+            with final.open("wb") as device:
+                yield device
+            return
+        temporary = final.with_name(f".charseq-{secrets.token_hex(8)}.part")
+        try:
+            with temporary.open("xb") as file:
+                with _packed(file, str(path)) as packed:
+                    yield packed
+                file.flush()
+                os.fsync(file.fileno())
+            refuse(path, force=force)
+            temporary.replace(final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(final.parent)
+    except BrokenPipeError:
+        raise
+    except OSError as fault:
+        reason = fault.strerror or fault
+        raise DataError(f"cannot be written: {reason}", path=path) from None
+
+
+def refuse(path: str | Path, *, force: bool) -> None:
+    """Raise UsageError where ``path`` must not be written: a folder, or a file without force."""
+    if str(path) == "-":
+        return
+    if Path(path).is_dir():
+        raise UsageError(f"{path} is a folder, expected a file to write")
+    if Path(path).is_file() and not force:
+        raise UsageError(f"{path} exists: give another name, or --force to overwrite it")
+
+
+@contextmanager
+def writing(
+    table: Table, file: BinaryIO, names: Sequence[str], *, force: bool = False
+) -> Iterator[Write]:
+    """``write(window, values)``, which writes the rows of ``table`` with new columns ``names``.
+
+    ``values`` holds one entry a row: the texts of the new columns, or None to keep the row as
+    it is. In plain text the line is replaced by the texts, separated by tabs; ``names`` is
+    empty. Without a header the new columns have no names. Tabs and line ends in the texts are
+    written as spaces in text and TSV (:data:`FLAT`).
+
+    Raises:
+        DataError: a column or key of ``names`` is there already and ``force`` is false; with
+            ``force`` its cells are replaced.
+    """
+    places = _places(table, names, force=force)
+    if table.format == "parquet":
+        with _parquet(table, file, list(zip(names, places, strict=True))) as write:
+            yield write
+        return
+    encode = {
+        "text": _text_row,
+        "tsv": lambda row, values: _tsv_row(row, values, places),
+        "csv": lambda row, values: _csv_row(row, values, places),
+        "jsonl": lambda row, values: _jsonl_row(row, names, values, force=force),
+    }[table.format]
+
+    def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
+        for row, new in zip(window.rows, values, strict=True):
+            try:
+                file.write(row.raw if new is None else encode(row, new))
+            except DataError as fault:
+                raise fault.at(table.path, row.line) from None
+
+    if table.header_row is not None:
+        title = _tsv_row if table.format == "tsv" else _csv_row
+        added = [name for name, place in zip(names, places, strict=True) if place is None]
+        file.write(title(table.header_row, added, [None] * len(added)))
+    yield write
+
+
+def _places(table: Table, names: Sequence[str], *, force: bool) -> list[int | None]:
+    """Where each new column stands in the header; None: at the end."""
+    header = table.header or ()
+    there = [name for name in names if name in header]
+    if there and not force:
+        raise _taken(there[0]).at(table.path, table.header_row.line if table.header_row else None)
+    return [header.index(name) if name in header else None for name in names]
+
+
+def _taken(name: str) -> DataError:
+    return DataError(f"there is a column '{name}': name another with --to, or replace it "
+                     "with --force")
+
+
+# ------------------------------------------------------------------ lines
+
+
+def _text_row(row: Row, values: Sequence[str]) -> bytes:
+    mark = BOM if row.line == 1 and row.raw.startswith(BOM) else b""
+    return mark + b"\t".join(map(_flat, values)) + line_end(row.raw)
+
+
+def _tsv_row(row: Row, values: Sequence[str], places: Sequence[int | None]) -> bytes:
+    end = line_end(row.raw)
+    cells = row.raw[: len(row.raw) - len(end)].split(b"\t")
+    for value, place in zip(values, places, strict=True):
+        if place is None:
+            cells.append(_flat(value))
+        else:
+            cells[place] = _flat(value)
+    return b"\t".join(cells) + end
+
+
+def _csv_row(row: Row, values: Sequence[str], places: Sequence[int | None]) -> bytes:
+    # A quoted cell ends in a quote, so all CR and LF at the end belong to the line end.
+    body = row.raw.rstrip(b"\r\n")
+    end = row.raw[len(body) :]
+    added = [v for v, place in zip(values, places, strict=True) if place is None]
+    if len(added) < len(values):
+        cells = list(row.cells)
+        for value, place in zip(values, places, strict=True):
+            if place is not None:
+                cells[place] = value
+        body = ",".join(map(_quoted, cells)).encode()
+    return body + b"".join(b"," + _quoted(value).encode() for value in added) + end
+
+
+def _jsonl_row(row: Row, names: Sequence[str], values: Sequence[str], *, force: bool) -> bytes:
+    new = dict(zip(names, values, strict=True))
+    body = row.raw.decode().rstrip(" \t\r\n")
+    end = row.raw.decode()[len(body) :]
+    there = [name for name in names if name in row.names]
+    if there:
+        if not force:
+            raise _taken(there[0])
+        for key, start, stop in reversed(list(_members(body))):
+            if key in new:
+                body = body[:start] + _json(new[key]) + body[stop:]
+    added = [f"{_json(key)}: {_json(new[key])}" for key in names if key not in there]
+    if row.names and added:
+        added.insert(0, "")
+    return (body[:-1] + ", ".join(added) + "}" + end).encode()
+
+
+def _members(text: str) -> Iterator[tuple[str, int, int]]:
+    """Each key of a valid JSON object, with the place where its value starts and stops."""
+    at = _skip(text, text.index("{") + 1)
+    while text[at] == '"':
+        key, at = _JSON.raw_decode(text, at)
+        start = _skip(text, _skip(text, at) + 1)
+        _, stop = _JSON.raw_decode(text, start)
+        yield key, start, stop
+        at = _skip(text, _skip(text, stop) + 1) if text[_skip(text, stop)] == "," else stop
+        if at == stop:
+            return
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _flat(text: str) -> bytes:
+    return text.translate(FLAT).encode()
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if re.search('[,"\r\n]', cell) else cell
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+# ------------------------------------------------------------------ Parquet
+
+
+@contextmanager
+def _parquet(
+    table: Table, file: BinaryIO, columns: Sequence[tuple[str, int | None]]
+) -> Iterator[Write]:
+    """The same schema, metadata and compression, with the new columns as strings."""
+    pyarrow = arrow("writing Parquet")
+    held: list[Any] = []
+
+    def widen(old: Any, values: Sequence[Sequence[str] | None]) -> Any:
+        for i, (name, place) in enumerate(columns):
+            texts = pyarrow.array([row[i] if row else None for row in values], pyarrow.string())
+            old = (old.append_column(name, texts) if place is None
+                   else old.set_column(place, name, texts))
+        return old
+
+    def flush() -> None:
+        if held:
+            writer.write_table(pyarrow.concat_tables(held))
+            held.clear()
+
+    def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
+        held.append(widen(pyarrow.Table.from_batches([window.batch]), values))
+        rows, size = sum(part.num_rows for part in held), sum(part.nbytes for part in held)
+        if rows >= ROW_GROUP or size >= ROW_GROUP_BYTES:
+            flush()
+
+    schema = widen(table.source.schema_arrow.empty_table(), []).schema
+    parquet = arrow("writing Parquet", "pyarrow.parquet")
+    with parquet.ParquetWriter(file, schema, compression=_codec(table.source)) as writer:
+        yield write
+        flush()
+
+
+def _codec(source: Any) -> str:
+    facts = source.metadata
+    if not facts.num_row_groups or not facts.row_group(0).num_columns:
+        return "snappy"
+    name = str(facts.row_group(0).column(0).compression)
+    if name == "UNCOMPRESSED":
+        return "none"
+    return name.lower() if name in CODECS else "snappy"
+
+
+# ------------------------------------------------------------------ disk
+
+
+@contextmanager
+def _packed(file: BinaryIO, path: str) -> Iterator[BinaryIO]:
+    if not path.lower().endswith(".gz"):
+        yield file
+        return
+    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+        yield cast(BinaryIO, packed)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself last; some systems have no folders to sync."""
+    if os.name != "posix":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

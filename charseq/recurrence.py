@@ -1,0 +1,160 @@
+"""inputs T B I, lengths -> outputs T B DH, final state: a cell over time, layers and directions.
+
+The product W_x x_t of all steps is one matrix product; the loop over time and its gradient are
+the hand-derived ones of ``bptt``, run as one ``autograd.Function``. Time comes first.
+
+No step is masked. The backward direction reads each row reversed within its own length, so the
+padding of both directions lies at the end, where nothing reads it: the final state is taken at
+each row's last symbol, and whoever uses the outputs masks the padded ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from charseq.bptt import RECURRENCES, Trace
+from charseq.cells import CELLS, Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Int
+
+
+class Recurrence(nn.Module):
+    """Layers of one cell, in one direction or both; ``cells[l * D + d]``."""
+
+    def __init__(
+        self, cell: str, inputs: int, hidden: int, *, layers: int = 1, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        self.cell = cell
+        self.hidden = hidden
+        self.layers = layers
+        self.directions = 2 if bidirectional else 1
+        sizes = [inputs] + [hidden * self.directions] * (layers - 1)
+        self.cells = nn.ModuleList(
+            CELLS[cell](size, hidden) for size in sizes for _ in range(self.directions)
+        )
+        self.kept = CELLS[cell].kept
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        lengths: Int[Tensor, "B"] | None = None,
+        initial: Float[Tensor, "L K B H"] | None = None,
+    ) -> tuple[Float[Tensor, "T B DH"], Float[Tensor, "L K B DH"]]:
+        """Outputs of the last layer, and every layer's state after each row's last symbol.
+
+        Without ``lengths`` every row is T long; without ``initial`` the state starts at zero
+        (with two directions it always does). Outputs beyond a row's length are to be ignored.
+        """
+        steps, batch, _ = inputs.shape
+        order = None if self.directions == 1 else reversal(steps, batch, lengths, inputs.device)
+        finals = []
+        for layer in range(self.layers):
+            cells = [self.cells[layer * self.directions + d] for d in range(self.directions)]
+            start = self._start(initial, layer, batch, inputs)
+            states = self._layer(cells, inputs, order, start)
+            finals.append(_last(states, lengths))
+            ways = list(states.unbind()[0].unbind())
+            if order is not None:
+                ways[1] = Permute.apply(ways[1], order)
+            inputs = torch.cat(ways, dim=-1)
+        return inputs, torch.stack(finals)
+
+    def _start(self, initial: Tensor | None, layer: int, batch: int, like: Tensor) -> Tensor:
+        """K D B H, the state before the first step of one layer."""
+        if initial is None:
+            return like.new_zeros(self.kept, self.directions, batch, self.hidden)
+        return initial[layer][:, None]
+
+    def _layer(
+        self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
+    ) -> Tensor:
+        """K D T B H: the states after every step of one layer, each direction in its own order."""
+        steps, batch, _ = inputs.shape
+        ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
+        projected = torch.stack(
+            [cell.project(way).to(start.dtype) for cell, way in zip(cells, ways, strict=True)]
+        )
+        recurrent = torch.stack([cell.recurrent for cell in cells]).transpose(1, 2)
+        kind = inputs.device.type
+        if torch.is_autocast_enabled(kind):
+            recurrent = recurrent.to(torch.get_autocast_dtype(kind))
+        return Unroll.apply(self.cell, projected, recurrent.contiguous(), start)
+
+
+class Unroll(torch.autograd.Function):
+    """One layer over all steps, forward and backward by ``bptt``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, cell: str, projected: Tensor, recurrent: Tensor, initial: Tensor
+    ) -> Tensor:
+        """K D T B H: the states after every step."""
+        trace = RECURRENCES[cell][0](projected, recurrent, initial)
+        ctx.cell = cell
+        ctx.save_for_backward(*trace, recurrent)
+        return trace.states[:, :, 1:]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
+        """Gradients of the projected inputs, the recurrent weights and the first state."""
+        states, gates, recurrent = ctx.saved_tensors
+        found = RECURRENCES[ctx.cell][1](Trace(states, gates), recurrent, gradients[0])
+        return None, *found
+
+
+class Permute(torch.autograd.Function):
+    """Rows of T B I in another order that is its own inverse."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, order: Tensor) -> Tensor:
+        """The same shape, its first two axes reordered."""
+        ctx.save_for_backward(order)
+        return values.flatten(0, 1).index_select(0, order).view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """An order that is its own inverse brings the gradients back as well."""
+        (order,) = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        return gradient.flatten(0, 1).index_select(0, order).view_as(gradient), None
+
+
+def reversal(
+    steps: int, batch: int, lengths: Int[Tensor, "B"] | None, device: torch.device
+) -> Int[Tensor, "TB"]:
+    """The flat order of T B that reverses each row within its length and leaves its padding."""
+    time = torch.arange(steps, device=device)[:, None].expand(steps, batch)
+    if lengths is None:
+        turned = steps - 1 - time
+    else:
+        turned = torch.where(time < lengths, lengths - 1 - time, time)
+    return (turned * batch + torch.arange(batch, device=device)).flatten()
+
+
+def unroll_cell(
+    cell: Cell, inputs: Float[Tensor, "T B I"], state: Float[Tensor, "K B H"]
+) -> Float[Tensor, "K T B H"]:
+    """The plain loop over a cell, differentiated by autograd: what ``Unroll`` is compared with."""
+    states = []
+    for given in cell.project(inputs):
+        state = cell(given, state)
+        states.append(state)
+    return torch.stack(states, dim=1)
+
+
+def _last(states: Tensor, lengths: Tensor | None) -> Tensor:
+    """K B DH: the state at each row's last symbol, from K D T B H."""
+    kept, directions, steps, batch, size = states.shape
+    if lengths is None:
+        chosen = states[:, :, -1]
+    else:
+        rows = (lengths - 1) * batch + torch.arange(batch, device=states.device)
+        chosen = states.reshape(kept, directions, steps * batch, size).index_select(2, rows)
+    return chosen.permute(0, 2, 1, 3).reshape(kept, batch, directions * size)

@@ -1,0 +1,64 @@
+"""device, threads, seeds: the machine a run stands on.
+
+The noise of a training step is a function of (seed, step), as the order of the data is: there is
+no random state to save, and a resumed run draws what an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from charseq.errors import SettingError
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one. Raises SettingError for ``cuda`` without a GPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device is cuda, but torch finds no CUDA device here: use --device cpu")
+    return torch.device(name)
+
+
+def choose_threads(count: int) -> int:
+    """Set torch's threads; 0 takes the cores this process may use, four at most."""
+    if not count:
+        count = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    torch.set_num_threads(count)
+    return count
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` takes bfloat16 products only where the processor has instructions for them."""
+    if name == "auto":
+        name = "bfloat16" if has_bfloat16(device) else "float32"
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are native: avx512_bf16 or AMX on a CPU, Ampere or later on CUDA."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    able = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(able is not None and able())
+
+
+def seed_all(*parts: int) -> None:
+    """Seed torch's generators from whole numbers, for example (seed, step); order matters."""
+    state = 0x9E3779B97F4A7C15
+    for part in parts:
+        state = _mix(state ^ (part & _MASK))
+    torch.manual_seed(state >> 1)
+
+
+_MASK = 2**64 - 1
+
+
+def _mix(value: int) -> int:
+    """The finaliser of splitmix64 (Steele et al. 2014): close inputs give distant outputs."""
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)

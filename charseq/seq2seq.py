@@ -1,0 +1,113 @@
+"""source, inputs -> logits: the encoder-decoder of sheet E, for training.
+
+The whole input is read before the first symbol is written:
+    memory, final = BiRNN(E_s[source])            every input symbol, from both sides
+    state_0       = W_b final + b                 the bridge: all that crosses without attention
+    h_t           = RNN(E_t[input_t], h_{t-1})
+    r_t           = tanh(W_r h_t + c_t)           c_t: attention's context (absent without it)
+    logits_t      = E_t r_t + b                   or a matrix of its own, if not tied
+The decoder's recurrence does not see the contexts, so attention runs for all steps at once.
+Its forward-only twin for use without torch is ``inference``; both share the names of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from charseq.attention import Attention
+from charseq.onehot import embed
+from charseq.recurrence import Recurrence
+from charseq.vocabulary import PAD
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class EncoderDecoder(nn.Module):
+    """Weights and forward pass; sizes are numbers of symbols (V), units (E, H) and layers."""
+
+    def __init__(
+        self,
+        *,
+        sources: int,
+        targets: int,
+        cell: str = "gru",
+        embedding: int = 128,
+        hidden: int = 256,
+        layers: int = 1,
+        attention: bool = True,
+        tied: bool = True,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.source_embedding = nn.Parameter(torch.randn(sources, embedding))
+        self.target_embedding = nn.Parameter(torch.randn(targets, embedding) / math.sqrt(embedding))
+        self.encoder = Recurrence(cell, embedding, hidden, layers=layers, bidirectional=True)
+        self.decoder = Recurrence(cell, embedding, hidden, layers=layers)
+        self.bridge = nn.Linear(2 * hidden, hidden)
+        self.attention = Attention(hidden, 2 * hidden, embedding) if attention else None
+        self.readout = nn.Linear(hidden, embedding)
+        self.output = None if tied else nn.Parameter(torch.empty(targets, embedding))
+        self.output_bias = nn.Parameter(torch.zeros(targets))
+        for weight in (self.bridge.weight, self.readout.weight, self.output):
+            if weight is not None:
+                nn.init.xavier_uniform_(weight)
+        nn.init.zeros_(self.bridge.bias)
+        nn.init.zeros_(self.readout.bias)
+
+    def forward(
+        self,
+        source: Int[Tensor, "B S"],
+        source_lengths: Int[Tensor, "B"],
+        inputs: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of the symbol after each of ``inputs``, which are given (teacher forcing)."""
+        read = self._drop(embed(source.T, self.source_embedding))
+        memory, final = self.encoder(read, source_lengths)
+        # the scale of a row of the tied matrix suits the output; as an input it should be near 1
+        scale = math.sqrt(self.target_embedding.shape[1])
+        given = self._drop(embed(inputs.T, self.target_embedding) * scale)
+        hidden, _ = self.decoder(given, initial=self.bridge(final).to(given.dtype))
+        mixed = self.readout(hidden)
+        if self.attention is not None:
+            context, _ = self.attention(hidden, self._drop(memory), source != PAD)
+            mixed = mixed + context
+        matrix = self.target_embedding if self.output is None else self.output
+        logits = nn.functional.linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
+        return logits.transpose(0, 1)
+
+    def _drop(self, values: Tensor) -> Tensor:
+        """Dropout (Srivastava et al. 2014) in training, nothing otherwise."""
+        if not self.training or not self.dropout:
+            return values
+        dropped: Tensor = Dropout.apply(values, self.dropout)
+        return dropped
+
+
+class Dropout(torch.autograd.Function):
+    """Each value is 0 with the given probability, in steps of 1/256, the others scaled up.
+
+    One random byte decides a value. Drawn eight at a time they cost a twentieth of torch's
+    Bernoulli numbers, which would be a tenth of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor, probability: float) -> Tensor:
+        """The thinned values."""
+        limit = round(256 * probability)
+        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
+        drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
+        ctx.dropped = (drawn < limit).view(values.shape)  # type: ignore[attr-defined]
+        ctx.scale = 256 / (256 - limit)  # type: ignore[attr-defined]
+        return (values * ctx.scale).masked_fill_(ctx.dropped, 0.0)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient goes where the values went."""
+        scaled = gradients[0] * ctx.scale  # type: ignore[attr-defined]
+        return scaled.masked_fill_(ctx.dropped, 0.0), None  # type: ignore[attr-defined]

@@ -1,0 +1,81 @@
+"""charseq's source -> charseq with every tensor's shape checked, for the length of a test run.
+
+Modules that work on tensors write shapes as types (``Float[Tensor, "B T H"]``) and import those
+names under ``TYPE_CHECKING``: whoever only uses charseq has no jaxtyping and pays nothing. Here
+such a module is compiled as a type checker reads it: its ``TYPE_CHECKING`` block runs, and each
+of its functions and dataclasses is checked by jaxtyping (one letter, one size) and beartype.
+Programs that a test starts as processes of their own run unchecked, as they do for users.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from hypothesis import settings
+
+# Tiny matrices run fastest on one thread, and neighbours on the machine disturb them least.
+# Set before NumPy and torch are loaded; a test that wants two threads asks for them.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+# The same examples in every run, so that a failure can be repeated; a slow machine is no failure.
+settings.register_profile("charseq", deadline=None, derandomize=True)
+settings.load_profile("charseq")
+
+CHECK = "jaxtyping.jaxtyped(typechecker=beartype.beartype)"
+
+
+class Checks(ast.NodeTransformer):
+    """The tree of a module -> the same tree with its shapes checked, line numbers kept."""
+
+    def visit_If(self, node: ast.If) -> ast.If:
+        if ast.unparse(node.test) == "TYPE_CHECKING":
+            node.test = ast.Constant(value=True)
+            node.body = ast.parse("import beartype, jaxtyping").body + node.body
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        node.decorator_list.append(ast.parse(CHECK, mode="eval").body)  # beneath @staticmethod
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        self.generic_visit(node)
+        node.decorator_list.insert(0, ast.parse(CHECK, mode="eval").body)  # above @dataclass
+        return node
+
+
+class CheckedLoader(SourceFileLoader):
+    """Compiles from the source every time: a bytecode file would hold the unchecked module."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        tree = Checks().visit(ast.parse(self.get_data(path), path))
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+
+
+class CheckedFinder(MetaPathFinder):
+    """Gives the checked loader to those modules of charseq that name shapes."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith("charseq."):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None:
+            return None
+        if "from jaxtyping import" not in Path(spec.origin).read_text(encoding="utf-8"):
+            return None
+        spec.loader = CheckedLoader(fullname, spec.origin)
+        return spec
+
+
+sys.meta_path.insert(0, CheckedFinder())

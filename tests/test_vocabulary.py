@@ -1,0 +1,351 @@
+"""What a wrong vocabulary would do: lose a letter, swap two ids, or trust a stranger's file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charseq.errors import CheckpointError, CharseqError, MissingExtraError, SettingError
+from charseq.vocabulary import KINDS, UNK, Vocabulary, build, normalise, split_features
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TRICKY = st.text(
+    st.sampled_from(["a", "b", "é", "e\u0301", " ", "한", "\u1112\u1161", "👩‍👩‍👧", "ﬁ", "\u2581", "\0", "\n"]),
+    max_size=12,
+)
+TEXTS = st.lists(TEXT | TRICKY, max_size=8)
+
+
+def small(kind: str = "characters", **changes: object) -> dict[str, object]:
+    """A sound vocabulary as JSON, with fields changed."""
+    value = build(["ab", "ba", "b"], kind=kind, features=["V;PST", "N"])[0].to_json()
+    return {**value, **changes}
+
+
+# --- ids
+
+
+def test_ids_are_specials_then_symbols_by_count_then_features() -> None:
+    vocabulary, _ = build(["bca", "bc", "b"], features=["V;PST", "V"])
+    assert vocabulary.symbols == ("b", "c", "a")
+    assert vocabulary.features == ("V", "PST")
+    assert len(vocabulary) == 9
+    assert vocabulary.encode("abc", "PST;V") == [6, 4, 5, 8, 7]
+
+
+def test_equal_counts_are_ordered_by_code_point_whatever_the_order_of_the_texts() -> None:
+    one, _ = build(["zé", "ba"])
+    other, _ = build(["ab", "éz"])
+    assert one == other
+    assert one.symbols == ("a", "b", "z", "é")
+
+
+def test_unseen_symbols_and_features_are_marked_and_named_once_in_order() -> None:
+    vocabulary, _ = build(["ab"], features=["V"])
+    assert vocabulary.encode("axbyx", "V;Q") == [4, UNK, 5, UNK, UNK, 6, UNK]
+    assert vocabulary.unknown("ayxbx", "Q;V;Q") == ["y", "x", "Q"]
+    assert vocabulary.unknown("ab", "V") == []
+
+
+def test_a_feature_and_a_symbol_of_the_same_name_have_different_ids() -> None:
+    vocabulary, _ = build(["V"], features=["V"])
+    assert vocabulary.encode("V", "V") == [4, 5]
+
+
+def test_decode_skips_specials_and_features_and_refuses_foreign_ids() -> None:
+    vocabulary, _ = build(["ab"], features=["V"])
+    assert vocabulary.decode([1, 4, 0, 3, 5, 6, 2]) == "ab"
+    with pytest.raises(IndexError):
+        vocabulary.decode([7])
+
+
+def test_min_count_leaves_out_rare_symbols_only() -> None:
+    vocabulary, _ = build(["aab", "ac"], min_count=2, features=["V"])
+    assert vocabulary.symbols == ("a",)
+    assert vocabulary.features == ("V",)
+
+
+# --- kinds
+
+
+def test_spaced_cuts_at_the_space_character_only() -> None:
+    vocabulary, _ = build(["t͡ʃ a", "\u00a0 \u3000 \u2009"], kind="spaced")
+    assert vocabulary.split("  t͡ʃ  a ") == ["t͡ʃ", "a"]
+    assert vocabulary.split("\u00a0 \u3000\t") == ["\u00a0", "\u3000\t"]
+    assert vocabulary.decode(vocabulary.encode(" t͡ʃ  a")) == "t͡ʃ a"
+
+
+def test_graphemes_keep_a_family_and_a_syllable_whole() -> None:
+    vocabulary, _ = build(["👩‍👩‍👧नि"], kind="graphemes")
+    assert vocabulary.split("नि👩‍👩‍👧") == ["नि", "👩‍👩‍👧"]
+    assert len(vocabulary.symbols) == 2
+
+
+def test_graphemes_without_regex_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "regex", None)
+    with pytest.raises(MissingExtraError, match=r"charseq\[unicode\]"):
+        build(["a"], kind="graphemes")
+
+
+def test_hangul_is_learnt_as_jamo_and_written_as_syllables() -> None:
+    vocabulary, line = build(["한국어", "학교 abc"])
+    assert (vocabulary.form, vocabulary.written) == ("NFD", "NFC")
+    assert vocabulary.split("한") == ["\u1112", "\u1161", "\u11ab"]
+    assert vocabulary.decode(vocabulary.encode("한국")) == "한국"
+    assert "jamo" in line
+
+
+def test_composed_and_decomposed_spellings_are_the_same_symbols() -> None:
+    vocabulary, _ = build(["é"])
+    assert vocabulary.encode("e\u0301") == vocabulary.encode("é") == [4]
+
+
+def test_decomposed_texts_come_back_decomposed() -> None:
+    vocabulary, line = build(["e\u0301a", "u\u0308", "o"])
+    assert vocabulary.written == "NFD"
+    assert vocabulary.decode(vocabulary.encode("é")) == "e\u0301"
+    assert "NFD" in line
+
+
+def test_form_none_changes_nothing() -> None:
+    vocabulary, _ = build(["e\u0301é"], form="none")
+    assert vocabulary.decode(vocabulary.encode("ée\u0301")) == "ée\u0301"
+
+
+def test_unseen_text_comes_back_exactly_from_subwords() -> None:
+    vocabulary, _ = build(["the cat", "the hat"] * 20, kind="subwords")
+    for text in [" a  b ", "\u2581x\u2581", "😀", "\0\t\r\n", "<0x41><unk>", "\ufeff\u3000", "null"]:
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+        assert vocabulary.unknown(text) == []
+        assert "".join(vocabulary.split("the")) == "the"
+
+
+def test_subwords_of_texts_without_spaces_still_return_spaces() -> None:
+    vocabulary, _ = build(["ab", "ba"] * 5, kind="subwords")
+    assert vocabulary.decode(vocabulary.encode(" a \u2581 b ")) == " a \u2581 b "
+
+
+def test_broken_bytes_from_a_model_become_a_replacement_character() -> None:
+    vocabulary, _ = build(["ab"], kind="subwords")
+    assert vocabulary.decode([4 + 0xE2, 4 + 0x41]) == "\ufffdA"
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts=TEXTS, form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD", "none"]))
+@pytest.mark.parametrize("kind", ["characters", "graphemes"])
+def test_text_comes_back(kind: str, texts: list[str], form: str) -> None:
+    vocabulary, _ = build(texts, kind=kind, form=form)
+    for text in texts:
+        assert vocabulary.unknown(text) == []
+        back = vocabulary.decode(vocabulary.encode(text))
+        assert back == normalise(normalise(text, form), vocabulary.written)
+        assert len(vocabulary.encode(text)) == len(vocabulary.split(text))
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts=TEXTS)
+def test_spaced_text_comes_back_with_single_spaces(texts: list[str]) -> None:
+    vocabulary, _ = build(texts, kind="spaced", form="none")
+    for text in texts:
+        pieces = [piece for piece in text.split(" ") if piece]
+        assert vocabulary.decode(vocabulary.encode(text)) == " ".join(pieces)
+
+
+@settings(deadline=None, max_examples=25)
+@given(texts=TEXTS, others=TEXTS)
+def test_subwords_lose_nothing_seen_or_unseen(texts: list[str], others: list[str]) -> None:
+    vocabulary, _ = build(texts, kind="subwords", form="none", subword_size=300)
+    for text in texts + others:
+        ids = vocabulary.encode(text)
+        assert vocabulary.decode(ids) == text
+        assert UNK not in ids
+
+
+# --- building
+
+
+def test_building_twice_gives_the_same_subwords() -> None:
+    texts = ["banana bandana", "ananas", "a band"] * 10
+    assert build(texts, kind="subwords") == build(texts, kind="subwords")
+
+
+def test_a_generator_and_no_text_at_all_will_do() -> None:
+    assert build(text for text in ["ab"])[0].symbols == ("a", "b")
+    for kind in ("auto", *KINDS):
+        assert build([], kind=kind)[0].encode("") == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "words"}, {"form": "NFX"}, {"feature_separator": ""}], ids=str
+)
+def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingError):
+        build(["a"], **wrong)  # type: ignore[arg-type]
+
+
+# --- features
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", []),
+        ("V;PST", ["V", "PST"]),
+        ("V; PST ;;", ["V", "PST"]),
+        ("V;NOM(3,SG,BANTU1)", ["V", "NOM(3)", "NOM(SG)", "NOM(BANTU1)"]),
+        ("N;ABL(SG;PSS(1,SG))", ["N", "ABL(SG)", "ABL(PSS(1))", "ABL(PSS(SG))"]),
+        ("A(B(C),D);E", ["A(B(C))", "A(D)", "E"]),
+        ("a,b;c", ["a,b", "c"]),
+        ("N;ABL(SG", ["N", "ABL(SG"]),
+        ("N;ABL(PL;SG", ["N", "ABL(PL", "SG"]),
+        ("N)a;b", ["N)a", "b"]),
+        ("A(B)C;d", ["A(B)C", "d"]),
+        ("A(B)(C)", ["A(B)(C)"]),
+        ("X();Y", ["X()", "Y"]),
+        ("(" * 99 + "a" + ")" * 99, ["(" * 99 + "a" + ")" * 99]),
+    ],
+)
+def test_features_are_cut_at_separators_outside_brackets(text: str, parts: list[str]) -> None:
+    assert split_features(text) == parts
+
+
+def test_other_separators_of_features() -> None:
+    assert split_features("Case=Nom|Number=Sing", "|") == ["Case=Nom", "Number=Sing"]
+    assert split_features("V  PST (a b)", " ") == ["V", "PST", "(a)", "(b)"]
+    assert split_features("V::NOM(3::SG)", "::") == ["V", "NOM(3)", "NOM(SG)"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text("ab();, ", max_size=15))
+def test_no_letter_of_a_feature_is_lost(text: str) -> None:
+    kept = set("".join(split_features(text)))
+    assert set(text) & {"a", "b"} <= kept
+
+
+# --- JSON
+
+
+@settings(deadline=None, max_examples=40)
+@given(texts=TEXTS, kind=st.sampled_from(KINDS), features=st.lists(TEXT, max_size=3))
+def test_json_round_trip(texts: list[str], kind: str, features: list[str]) -> None:
+    vocabulary, _ = build(texts, kind=kind, features=features)
+    back = Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
+    assert back == vocabulary
+    assert [back.encode(t) for t in texts] == [vocabulary.encode(t) for t in texts]
+
+
+def test_a_vocabulary_that_was_used_can_be_sent_to_another_process() -> None:
+    for kind in KINDS:
+        vocabulary, _ = build(["a b", "b"], kind=kind)
+        ids = vocabulary.encode("a b")
+        assert pickle.loads(pickle.dumps(vocabulary)).encode("a b") == ids
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "auto"}, "kind is 'auto', expected one of characters"),
+        ({"kind": ["characters"]}, "kind is"),
+        ({"form": "nfc"}, "form is 'nfc'"),
+        ({"written": "NFKC"}, "written is 'NFKC'"),
+        ({"symbols": "ab"}, "symbols is not a list"),
+        ({"symbols": {"a": 1}}, "symbols is not a list"),
+        ({"symbols": ["a", 1]}, r"symbols\[1\] is 1, expected text"),
+        ({"symbols": ["a", None]}, r"symbols\[1\] is None"),
+        ({"symbols": ["a", "b", "a"]}, r"symbols\[2\] 'a' stands there twice"),
+        ({"symbols": ["a", ""]}, r"symbols\[1\] is empty"),
+        ({"symbols": ["\ud800"]}, r"symbols\[0\] .* not Unicode"),
+        ({"symbols": ["x" * 1001]}, "too long"),
+        ({"symbols": ["ab"]}, "several characters"),
+        ({"kind": "spaced", "symbols": ["a b"]}, "a symbol holds a space"),
+        ({"features": ["V", "V"]}, r"features\[1\] 'V' stands there twice"),
+        ({"features": None}, "features is not a list"),
+        ({"feature_separator": ""}, "feature_separator is ''"),
+        ({"feature_separator": 1}, "feature_separator is 1"),
+        ({"scores": [0.5, 0.5]}, "scores are for subwords"),
+        ({"kind": "subwords"}, "0 scores for 2 subwords"),
+        ({"kind": "subwords", "scores": [0.0, 0.0]}, "256 bytes"),
+        ({"more": 1}, "'more' is not a field"),
+    ],
+)
+def test_a_strangers_vocabulary_is_refused_in_one_line(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Vocabulary.from_json(small(**changes))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("name", sorted(small()))
+def test_a_missing_field_is_named(name: str) -> None:
+    value = small()
+    del value[name]
+    with pytest.raises(CheckpointError, match=f"'{name}' is missing"):
+        Vocabulary.from_json(value)
+
+
+@pytest.mark.parametrize("value", [None, [], "a", 3])
+def test_something_else_than_an_object_is_refused(value: object) -> None:
+    with pytest.raises(CheckpointError, match="expected an object"):
+        Vocabulary.from_json(value)
+
+
+@pytest.mark.parametrize("score", [True, "1", None, float("nan"), float("inf"), 1e30, 10**400])
+def test_a_score_that_is_no_number_is_refused(score: object) -> None:
+    value = small("subwords")
+    scores = copy.copy(value["scores"])
+    assert isinstance(scores, list)
+    scores[-1] = score
+    with pytest.raises(CheckpointError, match=r"scores\[\d+\]"):
+        Vocabulary.from_json({**value, "scores": scores})
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_mangled_vocabulary_is_refused_or_works(data: st.DataObject) -> None:
+    """Whatever stands in a field, the worst that comes is a CharseqError."""
+    junk = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+    junk |= st.lists(TEXT | st.integers(), max_size=4) | st.dictionaries(TEXT, TEXT, max_size=2)
+    value = small(data.draw(st.sampled_from(KINDS)))
+    name = data.draw(st.sampled_from(sorted(value)))
+    value[name] = data.draw(junk)
+    try:
+        vocabulary = Vocabulary.from_json(value)
+        vocabulary.decode(vocabulary.encode("ab \u2581é", "V;X"))
+    except CharseqError as error:
+        assert "\n" not in str(error)
+
+
+# --- start-up
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, charseq.vocabulary;"
+        "print([m for m in ('numpy', 'regex', 'sentencepiece', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_decoding_subwords_needs_no_sentencepiece(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary, _ = build(["ab"], kind="subwords")
+    ids = vocabulary.encode("ab é")
+    fresh = Vocabulary.from_json(vocabulary.to_json())
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    assert fresh.decode(ids) == "ab é"
+
+
+def test_normalise_knows_every_form() -> None:
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert normalise("ﬁé한", form) == unicodedata.normalize(form, "ﬁé한")  # type: ignore[arg-type]
+    assert normalise("ﬁé", "none") == "ﬁé"
