@@ -7,6 +7,7 @@ gives to exactly this output, and over all outputs they sum to one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,10 @@ from charseq.vocabulary import BOS, EOS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+
+ROOM = 1.25
+"""How much longer than the longest output seen for a length an output may get."""
 
 
 class Model(Protocol):
@@ -38,6 +43,32 @@ class Hypothesis:
     ids: tuple[int, ...]
     score: float
     truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The longest output to allow, learnt from pairs: a table by source length, then a line.
+
+    ``longest[i]`` is the most target symbols seen for any source of up to i symbols.
+    """
+
+    longest: tuple[int, ...]
+
+    @classmethod
+    def learn(cls, lengths: Sequence[tuple[int, int]]) -> Limits:
+        """From (source symbols, target symbols) of the training pairs."""
+        longest = [0] * (max(source for source, _ in lengths) + 1)
+        for source, target in lengths:
+            longest[source] = max(longest[source], target)
+        for place in range(1, len(longest)):
+            longest[place] = max(longest[place], longest[place - 1])
+        return cls(tuple(longest))
+
+    def of(self, length: int) -> int:
+        """The limit for a source of so many symbols: what was seen, a quarter more, and four."""
+        seen = self.longest[min(length, len(self.longest) - 1)]
+        beyond = max(1.0, length / max(len(self.longest) - 1, 1))
+        return math.ceil(seen * beyond * ROOM) + 4
 
 
 def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:

@@ -25,6 +25,7 @@ import importlib
 import io
 import itertools
 import json
+import os
 import re
 import sys
 import zlib
@@ -145,13 +146,13 @@ def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") 
 def locate(column: str | int, names: Sequence[str], width: int) -> int:
     """The position (from 0) of the column called ``column``, else of that number (from 1).
 
-    ``names`` may be empty (no header); ``width`` is the number of columns.
+    An int is always a number. ``names`` may be empty; ``width`` is the number of columns.
 
     Raises:
         DataError: no such column, or several of that name (the caller adds path and line).
     """
     wanted = str(column)
-    found = [i for i, name in enumerate(names) if name == wanted]
+    found = [i for i, name in enumerate(names) if name == column]
     if len(found) > 1:
         raise DataError(f"{len(found)} columns are named '{wanted}': give a column's number")
     if found:
@@ -222,9 +223,6 @@ def _windows(rows: Iterator[Row]) -> Iterator[Window]:
         yield Window(held)
 
 
-# ------------------------------------------------------------------ bytes and lines
-
-
 @contextmanager
 def _opened(path: str, shown: str) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked; the system's faults become a DataError."""
@@ -251,9 +249,8 @@ def _lines(path: str, shown: str) -> Lines:
             if not raw:
                 return
             if len(raw) > LONGEST_LINE:
-                raise DataError(
-                    f"more than {LONGEST_LINE} bytes without a line end", path=shown, line=number
-                )
+                message = f"no line end within {LONGEST_LINE:,} bytes"
+                raise DataError(message, path=shown, line=number)
             yield number, raw
 
 
@@ -272,9 +269,6 @@ def _decode(raw: bytes, path: str, line: int) -> str:
 
 def _body(raw: bytes) -> bytes:
     return raw[: len(raw) - len(line_end(raw))]
-
-
-# ------------------------------------------------------------------ lines -> rows
 
 
 def _text_rows(path: str, lines: Lines) -> Iterator[Row]:
@@ -361,9 +355,6 @@ _READERS: dict[str, Callable[[str, Lines], Iterator[Row]]] = {
 }
 
 
-# ------------------------------------------------------------------ Parquet
-
-
 def _read_parquet(path: str) -> Table:
     if path == "-" or path.lower().endswith(".gz"):
         raise UsageError(f"{path}: Parquet is read from a file of its own, not from a pipe or .gz")
@@ -371,7 +362,7 @@ def _read_parquet(path: str) -> Table:
     try:
         source = parquet.ParquetFile(path)
     except (OSError, ValueError) as fault:
-        raise DataError(f"cannot be read as Parquet: {_one_line(fault)}", path=path) from None
+        raise DataError(f"cannot be read as Parquet: {_reason(fault)}", path=path) from None
     header = tuple(source.schema_arrow.names)
     return Table(path, "parquet", header, _batches(source, header, path), source=source)
 
@@ -384,7 +375,7 @@ def _batches(source: Any, header: tuple[str, ...], path: str) -> Iterator[Window
             try:
                 batch = next(batches, None)
             except (OSError, ValueError) as fault:
-                raise DataError(f"damaged Parquet: {_one_line(fault)}", path=path) from None
+                raise DataError(f"damaged Parquet: {_reason(fault)}", path=path) from None
             if batch is None:
                 return
             columns = [_values(column) for column in batch.columns]
@@ -395,14 +386,15 @@ def _batches(source: Any, header: tuple[str, ...], path: str) -> Iterator[Window
 
 
 def _values(column: Any) -> list[Any]:
-    """Text and plain numbers as Python values; of other types pyarrow's scalars as they are,
-    because some (far dates, nanoseconds) have no Python value and nobody may ever ask."""
+    """Text and plain numbers as Python values, other types as pyarrow's scalars."""
+    # Some values (far dates, nanoseconds) have no like in Python, and nobody may ever ask.
     types = arrow("reading Parquet").types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     plain = (types.is_string, types.is_large_string, types.is_string_view, types.is_integer,
              types.is_floating, types.is_boolean, types.is_null)
-    return cast(list[Any], column.to_pylist()) if any(is_(kind) for is_ in plain) else list(column)
+    return cast(list[Any], column.to_pylist()) if any(is_(kind) for is_ in plain) else [*column]
 
 
-def _one_line(fault: Exception) -> str:
-    return " ".join(str(fault).split("\n"))
+def _reason(fault: Exception) -> str:
+    number = getattr(fault, "errno", None)
+    return os.strerror(number) if number else " ".join(str(fault).split())

@@ -246,6 +246,45 @@ class CellWeights:
         return np.ascontiguousarray((np.matmul(self.input, embedding.T) + self.bias).T)
 
 
+def shapes_of(
+    *,
+    cell: str,
+    embedding: int,
+    hidden: int,
+    layers: int,
+    attention: bool,
+    tied: bool,
+    sources: int,
+    targets: int,
+) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of such a network: what a checkpoint must hold."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "source_embedding": (sources, embedding),
+        "target_embedding": (targets, embedding),
+        "bridge.weight": (hidden, 2 * hidden),
+        "bridge.bias": (hidden,),
+        "readout.weight": (embedding, hidden),
+        "readout.bias": (embedding,),
+        "output_bias": (targets,),
+    }
+    if attention:
+        shapes["attention.key.weight"] = (hidden, 2 * hidden)
+        shapes["attention.value.weight"] = (embedding, 2 * hidden)
+    if not tied:
+        shapes["output"] = (targets, embedding)
+    rows = GATES[cell] * hidden
+    for layer in range(layers):
+        for name, below in (
+            (f"encoder.cells.{2 * layer}", 2 * hidden),
+            (f"encoder.cells.{2 * layer + 1}", 2 * hidden),
+            (f"decoder.cells.{layer}", hidden),
+        ):
+            shapes[f"{name}.input"] = (rows, below if layer else embedding)
+            shapes[f"{name}.bias"] = (rows,)
+            shapes[f"{name}.recurrent"] = (rows, hidden)
+    return shapes
+
+
 def advance(
     cell: str,
     recurrent: Float32[np.ndarray, "GH H"],

@@ -110,15 +110,10 @@ def writing(
     """
     places = _places(table, names, force=force)
     if table.format == "parquet":
-        with _parquet(table, file, list(zip(names, places, strict=True))) as write:
-            yield write
+        with _parquet(table, file, list(zip(names, places, strict=True))) as write_batch:
+            yield write_batch
         return
-    encode = {
-        "text": _text_row,
-        "tsv": lambda row, values: _tsv_row(row, values, places),
-        "csv": lambda row, values: _csv_row(row, values, places),
-        "jsonl": lambda row, values: _jsonl_row(row, names, values, force=force),
-    }[table.format]
+    encode = _encoder(table.format, names, places, force=force)
 
     def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
         for row, new in zip(window.rows, values, strict=True):
@@ -132,6 +127,18 @@ def writing(
         added = [name for name, place in zip(names, places, strict=True) if place is None]
         file.write(title(table.header_row, added, [None] * len(added)))
     yield write
+
+
+def _encoder(
+    kind: str, names: Sequence[str], places: Sequence[int | None], *, force: bool
+) -> Callable[[Row, Sequence[str]], bytes]:
+    encoders: dict[str, Callable[[Row, Sequence[str]], bytes]] = {
+        "text": _text_row,
+        "tsv": lambda row, values: _tsv_row(row, values, places),
+        "csv": lambda row, values: _csv_row(row, values, places),
+        "jsonl": lambda row, values: _jsonl_row(row, names, values, force=force),
+    }
+    return encoders[kind]
 
 
 def _places(table: Table, names: Sequence[str], *, force: bool) -> list[int | None]:

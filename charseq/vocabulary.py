@@ -15,11 +15,10 @@ is given back.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, replace, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -36,6 +35,7 @@ WRITTEN = ("NFC", "NFD", "none")
 
 MOST_SYMBOLS = 1_000_000
 LONGEST_SYMBOL = 1000
+LARGEST_SCORE = 1e6
 DEEPEST_FEATURE = 16
 
 
@@ -107,6 +107,19 @@ class Vocabulary:
             spellings = self._spellings
             text = "".join([spellings[i] for i in ids])
         return normalise(text, self.written)
+
+    def extended(self, other: Vocabulary) -> Vocabulary:
+        """This side with the symbols and features of ``other`` that it lacks behind its own.
+
+        Subwords stay as they are: what they have not seen, their bytes spell.
+        """
+        if self.kind == "subwords":
+            return self
+        return replace(
+            self,
+            symbols=tuple(dict.fromkeys(self.symbols + other.symbols)),
+            features=tuple(dict.fromkeys(self.features + other.features)),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values; :meth:`from_json` gives an equal vocabulary."""
@@ -337,8 +350,8 @@ def _scores(fields: Mapping[str, Any]) -> tuple[float, ...]:
     if not isinstance(values, list) or len(values) > MOST_SYMBOLS:
         raise _bad(f"scores is not a list of at most {MOST_SYMBOLS} numbers")
     for number, score in enumerate(values):
-        # Above this a float32 sum over a long text could overflow inside sentencepiece.
-        if type(score) not in (int, float) or not math.isfinite(score) or abs(score) > 1e6:
+        # Larger numbers could overflow inside sentencepiece; a NaN is not below anything.
+        if type(score) not in (int, float) or not abs(score) < LARGEST_SCORE:
             raise _bad(f"scores[{number}] is {score!r:.40}, expected a number")
     return tuple(float(score) for score in values)
 

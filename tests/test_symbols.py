@@ -54,7 +54,9 @@ def test_words_numbers_and_dates_are_characters(texts: list[str]) -> None:
 
 
 def test_many_different_short_words_are_no_phones() -> None:
-    words = [f"{a}{b} {b}{c} {c}{a}" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyzßäöü"]
+    words = [
+        f"{a}{b} {b}{c} {c}{a}" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyzßäöü"
+    ]
     assert choose_kind(words)[0] == "spaced"  # 300 different pieces could be phones
     pairs = [f"{chr(97 + i % 26)}{chr(300 + i)} aa bb" for i in range(500)]
     assert choose_kind(pairs)[0] == "characters"

@@ -1,0 +1,149 @@
+"""words and lines -> texts for a model; its answers -> lines for people, or JSON.
+
+It knows no files and no options. A text is one line; with a model that has features it is
+source TAB features. An empty text is not put to the model: its answer is empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO, Protocol
+
+from charseq.convert import Outcome, describe
+from charseq.errors import DataError, UsageError
+from charseq.outputs import FLAT
+
+
+class Candidate(Protocol):
+    """One of the best answers, with its probability."""
+
+    @property
+    def prediction(self) -> str:
+        """The answer."""
+
+    @property
+    def probability(self) -> float:
+        """How sure the model is of exactly this answer, 0 to 1."""
+
+
+class Answer(Outcome, Protocol):
+    """What a model says of one text (:class:`charseq.predictor.Prediction` is one)."""
+
+    @property
+    def probability(self) -> float:
+        """That of the best candidate."""
+
+    @property
+    def candidates(self) -> Sequence[Candidate]:
+        """The n best answers, best first."""
+
+
+def from_words(words: Iterable[str], *, has_features: bool) -> Iterator[str]:
+    """The texts that stand on the command line.
+
+    Raises:
+        UsageError: bytes that are not UTF-8, or tabs that do not fit the model.
+    """
+    for word in words:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UsageError(f"the text {word!a} is not UTF-8")
+        if fault := _fault(word, has_features=has_features):
+            raise UsageError(f"the text {word!r} has {fault}")
+        yield word
+
+
+def from_lines(stream: BinaryIO, *, has_features: bool) -> Iterator[str]:
+    """The lines of stdin; only LF and CRLF end a line, a byte order mark is no text.
+
+    Raises:
+        DataError: with the line: bytes that are not UTF-8, or tabs that do not fit the model.
+    """
+    for number, raw in enumerate(stream, 1):
+        line = raw.removesuffix(b"\n").removesuffix(b"\r") if raw.endswith(b"\n") else raw
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            what = f"byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8"
+            raise DataError(what, path="stdin", line=number) from None
+        if fault := _fault(text, has_features=has_features):
+            raise DataError(fault, path="stdin", line=number)
+        yield text
+
+
+def windows(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of up to ``size`` texts; the texts before a fault come before the fault."""
+    window: list[str] = []
+    try:
+        for text in texts:
+            window.append(text)
+            if len(window) == size:
+                yield window
+                window = []
+    except DataError:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window
+
+
+def as_text(_: str, answer: Answer | None) -> Iterator[str]:
+    """The best answer alone."""
+    yield answer.prediction.translate(FLAT) if answer else ""
+
+
+def as_table(text: str, answer: Answer | None) -> Iterator[str]:
+    """Source (without features), rank, answer and probability of each candidate."""
+    source = text.partition("\t")[0].translate(FLAT)
+    if answer is None:
+        yield f"{source}\t1\t\t"
+        return
+    for rank, best in enumerate(answer.candidates, 1):
+        yield f"{source}\t{rank}\t{best.prediction.translate(FLAT)}\t{best.probability:.6f}"
+
+
+def as_json(text: str, answer: Answer | None) -> Iterator[str]:
+    """One object with everything; the source as it was given, features and all."""
+    facts = {
+        "source": text,
+        "prediction": answer.prediction if answer else "",
+        "probability": answer.probability if answer else None,
+        "unknown": list(answer.unknown) if answer else [],
+        "truncated": answer.truncated if answer else False,
+        "candidates": [
+            {"prediction": best.prediction, "probability": best.probability}
+            for best in (answer.candidates if answer else ())
+        ],
+    }
+    yield json.dumps(facts, ensure_ascii=False)
+
+
+def warnings(answers: Iterable[tuple[str, Answer | None]], seen: Counter[str]) -> Iterator[str]:
+    """A line for each symbol that is unknown for the first time, and for each answer cut short.
+
+    ``seen`` counts, over all calls, the texts that have an unknown symbol.
+    """
+    for text, answer in answers:
+        for symbol in answer.unknown if answer else ():
+            if not seen[symbol]:
+                yield f"{describe(symbol)} is unknown to the model (in '{text}')"
+            seen[symbol] += 1
+        if answer and answer.truncated:
+            yield f"the answer to '{text}' is cut at the longest length learnt"
+
+
+def totals(seen: Counter[str]) -> str:
+    """How many texts have the unknown symbols that came more than once; empty if none did."""
+    often = [f"{describe(symbol)} in {count:,} texts" for symbol, count in seen.most_common()]
+    often = often[: sum(count > 1 for count in seen.values())]
+    return f"unknown to the model: {', '.join(often)}" if often else ""
+
+
+def _fault(text: str, *, has_features: bool) -> str:
+    """What is wrong with the tabs of a text."""
+    tabs = text.count("\t")
+    if has_features and tabs != 1 and text:
+        return f"{tabs} tabs, expected one: source TAB features"
+    return "a tab, but the model takes no features" if tabs and not has_features else ""

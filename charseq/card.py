@@ -1,0 +1,62 @@
+"""about -> model card: what a run folder's README.md says to people.
+
+After Mitchell et al. (2019), as far as a program can know: what goes in and out, on which data and
+how the model was trained, what it scored, and how it is used. The licence is the owner's to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def render(name: str, about: Mapping[str, Any]) -> str:
+    """The card, as Markdown, of a run called ``name``."""
+    data, settings = about["data"], about["settings"]
+    counts = ", ".join(f"{count:,} {split}" for split, count in data["examples"].items())
+    state = "" if about["finished"] else "\n**Training is not finished; these are its best weights so far.**\n"
+    return f"""# {name}
+{state}
+A character-level sequence-to-sequence model made by [charseq](https://pypi.org/project/charseq/).
+
+    charseq predict -m {name} "…"
+
+| | |
+|---|---|
+| input | {_side(about["source"])} |
+| output | {_side(about["target"])} |
+| network | {_network(settings)}, {about["parameters"]:,} parameters |
+| data | {data["name"]}: {counts}; sha256 {data["fingerprint"][:16]} |
+| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, seed {settings["seed"]} |
+| scores | {_scores(about["scores"])} |
+
+Symbols that are not in the inventory are reported when they are met. Probabilities are the
+model's own and are not calibrated. The scores say nothing about texts of another kind than the
+data's. All settings are in `about.json`; licence and origin of the data are for its owner to state.
+"""
+
+
+def _side(vocabulary: Mapping[str, Any]) -> str:
+    features = len(vocabulary["features"])
+    tail = f" and {features} features" if features else ""
+    return (
+        f"{vocabulary['kind']}, {len(vocabulary['symbols'])} symbols{tail}, "
+        f"Unicode form {vocabulary['form']}"
+    )
+
+
+def _network(settings: Mapping[str, Any]) -> str:
+    looks = "with attention" if settings["attention"] else "without attention"
+    return (
+        f"encoder-decoder {looks}, cell {settings['cell']}, hidden {settings['hidden']}, "
+        f"embedding {settings['embedding']}, layers {settings['layers']}"
+    )
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    if not scores:
+        return "not scored yet"
+    return (
+        f"dev exact match {scores['exact_match']:.2f} %, "
+        f"symbol error rate {scores['ser']:.2f} %, {scores['examples']:.0f} examples, greedy"
+    )

@@ -1,0 +1,392 @@
+"""the user's words -> a journey -> words for the user: the command ``charseq``.
+
+Importing this loads click, the settings and the errors, nothing else: help comes at once, and
+each command loads what it needs when it runs. Data go to stdout, everything else to stderr.
+
+Every fault becomes one line on stderr and an exit code, in :func:`run`:
+0 done, 1 a fault in the data or the world, 2 a wrong command line, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from charseq import __version__, options
+from charseq.errors import CharseqError
+
+WINDOW = 256
+FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
+
+
+def main() -> None:
+    """The program: runs the command line of this process and ends it."""
+    code = run(sys.argv[1:])
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+    except OSError:  # what could not be written before; run() has told why
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)  # Python's last flush shall not fail as well
+        code = code or 1
+    sys.exit(code)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command line; the exit code. Every fault is told here, in one line on stderr."""
+    before_texts = words[: words.index("--")] if "--" in words else words
+    try:
+        code = program.main(args=list(words), prog_name="charseq", standalone_mode=False)
+    except SystemExit as end:  # click's way out where nobody reads any more, or has completed
+        code = end.code
+    except BaseException as fault:  # noqa: BLE001 - the edge of the program: nothing goes further
+        code, message = _explain(fault)
+        if "--debug" in before_texts:
+            traceback.print_exception(fault)
+        click.echo(message, err=True)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(fault: BaseException) -> tuple[int, str]:
+    """(exit code, what to print) for whatever ended a command."""
+    if isinstance(fault, KeyboardInterrupt | click.Abort):
+        return 130, "charseq: interrupted"
+    if isinstance(fault, click.exceptions.NoArgsIsHelpError):
+        return 2, fault.format_message()
+    if isinstance(fault, click.ClickException):
+        path = fault.ctx.command_path if isinstance(fault, click.UsageError) and fault.ctx else ""
+        hint = f" (see `{path} --help`)" if path else ""
+        return fault.exit_code, _error(fault.format_message() + hint)
+    if isinstance(fault, CharseqError):
+        return fault.exit_code, _error(str(fault))
+    if isinstance(fault, OSError):
+        reason = fault.strerror or str(fault) or type(fault).__name__
+        return 1, _error(f"{fault.filename}: {reason}" if fault.filename else reason)
+    what = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
+    return 1, _error(f"internal error: {what}; run again with --debug for the traceback")
+
+
+def _error(text: str) -> str:
+    return f"charseq: error: {_printable(text)}"
+
+
+def _printable(text: str) -> str:
+    """One line that cannot steer a terminal, whatever the files hold."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split("\n"))
+    )
+
+
+def _note(text: str) -> None:
+    click.echo(_printable(text), err=True)
+
+
+def _warn(text: str) -> None:
+    _note(f"charseq: warning: {text}")
+
+
+def _silence(text: str) -> None:
+    """What -q makes of :func:`_note`."""
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Lines to stdout: UTF-8 and LF, whatever the system prefers."""
+    out = sys.stdout.buffer
+    out.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    out.flush()
+
+
+def _write_result(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """A journey's result: one JSON object, else its ``text``, else its items one a line."""
+    if as_json:
+        plain = {key: value for key, value in result.items() if key != "text"}
+        _write([json.dumps(plain, ensure_ascii=False)])
+    elif "text" in result:
+        _write([str(result["text"]).rstrip("\n")])
+    else:
+        width = max(map(len, result), default=0)
+        _write(f"{key.replace('_', ' '):{width}}  {_shown(key, result[key])}" for key in result)
+
+
+def _shown(key: str, value: Any) -> str:
+    percent = " %" if key in ("exact_match", "wer", "ser", "standard_error") else ""
+    if isinstance(value, float):
+        return f"{value:,.2f}{percent}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _use_one_thread() -> None:
+    """Keep NumPy's libraries to one thread; must come before NumPy is loaded.
+
+    The products of one batch are so small that handing them to more threads costs more than it
+    gives, and starting those threads costs time as well. An explicit wish of the user stands.
+    """
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+class _Program(click.Group):
+    """The group that lists its commands in the order in which one needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=options.example(
+        "charseq train data/ --minutes 5",
+        'charseq predict "3. März 2021"',
+        "charseq convert orders.csv --column date",
+    ),
+)
+@click.version_option(__version__, prog_name="charseq")
+@options.debug
+def program() -> None:
+    """Learn to rewrite strings from pairs of examples, and rewrite files with what was learnt."""
+
+
+@program.command(
+    short_help="Learn from pairs.",
+    epilog=options.table()
+    + "\n\n"
+    + options.example(
+        "charseq train data/ -o checkpoints/mine --minutes 5",
+        "charseq train words.tsv --columns target,source --cell lstm --set hidden=512",
+    ),
+)
+@click.argument("data")
+@click.option(
+    "-o", "--output", metavar="RUN", help="Folder of the run.  [default: checkpoints/NAME of DATA]"
+)
+@options.settings
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting, see below; may be repeated.",
+)
+@click.option("--init-from", metavar="RUN", help="Start from the weights of another run.")
+@click.option("--force", is_flag=True, help="Train a finished run anew.")
+@click.option("--dry-run", is_flag=True, help="Read the data, show what would be done, and stop.")
+@options.as_json
+@options.quiet
+@options.debug
+def train(
+    *, data: str, output: str | None, assignments: tuple[str, ...], init_from: str | None,
+    force: bool, dry_run: bool, as_json: bool, quiet: bool, **named: Any,
+) -> None:  # fmt: skip
+    """Train a model on DATA: a folder with train.* (and dev.*, test.*), or one file of pairs.
+
+    The same command on an unfinished run resumes it. A setting is taken from the options, else
+    from the environment (CHARSEQ_CELL and so on), else from DATA/charseq.toml.
+    """
+    config = options.configured(data, options.given(named, assignments))
+    from charseq import recipes
+
+    result = recipes.train(
+        data,
+        run=None if output is None else Path(output),
+        config=config,
+        init_from=None if init_from is None else Path(init_from),
+        force=force,
+        dry_run=dry_run,
+        report=_silence if quiet else _note,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    if as_json:
+        _write_result(result, as_json=True)
+
+
+@program.command(
+    short_help="Rewrite texts.",
+    epilog=options.example(
+        'charseq predict "3. März 2021" "le 14 juillet 1789"',
+        "charseq predict -n 3 < words.txt > answers.tsv",
+    ),
+)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@options.model
+@options.answers
+@options.beam
+@click.option("--scores", is_flag=True, help="Print source, rank, prediction and probability.")
+@options.as_json
+@options.quiet
+@options.debug
+def predict(
+    *, texts: tuple[str, ...], model: str | None, n: int, beam: int | None, scores: bool,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Rewrite each TEXT, or each line of stdin; one line each, in order.
+
+    With -n 2 and more, or --scores: source, rank, prediction and probability, separated by tabs.
+    A model with features takes a text as source TAB features.
+    """
+    _use_one_thread()
+    from charseq import answers
+    from charseq.predictor import load
+
+    loaded = load(model)
+    stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
+    typed = stdin is not None and stdin.isatty()
+    if typed and not quiet:
+        _note("charseq: one text a line, Ctrl-D ends")
+    given = (
+        answers.from_words(texts, has_features=loaded.has_features)
+        if stdin is None
+        else answers.from_lines(stdin, has_features=loaded.has_features)
+    )
+    render = answers.as_json if as_json else answers.as_text
+    if not as_json and (scores or n > 1):
+        render = answers.as_table
+    seen: Counter[str] = Counter()
+    warn = _silence if quiet else _warn
+    for window in answers.windows(given, 1 if typed else WINDOW):
+        found = iter(loaded.predict([text for text in window if text], n=n, beam=beam))
+        pairs = [(text, next(found) if text else None) for text in window]
+        _write(line for text, answer in pairs for line in render(text, answer))
+        for line in answers.warnings(pairs, seen):
+            warn(line)
+    if often := answers.totals(seen):
+        warn(often)
+
+
+@program.command(
+    short_help="Rewrite files.",
+    epilog=options.example(
+        "charseq convert orders.csv --column date -o orders.iso.csv",
+        "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@options.model
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="File to write, or a folder that exists; - is stdout.  "
+    "[default: NAME.converted.csv beside NAME.csv]",
+)
+@click.option(
+    "--column",
+    metavar="NAME",
+    help="Column to rewrite, by header or by number from 1.  [default: source, else the first]",
+)
+@click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
+@options.answers
+@options.beam
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 65_536),
+    default=64,
+    metavar="B",
+    show_default=True,
+    help="Texts computed together; it never changes an answer.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    default="auto",
+    help="Format of FILE.  [default: by its name]",
+)
+@click.option("--force", is_flag=True, help="Overwrite OUT, and columns of the same name.")
+@options.quiet
+@options.debug
+def convert(
+    *, files: tuple[str, ...], model: str | None, output: str | None, column: str | None,
+    to: str | None, n: int, beam: int | None, batch_size: int, kind: str, force: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
+
+    Rows, order and all other columns stay; the answers come as a new column. In plain text each
+    line is replaced by its answer. - is stdin.
+    """
+    _use_one_thread()
+    from charseq import convert as converter
+    from charseq.predictor import load
+
+    places = converter.targets(files, output)
+    loaded = load(model)
+    for path, place in zip(files, places, strict=True):
+        converter.convert(
+            loaded, path, place, column=column, to=to, n=n, beam=beam, batch_size=batch_size,
+            format=kind, force=force, report=_silence if quiet else _note,
+        )  # fmt: skip
+
+
+@program.command(
+    short_help="Score a model on pairs.",
+    epilog=options.example(
+        "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
+    ),
+)
+@click.argument("data")
+@options.model
+@click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "test", "all"]),
+    help="Which part of DATA.  [default: test; all of a single file of other data]",
+)
+@options.beam
+@click.option("--errors", metavar="FILE", help="Write the wrong answers there, as TSV.")
+@options.as_json
+@options.quiet
+@options.debug
+def evaluate(
+    *, data: str, model: str | None, split: str | None, beam: int | None, errors: str | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Score a model on pairs: exact match, word and symbol error rate, in percent."""
+    _use_one_thread()
+    from charseq import recipes
+    from charseq.predictor import load
+
+    result = recipes.evaluate(
+        data,
+        model=load(model),
+        split=split,
+        beam=beam,
+        errors=None if errors is None else Path(errors),
+        report=_silence if quiet else _note,
+    )
+    _write_result(result, as_json=as_json)
+
+
+@program.command(
+    short_help="Look for faults in pairs.", epilog=options.example("charseq check data/")
+)
+@click.argument("data")
+@options.setting("columns")
+@options.as_json
+@options.debug
+def check(*, data: str, columns: str | None, as_json: bool) -> None:
+    """Count what is in DATA, and look for what spoils a training."""
+    config = options.configured(data, options.given({"columns": columns}, ()))
+    from charseq import recipes
+
+    _write_result(recipes.check(data, config=config), as_json=as_json)
+
+
+@program.command(
+    short_help="Tell how a run was made.", epilog=options.example("charseq info checkpoints/dates")
+)
+@click.argument("folder", metavar="RUN")
+@options.as_json
+@options.debug
+def info(*, folder: str, as_json: bool) -> None:
+    """Tell how RUN was made: settings, shapes, parameters, scores and data."""
+    from charseq import recipes
+
+    _write_result(recipes.info(Path(folder)), as_json=as_json)

@@ -1,0 +1,371 @@
+"""files -> windows of rows -> predictions -> files, any format to the same format.
+
+One window of rows is in memory at a time; each distinct string of it is computed once. Rows,
+order and all other columns stay as they are; the file appears under its name when it is
+complete, and never otherwise.
+
+    text                       each line is replaced by its prediction; an empty line stays
+                               empty; with n > 1 the n best are separated by tabs
+    tsv, csv, jsonl, parquet   gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then
+                               NAME_note; NAME is ``to``, by default "prediction"
+
+Which column is read: ``column`` is a name of the header, else a number counted from 1; by
+default the column named ``source`` if there is one, else the first. A model with features reads
+two ("lemma,features", "1,2"), by default ``source`` and ``features``, else the first two.
+
+Which file has a header: a CSV has one, a TSV has one if ``column`` is a name or its first row
+names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise. Without a header
+the new columns have no names.
+
+A note says what is to be known of a row: "empty" (no text, no prediction), "unknown U+00DF"
+(symbols the model has never seen), "truncated" (the longest prediction allowed), "flattened" (a
+tab or line end in the prediction, written as a space in text and TSV); mostly it is empty. For
+plain text the notes are reported instead, by line, up to :data:`SHOWN`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from charseq.errors import DataError, UsageError
+from charseq.formats import Row, Table, locate, read_table, sniff, text_of
+from charseq.outputs import FLAT, refuse, replacing, writing
+
+SHOWN = 20
+KEPT = 100_000  # different unseen symbols that are counted, so that memory has a bound
+DEFAULT_NAME = "prediction"
+
+
+class Candidate(Protocol):
+    """One of the best outputs."""
+
+    @property
+    def prediction(self) -> str:
+        """The output text."""
+
+
+class Outcome(Protocol):
+    """What a model says of one text; ``candidates`` are the n best, the prediction first."""
+
+    @property
+    def prediction(self) -> str:
+        """The best output."""
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """The symbols of the text that the model has never seen, each once."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the output was cut at the longest length allowed."""
+
+    @property
+    def candidates(self) -> Sequence[Candidate]:
+        """The n best outputs, best first."""
+
+
+class Predicts(Protocol):
+    """A model as conversion needs it (:class:`charseq.predictor.Model` is one)."""
+
+    @property
+    def has_features(self) -> bool:
+        """Whether a text is "source TAB features"."""
+
+    def predict(
+        self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
+    ) -> Sequence[Outcome]:
+        """One outcome for each text, in order."""
+
+
+@dataclass
+class ConvertReport:
+    """What was converted.
+
+    ``rows``: rows written, without header and blank lines (plain text: lines).
+    ``distinct``: texts computed, each once a window. ``empty``: rows without a text.
+    ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
+    have it. ``truncated``: rows whose prediction was cut. ``listed``, ``unlisted``: lines of
+    plain text with a note that were reported, and that were only counted.
+    """
+
+    path: str
+    out: str
+    rows: int = 0
+    distinct: int = 0
+    empty: int = 0
+    flagged: int = 0
+    truncated: int = 0
+    listed: int = 0
+    unlisted: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+
+
+def convert(
+    model: Predicts,
+    path: str | Path,
+    out: str | Path,
+    *,
+    column: str | int | None = None,
+    to: str | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    batch_size: int = 64,
+    format: str = "auto",
+    header: str = "auto",
+    force: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> ConvertReport:
+    """Rewrite one file; ``-`` is stdin or stdout. ``report`` gets lines for people.
+
+    ``force`` overwrites ``out`` and replaces columns that have the new columns' names.
+
+    Raises:
+        UsageError: arguments that do not fit together, or ``out`` exists.
+        DataError: with path and line: what is read or written is not as it should be.
+    """
+    path, out = str(path), str(out)
+    kind = sniff(path) if format == "auto" else format
+    _check_counts(n=n, beam=beam, batch_size=batch_size)
+    _check_columns(kind, column=column, to=to)
+    _check_out(path, out, kind, force=force)
+    table = read_table(path, format=kind, header=_header(kind, column, header))
+    if to is not None and kind in ("tsv", "csv") and table.header is None:
+        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
+    names = [] if kind == "text" else _new_names(to or DEFAULT_NAME, n)
+    pick = _picker(table, column, features=model.has_features)
+    result = ConvertReport(table.path, "stdout" if out == "-" else out)
+    cells = partial(_cells, table=table, n=n, result=result, report=report)
+    with replacing(out, force=force) as file, writing(table, file, names, force=force) as write:
+        for window in table.windows:
+            texts = [pick(row) for row in window.rows]
+            distinct = [text for text in dict.fromkeys(texts) if text]
+            outcomes = model.predict(distinct, n=n, beam=beam, batch_size=batch_size)
+            known = dict(zip(distinct, outcomes, strict=True))
+            result.distinct += len(distinct)
+            write(window, [
+                None if text is None else cells(row, known.get(text))
+                for row, text in zip(window.rows, texts, strict=True)
+            ])
+        if not result.rows and path != "-" and table.header is None:
+            raise DataError("the file is empty, expected rows", path=table.path)
+    for line in summary(result):
+        report(line)
+    return result
+
+
+def targets(paths: Sequence[str], out: str | None) -> list[str]:
+    """Where each of ``paths`` is written.
+
+    No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
+    stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
+
+    Raises:
+        UsageError: several inputs and no folder, or two outputs of one name, or an output that
+            is an input.
+    """
+    if out is None:
+        found = [_beside(path) for path in paths]
+    elif out != "-" and Path(out).is_dir():
+        if "-" in paths:
+            raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
+        found = [str(Path(out) / Path(path).name) for path in paths]
+    elif len(paths) > 1:
+        raise UsageError(f"{len(paths)} files cannot go to '{out}': give a folder that exists")
+    else:
+        found = [out]
+    for name, times in Counter(found).items():
+        if times > 1:
+            raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
+    inputs = {Path(path).resolve(): path for path in paths if path != "-"}
+    for name in found:
+        if name != "-" and Path(name).resolve() in inputs:
+            raise UsageError(f"{name} is an input and would be overwritten: give another -o")
+    return found
+
+
+def summary(result: ConvertReport) -> list[str]:
+    """The report as lines for people: counts, then what is to be known of some rows."""
+    counts = f"{result.rows:,} rows, {result.distinct:,} strings computed"
+    lines = [f"{result.path}: {counts} -> {result.out}"]
+    if result.unlisted:
+        lines.append(f"{result.path}: {result.unlisted:,} more lines with notes, not listed")
+    if result.unknown:
+        most = result.unknown.most_common(SHOWN)
+        named = ", ".join(f"{describe(symbol)} ({count:,})" for symbol, count in most)
+        more = len(result.unknown) - len(most)
+        lines.append(f"{result.path}: unseen symbols in {result.flagged:,} rows: {named}"
+                     + (f" and {more:,} more" if more else ""))
+    if result.truncated:
+        lines.append(f"{result.path}: {result.truncated:,} predictions cut at the longest length")
+    return lines
+
+
+def code_points(symbol: str) -> str:
+    """U+00DF; for a symbol of several characters U+0065+U+0301, or 'SG' if it is ASCII."""
+    if len(symbol) > 1 and symbol.isascii() and symbol.isprintable():
+        return f"'{symbol}'"
+    return "+".join(f"U+{ord(letter):04X}" for letter in symbol)
+
+
+def describe(symbol: str) -> str:
+    """The code point with the symbol itself and its Unicode name, where it has them."""
+    points = code_points(symbol)
+    if points.startswith("'"):
+        return points
+    shown = f" '{symbol}'" if symbol.isprintable() and symbol != " " else ""
+    name = unicodedata.name(symbol, "") if len(symbol) == 1 else ""
+    return f"{points}{shown} {name}".rstrip()
+
+
+def _cells(
+    row: Row,
+    outcome: Outcome | None,
+    *,
+    table: Table,
+    n: int,
+    result: ConvertReport,
+    report: Callable[[str], None],
+) -> list[str]:
+    """The new cells of one row, counted in ``result``; outcome None: the row has no text."""
+    result.rows += 1
+    plain = table.format == "text"
+    if outcome is None:
+        result.empty += 1
+        return [""] if plain else [*[""] * n, "empty"]
+    cells = [outcome.prediction, *(other.prediction for other in outcome.candidates[1:n])]
+    cells += [""] * (n - len(cells))
+    flattened = table.format in ("text", "tsv") and any(c != c.translate(FLAT) for c in cells)
+    result.truncated += outcome.truncated
+    result.flagged += bool(outcome.unknown)
+    for symbol in outcome.unknown:
+        if symbol in result.unknown or len(result.unknown) < KEPT:
+            result.unknown[symbol] += 1
+    if not plain:
+        return [*cells, _note(outcome, flattened, code_points)]
+    note = _note(outcome, flattened, describe)
+    if note and result.listed < SHOWN:
+        result.listed += 1
+        report(f"{table.path}:{row.line}: {note}")
+    elif note:
+        result.unlisted += 1
+    return cells
+
+
+def _note(outcome: Outcome, flattened: bool, name: Callable[[str], str]) -> str:
+    unknown = f"unknown {' '.join(map(name, outcome.unknown))}" if outcome.unknown else ""
+    cut = "truncated" if outcome.truncated else ""
+    return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))
+
+
+def _picker(
+    table: Table, column: str | int | None, *, features: bool
+) -> Callable[[Row], str | None]:
+    """A function from a row to the model's text ("" if there is none; None: a blank line).
+
+    Raises:
+        (now if there is a header, else at a row)
+        UsageError: not as many columns as the model reads.
+        DataError: with path and line: no such column, or no text in it.
+    """
+    count = 2 if features and table.format != "text" else 1
+    labels: list[str | int] = []
+    if table.header is not None:
+        labels = _labels(column, table.header, count)
+        for label in labels:
+            _place(table, label, table.header, len(table.header), 1)
+
+    def pick(row: Row) -> str | None:
+        if not row.cells:
+            return None
+        names = table.header or row.names
+        if not labels:
+            labels.extend(_labels(column, names, count))
+        places = [_place(table, label, names, len(row.cells), row.line) for label in labels]
+        try:
+            return _text([text_of(row.cells[place]) for place in places], features=features)
+        except DataError as fault:
+            raise fault.at(table.path, row.line) from None
+
+    return pick
+
+
+def _place(table: Table, label: str | int, names: Sequence[str], width: int, line: int) -> int:
+    try:
+        return locate(label, names, width)
+    except DataError as fault:
+        raise fault.at(table.path, None if table.format == "parquet" else line) from None
+
+
+def _text(parts: list[str], *, features: bool) -> str:
+    if len(parts) > 1 and "\t" in parts[0]:
+        raise DataError("a tab in the source, which a model with features cannot tell apart")
+    text = "\t".join(parts)
+    return "" if features and text.startswith("\t") else text
+
+
+def _labels(column: str | int | None, names: Sequence[str], count: int) -> list[str | int]:
+    """What the ``count`` columns to read are called: names, or numbers from 1."""
+    if column is not None:
+        given = str(column).split(",") if count > 1 else [str(column)]
+        if len(given) != count:
+            raise UsageError(f"--column is '{column}', expected SOURCE,FEATURES for this model")
+        return list(given)
+    roles = ("source", "features")[:count]
+    if all(role in names for role in roles):
+        return list(roles)
+    # Names and not numbers where they can be had: keys of JSON may change their order.
+    first = list(names[:count])
+    return list(first) if len(set(names)) == len(names) >= count else list(range(1, count + 1))
+
+
+def _header(kind: str, column: str | int | None, header: str) -> str:
+    if header != "auto" or kind not in ("tsv", "csv"):
+        return header
+    numbers = column is None or re.fullmatch("[0-9,]+", str(column))
+    return "yes" if kind == "csv" or not numbers else "auto"
+
+
+def _new_names(to: str, n: int) -> list[str]:
+    return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
+
+
+def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
+    for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}, expected 1 or more")
+
+
+def _check_columns(kind: str, *, column: str | int | None, to: str | None) -> None:
+    if kind == "text" and (column is not None or to is not None):
+        raise UsageError("plain text has no columns: with --format tsv (or csv, jsonl) it has")
+    if to is not None and (not to or to != to.translate(FLAT)):
+        raise UsageError("the new column's name is empty or has a tab or line end in it")
+
+
+def _check_out(path: str, out: str, kind: str, *, force: bool) -> None:
+    if out == "-":
+        return
+    if path != "-" and Path(path).exists() and Path(out).exists() and Path(out).samefile(path):
+        raise UsageError(f"{out} is the input itself: give another -o")
+    said = sniff(out)
+    if said not in ("text", kind):
+        raise UsageError(f"{out} is named as {said}, but the format stays {kind}: name it so")
+    if kind == "parquet" and out.lower().endswith(".gz"):
+        raise UsageError(f"{out}: Parquet is packed inside, name it without .gz")
+    refuse(out, force=force)
+
+
+def _beside(path: str) -> str:
+    if path == "-":
+        return "-"
+    place = Path(path)
+    packed = place.name[-3:] if place.name.lower().endswith(".gz") else ""
+    name = Path(place.name[: len(place.name) - len(packed)])
+    return str(place.with_name(f"{name.stem}.converted{name.suffix}{packed}"))

@@ -1,0 +1,379 @@
+"""files -> rows -> Example(source, target): who plays which role, and which split is whose.
+
+It knows no symbols and no models, and changes no text. Every row becomes one example: several
+targets of one source are all kept, and so is a pair that stands there twice.
+
+    DATA/train.tsv  dev.tsv  test.tsv     each its own file (also .csv .jsonl .parquet, .gz)
+    DATA.tsv                              split 90/5/5 by the sha256 of the source
+
+A source never falls into two splits that are made here, and it stays in its split when rows are
+added to the file. ``DATA/charseq.toml`` may hold settings, and a table ``[columns]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import tomllib
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charseq import columns as grammar
+from charseq.columns import ROLES, Roles
+from charseq.errors import DataError, SettingError, UsageError
+from charseq.formats import ENDINGS, Row, Table, locate, read_table, sniff, text_of
+
+SPLITS = ("train", "dev", "test")
+STEMS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+SETTINGS_FILE = "charseq.toml"
+HELD_OUT = 0.05
+MOST_HELD_OUT = 2000
+
+# Where source, target, features and weight stand in a row.
+Places = tuple[int, int, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One pair. ``features`` is the cell as it stands, not cut; ``weight`` is above 0."""
+
+    source: str
+    target: str
+    features: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of each split (none where it was not wanted or is not there).
+
+    ``fingerprint``: sha256 of the bytes of the files read, in the order train, dev, test.
+    ``columns``: the columns' roles as they were understood, for people.
+    ``files``: where each split comes from; ``lines``: on which line of it each example starts.
+    ``problems``: what was passed over or decided, one line each.
+    """
+
+    train: list[Example]
+    dev: list[Example]
+    test: list[Example]
+    name: str
+    fingerprint: str
+    columns: str
+    files: dict[str, Path]
+    lines: dict[str, list[int]]
+    problems: list[str]
+
+    def split(self, name: str) -> list[Example]:
+        """The examples of ``train``, ``dev`` or ``test``.
+
+        Raises:
+            UsageError: another name.
+        """
+        _check_splits([name])
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+
+
+@dataclass
+class Part:
+    """Examples, the line of each, and the blank lines between them."""
+
+    path: Path
+    columns: str = ""
+    examples: list[Example] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    blanks: list[int] = field(default_factory=list)
+
+
+def load(
+    data: str | Path,
+    *,
+    columns: str = "",
+    header: str = "auto",
+    feature_separator: str = ";",
+    splits: Sequence[str] = SPLITS,
+) -> Dataset:
+    """The examples of a folder or of one file; only what the wanted ``splits`` need is read.
+
+    ``columns``: see the module ``columns``; empty: by the header or the keys if they are called
+    as the roles, else two columns, source and target. ``header``: auto, yes or no.
+    ``feature_separator`` joins features that a JSON file gives as a list.
+
+    Raises:
+        DataError: with path and line: no such file, no train file, two files for one split, a
+            row that cannot be read, an empty source or target, a weight that is not above 0; or
+            no examples for a wanted split, unless it is wanted together with train.
+        SettingError: ``columns`` is not understood.
+        UsageError: an unknown split or header.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    _check_splits(splits)
+    path = Path(data)
+    roles = grammar.parse(columns)
+    files = _files(path)
+    needed = _needed(path, files, splits)
+    parts = {s: _read(files[s], roles, header, feature_separator) for s in needed}
+    understood = next((part.columns for part in parts.values()), "")
+    problems = [line for part in parts.values() for line in _blank_lines(part)]
+    if "" in parts:
+        parts = _split_three(parts[""])
+        sizes = ", ".join(f"{name} {len(part.examples)}" for name, part in parts.items())
+        problems.append(f"one file, split 90/5/5 by the source's hash: {sizes}")
+    elif "train" in parts and "dev" not in files:
+        parts["train"], parts["dev"] = _hold_out(parts["train"], HELD_OUT, MOST_HELD_OUT)
+        rows = len(parts["dev"].examples)
+        problems.append(f"no dev file: {rows} rows of train are held out, by the source's hash")
+    kept = {s: parts[s] if s in splits and s in parts else Part(path) for s in SPLITS}
+    for split in splits:
+        if not kept[split].examples and (split == "train" or "train" not in splits):
+            raise DataError(f"no examples for the {split} split", path=path)
+    return Dataset(
+        train=kept["train"].examples,
+        dev=kept["dev"].examples,
+        test=kept["test"].examples,
+        name=path.resolve().name if path.is_dir() else _stem(path),
+        fingerprint=_fingerprint([files[s] for s in needed]),
+        columns=understood,
+        files={s: part.path for s, part in kept.items() if part.examples},
+        lines={s: part.lines for s, part in kept.items() if part.examples},
+        problems=problems,
+    )
+
+
+def settings_of(data: str | Path) -> dict[str, Any]:
+    """The settings in ``DATA/charseq.toml``, by name and not checked yet; {} without the file.
+
+    A table ``[columns]`` with ``role = "name"`` or ``role = number`` becomes the setting
+    ``columns``.
+
+    Raises:
+        DataError: with path and line: no valid TOML, or something that is no setting's value.
+    """
+    path = Path(data) / SETTINGS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        settings = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as fault:
+        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
+    except UnicodeDecodeError as fault:
+        line = fault.object[: fault.start].count(b"\n") + 1
+        raise DataError("not UTF-8", path=path, line=line) from None
+    except tomllib.TOMLDecodeError as fault:
+        found = re.search(r"(.*) \(at line (\d+)", str(fault))
+        message, place = (found[1], int(found[2])) if found else (str(fault), None)
+        raise DataError(f"not valid TOML: {message}", path=path, line=place) from None
+    for name, value in settings.items():
+        if name == "columns" and isinstance(value, dict):
+            try:
+                settings[name] = grammar.write(value)
+            except SettingError as fault:
+                raise DataError(str(fault), path=path) from None
+        elif not isinstance(value, str | int | float):
+            raise DataError(f"'{name}' is no setting, expected text or a number", path=path)
+    return settings
+
+
+def _check_splits(splits: Sequence[str]) -> None:
+    for split in splits:
+        if split not in SPLITS:
+            raise UsageError(f"unknown split '{split}', expected one of {', '.join(SPLITS)}")
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """The folder's file for each split, or one file under the name ``""``."""
+    if not path.exists():
+        raise DataError("no such file or folder", path=path)
+    if not path.is_dir():
+        return {"": path}
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        ending = Path(file.name.lower().removesuffix(".gz")).suffix
+        split = STEMS.get(_stem(file).lower())
+        if split is None or ending not in (*ENDINGS, ".txt") or not file.is_file():
+            continue
+        if split in found:
+            both = f"both {found[split].name} and {file.name}"
+            raise DataError(f"{both}, expected one file for the {split} split", path=path)
+        found[split] = file
+    return found
+
+
+def _stem(path: Path) -> str:
+    """The file's name without .gz and without the ending of its format."""
+    name = path.name
+    if name.lower().endswith(".gz"):
+        name = name[: -len(".gz")]
+    return Path(name).stem
+
+
+def _needed(path: Path, files: dict[str, Path], splits: Sequence[str]) -> list[str]:
+    """The names of the files to read. Where there is no dev file, train gives it up."""
+    if "" in files:
+        return [""]
+    from_train = "train" in splits or ("dev" in splits and "dev" not in files)
+    if from_train and "train" not in files:
+        raise DataError("no train file, expected one such as train.tsv or train.jsonl", path=path)
+    return [s for s in SPLITS if s in files and (s in splits or (s == "train" and from_train))]
+
+
+def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
+    """All rows of one file."""
+    # A name such as pairs.txt says nothing about columns, and tabs are what is in such files.
+    kind = "tsv" if sniff(path) == "text" else sniff(path)
+    by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
+    table = read_table(path, format=kind, header="yes" if by_name and header == "auto" else header)
+    part = Part(path)
+    places: dict[tuple[str, ...], Places] = {}
+    for row in table.rows:
+        if not row.cells:
+            part.blanks.append(row.line)
+            continue
+        try:
+            if row.names not in places:
+                places[row.names] = _locate(roles, table, row)
+                part.columns = part.columns or _understood(places[row.names], table, row)
+            part.examples.append(_example(row.cells, places[row.names], separator))
+        except DataError as fault:
+            raise fault.at(path, row.line) from None
+        part.lines.append(row.line)
+    if not part.examples:
+        raise DataError("no rows in it, expected pairs", path=path)
+    return part
+
+
+def _example(cells: tuple[Any, ...], places: Places, separator: str) -> Example:
+    source, target, features, weight = places
+    example = Example(
+        text_of(cells[source]),
+        text_of(cells[target]),
+        "" if features is None else _features(cells[features], separator),
+        1.0 if weight is None else _weight(cells[weight]),
+    )
+    # Where spaces stand between symbols, spaces alone are no symbol at all.
+    if not example.source.strip(" "):
+        raise DataError("the source is empty")
+    if not example.target.strip(" "):
+        raise DataError("the target is empty")
+    return example
+
+
+def _features(value: Any, separator: str) -> str:
+    return separator.join(map(text_of, value)) if isinstance(value, list) else text_of(value)
+
+
+def _weight(value: Any) -> float:
+    try:
+        weight = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise DataError(f"the weight is {str(value)[:40]!r}, expected a number above 0")
+    return weight
+
+
+def _locate(roles: Roles, table: Table, row: Row) -> Places:
+    """Where the roles stand in rows like this one."""
+    names = row.names or table.header or ()
+    width = len(row.cells)
+    if isinstance(roles, dict):
+        found = {role: locate(name, names, width) for role, name in roles.items()}
+    elif roles and table.format == "jsonl":
+        raise DataError("JSON has names, not positions: --columns source=NAME,target=NAME")
+    elif roles:
+        if len(roles) != width:
+            raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
+        found = {role: place for place, role in enumerate(roles) if role in ROLES}
+    else:
+        found = _locate_unnamed(names, width, fixed=table.format in ("jsonl", "parquet"))
+    return found["source"], found["target"], found.get("features"), found.get("weight")
+
+
+def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[str, int]:
+    """Roles by columns that are called so, in whatever case; else two columns in their order."""
+    found = {name.lower(): place for place, name in reversed(list(enumerate(names)))}
+    if "source" in found and "target" in found:
+        return {role: found[role] for role in ROLES if role in found}
+    if width == 2 and not fixed:
+        return {"source": 0, "target": 1}
+    called = f" ({', '.join(names)})" if names else ""
+    if width < 2:
+        raise DataError(f"{_columns(width)}{called}, expected source and target")
+    example = f"source={names[0]},target={names[1]}" if names else "source,features,target"
+    raise DataError(
+        f"{_columns(width)}{called}, expected source and target: "
+        f"say which is which, for example --columns {example}"
+    )
+
+
+def _columns(count: int) -> str:
+    return f"{count} column" if count == 1 else f"{count} columns"
+
+
+def _understood(places: Places, table: Table, row: Row) -> str:
+    """For example ``target = column 1 (native), source = column 2 (roman)``."""
+    names = row.names or table.header or ()
+    played = sorted((p, role) for role, p in zip(ROLES, places, strict=True) if p is not None)
+    if table.format == "jsonl":
+        return ", ".join(f"{role} = {names[place]}" for place, role in played)
+    return ", ".join(
+        f"{role} = column {place + 1}" + (f" ({names[place]})" if names else "")
+        for place, role in played
+    )
+
+
+def _blank_lines(part: Part) -> list[str]:
+    if not part.blanks:
+        return []
+    count = len(part.blanks)
+    lines = "blank line" if count == 1 else "blank lines"
+    return [f"{part.path}:{part.blanks[0]}: {count} {lines} passed over, this is the first"]
+
+
+def _split_three(part: Part) -> dict[str, Part]:
+    rest, test = _hold_out(part, HELD_OUT, len(part.examples))
+    # Of what is left, the same number of hash values again.
+    train, dev = _hold_out(rest, 2 * HELD_OUT, len(part.examples))
+    return {"train": train, "dev": dev, "test": test}
+
+
+def _hold_out(part: Part, share: float, most: int) -> tuple[Part, Part]:
+    """(the rest, the held out): whole sources whose hash is below ``share`` of all hashes.
+
+    At most ``most`` rows, but one source at least, unless there is no other.
+    """
+    keys = [_hash(example.source) for example in part.examples]
+    counts = Counter(keys)
+    chosen: set[float] = set()
+    rows = 0
+    for key in sorted(counts):
+        rows += counts[key]
+        if (chosen and (key >= share or rows > most)) or len(counts) == 1:
+            break
+        chosen.add(key)
+    rest, held = Part(part.path, part.columns), Part(part.path, part.columns)
+    for key, example, line in zip(keys, part.examples, part.lines, strict=True):
+        home = held if key in chosen else rest
+        home.examples.append(example)
+        home.lines.append(line)
+    return rest, held
+
+
+def _hash(source: str) -> float:
+    """A number from 0 to 1; the same for spellings that Unicode calls equal."""
+    digest = hashlib.sha256(unicodedata.normalize("NFC", source).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
+    """What ``cat FILES | sha256sum`` prints."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,135 @@
+"""the declaration of settings -> options of the command line, and the options commands share.
+
+Names, choices, limits, defaults and help of a setting are said once, in :mod:`charseq.config`.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from charseq.config import SETTINGS, Config, configure, describe
+from charseq.errors import SettingError, UsageError
+
+# The settings that have an option of their own; the others are reached with --set.
+NAMED = ("cell", "minutes", "epochs", "seed", "threads", "device", "columns", "attention")
+MOST = 64
+WIDTH = 96
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def setting(name: str) -> Callable[[Command], Command]:
+    """The option ``--name`` for a setting; None where the user does not give it."""
+    item = SETTINGS[name]
+    facts, flag = item.metadata, f"--{name.replace('_', '-')}"
+    kind: click.ParamType[Any] = click.STRING
+    if facts["choices"]:
+        kind = click.Choice(facts["choices"])
+    elif isinstance(item.default, bool):
+        flag, kind = f"{flag}/--no-{name}", click.BOOL
+    elif isinstance(item.default, int):
+        kind = click.IntRange(facts["least"], facts["most"])
+    elif isinstance(item.default, float):
+        kind = click.FloatRange(facts["least"], facts["most"])
+    text = f"{facts['help'][0].upper()}{facts['help'][1:]}."
+    if item.default != "":
+        text += f"  [default: {str(item.default).lower()}]"
+    return click.option(flag, name, type=kind, default=None, help=text)
+
+
+def settings(command: Command) -> Command:
+    """Options for all settings in :data:`NAMED`, in this order."""
+    for name in reversed(NAMED):
+        command = setting(name)(command)
+    return command
+
+
+def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """The settings that the user gave, as options or as NAME=VALUE.
+
+    Raises:
+        UsageError: no ``=``, or a setting given twice.
+    """
+    flags = {name: value for name, value in named.items() if value is not None}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            raise UsageError(f"--set '{assignment}', expected NAME=VALUE")
+        if name in flags:
+            raise UsageError(f"the setting {name} is given twice")
+        flags[name] = value
+    return flags
+
+
+def configured(data: str, flags: Mapping[str, Any]) -> Config:
+    """Defaults, over them DATA/charseq.toml, the environment, and last the command line.
+
+    Raises:
+        SettingError: with the place, where it is not the command line.
+    """
+    from charseq.examples import settings_of
+
+    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
+    environment = {name: value for name, value in variables.items() if value is not None}
+    config = Config()
+    for origin, values in (
+        (f"{Path(data) / 'charseq.toml'}: ", settings_of(data)),
+        ("environment, CHARSEQ_...: ", environment),
+        ("", flags),
+    ):
+        try:
+            config = configure(values, base=config)
+        except SettingError as error:
+            raise SettingError(f"{origin}{error}") from error
+    return config
+
+
+def table() -> str:
+    """All settings with default and help, a block for the end of a command's help."""
+    lines, last = ["\b", "Settings for --set NAME=VALUE:"], ""
+    for group, name, default, _, text in describe():
+        lines += [f"  {group}"] if group != last else []
+        last = group
+        head = f"    {name:17} {default:7} "
+        lines += textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    return "\n".join(lines)
+
+
+def example(*lines: str) -> str:
+    """Lines that can be pasted, a block for the end of a command's help."""
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors on stderr.")
+debug = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+)
+model = click.option(
+    "-m",
+    "--model",
+    metavar="RUN",
+    help="Folder of the model.  [default: $CHARSEQ_MODEL, else the newest run in ./checkpoints, "
+    "else checkpoints/dates]",
+)
+beam = click.option(
+    "--beam",
+    type=click.IntRange(1, MOST),
+    metavar="K",
+    envvar="CHARSEQ_BEAM",
+    help="Beam width; 1 is greedy search.  [default: the model's]",
+)
+answers = click.option(
+    "-n",
+    type=click.IntRange(1, MOST),
+    default=1,
+    metavar="N",
+    help="Give the N best answers.",
+)

@@ -1,0 +1,273 @@
+"""train / evaluate / check / info: each whole flow on one page.
+
+    files -> examples -> task -> steps -> best weights -> run folder
+    run folder, files -> predictions -> scores
+
+Nothing here prints: lines for people go to ``report``, results are returned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq import __version__, examples
+from charseq.checkpoint import find, is_finished, load_model, lock
+from charseq.config import Config
+from charseq.errors import CheckpointError, Interrupted
+from charseq.inference import Network
+from charseq.metrics import Scores, signature, standard_error
+from charseq.predictor import Model, Transducer, load, settings_of, vocabularies_of
+from charseq.report import describe_run, describe_step, describe_task, run_shapes
+from charseq.run import Run
+from charseq.scoring import choose_rows, score_examples, write_errors
+from charseq.task import Start, Task, prepare
+
+if TYPE_CHECKING:
+    from charseq.trainer import Step, Trainer
+
+Report = Callable[[str], None]
+
+
+def silent(_line: str) -> None:
+    """A report that nobody reads."""
+
+
+def train(
+    data: str | Path,
+    *,
+    run: str | Path | None = None,
+    config: Config | None = None,
+    init_from: str | Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    report: Report = silent,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train on ``data`` and leave a model in ``run``; an unfinished run goes on where it stopped.
+
+    Args:
+        data: a folder with ``train.*`` (and ``dev.*``), or one file.
+        run: the folder to make, by default ``checkpoints/<name of data>``.
+        config: settings, from :func:`charseq.config.configure`; by default the defaults.
+        init_from: a run whose weights are the start (fine-tuning); new symbols join its own.
+        force: begin anew where there is a run already.
+        dry_run: read and report, but train nothing.
+        report: takes each line for people.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        run, parameters, seconds, epochs and, on the dev split, what :func:`evaluate` returns.
+
+    Raises:
+        CharseqError: the data, the settings or the run folder do not allow it.
+        Interrupted: a signal asked to stop; the state is saved, and the same call goes on.
+    """
+    started = time.monotonic()
+    config = config or Config()
+    dataset = examples.load(
+        data,
+        columns=config.columns,
+        header=config.header,
+        feature_separator=config.feature_separator,
+        splits=("train", "dev"),
+    )
+    task = prepare(dataset, config, _start(init_from) if init_from else None)
+    folder = Path(run) if run else Path("checkpoints") / dataset.name
+    for line in describe_task(task):
+        report(line)
+    if dry_run:
+        return {"run": str(folder), "seconds": time.monotonic() - started, "epochs": 0}
+    with lock(folder):
+        if not force and is_finished(folder):
+            what = "is finished already: --force trains it anew, -o names another folder"
+            raise CheckpointError(what, path=folder)
+        journal = Run(folder, task.about)
+        state = None if force else journal.resume(report)
+        trainer = task.trainer()
+        if state is not None:
+            trainer.restore(state)
+            report(f"resume     at step {trainer.number:,}, {journal.progress.seconds:.0f} s spent")
+        fit(task, trainer, journal, started, report=report, progress=progress)
+        journal.finish()
+    report(f"kept       {folder}")
+    return evaluate(data, model=load(folder), split="dev")
+
+
+def fit(
+    task: Task, trainer: Trainer, journal: Run, started: float, *, report: Report, progress: bool
+) -> None:
+    """Train to the end of the budget, which counts from ``started``; save on the way.
+
+    Raises:
+        Interrupted: a signal asked to stop; the state is saved.
+    """
+    from charseq.runtime import stopping
+
+    config, state = task.config, journal.progress
+    total = config.epochs * len(trainer.batches)
+    begin = started - state.seconds
+    saved = time.monotonic()
+
+    def done(step: int) -> float:
+        return step / total if total else (time.monotonic() - begin) / (60 * config.minutes)
+
+    with stopping() as stop, _bar(shown=progress) as show:
+        for step in trainer.steps(done):
+            now = min(done(step.number), 1.0)
+            show(now, step)
+            state.seconds, state.epochs = time.monotonic() - begin, step.epoch
+            scored = now >= due(state.evaluations, config.evaluations)
+            better = scored and _score(task, trainer, journal, step, now, report)
+            asked = stop()
+            if scored or asked or time.monotonic() - saved >= config.save_seconds:
+                journal.save(trainer.state(), better=better)
+                saved = time.monotonic()
+            if asked:
+                raise Interrupted(
+                    f"stopped by {asked.name} after step {step.number:,}; what was learnt is in "
+                    f"{journal.folder}, and the same command goes on from there",
+                    signal_number=asked,
+                )
+        state.seconds = time.monotonic() - begin
+
+
+def due(evaluations: int, planned: int) -> float:
+    """The progress at which the next evaluation is made: more often towards the end.
+
+    After the last one, at 1, nothing is due.
+    """
+    if evaluations >= planned:
+        return float("inf")
+    return 1.0 - (1.0 - (evaluations + 1) / planned) ** 1.5
+
+
+def evaluate(
+    data: str | Path,
+    *,
+    model: Model | None = None,
+    split: str | None = None,
+    beam: int | None = None,
+    errors: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
+
+    Args:
+        data: a folder or one file; its ``charseq.toml`` goes before the model's settings.
+        model: from :func:`charseq.load`; by default the run that ``load`` chooses.
+        split: train, dev, test, or all. By default test, or every row of one file, if it is not
+            the file that the model was trained on.
+        beam: width of the beam; by default the model's.
+        errors: a file for the wrong rows: source, prediction, references, by tabs.
+
+    Returns:
+        run, parameters, seconds (of training), epochs, data, split, examples, exact_match, wer,
+        ser, standard_error (in percent), beam, signature.
+    """
+    model = model or load()
+    about = model.about
+    settings = {**about["settings"], **examples.settings_of(data)}
+    rows, split = choose_rows(data, settings, split, about["data"]["fingerprint"])
+    width = beam or model.config.beam
+    outcome = score_examples(model.transducer, rows, width=width)
+    if errors is not None:
+        write_errors(errors, outcome)
+    return {
+        "run": str(model.path),
+        "parameters": about["parameters"],
+        "seconds": about["seconds"],
+        "epochs": about["epochs"],
+        "data": str(data),
+        "split": split,
+        **asdict(outcome.scores),
+        "standard_error": standard_error(outcome.scores),
+        "beam": width,
+        "signature": signature(
+            charseq=__version__,
+            split=split,
+            n=outcome.scores.examples,
+            unit="row",
+            references="any",
+            match="NFC",
+            ser=model.transducer.target.kind,
+            beam=width,
+        ),
+    }
+
+
+def check(data: str | Path, *, config: Config | None = None) -> examples.Inspection:
+    """Counts, inventories, duplicates, contradictions, leakage and odd characters of ``data``."""
+    config = config or Config()
+    return examples.inspect(
+        examples.load(
+            data,
+            columns=config.columns,
+            header=config.header,
+            feature_separator=config.feature_separator,
+        )
+    )
+
+
+def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
+    """What a run says of itself, with the shapes of its weights, and the same in lines."""
+    about, _ = load_model(find(run))
+    shapes = {name: list(shape) for name, shape in run_shapes(about).items()}
+    return {**about, "shapes": shapes}, describe_run(about)
+
+
+def _start(run: str | Path) -> Start:
+    """A trained run as the start of another."""
+    path = find(run)
+    about, weights = load_model(path)
+    source, target = vocabularies_of(about, path)
+    return Start(settings_of(about, path).to_json(), source, target, weights)
+
+
+def _score(
+    task: Task, trainer: Trainer, journal: Run, step: Step, now: float, report: Report
+) -> bool:
+    """Score the averaged weights on dev, by greedy search; keep them if they are the best."""
+    config, state = task.config, journal.progress
+    weights = trainer.averaged()
+    network = Network(weights, cell=config.cell, layers=config.layers)
+    transducer = Transducer(network, task.source, task.target, task.limits)
+    scores = score_examples(transducer, task.dataset.dev[: config.dev_limit], width=1).scores
+    better = not state.scores or _rank(asdict(scores)) > _rank(state.scores)
+    if better:
+        state.scores, journal.best = asdict(scores), weights
+    state.evaluations += 1
+    while now >= due(state.evaluations, config.evaluations):  # several fell into one step
+        state.evaluations += 1
+    state.metrics.append({"seconds": state.seconds, **asdict(step), **asdict(scores)})
+    report(describe_step(now, state.seconds, step, scores, better))
+    return better
+
+
+def _rank(scores: dict[str, Any]) -> tuple[float, float]:
+    """More exact matches win, then fewer symbol errors."""
+    return scores["exact_match"], -scores["ser"]
+
+
+@contextmanager
+def _bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
+    """``show(progress, step)``: a bar on stderr, where that is a terminal, or nothing."""
+    if not shown:
+        yield lambda _progress, _step: None
+        return
+    from tqdm import tqdm
+
+    form = "{percentage:3.0f} % {bar} {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, disable=None, leave=False, bar_format=form) as bar:
+
+        def show(progress: float, step: Step) -> None:
+            bar.set_postfix_str(f"epoch {step.epoch:.1f}, loss {step.loss:.3f}", refresh=False)
+            bar.update(progress - bar.n)
+
+        yield show
+
+
+__all__ = ["Scores", "check", "evaluate", "fit", "info", "train"]

@@ -1,0 +1,117 @@
+"""data sets, tasks and runs -> lines for people.
+
+It knows no flow and prints nothing: the lines are returned, aligned in two columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from charseq.inference import shapes_of
+
+if TYPE_CHECKING:
+    from charseq.metrics import Scores
+    from charseq.task import Task
+    from charseq.vocabulary import Vocabulary
+
+SHOWN_PAIRS = 3
+SHOWN_SYMBOLS = 40
+
+
+def describe_task(task: Task) -> list[str]:
+    """Counts, the first three pairs as understood, and the symbols of both sides."""
+    data = task.dataset
+    files = ", ".join(str(path) for path in dict.fromkeys(data.files.values()))
+    lines = [
+        _line("data", f"{len(data.train):,} train, {len(data.dev):,} dev, from {files}"),
+        _line("columns", data.columns),
+        *(_line("note", problem) for problem in data.problems),
+    ]
+    for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
+        read = task.source.split(one.source) + [
+            f"<{part}>" for part in task.source.split_features(one.features)
+        ]
+        written = task.target.split(one.target)
+        lines.append(_line(f"pair {number}", f"{_spelt(read)}  =>  {_spelt(written)}"))
+    for side, vocabulary, why in zip(
+        ("source", "target"), (task.source, task.target), task.why, strict=True
+    ):
+        lines.append(_line(side, f"{_inventory(vocabulary)}; {why}"))
+    return lines
+
+
+def describe_run(about: Mapping[str, Any]) -> list[str]:
+    """Settings, shapes (as on sheet C), parameters, scores and the data of a run."""
+    settings = about["settings"]
+    state = "finished" if about["finished"] else "not finished"
+    lines = [
+        _line("training", f"{state}; {about['epochs']} epochs, {about['seconds']:.0f} s"),
+        _line("scores", _scores(about["scores"])),
+        _line("data", f"{about['data']['name']}, {_counts(about['data']['examples'])}"),
+        _line("", f"sha256 {about['data']['fingerprint']}"),
+        _line("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
+    ]
+    for side in ("source", "target"):
+        known = about[side]
+        symbols = known["symbols"]
+        shown = " ".join(symbols[:SHOWN_SYMBOLS]) + (" …" if len(symbols) > SHOWN_SYMBOLS else "")
+        count = f"{len(symbols)} {known['kind']}, {known['form']}"
+        if known["features"]:
+            count += f", {len(known['features'])} features"
+        lines.append(_line(side, f"{count}: {shown}"))
+    lines.append("settings")
+    lines += [f"  {name:18} {value}" for name, value in settings.items()]
+    shapes = run_shapes(about)
+    width = max(map(len, shapes))
+    lines.append("shapes")
+    lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
+    lines.append(_line("parameters", f"{about['parameters']:,}"))
+    return lines
+
+
+def run_shapes(about: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight, from what a run says of itself."""
+    names = ("cell", "embedding", "hidden", "layers", "attention", "tied")
+    sizes = {
+        f"{side}s": 4 + len(about[side]["symbols"]) + len(about[side]["features"])
+        for side in ("source", "target")
+    }
+    return shapes_of(**{name: about["settings"][name] for name in names}, **sizes)
+
+
+def describe_step(progress: float, seconds: float, step: Any, scores: Scores, best: bool) -> str:
+    """One evaluation in training."""
+    mark = "  best so far" if best else ""
+    return (
+        f"{100 * progress:3.0f} %  {seconds:5.0f} s  epoch {step.epoch:6.2f}  "
+        f"loss {step.loss:.3f}  dev exact {scores.exact_match:5.1f} %  "
+        f"ser {scores.ser:5.1f} %{mark}"
+    )
+
+
+def _line(head: str, text: str) -> str:
+    return f"{head:10} {text}"
+
+
+def _spelt(symbols: Sequence[str]) -> str:
+    """Symbols apart from each other; a space among them is shown as an open box."""
+    return " ".join(symbol.replace(" ", "␣") for symbol in symbols)
+
+
+def _inventory(vocabulary: Vocabulary) -> str:
+    features = f" and {len(vocabulary.features)} features" if vocabulary.features else ""
+    return f"{len(vocabulary.symbols)} symbols{features}"
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    if not scores:
+        return "none yet"
+    return (
+        f"dev exact match {scores['exact_match']:.2f} %, ser {scores['ser']:.2f} %, "
+        f"{scores['examples']:.0f} examples, greedy"
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())

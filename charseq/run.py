@@ -1,0 +1,165 @@
+"""run folder <-> the state of a training run: what is saved, resumed, kept and published.
+
+It knows no data and no network, only names, arrays and JSON. A run folder holds
+
+    model.safetensors   the best weights so far, by dev exact match
+    about.json          how they were made: settings, symbols, limits, scores, data, versions
+    README.md           the model card
+    metrics.jsonl       a line per evaluation
+    resume.{a,b}.*      the last two states of an unfinished run, written in turn
+    manifest.json       size and sha256 of every file (see ``store``)
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq.card import render
+from charseq.checkpoint import (
+    ABOUT,
+    FORMAT,
+    WEIGHTS,
+    load_arrays,
+    names,
+    publish,
+    read,
+    read_json,
+    save_arrays,
+)
+from charseq.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray]
+
+SLOTS = ("a", "b")
+_BEST = "best/"
+
+
+@dataclass
+class Progress:
+    """How far a run has come, apart from its arrays."""
+
+    seconds: float = 0.0
+    epochs: float = 0.0
+    evaluations: int = 0
+    saves: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+    """Dev scores of the weights that are kept; empty before the first evaluation."""
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run:
+    """One run folder; hold :func:`charseq.checkpoint.lock` while writing."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.about = dict(about)
+        self.progress = Progress()
+        self.best: dict[str, np.ndarray] = {}
+
+    def resume(self, warn: Callable[[str], None]) -> Arrays | None:
+        """The newest sound state of an unfinished run, or None where there is none.
+
+        A damaged state is named to ``warn`` and the one before it is taken.
+
+        Raises:
+            CheckpointError: the run was begun with other settings or other data.
+        """
+        found = []
+        for slot in SLOTS:
+            if f"resume.{slot}.json" in names(self.folder):
+                try:
+                    found.append(self._read_state(slot))
+                except CheckpointError as error:
+                    warn(f"{error}; going on from the state before it")
+        if not found:
+            return None
+        note, arrays = max(found, key=lambda pair: int(pair[0]["progress"]["saves"]))
+        self._compare(note)
+        self.progress = Progress(**note["progress"])
+        self.best = {k.removeprefix(_BEST): v for k, v in arrays.items() if k.startswith(_BEST)}
+        return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
+
+    def save(self, state: Arrays, *, better: bool) -> None:
+        """Write a state to resume from; with ``better``, the model as well. All or nothing."""
+        slot = SLOTS[self.progress.saves % len(SLOTS)]
+        self.progress.saves += 1
+        note = {
+            "settings": self.about["settings"],
+            "fingerprint": self.about["data"]["fingerprint"],
+            "progress": asdict(self.progress),
+        }
+        kept = {_BEST + name: value for name, value in self.best.items()}
+        files = {
+            f"resume.{slot}.safetensors": save_arrays({**state, **kept}),
+            f"resume.{slot}.json": _json(note),
+        }
+        publish(self.folder, {**files, **(self._model(finished=False) if better else {})})
+
+    def finish(self) -> None:
+        """Publish the model as finished; what only a resumed run would need goes."""
+        unfinished = {name for name in names(self.folder) if name.startswith("resume.")}
+        publish(self.folder, self._model(finished=True), drop=unfinished)
+
+    def _model(self, *, finished: bool) -> dict[str, bytes]:
+        progress = self.progress
+        self.about |= {
+            "format": FORMAT,
+            "finished": finished,
+            "seconds": round(progress.seconds, 1),
+            "epochs": round(progress.epochs, 2),
+            "parameters": sum(int(value.size) for value in self.best.values()),
+            "scores": progress.scores,
+            "versions": _versions(),
+        }
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in progress.metrics]
+        return {
+            WEIGHTS: save_arrays(self.best),
+            ABOUT: _json(self.about),
+            "README.md": render(self.folder.name, self.about).encode(),
+            "metrics.jsonl": "".join(lines).encode(),
+        }
+
+    def _read_state(self, slot: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        note = read_json(self.folder, f"resume.{slot}.json")
+        name = f"resume.{slot}.safetensors"
+        return note, load_arrays(read(self.folder, name), path=self.folder / name)
+
+    def _compare(self, note: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings or data: the result would be neither run's."""
+        if note["fingerprint"] != self.about["data"]["fingerprint"]:
+            raise CheckpointError(
+                "was begun on other data (the files have changed); --force starts it anew",
+                path=self.folder,
+            )
+        for name, value in self.about["settings"].items():
+            before = note["settings"].get(name)
+            if before != value:
+                raise CheckpointError(
+                    f"was begun with {name} = {before}, now it is {value}; give the same "
+                    "settings to resume, --force to start anew, or another -o",
+                    path=self.folder,
+                )
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _versions() -> dict[str, str]:
+    """Of everything that takes part in the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("charseq", "torch", "numpy", "safetensors", "sentencepiece"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,96 @@
+"""model, examples -> predictions, scores, and a file of errors.
+
+It knows how texts are scored against the targets of their source, not how a model is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq import examples, formats, metrics
+from charseq.errors import CharseqError, DataError
+
+if TYPE_CHECKING:
+    from charseq.examples import Dataset, Example
+    from charseq.predictor import Prediction, Transducer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Predictions in the order of the rows, what each was compared with, and the scores."""
+
+    predictions: Sequence[Prediction]
+    references: Sequence[Sequence[str]]
+    scores: metrics.Scores
+
+
+def score_examples(
+    transducer: Transducer, rows: Sequence[Example], *, width: int, batch_size: int = 64
+) -> Outcome:
+    """Every row is scored; it is right if it meets any target that its source has in ``rows``."""
+    rivals: dict[str, list[str]] = {}
+    texts = []
+    for row in rows:
+        text = f"{row.source}\t{row.features}" if transducer.source.features else row.source
+        texts.append(text)
+        if row.target not in rivals.setdefault(text, []):
+            rivals[text].append(row.target)
+    predictions = transducer.predict(texts, width=width, batch_size=batch_size)
+    references = [rivals[text] for text in texts]
+    found = metrics.score(
+        [one.prediction for one in predictions], references, transducer.target.split
+    )
+    return Outcome(predictions, references, found)
+
+
+def choose_rows(
+    data: str | Path, settings: Mapping[str, Any], split: str | None, fingerprint: str
+) -> tuple[list[Example], str]:
+    """The rows to score, and the name of their split.
+
+    Without ``split``: test; but every row of one file, if it is not the file of the training.
+
+    Raises:
+        DataError: there is no such split; the message names those there are.
+    """
+    known = {name: settings[name] for name in ("columns", "header", "feature_separator")}
+    if split is None or split == "all":
+        if Path(data).is_dir():
+            split = split or "test"
+        else:
+            whole = examples.load(data, splits=("train", "dev", "test"), **known)
+            if split or whole.fingerprint != fingerprint:
+                return [*whole.train, *whole.dev, *whole.test], "all"
+            return whole.test, "test"
+    if split == "all":
+        return _every_split(examples.load(data, **known)), "all"
+    rows = examples.load(data, splits=(split,), **known).split(split)
+    if not rows:
+        raise DataError(f"the {split} split is empty", path=data)
+    return rows, split
+
+
+def write_errors(path: str | Path, outcome: Outcome) -> int:
+    """Each distinct wrong text once, as TSV: source, prediction, references; returns their number.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
+    """
+    from charseq import outputs
+
+    lines = ["source\tprediction\treferences\n"]
+    for prediction, references in zip(outcome.predictions, outcome.references, strict=True):
+        if not metrics.is_right(prediction.prediction, references):
+            cells = (prediction.source, prediction.prediction, " | ".join(references))
+            lines.append("\t".join(cells) + "\n")
+    lines = list(dict.fromkeys(lines))
+    with outputs.replacing(path, force=True) as file:
+        file.write("".join(lines).encode())
+    return len(lines) - 1
+
+
+def _every_split(dataset: Dataset) -> list[Example]:
+    return [*dataset.train, *dataset.dev, *dataset.test]

@@ -1,0 +1,329 @@
+"""Dataset -> Report: what is in it, and what could spoil a training. `charseq check` prints it.
+
+It changes nothing and judges little: it counts, and says where the first case stands. Texts that
+Unicode calls equal (NFC) count as the same text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import statistics
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charseq.examples import SPLITS, Dataset, Example
+from charseq.vocabulary import split_features
+
+SIDES = ("source", "target")
+SHOWN = 80
+# Controls, formats (zero-width, bidirectional, byte order mark), private use, unassigned, and
+# white space other than the space itself. U+FFFD is what broken text was turned into.
+ODD = frozenset({"Cc", "Cf", "Co", "Cn", "Zs", "Zl", "Zp"})
+CONTROLS = {"\0": "NULL", "\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
+KINDS = {"Cc": "CONTROL CHARACTER", "Co": "PRIVATE USE", "Cn": "UNASSIGNED"}
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Numbers of characters (code points)."""
+
+    least: int
+    median: float
+    most: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split. ``sources``: different ones. ``repeated``: rows equal to one before them.
+
+    ``ambiguous``: different sources (with their features) that have several targets.
+    """
+
+    name: str
+    rows: int
+    sources: int
+    repeated: int
+    ambiguous: int
+    source: Lengths
+    target: Lengths
+
+
+@dataclass(frozen=True)
+class Leak:
+    """``sources`` of split ``later`` that stand in split ``earlier`` too.
+
+    ``same``: how many of them with the same features. ``place``: of the first, in ``later``.
+    """
+
+    earlier: str
+    later: str
+    sources: int
+    same: int
+    first: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Forms:
+    """Texts of one side by Unicode form, those that are both left out.
+
+    ``place``: of the first text of the rarest form that there is.
+    """
+
+    side: str
+    composed: int
+    decomposed: int
+    neither: int
+    place: str
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A character that people do not see, or do not expect. ``place``: of the first."""
+
+    side: str
+    code: str
+    name: str
+    count: int
+    place: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The characters (or ``features``) of one side, the most frequent first.
+
+    ``unseen``: for dev and test, what stands there and not in train.
+    """
+
+    side: str
+    symbols: tuple[str, ...]
+    unseen: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`inspect` found. ``notes`` are the data set's own, from reading it."""
+
+    name: str
+    columns: str
+    fingerprint: str
+    splits: tuple[Split, ...]
+    inventories: tuple[Inventory, ...]
+    leaks: tuple[Leak, ...]
+    forms: tuple[Forms, ...]
+    odd: tuple[Odd, ...]
+    edges: int
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The report for people: plain text in aligned columns."""
+        rows = [("data", self.name), ("columns", self.columns), ("sha256", self.fingerprint)]
+        rows += [("note", note) for note in self.notes]
+        rows += [("splits" if i == 0 else "", line) for i, line in enumerate(_table(self.splits))]
+        for inventory in self.inventories:
+            rows += list(_inventory_lines(inventory))
+        rows += [("leakage", line) for line in map(_leak_line, self.leaks)]
+        rows += [("forms", line) for line in map(_forms_line, self.forms)]
+        rows += [("odd", line) for line in map(_odd_line, self.odd)]
+        if self.edges:
+            rows.append(
+                ("spaces", f"{self.edges:,} texts begin or end with one, or have two in a row")
+            )
+        width = max(len(name) for name, _ in rows)
+        return [f"{name:<{width}}  {line}" for name, line in rows]
+
+
+def inspect(dataset: Dataset, *, feature_separator: str = ";") -> Report:
+    """Look through all splits of ``dataset``."""
+    texts = {
+        side: [(split, i, getattr(e, side)) for split, i, e in _rows(dataset)] for side in SIDES
+    }
+    edge = re.compile("^ |  | $")
+    return Report(
+        name=dataset.name,
+        columns=dataset.columns,
+        fingerprint=dataset.fingerprint,
+        splits=tuple(_split(s, dataset.split(s)) for s in SPLITS if dataset.split(s)),
+        inventories=tuple(_inventories(dataset, feature_separator)),
+        leaks=tuple(_leaks(dataset)),
+        forms=tuple(f for side in SIDES for f in _forms(dataset, side, texts[side])),
+        odd=tuple(o for side in SIDES for o in _odd(dataset, side, texts[side])),
+        edges=sum(bool(edge.search(text)) for side in SIDES for _, _, text in texts[side]),
+        notes=tuple(dataset.problems),
+    )
+
+
+def _rows(dataset: Dataset) -> Iterator[tuple[str, int, Example]]:
+    for split in SPLITS:
+        for number, example in enumerate(dataset.split(split)):
+            yield split, number, example
+
+
+def _place(dataset: Dataset, split: str, number: int) -> str:
+    return f"{dataset.files[split]}:{dataset.lines[split][number]}"
+
+
+def _same(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _split(name: str, examples: Sequence[Example]) -> Split:
+    targets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for e in examples:
+        targets[_same(e.source), e.features].add(_same(e.target))
+    return Split(
+        name=name,
+        rows=len(examples),
+        sources=len({source for source, _ in targets}),
+        repeated=len(examples) - sum(map(len, targets.values())),
+        ambiguous=sum(len(found) > 1 for found in targets.values()),
+        source=_lengths([len(e.source) for e in examples]),
+        target=_lengths([len(e.target) for e in examples]),
+    )
+
+
+def _lengths(lengths: Sequence[int]) -> Lengths:
+    return Lengths(min(lengths), statistics.median(lengths), max(lengths))
+
+
+def _leaks(dataset: Dataset) -> Iterator[Leak]:
+    """For each two splits, the sources that stand in both."""
+    for later in SPLITS[1:]:
+        for earlier in SPLITS[: SPLITS.index(later)]:
+            before = {(_same(e.source), e.features) for e in dataset.split(earlier)}
+            sources = {source for source, _ in before}
+            found: dict[str, int] = {}
+            same = set()
+            for number, e in enumerate(dataset.split(later)):
+                source = _same(e.source)
+                if source in sources:
+                    found.setdefault(source, number)
+                    if (source, e.features) in before:
+                        same.add(source)
+            if found:
+                first, number = next(iter(found.items()))
+                place = _place(dataset, later, number)
+                yield Leak(earlier, later, len(found), len(same), first, place)
+
+
+def _forms(dataset: Dataset, side: str, texts: Iterable[tuple[str, int, str]]) -> Iterator[Forms]:
+    """The side's mix of Unicode forms, if it is one."""
+    counts = Counter({"composed": 0, "decomposed": 0, "neither": 0})
+    first: dict[str, str] = {}
+    for split, number, text in texts:
+        composed = text.isascii() or unicodedata.is_normalized("NFC", text)
+        decomposed = text.isascii() or unicodedata.is_normalized("NFD", text)
+        if not (composed and decomposed):
+            form = "composed" if composed else "decomposed" if decomposed else "neither"
+            counts[form] += 1
+            if form not in first:
+                first[form] = _place(dataset, split, number)
+    if len(first) > 1 or "neither" in first:
+        rarest = min(first, key=lambda form: counts[form])
+        yield Forms(side, **counts, place=first[rarest])
+
+
+def _odd(dataset: Dataset, side: str, texts: Sequence[tuple[str, int, str]]) -> Iterator[Odd]:
+    counts: Counter[str] = Counter()
+    for _, _, text in texts:
+        counts.update(text)
+    odd = {c: n for c, n in counts.items() if _is_odd(c)}
+    first: dict[str, str] = {}
+    for split, number, text in texts if odd else ():
+        for c in odd.keys() & set(text) - first.keys():
+            first[c] = _place(dataset, split, number)
+    for c in sorted(odd):
+        yield Odd(side, _code(c), _name(c), odd[c], first[c])
+
+
+def _inventories(dataset: Dataset, separator: str) -> Iterator[Inventory]:
+    for side in (*SIDES, "features"):
+        counts: dict[str, Counter[str]] = {}
+        for split in SPLITS:
+            counts[split] = Counter()
+            for text, times in Counter(getattr(e, side) for e in dataset.split(split)).items():
+                for symbol in split_features(text, separator) if side == "features" else text:
+                    counts[split][symbol] += times
+        known = counts["train"]
+        unseen = {s: tuple(sorted(counts[s].keys() - known.keys())) for s in SPLITS[1:] if known}
+        total = sum(counts.values(), Counter())
+        if total:
+            symbols = sorted(total, key=lambda symbol: (-total[symbol], symbol))
+            yield Inventory(
+                side, tuple(symbols), {s: found for s, found in unseen.items() if found}
+            )
+
+
+def _is_odd(character: str) -> bool:
+    return (unicodedata.category(character) in ODD and character != " ") or character == "\ufffd"
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def _name(character: str) -> str:
+    kind = KINDS.get(unicodedata.category(character), "NO NAME")
+    return CONTROLS.get(character) or unicodedata.name(character, kind)
+
+
+def _shown(symbol: str) -> str:
+    """A character as it can be seen in a terminal; features as they are."""
+    if len(symbol) > 1:
+        return symbol
+    if symbol == " " or _is_odd(symbol):
+        return _code(symbol)
+    return f"\u25cc{symbol}" if unicodedata.category(symbol).startswith("M") else symbol
+
+
+def _list(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - SHOWN:,} more" if len(symbols) > SHOWN else ""
+    return " ".join(map(_shown, symbols[:SHOWN])) + more
+
+
+def _inventory_lines(inventory: Inventory) -> Iterator[tuple[str, str]]:
+    what = "features" if inventory.side == "features" else "characters"
+    yield inventory.side, f"{len(inventory.symbols):,} {what}: {_list(inventory.symbols)}"
+    for split, symbols in inventory.unseen.items():
+        yield "", f"{len(symbols):,} of them in {split}, not in train: {_list(symbols)}"
+
+
+def _table(splits: Sequence[Split]) -> list[str]:
+    head = ["", "rows", "sources", "repeated", "several targets", "source length", "target length"]
+    table = [head]
+    for s in splits:
+        counts = [f"{n:,}" for n in (s.rows, s.sources, s.repeated, s.ambiguous)]
+        lengths = [f"{x.least}, {x.median:g}, {x.most}" for x in (s.source, s.target)]
+        table.append([s.name, *counts, *lengths])
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table
+    ]
+
+
+def _leak_line(leak: Leak) -> str:
+    same = "" if leak.same == leak.sources else f" ({leak.same:,} with the same features)"
+    return (
+        f"{leak.sources:,} sources of {leak.later} are in {leak.earlier} too{same}: "
+        f"{leak.first!r}, {leak.place}"
+    )
+
+
+def _forms_line(forms: Forms) -> str:
+    return (
+        f"{forms.side}: {forms.composed:,} texts composed (NFC), {forms.decomposed:,} decomposed "
+        f"(NFD), {forms.neither:,} neither: {forms.place}"
+    )
+
+
+def _odd_line(odd: Odd) -> str:
+    times = "once" if odd.count == 1 else f"{odd.count:,} times"
+    return f"{odd.side}: {odd.code} {odd.name}, {times}: {odd.place}"

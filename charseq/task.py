@@ -1,0 +1,179 @@
+"""data set, settings -> symbols, length limits, and the trainer before its first step.
+
+It knows no files and no run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charseq.config import Config
+from charseq.decoding import Limits
+from charseq.errors import SettingError
+from charseq.vocabulary import SPECIALS, Vocabulary, build
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from charseq.examples import Dataset, Example
+    from charseq.trainer import Trainer
+
+    Arrays = Mapping[str, np.ndarray]
+
+SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "tied")
+"""Settings that decide the weights' shapes; a run that starts from another takes them from it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained run to start from: its settings, symbols and weights."""
+
+    settings: Mapping[str, Any]
+    source: Vocabulary
+    target: Vocabulary
+    weights: Arrays
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn, and everything that is known before training."""
+
+    config: Config
+    dataset: Dataset
+    source: Vocabulary
+    target: Vocabulary
+    limits: Limits
+    why: tuple[str, str]
+    """How the symbols of source and target were told apart."""
+    start: Start | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a run says of itself, as far as it is known before training."""
+        data = self.dataset
+        return {
+            "settings": self.config.to_json(),
+            "source": self.source.to_json(),
+            "target": self.target.to_json(),
+            "limits": list(self.limits.longest),
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "columns": data.columns,
+                "examples": {"train": len(data.train), "dev": len(data.dev)},
+            },
+        }
+
+    def trainer(self) -> Trainer:
+        """Model, batches and optimiser, before the first step."""
+        from charseq.batching import Batches
+        from charseq.models import build as build_model
+        from charseq.runtime import choose_device, choose_precision, choose_threads, seed_all
+        from charseq.trainer import Recipe, Trainer
+
+        config, examples = self.config, self.dataset.train
+        device = choose_device(config.device)
+        choose_threads(config.threads)
+        seed_all(config.seed)
+        trainer = Trainer(
+            build_model(config, sources=len(self.source), targets=len(self.target)),
+            Batches(
+                [self.source.encode(one.source, one.features) for one in examples],
+                [self.target.encode(one.target) for one in examples],
+                weights=[one.weight for one in examples],
+                batch_size=config.batch_size,
+                seed=config.seed,
+            ),
+            Recipe(
+                learning_rate=config.learning_rate,
+                warmup=config.warmup,
+                weight_decay=config.weight_decay,
+                beta2=config.beta2,
+                clip=config.clip,
+                label_smoothing=config.label_smoothing,
+                ema=config.ema,
+                seed=config.seed,
+            ),
+            device=device,
+            precision=choose_precision(config.precision, device),
+        )
+        if self.start is not None:
+            trainer.start_from(inherit(self.start, self, trainer.averaged()))
+        return trainer
+
+
+def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Task:
+    """Symbols and limits, learnt from the training split alone.
+
+    Raises:
+        SettingError: a setting contradicts the run to start from.
+        MissingExtraError: graphemes without the package ``regex``.
+    """
+    if start is not None:
+        for name in SHAPING:
+            if start.settings[name] != getattr(config, name):
+                raise SettingError(
+                    f"{name} is {getattr(config, name)}, but the run to start from has "
+                    f"{start.settings[name]}: --set {name}={start.settings[name]}"
+                )
+    source, source_why = _vocabulary(dataset.train, config, "source", start)
+    target, target_why = _vocabulary(dataset.train, config, "target", start)
+    lengths = [
+        (len(source.encode(one.source, one.features)), len(target.encode(one.target)))
+        for one in dataset.train
+    ]
+    limits = Limits.learn(lengths)
+    return Task(config, dataset, source, target, limits, (source_why, target_why), start)
+
+
+def inherit(start: Start, task: Task, fresh: Arrays) -> dict[str, np.ndarray]:
+    """The weights of ``start`` in the shapes of ``task``; new symbols keep their ``fresh`` rows."""
+    weights = {name: np.array(value) for name, value in start.weights.items()}
+    for old, new, tables in (
+        (start.source, task.source, ("source_embedding",)),
+        (start.target, task.target, ("target_embedding", "output", "output_bias")),
+    ):
+        places = _rows(new)
+        pairs = [(row, places[key]) for key, row in _rows(old).items() if key in places]
+        before, after = (list(side) for side in zip(*pairs, strict=True))
+        for name in tables:
+            if name in weights:
+                table = np.array(fresh[name])
+                table[after] = weights[name][before]
+                weights[name] = table
+    return weights
+
+
+def _rows(vocabulary: Vocabulary) -> dict[tuple[str, str | int], int]:
+    """The row of each special, symbol and feature."""
+    special = [("special", number) for number in range(SPECIALS)]
+    symbols = [("symbol", symbol) for symbol in vocabulary.symbols]
+    features = [("feature", feature) for feature in vocabulary.features]
+    keys: list[tuple[str, str | int]] = [*special, *symbols, *features]
+    return {key: row for row, key in enumerate(keys)}
+
+
+def _vocabulary(
+    examples: Sequence[Example], config: Config, side: str, start: Start | None
+) -> tuple[Vocabulary, str]:
+    """The symbols of ``side``; those of the run to start from come first."""
+    settings = config.to_json()
+    kind, form = settings[f"{side}_symbols"], settings[f"{side}_form"]
+    old: Vocabulary | None = getattr(start, side) if start is not None else None
+    if old is not None:
+        kind, form = old.kind, old.form
+    found, why = build(
+        [getattr(one, side) for one in examples],
+        kind=kind,
+        form=form,
+        features=[one.features for one in examples if one.features] if side == "source" else (),
+        feature_separator=config.feature_separator,
+        min_count=config.min_count if side == "source" else 1,
+        subword_size=config.subword_size,
+        seed=config.seed,
+    )
+    return (found, why) if old is None else (old.extended(found), "as in the run to start from")

@@ -1,0 +1,232 @@
+"""model, batches, progress -> steps: the training loop, a generator; resume is exact.
+
+    for step in trainer.steps(progress): ...
+
+It knows no files, no scores and no pictures: it yields, and ``recipes`` saves, scores and draws.
+
+All parameters are views into one flat buffer, so that clipping, AdamW (Loshchilov & Hutter 2019)
+and the running average are one operation each. The learning rate follows the progress p of the
+budget, be it steps or seconds: a linear rise over the first ``warmup``, then half a cosine to 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from charseq.batching import Batch, Batches
+from charseq.errors import TrainingError
+from charseq.loss import cross_entropy
+from charseq.runtime import seed_all
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+
+Flat = TypeVar("Flat", Tensor, np.ndarray)
+
+MOST_SKIPPED = 10
+"""Steps with a non-finite loss or gradient, in a row, after which training stops."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did; ``loss`` is in nats per symbol, ``progress`` that before the step."""
+
+    number: int
+    epoch: float
+    progress: float
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    examples: int
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a training run that are not the model's."""
+
+    learning_rate: float = 2e-3
+    warmup: float = 0.03
+    weight_decay: float = 0.01
+    beta2: float = 0.98
+    clip: float = 1.0
+    label_smoothing: float = 0.1
+    ema: float = 0.998
+    seed: int = 1
+
+
+class Trainer:
+    """The state of one run: weights, their average, AdamW's moments, and the number of steps."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.model = model.to(device)
+        self.batches = batches
+        self.recipe = recipe
+        self.device = device
+        self.precision = precision
+        self.number = 0
+        self.skipped = 0
+        self._in_a_row = 0
+        self._shapes = {name: value.shape for name, value in model.named_parameters()}
+        self.weights = flatten(self.model)
+        self.average = self.weights.detach().clone()
+        self.optimizer = torch.optim.AdamW(
+            [self.weights],
+            lr=recipe.learning_rate,
+            betas=(0.9, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        self._moments = {
+            "exp_avg": torch.zeros_like(self.average),
+            "exp_avg_sq": torch.zeros_like(self.average),
+            "step": torch.zeros((), device=device),
+        }
+        self.optimizer.state[self.weights] = dict(self._moments)
+
+    def steps(self, progress: Callable[[int], float]) -> Iterator[Step]:
+        """Train until ``progress(number of steps done)``, from 0 to 1, reaches 1.
+
+        Raises:
+            TrainingError: the loss or its gradient was not finite ten steps in a row.
+        """
+        self.model.train()
+        while (done := progress(self.number)) < 1.0:
+            yield self._step(done)
+
+    def averaged(self) -> dict[str, Float32[np.ndarray, "..."]]:
+        """The weights to score and to keep, by name: copies, on the CPU."""
+        source = self.average if self.recipe.ema else self.weights.detach()
+        flat = source.to("cpu", copy=True).numpy()
+        return {name: part.copy() for name, part in self._split(flat).items()}
+
+    def state(self) -> dict[str, Float32[np.ndarray, "..."]]:
+        """Everything a resumed run needs, as arrays: copies, on the CPU."""
+        tensors = {"weights": self.weights.detach(), "average": self.average, **self._moments}
+        arrays = {name: value.to("cpu", copy=True).numpy() for name, value in tensors.items()}
+        counts = np.array([self.number, self.skipped, self._in_a_row], dtype=np.int64)
+        return {**arrays, "counts": counts}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from :meth:`state`. Raises KeyError or RuntimeError if it is of another model."""
+        tensors = {"weights": self.weights.data, "average": self.average, **self._moments}
+        for name, value in tensors.items():
+            value.copy_(torch.from_numpy(np.array(state[name])))
+        self.number, self.skipped, self._in_a_row = (int(count) for count in state["counts"])
+
+    def start_from(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Begin with given weights instead of random ones, where name and shape agree."""
+        for name, part in self._split(self.weights.data).items():
+            if name in weights:
+                part.copy_(torch.from_numpy(np.array(weights[name])))
+        self.average.copy_(self.weights.data)
+
+    def _step(self, progress: float) -> Step:
+        recipe = self.recipe
+        batch = self.batches[self.number]
+        seed_all(recipe.seed, self.number)
+        rate = recipe.learning_rate * schedule(progress, recipe.warmup)
+        loss = self._backward(batch)
+        gradient = self.weights.grad
+        if gradient is None:
+            raise TrainingError("the model has no weights to train")
+        norm = float(torch.linalg.vector_norm(gradient))
+        sound = math.isfinite(loss) and math.isfinite(norm)
+        if sound:
+            if norm > recipe.clip:
+                gradient.mul_(recipe.clip / norm)
+            self.optimizer.param_groups[0]["lr"] = rate
+            self.optimizer.step()
+            self._track()
+        self._count(sound)
+        self.number += 1
+        return Step(
+            number=self.number,
+            epoch=self.number / len(self.batches),
+            progress=progress,
+            loss=loss,
+            gradient_norm=norm,
+            learning_rate=rate,
+            examples=len(batch.weights),
+            skipped=not sound,
+        )
+
+    def _backward(self, batch: Batch) -> float:
+        """The mean loss of a batch; its gradient is left in the flat buffer's ``grad``."""
+        if self.weights.grad is not None:
+            self.weights.grad.zero_()
+        source, lengths, inputs, labels = (
+            torch.from_numpy(part).to(self.device)
+            for part in (batch.source, batch.source_lengths, batch.inputs, batch.labels)
+        )
+        weights = torch.from_numpy(batch.weights).to(self.device)
+        low = self.precision != torch.float32
+        with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
+            logits = self.model(source, lengths, inputs)
+        total, count = cross_entropy(
+            logits, labels, weights=weights, smoothing=self.recipe.label_smoothing
+        )
+        mean = total / count
+        mean.backward()  # type: ignore[no-untyped-call]
+        return float(mean.detach())
+
+    def _track(self) -> None:
+        """The running average (Polyak & Juditsky 1992), quicker at the start of a run."""
+        decay = min(self.recipe.ema, (1 + self.number) / (10 + self.number))
+        if self.recipe.ema:
+            self.average.lerp_(self.weights.data, 1 - decay)
+
+    def _count(self, sound: bool) -> None:
+        self._in_a_row = 0 if sound else self._in_a_row + 1
+        self.skipped += not sound
+        if self._in_a_row >= MOST_SKIPPED:
+            raise TrainingError(
+                f"the loss was not finite for {MOST_SKIPPED} steps in a row (the last was step "
+                f"{self.number + 1}); try a lower rate, for example --set learning_rate=0.001"
+            )
+
+    def _split(self, flat: Flat) -> dict[str, Flat]:
+        """Views into a flat buffer, by the parameters' names."""
+        parts, place = {}, 0
+        for name, shape in self._shapes.items():
+            size = shape.numel()
+            parts[name] = flat[place : place + size].reshape(tuple(shape))
+            place += size
+        return parts
+
+
+def flatten(model: nn.Module) -> nn.Parameter:
+    """One buffer for all parameters of a model, which become views into it, gradients included."""
+    parameters = list(model.parameters())
+    flat = nn.Parameter(torch.cat([value.detach().reshape(-1) for value in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    place = 0
+    for value in parameters:
+        part = slice(place, place + value.numel())
+        value.data = flat.data[part].view_as(value)
+        value.grad = flat.grad[part].view_as(value)
+        place += value.numel()
+    return flat
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """The share of the peak learning rate at a progress from 0 to 1."""
+    if progress < warmup:
+        return max(progress / warmup, 1e-3)
+    rest = (progress - warmup) / max(1.0 - warmup, 1e-9)
+    return 0.5 * (1.0 + math.cos(math.pi * min(rest, 1.0)))
