@@ -64,7 +64,7 @@ def _explain(fault: BaseException) -> tuple[int, str]:
     if isinstance(fault, click.ClickException):
         path = fault.ctx.command_path if isinstance(fault, click.UsageError) and fault.ctx else ""
         hint = f" (see `{path} --help`)" if path else ""
-        return fault.exit_code, _error(fault.format_message() + hint)
+        return fault.exit_code, _error(fault.format_message().rstrip(".") + hint)
     if isinstance(fault, CharseqError):
         return fault.exit_code, _error(str(fault))
     if isinstance(fault, OSError):
@@ -101,20 +101,12 @@ def _silence(text: str) -> None:
 def _write(lines: Iterable[str]) -> None:
     """Lines to stdout: UTF-8 and LF, whatever the system prefers."""
     out = sys.stdout.buffer
-    out.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     out.flush()
 
 
-def _write_result(result: Mapping[str, Any], *, as_json: bool) -> None:
-    """A journey's result: one JSON object, else its ``text``, else its items one a line."""
-    if as_json:
-        plain = {key: value for key, value in result.items() if key != "text"}
-        _write([json.dumps(plain, ensure_ascii=False)])
-    elif "text" in result:
-        _write([str(result["text"]).rstrip("\n")])
-    else:
-        width = max(map(len, result), default=0)
-        _write(f"{key.replace('_', ' '):{width}}  {_shown(key, result[key])}" for key in result)
+def _write_json(facts: Mapping[str, Any]) -> None:
+    _write([json.dumps(facts, ensure_ascii=False, allow_nan=False)])
 
 
 def _shown(key: str, value: Any) -> str:
@@ -195,7 +187,7 @@ def train(
     config = options.configured(data, options.given(named, assignments))
     from charseq import recipes
 
-    result = recipes.train(
+    facts = recipes.train(
         data,
         run=None if output is None else Path(output),
         config=config,
@@ -206,7 +198,7 @@ def train(
         progress=not quiet and sys.stderr.isatty(),
     )
     if as_json:
-        _write_result(result, as_json=True)
+        _write_json(facts)
 
 
 @program.command(
@@ -342,26 +334,28 @@ def convert(
 @options.beam
 @click.option("--errors", metavar="FILE", help="Write the wrong answers there, as TSV.")
 @options.as_json
-@options.quiet
 @options.debug
 def evaluate(
     *, data: str, model: str | None, split: str | None, beam: int | None, errors: str | None,
-    as_json: bool, quiet: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Score a model on pairs: exact match, word and symbol error rate, in percent."""
     _use_one_thread()
     from charseq import recipes
     from charseq.predictor import load
 
-    result = recipes.evaluate(
+    facts = recipes.evaluate(
         data,
         model=load(model),
         split=split,
         beam=beam,
         errors=None if errors is None else Path(errors),
-        report=_silence if quiet else _note,
     )
-    _write_result(result, as_json=as_json)
+    if as_json:
+        _write_json(facts)
+    else:
+        width = max(map(len, facts))
+        _write(f"{name.replace('_', ' '):{width}}  {_shown(name, facts[name])}" for name in facts)
 
 
 @program.command(
@@ -376,7 +370,11 @@ def check(*, data: str, columns: str | None, as_json: bool) -> None:
     config = options.configured(data, options.given({"columns": columns}, ()))
     from charseq import recipes
 
-    _write_result(recipes.check(data, config=config), as_json=as_json)
+    found = recipes.check(data, config=config)
+    if as_json:
+        _write_json(found.to_json())
+    else:
+        _write(found.lines())
 
 
 @program.command(
@@ -389,4 +387,8 @@ def info(*, folder: str, as_json: bool) -> None:
     """Tell how RUN was made: settings, shapes, parameters, scores and data."""
     from charseq import recipes
 
-    _write_result(recipes.info(Path(folder)), as_json=as_json)
+    facts, lines = recipes.info(folder)
+    if as_json:
+        _write_json(facts)
+    else:
+        _write(lines)

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Protocol
 
 from charseq.errors import DataError, UsageError
-from charseq.formats import Row, Table, locate, read_table, sniff, text_of
+from charseq.formats import FORMATS, Row, Table, locate, read_table, sniff, text_of
 from charseq.outputs import FLAT, refuse, replacing, writing
 
 SHOWN = 20
@@ -355,7 +355,7 @@ def _check_out(path: str, out: str, kind: str, *, force: bool) -> None:
     if path != "-" and Path(path).exists() and Path(out).exists() and Path(out).samefile(path):
         raise UsageError(f"{out} is the input itself: give another -o")
     said = sniff(out)
-    if said not in ("text", kind):
+    if said not in ("text", kind) and kind in FORMATS:  # other kinds are refused by the reader
         raise UsageError(f"{out} is named as {said}, but the format stays {kind}: name it so")
     if kind == "parquet" and out.lower().endswith(".gz"):
         raise UsageError(f"{out}: Parquet is packed inside, name it without .gz")

@@ -154,9 +154,9 @@ def settings_of(data: str | Path) -> dict[str, Any]:
         DataError: with path and line: no valid TOML, or something that is no setting's value.
     """
     path = Path(data) / SETTINGS_FILE
-    if not path.is_file():
-        return {}
     try:
+        if not path.is_file():
+            return {}
         settings = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as fault:
         raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
@@ -186,12 +186,16 @@ def _check_splits(splits: Sequence[str]) -> None:
 
 def _files(path: Path) -> dict[str, Path]:
     """The folder's file for each split, or one file under the name ``""``."""
-    if not path.exists():
-        raise DataError("no such file or folder", path=path)
-    if not path.is_dir():
-        return {"": path}
+    try:
+        if not path.exists():
+            raise DataError("no such file or folder", path=path)
+        if not path.is_dir():
+            return {"": path}
+        there = sorted(path.iterdir())
+    except OSError as fault:
+        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
     found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
+    for file in there:
         ending = Path(file.name.lower().removesuffix(".gz")).suffix
         split = STEMS.get(_stem(file).lower())
         if split is None or ending not in (*ENDINGS, ".txt") or not file.is_file():
@@ -295,9 +299,9 @@ def _locate(roles: Roles, table: Table, row: Row) -> Places:
 
 def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[str, int]:
     """Roles by columns that are called so, in whatever case; else two columns in their order."""
-    found = {name.lower(): place for place, name in reversed(list(enumerate(names)))}
-    if "source" in found and "target" in found:
-        return {role: found[role] for role in ROLES if role in found}
+    called_so = [name.lower() for name in names]
+    if "source" in called_so and "target" in called_so:
+        return {role: locate(role, called_so, width) for role in ROLES if role in called_so}
     if width == 2 and not fixed:
         return {"source": 0, "target": 1}
     called = f" ({', '.join(names)})" if names else ""

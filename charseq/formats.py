@@ -10,8 +10,8 @@ that whoever writes them again can leave them alone. Reading is streaming: one w
     jsonl    one JSON object a line: ``names`` are its keys, ``cells`` its values as JSON types
     parquet  ``names`` are the columns, ``cells`` the values as Python types; needs pyarrow
 
-A blank line of TSV, CSV or JSONL is no row of the table, but is not lost: it comes as a Row
-whose ``cells`` are ``()``. All other rows of a TSV or CSV have the same number of cells.
+A blank line of TSV, CSV or JSONL (or ``{}``) is no row of the table, but is not lost: it comes as
+a Row whose ``cells`` are ``()``. All other rows of a TSV or CSV have the same number of cells.
 
 Text is UTF-8, with or without a byte order mark. Only LF and CRLF end a line: U+2028, U+0085,
 VT, FF and a lone CR are characters like others, and no white space is ever stripped.

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+MOST_SCORING = 0.06
+"""Share of a wall-clock budget for scoring the dev split; where it is spent, one is left out."""
+
 
 def silent(_line: str) -> None:
     """A report that nobody reads."""
@@ -121,7 +124,9 @@ def fit(
             now = min(done(step.number), 1.0)
             show(now, step)
             state.seconds, state.epochs = time.monotonic() - begin, step.epoch
-            scored = now >= due(state.evaluations, config.evaluations)
+            scored = now >= due(state.evaluations, config.evaluations) and (
+                total or now == 1.0 or state.scoring <= MOST_SCORING * state.seconds
+            )
             better = scored and _score(task, trainer, journal, step, now, report)
             asked = stop()
             if scored or asked or time.monotonic() - saved >= config.save_seconds:
@@ -231,7 +236,7 @@ def _score(
     task: Task, trainer: Trainer, journal: Run, step: Step, now: float, report: Report
 ) -> bool:
     """Score the averaged weights on dev, by greedy search; keep them if they are the best."""
-    config, state = task.config, journal.progress
+    config, state, begun = task.config, journal.progress, time.monotonic()
     weights = trainer.averaged()
     network = Network(weights, cell=config.cell, layers=config.layers)
     transducer = Transducer(network, task.source, task.target, task.limits)
@@ -243,6 +248,7 @@ def _score(
     while now >= due(state.evaluations, config.evaluations):  # several fell into one step
         state.evaluations += 1
     state.metrics.append({"seconds": state.seconds, **asdict(step), **asdict(scores)})
+    state.scoring += time.monotonic() - begun
     report(describe_step(now, state.seconds, step, scores, better))
     return better
 

@@ -48,6 +48,8 @@ class Progress:
     """How far a run has come, apart from its arrays."""
 
     seconds: float = 0.0
+    scoring: float = 0.0
+    """Seconds spent on scoring, out of ``seconds``."""
     epochs: float = 0.0
     evaluations: int = 0
     saves: int = 0

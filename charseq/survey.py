@@ -134,9 +134,8 @@ class Report:
         rows += [("forms", line) for line in map(_forms_line, self.forms)]
         rows += [("odd", line) for line in map(_odd_line, self.odd)]
         if self.edges:
-            rows.append(
-                ("spaces", f"{self.edges:,} texts begin or end with one, or have two in a row")
-            )
+            texts = _count(self.edges, "text")
+            rows.append(("spaces", f"{texts} with one at an end, or with two in a row"))
         width = max(len(name) for name, _ in rows)
         return [f"{name:<{width}}  {line}" for name, line in rows]
 
@@ -271,8 +270,9 @@ def _code(character: str) -> str:
 
 
 def _name(character: str) -> str:
-    kind = KINDS.get(unicodedata.category(character), "NO NAME")
-    return CONTROLS.get(character) or unicodedata.name(character, kind)
+    if character in CONTROLS:
+        return CONTROLS[character]
+    return unicodedata.name(character, KINDS.get(unicodedata.category(character), "NO NAME"))
 
 
 def _shown(symbol: str) -> str:
@@ -282,6 +282,10 @@ def _shown(symbol: str) -> str:
     if symbol == " " or _is_odd(symbol):
         return _code(symbol)
     return f"\u25cc{symbol}" if unicodedata.category(symbol).startswith("M") else symbol
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _list(symbols: Sequence[str]) -> str:
@@ -297,11 +301,19 @@ def _inventory_lines(inventory: Inventory) -> Iterator[tuple[str, str]]:
 
 
 def _table(splits: Sequence[Split]) -> list[str]:
-    head = ["", "rows", "sources", "repeated", "several targets", "source length", "target length"]
+    head = [
+        "",
+        "rows",
+        "sources",
+        "repeated",
+        "several targets",
+        "source min/median/max",
+        "target min/median/max",
+    ]
     table = [head]
     for s in splits:
         counts = [f"{n:,}" for n in (s.rows, s.sources, s.repeated, s.ambiguous)]
-        lengths = [f"{x.least}, {x.median:g}, {x.most}" for x in (s.source, s.target)]
+        lengths = [f"{x.least}/{x.median:g}/{x.most}" for x in (s.source, s.target)]
         table.append([s.name, *counts, *lengths])
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
     return [
@@ -312,15 +324,15 @@ def _table(splits: Sequence[Split]) -> list[str]:
 def _leak_line(leak: Leak) -> str:
     same = "" if leak.same == leak.sources else f" ({leak.same:,} with the same features)"
     return (
-        f"{leak.sources:,} sources of {leak.later} are in {leak.earlier} too{same}: "
+        f"{_count(leak.sources, 'source')} of {leak.later} in {leak.earlier} too{same}: "
         f"{leak.first!r}, {leak.place}"
     )
 
 
 def _forms_line(forms: Forms) -> str:
     return (
-        f"{forms.side}: {forms.composed:,} texts composed (NFC), {forms.decomposed:,} decomposed "
-        f"(NFD), {forms.neither:,} neither: {forms.place}"
+        f"{forms.side}: {_count(forms.composed, 'text')} composed (NFC), "
+        f"{forms.decomposed:,} decomposed (NFD), {forms.neither:,} neither: {forms.place}"
     )
 
 

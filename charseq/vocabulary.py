@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -78,7 +78,7 @@ class Vocabulary:
             index = self._index
             ids = [index.get(symbol, UNK) for symbol in self.split(text)]
         if features:
-            ids += [self._feature_index.get(f, UNK) for f in self._split_features(features)]
+            ids += [self._feature_index.get(f, UNK) for f in self.split_features(features)]
         return ids
 
     def unknown(self, text: str, features: str = "") -> list[str]:
@@ -87,7 +87,7 @@ class Vocabulary:
         if self.kind != "subwords":
             unseen += [s for s in self.split(text) if s not in self._index]
         if features:
-            parts = self._split_features(features)
+            parts = self.split_features(features)
             unseen += [f for f in parts if f not in self._feature_index]
         return list(dict.fromkeys(unseen))
 
@@ -154,7 +154,8 @@ class Vocabulary:
         _check_kind(vocabulary)
         return vocabulary
 
-    def _split_features(self, features: str) -> list[str]:
+    def split_features(self, features: str) -> list[str]:
+        """The features of one cell, seen or not, in their order."""
         return split_features(normalise(features, "NFC"), self.feature_separator)
 
     @cached_property

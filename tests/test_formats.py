@@ -402,7 +402,7 @@ def parquet(folder: Path, table: Any, **options: Any) -> Path:
 
 
 def test_parquet_gives_names_and_values(tmp_path: Path) -> None:
-    columns = {
+    columns: dict[str, Any] = {
         "w": ["null", None, "nan"],
         "k": pa.array([1, 2, 3], pa.int16()),
         "c": pa.array(["x", "y", "x"]).dictionary_encode(),

@@ -104,7 +104,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), full)
+    monkeypatch.setattr(os if call == "fsync" else Path, call, full)
     target = tmp_path / "a.txt"
     with (
         pytest.raises(DataError, match=r"a\.txt: cannot be written: No space left on device"),
@@ -388,7 +388,7 @@ def widened(folder: Path, table: Any, names: list[str], *, force: bool = False) 
 
 
 def test_parquet_keeps_schema_metadata_and_compression(tmp_path: Path) -> None:
-    columns = {
+    columns: dict[str, Any] = {
         "w": pa.array(["a", None, "c"], pa.large_string()),
         "t": pa.array([2**62, 1, None], pa.timestamp("ns", tz="UTC")),
         "c": pa.array(["x", "y", "x"]).dictionary_encode(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from charseq.subwords import BYTES, processor, train
+from charseq.subwords import BYTES, SPACE_MARK, processor, train
 
 TEXTS = ["banana band", "bandana", "the band", "a banana"] * 10
 
@@ -28,6 +28,13 @@ def test_the_rebuilt_model_cuts_into_the_same_pieces_as_its_scores_say() -> None
     lowered = processor([*BYTES, "a", "b", "ab"], [0.0] * 256 + [-1.0, -1.0, -2.5])
     assert raised.encode("ab") == [259]
     assert lowered.encode("ab") == [257, 258]
+
+
+def test_spaces_are_pieces_where_the_texts_have_them_and_only_there() -> None:
+    assert not any(SPACE_MARK in piece for piece in train(["abcab"] * 20, size=300, seed=1)[0])
+    doubled, scores = train(["ab  ab", "b  a"] * 20, size=300, seed=1)
+    assert any(SPACE_MARK * 2 in piece for piece in doubled)
+    assert BYTES[ord(" ")] not in processor(doubled, scores).encode("a b", out_type=str)
 
 
 def test_the_size_is_kept_where_the_texts_allow() -> None:

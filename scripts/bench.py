@@ -1,0 +1,202 @@
+"""this machine -> rates of training, decoding and starting, beside the ceiling of its core.
+
+All variants take turns for several rounds and the median of each is told, since a laptop's speed
+wanders. Texts are random: 10 source and 10 target symbols of 40, hidden 256, embedding 128.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from charseq import decoding, models
+from charseq.batching import Batches
+from charseq.config import CELLS, configure
+from charseq.inference import Network
+from charseq.runtime import choose_precision, choose_threads
+from charseq.trainer import Recipe, Trainer
+from charseq.vocabulary import EOS, SPECIALS
+
+LENGTH, SYMBOLS = 10, 40
+SIZE = SPECIALS + SYMBOLS
+Measure = Callable[[], float]
+
+
+@click.command(help=__doc__)
+@click.option("--threads", default=1, show_default=True, help="Threads of torch.")
+@click.option("--rounds", default=5, show_default=True, help="Turns of every variant.")
+@click.option("--seconds", default=2.0, show_default=True, help="Time of one turn.")
+@click.option("--batch-size", default=64, show_default=True)
+@click.option("--hidden", default=256, show_default=True)
+@click.option("--only", default="", help="Only variants whose name contains this.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def main(
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float,
+    batch_size: int,
+    hidden: int,
+    only: str,
+    as_json: bool,
+) -> None:
+    """Measure everything in turns and print it."""
+    choose_threads(threads)
+    precision = choose_precision("auto", torch.device("cpu"))
+    variants: dict[str, tuple[str, Measure]] = {}
+    variants |= ceilings(batch_size, hidden, seconds)
+    for cell in CELLS:
+        variants[f"train {cell}"] = "examples/s", training(cell, hidden, batch_size, seconds)
+    for cell in CELLS:
+        network = random_network(cell, hidden)
+        variants[f"greedy {cell}"] = "words/s", decode(network, 1, batch_size, seconds)
+        variants[f"beam 5 {cell}"] = "words/s", decode(network, 5, batch_size, seconds)
+    variants["charseq --help"] = "s", starting("--help")
+    variants["charseq predict x"] = "s", starting("predict", "x")
+    chosen = {name: value for name, value in variants.items() if only in name}
+    found: dict[str, list[float]] = {name: [] for name in chosen}
+    for _ in range(rounds):
+        for name, (_, measure) in chosen.items():
+            found[name].append(measure())
+    facts = {
+        "machine": f"{processor()}, {platform.system()}",
+        "threads": threads,
+        "precision": str(precision).removeprefix("torch."),
+        "batch_size": batch_size,
+        "hidden": hidden,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    rows = [
+        {
+            "name": name,
+            "median": statistics.median(values),
+            "lowest": min(values),
+            "highest": max(values),
+            "unit": chosen[name][0],
+        }
+        for name, values in found.items()
+    ]
+    click.echo(json.dumps({**facts, "rates": rows}) if as_json else table(facts, rows))
+
+
+def table(facts: dict[str, object], rows: list[dict[str, object]]) -> str:
+    """Facts on one line, then a row for each variant."""
+    lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
+    lines.append(f"{'':22}{'median':>10}{'lowest':>10}{'highest':>10}")
+    for row in rows:
+        digits = 3 if row["unit"] == "s" else 0
+        numbers = "".join(f"{row[key]:10,.{digits}f}" for key in ("median", "lowest", "highest"))
+        lines.append(f"{row['name']:22}{numbers}  {row['unit']}")
+    return "\n".join(lines)
+
+
+def ceilings(batch: int, hidden: int, seconds: float) -> dict[str, tuple[str, Measure]]:
+    """What the libraries reach on the products of a GRU step alone, in GFLOP/s."""
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((3 * hidden, hidden), dtype=np.float32)
+    blocks = random.standard_normal((-(-batch // 16), hidden, 16), dtype=np.float32)
+    rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32))
+    matrix = torch.from_numpy(weight.T.copy())
+    low_rows, low_matrix = rows.bfloat16(), matrix.bfloat16()
+    work = {
+        "product numpy float32": lambda: np.matmul(weight, blocks),
+        "product torch float32": lambda: rows @ matrix,
+        "product torch bfloat16": lambda: low_rows @ low_matrix,
+    }
+    billions = 2 * batch * hidden * 3 * hidden / 1e9
+    return {
+        name: ("GFLOP/s", repeated(call, billions, seconds / 4)) for name, call in work.items()
+    }
+
+
+def training(cell: str, hidden: int, batch_size: int, seconds: float) -> Measure:
+    """Examples per second of whole steps: batch, loss, gradient, AdamW, average."""
+    config = configure({"cell": cell, "hidden": hidden})
+    random = np.random.default_rng(0)
+    rows = random.integers(SPECIALS, SIZE, size=(2, 40 * batch_size, LENGTH)).tolist()
+    torch.manual_seed(0)
+    trainer = Trainer(
+        models.build(config, sources=SIZE, targets=SIZE),
+        Batches(rows[0], rows[1], batch_size=batch_size),
+        Recipe(),
+        device=torch.device("cpu"),
+        precision=choose_precision("auto", torch.device("cpu")),
+    )
+    steps = trainer.steps(lambda _: 0.5)
+    return repeated(lambda: next(steps), batch_size, seconds)
+
+
+def random_network(cell: str, hidden: int) -> Network:
+    """An untrained network that never ends an output by itself."""
+    torch.manual_seed(0)
+    model = models.build(configure({"cell": cell, "hidden": hidden}), sources=SIZE, targets=SIZE)
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    weights["output_bias"][EOS] = -1e4
+    return Network(weights, cell=cell, layers=1)
+
+
+def decode(network: Network, width: int, batch_size: int, seconds: float) -> Measure:
+    """Words per second from ids to best ids, all outputs cut at the length of 10."""
+    random = np.random.default_rng(1)
+    sources = random.integers(SPECIALS, SIZE, size=(batch_size, LENGTH)).tolist()
+    limits = [LENGTH] * batch_size
+
+    def search() -> None:
+        state = network.start(sources)
+        if width == 1:
+            decoding.greedy(network, state, limits)
+        else:
+            decoding.beam(network, state, limits, width=width)
+
+    return repeated(search, batch_size, seconds)
+
+
+def starting(*words: str) -> Measure:
+    """Seconds of a whole process."""
+    program = Path(sys.executable).with_name("charseq")
+
+    def measure() -> float:
+        begun = time.perf_counter()
+        subprocess.run([program, *words], check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+    return measure
+
+
+def repeated(call: Callable[[], object], amount: float, seconds: float) -> Measure:
+    """``amount`` per second, over as many calls as fit into ``seconds``, after one to warm up."""
+
+    def measure() -> float:
+        call()
+        count, begun = 0, time.perf_counter()
+        while (spent := time.perf_counter() - begun) < seconds:
+            call()
+            count += 1
+        return amount * count / spent
+
+    return measure
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2] for line in text.split("\n") if line.startswith("model name")]
+    return " ".join(names[0].split()) if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()
