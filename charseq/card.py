@@ -14,7 +14,11 @@ def render(name: str, about: Mapping[str, Any]) -> str:
     """The card, as Markdown, of a run called ``name``."""
     data, settings = about["data"], about["settings"]
     counts = ", ".join(f"{count:,} {split}" for split, count in data["examples"].items())
-    state = "" if about["finished"] else "\n**Training is not finished; these are its best weights so far.**\n"
+    state = (
+        ""
+        if about["finished"]
+        else "\n**Training is not finished; these are its best weights so far.**\n"
+    )
     return f"""# {name}
 {state}
 A character-level sequence-to-sequence model made by [charseq](https://pypi.org/project/charseq/).

@@ -38,8 +38,10 @@ class Config:
     """All settings of one run. Build it with :func:`configure`, which checks every value."""
 
     columns: str = setting(
-        "", "data", "roles of the columns in order (source, target, features, weight, skip), "
-        "or role=NAME by header; empty: source,target"
+        "",
+        "data",
+        "roles of the columns in order (source, target, features, weight, skip), "
+        "or role=NAME by header; empty: source,target",
     )
     header: str = setting(
         "auto", "data", "whether the first row names the columns", choices=("auto", "yes", "no")
@@ -75,9 +77,7 @@ class Config:
     layers: int = setting(
         1, "model", "recurrent layers in the encoder and in the decoder", least=1, most=8
     )
-    tied: bool = setting(
-        True, "model", "use the target embedding as the output matrix as well"
-    )
+    tied: bool = setting(True, "model", "use the target embedding as the output matrix as well")
     dropout: float = setting(
         0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
     )
@@ -92,9 +92,7 @@ class Config:
     threads: int = setting(
         0, "training", "threads for computing; 0: all cores, four at most", least=0, most=1024
     )
-    device: str = setting(
-        "auto", "training", "where to train", choices=("auto", "cpu", "cuda")
-    )
+    device: str = setting("auto", "training", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "auto",
         "training",
@@ -114,29 +112,26 @@ class Config:
     beta2: float = setting(
         0.98, "training", "AdamW's decay of squared gradients", least=0.0, most=0.99999
     )
-    clip: float = setting(
-        1.0, "training", "largest norm of a gradient", least=1e-6
-    )
+    clip: float = setting(1.0, "training", "largest norm of a gradient", least=1e-6)
     label_smoothing: float = setting(
         0.1, "training", "probability spread over all symbols", least=0.0, most=0.9
     )
     ema: float = setting(
-        0.998, "training", "decay of the averaged weights that are scored; 0: off",
-        least=0.0, most=0.99999,
+        0.998,
+        "training",
+        "decay of the averaged weights that are scored; 0: off",
+        least=0.0,
+        most=0.99999,
     )
     evaluations: int = setting(
         12, "training", "how often the dev split is scored", least=1, most=10_000
     )
-    dev_limit: int = setting(
-        5000, "training", "dev examples used to choose the weights", least=1
-    )
+    dev_limit: int = setting(5000, "training", "dev examples used to choose the weights", least=1)
     save_seconds: float = setting(
         30.0, "training", "longest time between two saves", least=0.0, most=3600.0
     )
 
-    beam: int = setting(
-        5, "decoding", "beam width; 1 is greedy search", least=1, most=64
-    )
+    beam: int = setting(5, "decoding", "beam width; 1 is greedy search", least=1, most=64)
 
     def to_json(self) -> dict[str, Any]:
         """Every setting by name, as JSON values."""

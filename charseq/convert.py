@@ -149,10 +149,13 @@ def convert(
             outcomes = model.predict(distinct, n=n, beam=beam, batch_size=batch_size)
             known = dict(zip(distinct, outcomes, strict=True))
             result.distinct += len(distinct)
-            write(window, [
-                None if text is None else cells(row, known.get(text))
-                for row, text in zip(window.rows, texts, strict=True)
-            ])
+            write(
+                window,
+                [
+                    None if text is None else cells(row, known.get(text))
+                    for row, text in zip(window.rows, texts, strict=True)
+                ],
+            )
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)
     for line in summary(result):
@@ -200,8 +203,10 @@ def summary(result: ConvertReport) -> list[str]:
         most = result.unknown.most_common(SHOWN)
         named = ", ".join(f"{describe(symbol)} ({count:,})" for symbol, count in most)
         more = len(result.unknown) - len(most)
-        lines.append(f"{result.path}: unseen symbols in {result.flagged:,} rows: {named}"
-                     + (f" and {more:,} more" if more else ""))
+        lines.append(
+            f"{result.path}: unseen symbols in {result.flagged:,} rows: {named}"
+            + (f" and {more:,} more" if more else "")
+        )
     if result.truncated:
         lines.append(f"{result.path}: {result.truncated:,} predictions cut at the longest length")
     return lines

@@ -102,9 +102,7 @@ def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     return [hypothesis for hypothesis in found if hypothesis is not None]
 
 
-def beam(
-    model: Model, state: Any, limits: Sequence[int], *, width: int
-) -> list[list[Hypothesis]]:
+def beam(model: Model, state: Any, limits: Sequence[int], *, width: int) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; ``state`` has one row per text.
 
     Of the 2 x ``width`` best continuations of a text, those among the first ``width`` that end are

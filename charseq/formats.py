@@ -39,8 +39,14 @@ from charseq.errors import DataError, MissingExtraError, UsageError
 
 FORMATS = ("text", "tsv", "csv", "jsonl", "parquet")
 ENDINGS = {
-    ".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet",
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
 }
 WINDOW = 4096
 WINDOW_BYTES = 4 * 2**20
@@ -262,7 +268,9 @@ def _decode(raw: bytes, path: str, line: int) -> str:
         utf16 = line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff")
         raise DataError(
             f"byte 0x{raw[fault.start]:02x} at column {column} is not UTF-8"
-            + (" (the file looks like UTF-16)" if utf16 else ""), path=path, line=line,
+            + (" (the file looks like UTF-16)" if utf16 else ""),
+            path=path,
+            line=line,
         ) from None
     return text.removeprefix("\ufeff") if line == 1 else text
 
@@ -390,8 +398,15 @@ def _values(column: Any) -> list[Any]:
     # Some values (far dates, nanoseconds) have no like in Python, and nobody may ever ask.
     types = arrow("reading Parquet").types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    plain = (types.is_string, types.is_large_string, types.is_string_view, types.is_integer,
-             types.is_floating, types.is_boolean, types.is_null)
+    plain = (
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_integer,
+        types.is_floating,
+        types.is_boolean,
+        types.is_null,
+    )
     return cast(list[Any], column.to_pylist()) if any(is_(kind) for is_ in plain) else [*column]
 
 

@@ -175,7 +175,10 @@ class Network:
                 half = slice(direction * self.hidden, (direction + 1) * self.hidden)
                 memory[:, :, half] = outputs[rows, order]
                 ends.append(
-                    [_blocks(_rows(states[:, k])[rows[:, 0], lengths - 1]) for k in range(KEPT[self.cell])]
+                    [
+                        _blocks(_rows(states[:, k])[rows[:, 0], lengths - 1])
+                        for k in range(KEPT[self.cell])
+                    ]
                 )
             finals.append(np.concatenate(ends, axis=2))
         return memory, np.stack(finals)
@@ -342,9 +345,7 @@ def _scaled(weights: Mapping[str, np.ndarray], name: str, cell: str) -> CellWeig
     return CellWeights(given, bias[:, None], recurrent)
 
 
-def _log_softmax(
-    logits: Float32[np.ndarray, "G V 16"], rows: int
-) -> Float32[np.ndarray, "N V"]:
+def _log_softmax(logits: Float32[np.ndarray, "G V 16"], rows: int) -> Float32[np.ndarray, "N V"]:
     """Over the symbols, which are not the contiguous axis; the idle lanes are left out."""
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(_sum(np.exp(logits)))
@@ -357,7 +358,8 @@ def _sum(values: Float32[np.ndarray, "N S K"]) -> Float32[np.ndarray, "N 1 K"]:
     With a last axis of one, the middle one would be contiguous and summed in pairs, in an order of
     the library's choosing; that order still depends on the length of the axis alone.
     """
-    return values.sum(axis=1, keepdims=True)
+    total: np.ndarray = values.sum(axis=1, keepdims=True)
+    return total
 
 
 def _blocks(rows: Float32[np.ndarray, "N *S I"]) -> Float32[np.ndarray, "*S G I 16"]:

@@ -151,8 +151,9 @@ def _places(table: Table, names: Sequence[str], *, force: bool) -> list[int | No
 
 
 def _taken(name: str) -> DataError:
-    return DataError(f"there is a column '{name}': name another with --to, or replace it "
-                     "with --force")
+    return DataError(
+        f"there is a column '{name}': name another with --to, or replace it with --force"
+    )
 
 
 # ------------------------------------------------------------------ lines
@@ -249,8 +250,11 @@ def _parquet(
     def widen(old: Any, values: Sequence[Sequence[str] | None]) -> Any:
         for i, (name, place) in enumerate(columns):
             texts = pyarrow.array([row[i] if row else None for row in values], pyarrow.string())
-            old = (old.append_column(name, texts) if place is None
-                   else old.set_column(place, name, texts))
+            old = (
+                old.append_column(name, texts)
+                if place is None
+                else old.set_column(place, name, texts)
+            )
         return old
 
     def flush() -> None:

@@ -23,6 +23,7 @@ from charseq.errors import CheckpointError, SettingError
 from charseq.inference import WIDTH, Network, shapes_of
 from charseq.vocabulary import UNK, Vocabulary
 
+
 @dataclass(frozen=True)
 class Candidate:
     """One output and the model's probability of exactly it (over all outputs they sum to 1)."""

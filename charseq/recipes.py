@@ -8,6 +8,7 @@ Nothing here prints: lines for people go to ``report``, results are returned.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq import __version__, examples
+from charseq import __version__, examples, survey
 from charseq.checkpoint import find, is_finished, load_model, lock
 from charseq.config import Config
 from charseq.errors import CheckpointError, Interrupted
 from charseq.inference import Network
-from charseq.metrics import Scores, signature, standard_error
+from charseq.metrics import signature, standard_error
 from charseq.predictor import Model, Transducer, load, settings_of, vocabularies_of
 from charseq.report import describe_run, describe_step, describe_task, run_shapes
 from charseq.run import Run
@@ -127,7 +128,7 @@ def fit(
             scored = now >= due(state.evaluations, config.evaluations) and (
                 total or now == 1.0 or state.scoring <= MOST_SCORING * state.seconds
             )
-            better = scored and _score(task, trainer, journal, step, now, report)
+            better = bool(scored) and _score(task, trainer, journal, step, now, report)
             asked = stop()
             if scored or asked or time.monotonic() - saved >= config.save_seconds:
                 journal.save(trainer.state(), better=better)
@@ -148,7 +149,8 @@ def due(evaluations: int, planned: int) -> float:
     """
     if evaluations >= planned:
         return float("inf")
-    return 1.0 - (1.0 - (evaluations + 1) / planned) ** 1.5
+    left = 1.0 - (evaluations + 1) / planned
+    return 1.0 - left * math.sqrt(left)
 
 
 def evaluate(
@@ -204,17 +206,16 @@ def evaluate(
     }
 
 
-def check(data: str | Path, *, config: Config | None = None) -> examples.Inspection:
+def check(data: str | Path, *, config: Config | None = None) -> survey.Report:
     """Counts, inventories, duplicates, contradictions, leakage and odd characters of ``data``."""
     config = config or Config()
-    return examples.inspect(
-        examples.load(
-            data,
-            columns=config.columns,
-            header=config.header,
-            feature_separator=config.feature_separator,
-        )
+    dataset = examples.load(
+        data,
+        columns=config.columns,
+        header=config.header,
+        feature_separator=config.feature_separator,
     )
+    return survey.inspect(dataset, feature_separator=config.feature_separator)
 
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -274,6 +275,3 @@ def _bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
             bar.update(progress - bar.n)
 
         yield show
-
-
-__all__ = ["Scores", "check", "evaluate", "fit", "info", "train"]

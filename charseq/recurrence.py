@@ -85,7 +85,8 @@ class Recurrence(nn.Module):
         kind = inputs.device.type
         if torch.is_autocast_enabled(kind):
             recurrent = recurrent.to(torch.get_autocast_dtype(kind))
-        return Unroll.apply(self.cell, projected, recurrent.contiguous(), start)
+        states: Tensor = Unroll.apply(self.cell, projected, recurrent.contiguous(), start)
+        return states
 
 
 class Unroll(torch.autograd.Function):

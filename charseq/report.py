@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charseq.inference import shapes_of
+from charseq.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from charseq.metrics import Scores
@@ -72,12 +73,21 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
 
 def run_shapes(about: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight, from what a run says of itself."""
-    names = ("cell", "embedding", "hidden", "layers", "attention", "tied")
-    sizes = {
-        f"{side}s": 4 + len(about[side]["symbols"]) + len(about[side]["features"])
+    settings = about["settings"]
+    sources, targets = (
+        SPECIALS + len(about[side]["symbols"]) + len(about[side]["features"])
         for side in ("source", "target")
-    }
-    return shapes_of(**{name: about["settings"][name] for name in names}, **sizes)
+    )
+    return shapes_of(
+        cell=settings["cell"],
+        embedding=settings["embedding"],
+        hidden=settings["hidden"],
+        layers=settings["layers"],
+        attention=settings["attention"],
+        tied=settings["tied"],
+        sources=sources,
+        targets=targets,
+    )
 
 
 def describe_step(progress: float, seconds: float, step: Any, scores: Scores, best: bool) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq import examples, formats, metrics
-from charseq.errors import CharseqError, DataError
+from charseq import examples, metrics
+from charseq.errors import DataError
 
 if TYPE_CHECKING:
     from charseq.examples import Dataset, Example

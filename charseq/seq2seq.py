@@ -13,7 +13,7 @@ Its forward-only twin for use without torch is ``inference``; both share the nam
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -92,22 +92,23 @@ class EncoderDecoder(nn.Module):
 class Dropout(torch.autograd.Function):
     """Each value is 0 with the given probability, in steps of 1/256, the others scaled up.
 
-    One random byte decides a value. Drawn eight at a time they cost a twentieth of torch's
-    Bernoulli numbers, which would be a tenth of a training step.
+    One random byte decides a value. Drawn eight at a time, and made into factors by arithmetic
+    instead of comparisons, they cost a tenth of torch's Bernoulli numbers on a CPU.
     """
 
     @staticmethod
-    def forward(ctx: object, values: Tensor, probability: float) -> Tensor:
+    def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
         """The thinned values."""
         limit = round(256 * probability)
         words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
         drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
-        ctx.dropped = (drawn < limit).view(values.shape)  # type: ignore[attr-defined]
-        ctx.scale = 256 / (256 - limit)  # type: ignore[attr-defined]
-        return (values * ctx.scale).masked_fill_(ctx.dropped, 0.0)  # type: ignore[attr-defined]
+        # a byte below the limit gives 0, any other 1
+        factors = drawn.view(values.shape).to(values.dtype).sub_(limit - 1).clamp_(0, 1)
+        ctx.save_for_backward(factors.mul_(256 / (256 - limit)))
+        return values * factors
 
     @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The gradient goes where the values went."""
-        scaled = gradients[0] * ctx.scale  # type: ignore[attr-defined]
-        return scaled.masked_fill_(ctx.dropped, 0.0), None  # type: ignore[attr-defined]
+        (factors,) = ctx.saved_tensors
+        return gradients[0] * factors, None

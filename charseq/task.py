@@ -72,12 +72,19 @@ class Task:
         """Model, batches and optimiser, before the first step."""
         from charseq.batching import Batches
         from charseq.models import build as build_model
-        from charseq.runtime import choose_device, choose_precision, choose_threads, seed_all
+        from charseq.runtime import (
+            choose_device,
+            choose_precision,
+            choose_threads,
+            keep_memory,
+            seed_all,
+        )
         from charseq.trainer import Recipe, Trainer
 
         config, examples = self.config, self.dataset.train
         device = choose_device(config.device)
         choose_threads(config.threads)
+        keep_memory()
         seed_all(config.seed)
         trainer = Trainer(
             build_model(config, sources=len(self.source), targets=len(self.target)),

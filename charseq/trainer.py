@@ -182,7 +182,7 @@ class Trainer:
             logits, labels, weights=weights, smoothing=self.recipe.label_smoothing
         )
         mean = total / count
-        mean.backward()  # type: ignore[no-untyped-call]
+        mean.backward()
         return float(mean.detach())
 
     def _track(self) -> None:

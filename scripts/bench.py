@@ -23,7 +23,7 @@ from charseq import decoding, models
 from charseq.batching import Batches
 from charseq.config import CELLS, configure
 from charseq.inference import Network
-from charseq.runtime import choose_precision, choose_threads
+from charseq.runtime import choose_precision, choose_threads, keep_memory
 from charseq.trainer import Recipe, Trainer
 from charseq.vocabulary import EOS, SPECIALS
 
@@ -52,6 +52,7 @@ def main(
 ) -> None:
     """Measure everything in turns and print it."""
     choose_threads(threads)
+    keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
     variants: dict[str, tuple[str, Measure]] = {}
     variants |= ceilings(batch_size, hidden, seconds)
@@ -115,9 +116,7 @@ def ceilings(batch: int, hidden: int, seconds: float) -> dict[str, tuple[str, Me
         "product torch bfloat16": lambda: low_rows @ low_matrix,
     }
     billions = 2 * batch * hidden * 3 * hidden / 1e9
-    return {
-        name: ("GFLOP/s", repeated(call, billions, seconds / 4)) for name, call in work.items()
-    }
+    return {name: ("GFLOP/s", repeated(call, billions, seconds / 4)) for name, call in work.items()}
 
 
 def training(cell: str, hidden: int, batch_size: int, seconds: float) -> Measure:

@@ -470,6 +470,25 @@ def test_the_report_counts(tmp_path: Path) -> None:
     assert summary(report)[0] == f"{source}: 5 rows, 3 strings computed -> {tmp_path / 'b.tsv'}"
 
 
+def test_the_count_of_unseen_symbols_has_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charseq.convert.KEPT", 1)
+    source = tmp_path / "a.txt"
+    source.write_text("ß\n+\nß\n")
+    report = convert(Fake(), source, tmp_path / "b.txt")
+    assert (report.flagged, report.unknown) == (3, Counter({"ß": 2}))
+
+
+def test_a_model_that_forgets_a_text_is_found_out(tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("a\nb\n")
+    model = SimpleNamespace(has_features=False, predict=lambda texts, **_: Fake().predict("a", n=1))
+    with pytest.raises(ValueError, match="zip"):
+        convert(model, source, tmp_path / "b.txt")
+    assert not (tmp_path / "b.txt").exists()
+
+
 @pytest.mark.parametrize(
     ("symbol", "points", "shown"),
     [

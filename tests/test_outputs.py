@@ -82,6 +82,17 @@ def test_a_fault_leaves_nothing(tmp_path: Path, name: str, fault: type[BaseExcep
     assert listing(tmp_path) == []
 
 
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    numbers = Path("/dev/fd")
+    if not numbers.is_dir():
+        pytest.skip("this system does not list open files")
+    before = len(listing(numbers))
+    for i in range(5):
+        with replacing(tmp_path / f"{i}.txt") as file:
+            file.write(b"x")
+    assert len(listing(numbers)) == before
+
+
 def test_a_fault_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_bytes(b"old")

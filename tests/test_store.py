@@ -385,3 +385,83 @@ def test_an_unfinished_log_is_ignored_and_cleared(tmp_path: Path) -> None:
     assert everything(run) == OLD
     store.publish(run, NEXT)
     assert everything(run) == AFTER
+
+
+def test_each_step_is_on_disk_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = published(tmp_path)
+    steps: list[str] = []
+    sync, move = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        sync(handle)
+        steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).relative_to(tmp_path)}")
+
+    def moved(source: Path, target: Path) -> None:
+        move(source, target)
+        steps.append(f"move {source.relative_to(tmp_path)} {target.relative_to(tmp_path)}")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved)
+    store.publish(run, NEXT)
+    commit = steps.index("move run/.new/manifest.json.part run/.new/manifest.json")
+    done = steps.index("move run/.new/manifest.json run/manifest.json")
+    files = [f"run/.new/{name}" for name in (*NEXT, "manifest.json.part")]
+    written = [steps.index(f"sync {name}") for name in files]
+    moves = [steps.index(f"move run/.new/{name} run/{name}") for name in NEXT]
+    assert "sync run/.new" in steps[max(written) : commit]
+    assert {"sync run", "sync ."} <= set(steps[:commit])
+    assert "sync run/.new" in steps[commit : min(moves)]
+    assert "sync run" in steps[max(moves) : done]
+    assert "sync run" in steps[done:]
+
+
+def test_a_failed_first_save_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(store, "_write", refuse)
+    with pytest.raises(CheckpointError, match="Input/output error; the last complete state"):
+        store.publish(tmp_path / "run", OLD)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_commit_that_is_taken_back_is_taken_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails right after the commit, and again when ``.new`` is half removed."""
+    run = published(tmp_path)
+    sync = store._sync_folder
+
+    def failing_sync(folder: Path) -> None:
+        if (run / ".new" / "manifest.json").exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(folder)
+
+    def failing_removal(folder: Path) -> None:
+        (folder / "about.json").unlink()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(store, "_sync_folder", failing_sync)
+    monkeypatch.setattr(store.shutil, "rmtree", failing_removal)
+    with pytest.raises(CheckpointError):
+        store.publish(run, NEXT)
+    assert everything(run) == OLD
+
+
+def test_a_size_that_is_a_lie_costs_no_memory(tmp_path: Path) -> None:
+    run = published(tmp_path)
+    forge(run, {"model.safetensors": {**GOOD, "size": 8 * 2**30}})
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30));"
+        "from charseq import store, errors\n"
+        "try:\n    store.read(sys.argv[1], 'model.safetensors')\n"
+        "except errors.CheckpointError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True
+    )
+    assert "model.safetensors: is damaged" in done.stdout

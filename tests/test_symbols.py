@@ -47,7 +47,7 @@ def test_pieces_that_are_phones_are_spaced(texts: list[str]) -> None:
         ["10 am", "5 pm", "11 am"],
         ["cat dog cow", "dog cow cat"] * 9,
         ["ab cd", "cd ab", "ab ef"] * 9,
-        ["a b c"] * 6 + ["abcdefgh"] * 4,
+        ["a b c d " * 40 + "e"] * 6 + ["abcdefgh"] * 4,
         ["SW1A 1AA", "EC1 2BB"],
     ],
     ids=lambda texts: str(texts[:1]),
