@@ -48,7 +48,7 @@ class Cell(nn.Module):
         self, projected: Float[Tensor, "B GH"], state: Float[Tensor, "K B H"]
     ) -> Float[Tensor, "K B H"]:
         """The state after one step."""
-        raise TypeError("a cell is one of its kinds: tanh, residual, gru, lstm")
+        raise TypeError(f"{type(self).__name__} has no step for {projected.shape}, {state.shape}")
 
 
 class TanhCell(Cell):
@@ -65,9 +65,9 @@ class ResidualCell(Cell):
     """h_t = tanh(W_x x_t + W_h h_{t-1} + b) + h_{t-1}  (sheet B3)."""
 
     def reset(self) -> None:
-        """W_h = -0.5 I + 0.1 Q, Q orthogonal, so that ∂h_t/∂h_{t-1} = I + diag(tanh') W_h contracts.
+        """W_h = -0.5 I + 0.1 Q with Q orthogonal.
 
-        With another start the sum over steps grows and the network does not train.
+        So ∂h_t/∂h_{t-1} = I + diag(tanh') W_h contracts. With another start the sum over steps grows and the network does not train.
         """
         super().reset()
         with torch.no_grad():

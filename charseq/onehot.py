@@ -36,7 +36,7 @@ def embed(ids: Int[Tensor, "*time"], matrix: Float[Tensor, "V E"]) -> Float[Tens
 
 
 class Gather(torch.autograd.Function):
-    """x^T M for one-hot x. Backwards ∂L/∂M = Σ_t x_t (∂L/∂e_t)^T: rows of equal symbols are added."""
+    """x^T M for one-hot x; backwards ∂L/∂M = Σ_t x_t (∂L/∂e_t)^T, which adds up equal symbols."""
 
     @staticmethod
     def forward(ctx: Any, ids: Tensor, matrix: Tensor) -> Tensor:

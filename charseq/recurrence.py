@@ -76,7 +76,6 @@ class Recurrence(nn.Module):
         self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
     ) -> Tensor:
         """K D T B H: the states after every step of one layer, each direction in its own order."""
-        steps, batch, _ = inputs.shape
         ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
         projected = torch.stack(
             [cell.project(way).to(start.dtype) for cell, way in zip(cells, ways, strict=True)]

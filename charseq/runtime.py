@@ -58,7 +58,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are native: avx512_bf16 or AMX on a CPU, Ampere or later on CUDA."""
+    """Whether bfloat16 products are native: avx512_bf16 on a CPU, Ampere or later on CUDA."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     able = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
