@@ -22,6 +22,7 @@ import click
 
 from charseq import __version__, options
 from charseq.errors import CharseqError
+from charseq.process import prepare_inference, prepare_training
 
 WINDOW = 256
 FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
@@ -116,16 +117,6 @@ def _shown(key: str, value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 
 
-def _use_one_thread() -> None:
-    """Keep NumPy's libraries to one thread; must come before NumPy is loaded.
-
-    The products of one batch are so small that handing them to more threads costs more than it
-    gives, and starting those threads costs time as well. An explicit wish of the user stands.
-    """
-    for library in ("OPENBLAS", "OMP", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-
-
 class _Program(click.Group):
     """The group that lists its commands in the order in which one needs them."""
 
@@ -185,6 +176,7 @@ def train(
     from the environment (CHARSEQ_CELL and so on), else from DATA/charseq.toml.
     """
     config = options.configured(data, options.given(named, assignments))
+    prepare_training()
     from charseq import recipes
 
     facts = recipes.train(
@@ -225,7 +217,7 @@ def predict(
     With -n 2 and more, or --scores: source, rank, prediction and probability, separated by tabs.
     A model with features takes a text as source TAB features.
     """
-    _use_one_thread()
+    prepare_inference()
     from charseq import answers
     from charseq.predictor import load
 
@@ -293,19 +285,21 @@ def predict(
     default="auto",
     help="Format of FILE.  [default: by its name]",
 )
+@options.header
 @click.option("--force", is_flag=True, help="Overwrite OUT, and columns of the same name.")
 @options.quiet
 @options.debug
 def convert(
     *, files: tuple[str, ...], model: str | None, output: str | None, column: str | None,
-    to: str | None, n: int, beam: int | None, batch_size: int, kind: str, force: bool, quiet: bool,
+    to: str | None, n: int, beam: int | None, batch_size: int, kind: str, header: str,
+    force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
 
     Rows, order and all other columns stay; the answers come as a new column. In plain text each
     line is replaced by its answer. - is stdin.
     """
-    _use_one_thread()
+    prepare_inference()
     from charseq import convert as converter
     from charseq.predictor import load
 
@@ -314,7 +308,7 @@ def convert(
     for path, place in zip(files, places, strict=True):
         converter.convert(
             loaded, path, place, column=column, to=to, n=n, beam=beam, batch_size=batch_size,
-            format=kind, force=force, report=_silence if quiet else _note,
+            format=kind, header=header, force=force, report=_silence if quiet else _note,
         )  # fmt: skip
 
 
@@ -340,7 +334,7 @@ def evaluate(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Score a model on pairs: exact match, word and symbol error rate, in percent."""
-    _use_one_thread()
+    prepare_inference()
     from charseq import recipes
     from charseq.predictor import load
 

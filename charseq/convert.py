@@ -35,8 +35,9 @@ from pathlib import Path
 from typing import Protocol
 
 from charseq.errors import DataError, UsageError
-from charseq.formats import FORMATS, Row, Table, locate, read_table, sniff, text_of
+from charseq.formats import FORMATS, read_table, sniff
 from charseq.outputs import FLAT, refuse, replacing, writing
+from charseq.rows import Row, Table, locate, text_of
 
 SHOWN = 20
 KEPT = 100_000  # different unseen symbols that are counted, so that memory has a bound

@@ -26,7 +26,8 @@ from typing import Any
 from charseq import columns as grammar
 from charseq.columns import ROLES, Roles
 from charseq.errors import DataError, SettingError, UsageError
-from charseq.formats import ENDINGS, Row, Table, locate, read_table, sniff, text_of
+from charseq.formats import ENDINGS, read_table, sniff
+from charseq.rows import Row, Table, locate, text_of
 
 SPLITS = ("train", "dev", "test")
 STEMS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}

@@ -1,8 +1,8 @@
-"""path -> rows: plain text, TSV, CSV, JSON Lines and Parquet, each but the last also as .gz.
+"""path -> rows: plain text, TSV, CSV, JSON Lines and Parquet, each also as .gz.
 
 It knows no roles and no models: it gives cells as they stand, with the bytes they came from, so
 that whoever writes them again can leave them alone. Reading is streaming: one window of rows
-(:data:`WINDOW` rows or :data:`WINDOW_BYTES` bytes) is in memory at a time.
+(:data:`charseq.rows.WINDOW` rows or :data:`WINDOW_BYTES` bytes) is in memory at a time.
 
     text     one line, one cell: ``cells == (line,)``; an empty line gives ``("",)``
     tsv      cut at tabs, no quoting of any kind
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib
 import io
 import itertools
 import json
@@ -29,13 +28,14 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from charseq.errors import DataError, MissingExtraError, UsageError
+from charseq import parquet, rows
+from charseq.errors import DataError, UsageError
+from charseq.rows import Row, Table, Window, count_columns
 
 FORMATS = ("text", "tsv", "csv", "jsonl", "parquet")
 ENDINGS = {
@@ -48,64 +48,14 @@ ENDINGS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-WINDOW = 4096
 WINDOW_BYTES = 4 * 2**20
 LONGEST_LINE = 16 * 2**20
 BOM = b"\xef\xbb\xbf"
 
 # The cells of one CSV record up to the quote that opens a cell which is never closed.
 _UNCLOSED = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^",\n][^,\n]*+)?+,)*+"')
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Lines = Iterator[tuple[int, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as it stands in the file.
-
-    ``line``: where it starts, counted from 1 (Parquet: the number of the row).
-    ``cells``: strings (text, TSV, CSV) or values (JSONL, Parquet); ``()`` for a blank line.
-    ``names``: the cells' names where each row has its own (JSONL, Parquet); else ``()``, and
-    :attr:`Table.header` has them if there are any.
-    ``raw``: the row's bytes with its line end and byte order mark (Parquet: empty).
-    """
-
-    line: int
-    cells: tuple[Any, ...]
-    names: tuple[str, ...] = ()
-    raw: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Consecutive rows; ``batch`` is the ``pyarrow.RecordBatch`` they came from, if any."""
-
-    rows: Sequence[Row]
-    batch: Any = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """An opened file. Go once through either ``windows`` or ``rows``.
-
-    ``path``: as shown to people ("stdin" for "-"). ``format``: one of :data:`FORMATS`.
-    ``header``: the columns' names; None where there is no header row, and for text and JSONL.
-    ``header_row``: the header as a row of its own (TSV, CSV); it is not among the rows.
-    ``source``: the ``pyarrow.parquet.ParquetFile``, if it is one.
-    """
-
-    path: str
-    format: str
-    header: tuple[str, ...] | None
-    windows: Iterator[Window]
-    header_row: Row | None = None
-    source: Any = None
-
-    @property
-    def rows(self) -> Iterator[Row]:
-        """The rows one by one, without the header."""
-        return (row for window in self.windows for row in window.rows)
 
 
 def sniff(path: str | Path) -> str:
@@ -121,7 +71,7 @@ def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") 
     it has the cells ``source`` and ``target``, in whatever case.
 
     Raises:
-        UsageError: an unknown format or header, or Parquet through a pipe or in a .gz.
+        UsageError: an unknown format or header, or Parquet through a pipe.
         DataError: with path and line: no such file, bytes that are not UTF-8, a half .gz,
             a quote never closed, a ragged row, a line that is no JSON object, no header row.
             Raised here for the first row, for the others when they are reached.
@@ -134,7 +84,7 @@ def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") 
     if header not in ("auto", "yes", "no"):
         raise UsageError(f"header is '{header}', expected auto, yes or no")
     if kind == "parquet":
-        return _read_parquet(path)
+        return parquet.read(path)
     shown = "stdin" if path == "-" else path
     rows = _READERS[kind](shown, _lines(path, shown))
     first = next(rows, None)
@@ -149,46 +99,6 @@ def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") 
     return Table(shown, kind, first.cells, _windows(rows), header_row=first)
 
 
-def locate(column: str | int, names: Sequence[str], width: int) -> int:
-    """The position (from 0) of the column called ``column``, else of that number (from 1).
-
-    An int is always a number. ``names`` may be empty; ``width`` is the number of columns.
-
-    Raises:
-        DataError: no such column, or several of that name (the caller adds path and line).
-    """
-    wanted = str(column)
-    found = [i for i, name in enumerate(names) if name == column]
-    if len(found) > 1:
-        raise DataError(f"{len(found)} columns are named '{wanted}': give a column's number")
-    if found:
-        return found[0]
-    if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= width:
-        return int(wanted) - 1
-    there = f"only {_columns(width)} and no header"
-    if names:
-        there = "expected one of " + ", ".join(f"'{name}'" for name in names)
-    raise DataError(f"no column '{wanted}': {there}")
-
-
-def text_of(value: Any) -> str:
-    """A cell as text: strings as they are, null as "", whole numbers by their digits.
-
-    Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD.
-
-    Raises:
-        DataError: any other type (the caller adds path and line).
-    """
-    if isinstance(value, str):
-        whole = value.isascii() or not _SURROGATE.search(value)
-        return value if whole else _SURROGATE.sub("\ufffd", value)
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(f"a value of type {type(value).__name__}, expected text")
-
-
 def line_end(raw: bytes) -> bytes:
     """What ends a row's bytes: LF, CRLF, or nothing in the last line of some files."""
     if raw.endswith(b"\r\n"):
@@ -196,33 +106,17 @@ def line_end(raw: bytes) -> bytes:
     return b"\n" if raw.endswith(b"\n") else b""
 
 
-def arrow(purpose: str, name: str = "pyarrow") -> Any:
-    """The module ``name`` of pyarrow, loaded when it is first needed.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError("pyarrow", "parquet", purpose) from None
-
-
-def _columns(count: int) -> str:
-    return f"{count} column" if count == 1 else f"{count} columns"
-
-
 def _is_header(row: Row) -> bool:
     return {"source", "target"} <= {cell.lower() for cell in row.cells}
 
 
-def _windows(rows: Iterator[Row]) -> Iterator[Window]:
+def _windows(given: Iterator[Row]) -> Iterator[Window]:
     held: list[Row] = []
     size = 0
-    for row in rows:
+    for row in given:
         held.append(row)
         size += len(row.raw)
-        if len(held) >= WINDOW or size >= WINDOW_BYTES:
+        if len(held) >= rows.WINDOW or size >= WINDOW_BYTES:
             yield Window(held)
             held, size = [], 0
     if held:
@@ -331,7 +225,7 @@ def _even(rows: Iterator[Row], path: str) -> Iterator[Row]:
         width = width or len(row.cells)
         if len(row.cells) not in (0, width):
             raise DataError(
-                f"{_columns(len(row.cells))}, expected {width}", path=path, line=row.line
+                f"{count_columns(len(row.cells))}, expected {width}", path=path, line=row.line
             )
         yield row
 
@@ -361,53 +255,6 @@ _READERS: dict[str, Callable[[str, Lines], Iterator[Row]]] = {
     "csv": lambda path, lines: _even(_csv_rows(path, lines), path),
     "jsonl": _jsonl_rows,
 }
-
-
-def _read_parquet(path: str) -> Table:
-    if path == "-" or path.lower().endswith(".gz"):
-        raise UsageError(f"{path}: Parquet is read from a file of its own, not from a pipe or .gz")
-    parquet = arrow("reading Parquet", "pyarrow.parquet")
-    try:
-        source = parquet.ParquetFile(path)
-    except (OSError, ValueError) as fault:
-        raise DataError(f"cannot be read as Parquet: {_reason(fault)}", path=path) from None
-    header = tuple(source.schema_arrow.names)
-    return Table(path, "parquet", header, _batches(source, header, path), source=source)
-
-
-def _batches(source: Any, header: tuple[str, ...], path: str) -> Iterator[Window]:
-    number = 1
-    with source:
-        batches = source.iter_batches(batch_size=WINDOW)
-        while True:
-            try:
-                batch = next(batches, None)
-            except (OSError, ValueError) as fault:
-                raise DataError(f"damaged Parquet: {_reason(fault)}", path=path) from None
-            if batch is None:
-                return
-            columns = [_values(column) for column in batch.columns]
-            cells = zip(*columns, strict=True) if columns else itertools.repeat((), batch.num_rows)
-            rows = [Row(number + i, row, header) for i, row in enumerate(cells)]
-            yield Window(rows, batch)
-            number += len(rows)
-
-
-def _values(column: Any) -> list[Any]:
-    """Text and plain numbers as Python values, other types as pyarrow's scalars."""
-    # Some values (far dates, nanoseconds) have no like in Python, and nobody may ever ask.
-    types = arrow("reading Parquet").types
-    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    plain = (
-        types.is_string,
-        types.is_large_string,
-        types.is_string_view,
-        types.is_integer,
-        types.is_floating,
-        types.is_boolean,
-        types.is_null,
-    )
-    return cast(list[Any], column.to_pylist()) if any(is_(kind) for is_ in plain) else [*column]
 
 
 def _reason(fault: Exception) -> str:

@@ -43,12 +43,12 @@ class Gather(torch.autograd.Function):
         """The rows of ``matrix`` at ``ids``."""
         ctx.save_for_backward(ids)
         ctx.size = matrix.shape[0]
-        return matrix.index_select(0, ids.flatten()).view(*ids.shape, -1)
+        return matrix.index_select(0, ids.flatten()).view(*ids.shape, matrix.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         """The sum over steps, for each symbol, in the order of the steps."""
         (ids,) = ctx.saved_tensors
-        gradient = gradients[0].reshape(ids.numel(), -1)
+        gradient = gradients[0].reshape(ids.numel(), gradients[0].shape[-1])
         total = gradient.new_zeros(ctx.size, gradient.shape[1])
         return None, total.index_add_(0, ids.flatten(), gradient)

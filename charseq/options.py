@@ -126,6 +126,13 @@ beam = click.option(
     envvar="CHARSEQ_BEAM",
     help="Beam width; 1 is greedy search.  [default: the model's]",
 )
+header = click.option(
+    "--header",
+    type=click.Choice(("auto", "yes", "no")),
+    default="auto",
+    help="Whether the first row names the columns.  [default: yes for CSV; for TSV if --column "
+    "is a name]",
+)
 answers = click.option(
     "-n",
     type=click.IntRange(1, MOST),

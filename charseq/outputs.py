@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from charseq.errors import DataError, UsageError
-from charseq.formats import BOM, Row, Table, Window, arrow, line_end
+from charseq.formats import BOM, line_end
+from charseq.parquet import arrow
+from charseq.rows import Row, Table, Window
 
 # What would break a line of text or TSV; it is written as a space there.
 FLAT = str.maketrans("\t\n\r", "   ")

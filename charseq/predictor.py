@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def load(run: str | Path | None = None) -> Model:
         CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
     """
     path = find(run)
-    about, weights = load_model(path, check=_check)
+    about, weights = load_model(path, check=partial(_check, path))
     config = settings_of(about, path)
     source, target = vocabularies_of(about, path)
     network = Network(weights, cell=config.cell, layers=config.layers)
@@ -186,11 +187,10 @@ def vocabularies_of(about: Mapping[str, Any], path: Path) -> tuple[Vocabulary, V
         raise CheckpointError(str(error), path=path / "about.json") from error
 
 
-def _check(about: dict[str, Any], found: dict[str, tuple[int, ...]]) -> None:
+def _check(path: Path, about: dict[str, Any], found: dict[str, tuple[int, ...]]) -> None:
     """Refuse weights that the settings do not call for, before any is read."""
-    path = Path("about.json")
-    source, target = vocabularies_of(about, Path())
-    config = settings_of(about, Path())
+    source, target = vocabularies_of(about, path)
+    config = settings_of(about, path)
     wanted = shapes_of(
         cell=config.cell,
         embedding=config.embedding,
@@ -204,9 +204,9 @@ def _check(about: dict[str, Any], found: dict[str, tuple[int, ...]]) -> None:
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise CheckpointError(
-                f"model.safetensors has '{name[:60]}' as {found.get(name, 'nothing')}, "
-                f"expected {wanted.get(name, 'nothing')} from the settings",
-                path=path,
+                f"has '{name[:60]}' as {found.get(name, 'nothing')}, expected "
+                f"{wanted.get(name, 'nothing')} from the settings",
+                path=path / "model.safetensors",
             )
 
 

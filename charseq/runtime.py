@@ -6,10 +6,8 @@ no random state to save, and a resumed run draws what an uninterrupted one would
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,18 +36,6 @@ def choose_threads(count: int) -> int:
     return count
 
 
-def keep_memory() -> None:
-    """Ask the C library to keep freed memory for the next step instead of giving it back.
-
-    Every step needs the same megabytes again. Fetched anew from the system, page by page, they
-    cost up to a sixth of a step. Where the library has no such switch, nothing happens.
-    """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is not None and hasattr(library, "mallopt"):
-        for switch in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            library.mallopt(switch, _KEPT)
-
-
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto`` takes bfloat16 products only where the processor has instructions for them."""
     if name == "auto":
@@ -74,8 +60,6 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in malloc.h, without their M_
-_KEPT = 2**30
 
 
 def _mix(value: int) -> int:

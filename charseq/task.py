@@ -76,7 +76,6 @@ class Task:
             choose_device,
             choose_precision,
             choose_threads,
-            keep_memory,
             seed_all,
         )
         from charseq.trainer import Recipe, Trainer
@@ -84,7 +83,6 @@ class Task:
         config, examples = self.config, self.dataset.train
         device = choose_device(config.device)
         choose_threads(config.threads)
-        keep_memory()
         seed_all(config.seed)
         trainer = Trainer(
             build_model(config, sources=len(self.source), targets=len(self.target)),

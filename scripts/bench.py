@@ -23,7 +23,8 @@ from charseq import decoding, models
 from charseq.batching import Batches
 from charseq.config import CELLS, configure
 from charseq.inference import Network
-from charseq.runtime import choose_precision, choose_threads, keep_memory
+from charseq.process import keep_memory
+from charseq.runtime import choose_precision, choose_threads
 from charseq.trainer import Recipe, Trainer
 from charseq.vocabulary import EOS, SPECIALS
 

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import errno
+import io
 import json
 import os
 import signal
@@ -137,7 +138,7 @@ HOSTILE_WEIGHTS = {
     "deep json": safetensors_of(b'{"a":' * 200_000),
     "a list": safetensors_of([]),
     "huge shape": safetensors_of(one(shape=[2**62, 4]), b"\0" * 8),
-    "huge empty shape": safetensors_of(one(shape=[0] + [2**40] * 7, offsets=[0, 0])),
+    "huge empty shape": safetensors_of(one(shape=[0] + [2**62] * 7, offsets=[0, 0])),
     "axes": safetensors_of(one(shape=[1] * 100, offsets=[0, 4]), b"\0" * 4),
     "negative": safetensors_of(one(shape=[-2, -1]), b"\0" * 8),
     "negative offset": safetensors_of(one(offsets=[-8, 0])),
@@ -159,6 +160,13 @@ HOSTILE_WEIGHTS = {
     "longer": checkpoint.save_arrays(NUMBERS) + b"\0" * 3,
     "line in a name": safetensors_of({"w\nx\x1b[31m" * 50: 1}),
 }
+
+
+@pytest.mark.parametrize("case", HOSTILE_WEIGHTS)
+def test_a_hostile_header_is_refused_before_its_numbers_are_read(case: str) -> None:
+    data = HOSTILE_WEIGHTS[case]
+    with pytest.raises(CheckpointError):
+        checkpoint._read_header(io.BytesIO(data), len(data), None, ("F16", "F32"))
 
 
 @pytest.mark.parametrize("case", HOSTILE_WEIGHTS)

@@ -323,12 +323,12 @@ def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
     )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
-        "--format tsv --force"
+        "--format tsv --header no --force"
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
         "column": "2", "to": "iso", "n": 3, "beam": 4, "batch_size": 7, "format": "tsv",
-        "force": True,
+        "header": "no", "force": True,
     }  # fmt: skip
     assert calls == [
         (world.model, "a.csv", "OUT/a.csv", options),

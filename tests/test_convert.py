@@ -23,7 +23,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq import formats
 from charseq.convert import code_points, convert, describe, summary, targets
 from charseq.errors import CharseqError, DataError, UsageError
 from charseq.formats import read_table
@@ -62,9 +61,7 @@ CELL = st.text(
 WORDS = ["null", "NA", "nan", '"quoted', "\u00a0x\u3000", "a\u2028b\x0bc\x0cd", "ß", "x" * 21]
 
 
-def run(
-    folder: Path, name: str, content: str | bytes, *, model: Any = None, **options: Any
-) -> str:
+def run(folder: Path, name: str, content: str | bytes, *, model: Any = None, **options: Any) -> str:
     """The converted file's text."""
     source = folder / name
     data = content.encode() if isinstance(content, str) else content
@@ -131,8 +128,9 @@ def test_as_many_lines_come_out_as_went_in(
     content = end.join(lines) + (end if last else "")
     if not content.removeprefix("\ufeff"):
         return
-    expected = (f"<{line}{line}>" if line else "" for line in
-                content.removeprefix("\ufeff").split(end))
+    expected = (
+        f"<{line}{line}>" if line else "" for line in content.removeprefix("\ufeff").split(end)
+    )
     mark = "\ufeff" if content.startswith("\ufeff") else ""
     assert run(folder, "a.txt", content) == mark + end.join(expected)
 
@@ -202,8 +200,13 @@ def test_words_that_trap_readers_come_through(tmp_path: Path, name: str) -> None
     assert [text for call in model.calls for text in call] == WORDS
     for word in WORDS:
         shown = f"<{word}{word}>"
-        assert (json.dumps(shown, ensure_ascii=False)[1:-1] if "json" in name else
-                shown.replace('"', '""') if "csv" in name else shown) in out
+        assert (
+            json.dumps(shown, ensure_ascii=False)[1:-1]
+            if "json" in name
+            else shown.replace('"', '""')
+            if "csv" in name
+            else shown
+        ) in out
 
 
 @given(
@@ -250,9 +253,7 @@ def test_parquet_rows_are_kept(tmp_path_factory: Any, rows: list[tuple[str | Non
 
 
 def test_a_csv_has_a_header_and_a_tsv_has_none_unless_told(tmp_path: Path) -> None:
-    assert run(tmp_path, "a.csv", "a,b\nc,d\n") == (
-        "a,b,prediction,prediction_note\nc,d,<cc>,\n"
-    )
+    assert run(tmp_path, "a.csv", "a,b\nc,d\n") == ("a,b,prediction,prediction_note\nc,d,<cc>,\n")
     assert run(tmp_path, "a.csv", "a,b\nc,d\n", header="no") == "a,b,<aa>,\nc,d,<cc>,\n"
     assert run(tmp_path, "a.tsv", "a\tb\nc\td\n") == "a\tb\t<aa>\t\nc\td\t<cc>\t\n"
     assert run(tmp_path, "a.tsv", "target\tsource\nc\td\n") == (
@@ -446,7 +447,7 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_string_is_computed_once_a_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "WINDOW", 4)
+    monkeypatch.setattr("charseq.rows.WINDOW", 4)
     model = Fake()
     out = run(tmp_path, "a.txt", "a\nb\na\n\na\nb\n", model=model)
     assert model.calls == [["a", "b"], ["a", "b"]]
@@ -511,7 +512,7 @@ def test_symbols_are_named_by_code_point(symbol: str, points: str, shown: str) -
 def test_memory_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(formats, "WINDOW", 256)
+    monkeypatch.setattr("charseq.rows.WINDOW", 256)
     line = '{{"w": "w{}"}}\n' if "json" in name else "w{}\n"
 
     def peak(count: int) -> int:

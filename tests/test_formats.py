@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from charseq import formats
 from charseq.errors import CharseqError, DataError, MissingExtraError, UsageError
-from charseq.formats import Row, Table, locate, read_table, sniff, text_of
+from charseq.formats import read_table, sniff
+from charseq.rows import Row, Table, locate, text_of
 
 SHARED = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parent.parent.parent / "shared"))
 
@@ -386,7 +387,7 @@ def test_windows_are_bounded_in_rows_and_in_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, "a.txt", "ab\n" * 10)
-    monkeypatch.setattr(formats, "WINDOW", 4)
+    monkeypatch.setattr("charseq.rows.WINDOW", 4)
     assert [len(window.rows) for window in read_table(path).windows] == [4, 4, 2]
     monkeypatch.setattr(formats, "WINDOW_BYTES", 6)
     assert [len(window.rows) for window in read_table(path).windows] == [2] * 5
@@ -428,7 +429,7 @@ def test_parquet_values_without_a_like_in_python_do_no_harm(tmp_path: Path) -> N
 
 def test_parquet_comes_in_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = parquet(tmp_path, pa.table({"w": [str(i) for i in range(10)]}), row_group_size=3)
-    monkeypatch.setattr(formats, "WINDOW", 4)
+    monkeypatch.setattr("charseq.rows.WINDOW", 4)
     windows = list(read_table(path).windows)
     assert max(len(window.rows) for window in windows) <= 4
     rows = [row for window in windows for row in window.rows]
@@ -447,10 +448,19 @@ def test_damaged_parquet_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_parquet_is_not_read_from_a_pipe_or_gz(tmp_path: Path) -> None:
-    for path in ("-", str(tmp_path / "a.parquet.gz")):
-        with pytest.raises(UsageError, match="not from a pipe or"):
-            read_table(path, format="parquet")
+def test_parquet_is_not_read_from_a_pipe() -> None:
+    with pytest.raises(UsageError, match="not from stdin"):
+        read_table("-", format="parquet")
+
+
+def test_parquet_in_a_gz_is_read_and_half_of_it_is_not(tmp_path: Path) -> None:
+    plain = parquet(tmp_path, pa.table({"source": ["a", "b"], "target": ["1", "2"]}))
+    packed = tmp_path / "packed.parquet.gz"
+    packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
+    assert [row.cells for row in read_table(packed).rows] == [("a", "1"), ("b", "2")]
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(DataError, match="damaged or incomplete"):
+        read_table(packed)
 
 
 def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

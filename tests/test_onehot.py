@@ -43,9 +43,10 @@ def test_the_gather_is_the_one_hot_product_bit_for_bit(
     shape: tuple[int, ...], size: int, width: int, seed: int
 ) -> None:
     ids = some_ids(shape, size, seed)
-    matrix = torch.randn(size, width, generator=torch.Generator().manual_seed(seed))
+    random = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(size, width, generator=random)
     # whole numbers, so that both ways of adding are exact and the gradients can be equal
-    arriving = torch.randint(-9, 10, (*shape, width)).float()
+    arriving = torch.randint(-9, 10, (*shape, width), generator=random).float()
     gathered, multiplied = matrix.clone().requires_grad_(), matrix.clone().requires_grad_()
     rows, product = embed(ids, gathered), encode(ids, size) @ multiplied
     assert torch.equal(rows, product)

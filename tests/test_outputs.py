@@ -23,7 +23,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charseq import formats, outputs
+from charseq import outputs
 from charseq.errors import DataError, UsageError
 from charseq.formats import read_table
 from charseq.outputs import refuse, replacing, writing
@@ -41,8 +41,14 @@ def listing(folder: Path) -> list[str]:
 
 
 def rewrite(
-    content: bytes, folder: Path, name: str, names: Sequence[str], values: Sequence[str],
-    *, header: str = "no", force: bool = False,
+    content: bytes,
+    folder: Path,
+    name: str,
+    names: Sequence[str],
+    values: Sequence[str],
+    *,
+    header: str = "no",
+    force: bool = False,
 ) -> bytes:
     """The file's bytes after every row got the same new ``values``; blank lines are kept."""
     source, target = folder / f"in.{name}", folder / f"out.{name}"
@@ -290,10 +296,13 @@ def test_tsv_rows_grow_at_the_end(tmp_path: Path) -> None:
 
 def test_csv_rows_grow_at_the_end_and_keep_their_quotes(tmp_path: Path) -> None:
     content = '\ufeffa,"b"\r\n\n"c\r\nd", e\n"f""",\n,"g\n"'.encode()
-    assert rewrite(content, tmp_path, "csv", ["p", "q"], ["X,Y", 'a"b']) == (
-        '\ufeffa,"b","X,Y","a""b"\r\n\n"c\r\nd", e,"X,Y","a""b"\n"f""",,"X,Y","a""b"\n'
-        ',"g\n","X,Y","a""b"'
-    ).encode()
+    assert (
+        rewrite(content, tmp_path, "csv", ["p", "q"], ["X,Y", 'a"b'])
+        == (
+            '\ufeffa,"b","X,Y","a""b"\r\n\n"c\r\nd", e,"X,Y","a""b"\n"f""",,"X,Y","a""b"\n'
+            ',"g\n","X,Y","a""b"'
+        ).encode()
+    )
 
 
 def test_csv_line_ends_with_a_lone_cr_make_no_new_row(tmp_path: Path) -> None:
@@ -424,16 +433,16 @@ def test_parquet_keeps_schema_metadata_and_compression(tmp_path: Path) -> None:
 def test_parquet_rows_stay_in_order(tmp_path_factory: Any, rows: list[tuple[Any, Any]]) -> None:
     folder = tmp_path_factory.getbasetemp()
     types = (pa.string(), pa.int64())
-    before = pa.table({
-        name: pa.array([row[i] for row in rows], types[i]) for i, name in enumerate(("w", "k"))
-    })
+    before = pa.table(
+        {name: pa.array([row[i] for row in rows], types[i]) for i, name in enumerate(("w", "k"))}
+    )
     after = widened(folder, parquet(folder, before, row_group_size=2), ["p"]).read()
     assert after.drop_columns(["p"]).equals(before)
     assert after["p"].to_pylist() == [f"p{i + 1}" for i in range(len(rows))]
 
 
 def test_parquet_is_flushed_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "WINDOW", 10)
+    monkeypatch.setattr("charseq.rows.WINDOW", 10)
     monkeypatch.setattr(outputs, "ROW_GROUP", 25)
     table = parquet(tmp_path, pa.table({"w": [str(i) for i in range(100)]}))
     out = widened(tmp_path, table, ["p"])

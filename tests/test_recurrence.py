@@ -1,4 +1,4 @@
-"""A batch over time against each of its rows alone; what lies beyond a row's end must not matter."""
+"""A batch over time against its rows alone; what lies beyond a row's end must not matter."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ def test_gradients_reach_every_weight_and_the_first_state(name: str) -> None:
 def test_both_directions_of_a_batch_are_those_of_each_row_alone(
     name: str, layers: int, lengths: list[int], extra: int
 ) -> None:
+    torch.manual_seed(9)  # for every example anew
     recurrence = build(name, layers=layers)
     inputs = normal(max(lengths) + extra, len(lengths), I)
     outputs, final = recurrence(inputs, torch.tensor(lengths))
@@ -184,11 +185,11 @@ def test_autocast_rounds_the_products_and_keeps_the_states(name: str) -> None:
     recurrence = Recurrence(name, I, 8, layers=2, bidirectional=True)
     inputs = torch.randn(6, 4, I)
     lengths = torch.tensor([6, 2, 5, 1])
-    exact, _ = recurrence(inputs, lengths)
+    exact = recurrence(inputs, lengths)[0].detach()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs, final = recurrence(inputs, lengths)
     assert outputs.dtype == final.dtype == torch.float32
-    assert 0 < float((outputs - exact).abs().max()) < 0.1
+    assert 0 < float((outputs.detach() - exact).abs().max()) < 0.1
     outputs.sum().backward()
     for parameter in recurrence.parameters():
         assert parameter.grad.dtype == torch.float32

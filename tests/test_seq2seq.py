@@ -167,11 +167,12 @@ def test_dropout_drops_the_share_it_says_and_scales_the_rest(probability: float)
     dropped = thinned == 0
     deviation = math.sqrt(share * (1 - share) / values.numel())
     assert abs(float(dropped.float().mean()) - share) < 4 * deviation
-    assert torch.equal(thinned[~dropped].detach().unique(), torch.tensor([1 / (1 - share)]))
+    kept = thinned[~dropped].detach()
+    torch.testing.assert_close(kept.unique(), torch.tensor([1 / (1 - share)]))
     assert float(thinned.detach().mean()) == pytest.approx(1, abs=4 * deviation / (1 - share))
     thinned.backward(torch.full_like(values, 3.0))
     assert bool((values.grad[dropped] == 0).all())
-    assert torch.equal(values.grad[~dropped].unique(), torch.tensor([3 / (1 - share)]))
+    torch.testing.assert_close(values.grad[~dropped].unique(), torch.tensor([3 / (1 - share)]))
 
 
 def test_every_place_is_dropped_alike_and_by_itself() -> None:
@@ -191,12 +192,18 @@ def test_dropout_follows_the_seed_and_changes_from_call_to_call() -> None:
     assert torch.equal(Dropout.apply(values, 0.5), one)
 
 
-def test_dropout_hides_values_that_are_not_numbers_and_takes_any_layout() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_dropout_takes_any_layout_and_number_format(dtype: torch.dtype) -> None:
     torch.manual_seed(4)
-    values = torch.full((6, 9), math.nan).T
-    thinned = Dropout.apply(values, 0.5)
-    assert thinned.shape == (9, 6)
-    assert 10 < int((thinned == 0).sum()) < 44
+    values = torch.full((60, 91), -2.0, dtype=dtype).T.requires_grad_()
+    thinned = Dropout.apply(values, 0.25)
+    assert (thinned.shape, thinned.dtype) == (values.shape, dtype)
+    assert float((thinned == 0).double().mean()) == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(
+        thinned[thinned != 0].unique().double().item(), -8 / 3, rtol=5e-3, atol=0
+    )
+    thinned.sum().backward()
+    assert torch.equal(values.grad == 0, thinned == 0)
 
 
 @pytest.mark.parametrize("attention", [True, False])

@@ -396,7 +396,9 @@ def test_each_step_is_on_disk_before_the_next(
 
     def synced(handle: int) -> None:
         sync(handle)
-        steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).relative_to(tmp_path)}")
+        paths = [tmp_path, *tmp_path.rglob("*")]
+        [path] = [path for path in paths if os.path.samestat(path.stat(), os.fstat(handle))]
+        steps.append(f"sync {path.relative_to(tmp_path)}")
 
     def moved(source: Path, target: Path) -> None:
         move(source, target)

@@ -1,0 +1,160 @@
+"""A wrong order of the data repeats or loses an example, or is another one after a resume."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charseq.batching import Batch, Batches, buckets, pad
+from charseq.vocabulary import BOS, EOS, PAD
+
+SIZES = st.tuples(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000))
+
+
+def make(count: int, *, batch_size: int = 8, seed: int = 1, spread: int = 12) -> Batches:
+    """Examples of mixed lengths; the first source id of each tells which example it is."""
+    random = np.random.default_rng(count)
+    sources = [[10 + row] + [5] * int(random.integers(spread)) for row in range(count)]
+    targets = [[6] * int(1 + random.integers(spread)) for _ in range(count)]
+    return Batches(sources, targets, batch_size=batch_size, seed=seed)
+
+
+def rows_of(batch: Batch) -> list[int]:
+    return (batch.source[:, 0] - 10).tolist()
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(np.array_equal(vars(one)[name], vars(other)[name]) for name in vars(one))
+
+
+# --- the order
+
+
+@settings(max_examples=40)
+@given(SIZES)
+def test_every_epoch_is_a_permutation(sizes: tuple[int, int, int]) -> None:
+    count, batch_size, seed = sizes
+    batches = make(count, batch_size=batch_size, seed=seed)
+    assert len(batches) == -(-count // batch_size)
+    for epoch in range(3):
+        steps = range(epoch * len(batches), (epoch + 1) * len(batches))
+        epoch_rows = [rows_of(batches[step]) for step in steps]
+        assert sorted(itertools.chain(*epoch_rows)) == list(range(count))
+        short = [len(rows) for rows in epoch_rows if len(rows) != batch_size]
+        assert short == ([count % batch_size] if count % batch_size else [])
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    in_order, at_random = make(50), make(50)
+    expected = [in_order[step] for step in range(40)]
+    for step in np.random.default_rng(2).permutation(40).tolist():
+        assert same(at_random[step], expected[step])
+        assert same(make(50)[step], expected[step])
+
+
+def test_epochs_and_seeds_differ_in_order_and_in_company() -> None:
+    def groups(batches: Batches, epoch: int) -> list[frozenset[int]]:
+        steps = range(epoch * len(batches), (epoch + 1) * len(batches))
+        return [frozenset(rows_of(batches[step])) for step in steps]
+
+    one = make(64, spread=200)
+    assert groups(one, 0) != groups(one, 1)
+    assert set(groups(one, 0)) != set(groups(one, 1))
+    assert set(groups(one, 0)) != set(groups(make(64, spread=200, seed=2), 0))
+
+
+def test_the_epoch_does_not_go_from_short_to_long() -> None:
+    batches = make(800, spread=30)
+    lengths = [float(batches[step].source_lengths.mean()) for step in range(len(batches))]
+    assert abs(np.corrcoef(lengths, np.arange(len(lengths)))[0, 1]) < 0.4
+
+
+def test_batches_hold_texts_of_similar_length_on_both_sides() -> None:
+    random = np.random.default_rng(3)
+    sources = [[5] * int(random.integers(3, 30)) for _ in range(4000)]
+    # a target about as long as its source, as in every transliteration
+    targets = [[6] * max(1, len(source) + int(random.integers(-3, 4))) for source in sources]
+    batches = Batches(sources, targets, batch_size=64)
+    made = [batches[step] for step in range(len(batches))]
+    for name in ("source", "labels"):
+        symbols = np.concatenate([getattr(batch, name).ravel() for batch in made])
+        assert float((symbols == PAD).mean()) < 0.15
+        at_random = batches.collate(list(range(64)))
+        assert float((getattr(at_random, name) == PAD).mean()) > 0.3
+
+
+# --- one batch
+
+
+def test_collate_by_hand() -> None:
+    batches = Batches([[7, 8], [9], [4, 4]], [[5], [6, 7, 8], []], weights=[1.0, 2.0, 3.0])
+    batch = batches.collate([1, 0, 2])
+    assert batch.source.tolist() == [[9, PAD], [7, 8], [4, 4]]
+    assert batch.source_lengths.tolist() == [1, 2, 2]
+    assert batch.inputs.tolist() == [[BOS, 6, 7, 8], [BOS, 5, PAD, PAD], [BOS, PAD, PAD, PAD]]
+    assert batch.labels.tolist() == [[6, 7, 8, EOS], [5, EOS, PAD, PAD], [EOS, PAD, PAD, PAD]]
+    assert batch.weights.tolist() == [1.0, 0.5, 1.5]
+    assert {vars(batch)[name].dtype for name in ("source", "inputs", "labels")} == {
+        np.dtype("int64")
+    }
+
+
+def test_a_batch_of_the_plan_is_collated_from_its_rows() -> None:
+    batches = make(30)
+    for step in range(8):
+        assert same(batches[step], batches.collate(rows_of(batches[step])))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20))
+def test_weights_keep_their_proportions_and_have_mean_one(weights: list[float]) -> None:
+    texts = [[4]] * len(weights)
+    found = Batches(texts, texts, weights=weights).collate(list(range(len(weights)))).weights
+    assert found.dtype == np.float32
+    assert float(found.mean()) == pytest.approx(1, rel=1e-5)
+    assert found / found[0] == pytest.approx(np.array(weights) / weights[0], rel=1e-5)
+
+
+def test_without_weights_all_weigh_one() -> None:
+    assert make(5).collate([0, 3]).weights.tolist() == [1.0, 1.0]
+
+
+def test_sources_without_targets_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        Batches([[4], [5]], [[4]])
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(st.integers(1, 9), max_size=5), max_size=6))
+def test_pad_fills_up_at_the_end(rows: list[list[int]]) -> None:
+    padded = pad([np.array(row, dtype=np.int64) for row in rows])
+    width = max(map(len, rows), default=0)
+    assert padded.tolist() == [row + [PAD] * (width - len(row)) for row in rows]
+
+
+# --- buckets for prediction
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(0, 20), max_size=40), st.integers(1, 6), st.integers(1, 7))
+def test_buckets(lengths: list[int], width: int, size: int) -> None:
+    groups = buckets(lengths, width=width, size=size)
+    assert sorted(itertools.chain(*groups)) == list(range(len(lengths)))
+    rounded = [{-(-lengths[row] // width) for row in group} for group in groups]
+    assert all(len(kinds) == 1 for kinds in rounded)
+    assert all(1 <= len(group) <= size for group in groups)
+    assert all(group == sorted(group) for group in groups)
+    order = [kinds.pop() for kinds in rounded]
+    assert order == sorted(order)
+    # no more groups than needed: all but the last of each length are full
+    wanted = {kind: -(-sum(-(-n // width) == kind for n in lengths) // size) for kind in order}
+    assert len(groups) == sum(wanted.values())
+
+
+def test_buckets_by_hand() -> None:
+    lengths = [5, 1, 4, 8, 2, 9, 3]
+    assert buckets(lengths, width=4, size=3) == [[1, 2, 4], [6], [0, 3], [5]]
