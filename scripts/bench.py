@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -55,17 +56,19 @@ def main(
     choose_threads(threads)
     keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
-    variants: dict[str, tuple[str, Measure]] = {}
-    variants |= ceilings(batch_size, hidden, seconds)
+    makers: dict[str, tuple[str, Callable[[], Measure]]] = {}
+    for library in ("numpy float32", "torch float32", "torch bfloat16"):
+        make = partial(ceiling, library, batch_size, hidden, seconds / 4)
+        makers[f"product {library}"] = "GFLOP/s", make
     for cell in CELLS:
-        variants[f"train {cell}"] = "examples/s", training(cell, hidden, batch_size, seconds)
+        makers[f"train {cell}"] = "examples/s", partial(training, cell, hidden, batch_size, seconds)
     for cell in CELLS:
-        network = random_network(cell, hidden)
-        variants[f"greedy {cell}"] = "words/s", decode(network, 1, batch_size, seconds)
-        variants[f"beam 5 {cell}"] = "words/s", decode(network, 5, batch_size, seconds)
-    variants["charseq --help"] = "s", starting("--help")
-    variants["charseq predict x"] = "s", starting("predict", "x")
-    chosen = {name: value for name, value in variants.items() if only in name}
+        for name, width in (("greedy", 1), ("beam 5", 5)):
+            make = partial(search, cell, hidden, width, batch_size, seconds)
+            makers[f"{name} {cell}"] = "words/s", make
+    makers["charseq --help"] = "s", partial(starting, "--help")
+    makers["charseq predict x"] = "s", partial(starting, "predict", "x")
+    chosen = {name: (unit, make()) for name, (unit, make) in makers.items() if only in name}
     found: dict[str, list[float]] = {name: [] for name in chosen}
     for _ in range(rounds):
         for name, (_, measure) in chosen.items():
@@ -103,21 +106,18 @@ def table(facts: dict[str, object], rows: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def ceilings(batch: int, hidden: int, seconds: float) -> dict[str, tuple[str, Measure]]:
-    """What the libraries reach on the products of a GRU step alone, in GFLOP/s."""
+def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
+    """What a library reaches on the product of a GRU step alone, in GFLOP/s."""
     random = np.random.default_rng(0)
     weight = random.standard_normal((3 * hidden, hidden), dtype=np.float32)
-    blocks = random.standard_normal((-(-batch // 16), hidden, 16), dtype=np.float32)
-    rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32))
-    matrix = torch.from_numpy(weight.T.copy())
-    low_rows, low_matrix = rows.bfloat16(), matrix.bfloat16()
-    work = {
-        "product numpy float32": lambda: np.matmul(weight, blocks),
-        "product torch float32": lambda: rows @ matrix,
-        "product torch bfloat16": lambda: low_rows @ low_matrix,
-    }
     billions = 2 * batch * hidden * 3 * hidden / 1e9
-    return {name: ("GFLOP/s", repeated(call, billions, seconds / 4)) for name, call in work.items()}
+    if library == "numpy float32":
+        blocks = random.standard_normal((-(-batch // 16), hidden, 16), dtype=np.float32)
+        return repeated(lambda: np.matmul(weight, blocks), billions, seconds)
+    kind = torch.bfloat16 if library == "torch bfloat16" else torch.float32
+    rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32)).to(kind)
+    matrix = torch.from_numpy(weight.T.copy()).to(kind)
+    return repeated(lambda: rows @ matrix, billions, seconds)
 
 
 def training(cell: str, hidden: int, batch_size: int, seconds: float) -> Measure:
@@ -146,20 +146,21 @@ def random_network(cell: str, hidden: int) -> Network:
     return Network(weights, cell=cell, layers=1)
 
 
-def decode(network: Network, width: int, batch_size: int, seconds: float) -> Measure:
+def search(cell: str, hidden: int, width: int, batch_size: int, seconds: float) -> Measure:
     """Words per second from ids to best ids, all outputs cut at the length of 10."""
+    network = random_network(cell, hidden)
     random = np.random.default_rng(1)
     sources = random.integers(SPECIALS, SIZE, size=(batch_size, LENGTH)).tolist()
     limits = [LENGTH] * batch_size
 
-    def search() -> None:
+    def decode() -> None:
         state = network.start(sources)
         if width == 1:
             decoding.greedy(network, state, limits)
         else:
             decoding.beam(network, state, limits, width=width)
 
-    return repeated(search, batch_size, seconds)
+    return repeated(decode, batch_size, seconds)
 
 
 def starting(*words: str) -> Measure:
