@@ -91,7 +91,9 @@ def train(
             what = "is finished already: --force trains it anew, -o names another folder"
             raise CheckpointError(what, path=folder)
         journal = Run(folder, task.about)
-        state = None if force else journal.resume(report)
+        if force:
+            journal.forget()
+        state = journal.resume(report)
         trainer = task.trainer()
         if state is not None:
             trainer.restore(state)

@@ -31,6 +31,7 @@ from charseq.checkpoint import (
     publish,
     read,
     read_json,
+    remove,
     save_arrays,
 )
 from charseq.errors import CheckpointError
@@ -91,6 +92,12 @@ class Run:
         self.best = {k.removeprefix(_BEST): v for k, v in arrays.items() if k.startswith(_BEST)}
         return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
 
+    def forget(self) -> None:
+        """Begin anew: states to resume from go; a model stays until there is a better one."""
+        unfinished = self._states()
+        if unfinished:
+            remove(self.folder, unfinished)
+
     def save(self, state: Arrays, *, better: bool) -> None:
         """Write a state to resume from; with ``better``, the model as well. All or nothing."""
         slot = SLOTS[self.progress.saves % len(SLOTS)]
@@ -109,8 +116,10 @@ class Run:
 
     def finish(self) -> None:
         """Publish the model as finished; what only a resumed run would need goes."""
-        unfinished = {name for name in names(self.folder) if name.startswith("resume.")}
-        publish(self.folder, self._model(finished=True), drop=unfinished)
+        publish(self.folder, self._model(finished=True), drop=self._states())
+
+    def _states(self) -> set[str]:
+        return {name for name in names(self.folder) if name.startswith("resume.")}
 
     def _model(self, *, finished: bool) -> dict[str, bytes]:
         progress = self.progress

@@ -24,7 +24,7 @@ from charseq.errors import CheckpointError
 
 ROOT = Path(__file__).parent.parent
 SETTINGS: dict[str, Any] = {
-    "epochs": 24,
+    "epochs": 20,
     "threads": 1,
     "device": "cpu",
     "hidden": 16,
@@ -105,14 +105,20 @@ class Training:
             time.sleep(0.01)
         return process
 
-    def finish(self, **changes: Any) -> str:
-        """The sha256 of the weights at the end."""
-        assert self.start(**changes).wait(PATIENCE) == 0, self.said
+    def result(self) -> str:
+        """The sha256 of the weights, when the last process has come to its end."""
+        assert self.processes[-1].wait(PATIENCE) == 0, self.said
         about = checkpoint.read_json(self.run, "about.json")
         assert about["finished"]
         assert about["epochs"] == SETTINGS["epochs"]
         assert not self.states()
         return hashlib.sha256((self.run / "model.safetensors").read_bytes()).hexdigest()
+
+    def end(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -125,20 +131,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The sha256 of the weights of a training that nothing disturbed, and that saved seldom."""
-    return Training(data, tmp_path_factory.mktemp("whole") / "run").finish(save_seconds=30)
-
-
 @pytest.fixture
 def training(data: Path, tmp_path: Path) -> Iterator[Training]:
     result = Training(data, tmp_path / "run")
     yield result
-    for process in result.processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    result.end()
+
+
+@pytest.fixture
+def whole(data: Path, tmp_path: Path) -> Iterator[Training]:
+    """The same training, undisturbed and seldom saved, beside the other."""
+    result = Training(data, tmp_path / "whole")
+    result.start(save_seconds=30)
+    yield result
+    result.end()
 
 
 def resumed_at(said: str) -> int:
@@ -161,56 +167,45 @@ def refusal(data: Path, run: Path, config: Config, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_killed_in_mid_epoch_it_ends_with_the_same_bits(
-    training: Training, uninterrupted: str
-) -> None:
-    draw = random.Random()  # other moments in every run: any of them has to do
-    steps = []
-    for saves in (1, 3, 2):
-        process = training.start_and_wait(saves)
-        time.sleep(draw.uniform(0.0, 0.15))
-        process.kill()
-        assert process.wait(PATIENCE) == -signal.SIGKILL, training.said
-        steps += [resumed_at(training.said)] if len(training.processes) > 1 else []
-    assert training.finish() == uninterrupted
-    steps.append(resumed_at(training.said))
-    assert sorted(set(steps)) == steps, "each process went on where the one before it had saved"
-    epoch = -(-ROWS // SETTINGS["batch_size"])
-    assert any(step % epoch for step in steps), steps
-
-
-def test_stopped_damaged_and_stopped_again_it_ends_with_the_same_bits(
-    training: Training, uninterrupted: str, tmp_path: Path
+def test_however_often_it_is_ended_it_ends_with_the_same_bits(
+    training: Training, whole: Training, tmp_path: Path
 ) -> None:
     config = configure(SETTINGS)
+    draw = random.Random()  # other moments in every run: any of them has to do
+
+    kill(training.start_and_wait(1), draw.uniform(0.0, 0.2))
+
     process = training.start_and_wait(3)
+    steps = [resumed_at(training.said)]
     message = refusal(training.data, training.run, config)
     assert message == f"{training.run}: in use by process {process.pid}"
     stop(process, signal.SIGTERM, 143)
     last = training.said.split("\n")[-2]
     assert re.match(r"charseq: error: stopped by SIGTERM after step \d+; ", last)
-
-    before = snapshot(training.run)
-    other = refusal(training.data, training.run, configure({**SETTINGS, "dropout": 0.2}))
-    assert "was begun with dropout = 0.3, now it is 0.2" in other
-    changed = tmp_path / "changed"
-    shutil.copytree(training.data, changed)
-    with (changed / "train.tsv").open("a", encoding="utf-8") as file:
-        file.write("abc\tcba\n")
-    assert "was begun on other data" in refusal(changed, training.run, config)
-    assert snapshot(training.run) == before
+    check_other_training_is_refused(training, tmp_path / "changed")
 
     states = training.states()
     assert len(states) == 2
     newest = max(states, key=lambda slot: states[slot])
     flip(training.run / f"resume.{newest}.safetensors")
-    process = training.start_and_wait(2)
+    kill(training.start_and_wait(2), draw.uniform(0.0, 0.2))
     assert f"resume.{newest}.safetensors: is damaged" in training.said
-    stop(process, signal.SIGINT, 130)
-    assert "stopped by SIGINT" in training.said
+    steps.append(resumed_at(training.said))
 
-    assert training.finish() == uninterrupted
+    stop(training.start_and_wait(1), signal.SIGINT, 130)
     assert "is damaged" not in training.said
+    assert "stopped by SIGINT" in training.said
+    steps.append(resumed_at(training.said))
+
+    kill(training.start_and_wait(3), draw.uniform(0.0, 0.2))
+    steps.append(resumed_at(training.said))
+
+    training.start()
+    assert training.result() == whole.result()
+    steps.append(resumed_at(training.said))
+    assert sorted(set(steps)) == steps, "each process went on where the one before it had saved"
+    epoch = -(-ROWS // SETTINGS["batch_size"])
+    assert any(step % epoch for step in steps), steps
     assert "--force" in refusal(training.data, training.run, config)
 
 
@@ -247,6 +242,24 @@ def test_seconds_of_all_processes_count_against_the_minutes(
     facts = recipes.train(data, run=tmp_path / "run", config=config, report=lines.append)
     assert any(line.endswith(f", {spent[2]:.0f} s spent") for line in lines)
     assert facts["seconds"] == pytest.approx(18, abs=1)
+
+
+def check_other_training_is_refused(training: Training, changed: Path) -> None:
+    """Other settings or other data, and the folder is as it was."""
+    before = snapshot(training.run)
+    other = refusal(training.data, training.run, configure({**SETTINGS, "dropout": 0.2}))
+    assert "was begun with dropout = 0.3, now it is 0.2" in other
+    shutil.copytree(training.data, changed)
+    with (changed / "train.tsv").open("a", encoding="utf-8") as file:
+        file.write("abc\tcba\n")
+    assert "was begun on other data" in refusal(changed, training.run, configure(SETTINGS))
+    assert snapshot(training.run) == before
+
+
+def kill(process: subprocess.Popen[bytes], delay: float) -> None:
+    time.sleep(delay)
+    process.kill()
+    assert process.wait(PATIENCE) == -signal.SIGKILL
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals, code: int) -> None:
