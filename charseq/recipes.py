@@ -120,7 +120,9 @@ def fit(
     saved = time.monotonic()
 
     def done(step: int) -> float:
-        return step / total if total else (time.monotonic() - begin) / (60 * config.minutes)
+        if total or not step:  # however small the budget, there is a first step
+            return step / max(total, 1)
+        return (time.monotonic() - begin) / (60 * config.minutes)
 
     with stopping() as stop, _bar(shown=progress) as show:
         for step in trainer.steps(done):

@@ -23,6 +23,7 @@ from charseq.config import Config, configure
 from charseq.errors import CheckpointError
 
 ROOT = Path(__file__).parent.parent
+CHARSEQ = [sys.executable, "-m", "charseq"]
 SETTINGS: dict[str, Any] = {
     "epochs": 20,
     "threads": 1,
@@ -61,8 +62,7 @@ class Training:
         environment["PYTHONPATH"] = str(ROOT)
         with self.said_in(len(self.processes)).open("wb") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "charseq", "train", str(self.data), "-o", str(self.run)]
-                + settings,
+                [*CHARSEQ, "train", str(self.data), "-o", str(self.run), *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,

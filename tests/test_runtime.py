@@ -1,0 +1,156 @@
+"""Device, threads, seeds and signals."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from charseq import runtime
+from charseq.errors import SettingError
+from charseq.runtime import (
+    choose_device,
+    choose_precision,
+    choose_threads,
+    has_bfloat16,
+    keep_memory,
+    seed_all,
+    stopping,
+)
+
+CPU = torch.device("cpu")
+
+
+def drawn(*parts: int) -> int:
+    seed_all(*parts)
+    return int(torch.randint(2**62, ()))
+
+
+def test_seeds_are_functions_of_every_part_and_their_order() -> None:
+    sizes = (0, 1, 2, 3)
+    parts = [p for size in sizes for p in itertools.product((0, 1, 2, 7, 2**40, -1), repeat=size)]
+    assert len({drawn(*one) for one in parts}) == len(parts)
+    assert [drawn(1, 2), drawn(1, 2)] == [drawn(1, 2)] * 2
+    assert drawn(2**64 + 5) == drawn(5), "whole numbers of any size"
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == CPU
+    with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
+    assert choose_device("cpu") == CPU
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert choose_threads(2) == torch.get_num_threads() == 2
+        for cores, wanted in ((1, 1), (3, 3), (64, 4)):
+            there = set(range(cores))
+            monkeypatch.setattr(os, "sched_getaffinity", lambda _, there=there: there)
+            assert choose_threads(0) == torch.get_num_threads() == wanted
+        monkeypatch.delattr(os, "sched_getaffinity")
+        assert choose_threads(0) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_precision_follows_the_processor(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    assert has_bfloat16(CPU) is able
+    assert choose_precision("auto", CPU) == (torch.bfloat16 if able else torch.float32)
+    assert choose_precision("float32", CPU) == torch.float32
+    assert choose_precision("bfloat16", CPU) == torch.bfloat16
+
+
+def test_precision_where_torch_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert choose_precision("auto", CPU) == torch.float32
+    cuda = torch.device("cuda")
+    for capability, wanted in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda _, capability=capability: capability
+        )
+        assert choose_precision("auto", cuda) == wanted
+
+
+def test_keeping_memory_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_memory()
+    keep_memory()
+    assert np.ones(2**20).sum() == 2**20
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: pytest.fail("there is no such switch"))
+    keep_memory()
+
+
+# --- signals
+
+
+@pytest.fixture
+def caught() -> Iterator[list[int]]:
+    """The signals that reached the handlers which were there before."""
+    seen: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda n, _: seen.append(n)) for number in both]
+    mine = [signal.getsignal(number) for number in both]
+    yield seen
+    assert [signal.getsignal(number) for number in both] == mine, "the old handlers came back"
+    for number, handler in zip(both, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_note_and_a_second_one_gets_through(
+    number: signal.Signals, caught: list[int]
+) -> None:
+    with stopping() as asked:
+        assert asked() is None
+        os.kill(os.getpid(), number)
+        assert asked() is number
+        assert caught == []
+        os.kill(os.getpid(), number)
+        assert caught == [number]
+        assert asked() is number
+    os.kill(os.getpid(), number)
+    assert caught == [number, number]
+
+
+def test_the_first_of_two_signals_is_the_reason(caught: list[int]) -> None:
+    with stopping() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked() is signal.SIGTERM
+    assert caught == []
+
+
+def test_handlers_come_back_after_a_fault(caught: list[int]) -> None:
+    with pytest.raises(ZeroDivisionError), stopping():
+        _ = 1 / 0
+    os.kill(os.getpid(), signal.SIGINT)
+    assert caught == [signal.SIGINT]
+
+
+def test_other_threads_catch_nothing(caught: list[int]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found = []
+
+    def work() -> None:
+        with stopping() as asked:
+            found.append((asked(), signal.getsignal(signal.SIGTERM) is before))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(None, True)]
+    assert caught == []

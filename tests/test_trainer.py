@@ -1,0 +1,360 @@
+"""The training loop: exact resume, one flat buffer, and nothing learnt from a broken step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from charseq.batching import Batch, Batches
+from charseq.checkpoint import load_arrays, save_arrays
+from charseq.errors import TrainingError
+from charseq.runtime import seed_all
+from charseq.seq2seq import EncoderDecoder
+from charseq.trainer import MOST_SKIPPED, Recipe, Step, Trainer, flatten, schedule
+
+SYMBOLS = 9
+CPU = torch.device("cpu")
+
+
+def model_of(seed: int = 1, **options: Any) -> EncoderDecoder:
+    seed_all(seed)
+    sizes = {"embedding": 8, "hidden": 16, "dropout": 0.3, **options}
+    return EncoderDecoder(sources=SYMBOLS, targets=SYMBOLS, **sizes)
+
+
+def rows(count: int) -> list[list[int]]:
+    draw = np.random.default_rng(5)
+    return [draw.integers(4, SYMBOLS, draw.integers(1, 6)).tolist() for _ in range(count)]
+
+
+def batches_of(count: int = 21, kind: type[Batches] = Batches, **options: Any) -> Batches:
+    sources = rows(count)
+    return kind(sources, [row[::-1] for row in sources], **{"batch_size": 4, "seed": 3, **options})
+
+
+def trainer_of(
+    model: nn.Module | None = None,
+    batches: Batches | None = None,
+    *,
+    precision: torch.dtype = torch.float32,
+    **numbers: Any,
+) -> Trainer:
+    return Trainer(
+        model or model_of(),
+        batches or batches_of(),
+        Recipe(**numbers),
+        device=CPU,
+        precision=precision,
+    )
+
+
+def up_to(total: int) -> Callable[[int], float]:
+    return lambda step: step / total
+
+
+def take(trainer: Trainer, total: int, count: int) -> list[Step]:
+    """The next ``count`` steps of a budget of ``total``."""
+    return [step for step, _ in zip(trainer.steps(up_to(total)), range(count), strict=False)]
+
+
+def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+# --- resume
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_restored_training_takes_the_same_steps(cell: str) -> None:
+    """Through bytes, into a trainer that began elsewhere, with the random state disturbed."""
+    whole = trainer_of(model_of(cell=cell))
+    wanted = take(whole, 24, 24)
+    first = trainer_of(model_of(cell=cell))
+    found = take(first, 24, 9)
+    data = save_arrays(first.state())
+    take(first, 24, 1)  # what is done after saving does not matter
+    second = trainer_of(model_of(seed=2, cell=cell))
+    second.restore(load_arrays(data))
+    for step in second.steps(up_to(24)):
+        found.append(step)
+        torch.rand(3)
+        torch.manual_seed(0)
+    assert found == wanted
+    assert equal(second.state(), whole.state())
+    assert equal(second.averaged(), whole.averaged())
+    assert len({step.loss for step in wanted}) == 24
+
+
+def test_looking_at_the_state_changes_nothing() -> None:
+    looked, plain = trainer_of(), trainer_of()
+    states = []
+    for _ in looked.steps(up_to(10)):
+        looked.averaged()
+        states.append((looked.state(), save_arrays(looked.state())))
+    take(plain, 10, 10)
+    assert equal(looked.state(), plain.state())
+    assert all(save_arrays(state) == data for state, data in states), "states are copies"
+    assert len({data for _, data in states}) == 10
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    state = trainer_of(model_of(hidden=12)).state()
+    with pytest.raises(RuntimeError):
+        trainer_of().restore(state)
+    with pytest.raises(KeyError):
+        trainer_of().restore({})
+
+
+# --- the flat buffer
+
+
+def test_flat_parameters_keep_names_values_and_gradients() -> None:
+    plain = model_of(dropout=0.0)
+    model = copy.deepcopy(plain)
+    flat = flatten(model)
+    assert flat.numel() == sum(value.numel() for value in plain.parameters())
+    wanted = dict(plain.named_parameters())
+    assert list(wanted) == [name for name, _ in model.named_parameters()]
+    batch = batches_of()[0]
+    given = [torch.from_numpy(x) for x in (batch.source, batch.source_lengths, batch.inputs)]
+    plain(*given).square().sum().backward()
+    model(*given).square().sum().backward()
+    assert flat.grad is not None
+    place = 0
+    for name, value in model.named_parameters():
+        part = slice(place, place + value.numel())
+        assert value.data_ptr() == flat[part].data_ptr()
+        assert torch.equal(value, wanted[name])
+        assert torch.equal(flat.grad[part].view_as(value), wanted[name].grad)
+        place = part.stop
+    with torch.no_grad():
+        flat.zero_()
+    assert all(not value.any() for value in model.parameters())
+
+
+def test_averages_are_named_copies() -> None:
+    trainer = trainer_of(ema=0.0)
+    take(trainer, 5, 5)
+    found = trainer.averaged()
+    for name, value in trainer.model.named_parameters():
+        assert np.array_equal(found.pop(name), value.detach().numpy())
+    assert not found
+    kept = trainer.averaged()
+    take(trainer, 50, 3)
+    assert not equal(trainer.averaged(), kept)
+
+
+# --- one step
+
+
+def test_large_gradients_are_clipped_and_small_ones_left() -> None:
+    """AdamW's first moment after one step is a tenth of the gradient that it was given."""
+    norms = []
+    for clip in (1e-3, 1e3):
+        trainer = trainer_of(clip=clip)
+        (step,) = take(trainer, 9, 1)
+        norms.append(step.gradient_norm)
+        given = 10 * float(np.linalg.norm(trainer.state()["exp_avg"]))
+        assert given == pytest.approx(min(clip, step.gradient_norm), rel=1e-4)
+    assert norms[0] == norms[1]
+    assert 1e-2 < norms[0] < 1e3
+
+
+def test_a_step_says_what_it_did() -> None:
+    batches = batches_of()
+    assert len(batches) == 6
+    recipe = {"learning_rate": 0.01, "warmup": 0.25}
+    steps = take(trainer_of(batches=batches, **recipe), 12, 99)
+    assert [step.number for step in steps] == list(range(1, 13))
+    assert [step.epoch for step in steps] == [number / 6 for number in range(1, 13)]
+    assert [step.progress for step in steps] == [number / 12 for number in range(12)]
+    rates = [0.01 * schedule(number / 12, 0.25) for number in range(12)]
+    assert [step.learning_rate for step in steps] == pytest.approx(rates)
+    assert sum(step.examples for step in steps) == 2 * 21
+    assert not any(step.skipped for step in steps)
+
+
+def test_the_rate_of_the_step_is_the_rate_of_the_update() -> None:
+    """The first update of Adam is as large as the rate, whatever the gradient."""
+    trainer = trainer_of(learning_rate=0.01, warmup=0.5, weight_decay=0.0)
+    before = trainer.state()["weights"]
+    list(trainer.steps(lambda step: 0.25 if step == 0 else 1.0))
+    change = np.abs(trainer.state()["weights"] - before)
+    assert change.max() == pytest.approx(0.005, rel=1e-3)
+
+
+def test_seeds_and_dropout_take_part() -> None:
+    losses = {take(trainer_of(seed=seed), 9, 1)[0].loss for seed in (1, 2, 3)}
+    assert len(losses) == 3
+    plain = [take(trainer_of(model_of(dropout=0.0), seed=seed), 9, 1)[0].loss for seed in (1, 2)]
+    assert plain[0] == plain[1]
+
+
+def test_weights_of_examples_weigh_their_losses() -> None:
+    """(3 a + b) / (3 n_a + n_b) for losses a and b of n_a and n_b symbols."""
+    sources, targets = [[4, 5], [6]], [[5, 4, 7, 8], [6]]
+    losses = []
+    for chosen, weights in (([0], None), ([1], None), ([0, 1], None), ([0, 1], [3.0, 1.0])):
+        batches = Batches(
+            [sources[row] for row in chosen], [targets[row] for row in chosen], weights=weights
+        )
+        losses.append(take(trainer_of(model_of(dropout=0.0), batches), 9, 1)[0].loss)
+    first, second = 5 * losses[0], 2 * losses[1]
+    assert losses[2] == pytest.approx((first + second) / 7, rel=1e-5)
+    assert losses[3] == pytest.approx((3 * first + second) / 17, rel=1e-5)
+    assert losses[2] != pytest.approx(losses[3], rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_both_precisions_train_float32_weights(precision: torch.dtype) -> None:
+    numbers = {"learning_rate": 0.02, "label_smoothing": 0.0}
+    trainer = trainer_of(model_of(dropout=0.0), precision=precision, **numbers)
+    steps = take(trainer, 60, 60)
+    assert np.mean([step.loss for step in steps[-6:]]) < 0.5 * steps[0].loss
+    assert trainer.weights.dtype == torch.float32
+    assert {value.dtype for value in trainer.averaged().values()} == {np.dtype(np.float32)}
+
+
+def test_low_precision_is_really_low() -> None:
+    losses = [
+        take(trainer_of(model_of(dropout=0.0), precision=precision), 9, 1)[0].loss
+        for precision in (torch.float32, torch.bfloat16)
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+# --- the average
+
+
+def test_the_average_follows_the_weights() -> None:
+    trainer = trainer_of(ema=0.5, learning_rate=0.01)
+    average = trainer.state()["weights"]
+    for number, _ in enumerate(trainer.steps(up_to(12))):
+        decay = min(0.5, (1 + number) / (10 + number))
+        average = decay * average + (1 - decay) * trainer.state()["weights"]
+        assert np.allclose(trainer.state()["average"], average, atol=1e-6)
+    flat = np.concatenate([value.ravel() for value in trainer.averaged().values()])
+    assert np.array_equal(flat, trainer.state()["average"])
+    assert not np.allclose(flat, trainer.state()["weights"], atol=1e-4)
+
+
+# --- steps that go wrong
+
+
+class Poisoned(Batches):
+    """Batches whose loss is NaN at the steps in ``bad``."""
+
+    bad: Sequence[int] = ()
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = super().__getitem__(step)
+        return replace(batch, weights=batch.weights * np.nan) if step in self.bad else batch
+
+
+def poisoned(bad: Sequence[int]) -> Trainer:
+    batches = batches_of(kind=Poisoned)
+    assert isinstance(batches, Poisoned)
+    batches.bad = bad
+    return trainer_of(batches=batches)
+
+
+def test_a_step_that_is_not_finite_is_skipped() -> None:
+    trainer = poisoned([2, 3, 6])
+    for step in trainer.steps(up_to(9)):
+        state = trainer.state()
+        if step.skipped:
+            assert math.isnan(step.loss)
+            changed = {name for name in state if not np.array_equal(state[name], before[name])}
+            assert changed == {"counts"}
+        else:
+            assert not np.array_equal(state["weights"], before["weights"]) or step.number == 1
+        before = state
+    assert trainer.number == 9
+    assert trainer.skipped == 3
+
+
+def test_a_gradient_that_is_not_finite_is_skipped() -> None:
+    """The loss is sound, only its gradient is not."""
+    model = model_of()
+    trainer = trainer_of(model)
+    before = trainer.state()["weights"]
+    hook = model.output_bias.register_hook(lambda gradient: gradient / 0)
+    (step,) = take(trainer, 9, 1)
+    assert math.isfinite(step.loss)
+    assert not math.isfinite(step.gradient_norm)
+    assert step.skipped
+    assert np.array_equal(trainer.state()["weights"], before)
+    hook.remove()
+    (step,) = take(trainer, 9, 1)
+    assert not step.skipped
+    assert np.isfinite(trainer.state()["weights"]).all()
+
+
+def test_ten_bad_steps_in_a_row_end_the_training() -> None:
+    assert MOST_SKIPPED == 10
+    sound = poisoned([*range(1, 10), *range(11, 20)])
+    take(sound, 20, 20)
+    assert sound.skipped == 18
+    first = poisoned(range(3, 13))
+    steps = take(first, 20, 7)
+    assert [step.skipped for step in steps] == [False] * 3 + [True] * 4
+    second = poisoned(range(3, 13))
+    second.restore(first.state())
+    with pytest.raises(TrainingError, match=r"step 13\).*--set learning_rate=") as caught:
+        take(second, 20, 20)
+    assert "\n" not in str(caught.value)
+    assert np.isfinite(second.state()["weights"]).all()
+
+
+# --- where to begin
+
+
+def test_given_weights_are_the_start() -> None:
+    weights = trainer_of(model_of(seed=2)).averaged()
+    trainer = trainer_of()
+    trainer.start_from({**weights, "another": np.zeros(3, np.float32)})
+    assert equal(trainer.averaged(), weights)
+    assert np.array_equal(trainer.state()["weights"], trainer.state()["average"])
+    some = trainer_of()
+    fresh = some.averaged()
+    some.start_from({"bridge.weight": weights["bridge.weight"]})
+    assert equal(some.averaged(), {**fresh, "bridge.weight": weights["bridge.weight"]})
+
+
+# --- the schedule
+
+SHARE = st.floats(0.0, 1.0)
+
+
+@given(st.floats(0.0, 0.99), SHARE, SHARE)
+def test_the_rate_rises_in_the_warmup_and_falls_after_it(
+    warmup: float, one: float, other: float
+) -> None:
+    low, high = sorted([one, other])
+    assert 0 <= schedule(low, warmup) <= 1
+    if high < warmup:
+        assert schedule(low, warmup) <= schedule(high, warmup)
+    if low >= warmup:
+        assert schedule(low, warmup) >= schedule(high, warmup)
+
+
+def test_the_rate_at_its_corners() -> None:
+    assert schedule(0.0, 0.1) > 0, "the first step does something"
+    assert schedule(0.05, 0.1) == pytest.approx(0.5)
+    assert schedule(0.1, 0.1) == pytest.approx(1.0)
+    assert schedule(0.0, 0.0) == pytest.approx(1.0)
+    assert schedule(0.55, 0.1) == pytest.approx(0.5)
+    assert schedule(0.325, 0.1) == pytest.approx(0.5 + math.sqrt(0.125))
+    assert schedule(1.0, 0.1) == pytest.approx(0.0)
+    assert schedule(0.5, 1.0) == pytest.approx(0.5)
