@@ -82,7 +82,7 @@ class Transducer:
                 unseen = UNK in ids[row]
                 unknown = self.source.unknown(*split[row]) if unseen else []
                 text = distinct[row]
-                found[text] = self._prediction(text, hypotheses[:n], unknown)
+                found[text] = self._prediction(text, hypotheses, unknown, n)
         return [found[text] for text in texts]
 
     def _parts(self, text: str) -> tuple[str, str]:
@@ -104,12 +104,16 @@ class Transducer:
         return beam(self.network, state, limits, width=width)
 
     def _prediction(
-        self, text: str, hypotheses: Sequence[Hypothesis], unknown: list[str]
+        self, text: str, hypotheses: Sequence[Hypothesis], unknown: list[str], n: int
     ) -> Prediction:
-        candidates = [
-            Candidate(self.target.decode(one.ids), math.exp(one.score), one.score)
-            for one in hypotheses
-        ]
+        """The ``n`` best; sequences that spell the same text are one candidate, their sum."""
+        scores: dict[str, float] = {}
+        for one in hypotheses:
+            spelt = self.target.decode(one.ids)
+            before = scores.get(spelt)
+            scores[spelt] = one.score if before is None else _add(before, one.score)
+        ranked = sorted(scores.items(), key=lambda item: -item[1])[:n]
+        candidates = [Candidate(spelt, math.exp(score), score) for spelt, score in ranked]
         best = candidates[0]
         cut = hypotheses[0].truncated
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
@@ -169,6 +173,12 @@ def load(run: str | Path | None = None) -> Model:
     network = Network(weights, cell=config.cell, layers=config.layers)
     limits = Limits(tuple(_whole_numbers(about, path)))
     return Model(path, about, Transducer(network, source, target, limits))
+
+
+def _add(first: float, second: float) -> float:
+    """log(e^first + e^second)."""
+    high, low = max(first, second), min(first, second)
+    return high + math.log1p(math.exp(low - high))
 
 
 def settings_of(about: Mapping[str, Any], path: Path) -> Config:

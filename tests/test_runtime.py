@@ -5,22 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 
-from charseq import runtime
 from charseq.errors import SettingError
 from charseq.runtime import (
     choose_device,
     choose_precision,
     choose_threads,
     has_bfloat16,
-    keep_memory,
     seed_all,
     stopping,
 )
@@ -83,15 +79,6 @@ def test_precision_where_torch_does_not_say(monkeypatch: pytest.MonkeyPatch) -> 
             torch.cuda, "get_device_capability", lambda _, capability=capability: capability
         )
         assert choose_precision("auto", cuda) == wanted
-
-
-def test_keeping_memory_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_memory()
-    keep_memory()
-    assert np.ones(2**20).sum() == 2**20
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: pytest.fail("there is no such switch"))
-    keep_memory()
 
 
 # --- signals
