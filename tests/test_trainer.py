@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def up_to(total: int) -> Callable[[int], float]:
 
 def take(trainer: Trainer, total: int, count: int) -> list[Step]:
     """The next ``count`` steps of a budget of ``total``."""
-    return [step for step, _ in zip(trainer.steps(up_to(total)), range(count), strict=False)]
+    return list(islice(trainer.steps(up_to(total)), count))
 
 
 def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

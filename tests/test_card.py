@@ -1,0 +1,73 @@
+"""A model card says what is true of its run, finished or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from charseq.card import render
+from charseq.config import Config
+from charseq.vocabulary import Vocabulary
+
+SOURCE = Vocabulary("characters", "NFD", "NFC", tuple("abc"), features=("V", "N"))
+TARGET = Vocabulary("spaced", "NFC", "NFC", ("tʃ", "a"))
+SCORES = {"examples": 1234, "exact_match": 98.25, "wer": 1.75, "ser": 0.5}
+
+
+def card(name: str = "dates", *, finished: bool = True, **changes: Any) -> str:
+    settings = {"cell": "lstm", "hidden": 77, "embedding": 33, "layers": 2, "seed": 5}
+    given = {
+        "finished": finished,
+        "settings": {**Config().to_json(), **settings, **changes.pop("settings", {})},
+        "source": SOURCE.to_json(),
+        "target": TARGET.to_json(),
+        "data": {
+            "name": "pairs",
+            "fingerprint": "0123456789abcdef" * 4,
+            "examples": {"train": 40000, "dev": 2000},
+        },
+        "parameters": 1234567,
+        "epochs": 12.5,
+        "seconds": 61.4,
+        "scores": SCORES,
+        **changes,
+    }
+    return render(name, given)
+
+
+def row(text: str, head: str) -> str:
+    (line,) = [line for line in text.split("\n") if line.startswith(f"| {head} |")]
+    return line.removeprefix(f"| {head} | ").removesuffix(" |")
+
+
+def test_every_fact_is_in_its_row() -> None:
+    text = card()
+    assert text.startswith("# dates\n")
+    assert "charseq predict -m dates" in text
+    assert row(text, "input") == "characters, 3 symbols and 2 features, Unicode form NFD"
+    assert row(text, "output") == "spaced, 2 symbols, Unicode form NFC"
+    assert row(text, "network") == (
+        "encoder-decoder with attention, cell lstm, hidden 77, embedding 33, layers 2, "
+        "1,234,567 parameters"
+    )
+    assert row(text, "data") == "pairs: 40,000 train, 2,000 dev; sha256 0123456789abcdef"
+    assert row(text, "training") == "12.5 epochs in 61 s, seed 5"
+    assert row(text, "scores") == (
+        "dev exact match 98.25 %, symbol error rate 0.50 %, 1234 examples, greedy"
+    )
+    assert text.endswith("\n")
+
+
+def test_without_attention() -> None:
+    text = card(settings={"attention": False})
+    assert row(text, "network").startswith("encoder-decoder without attention, cell lstm")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_unfinished_training_says_so(finished: bool) -> None:
+    assert ("**Training is not finished" in card(finished=finished)) is not finished
+
+
+def test_before_the_first_scores() -> None:
+    assert row(card(finished=False, scores={}), "scores") == "not scored yet"

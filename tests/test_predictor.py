@@ -1,0 +1,405 @@
+"""Texts in, predictions out: each computed once, in order, with the truth about what is odd."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charseq import checkpoint
+from charseq.config import Config, configure
+from charseq.decoding import Limits
+from charseq.errors import CheckpointError, SettingError
+from charseq.inference import Network, shapes_of
+from charseq.predictor import Prediction, Transducer, load
+from charseq.vocabulary import BOS, EOS, SPECIALS, Vocabulary
+
+ROOT = Path(__file__).parent.parent
+SOURCE = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"))
+TARGET = Vocabulary("characters", "NFC", "NFC", tuple("xyz"))
+TAGGED = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"), features=("V", "N"))
+
+Rows = list[tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+class Scripted:
+    """A network that gives whole outputs the probabilities of a table; others have none.
+
+    A state is a list of rows: the source's ids and what was written so far.
+    """
+
+    def __init__(self, outputs: dict[str, float], target: Vocabulary = TARGET) -> None:
+        self.size = len(target)
+        self.outputs = {(*target.encode(text), EOS): p for text, p in outputs.items()}
+        self.started: list[list[tuple[int, ...]]] = []
+
+    def start(self, sources: Sequence[Sequence[int]]) -> Rows:
+        self.started.append([tuple(ids) for ids in sources])
+        return [(tuple(ids), ()) for ids in sources]
+
+    def step(self, symbols: np.ndarray, state: Rows) -> tuple[np.ndarray, Rows]:
+        after = [
+            (source, written if symbol == BOS else (*written, int(symbol)))
+            for symbol, (source, written) in zip(symbols, state, strict=True)
+        ]
+        with np.errstate(divide="ignore"):
+            return np.log(np.array([self.following(written) for _, written in after])), after
+
+    def following(self, written: tuple[int, ...]) -> np.ndarray:
+        found = np.zeros(self.size)
+        for ids, probability in self.outputs.items():
+            if ids[: len(written)] == written and len(ids) > len(written):
+                found[ids[len(written)]] += probability
+        return found / (found.sum() or 1.0)
+
+    def select(self, state: Rows, rows: np.ndarray, _width: int) -> Rows:
+        return [state[row] for row in rows]
+
+
+def scripted(
+    outputs: dict[str, float], source: Vocabulary = SOURCE, target: Vocabulary = TARGET
+) -> tuple[Transducer, Scripted]:
+    network = Scripted(outputs, target)
+    limits = Limits((0, 2))
+    return Transducer(network, source, target, limits), network  # type: ignore[arg-type]
+
+
+def found(prediction: Prediction) -> list[tuple[str, float]]:
+    return [(one.prediction, round(one.probability, 9)) for one in prediction.candidates]
+
+
+# --- a transducer
+
+
+def test_each_text_is_computed_once_and_the_order_is_kept() -> None:
+    transducer, network = scripted({"x": 1.0})
+    texts = ["a", "abcdefgh", "b", "a", "", "abcde", "b", "a"]
+    answers = transducer.predict(texts, batch_size=2)
+    assert [one.source for one in answers] == texts
+    computed = [ids for group in network.started for ids in group]
+    assert sorted(computed) == sorted({tuple(SOURCE.encode(text)) for text in texts if text})
+    assert max(map(len, network.started)) == 2
+    assert [one.prediction for one in answers] == ["x", "x", "x", "x", "", "x", "x", "x"]
+    assert transducer.predict([]) == []
+
+
+def test_a_text_without_symbols_has_an_empty_answer() -> None:
+    spaced = Vocabulary("spaced", "NFC", "NFC", ("a",))
+    transducer, network = scripted({"x": 1.0}, source=spaced)
+    for answer in transducer.predict(["", "  "], n=3, width=3):
+        assert found(answer) == [("", 1.0)]
+        assert answer.unknown == []
+        assert not answer.truncated
+    assert network.started == []
+
+
+def test_what_was_never_seen_is_named_once_in_order() -> None:
+    transducer, _ = scripted({"x": 1.0}, source=TAGGED)
+    texts = ["abc\tV", "aßbßñ\tV", "a\tV;Q;N;Q", "ñ\tQ"]
+    unknown = [one.unknown for one in transducer.predict(texts)]
+    assert unknown == [[], ["ß", "ñ"], ["Q"], ["ñ", "Q"]]
+    plain, _ = scripted({"x": 1.0})
+    assert plain.predict(["a\tb"])[0].unknown == ["\t"]
+
+
+@pytest.mark.parametrize("text", ["a", "", "a\tV\tN", "\t\t"])
+def test_features_stand_behind_one_tab(text: str) -> None:
+    transducer, network = scripted({"x": 1.0}, source=TAGGED)
+    with pytest.raises(SettingError, match=f"has {text.count(chr(9))} tabs, expected one"):
+        transducer.predict(["a\tV", text])
+    assert network.started == [], "nothing is computed before every text is understood"
+    ids = TAGGED.encode("a", "V;N")
+    transducer.predict(["a\tV;N", "\tV", "a\t"])
+    assert sorted(network.started[0]) == sorted([tuple(ids), tuple(ids[1:2]), tuple(ids[:1])])
+
+
+OUTPUTS = {"x": 0.4, "yx": 0.3, "yy": 0.25, "z": 0.05}
+
+
+@pytest.mark.parametrize(("n", "width"), [(1, 4), (2, 4), (4, 1), (4, 4), (9, 1), (3, 9)])
+def test_candidates_are_the_likeliest_outputs(n: int, width: int) -> None:
+    transducer, _ = scripted(OUTPUTS)
+    (answer,) = transducer.predict(["abc"], n=n, width=width)
+    assert found(answer) == [*OUTPUTS.items()][:n]
+    assert (answer.prediction, answer.probability) == ("x", pytest.approx(0.4))
+    for one in answer.candidates:
+        assert one.score == pytest.approx(math.log(OUTPUTS[one.prediction]))
+    assert not answer.truncated
+
+
+def test_greedy_takes_the_likeliest_symbol_and_a_beam_the_likeliest_output() -> None:
+    transducer, _ = scripted(OUTPUTS)
+    assert found(transducer.predict(["abc"], width=1)[0]) == [("yx", 0.3)]
+    assert found(transducer.predict(["abc"], width=2)[0]) == [("x", 0.4)]
+
+
+def test_outputs_that_spell_the_same_are_one_candidate() -> None:
+    """Together they are likelier than the output that was ahead of each."""
+    target = Vocabulary("graphemes", "none", "NFC", ("x", "e\u0301", "e", "\u0301"))
+    network = Scripted({}, target)
+    first = SPECIALS
+    network.outputs = {
+        (first, EOS): 0.4,
+        (first + 1, EOS): 0.35,
+        (first + 2, first + 3, EOS): 0.25,
+    }
+    transducer = Transducer(network, SOURCE, target, Limits((0, 2)))  # type: ignore[arg-type]
+    (answer,) = transducer.predict(["a"], n=5, width=5)
+    assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
+    assert answer.prediction == "\u00e9"
+    assert answer.probability == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_output_without_an_end_is_cut_and_marked(width: int) -> None:
+    """The limit after texts of up to two target symbols: a quarter more, and four."""
+    transducer, _ = scripted({"xy" * 40: 1.0})
+    (answer,) = transducer.predict(["a"], n=width, width=width)
+    assert answer.truncated
+    assert answer.prediction == "xyxyxyx"
+    whole, _ = scripted({"xyxyxyx": 1.0})
+    (answer,) = whole.predict(["a"], n=width, width=width)
+    assert not answer.truncated
+    assert answer.prediction == "xyxyxyx"
+
+
+# --- a run folder
+
+
+def run_of(
+    folder: Path, *, source: Vocabulary = SOURCE, scale: float = 1.0, **settings: Any
+) -> Path:
+    """A finished run with random weights."""
+    config = configure({"hidden": 12, "embedding": 7, "beam": 3, **settings})
+    shapes = shapes_of(
+        cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
+        attention=config.attention, tied=config.tied, sources=len(source), targets=len(TARGET),
+    )  # fmt: skip
+    draw = np.random.default_rng(1)
+    weights = {
+        name: (scale * draw.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()
+    }
+    about = {
+        "format": 1, "finished": True, "settings": config.to_json(), "source": source.to_json(),
+        "target": TARGET.to_json(), "limits": [0, 2, 3, 4], "parameters": 1, "seconds": 2.0,
+        "epochs": 3.0, "scores": {}, "versions": {},
+        "data": {"name": "toy", "fingerprint": "f" * 64, "examples": {"train": 1, "dev": 1}},
+    }  # fmt: skip
+    publish(folder, about, weights)
+    return folder
+
+
+def publish(folder: Path, about: Any, weights: dict[str, np.ndarray]) -> None:
+    files = {"about.json": json.dumps(about).encode()}
+    checkpoint.publish(folder, {**files, "model.safetensors": checkpoint.save_arrays(weights)})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_of(tmp_path_factory.mktemp("models") / "toy")
+
+
+TEXTS = ["a", "abc", "hgfedcba", "bb", "cab", "ß", "dddd", "abcd", "hh", "gab"]
+
+
+def test_a_run_is_loaded_by_name_or_from_the_environment(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = load(run)
+    assert (model.path, model.name, model.has_features) == (run, "toy", False)
+    assert model.config.beam == 3
+    assert model.about["limits"] == [0, 2, 3, 4]
+    monkeypatch.setenv("CHARSEQ_MODEL", str(run))
+    assert load().path == run
+    monkeypatch.delenv("CHARSEQ_MODEL")
+    monkeypatch.chdir(tmp_path)
+    run_of(tmp_path / "checkpoints" / "here", source=TAGGED)
+    assert load().path == Path("checkpoints") / "here"
+    assert load().has_features
+    with pytest.raises(CheckpointError, match=r"^none: there is no such run$"):
+        load("none")
+
+
+def test_the_beam_is_the_runs_unless_given(run: Path) -> None:
+    model = load(run)
+    usual = model.predict(TEXTS, n=3)
+    assert usual == model.predict(TEXTS, n=3, beam=3)
+    assert model.predict(TEXTS) != model.predict(TEXTS, beam=1)
+    wide = model.predict(TEXTS, n=1, beam=9)
+    assert any(a.probability > b.probability for a, b in zip(wide, usual, strict=True))
+
+
+@pytest.mark.parametrize("name", ["n", "beam", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_counts_below_one_are_refused(run: Path, name: str, value: int) -> None:
+    with pytest.raises(SettingError, match=f"{name} is {value}, expected 1 or more"):
+        load(run).predict(["a"], **{name: value})
+
+
+def test_neighbours_and_batches_change_no_bit(run: Path) -> None:
+    model = load(run)
+    wanted = {text: model.predict([text], n=4)[0] for text in TEXTS}
+    for size in (1, 2, 3, 64):
+        for texts in (TEXTS, TEXTS[::-1], [*TEXTS, *TEXTS[:3]]):
+            assert model.predict(texts, n=4, batch_size=size) == [wanted[text] for text in texts]
+
+
+def test_candidates_are_sorted_and_their_scores_are_true(run: Path) -> None:
+    model = load(run)
+    network = model.transducer.network
+    for answer in model.predict(TEXTS, n=8):
+        scores = [one.score for one in answer.candidates]
+        assert scores == sorted(scores, reverse=True)
+        assert len({one.prediction for one in answer.candidates}) == len(scores)
+        assert 1 <= len(scores) <= 8
+        assert sum(one.probability for one in answer.candidates) <= 1 + 1e-6
+        assert answer.prediction == answer.candidates[0].prediction
+        assert answer.probability == answer.candidates[0].probability
+        for one in answer.candidates if not answer.truncated else []:
+            state = network.start([SOURCE.encode(answer.source)])
+            total, before = 0.0, BOS
+            for symbol in [*TARGET.encode(one.prediction), EOS]:
+                logs, state = network.step(np.array([before]), state)
+                total, before = total + float(logs[0, symbol]), symbol
+            assert one.score == pytest.approx(total, abs=1e-5)
+            assert one.probability == pytest.approx(math.exp(total), rel=1e-4)
+
+
+def test_an_unfinished_run_with_a_model_can_be_used(run: Path, tmp_path: Path) -> None:
+    about, weights = checkpoint.load_model(run)
+    publish(tmp_path / "half", {**about, "finished": False}, weights)
+    assert load(tmp_path / "half").predict(TEXTS) == load(run).predict(TEXTS)
+    checkpoint.publish(tmp_path / "early", {"resume.a.json": b"{}"})
+    with pytest.raises(CheckpointError, match=r"early/about\.json: is not part of this run$"):
+        load(tmp_path / "early")
+
+
+# --- models by strangers
+
+
+def changed(**changes: Any) -> Any:
+    return lambda about, weights: about.update(changes)
+
+
+def setting(**changes: Any) -> Any:
+    return lambda about, weights: about["settings"].update(changes)
+
+
+def side(**changes: Any) -> Any:
+    return lambda about, weights: about["source"].update(changes)
+
+
+def weight(name: str, *shape: int) -> Any:
+    return lambda about, weights: weights.update({name: np.zeros(shape, np.float32)})
+
+
+HOSTILE = {
+    "no source": (lambda about, weights: about.pop("source"), "about.json"),
+    "source is a list": (changed(source=[1]), "about.json"),
+    "target of another field": (lambda about, weights: about["target"].update(x=1), "about.json"),
+    "symbols are numbers": (side(symbols=[1, 2]), "about.json"),
+    "symbols twice": (side(symbols=["a", "a"]), "about.json"),
+    "another kind": (side(kind="python"), "about.json"),
+    "more symbols than rows": (side(symbols=[*"abcdefghi"]), "model.safetensors"),
+    "settings are none": (changed(settings=None), "about.json"),
+    "unknown setting": (setting(code="import os"), "about.json"),
+    "hidden is a list": (setting(hidden=[1]), "about.json"),
+    "hidden is enormous": (setting(hidden=2**40), "about.json"),
+    "hidden is another": (setting(hidden=4096, layers=8), "model.safetensors"),
+    "layers are infinite": (setting(layers=1e400), "about.json"),
+    "another cell": (setting(cell="lstm"), "model.safetensors"),
+    "an unknown cell": (setting(cell="os.system"), "about.json"),
+    "no attention": (setting(attention=False), "model.safetensors"),
+    "not tied": (setting(tied=False), "model.safetensors"),
+    "a weight too long": (weight("bridge.bias", 13), "model.safetensors"),
+    "a weight of other axes": (weight("bridge.bias", 12, 1), "model.safetensors"),
+    "a weight without axes": (weight("bridge.bias"), "model.safetensors"),
+    "a weight too many": (weight("x" * 999 + "\n\x1b", 1), "model.safetensors"),
+    "a weight less": (lambda about, weights: weights.pop("bridge.bias"), "model.safetensors"),
+    "no weights": (lambda about, weights: weights.clear(), "model.safetensors"),
+    "no limits": (lambda about, weights: about.pop("limits"), "about.json"),
+    "limits are none": (changed(limits=[]), "about.json"),
+    "limits are an object": (changed(limits={"0": 1}), "about.json"),
+    "limits are texts": (changed(limits=["1"]), "about.json"),
+    "limits are true": (changed(limits=[True]), "about.json"),
+    "limits are fractions": (changed(limits=[1.5]), "about.json"),
+    "limits are negative": (changed(limits=[-1]), "about.json"),
+    "limits are enormous": (changed(limits=[2**31]), "about.json"),
+    "a newer format": (changed(format=99), "about.json"),
+    "a format of text": (changed(format="1"), "about.json"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_model_is_refused_in_one_line(name: str, run: Path, tmp_path: Path) -> None:
+    spoil, file = HOSTILE[name]
+    about, weights = checkpoint.load_model(run)
+    spoil(about, weights)
+    publish(tmp_path / "bad", about, weights)
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "bad")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/bad/{file}: ")
+    assert len(message) < 500 + len(str(tmp_path))
+    assert message.splitlines() == [message] or not message.isprintable()
+
+
+# --- no torch
+
+PROGRAM = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "pandas"):
+            raise ImportError(f"{name} is not for this path")
+
+sys.meta_path.insert(0, Refuse())
+import charseq
+assert "numpy" not in sys.modules
+run, texts, out = sys.argv[1:]
+model = charseq.load(run)
+assert model.predict(["abc"], n=2)[0].source == "abc"
+from charseq import recipes
+from charseq.convert import convert
+convert(model, texts, out, report=lambda line: None)
+assert recipes.evaluate(texts, model=model)["examples"] == 2
+recipes.info(run)
+recipes.check(texts)
+assert not {"torch", "pandas"} & sys.modules.keys()
+"""
+
+
+def test_using_a_model_never_loads_torch(run: Path, tmp_path: Path) -> None:
+    pairs, out = tmp_path / "pairs.tsv", tmp_path / "out.tsv"
+    pairs.write_text("abc\tx\nb\ty\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(run), str(pairs), str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    predicted = [one.prediction for one in load(run).predict(["abc", "b"])]
+    rows = [line.split("\t") for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [row[2] for row in rows] == predicted
+
+
+def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
+    for number, settings in enumerate(
+        [{"cell": "lstm", "layers": 2}, {"cell": "tanh", "tied": False}, {"cell": "residual"},
+         {"attention": False}]
+    ):  # fmt: skip
+        model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
+        assert isinstance(model.transducer.network, Network)
+        assert model.predict(["abc"])[0].candidates
+        assert model.config == configure(settings, base=Config(hidden=12, embedding=7, beam=3))

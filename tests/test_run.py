@@ -1,0 +1,238 @@
+"""A run folder: two states in turn, the best model so far, and who may go on with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charseq import __version__, checkpoint
+from charseq.card import render
+from charseq.config import Config
+from charseq.errors import CheckpointError
+from charseq.run import Progress, Run
+from charseq.vocabulary import Vocabulary
+
+SIDE = Vocabulary("characters", "NFC", "NFC", ("a", "b")).to_json()
+SCORES = {"examples": 20, "exact_match": 75.0, "wer": 25.0, "ser": 12.5}
+
+
+def about(fingerprint: str = "f" * 64, **settings: Any) -> dict[str, Any]:
+    return {
+        "settings": {**Config().to_json(), **settings},
+        "source": SIDE,
+        "target": SIDE,
+        "limits": [0, 4],
+        "data": {"name": "toy", "fingerprint": fingerprint, "examples": {"train": 9, "dev": 1}},
+    }
+
+
+def state(number: int) -> dict[str, np.ndarray]:
+    return {
+        "weights": np.full(4, number, np.float32),
+        "step": np.asarray(number, np.float32),
+        "counts": np.array([number, 0, 0]),
+    }
+
+
+def best(number: int) -> dict[str, np.ndarray]:
+    """Weights of a model; one is called as a part of the state is."""
+    return {"weights": np.full((2, 3), number, np.float32), "a.b": np.ones(5, np.float32)}
+
+
+def saved(folder: Path, count: int, **settings: Any) -> Run:
+    """A run with so many states; state and seconds carry the number of the save, from 1."""
+    run = Run(folder, about(**settings))
+    for number in range(1, count + 1):
+        run.progress.seconds = float(number)
+        run.best = best(number)
+        run.save(state(number), better=False)
+    return run
+
+
+def equal(one: Any, other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[k].dtype == other[k].dtype and np.array_equal(one[k], other[k]) for k in other
+    )
+
+
+def silent(line: str) -> None:
+    pytest.fail(line)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", about())
+    run.progress = Progress(12.5, 1.5, 2.25, 3, 0, dict(SCORES), [{"loss": 1.25, "text": "é"}])
+    run.best = best(7)
+    run.save(state(3), better=False)
+    again = Run(tmp_path / "run", about())
+    found = again.resume(silent)
+    assert found is not None
+    assert equal(found, state(3))
+    assert equal(again.best, best(7))
+    assert again.progress == run.progress
+    assert again.progress.saves == 1
+
+
+def test_an_empty_or_missing_folder_holds_no_state(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        run = Run(folder, about())
+        assert run.resume(silent) is None
+        assert run.progress == Progress()
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 10, 11])
+def test_the_newest_of_two_states_is_taken(tmp_path: Path, count: int) -> None:
+    """By the number of the save: neither slot nor text order says which is newer."""
+    saved(tmp_path, count)
+    run = Run(tmp_path, about())
+    found = run.resume(silent)
+    assert found is not None
+    assert equal(found, state(count))
+    assert equal(run.best, best(count))
+    assert run.progress.seconds == count
+    assert len(list(tmp_path.glob("resume.*"))) == 2 * min(count, 2)
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path: Path, suffix: str) -> None:
+    saved(tmp_path, 5)
+    flip(tmp_path / f"resume.a.{suffix}")
+    warnings: list[str] = []
+    run = Run(tmp_path, about())
+    found = run.resume(warnings.append)
+    assert found is not None
+    assert equal(found, state(4))
+    assert equal(run.best, best(4))
+    (warning,) = warnings
+    assert warning.startswith(f"{tmp_path}/resume.a.{suffix}: is damaged")
+    assert "\n" not in warning
+
+    run.save(state(50), better=False)  # into the damaged place: the sound one is kept
+    for damaged, wanted in ((None, 50), ("a", 4)):
+        if damaged:
+            flip(tmp_path / f"resume.{damaged}.safetensors")
+        found = Run(tmp_path, about()).resume(lambda _: None)
+        assert found is not None
+        assert equal(found, state(wanted))
+
+
+def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
+    saved(tmp_path, 2)
+    flip(tmp_path / "resume.a.safetensors")
+    (tmp_path / "resume.b.json").unlink()
+    warnings: list[str] = []
+    run = Run(tmp_path, about())
+    assert run.resume(warnings.append) is None
+    assert [Path(line.split(": ")[0]).name for line in warnings] == [
+        "resume.a.safetensors",
+        "resume.b.json",
+    ]
+    assert run.progress == Progress()
+    assert run.best == {}
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (about(fingerprint="e" * 64), "was begun on other data (the files have changed); --force"),
+        (about(fingerprint="e" * 64, hidden=9), "was begun on other data"),
+        (about(hidden=9), "was begun with hidden = 256, now it is 9; give the same settings"),
+        (about(attention=False), "was begun with attention = True, now it is False"),
+        (about(columns="target,source"), "was begun with columns = , now it is target,source"),
+    ],
+)
+def test_other_settings_or_data_do_not_go_on(
+    tmp_path: Path, now: dict[str, Any], said: str
+) -> None:
+    saved(tmp_path, 3)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(CheckpointError) as caught:
+        Run(tmp_path, now).resume(silent)
+    assert str(caught.value).startswith(f"{tmp_path}: {said}")
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_every_setting_counts(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    for name, value in Config().to_json().items():
+        other = not value if isinstance(value, bool) else f"{value}1"
+        with pytest.raises(CheckpointError, match=f"was begun with {name} = "):
+            Run(tmp_path, about(**{name: other})).resume(silent)
+
+
+def test_a_better_model_is_published_and_a_worse_one_is_not(tmp_path: Path) -> None:
+    run = saved(tmp_path, 1)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not checkpoint.is_finished(tmp_path)
+    run.best = best(3)
+    run.progress.scores = dict(SCORES)
+    run.progress.metrics = [{"loss": 1.5}]
+    run.save(state(2), better=True)
+    written, weights = checkpoint.load_model(tmp_path)
+    assert equal(weights, best(3))
+    assert written["finished"] is False
+    assert written["scores"] == SCORES
+    model = (tmp_path / "model.safetensors").read_bytes()
+    run.progress.metrics = [{"loss": 1.5}, {"loss": 2.5}]
+    run.save(state(3), better=False)
+    assert (tmp_path / "model.safetensors").read_bytes() == model
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == '{"loss": 1.5}\n'
+
+
+def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) -> None:
+    run = saved(tmp_path / "dates", 3)
+    run.best = best(3)
+    run.progress.seconds, run.progress.epochs = 12.345, 2.3456
+    run.progress.scores = dict(SCORES)
+    run.progress.metrics = [{"loss": 1.5, "note": "é"}, {"loss": 0.5}]
+    run.finish()
+    folder = tmp_path / "dates"
+    assert checkpoint.is_finished(folder)
+    wanted = {"about.json", "model.safetensors", "README.md", "metrics.jsonl"}
+    assert checkpoint.names(folder) == wanted
+    assert {path.name for path in folder.iterdir()} == {*wanted, "manifest.json"}
+    written, weights = checkpoint.load_model(folder)
+    assert equal(weights, best(3))
+    given = about()
+    assert {name: written[name] for name in given} == given
+    facts = {"format": 1, "finished": True, "seconds": 12.3, "epochs": 2.35, "parameters": 11}
+    assert {name: written[name] for name in facts} == facts
+    assert written["scores"] == SCORES
+    assert written["versions"]["charseq"] == __version__
+    assert {"python", "torch", "numpy", "safetensors", "sentencepiece"} < written["versions"].keys()
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    assert lines == '{"loss": 1.5, "note": "é"}\n{"loss": 0.5}\n'
+    assert (folder / "README.md").read_text(encoding="utf-8") == render("dates", written)
+    listed = json.loads((folder / "manifest.json").read_bytes())["files"]
+    for name in wanted:
+        assert listed[name]["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    assert Run(folder, about()).resume(silent) is None
+
+
+def test_beginning_anew_forgets_the_states_and_keeps_the_model(tmp_path: Path) -> None:
+    run = saved(tmp_path, 3)
+    run.best, run.progress.scores = best(3), dict(SCORES)
+    run.save(state(4), better=True)
+    other = Run(tmp_path, about(hidden=9))
+    other.forget()
+    assert not list(tmp_path.glob("resume.*"))
+    assert equal(checkpoint.load_model(tmp_path)[1], best(3))
+    other.save(state(9), better=False)
+    found = Run(tmp_path, about(hidden=9)).resume(silent)
+    assert found is not None
+    assert equal(found, state(9))
+    Run(tmp_path / "none", about()).forget()
+    assert not (tmp_path / "none").exists()
