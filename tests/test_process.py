@@ -23,17 +23,17 @@ def test_inference_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "3")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     process.prepare_inference()
     process.prepare_training()
     assert [os.environ[name] for name in NAMES] == ["3", "3", "3"]
-    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
-def test_training_lets_idle_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+def test_idle_threads_of_training_soon_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     process.prepare_training()
-    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert 1000 <= int(os.environ["GOMP_SPINCOUNT"]) <= 100_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
