@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ ROOM = 1.25
 """How much longer than the longest output seen for a length an output may get."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """What search asks of a model; a state is the model's own affair."""
 
@@ -83,15 +84,14 @@ def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     for length in range(written.shape[1] + 1):
         logs, state = model.step(symbols, state)
         symbols = logs.argmax(axis=1)
-        scores[alive] += logs[np.arange(len(alive)), symbols]
         ended = symbols == EOS
         cut = ~ended & (most[alive] <= length)
+        # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
+        scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
         for row in np.flatnonzero(ended | cut):
             text = alive[row]
-            # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
-            extra = logs[row, symbols[row]] if cut[row] else 0.0
             ids = tuple(written[text, :length].tolist())
-            found[text] = Hypothesis(ids, float(scores[text] - extra), bool(cut[row]))
+            found[text] = Hypothesis(ids, float(scores[text]), bool(cut[row]))
         going = np.flatnonzero(~(ended | cut))
         if not len(going):
             break
@@ -195,7 +195,13 @@ def _expand(
     wanted = min(2 * width, width * size)
     places = np.argpartition(-totals, wanted - 1, axis=1)[:, :wanted]
     found = np.take_along_axis(totals, places, axis=1)
-    # equal totals are ordered by place, so that a tie is broken the same way every time
+    # Of equal totals the earlier place comes first. The partition does not know that, so where the
+    # last one taken has equals that were left out, the whole row is sorted.
+    last = found.min(axis=1, keepdims=True)
+    tied = np.flatnonzero((totals == last).sum(axis=1) > (found == last).sum(axis=1))
+    if len(tied):
+        places[tied] = np.argsort(-totals[tied], axis=1, kind="stable")[:, :wanted]
+        found = np.take_along_axis(totals, places, axis=1)
     order = np.lexsort((places, -found), axis=1)
     places = np.take_along_axis(places, order, axis=1)
     return places // size, places % size, np.take_along_axis(found, order, axis=1)

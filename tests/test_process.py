@@ -38,7 +38,7 @@ def test_idle_threads_of_training_soon_sleep(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
 def test_freed_memory_is_kept() -> None:
-    # 8 times 4 MiB, again and again: given back to the system, every page would have to be fetched anew
+    # 8 times 4 MiB again and again: given back to the system, every page has to be fetched anew
     program = (
         "import resource\n"
         "from charseq import process\n"
