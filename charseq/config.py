@@ -90,7 +90,11 @@ class Config:
     )
     seed: int = setting(1, "training", "seed of everything random", least=0, most=2**32 - 1)
     threads: int = setting(
-        0, "training", "threads for computing; 0: all cores, four at most", least=0, most=1024
+        0,
+        "training",
+        "threads for computing, at most (fewer where that is faster); 0: all cores, up to four",
+        least=0,
+        most=1024,
     )
     device: str = setting("auto", "training", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(

@@ -112,7 +112,7 @@ def fit(
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
     """
-    from charseq.runtime import stopping
+    from charseq.runtime import Pace, choose_threads, stopping
 
     config, state = task.config, journal.progress
     total = config.epochs * len(trainer.batches)
@@ -124,10 +124,12 @@ def fit(
             return step / max(total, 1)
         return (time.monotonic() - begin) / (60 * config.minutes)
 
+    pace = Pace(1 if total else choose_threads(config.threads))
     with stopping() as stop, _bar(shown=progress) as show:
         for step in trainer.steps(done):
             now = min(done(step.number), 1.0)
             show(now, step)
+            pace.note(step.examples)
             state.seconds, state.epochs = time.monotonic() - begin, step.epoch
             scored = now >= due(state.evaluations, config.evaluations) and (
                 total or now == 1.0 or state.scoring <= MOST_SCORING * state.seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -36,6 +37,63 @@ def choose_threads(count: int) -> int:
     return count
 
 
+class Pace:
+    """One thread or all of them: whichever is faster just now, asked again from time to time.
+
+    On an idle machine a second thread pays. Beside a busy neighbour the threads of these small
+    products wait for each other, and two were measured at a twentieth of the speed of one. For runs
+    with a wall-clock budget only: the number of threads changes the last bits of a result.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        use: Callable[[int], None] = torch.set_num_threads,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.most = most
+        self.threads = most
+        self._use = use
+        self._clock = clock
+        self._hold = _HOLD
+        self._rates: dict[int, float] = {}
+        self._begin(0.0)
+
+    def note(self, examples: int) -> None:
+        """Count the examples of one step, and change the number of threads when it is time."""
+        if self.most == 1:
+            return
+        self._steps += 1
+        self._examples += examples
+        spent = self._clock() - self._begun
+        if self._until:
+            if spent >= self._until:
+                self._try(self.most)
+        elif self._steps >= _TRIAL_STEPS or (self._steps > 1 and spent >= _TRIAL_SECONDS):
+            self._rates[self.threads] = self._examples / max(spent, 1e-9)
+            if self.threads != 1:
+                self._try(1)
+            else:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Go on with the faster; ask again later, and ever later while one thread wins."""
+        best = max(self._rates, key=self._rates.__getitem__)
+        self._hold = min(2 * self._hold, _LONGEST_HOLD) if best == 1 else _HOLD
+        self._try(best)
+        self._until = self._hold
+
+    def _try(self, threads: int) -> None:
+        self.threads = threads
+        self._use(threads)
+        self._begin(0.0)
+
+    def _begin(self, until: float) -> None:
+        self._begun, self._until = self._clock(), until
+        self._steps = self._examples = 0
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto`` takes bfloat16 products only where the processor has instructions for them."""
     if name == "auto":
@@ -60,6 +118,8 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
+_TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
+_HOLD, _LONGEST_HOLD = 10.0, 60.0
 
 
 def _mix(value: int) -> int:

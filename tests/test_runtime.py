@@ -13,6 +13,7 @@ import torch
 
 from charseq.errors import SettingError
 from charseq.runtime import (
+    Pace,
     choose_device,
     choose_precision,
     choose_threads,
@@ -141,3 +142,47 @@ def test_other_threads_catch_nothing(caught: list[int]) -> None:
     thread.join()
     assert found == [(None, True)]
     assert caught == []
+
+
+class Machine:
+    """A clock that steps move on, at a rate that depends on the number of threads."""
+
+    def __init__(self, rates: dict[int, float], most: int = 2) -> None:
+        self.rates, self.now, self.used = rates, 0.0, [most]
+        self.pace = Pace(most, use=self.used.append, clock=lambda: self.now)
+
+    def run(self, seconds: float) -> dict[int, float]:
+        """Seconds spent with each number of threads, in steps of 64 examples."""
+        spent = dict.fromkeys(self.rates, 0.0)
+        end = self.now + seconds
+        while self.now < end:
+            took = 64 / self.rates[self.pace.threads]
+            spent[self.pace.threads] += took
+            self.now += took
+            self.pace.note(64)
+        return spent
+
+
+@pytest.mark.parametrize(("rates", "better"), [({1: 1000, 2: 1700}, 2), ({1: 1000, 2: 50}, 1)])
+def test_the_faster_number_of_threads_gets_the_time(rates: dict[int, float], better: int) -> None:
+    machine = Machine(rates)
+    spent = machine.run(300)
+    assert spent[better] > 0.85 * 300
+    assert machine.used[-1] == machine.pace.threads
+
+
+def test_a_neighbour_that_comes_and_goes_is_noticed() -> None:
+    machine = Machine({1: 1000, 2: 1700})
+    machine.run(60)
+    machine.rates[2] = 50
+    machine.run(40)
+    assert machine.run(60)[1] > 45
+    machine.rates[2] = 1700
+    machine.run(130)
+    assert machine.run(60)[2] > 45
+
+
+def test_a_single_thread_is_left_alone() -> None:
+    machine = Machine({1: 1000}, most=1)
+    machine.run(100)
+    assert machine.used == [1]

@@ -201,6 +201,27 @@ def test_seeds_and_dropout_take_part() -> None:
     assert plain[0] == plain[1]
 
 
+def test_dropout_is_drawn_anew_at_every_step() -> None:
+    """The same batch and the same weights, step after step; also if the model was put to rest."""
+    trainer = trainer_of(batches=batches_of(4), learning_rate=0.0)
+    trainer.model.eval()
+    steps = take(trainer, 9, 9)
+    assert steps[-1].epoch == 9.0
+    assert len({round(step.loss, 4) for step in steps}) == 9
+
+
+def test_smoothing_mixes_the_labels() -> None:
+    """The loss is linear in the share that is spread over all symbols."""
+    shares = (0.0, 0.2, 0.4)
+    plain = model_of(dropout=0.0)
+    none, some, more = (
+        take(trainer_of(copy.deepcopy(plain), label_smoothing=share), 9, 1)[0].loss
+        for share in shares
+    )
+    assert some == pytest.approx((none + more) / 2, rel=1e-5)
+    assert none != pytest.approx(more, rel=1e-3)
+
+
 def test_weights_of_examples_weigh_their_losses() -> None:
     """(3 a + b) / (3 n_a + n_b) for losses a and b of n_a and n_b symbols."""
     sources, targets = [[4, 5], [6]], [[5, 4, 7, 8], [6]]
@@ -297,6 +318,19 @@ def test_a_gradient_that_is_not_finite_is_skipped() -> None:
     (step,) = take(trainer, 9, 1)
     assert not step.skipped
     assert np.isfinite(trainer.state()["weights"]).all()
+
+
+def test_a_loss_that_is_not_finite_is_skipped_whatever_its_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = trainer_of()
+    before = trainer.state()["weights"]
+    backward = trainer._backward
+    monkeypatch.setattr(trainer, "_backward", lambda batch: backward(batch) * math.inf)
+    (step,) = take(trainer, 9, 1)
+    assert step.skipped
+    assert math.isfinite(step.gradient_norm)
+    assert np.array_equal(trainer.state()["weights"], before)
 
 
 def test_ten_bad_steps_in_a_row_end_the_training() -> None:
