@@ -21,9 +21,9 @@ def render(name: str, about: Mapping[str, Any]) -> str:
     )
     return f"""# {name}
 {state}
-A character-level sequence-to-sequence model made by [charseq](https://pypi.org/project/charseq/).
+A character-level sequence-to-sequence model made by charseq. With this folder below `checkpoints`:
 
-    charseq predict -m {name} "…"
+    charseq predict -m checkpoints/{name} "…"
 
 | | |
 |---|---|

@@ -77,28 +77,30 @@ def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     count = len(limits)
     most = np.asarray(limits)
     found: list[Hypothesis | None] = [None] * count
-    written = np.zeros((count, int(most.max(initial=0))), dtype=np.int64)
+    history: list[np.ndarray] = []
     scores = np.zeros(count)
     alive = np.arange(count)
     symbols = np.full(count, BOS)
-    for length in range(written.shape[1] + 1):
+    while len(alive):
         logs, state = model.step(symbols, state)
         symbols = logs.argmax(axis=1)
         ended = symbols == EOS
-        cut = ~ended & (most[alive] <= length)
+        cut = ~ended & (most[alive] <= len(history))
         # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
         scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
         for row in np.flatnonzero(ended | cut):
             text = alive[row]
-            ids = tuple(written[text, :length].tolist())
+            ids = tuple(int(step[text]) for step in history)
             found[text] = Hypothesis(ids, float(scores[text]), bool(cut[row]))
         going = np.flatnonzero(~(ended | cut))
-        if not len(going):
-            break
-        written[alive[going], length] = symbols[going]
         if len(going) < len(alive):
+            if not len(going):
+                break
             state = model.select(state, going, 1)
         alive, symbols = alive[going], symbols[going]
+        written = np.zeros(count, dtype=np.int64)
+        written[alive] = symbols
+        history.append(written)
     return [hypothesis for hypothesis in found if hypothesis is not None]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.batching import buckets
 from charseq.checkpoint import find, load_model
@@ -23,6 +23,26 @@ from charseq.decoding import Hypothesis, Limits, beam, greedy
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference import WIDTH, Network, shapes_of
 from charseq.vocabulary import UNK, Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+_ABOUT: dict[str, type | tuple[type, ...]] = {
+    "parameters": int,
+    "seconds": (int, float),
+    "epochs": (int, float),
+    "scores": dict,
+    "versions": dict,
+    "limits": list,
+    "data": dict,
+}
+_DATA: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "fingerprint": str,
+    "columns": str,
+    "examples": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -122,12 +142,14 @@ class Transducer:
 class Model:
     """A trained run, ready to use."""
 
-    def __init__(self, path: Path, about: dict[str, Any], transducer: Transducer) -> None:
+    def __init__(
+        self, path: Path, about: dict[str, Any], config: Config, transducer: Transducer
+    ) -> None:
         self.path = path
         self.name = path.name
         self.about = about
+        self.config = config
         self.transducer = transducer
-        self.config = settings_of(about, path)
 
     @property
     def has_features(self) -> bool:
@@ -167,12 +189,32 @@ def load(run: str | Path | None = None) -> Model:
         CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
     """
     path = find(run)
+    contents = read_run(path)
+    config = contents.config
+    network = Network(contents.weights, cell=config.cell, layers=config.layers)
+    limits = Limits(tuple(contents.about["limits"]))
+    transducer = Transducer(network, contents.source, contents.target, limits)
+    return Model(path, contents.about, config, transducer)
+
+
+class Contents(NamedTuple):
+    """A run folder as read, each part checked."""
+
+    about: dict[str, Any]
+    config: Config
+    source: Vocabulary
+    target: Vocabulary
+    weights: dict[str, np.ndarray]
+
+
+def read_run(path: Path) -> Contents:
+    """What stands in the run folder ``path``.
+
+    Raises:
+        CheckpointError: missing, damaged, or not what a run of charseq holds.
+    """
     about, weights = load_model(path, check=partial(_check, path))
-    config = settings_of(about, path)
-    source, target = vocabularies_of(about, path)
-    network = Network(weights, cell=config.cell, layers=config.layers)
-    limits = Limits(tuple(_whole_numbers(about, path)))
-    return Model(path, about, Transducer(network, source, target, limits))
+    return Contents(about, _settings(about, path), *_vocabularies(about, path), weights)
 
 
 def _add(first: float, second: float) -> float:
@@ -181,7 +223,7 @@ def _add(first: float, second: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-def settings_of(about: Mapping[str, Any], path: Path) -> Config:
+def _settings(about: Mapping[str, Any], path: Path) -> Config:
     """The settings in ``about``. Raises CheckpointError where they are not settings of ours."""
     try:
         return configure(about["settings"])
@@ -189,7 +231,7 @@ def settings_of(about: Mapping[str, Any], path: Path) -> Config:
         raise CheckpointError(f"is damaged: {error}", path=path / "about.json") from error
 
 
-def vocabularies_of(about: Mapping[str, Any], path: Path) -> tuple[Vocabulary, Vocabulary]:
+def _vocabularies(about: Mapping[str, Any], path: Path) -> tuple[Vocabulary, Vocabulary]:
     """Source and target symbols of a run. Raises CheckpointError where they are malformed."""
     try:
         return Vocabulary.from_json(about.get("source")), Vocabulary.from_json(about.get("target"))
@@ -198,9 +240,15 @@ def vocabularies_of(about: Mapping[str, Any], path: Path) -> tuple[Vocabulary, V
 
 
 def _check(path: Path, about: dict[str, Any], found: dict[str, tuple[int, ...]]) -> None:
-    """Refuse weights that the settings do not call for, before any is read."""
-    source, target = vocabularies_of(about, path)
-    config = settings_of(about, path)
+    """Refuse what a run does not say of itself, and weights that its settings do not call for."""
+    for part, kinds in (("", _ABOUT), ("data", _DATA)):
+        fields = about[part] if part else about
+        for key, kind in kinds.items():
+            if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
+                raise CheckpointError(f"is damaged: no sound '{key}'", path=path / "about.json")
+    _check_limits(about["limits"], path)
+    source, target = _vocabularies(about, path)
+    config = _settings(about, path)
     wanted = shapes_of(
         cell=config.cell,
         embedding=config.embedding,
@@ -214,19 +262,15 @@ def _check(path: Path, about: dict[str, Any], found: dict[str, tuple[int, ...]])
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise CheckpointError(
-                f"has '{name[:60]}' as {found.get(name, 'nothing')}, expected "
+                f"has {name[:60]!r} as {found.get(name, 'nothing')}, expected "
                 f"{wanted.get(name, 'nothing')} from the settings",
                 path=path / "model.safetensors",
             )
 
 
-def _whole_numbers(about: Mapping[str, Any], path: Path) -> list[int]:
-    """The table of length limits."""
-    limits = about.get("limits")
-    if not isinstance(limits, list) or not limits:
-        limits = [None]
-    if any(type(item) is not int or not 0 <= item < 2**31 for item in limits):
+def _check_limits(limits: list[Any], path: Path) -> None:
+    """Refuse a table of length limits that is none."""
+    if not limits or any(type(item) is not int or not 0 <= item < 2**20 for item in limits):
         raise CheckpointError(
             "is damaged: 'limits' must be a list of whole numbers", path=path / "about.json"
         )
-    return limits

@@ -8,23 +8,24 @@ Nothing here prints: lines for people go to ``report``, results are returned.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq import __version__, examples, survey
-from charseq.checkpoint import find, is_finished, load_model, lock
-from charseq.config import Config
-from charseq.errors import CheckpointError, Interrupted
+from charseq.checkpoint import WEIGHTS, find, is_finished, lock, read
+from charseq.config import Config, configure
+from charseq.errors import CheckpointError, DataError, Interrupted, SettingError
 from charseq.inference import Network
 from charseq.metrics import signature, standard_error
-from charseq.predictor import Model, Transducer, load, settings_of, vocabularies_of
-from charseq.report import describe_run, describe_step, describe_task, run_shapes
-from charseq.run import Run
+from charseq.predictor import Model, Transducer, load, read_run
+from charseq.report import describe_run, describe_scores, describe_task, run_shapes
+from charseq.run import Progress, Run
 from charseq.scoring import choose_rows, score_examples, write_errors
 from charseq.task import Start, Task, prepare
 
@@ -57,7 +58,8 @@ def train(
     Args:
         data: a folder with ``train.*`` (and ``dev.*``), or one file.
         run: the folder to make, by default ``checkpoints/<name of data>``.
-        config: settings, from :func:`charseq.config.configure`; by default the defaults.
+        config: settings, from :func:`charseq.config.configure`; by default the defaults, with
+            what ``DATA/charseq.toml`` says.
         init_from: a run whose weights are the start (fine-tuning); new symbols join its own.
         force: begin anew where there is a run already.
         dry_run: read and report, but train nothing.
@@ -72,7 +74,7 @@ def train(
         Interrupted: a signal asked to stop; the state is saved, and the same call goes on.
     """
     started = time.monotonic()
-    config = config or Config()
+    config = config or configure(examples.settings_of(data))
     dataset = examples.load(
         data,
         columns=config.columns,
@@ -80,6 +82,8 @@ def train(
         feature_separator=config.feature_separator,
         splits=("train", "dev"),
     )
+    if not dataset.dev:
+        raise DataError("no examples for dev: more than one source is needed", path=data)
     task = prepare(dataset, config, _start(init_from) if init_from else None)
     folder = Path(run) if run else Path("checkpoints") / dataset.name
     for line in describe_task(task):
@@ -87,12 +91,12 @@ def train(
     if dry_run:
         return {"run": str(folder), "seconds": time.monotonic() - started, "epochs": 0}
     with lock(folder):
-        if not force and is_finished(folder):
-            what = "is finished already: --force trains it anew, -o names another folder"
-            raise CheckpointError(what, path=folder)
         journal = Run(folder, task.about)
         if force:
             journal.forget()
+        elif not journal.can_resume() and is_finished(folder):
+            what = "is finished already: --force trains it anew, -o names another folder"
+            raise CheckpointError(what, path=folder)
         state = journal.resume(report)
         trainer = task.trainer()
         if state is not None:
@@ -101,7 +105,7 @@ def train(
         fit(task, trainer, journal, started, report=report, progress=progress)
         journal.finish()
     report(f"kept       {folder}")
-    return evaluate(data, model=load(folder), split="dev")
+    return _facts(load(folder), data, dataset.dev, "dev")
 
 
 def fit(
@@ -125,27 +129,35 @@ def fit(
         return (time.monotonic() - begin) / (60 * config.minutes)
 
     pace = Pace(1 if total else choose_threads(config.threads))
+    loss, scored_at = None, -1
     with stopping() as stop, _bar(shown=progress) as show:
         for step in trainer.steps(done):
-            now = min(done(step.number), 1.0)
+            now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
             pace.note(step.examples)
             state.seconds, state.epochs = time.monotonic() - begin, step.epoch
-            scored = now >= due(state.evaluations, config.evaluations) and (
-                total or now == 1.0 or state.scoring <= MOST_SCORING * state.seconds
-            )
-            better = bool(scored) and _score(task, trainer, journal, step, now, report)
+            better = False
+            if _is_due(now, state, config, ruled=bool(total)):
+                better, scored_at = _score(task, trainer, journal, now, loss, report), step.number
             asked = stop()
-            if scored or asked or time.monotonic() - saved >= config.save_seconds:
+            if scored_at == step.number or asked or time.monotonic() - saved >= config.save_seconds:
                 journal.save(trainer.state(), better=better)
                 saved = time.monotonic()
             if asked:
                 raise Interrupted(
                     f"stopped by {asked.name} after step {step.number:,}; what was learnt is in "
-                    f"{journal.folder}, and the same command goes on from there",
+                    f"{journal.folder}, and the same command (without --force) goes on from there",
                     signal_number=asked,
                 )
         state.seconds = time.monotonic() - begin
+        if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
+            _score(task, trainer, journal, 1.0, loss, report)
+
+
+def _is_due(now: float, state: Progress, config: Config, *, ruled: bool) -> bool:
+    """Whether to score after this step; ``ruled`` by steps alone, or by the clock as well."""
+    affordable = ruled or now == 1.0 or state.scoring <= MOST_SCORING * state.seconds
+    return affordable and now >= due(state.evaluations, config.evaluations)
 
 
 def due(evaluations: int, planned: int) -> float:
@@ -182,10 +194,25 @@ def evaluate(
         ser, standard_error (in percent), beam, signature.
     """
     model = model or load()
+    settings = {**model.about["settings"], **examples.settings_of(data)}
+    rows, split = choose_rows(data, settings, split, model.about["data"]["fingerprint"])
+    return _facts(model, data, rows, split, beam=beam, errors=errors)
+
+
+def _facts(
+    model: Model,
+    data: str | Path,
+    rows: Sequence[examples.Example],
+    split: str,
+    *,
+    beam: int | None = None,
+    errors: str | Path | None = None,
+) -> dict[str, Any]:
+    """What :func:`evaluate` returns, for given rows."""
     about = model.about
-    settings = {**about["settings"], **examples.settings_of(data)}
-    rows, split = choose_rows(data, settings, split, about["data"]["fingerprint"])
-    width = beam or model.config.beam
+    width = model.config.beam if beam is None else beam
+    if width < 1:
+        raise SettingError(f"beam is {width}, expected 1 or more")
     outcome = score_examples(model.transducer, rows, width=width)
     if errors is not None:
         write_errors(errors, outcome)
@@ -226,7 +253,7 @@ def check(data: str | Path, *, config: Config | None = None) -> survey.Report:
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """What a run says of itself, with the shapes of its weights, and the same in lines."""
-    about, _ = load_model(find(run))
+    about = read_run(find(run)).about
     shapes = {name: list(shape) for name, shape in run_shapes(about).items()}
     return {**about, "shapes": shapes}, describe_run(about)
 
@@ -234,13 +261,14 @@ def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
 def _start(run: str | Path) -> Start:
     """A trained run as the start of another."""
     path = find(run)
-    about, weights = load_model(path)
-    source, target = vocabularies_of(about, path)
-    return Start(settings_of(about, path).to_json(), source, target, weights)
+    found = read_run(path)
+    fingerprint = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
+    settings = found.config.to_json()
+    return Start(fingerprint, settings, found.source, found.target, found.weights)
 
 
 def _score(
-    task: Task, trainer: Trainer, journal: Run, step: Step, now: float, report: Report
+    task: Task, trainer: Trainer, journal: Run, now: float, loss: float | None, report: Report
 ) -> bool:
     """Score the averaged weights on dev, by greedy search; keep them if they are the best."""
     config, state, begun = task.config, journal.progress, time.monotonic()
@@ -254,9 +282,10 @@ def _score(
     state.evaluations += 1
     while now >= due(state.evaluations, config.evaluations):  # several fell into one step
         state.evaluations += 1
-    state.metrics.append({"seconds": state.seconds, **asdict(step), **asdict(scores)})
     state.scoring += time.monotonic() - begun
-    report(describe_step(now, state.seconds, step, scores, better))
+    line = {"step": trainer.number, "epoch": state.epochs, "seconds": state.seconds, "loss": loss}
+    journal.record(line | asdict(scores))
+    report(describe_scores(now, state, loss, scores, best=better))
     return better
 
 

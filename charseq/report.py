@@ -13,6 +13,7 @@ from charseq.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from charseq.metrics import Scores
+    from charseq.run import Progress
     from charseq.task import Task
     from charseq.vocabulary import Vocabulary
 
@@ -90,13 +91,15 @@ def run_shapes(about: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     )
 
 
-def describe_step(progress: float, seconds: float, step: Any, scores: Scores, best: bool) -> str:
-    """One evaluation in training."""
+def describe_scores(
+    done: float, state: Progress, loss: float | None, scores: Scores, *, best: bool
+) -> str:
+    """One evaluation in training; ``loss`` is None where no step came before it."""
     mark = "  best so far" if best else ""
+    shown = "" if loss is None else f"loss {loss:.3f}  "
     return (
-        f"{100 * progress:3.0f} %  {seconds:5.0f} s  epoch {step.epoch:6.2f}  "
-        f"loss {step.loss:.3f}  dev exact {scores.exact_match:5.1f} %  "
-        f"ser {scores.ser:5.1f} %{mark}"
+        f"{100 * done:3.0f} %  {state.seconds:5.0f} s  epoch {state.epochs:6.2f}  {shown}"
+        f"dev exact {scores.exact_match:5.1f} %  ser {scores.ser:5.1f} %{mark}"
     )
 
 

@@ -12,7 +12,10 @@ It knows no data and no network, only names, arrays and JSON. A run folder holds
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -35,6 +38,7 @@ from charseq.checkpoint import (
     save_arrays,
 )
 from charseq.errors import CheckpointError
+from charseq.store import MANIFEST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,13 +81,15 @@ class Run:
         Raises:
             CheckpointError: the run was begun with other settings or other data.
         """
-        found = []
+        found, faults = [], []
         for slot in SLOTS:
             if f"resume.{slot}.json" in names(self.folder):
                 try:
                     found.append(self._read_state(slot))
                 except CheckpointError as error:
-                    warn(f"{error}; going on from the state before it")
+                    faults.append(str(error))
+        for fault in faults:
+            warn(f"{fault}; " + ("the other state is taken" if found else "training begins anew"))
         if not found:
             return None
         note, arrays = max(found, key=lambda pair: int(pair[0]["progress"]["saves"]))
@@ -93,10 +99,33 @@ class Run:
         return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
 
     def forget(self) -> None:
-        """Begin anew: states to resume from go; a model stays until there is a better one."""
-        unfinished = self._states()
-        if unfinished:
-            remove(self.folder, unfinished)
+        """Begin anew: states to resume from go; a model stays until there is another.
+
+        It counts as unfinished from now on, so that a run stopped on its way can be resumed.
+        """
+        try:
+            states = self._states()
+        except CheckpointError:  # no file of it can be trusted, and it was to begin anew
+            (self.folder / MANIFEST).unlink()
+            return
+        changed = {}
+        if ABOUT in names(self.folder):
+            with contextlib.suppress(CheckpointError):  # damaged: then it goes as well
+                changed[ABOUT] = _json(read_json(self.folder, ABOUT) | {"finished": False})
+            states |= {ABOUT} - changed.keys()
+        if changed:
+            publish(self.folder, changed, drop=states)
+        elif states:
+            remove(self.folder, states)
+
+    def can_resume(self) -> bool:
+        """Whether there is a state to resume from, sound or not."""
+        return bool(self._states())
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Add a line to the metrics; what is not a finite number is written as null."""
+        unsound = {k for k, v in line.items() if isinstance(v, float) and not math.isfinite(v)}
+        self.progress.metrics.append({k: None if k in unsound else v for k, v in line.items()})
 
     def save(self, state: Arrays, *, better: bool) -> None:
         """Write a state to resume from; with ``better``, the model as well. All or nothing."""
@@ -105,6 +134,8 @@ class Run:
         note = {
             "settings": self.about["settings"],
             "fingerprint": self.about["data"]["fingerprint"],
+            "symbols": self._symbols(),
+            "start": self.about["start"],
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
@@ -145,11 +176,21 @@ class Run:
         name = f"resume.{slot}.safetensors"
         return note, load_arrays(read(self.folder, name), path=self.folder / name)
 
+    def _symbols(self) -> str:
+        """The sha256 of everything that gives an id its meaning."""
+        sides = [self.about["source"], self.about["target"]]
+        return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
+
     def _compare(self, note: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings or data: the result would be neither run's."""
         if note["fingerprint"] != self.about["data"]["fingerprint"]:
             raise CheckpointError(
                 "was begun on other data (the files have changed); --force starts it anew",
+                path=self.folder,
+            )
+        if note.get("start") != self.about["start"] or note.get("symbols") != self._symbols():
+            raise CheckpointError(
+                "was begun from other weights or symbols (see --init-from); --force starts it anew",
                 path=self.folder,
             )
         for name, value in self.about["settings"].items():

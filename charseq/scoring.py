@@ -85,7 +85,8 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
     for prediction, references in zip(outcome.predictions, outcome.references, strict=True):
         if not metrics.is_right(prediction.prediction, references):
             cells = (prediction.source, prediction.prediction, " | ".join(references))
-            lines.append("\t".join(cells) + "\n")
+            # a tab or line end inside a cell, and the tab before features, is written as a space
+            lines.append("\t".join(cell.translate(outputs.FLAT) for cell in cells) + "\n")
     lines = list(dict.fromkeys(lines))
     with outputs.replacing(path, force=True) as file:
         file.write("".join(lines).encode())

@@ -32,6 +32,8 @@ SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "tied")
 class Start:
     """A trained run to start from: its settings, symbols and weights."""
 
+    fingerprint: str
+    """The sha256 of its weights."""
     settings: Mapping[str, Any]
     source: Vocabulary
     target: Vocabulary
@@ -60,6 +62,7 @@ class Task:
             "source": self.source.to_json(),
             "target": self.target.to_json(),
             "limits": list(self.limits.longest),
+            "start": None if self.start is None else self.start.fingerprint,
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
@@ -170,6 +173,9 @@ def _vocabulary(
     kind, form = settings[f"{side}_symbols"], settings[f"{side}_form"]
     old: Vocabulary | None = getattr(start, side) if start is not None else None
     if old is not None:
+        for name, asked, has in (("symbols", kind, old.kind), ("form", form, old.form)):
+            if asked not in ("auto", has):
+                raise SettingError(f"{side}_{name} is {asked}, but the run to start from has {has}")
         kind, form = old.kind, old.form
     found, why = build(
         [getattr(one, side) for one in examples],

@@ -130,10 +130,16 @@ class Trainer:
         self.number, self.skipped, self._in_a_row = (int(count) for count in state["counts"])
 
     def start_from(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Begin with given weights instead of random ones, where name and shape agree."""
+        """Begin with given weights instead of random ones.
+
+        Raises:
+            ValueError: names or shapes are not the model's.
+        """
         for name, part in self._split(self.weights.data).items():
-            if name in weights:
-                part.copy_(torch.from_numpy(np.array(weights[name])))
+            if name not in weights or weights[name].shape != tuple(part.shape):
+                found = weights[name].shape if name in weights else "nothing"
+                raise ValueError(f"{name} is {found}, expected {tuple(part.shape)}")
+            part.copy_(torch.from_numpy(np.array(weights[name])))
         self.average.copy_(self.weights.data)
 
     def _step(self, progress: float) -> Step:
@@ -197,7 +203,7 @@ class Trainer:
         if self._in_a_row >= MOST_SKIPPED:
             raise TrainingError(
                 f"the loss was not finite for {MOST_SKIPPED} steps in a row (the last was step "
-                f"{self.number + 1}); try a lower rate, for example --set learning_rate=0.001"
+                f"{self.number + 1}); begin anew with --force and a lower --set learning_rate=0.001"
             )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,8 @@ from charseq.config import Config, configure
 from charseq.examples import Dataset, Example
 from charseq.metrics import Scores
 from charseq.models import build
-from charseq.report import describe_run, describe_step, describe_task, run_shapes
+from charseq.report import describe_run, describe_scores, describe_task, run_shapes
+from charseq.run import Progress
 from charseq.task import prepare
 from charseq.vocabulary import Vocabulary
 
@@ -120,9 +120,13 @@ def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
 
 
 def test_a_step_is_told_in_one_line() -> None:
-    step, scores = SimpleNamespace(epoch=3.21, loss=0.456), Scores(20, 75.0, 25.0, 12.5)
-    line = describe_step(0.5, 61.4, step, scores, True)
+    state, scores = Progress(seconds=61.4, epochs=3.21), Scores(20, 75.0, 25.0, 12.5)
+    line = describe_scores(0.5, state, 0.456, scores, best=True)
     assert line == (
         " 50 %     61 s  epoch   3.21  loss 0.456  dev exact  75.0 %  ser  12.5 %  best so far"
     )
-    assert describe_step(0.5, 61.4, step, scores, False) == line.removesuffix("  best so far")
+    short = line.removesuffix("  best so far")
+    assert describe_scores(0.5, state, 0.456, scores, best=False) == short
+    assert describe_scores(0.5, state, None, scores, best=False) == short.replace(
+        "loss 0.456  ", ""
+    )

@@ -27,6 +27,7 @@ def about(fingerprint: str = "f" * 64, **settings: Any) -> dict[str, Any]:
         "source": SIDE,
         "target": SIDE,
         "limits": [0, 4],
+        "start": None,
         "data": {"name": "toy", "fingerprint": fingerprint, "examples": {"train": 9, "dev": 1}},
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def start_of(source: str, target: str, features: tuple[str, ...] = (), **setting
     )  # fmt: skip
     draw = np.random.default_rng(4)
     weights = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    return Start(config.to_json(), *sides, weights)
+    return Start("f" * 64, config.to_json(), *sides, weights)
 
 
 # --- symbols and limits
@@ -162,7 +163,7 @@ def test_new_symbols_and_features_join_those_of_the_start() -> None:
 def test_kind_and_form_are_those_of_the_start() -> None:
     start = start_of("ab", "x")
     spaced = Vocabulary("spaced", "NFD", "NFD", ("p",))
-    start = Start(start.settings, start.source, spaced, start.weights)
+    start = replace(start, target=spaced)
     task = task_of(("ab", "q é"), ("a", "q p"), start=start)
     assert (task.target.kind, task.target.form, task.target.written) == ("spaced", "NFD", "NFD")
     assert task.target.symbols == ("p", "q", "e\u0301")

@@ -358,10 +358,17 @@ def test_given_weights_are_the_start() -> None:
     trainer.start_from({**weights, "another": np.zeros(3, np.float32)})
     assert equal(trainer.averaged(), weights)
     assert np.array_equal(trainer.state()["weights"], trainer.state()["average"])
-    some = trainer_of()
-    fresh = some.averaged()
-    some.start_from({"bridge.weight": weights["bridge.weight"]})
-    assert equal(some.averaged(), {**fresh, "bridge.weight": weights["bridge.weight"]})
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(1, np.float32), np.zeros((3, 3), np.float32), None])
+def test_given_weights_that_do_not_fit_are_refused(wrong: np.ndarray | None) -> None:
+    trainer = trainer_of()
+    weights = trainer.averaged()
+    given = {**weights, "output_bias": wrong}
+    if wrong is None:
+        del given["output_bias"]
+    with pytest.raises(ValueError, match=r"output_bias is .*, expected"):
+        trainer.start_from(given)
 
 
 # --- the schedule

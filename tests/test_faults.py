@@ -1,0 +1,364 @@
+"""What once went wrong in training, resuming and reading runs, and must not come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charseq import checkpoint, examples, predictor, recipes
+from charseq.config import configure
+from charseq.errors import CharseqError, CheckpointError, DataError, Interrupted
+from charseq.run import Run
+from charseq.scoring import score_examples, write_errors
+from charseq.trainer import Trainer
+
+
+def cfg(**k: Any) -> Any:
+    small = {
+        "epochs": 2, "threads": 1, "device": "cpu", "hidden": 8, "embedding": 4, "batch_size": 4,
+        "evaluations": 3, "save_seconds": 0, "beam": 1,
+    }  # fmt: skip
+    return configure({**small, **k})
+
+
+def make(folder: Path, rows: list[tuple[str, ...]], dev: list[tuple[str, ...]]) -> Path:
+    folder.mkdir()
+    for name, part in (("train", rows), ("dev", dev)):
+        (folder / f"{name}.tsv").write_text("".join("\t".join(r) + "\n" for r in part))
+    return folder
+
+
+draw = random.Random(1)
+WORDS = list(dict.fromkeys("".join(draw.choices("abc", k=draw.randint(2, 4))) for _ in range(60)))
+PAIRS = [(w, w[::-1]) for w in WORDS]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make(tmp_path / "data", PAIRS[8:], PAIRS[:8])
+
+
+def stop_at_evaluation(line: str) -> None:
+    if "dev exact" in line:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def killed_after(saves: int, monkeypatch: pytest.MonkeyPatch, *args: Any, **k: Any) -> None:
+    """As if SIGKILLed right after a save."""
+
+    class Killed(BaseException): ...
+
+    real = Run.save
+
+    def save(self: Run, *a: Any, **kw: Any) -> None:
+        real(self, *a, **kw)
+        if self.progress.saves == saves:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", save)
+        with pytest.raises(Killed):
+            recipes.train(*args, **k)
+
+
+def test_a_resume_without_the_start_is_refused_where_symbols_differ(
+    data: Path, tmp_path: Path
+) -> None:
+    """The same number of symbols in another order would give weights to the wrong symbols."""
+    base = make(tmp_path / "base", [(w.replace("a", "a" * 3), w) for w, _ in PAIRS[8:]], PAIRS[:8])
+    recipes.train(base, run=tmp_path / "start", config=cfg())
+    with pytest.raises(Interrupted):
+        recipes.train(
+            data,
+            run=tmp_path / "r",
+            config=cfg(),
+            init_from=tmp_path / "start",
+            report=stop_at_evaluation,
+        )
+    before = checkpoint.read_json(tmp_path / "r", "about.json")["source"]["symbols"]
+    try:
+        recipes.train(data, run=tmp_path / "r", config=cfg())
+    except CheckpointError:
+        return
+    after = checkpoint.read_json(tmp_path / "r", "about.json")["source"]["symbols"]
+    assert before == after
+
+
+def test_a_resume_without_the_start_is_refused_where_sizes_differ(
+    data: Path, tmp_path: Path
+) -> None:
+    base = make(tmp_path / "base", [(w + "z", w) for w, _ in PAIRS[8:]], PAIRS[:8])
+    recipes.train(base, run=tmp_path / "start", config=cfg())
+    with pytest.raises(Interrupted):
+        recipes.train(
+            data,
+            run=tmp_path / "r",
+            config=cfg(),
+            init_from=tmp_path / "start",
+            report=stop_at_evaluation,
+        )
+    with pytest.raises(CheckpointError):
+        recipes.train(data, run=tmp_path / "r", config=cfg())
+
+
+def test_a_skipped_step_that_is_scored_spoils_no_later_state(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Trainer._backward
+
+    def bad(self: Trainer, batch: Any) -> float:
+        loss = real(self, batch)
+        return float("nan") if self.number == self_number else loss
+
+    probe: list[str] = []
+    recipes.train(data, run=tmp_path / "probe", config=cfg(), report=probe.append)
+    first = json.loads((tmp_path / "probe" / "metrics.jsonl").read_bytes().split(b"\n")[0])
+    self_number = first["step"] - 1
+    monkeypatch.setattr(Trainer, "_backward", bad)
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path / "r", config=cfg(), report=stop_at_evaluation)
+    lines: list[str] = []
+    recipes.train(data, run=tmp_path / "r", config=cfg(), report=lines.append)
+    assert not [line for line in lines if "damaged" in line]
+    assert [line for line in lines if line.startswith("resume")]
+
+
+def test_metrics_are_json(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Trainer._backward
+    monkeypatch.setattr(
+        Trainer, "_backward", lambda self, b: real(self, b) if self.number % 3 else float("nan")
+    )
+    recipes.train(data, run=tmp_path / "r", config=cfg(epochs=3, evaluations=30))
+    assert b"NaN" not in (tmp_path / "r" / "metrics.jsonl").read_bytes()
+
+
+class Clock:
+    now = 0.0
+
+    @classmethod
+    def monotonic(cls) -> float:
+        return cls.now
+
+
+def test_minutes_over_before_the_first_evaluation_after_resume(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed with less time left than loading takes, there is a model all the same."""
+    Clock.now = 0.0
+    monkeypatch.setattr(recipes, "time", Clock)
+    step = Trainer._step
+
+    def slow(self: Trainer, p: float) -> Any:
+        Clock.now += 1
+        return step(self, p)
+
+    monkeypatch.setattr(Trainer, "_step", slow)
+    config = cfg(epochs=0, minutes=0.5, evaluations=1)
+    killed_after(28, monkeypatch, data, run=tmp_path / "r", config=config)
+    prepare = recipes.prepare
+
+    def late(*a: Any, **k: Any) -> Any:
+        Clock.now += 5
+        return prepare(*a, **k)
+
+    monkeypatch.setattr(recipes, "prepare", late)
+    recipes.train(data, run=tmp_path / "r", config=config)
+    assert predictor.load(tmp_path / "r").predict(["ab"])
+
+
+def test_minutes_that_end_between_two_looks_at_the_clock(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save between two looks at the clock does not swallow the last evaluation."""
+    Clock.now = 0.0
+    monkeypatch.setattr(recipes, "time", Clock)
+    step, save, scored = Trainer._step, Run.save, []
+
+    def slow_step(self: Trainer, p: float) -> Any:
+        Clock.now += 0.7
+        return step(self, p)
+
+    def slow_save(self: Run, *a: Any, **k: Any) -> None:
+        Clock.now += 0.3
+        save(self, *a, **k)
+
+    score = recipes.score_examples
+
+    def slow_score(*a: Any, **k: Any) -> Any:
+        scored.append(Clock.now)
+        Clock.now += 3.0
+        return score(*a, **k)
+
+    monkeypatch.setattr(Trainer, "_step", slow_step)
+    monkeypatch.setattr(Run, "save", slow_save)
+    monkeypatch.setattr(recipes, "score_examples", slow_score)
+    recipes.train(data, run=tmp_path / "r", config=cfg(epochs=0, minutes=0.5, evaluations=12))
+    assert len(scored) - 1 >= 2, scored
+
+
+def test_a_finished_run_begun_anew_and_killed_early_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes.train(data, run=tmp_path / "r", config=cfg())
+    killed_after(2, monkeypatch, data, run=tmp_path / "r", config=cfg(dropout=0.1), force=True)
+    recipes.train(data, run=tmp_path / "r", config=cfg(dropout=0.1))
+
+
+def test_errors_of_a_model_with_features_have_the_headers_columns(tmp_path: Path) -> None:
+    rows = [(w, "V;A", w[::-1]) for w in WORDS]
+    data = make(tmp_path / "d", rows[8:], rows[:8])
+    recipes.train(data, run=tmp_path / "r", config=cfg(columns="source,features,target"))
+    recipes.evaluate(data, model=predictor.load(tmp_path / "r"), split="dev", errors=tmp_path / "e")
+    widths = {line.count("\t") for line in (tmp_path / "e").read_text().split("\n") if line}
+    assert len(widths) == 1
+
+
+def test_errors_with_line_ends_stay_one_row_each(tmp_path: Path) -> None:
+    """A CSV cell may hold a line end or a tab."""
+
+    class Fake:
+        from types import SimpleNamespace as S
+
+        source, target = S(features=()), S(split=list)
+
+        def predict(self, texts: Any, **_: Any) -> Any:
+            return [self.S(source=t, prediction="p") for t in texts]
+
+    outcome = score_examples(Fake(), [examples.Example("a\nb", "c\td")], width=1)
+    write_errors(tmp_path / "e", outcome)
+    lines = (tmp_path / "e").read_text().split("\n")[:-1]
+    assert [line.count("\t") for line in lines] == [2, 2]
+
+
+def test_the_last_scores_read_the_columns_of_the_training(data: Path, tmp_path: Path) -> None:
+    (data / "charseq.toml").write_text('columns = "target,source"\n')
+    config = cfg(epochs=30, learning_rate=0.03, dropout=0, hidden=16, columns="source,target")
+    facts = recipes.train(data, run=tmp_path / "r", config=config)
+    scores = checkpoint.read_json(tmp_path / "r", "about.json")["scores"]
+    assert facts["ser"] == pytest.approx(scores["ser"], abs=1e-6)
+
+
+def test_nothing_to_score_is_said_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "train.tsv").write_text("ab\tba\n" * 9)
+    monkeypatch.setattr(Trainer, "_step", lambda *_: pytest.fail("trained"))
+    with pytest.raises(DataError):
+        recipes.train(folder, run=tmp_path / "r", config=cfg())
+
+
+def spoilt(data: Path, tmp_path: Path, spoil: Any) -> Path:
+    recipes.train(data, run=tmp_path / "ok", config=cfg(epochs=1))
+    about, weights = checkpoint.load_model(tmp_path / "ok")
+    spoil(about, weights)
+    files = {
+        "about.json": json.dumps(about).encode(),
+        "model.safetensors": checkpoint.save_arrays(weights),
+    }
+    checkpoint.publish(tmp_path / "bad", files)
+    return tmp_path / "bad"
+
+
+@pytest.mark.parametrize("key", ["parameters", "seconds", "epochs", "data", "versions", "scores"])
+def test_an_about_that_lacks_something(key: str, data: Path, tmp_path: Path) -> None:
+    bad = spoilt(data, tmp_path, lambda about, _: about.pop(key))
+    with pytest.raises(CheckpointError):
+        predictor.load(bad)
+    with pytest.raises(CheckpointError):
+        recipes.info(bad)
+
+
+def test_enormous_limits(data: Path, tmp_path: Path) -> None:
+    bad = spoilt(data, tmp_path, lambda about, _: about.update(limits=[2**31 - 1]))
+    with pytest.raises(CharseqError):
+        predictor.load(bad).predict(["ab"], beam=1)
+
+
+def test_a_start_whose_weights_do_not_fit(data: Path, tmp_path: Path) -> None:
+    bad = spoilt(data, tmp_path, lambda _, w: w.update(source_embedding=np.zeros((2, 4), "f4")))
+    with pytest.raises(CheckpointError):
+        recipes.train(data, run=tmp_path / "r", config=cfg(), init_from=bad)
+
+
+def test_a_start_that_lacks_weights(data: Path, tmp_path: Path) -> None:
+    bad = spoilt(data, tmp_path, lambda _, w: w.pop("bridge.bias"))
+    with pytest.raises(CheckpointError):
+        recipes.train(data, run=tmp_path / "r", config=cfg(), init_from=bad)
+
+
+def test_the_name_of_a_weight_cannot_break_the_line(data: Path, tmp_path: Path) -> None:
+    bad = spoilt(data, tmp_path, lambda _, w: w.update({"a\nb": np.zeros(1, "f4")}))
+    with pytest.raises(CheckpointError) as caught:
+        predictor.load(bad)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("beam", [0, -1])
+def test_a_beam_below_one_is_refused_by_evaluate(beam: int, data: Path, tmp_path: Path) -> None:
+    recipes.train(data, run=tmp_path / "r", config=cfg(epochs=1))
+    with pytest.raises(CharseqError):
+        recipes.evaluate(data, model=predictor.load(tmp_path / "r"), split="dev", beam=beam)
+
+
+def test_symbols_that_contradict_the_start_are_refused(data: Path, tmp_path: Path) -> None:
+    recipes.train(data, run=tmp_path / "start", config=cfg(epochs=1))
+    try:
+        recipes.train(
+            data,
+            run=tmp_path / "r",
+            config=cfg(epochs=1, source_symbols="spaced"),
+            init_from=tmp_path / "start",
+        )
+    except CharseqError:
+        return
+    about = checkpoint.read_json(tmp_path / "r", "about.json")
+    assert about["settings"]["source_symbols"] in ("auto", about["source"]["kind"])
+
+
+def test_a_damaged_about_does_not_block_sound_states(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path / "r", config=cfg(), report=stop_at_evaluation)
+    path = tmp_path / "r" / "about.json"
+    content = bytearray(path.read_bytes())
+    content[50] ^= 1
+    path.write_bytes(content)
+    recipes.train(data, run=tmp_path / "r", config=cfg())
+
+
+def test_force_begins_anew_whatever_is_there(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path / "r", config=cfg(), report=stop_at_evaluation)
+    path = tmp_path / "r" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"size": 1', b'"size": 2'))
+    recipes.train(data, run=tmp_path / "r", config=cfg(), force=True)
+
+
+def test_a_lost_state_is_not_said_to_have_one_before_it(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path / "r", config=cfg(), report=stop_at_evaluation)
+    for path in (tmp_path / "r").glob("resume.*.safetensors"):
+        path.write_bytes(b"")
+    lines: list[str] = []
+    recipes.train(data, run=tmp_path / "r", config=cfg(), report=lines.append)
+    told = [line for line in lines if "damaged" in line]
+    assert told
+    assert all(line.endswith("; training begins anew") for line in told)
+
+
+def test_the_cards_command_can_be_pasted(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipes.train(data, config=cfg(epochs=1))
+    card = (tmp_path / "checkpoints" / "data" / "README.md").read_text()
+    (line,) = [line for line in card.split("\n") if "charseq predict -m" in line]
+    predictor.load(line.split()[3])
