@@ -33,6 +33,7 @@ def prepare_training() -> None:
     machine a third. A spin of some microseconds has neither fault.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, for scoring
     keep_memory()
 
 

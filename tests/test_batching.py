@@ -67,6 +67,16 @@ def test_epochs_and_seeds_differ_in_order_and_in_company() -> None:
     assert set(groups(one, 0)) != set(groups(make(64, spread=200, seed=2), 0))
 
 
+def test_every_example_has_a_noise_of_its_own() -> None:
+    """Without it, the same rows would keep each other company for ever."""
+    targets = [[6] * (100 + row) for row in range(64)]
+    batches = Batches([[10 + row] for row in range(64)], targets, batch_size=32)
+    mixed = [set(rows_of(batches[step])) for step in range(4)]
+    assert set(range(32)) not in mixed
+    # yet none goes far: the noise is a tenth of a length
+    assert all(len(rows & set(range(32))) > 18 or len(rows & set(range(32))) < 14 for rows in mixed)
+
+
 def test_the_epoch_does_not_go_from_short_to_long() -> None:
     batches = make(800, spread=30)
     lengths = [float(batches[step].source_lengths.mean()) for step in range(len(batches))]
@@ -133,6 +143,7 @@ def test_sources_without_targets_are_refused() -> None:
 def test_pad_fills_up_at_the_end(rows: list[list[int]]) -> None:
     padded = pad([np.array(row, dtype=np.int64) for row in rows])
     width = max(map(len, rows), default=0)
+    assert padded.shape == (len(rows), width)
     assert padded.tolist() == [row + [PAD] * (width - len(row)) for row in rows]
 
 

@@ -44,7 +44,7 @@ def row(text: str, head: str) -> str:
 def test_every_fact_is_in_its_row() -> None:
     text = card()
     assert text.startswith("# dates\n")
-    assert "charseq predict -m dates" in text
+    assert "charseq predict -m checkpoints/dates" in text
     assert row(text, "input") == "characters, 3 symbols and 2 features, Unicode form NFD"
     assert row(text, "output") == "spaced, 2 symbols, Unicode form NFC"
     assert row(text, "network") == (

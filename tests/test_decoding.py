@@ -281,6 +281,17 @@ def test_search_goes_on_while_a_longer_output_can_win() -> None:
     assert [one.ids for one in found] == [(), (4,), (5,)]
 
 
+def test_a_search_ends_when_nothing_can_get_better() -> None:
+    certain = np.full((1, 6, 6, 6), -np.inf)
+    certain[..., EOS] = 0.0
+    likely = np.broadcast_to(np.log([0.02, 0.02, 0.9, 0.02, 0.02, 0.02]), (1, 6, 6, 6))
+    for table, steps in ((certain, 1), (likely, 4)):
+        model = Markov(1)
+        model.table = table
+        beam(model, model.start(0), [50], width=3)
+        assert len(model.rows) <= steps
+
+
 # --- with a network
 
 

@@ -49,7 +49,7 @@ def make(
         scale = 2.0 if "embedding" in name else 1.5 / np.sqrt(shape[-1])
         weights[name] = random.normal(0, scale, shape).astype(np.float32)
     weights["target_embedding"] *= np.float32(2 / np.sqrt(embedding))
-    weights["output_bias"][EOS] += 2.0
+    weights["output_bias"][EOS] += 1.0
     return Network(weights, cell=cell, layers=layers)
 
 
@@ -88,7 +88,7 @@ def answers(network: Network, texts: Sequence[list[int]], *, size: int, width: i
 def test_answers_are_varied_enough_to_tell_anything() -> None:
     for cell, (hidden, embedding) in itertools.product(GATES, ODD.values()):
         found = answers(
-            make(cell, hidden=hidden, embedding=embedding), some_texts([3, 18]), size=64, width=3
+            make(cell, hidden=hidden, embedding=embedding), some_texts([2, 17]), size=64, width=3
         )
         assert len({len(answer[0][0]) for answer in found}) >= 3
         assert len({answer[0] for answer in found}) >= 15
@@ -101,9 +101,9 @@ def test_an_answer_does_not_depend_on_its_company(cell: str, sizes: str, width: 
     hidden, embedding = ODD[sizes]
     layers, attention = (2, True) if sizes == "48/24" else (1, sizes != "100/50")
     network = make(cell, hidden=hidden, embedding=embedding, layers=layers, attention=attention)
-    texts = some_texts([3, 18]) if hidden == 256 else some_texts([6, 34, 5])
+    texts = some_texts([2, 17]) if hidden == 256 else some_texts([6, 34, 5])
     expected = answers(network, texts, size=64, width=width)
-    for size, every in ((1, 7), (2, 5), (7, 1), (16, 1)):
+    for size, every in ((1, 9), (2, 5), (7, 2), (16, 1)):
         assert answers(network, texts[::every], size=size, width=width) == expected[::every]
     order = np.random.default_rng(1).permutation(len(texts)).tolist()
     shuffled = answers(network, [texts[row] for row in order], size=64, width=width)
@@ -124,8 +124,8 @@ def test_an_answer_is_the_same_in_a_batch_of_257(cell: str, width: int) -> None:
 def digest() -> str:
     """A hash of many answers, by products large enough to be shared between threads."""
     sha = hashlib.sha256()
-    for cell, sizes in itertools.product(GATES, [(256, 128), (33, 17)]):
-        network = make(cell, hidden=sizes[0], embedding=sizes[1])
+    for cell, hidden, embedding in (("gru", 256, 128), ("lstm", 100, 50), ("residual", 33, 17)):
+        network = make(cell, hidden=hidden, embedding=embedding)
         texts = some_texts([2, 17])
         for width in (1, 3):
             found = answers(network, texts, size=64, width=width)

@@ -191,7 +191,9 @@ def run_of(
         "format": 1, "finished": True, "settings": config.to_json(), "source": source.to_json(),
         "target": TARGET.to_json(), "limits": [0, 2, 3, 4], "parameters": 1, "seconds": 2.0,
         "epochs": 3.0, "scores": {}, "versions": {},
-        "data": {"name": "toy", "fingerprint": "f" * 64, "examples": {"train": 1, "dev": 1}},
+        "data": {
+            "name": "toy", "fingerprint": "f" * 64, "columns": "", "examples": {"train": 1},
+        },
     }  # fmt: skip
     publish(folder, about, weights)
     return folder

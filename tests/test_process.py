@@ -31,8 +31,11 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_idle_threads_of_training_soon_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    for name in ("GOMP_SPINCOUNT", *NAMES):
+        monkeypatch.delenv(name, raising=False)
     process.prepare_training()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"  # scoring; torch keeps its threads
+    assert "OMP_NUM_THREADS" not in os.environ
     assert 1000 <= int(os.environ["GOMP_SPINCOUNT"]) <= 100_000
 
 

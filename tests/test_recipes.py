@@ -115,7 +115,7 @@ def test_training_on_a_folder_leaves_a_model(
     assert charseq.load().path == Path("checkpoints") / "upper"
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
     assert len(metrics) == 3
-    assert metrics[-1]["number"] == 2 * 8
+    assert metrics[-1]["step"] == 2 * 8
     assert about["scores"]["exact_match"] == max(one["exact_match"] for one in metrics)
     card = (run / "README.md").read_text(encoding="utf-8")
     assert f"dev exact match {about['scores']['exact_match']:.2f} %" in card

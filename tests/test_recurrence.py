@@ -195,3 +195,13 @@ def test_autocast_rounds_the_products_and_keeps_the_states(name: str) -> None:
         assert parameter.grad.dtype == torch.float32
         assert bool(torch.isfinite(parameter.grad).all())
         assert bool((parameter.grad != 0).any())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast_rounds_the_products_with_the_state_as_well(name: str) -> None:
+    recurrence = Recurrence(name, I, 8)
+    inputs, initial = torch.zeros(3, 2, I), torch.randn(1, CELLS[name].kept, 2, 8)
+    exact = recurrence(inputs, initial=initial)[0].detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = recurrence(inputs, initial=initial)[0].detach()
+    assert 0 < float((outputs - exact).abs().max()) < 0.1
