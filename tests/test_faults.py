@@ -209,6 +209,8 @@ def test_a_finished_run_begun_anew_and_killed_early_goes_on(
     recipes.train(data, run=tmp_path / "r", config=cfg())
     killed_after(2, monkeypatch, data, run=tmp_path / "r", config=cfg(dropout=0.1), force=True)
     recipes.train(data, run=tmp_path / "r", config=cfg(dropout=0.1))
+    assert checkpoint.is_finished(tmp_path / "r")
+    assert predictor.load(tmp_path / "r").config.dropout == 0.1
 
 
 def test_errors_of_a_model_with_features_have_the_headers_columns(tmp_path: Path) -> None:
