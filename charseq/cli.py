@@ -273,7 +273,7 @@ def predict(
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 65_536),
-    default=64,
+    default=256,
     metavar="B",
     show_default=True,
     help="Texts computed together; it never changes an answer.",

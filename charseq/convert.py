@@ -117,7 +117,7 @@ def convert(
     to: str | None = None,
     n: int = 1,
     beam: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
     force: bool = False,

@@ -174,12 +174,12 @@ class Network:
                 outputs = _rows(states[:, 0])
                 half = slice(direction * self.hidden, (direction + 1) * self.hidden)
                 memory[:, :, half] = outputs[rows, order]
-                ends.append(
-                    [
-                        _blocks(_rows(states[:, k])[rows[:, 0], lengths - 1])
-                        for k in range(KEPT[self.cell])
-                    ]
-                )
+                lane = rows[:, 0]
+                last = [
+                    states[lengths - 1, k, lane // LANES, :, lane % LANES]
+                    for k in range(KEPT[self.cell])
+                ]
+                ends.append([_blocks(end) for end in last])
             finals.append(np.concatenate(ends, axis=2))
         return memory, np.stack(finals)
 

@@ -81,7 +81,7 @@ class Transducer:
         self.limits = limits
 
     def predict(
-        self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 64
+        self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
     ) -> list[Prediction]:
         """One prediction per text, in their order, with up to ``n`` candidates each.
 
@@ -162,7 +162,7 @@ class Model:
         *,
         n: int = 1,
         beam: int | None = None,
-        batch_size: int = 64,
+        batch_size: int = 256,
     ) -> list[Prediction]:
         """One prediction per text, in their order; the same text always gets the same answer.
 

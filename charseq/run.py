@@ -23,7 +23,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq import __version__
 from charseq.card import render
 from charseq.checkpoint import (
     ABOUT,
@@ -209,8 +208,8 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 def _versions() -> dict[str, str]:
     """Of everything that takes part in the numbers."""
-    found = {"python": platform.python_version(), "charseq": __version__}
-    for package in ("torch", "numpy", "safetensors", "sentencepiece"):
+    found = {"python": platform.python_version()}
+    for package in ("charseq", "torch", "numpy", "safetensors", "sentencepiece"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

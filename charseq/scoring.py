@@ -28,7 +28,7 @@ class Outcome:
 
 
 def score_examples(
-    transducer: Transducer, rows: Sequence[Example], *, width: int, batch_size: int = 64
+    transducer: Transducer, rows: Sequence[Example], *, width: int, batch_size: int = 256
 ) -> Outcome:
     """Every row is scored; it is right if it meets any target that its source has in ``rows``."""
     rivals: dict[str, list[str]] = {}

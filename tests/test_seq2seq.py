@@ -155,13 +155,23 @@ def test_embeddings_start_at_the_scales_they_are_used_at() -> None:
     assert float(model.target_embedding.detach().std()) == pytest.approx(1 / 8, rel=0.05)
 
 
+def test_other_weights_start_within_the_bound_of_their_size_and_biases_at_zero() -> None:
+    torch.manual_seed(7)
+    model = EncoderDecoder(sources=9, targets=40, embedding=30, hidden=20, tied=False)
+    for weight in (model.bridge.weight, model.readout.weight, model.output):
+        bound = math.sqrt(6 / sum(weight.shape))
+        assert 0.97 * bound < float(weight.detach().abs().max()) <= bound
+    for bias in (model.bridge.bias, model.readout.bias, model.output_bias):
+        assert not bool(bias.any())
+
+
 # --- dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5, 0.9])
 def test_dropout_drops_the_share_it_says_and_scales_the_rest(probability: float) -> None:
     torch.manual_seed(1)
-    values = torch.ones(20_000 - 3, requires_grad=True)
+    values = torch.ones(400_000 - 3, requires_grad=True)
     thinned = Dropout.apply(values, probability)
     share = round(256 * probability) / 256
     dropped = thinned == 0
