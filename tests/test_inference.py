@@ -254,6 +254,17 @@ def test_probabilities_are_of_what_may_be_written() -> None:
     assert np.exp(logs).sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
 
 
+def test_logits_of_hundreds_do_not_overflow() -> None:
+    _, weights = twin("gru", 1, True, True)
+    plain, shifted = (
+        Network(weights | {"output_bias": weights["output_bias"] + shift}, cell="gru", layers=1)
+        for shift in (np.float32(0), np.float32(300))
+    )
+    ones, others = (step(one, one.start([[4, 5]]), [BOS])[0] for one in (plain, shifted))
+    np.testing.assert_allclose(ones[0, EOS], others[0, EOS], atol=1e-3)
+    assert np.isfinite(others[0, 4:]).all()
+
+
 def step(network: Network, state: State, symbols: Sequence[int]) -> tuple[np.ndarray, State]:
     return network.step(np.array(symbols), state)
 
