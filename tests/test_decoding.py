@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.decoding import Hypothesis, Limits, beam, greedy
+from charseq.decoding import Hypothesis, Limits, _expand, beam, greedy
 from charseq.inference import GATES, Network, shapes_of
 from charseq.vocabulary import BOS, EOS
 
@@ -253,8 +253,8 @@ def test_a_finished_output_is_better_than_a_cut_one() -> None:
     assert [one.truncated for one in found] == [False, False]
 
 
-@settings(max_examples=150)
-@given(SEEDS, st.integers(1, 5), st.integers(1, 6), st.sampled_from([3, 12, 40]))
+@settings(max_examples=80)
+@given(SEEDS, st.integers(1, 5), st.integers(1, 6), st.sampled_from([3, 12]))
 def test_of_equal_scores_the_earlier_row_and_symbol_come_first(
     seed: int, limit: int, width: int, most: int
 ) -> None:
@@ -266,6 +266,19 @@ def test_of_equal_scores_the_earlier_row_and_symbol_come_first(
     assert beam(model, model.start(0, 1), limits, width=width) == wide
     narrow = [by_the_rule(model, text, limits[text], 1)[0] for text in (0, 1)]
     assert greedy(model, model.start(0, 1), limits) == narrow
+
+
+def test_the_best_continuations_are_the_first_of_a_stable_sort() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        width, size, most = (int(random.integers(*ends)) for ends in ((1, 7), (5, 60), (3, 200)))
+        logs = -random.integers(1, most, size=(3, width, size)).astype(np.float32)
+        scores = -random.integers(0, most, size=(3, width)).astype(float)
+        parents, chosen, totals = _expand(scores, logs)
+        every = (scores[:, :, None] + logs).reshape(3, -1)
+        places = np.argsort(-every, axis=1, kind="stable")[:, : 2 * width]
+        assert np.array_equal(parents * size + chosen, places)
+        assert np.array_equal(totals, np.take_along_axis(every, places, axis=1))
 
 
 def test_search_goes_on_while_a_longer_output_can_win() -> None:
