@@ -1,4 +1,4 @@
-"""the user's words -> a journey -> words for the user: the command ``charseq``.
+"""the user's words -> a command -> words for the user: the command ``charseq``.
 
 Importing this loads click, the settings and the errors, nothing else: help comes at once, and
 each command loads what it needs when it runs. Data go to stdout, everything else to stderr.
@@ -9,23 +9,17 @@ Every fault becomes one line on stderr and an exit code, in :func:`run`:
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
-from charseq import __version__, options
+from charseq import __version__, options, terminal
+from charseq.commands import convert, evaluate, predict, train
 from charseq.errors import CharseqError
-from charseq.process import prepare_inference, prepare_training
-
-WINDOW = 256
-FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
+from charseq.inspection import check, info
 
 
 def main() -> None:
@@ -76,45 +70,7 @@ def _explain(fault: BaseException) -> tuple[int, str]:
 
 
 def _error(text: str) -> str:
-    return f"charseq: error: {_printable(text)}"
-
-
-def _printable(text: str) -> str:
-    """One line that cannot steer a terminal, whatever the files hold."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split("\n"))
-    )
-
-
-def _note(text: str) -> None:
-    click.echo(_printable(text), err=True)
-
-
-def _warn(text: str) -> None:
-    _note(f"charseq: warning: {text}")
-
-
-def _silence(text: str) -> None:
-    """What -q makes of :func:`_note`."""
-
-
-def _write(lines: Iterable[str]) -> None:
-    """Lines to stdout: UTF-8 and LF, whatever the system prefers."""
-    out = sys.stdout.buffer
-    out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
-    out.flush()
-
-
-def _write_json(facts: Mapping[str, Any]) -> None:
-    _write([json.dumps(facts, ensure_ascii=False, allow_nan=False)])
-
-
-def _shown(key: str, value: Any) -> str:
-    percent = " %" if key in ("exact_match", "wer", "ser", "standard_error") else ""
-    if isinstance(value, float):
-        return f"{value:,.2f}{percent}"
-    return f"{value:,}" if type(value) is int else str(value)
+    return f"charseq: error: {terminal.printable(text)}"
 
 
 class _Program(click.Group):
@@ -139,250 +95,5 @@ def program() -> None:
     """Learn to rewrite strings from pairs of examples, and rewrite files with what was learnt."""
 
 
-@program.command(
-    short_help="Learn from pairs.",
-    epilog=options.table()
-    + "\n\n"
-    + options.example(
-        "charseq train data/ -o checkpoints/mine --minutes 5",
-        "charseq train words.tsv --columns target,source --cell lstm --set hidden=512",
-    ),
-)
-@click.argument("data")
-@click.option(
-    "-o", "--output", metavar="RUN", help="Folder of the run.  [default: checkpoints/NAME of DATA]"
-)
-@options.settings
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Any setting, see below; may be repeated.",
-)
-@click.option("--init-from", metavar="RUN", help="Start from the weights of another run.")
-@click.option("--force", is_flag=True, help="Train a finished run anew.")
-@click.option("--dry-run", is_flag=True, help="Read the data, show what would be done, and stop.")
-@options.as_json
-@options.quiet
-@options.debug
-def train(
-    *, data: str, output: str | None, assignments: tuple[str, ...], init_from: str | None,
-    force: bool, dry_run: bool, as_json: bool, quiet: bool, **named: Any,
-) -> None:  # fmt: skip
-    """Train a model on DATA: a folder with train.* (and dev.*, test.*), or one file of pairs.
-
-    The same command on an unfinished run resumes it. A setting is taken from the options, else
-    from the environment (CHARSEQ_CELL and so on), else from DATA/charseq.toml.
-    """
-    config = options.configured(data, options.given(named, assignments))
-    prepare_training()
-    from charseq import recipes
-
-    facts = recipes.train(
-        data,
-        run=None if output is None else Path(output),
-        config=config,
-        init_from=None if init_from is None else Path(init_from),
-        force=force,
-        dry_run=dry_run,
-        report=_silence if quiet else _note,
-        progress=not quiet and sys.stderr.isatty(),
-    )
-    if as_json:
-        _write_json(facts)
-
-
-@program.command(
-    short_help="Rewrite texts.",
-    epilog=options.example(
-        'charseq predict "3. März 2021" "le 14 juillet 1789"',
-        "charseq predict -n 3 < words.txt > answers.tsv",
-    ),
-)
-@click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@options.model
-@options.answers
-@options.beam
-@click.option("--scores", is_flag=True, help="Print source, rank, prediction and probability.")
-@options.as_json
-@options.quiet
-@options.debug
-def predict(
-    *, texts: tuple[str, ...], model: str | None, n: int, beam: int | None, scores: bool,
-    as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Rewrite each TEXT, or each line of stdin; one line each, in order.
-
-    With -n 2 and more, or --scores: source, rank, prediction and probability, separated by tabs.
-    A model with features takes a text as source TAB features.
-    """
-    prepare_inference()
-    from charseq import answers
-    from charseq.predictor import load
-
-    loaded = load(model)
-    stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
-    typed = stdin is not None and stdin.isatty()
-    if typed and not quiet:
-        _note("charseq: one text a line, Ctrl-D ends")
-    given = (
-        answers.from_words(texts, has_features=loaded.has_features)
-        if stdin is None
-        else answers.from_lines(stdin, has_features=loaded.has_features)
-    )
-    render = answers.as_json if as_json else answers.as_text
-    if not as_json and (scores or n > 1):
-        render = answers.as_table
-    seen: Counter[str] = Counter()
-    warn = _silence if quiet else _warn
-    for window in answers.windows(given, 1 if typed else WINDOW):
-        found = iter(loaded.predict([text for text in window if text], n=n, beam=beam))
-        pairs = [(text, next(found) if text else None) for text in window]
-        _write(line for text, answer in pairs for line in render(text, answer))
-        for line in answers.warnings(pairs, seen):
-            warn(line)
-    if often := answers.totals(seen):
-        warn(often)
-
-
-@program.command(
-    short_help="Rewrite files.",
-    epilog=options.example(
-        "charseq convert orders.csv --column date -o orders.iso.csv",
-        "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
-    ),
-)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@options.model
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    help="File to write, or a folder that exists; - is stdout.  "
-    "[default: NAME.converted.csv beside NAME.csv]",
-)
-@click.option(
-    "--column",
-    metavar="NAME",
-    help="Column to rewrite, by header or by number from 1.  [default: source, else the first]",
-)
-@click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
-@options.answers
-@options.beam
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 65_536),
-    default=256,
-    metavar="B",
-    show_default=True,
-    help="Texts computed together; it never changes an answer.",
-)
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(FORMATS),
-    default="auto",
-    help="Format of FILE.  [default: by its name]",
-)
-@options.header
-@click.option("--force", is_flag=True, help="Overwrite OUT, and columns of the same name.")
-@options.quiet
-@options.debug
-def convert(
-    *, files: tuple[str, ...], model: str | None, output: str | None, column: str | None,
-    to: str | None, n: int, beam: int | None, batch_size: int, kind: str, header: str,
-    force: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
-
-    Rows, order and all other columns stay; the answers come as a new column. In plain text each
-    line is replaced by its answer. - is stdin.
-    """
-    prepare_inference()
-    from charseq import convert as converter
-    from charseq.predictor import load
-
-    places = converter.targets(files, output)
-    loaded = load(model)
-    for path, place in zip(files, places, strict=True):
-        converter.convert(
-            loaded, path, place, column=column, to=to, n=n, beam=beam, batch_size=batch_size,
-            format=kind, header=header, force=force, report=_silence if quiet else _note,
-        )  # fmt: skip
-
-
-@program.command(
-    short_help="Score a model on pairs.",
-    epilog=options.example(
-        "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
-    ),
-)
-@click.argument("data")
-@options.model
-@click.option(
-    "--split",
-    type=click.Choice(["train", "dev", "test", "all"]),
-    help="Which part of DATA.  [default: test; all of a single file of other data]",
-)
-@options.beam
-@click.option("--errors", metavar="FILE", help="Write the wrong answers there, as TSV.")
-@options.as_json
-@options.debug
-def evaluate(
-    *, data: str, model: str | None, split: str | None, beam: int | None, errors: str | None,
-    as_json: bool,
-) -> None:  # fmt: skip
-    """Score a model on pairs: exact match, word and symbol error rate, in percent."""
-    prepare_inference()
-    from charseq import recipes
-    from charseq.predictor import load
-
-    facts = recipes.evaluate(
-        data,
-        model=load(model),
-        split=split,
-        beam=beam,
-        errors=None if errors is None else Path(errors),
-    )
-    if as_json:
-        _write_json(facts)
-    else:
-        width = max(map(len, facts))
-        _write(f"{name.replace('_', ' '):{width}}  {_shown(name, facts[name])}" for name in facts)
-
-
-@program.command(
-    short_help="Look for faults in pairs.", epilog=options.example("charseq check data/")
-)
-@click.argument("data")
-@options.setting("columns")
-@options.as_json
-@options.debug
-def check(*, data: str, columns: str | None, as_json: bool) -> None:
-    """Count what is in DATA, and look for what spoils a training."""
-    config = options.configured(data, options.given({"columns": columns}, ()))
-    from charseq import recipes
-
-    found = recipes.check(data, config=config)
-    if as_json:
-        _write_json(found.to_json())
-    else:
-        _write(found.lines())
-
-
-@program.command(
-    short_help="Tell how a run was made.", epilog=options.example("charseq info checkpoints/dates")
-)
-@click.argument("folder", metavar="RUN")
-@options.as_json
-@options.debug
-def info(*, folder: str, as_json: bool) -> None:
-    """Tell how RUN was made: settings, shapes, parameters, scores and data."""
-    from charseq import recipes
-
-    facts, lines = recipes.info(folder)
-    if as_json:
-        _write_json(facts)
-    else:
-        _write(lines)
+for command in (train, predict, convert, evaluate, check, info):
+    program.add_command(command)

@@ -79,3 +79,5 @@ class CheckedFinder(MetaPathFinder):
 
 
 sys.meta_path.insert(0, CheckedFinder())
+
+from world import world  # noqa: E402, F401 - a fixture of several files; it loads charseq

@@ -1,0 +1,243 @@
+"""words of the command line -> train, predict, convert, evaluate.
+
+Each command turns its options into one call of a journey and writes what comes back. What it
+needs is imported when it runs, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from charseq import options, terminal
+from charseq.process import prepare_inference, prepare_training
+
+WINDOW = 256
+FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
+
+
+@click.command(
+    short_help="Learn from pairs.",
+    epilog=options.table()
+    + "\n\n"
+    + options.example(
+        "charseq train data/ -o checkpoints/mine --minutes 5",
+        "charseq train words.tsv --columns target,source --cell lstm --set hidden=512",
+    ),
+)
+@click.argument("data")
+@click.option(
+    "-o", "--output", metavar="RUN", help="Folder of the run.  [default: checkpoints/NAME of DATA]"
+)
+@options.settings
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting, see below; may be repeated.",
+)
+@click.option("--init-from", metavar="RUN", help="Start from the weights of another run.")
+@click.option("--force", is_flag=True, help="Train a finished run anew.")
+@click.option("--dry-run", is_flag=True, help="Read the data, show what would be done, and stop.")
+@options.as_json
+@options.quiet
+@options.debug
+def train(
+    *, data: str, output: str | None, assignments: tuple[str, ...], init_from: str | None,
+    force: bool, dry_run: bool, as_json: bool, quiet: bool, **named: Any,
+) -> None:  # fmt: skip
+    """Train a model on DATA: a folder with train.* (and dev.*, test.*), or one file of pairs.
+
+    The same command on an unfinished run resumes it. A setting is taken from the options, else
+    from the environment (CHARSEQ_CELL and so on), else from DATA/charseq.toml.
+    """
+    config = options.configured(data, options.given(named, assignments))
+    prepare_training()
+    from charseq import recipes
+
+    facts = recipes.train(
+        data,
+        run=None if output is None else Path(output),
+        config=config,
+        init_from=None if init_from is None else Path(init_from),
+        force=force,
+        dry_run=dry_run,
+        report=terminal.silence if quiet else terminal.note,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    if as_json:
+        terminal.write_json(facts)
+
+
+@click.command(
+    short_help="Rewrite texts.",
+    epilog=options.example(
+        'charseq predict "3. März 2021" "le 14 juillet 1789"',
+        "charseq predict -n 3 < words.txt > answers.tsv",
+    ),
+)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@options.model
+@options.answers
+@options.beam
+@click.option("--scores", is_flag=True, help="Print source, rank, prediction and probability.")
+@options.as_json
+@options.quiet
+@options.debug
+def predict(
+    *, texts: tuple[str, ...], model: str | None, n: int, beam: int | None, scores: bool,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Rewrite each TEXT, or each line of stdin; one line each, in order.
+
+    With -n 2 and more, or --scores: source, rank, prediction and probability, separated by tabs.
+    A model with features takes a text as source TAB features.
+    """
+    prepare_inference()
+    from charseq import answers
+    from charseq.predictor import load
+
+    loaded = load(model)
+    stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
+    typed = stdin is not None and stdin.isatty()
+    if typed and not quiet:
+        terminal.note("charseq: one text a line, Ctrl-D ends")
+    given = (
+        answers.from_words(texts, has_features=loaded.has_features)
+        if stdin is None
+        else answers.from_lines(stdin, has_features=loaded.has_features)
+    )
+    render = answers.as_json if as_json else answers.as_text
+    if not as_json and (scores or n > 1):
+        render = answers.as_table
+    seen: Counter[str] = Counter()
+    warn = terminal.silence if quiet else terminal.warn
+    for window in answers.windows(given, 1 if typed else WINDOW):
+        found = iter(loaded.predict([text for text in window if text], n=n, beam=beam))
+        pairs = [(text, next(found) if text else None) for text in window]
+        terminal.write(line for text, answer in pairs for line in render(text, answer))
+        for line in answers.warnings(pairs, seen):
+            warn(line)
+    if often := answers.totals(seen):
+        warn(often)
+
+
+@click.command(
+    short_help="Rewrite files.",
+    epilog=options.example(
+        "charseq convert orders.csv --column date -o orders.iso.csv",
+        "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@options.model
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="File to write, or a folder that exists; - is stdout.  "
+    "[default: NAME.converted.csv beside NAME.csv]",
+)
+@click.option(
+    "--column",
+    metavar="NAME",
+    help="Column to rewrite, by header or by number from 1.  [default: source, else the first]",
+)
+@click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
+@options.answers
+@options.beam
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 65_536),
+    default=256,
+    metavar="B",
+    show_default=True,
+    help="Texts computed together; it never changes an answer.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    default="auto",
+    help="Format of FILE.  [default: by its name]",
+)
+@options.header
+@click.option("--force", is_flag=True, help="Overwrite OUT, and columns of the same name.")
+@options.quiet
+@options.debug
+def convert(
+    *, files: tuple[str, ...], model: str | None, output: str | None, column: str | None,
+    to: str | None, n: int, beam: int | None, batch_size: int, kind: str, header: str,
+    force: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
+
+    Rows, order and all other columns stay; the answers come as a new column. In plain text each
+    line is replaced by its answer. - is stdin.
+    """
+    prepare_inference()
+    from charseq import convert as converter
+    from charseq.predictor import load
+
+    places = converter.targets(files, output)
+    loaded = load(model)
+    for path, place in zip(files, places, strict=True):
+        converter.convert(
+            loaded, path, place, column=column, to=to, n=n, beam=beam, batch_size=batch_size,
+            format=kind, header=header, force=force,
+            report=terminal.silence if quiet else terminal.note,
+        )  # fmt: skip
+
+
+@click.command(
+    short_help="Score a model on pairs.",
+    epilog=options.example(
+        "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
+    ),
+)
+@click.argument("data")
+@options.model
+@click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "test", "all"]),
+    help="Which part of DATA.  [default: test; all of a single file of other data]",
+)
+@options.beam
+@click.option("--errors", metavar="FILE", help="Write the wrong answers there, as TSV.")
+@options.as_json
+@options.debug
+def evaluate(
+    *, data: str, model: str | None, split: str | None, beam: int | None, errors: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Score a model on pairs: exact match, word and symbol error rate, in percent."""
+    prepare_inference()
+    from charseq import recipes
+    from charseq.predictor import load
+
+    facts = recipes.evaluate(
+        data,
+        model=load(model),
+        split=split,
+        beam=beam,
+        errors=None if errors is None else Path(errors),
+    )
+    if as_json:
+        terminal.write_json(facts)
+    else:
+        width = max(map(len, facts))
+        terminal.write(
+            f"{name.replace('_', ' '):{width}}  {_shown(name, facts[name])}" for name in facts
+        )
+
+
+def _shown(key: str, value: Any) -> str:
+    percent = " %" if key in ("exact_match", "wer", "ser", "standard_error") else ""
+    if isinstance(value, float):
+        return f"{value:,.2f}{percent}"
+    return f"{value:,}" if type(value) is int else str(value)

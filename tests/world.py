@@ -1,0 +1,125 @@
+"""A command line whose rooms below are played: what a command printed, what it asked of them."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import charseq
+from charseq import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Candidate:
+    prediction: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    candidates: list[Candidate]
+    unknown: list[str]
+    truncated: bool
+
+    @property
+    def prediction(self) -> str:
+        return self.candidates[0].prediction
+
+    @property
+    def probability(self) -> float:
+        return self.candidates[0].probability
+
+
+@dataclass
+class Upper:
+    """A model that writes capitals, knows no ß, and cuts what is longer than ten letters."""
+
+    has_features: bool = False
+    calls: list[tuple[list[str], int, int | None]] = field(default_factory=list)
+
+    def predict(
+        self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
+    ) -> list[Answer]:
+        self.calls.append((list(texts), n, beam))
+        assert "" not in texts
+        return [
+            Answer(
+                [Candidate(text.upper()[:10] + "!" * rank, 0.5**rank) for rank in range(n)],
+                ["ß"] if "ß" in text else [],
+                truncated=len(text) > 10,
+            )
+            for text in texts
+        ]
+
+
+@dataclass
+class World:
+    """What a command printed, and what it asked of the rooms below."""
+
+    capture: pytest.CaptureFixture[bytes]
+    patch: pytest.MonkeyPatch
+    model: Upper = field(default_factory=Upper)
+    loaded: list[str | None] = field(default_factory=list)
+
+    def replace(self, name: str, **functions: Callable[..., Any]) -> None:
+        module = SimpleNamespace(**functions)
+        self.patch.setitem(sys.modules, f"charseq.{name}", module)
+        self.patch.setattr(charseq, name, module, raising=False)
+
+    def load(self, run: str | None = None) -> Upper:
+        self.loaded.append(run)
+        return self.model
+
+    def stdin(self, content: bytes, *, terminal: bool = False) -> None:
+        raw = io.BytesIO(content)
+        raw.isatty = lambda: terminal  # type: ignore[method-assign]
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(raw))
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        code = cli.run(words)
+        out, err = self.capture.readouterr()
+        return code, out.decode(), err.decode()
+
+
+@pytest.fixture
+def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> World:
+    for name in list(os.environ):
+        if name.startswith("CHARSEQ_"):
+            monkeypatch.delenv(name)
+    result = World(capfdbinary, monkeypatch)
+    result.replace("predictor", load=result.load)
+    return result
+
+
+def process(*words: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """``charseq WORDS`` as a process of its own, after ``code``."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    program = f"import sys\n{code}\nfrom charseq.cli import main\nmain()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output="stdout" not in options, env=environment, check=False, **options,
+    )  # fmt: skip
+
+
+ECHO = """
+import types, charseq
+class Answer:
+    def __init__(self, text):
+        self.prediction, self.probability, self.unknown, self.truncated = text, 1.0, [], False
+        self.candidates = [self]
+class Model:
+    has_features = False
+    def predict(self, texts, **options):
+        return [Answer(text) for text in texts]
+room = types.SimpleNamespace(load=lambda run: Model())
+charseq.predictor = sys.modules["charseq.predictor"] = room
+"""
