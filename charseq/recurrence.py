@@ -58,7 +58,7 @@ class Recurrence(nn.Module):
         for layer in range(self.layers):
             cells = [self.cells[layer * self.directions + d] for d in range(self.directions)]
             start = self._start(initial, layer, batch, inputs)
-            states = self._layer(cells, inputs, order, start)
+            states = self.run_layer(cells, inputs, order, start)
             finals.append(_last(states, lengths))
             ways = list(states.unbind()[0].unbind())
             if order is not None:
@@ -72,10 +72,14 @@ class Recurrence(nn.Module):
             return like.new_zeros(self.kept, self.directions, batch, self.hidden)
         return initial[layer][:, None]
 
-    def _layer(
+    def run_layer(
         self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
     ) -> Tensor:
-        """K D T B H: the states after every step of one layer, each direction in its own order."""
+        """K D T B H: the states after every step of one layer, each direction in its own order.
+
+        ``order`` (see :func:`reversal`) turns the inputs for the second direction, if there is
+        one; ``start`` is K D B H.
+        """
         ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
         projected = torch.stack(
             [cell.project(way).to(start.dtype) for cell, way in zip(cells, ways, strict=True)]
@@ -147,6 +151,21 @@ def unroll_cell(
         state = cell(given, state)
         states.append(state)
     return torch.stack(states, dim=1)
+
+
+class StepByStep(Recurrence):
+    """The same recurrence as plain loops under autograd: what the benchmark measures against."""
+
+    def run_layer(
+        self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
+    ) -> Tensor:
+        """K D T B H, as in :class:`Recurrence`."""
+        ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
+        found = [
+            unroll_cell(cell, way, start[:, direction])
+            for direction, (cell, way) in enumerate(zip(cells, ways, strict=True))
+        ]
+        return torch.stack(found, dim=1)
 
 
 def _last(states: Tensor, lengths: Tensor | None) -> Tensor:

@@ -2,6 +2,8 @@
 
 All variants take turns for several rounds and the median of each is told, since a laptop's speed
 wanders. Texts are random: 10 source and 10 target symbols of 40, hidden 256, embedding 128.
+"by autograd" is the same training with the recurrences as loops of single steps that autograd
+differentiates; the ratio is what the derivation by hand gains.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -25,11 +28,13 @@ from charseq.batching import Batches
 from charseq.config import CELLS, configure
 from charseq.inference import Network
 from charseq.process import keep_memory
+from charseq.recurrence import Recurrence, StepByStep
 from charseq.runtime import choose_precision, choose_threads
 from charseq.trainer import Recipe, Trainer
 from charseq.vocabulary import EOS, SPECIALS
 
 LENGTH, SYMBOLS = 10, 40
+HEAD = 34
 SIZE = SPECIALS + SYMBOLS
 Measure = Callable[[], float]
 
@@ -61,7 +66,12 @@ def main(
         make = partial(ceiling, library, batch_size, hidden, seconds / 4)
         makers[f"product {library}"] = "GFLOP/s", make
     for cell in CELLS:
-        makers[f"train {cell}"] = "examples/s", partial(training, cell, hidden, batch_size, seconds)
+        make = partial(training, cell, hidden, batch_size, seconds)
+        makers[f"train {cell}"] = "examples/s", make
+        makers[f"train {cell} by autograd"] = "examples/s", partial(make, step_by_step=True)
+        make = partial(recurrence, cell, hidden, batch_size, seconds)
+        makers[f"recurrence {cell}"] = "examples/s", make
+        makers[f"recurrence {cell} by autograd"] = "examples/s", partial(make, step_by_step=True)
     for cell in CELLS:
         for name, width in (("greedy", 1), ("beam 5", 5)):
             make = partial(search, cell, hidden, width, batch_size, seconds)
@@ -73,7 +83,7 @@ def main(
     for _ in range(rounds):
         for name, (_, measure) in chosen.items():
             found[name].append(measure())
-    facts = {
+    facts: dict[str, Any] = {
         "machine": f"{processor()}, {platform.system()}",
         "threads": threads,
         "precision": str(precision).removeprefix("torch."),
@@ -92,17 +102,30 @@ def main(
         }
         for name, values in found.items()
     ]
+    facts["ratios"] = ratios(found)
     click.echo(json.dumps({**facts, "rates": rows}) if as_json else table(facts, rows))
 
 
-def table(facts: dict[str, object], rows: list[dict[str, object]]) -> str:
+def ratios(found: dict[str, list[float]]) -> dict[str, float]:
+    """By hand over by autograd: the median of the rounds' ratios, since rounds differ more."""
+    pairs = {name: (found[name], found.get(f"{name} by autograd")) for name in found}
+    return {
+        name: round(statistics.median(a / b for a, b in zip(hand, plain, strict=True)), 2)
+        for name, (hand, plain) in pairs.items()
+        if plain is not None
+    }
+
+
+def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Facts on one line, then a row for each variant."""
+    gains = facts.pop("ratios")
     lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
-    lines.append(f"{'':22}{'median':>10}{'lowest':>10}{'highest':>10}")
+    lines.append(f"{'':{HEAD}}{'median':>10}{'lowest':>10}{'highest':>10}")
     for row in rows:
         digits = 3 if row["unit"] == "s" else 0
         numbers = "".join(f"{row[key]:10,.{digits}f}" for key in ("median", "lowest", "highest"))
-        lines.append(f"{row['name']:22}{numbers}  {row['unit']}")
+        lines.append(f"{row['name']:{HEAD}}{numbers}  {row['unit']}")
+    lines += [f"{name:{HEAD}}{gain:10.2f} times by autograd" for name, gain in gains.items()]
     return "\n".join(lines)
 
 
@@ -120,14 +143,20 @@ def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
     return repeated(lambda: rows @ matrix, billions, seconds)
 
 
-def training(cell: str, hidden: int, batch_size: int, seconds: float) -> Measure:
+def training(
+    cell: str, hidden: int, batch_size: int, seconds: float, *, step_by_step: bool = False
+) -> Measure:
     """Examples per second of whole steps: batch, loss, gradient, AdamW, average."""
     config = configure({"cell": cell, "hidden": hidden})
     random = np.random.default_rng(0)
     rows = random.integers(SPECIALS, SIZE, size=(2, 40 * batch_size, LENGTH)).tolist()
     torch.manual_seed(0)
+    model = models.build(config, sources=SIZE, targets=SIZE)
+    if step_by_step:
+        for part in (model.encoder, model.decoder):
+            part.__class__ = StepByStep
     trainer = Trainer(
-        models.build(config, sources=SIZE, targets=SIZE),
+        model,
         Batches(rows[0], rows[1], batch_size=batch_size),
         Recipe(),
         device=torch.device("cpu"),
@@ -135,6 +164,24 @@ def training(cell: str, hidden: int, batch_size: int, seconds: float) -> Measure
     )
     steps = trainer.steps(lambda _: 0.5)
     return repeated(lambda: next(steps), batch_size, seconds)
+
+
+def recurrence(
+    cell: str, hidden: int, batch_size: int, seconds: float, *, step_by_step: bool = False
+) -> Measure:
+    """Examples per second of one direction alone, forward and back, in float32."""
+    torch.manual_seed(0)
+    kind = StepByStep if step_by_step else Recurrence
+    layer = kind(cell, hidden // 2, hidden)
+    inputs = torch.randn(LENGTH, batch_size, hidden // 2, requires_grad=True)
+    arriving = torch.randn(LENGTH, batch_size, hidden)
+
+    def both_ways() -> None:
+        layer.zero_grad()
+        inputs.grad = None
+        layer(inputs)[0].backward(arriving)
+
+    return repeated(both_ways, batch_size, seconds)
 
 
 def random_network(cell: str, hidden: int) -> Network:

@@ -20,10 +20,27 @@ def bench(*words: str) -> str:
 
 def test_every_rate_is_measured() -> None:
     found = json.loads(bench("--only", "tanh", "--json"))
-    assert [row["name"] for row in found["rates"]] == ["train tanh", "greedy tanh", "beam 5 tanh"]
+    assert [row["name"] for row in found["rates"]] == [
+        "train tanh",
+        "train tanh by autograd",
+        "recurrence tanh",
+        "recurrence tanh by autograd",
+        "greedy tanh",
+        "beam 5 tanh",
+    ]
+    assert {name: gain > 0 for name, gain in found["ratios"].items()} == {
+        "train tanh": True,
+        "recurrence tanh": True,
+    }
     for row in found["rates"]:
         assert 0 < row["lowest"] <= row["median"] <= row["highest"]
     assert found["batch_size"] == 4
+
+
+def test_the_gain_of_the_derivation_is_told() -> None:
+    last = bench("--only", "recurrence gru").splitlines()[-1]
+    assert last.startswith("recurrence gru ")
+    assert last.endswith(" times by autograd")
 
 
 def test_the_table_has_a_row_for_each() -> None:

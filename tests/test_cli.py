@@ -21,7 +21,7 @@ from charseq.errors import (
     SettingError,
 )
 
-COMMANDS = ["train", "predict", "convert", "evaluate", "check", "info"]
+COMMANDS = ["train", "predict", "convert", "evaluate", "check", "info", "gradients"]
 
 
 # --- help
@@ -80,6 +80,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "evaluate": "-m --split --beam --errors --json",
         "check": "",
         "info": "",
+        "gradients": "--sheet --flow -m --plot --json",
     }
     for command, flags in contract.items():
         there = {flag for item in cli.program.commands[command].params for flag in item.opts}

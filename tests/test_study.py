@@ -1,0 +1,95 @@
+"""Journeys of gradients: the shipped run and small recurrences, for programs and for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from charseq import study
+from charseq.batching import pad
+from charseq.errors import MissingExtraError, UsageError
+from charseq.predictor import load, read_run
+from charseq.vocabulary import BOS, EOS
+
+DATES = Path(__file__).parent.parent / "checkpoints" / "dates"
+TEXT = "3. März 2021"
+
+
+@pytest.fixture(scope="module")
+def found() -> study.Study:
+    return study.study_run(DATES, TEXT)
+
+
+def test_the_trainable_model_is_the_one_that_predicts() -> None:
+    """The probability that torch gives to the prediction is the one that NumPy gives."""
+    contents = read_run(DATES)
+    answer = load(DATES).predict([TEXT])[0]
+    source, target = contents.source.encode(TEXT), contents.target.encode(answer.prediction)
+    given = (pad([np.array(source)]), np.array([len(source)]), pad([np.array([BOS, *target])]))
+    logits = study.trainable(contents).eval()(*map(torch.from_numpy, given)).detach()
+    logits[..., [0, 1, 3]] = -torch.inf  # never written
+    logs = logits[0].log_softmax(dim=-1)
+    score = sum(float(logs[place, symbol]) for place, symbol in enumerate([*target, EOS]))
+    assert score == pytest.approx(answer.candidates[0].score, rel=1e-4)
+
+
+def test_a_run_tells_what_reaches_each_symbol(found: study.Study) -> None:
+    facts = json.loads(json.dumps(found.facts, allow_nan=False))
+    assert facts["prediction"] == "2021-03-03"
+    assert facts["inputs"] == list(TEXT)
+    assert facts["outputs"] == [*"2021-03-03", "<end>"]
+    received = np.array(facts["gradients"])
+    assert received.shape == (len(facts["outputs"]), len(facts["inputs"]))
+    assert (received > 0).all()
+    # the last digit of the day reads the day, the year reads the year
+    shares = received / received.sum(axis=1, keepdims=True)
+    assert shares[9].argmax() < 2
+    assert shares[2].argmax() >= len(TEXT) - 4
+    assert [one["name"] for one in facts["flows"]] == [
+        "encoder 1 forward",
+        "encoder 1 backward",
+        "decoder 1",
+    ]
+
+
+def test_lines_show_the_text_and_the_tables(found: study.Study) -> None:
+    assert found.lines[0] == "3. März 2021 => 2021-03-03"
+    assert any(line.split()[:1] == ["<end>"] for line in found.lines)
+    assert any("encoder 1 backward" in line for line in found.lines)
+
+
+def test_a_text_without_symbols_is_refused() -> None:
+    with pytest.raises(UsageError, match="no symbols"):
+        study.study_run(DATES, "")
+
+
+def test_cells_are_told_by_scale(tmp_path: Path) -> None:
+    small = study.study_cells(["tanh", "lstm"], scales=[0.5, 2.0], steps=12, hidden=5)
+    facts = json.loads(json.dumps(small.facts, allow_nan=False))
+    assert [(one["cell"], one["name"]) for one in facts["flows"]] == [
+        (cell, name) for cell in ("tanh", "lstm") for name in ("0.5", "2", "start")
+    ]
+    assert {len(one["logs"]) for one in facts["flows"]} == {13}
+    assert np.array(facts["terms"]["lstm"]).shape == (12, 12)
+    drawn = small.draw(tmp_path / "new" / "folder")
+    assert [path.name for path in drawn] == ["flow.png", "terms-tanh.png", "terms-lstm.png"]
+    for path in drawn:
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_of_a_run(found: study.Study, tmp_path: Path) -> None:
+    names = ["run-characters.png", "run-flow.png"]
+    assert [path.name for path in found.draw(tmp_path)] == names
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    study.require_plots()
+    monkeypatch.setattr(study, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"charseq\[plot\]"):
+        study.require_plots()
+    assert "matplotlib.pyplot" not in sys.modules
