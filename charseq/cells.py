@@ -67,8 +67,9 @@ class ResidualCell(Cell):
     def reset(self) -> None:
         """W_h = -0.5 I + 0.1 Q with Q orthogonal.
 
-        So ∂h_t/∂h_{t-1} = I + diag(tanh') W_h contracts. With another start the sum over steps
-        grows and the network does not train.
+        So ∂h_t/∂h_{t-1} = I + diag(tanh') W_h contracts. From an orthogonal start the sum over
+        steps grows, and an encoder-decoder hardly trains; what has to remember does (see
+        docs/sheets.md).
         """
         super().reset()
         with torch.no_grad():

@@ -154,17 +154,23 @@ def unroll_cell(
 
 
 class StepByStep(Recurrence):
-    """The same recurrence as plain loops under autograd: what the benchmark measures against."""
+    """The same recurrence as loops of whole single steps, input products and all, under autograd.
+
+    It is what one writes without ``bptt``, and what the benchmark compares with.
+    """
 
     def run_layer(
         self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
     ) -> Tensor:
         """K D T B H, as in :class:`Recurrence`."""
         ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
-        found = [
-            unroll_cell(cell, way, start[:, direction])
-            for direction, (cell, way) in enumerate(zip(cells, ways, strict=True))
-        ]
+        found = []
+        for direction, (cell, way) in enumerate(zip(cells, ways, strict=True)):
+            state, states = start[:, direction], []
+            for given in way:
+                state = cell(cell.project(given), state)
+                states.append(state)
+            found.append(torch.stack(states, dim=1))
         return torch.stack(found, dim=1)
 
 

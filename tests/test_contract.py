@@ -24,7 +24,7 @@ FUNCTION_LINES = 60
 # need it, so that predicting on a CPU and asking for help never load it.
 WITH_TORCH = {
     "onehot", "cells", "attention", "bptt", "loss", "recurrence", "seq2seq", "models", "trainer",
-    "runtime",
+    "runtime", "autograd", "flow", "gradients", "dropout", "nextword",
 }  # fmt: skip
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -131,6 +131,7 @@ def test_jaxtyping_is_for_type_checkers_only(path: Path) -> None:
         ("charseq.predictor", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.convert", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.recipes", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.study", ["torch", "pandas", "matplotlib", "jaxtyping"]),
     ],
 )
 def test_a_door_opens_at_once(door: str, unwanted: list[str]) -> None:

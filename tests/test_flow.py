@@ -448,13 +448,13 @@ def test_a_wide_table_is_cut_into_blocks() -> None:
 
 
 def test_columns_stand_below_each_other_whatever_the_script() -> None:
-    inputs = ["日", "\u0301", "e\u0301", "\n", "ع", "\ue000", "<V;PST;3;SG>"]
-    head, row, _ = character_lines(torch.ones(2, 7), inputs, ["한"])
+    inputs = ["日", "Ａ", "\u0301", "e\u0301", "\n", "ع", "\ue000", "<V;PST;3;SG>"]
+    head, row, _ = character_lines(torch.ones(2, 8), inputs, ["한"])
     assert head.replace("\u200e", "").split() == [
-        "日", "◌\u0301", "e\u0301", "U+000A", "ع", "U+E000", "<V;PST;…",
+        "日", "Ａ", "◌\u0301", "e\u0301", "U+000A", "ع", "U+E000", "<V;PST;…",
     ]  # fmt: skip
     assert "\u200eع\u200e" in head
-    wide = {"日": 2, "한": 2, "\u0301": 0, "\u200e": 0}
+    wide = {"日": 2, "Ａ": 2, "한": 2, "\u0301": 0, "\u200e": 0}
     assert sum(wide.get(c, 1) for c in head) == sum(wide.get(c, 1) for c in row)
 
 

@@ -111,7 +111,7 @@ def test_a_users_own_settings_change_nothing_and_stay(tmp_path: Path) -> None:
     import matplotlib as mpl
 
     draw_series(tmp_path / "one.png")
-    with mpl.rc_context({"font.size": 30, "axes.grid": False, "lines.linewidth": 9}):
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9}):
         before = dict(mpl.rcParams)
         draw_series(tmp_path / "other.png")
         assert dict(mpl.rcParams) | {"backend": before["backend"]} == before
@@ -164,6 +164,9 @@ def test_a_panel_per_cell_with_its_lines_alike_in_all(tmp_path: Path, drawn: lis
             assert list(line.get_xdata()) == list(range(len(values)))
             wanted = [value if math.isfinite(value) else math.nan for value in values]
             np.testing.assert_array_equal(line.get_ydata(), wanted)
+    # the lowest panel of each column has numbers on its axis
+    below = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels]
+    assert below == [False, True, True]
     styles = {
         name: {
             (line.get_color(), line.get_linestyle())
@@ -272,6 +275,7 @@ def test_labels_that_no_font_has_are_shown_by_their_number(
     labels = drawn[0].axes[0].get_xticklabels()
     assert [text.get_text() for text in labels] == ["a", "$x$", "U+E0100", "U+000A", "ж"]
     assert [text.get_rotation() for text in labels] == [0, 90, 90, 90, 0]
+    assert not any(text.get_parse_math() for text in labels)  # a dollar is a dollar
 
 
 def test_a_character_of_another_font_is_written_in_that(

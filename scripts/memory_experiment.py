@@ -1,0 +1,448 @@
+"""a symbol, a lag of distractors, a cue -> how often each cell can still name the symbol.
+
+The first input is one of 8 symbols, then come LAG symbols of 8 others, then a cue; the network
+answers after the cue, and a guess is right in 12.5 %. Each cell is trained for the same number of
+steps, on the same batches, with about the same number of parameters; some cells come with several
+starts of their weights, which are rows of their own. The learning rate of each row and lag is the
+best of --rates on seed 0, and the seeds from 1 on are reported. A second table says how much of a
+gradient reaches the first step before training. The same options and the same number of threads
+give the same tables. Each result goes to stderr as a line of JSON as it comes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from charseq.bptt import RECURRENCES
+from charseq.cells import CELLS, Cell
+from charseq.loss import cross_entropy
+from charseq.onehot import encode
+from charseq.process import keep_memory
+from charseq.recurrence import Unroll
+from charseq.runtime import choose_threads
+from charseq.vocabulary import PAD
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+KINDS = 8
+MEMORIES = range(PAD + 1, PAD + 1 + KINDS)
+DISTRACTORS = range(MEMORIES.stop, MEMORIES.stop + KINDS)
+CUE = DISTRACTORS.stop
+SYMBOLS = CUE + 1
+ANSWERS = MEMORIES.stop  # PAD is one of them, as everywhere in charseq, and never right
+FRESH, PART = 2000, 500  # sequences of one accuracy, and how many of them run at once
+WARM_UP, CLIP = 20, 1.0
+Start = Callable[[Cell, int], None]
+
+
+# --- the task
+
+
+def stream(*parts: int) -> torch.Generator:
+    """A generator of its own for each tuple of numbers, for example (seed, lag, purpose)."""
+    words = np.random.SeedSequence(parts).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+
+
+def draw(
+    random: torch.Generator, batch: int, lag: int
+) -> tuple[Int[Tensor, "T B"], Int[Tensor, "B"]]:
+    """Symbols, T = lag + 2, and the first of each column, which is the answer."""
+    first = torch.randint(MEMORIES.start, MEMORIES.stop, (1, batch), generator=random)
+    between = torch.randint(DISTRACTORS.start, DISTRACTORS.stop, (lag, batch), generator=random)
+    return torch.cat([first, between, torch.full((1, batch), CUE)]), first[0]
+
+
+# --- the forms of the cells
+
+
+def as_shipped(_cell: Cell, _lag: int) -> None:
+    """Leave the start of ``charseq.cells``."""
+
+
+def uniform(cell: Cell, _lag: int) -> None:
+    """W_h uniform in ±1/√H, the default of torch.nn.RNN: its eigenvalues lie within about 0.58."""
+    bound = cell.hidden**-0.5
+    nn.init.uniform_(cell.recurrent, -bound, bound)
+
+
+def orthogonal(cell: Cell, _lag: int) -> None:
+    """W_h = Q, the start of the tanh cell."""
+    nn.init.orthogonal_(cell.recurrent)
+
+
+def scaled(cell: Cell, _lag: int) -> None:
+    """W_h = 0.1 Q: the sheet's form of h_t = h_{t-1} + 0.1 tanh(W_x x_t + Q h_{t-1} + b)."""
+    nn.init.orthogonal_(cell.recurrent, gain=0.1)
+
+
+def chrono(cell: Cell, lag: int) -> None:
+    """Gates that keep for 1 to T steps: biases log U(1, T - 1) (Tallec and Ollivier 2018).
+
+    The LSTM's forget gate gets them and its input gate their negative; the GRU's update gate,
+    which keeps where it is open, gets them alone.
+    """
+    keep = slice(cell.hidden, 2 * cell.hidden)  # the second gate of both cells
+    with torch.no_grad():
+        cell.bias.zero_()
+        cell.bias[keep].uniform_(1, lag + 1).log_()
+        if cell.gates == 4:
+            cell.bias[: cell.hidden] = -cell.bias[keep]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A cell and the start of its weights: one row of the table."""
+
+    cell: str
+    start: Start = as_shipped
+    normalised: bool = False
+    """Whether the last state is brought to one size before it is read."""
+    drawn: bool = True
+    """Seven lines of a figure can be told apart; the table has every form."""
+
+
+FORMS = {
+    "tanh": Form("tanh"),
+    "tanh, uniform start": Form("tanh", uniform, drawn=False),
+    "residual": Form("residual", orthogonal),
+    "residual, scaled": Form("residual", scaled, drawn=False),
+    "residual, negative start": Form("residual"),
+    "residual, normalised": Form("residual", orthogonal, normalised=True, drawn=False),
+    "gru": Form("gru"),
+    "gru, chrono start": Form("gru", chrono),
+    "lstm": Form("lstm"),
+    "lstm, chrono start": Form("lstm", chrono),
+}
+
+
+def parameters(cell: str, hidden: int) -> int:
+    """Weights and biases of the recurrence and of the readout."""
+    return CELLS[cell].gates * hidden * (SYMBOLS + hidden + 1) + ANSWERS * (hidden + 1)
+
+
+def choose_hidden(cell: str, budget: int) -> int:
+    """The hidden size whose number of parameters is closest to the budget."""
+    hidden = 1
+    while parameters(cell, hidden + 1) <= budget:
+        hidden += 1
+    return min(hidden, hidden + 1, key=lambda size: abs(parameters(cell, size) - budget))
+
+
+# --- training
+
+
+class Networks:
+    """Independent networks of one form, one for each seed, side by side for speed alone.
+
+    They lie where the production recurrence has its directions.
+    """
+
+    def __init__(self, form: Form, hidden: int, lag: int, seeds: Sequence[int]) -> None:
+        self.form = form
+        self.cells: list[Cell] = []
+        self.readouts: list[nn.Linear] = []
+        for seed in seeds:
+            torch.manual_seed(stream(seed, lag, 0).initial_seed())
+            cell = CELLS[form.cell](SYMBOLS, hidden)
+            form.start(cell, lag)
+            self.cells.append(cell)
+            # at zero, so that a large state gives no large loss at the beginning
+            readout = nn.Linear(hidden, ANSWERS)
+            nn.init.zeros_(readout.weight)
+            nn.init.zeros_(readout.bias)
+            self.readouts.append(readout)
+
+    def __call__(self, ids: Sequence[Int[Tensor, "T B"]]) -> list[Float[Tensor, "B 1 V"]]:
+        """The logits after the cue, of each network for its own symbols."""
+        inputs = [encode(each, SYMBOLS) for each in ids]
+        projected = torch.stack(
+            [cell.project(each) for cell, each in zip(self.cells, inputs, strict=True)]
+        )
+        recurrent = torch.stack([cell.recurrent for cell in self.cells]).transpose(1, 2)
+        kept, hidden = CELLS[self.form.cell].kept, recurrent.shape[1]
+        before = projected.new_zeros(kept, len(ids), ids[0].shape[1], hidden)
+        states = Unroll.apply(self.form.cell, projected, recurrent.contiguous(), before)
+        last = states[0, :, -1]
+        if self.form.normalised:
+            last = nn.functional.rms_norm(last, (hidden,), eps=1e-6)
+        return [read(state)[:, None] for read, state in zip(self.readouts, last, strict=True)]
+
+    def weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of each network."""
+        pairs = zip(self.cells, self.readouts, strict=True)
+        return [[*cell.parameters(), *readout.parameters()] for cell, readout in pairs]
+
+
+def train(
+    networks: Networks,
+    *,
+    lag: int,
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    steps: int,
+    batch: int,
+) -> None:
+    """Adam on fresh batches, the gradient of each network clipped for itself.
+
+    The rate rises over the first steps, then stays, and over the second half falls to zero.
+    """
+    weights = networks.weights()
+    groups = [{"params": one, "lr": rate} for one, rate in zip(weights, rates, strict=True)]
+    optimiser = torch.optim.Adam(groups)
+    streams = [stream(seed, lag, 1) for seed in seeds]
+    for step in range(steps):
+        ids, labels = zip(*(draw(random, batch, lag) for random in streams), strict=True)
+        losses = [
+            cross_entropy(logits, answers[:, None])[0] / batch
+            for logits, answers in zip(networks(ids), labels, strict=True)
+        ]
+        optimiser.zero_grad()
+        torch.stack(losses).sum().backward()
+        for one in weights:
+            if not math.isfinite(nn.utils.clip_grad_norm_(one, CLIP)):
+                for weight in one:  # an exploded gradient has no direction: stand still
+                    weight.grad = torch.zeros_like(weight)
+        share = min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        optimiser.step()
+
+
+@torch.no_grad()
+def examine(networks: Networks, *, lag: int, seeds: Sequence[int]) -> list[tuple[float, float]]:
+    """Accuracy and loss of each network on sequences it was not trained with."""
+    streams = [stream(seed, lag, 2) for seed in seeds]
+    right, loss = [0] * len(seeds), [0.0] * len(seeds)
+    for _ in range(FRESH // PART):
+        ids, labels = zip(*(draw(random, PART, lag) for random in streams), strict=True)
+        for place, (logits, answers) in enumerate(zip(networks(ids), labels, strict=True)):
+            right[place] += int((logits[:, 0].argmax(dim=-1) == answers).sum())
+            loss[place] += float(cross_entropy(logits, answers[:, None])[0])
+    return [(hits / FRESH, lost / FRESH) for hits, lost in zip(right, loss, strict=True)]
+
+
+@torch.no_grad()
+def reach(cell: Cell, kind: str, *, lag: int, batch: int) -> float:
+    """‖∂L/∂h_1‖ / ‖∂L/∂h_T‖ for a random ∂L/∂h_T: what lag + 1 steps back leave of it.
+
+    By ``charseq.bptt``, in float64, since float32 knows nothing below 1e-45.
+    """
+    random = stream(1, lag, 3)
+    inputs = encode(draw(random, batch, lag)[0], SYMBOLS)
+    projected = cell.project(inputs)[None].double()
+    recurrent = cell.recurrent.T[None].contiguous().double()
+    run, back = RECURRENCES[kind]
+    before = projected.new_zeros(cell.kept, 1, batch, cell.hidden)
+    first = run(projected[:, :1], recurrent, before).states[:, :, 1]
+    trace = run(projected[:, 1:], recurrent, first)
+    arriving = torch.zeros_like(trace.states[:, :, 1:])
+    arriving[0, :, -1].normal_(generator=random)
+    return float(back(trace, recurrent, arriving).initial.norm() / arriving.norm())
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table at one lag."""
+
+    form: str
+    cell: str
+    hidden: int
+    parameters: int
+    lag: int
+    tuning: dict[str, float]
+    """Accuracy of each learning rate on seed 0."""
+    rate: float
+    accuracies: list[float]
+    """Of the seeds 1, 2, ... at that rate."""
+    mean: float
+    lowest: float
+    highest: float
+    gradient: float
+    """What reaches the first step of a gradient at the last, before training."""
+    seconds: float
+
+
+def measure(
+    name: str, *, lag: int, seeds: int, rates: Sequence[float], steps: int, budget: int, batch: int
+) -> Result:
+    """Try every rate on seed 0, then train the seeds that are reported at the best."""
+    begun = time.perf_counter()
+    form = FORMS[name]
+    hidden = choose_hidden(form.cell, budget)
+
+    def learn(seeds: Sequence[int], rates: Sequence[float]) -> list[tuple[float, float]]:
+        networks = Networks(form, hidden, lag, seeds)
+        train(networks, lag=lag, seeds=seeds, rates=rates, steps=steps, batch=batch)
+        return examine(networks, lag=lag, seeds=seeds)
+
+    tried = learn([0] * len(rates), rates)
+    # the most accurate, of equals the one with the lower loss; a loss may be no number at all
+    rate, _ = max(
+        zip(rates, tried, strict=True), key=lambda one: (one[1][0], -np.nan_to_num(one[1][1]))
+    )
+    found = [accuracy for accuracy, _ in learn(range(1, seeds + 1), [rate] * seeds)]
+    return Result(
+        form=name,
+        cell=form.cell,
+        hidden=hidden,
+        parameters=parameters(form.cell, hidden),
+        lag=lag,
+        tuning={f"{one:g}": accuracy for one, (accuracy, _) in zip(rates, tried, strict=True)},
+        rate=rate,
+        accuracies=found,
+        mean=statistics.fmean(found),
+        lowest=min(found),
+        highest=max(found),
+        gradient=reach(Networks(form, hidden, lag, [1]).cells[0], form.cell, lag=lag, batch=batch),
+        seconds=round(time.perf_counter() - begun, 1),
+    )
+
+
+# --- the command
+
+
+class Numbers(click.ParamType[list[float]]):
+    """Positive numbers, whole ones or any, with commas between them."""
+
+    name = "numbers"
+
+    def __init__(self, *, whole: bool) -> None:
+        self.whole = whole
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """Fails for what is no number, zero, negative or infinite."""
+        try:
+            found = [(int if self.whole else float)(word) for word in str(value).split(",")]
+        except ValueError:
+            found = []
+        if not found or not all(0 < number < math.inf for number in found):
+            wanted = "whole numbers" if self.whole else "numbers"
+            self.fail(f"{value!r} is no list of positive {wanted}", param, ctx)
+        return found
+
+
+@click.command(help=__doc__)
+@click.option("--lags", type=Numbers(whole=True), default="10,30,100,300", show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=800, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Reported.")
+@click.option("--cells", default=",".join(CELLS), show_default=True, help="With all their rows.")
+@click.option(
+    "--parameters",
+    "budget",
+    type=click.IntRange(200),
+    default=5000,
+    show_default=True,
+    help="The hidden size comes as near to it as it can.",
+)
+@click.option(
+    "--rates",
+    type=Numbers(whole=False),
+    default="0.001,0.003,0.01",
+    show_default=True,
+    help="Learning rates to try.",
+)
+@click.option("--batch-size", "batch", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw accuracy over lag.")
+def main(
+    *,
+    lags: list[int],
+    steps: int,
+    seeds: int,
+    cells: str,
+    budget: int,
+    rates: list[float],
+    batch: int,
+    threads: int,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Train every form at every lag and print the table."""
+    if unknown := set(cells.split(",")) - set(CELLS):
+        raise click.BadParameter(f"no cell {', '.join(sorted(unknown))}", param_hint="--cells")
+    choose_threads(threads)
+    keep_memory()
+    torch.set_flush_denormal(True)  # vanished gradients are slow where they are not quite zero
+    facts = {
+        "steps": steps,
+        "batch_size": batch,
+        "parameters": budget,
+        "chance": 1 / KINDS,
+        "threads": threads,
+        "torch": torch.__version__,
+    }
+    results = []
+    names = [name for name, form in FORMS.items() if form.cell in cells.split(",")]
+    learn = partial(measure, seeds=seeds, rates=rates, steps=steps, budget=budget, batch=batch)
+    for lag, name in product(lags, names):
+        results.append(learn(name, lag=lag))
+        click.echo(json.dumps(asdict(results[-1])), err=True)
+    rows = [asdict(result) for result in results]
+    click.echo(json.dumps({**facts, "results": rows}, indent=1) if as_json else table(results))
+    if output is not None:
+        picture(results, output)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Two tables, a row for each form and a column for each lag."""
+    accuracies = grid(
+        results,
+        "accuracy in %, mean (range)",
+        lambda one: f"{100 * one.mean:.1f} ({100 * one.lowest:.1f} to {100 * one.highest:.1f})",
+    )
+    return f"{accuracies}\n\n{grid(results, 'gradient left', lambda one: f'{one.gradient:.0e}')}"
+
+
+def grid(results: Sequence[Result], title: str, show: Callable[[Result], str]) -> str:
+    """A Markdown table of one value of each result."""
+    lags = sorted({result.lag for result in results})
+    head = [title, "hidden", "parameters", *(f"lag {lag}" for lag in lags)]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for name in dict.fromkeys(result.form for result in results):
+        own = {result.lag: result for result in results if result.form == name}
+        one = own[lags[0]]
+        values = [show(own[lag]) for lag in lags]
+        lines.append([name, str(one.hidden), f"{one.parameters:,}", *values])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def picture(results: Sequence[Result], path: Path) -> None:
+    """Mean accuracy in percent over the lag, one line for each form that is drawn."""
+    from charseq import plots
+
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for result in (one for one in results if FORMS[one.form].drawn):
+        xs, ys = lines.setdefault(result.form, ([], []))
+        xs.append(result.lag)
+        ys.append(100 * result.mean)
+    plots.series(
+        path,
+        lines,
+        xlabel="lag (distractors between symbol and cue)",
+        ylabel="accuracy (%)",
+        title=f"Recall of one of {KINDS} symbols (a guess: {100 / KINDS:g} %)",
+        log_x=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
