@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from charseq.convert import Outcome, describe
 from charseq.errors import DataError, UsageError
 from charseq.outputs import FLAT
+from charseq.suggest import LanguageModel
+
+if TYPE_CHECKING:
+    from charseq.predictor import Model
 
 
 class Candidate(Protocol):
@@ -38,6 +44,66 @@ class Answer(Outcome, Protocol):
     @property
     def candidates(self) -> Sequence[Candidate]:
         """The n best answers, best first."""
+
+
+Ask = Callable[[list[str]], Iterable[Any]]
+
+
+def asker(
+    model: Model | LanguageModel,
+    *,
+    n: int,
+    beam: int | None,
+    complete: bool,
+    generate: int | None,
+    how: Mapping[str, Any],
+) -> Ask:
+    """From texts to answers, one for each, in the way that was asked for.
+
+    Raises:
+        UsageError: options that do not go together, or not with this model.
+    """
+    if generate is None:
+        if how:
+            raise UsageError(f"--{min(how).replace('_', '-')} is for --generate")
+        if complete:
+            return partial(reader(model, "--complete").complete, n=n, beam=beam)
+        return partial(model.predict, n=n, beam=beam)
+    if complete or n > 1 or beam is not None:
+        raise UsageError("--generate goes with none of --complete, -n and --beam")
+    drawing = reader(model, "--generate")
+
+    def draw(texts: list[str]) -> list[Lines]:
+        found = drawing.generate(texts, count=generate, **how)
+        return [
+            Lines([text + more for more in rest], drawing.units.unknown(text))
+            for text, rest in zip(texts, found, strict=True)
+        ]
+
+    return draw
+
+
+def reader(model: Model | LanguageModel, what: str) -> LanguageModel:
+    """The model, which must be one of sentences. Raises UsageError: it rewrites pairs."""
+    if not isinstance(model, LanguageModel):
+        raise UsageError(
+            f"{what} wants a model of sentences, but {model.path} rewrites: see `charseq info`"
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines that were drawn for one text."""
+
+    lines: list[str]
+    unknown: list[str]
+    truncated: bool = False
+
+
+def as_lines(_: str, answer: Lines | None) -> Iterator[str]:
+    """Each line alone; an empty text has none."""
+    yield from (line.translate(FLAT) for line in answer.lines) if answer else [""]
 
 
 def from_words(words: Iterable[str], *, has_features: bool) -> Iterator[str]:
@@ -104,8 +170,12 @@ def as_table(text: str, answer: Answer | None) -> Iterator[str]:
         yield f"{source}\t{rank}\t{best.prediction.translate(FLAT)}\t{best.probability:.6f}"
 
 
-def as_json(text: str, answer: Answer | None) -> Iterator[str]:
+def as_json(text: str, answer: Answer | Lines | None) -> Iterator[str]:
     """One object with everything; the source as it was given, features and all."""
+    if isinstance(answer, Lines):
+        drawn = {"source": text, "lines": answer.lines, "unknown": answer.unknown}
+        yield json.dumps(drawn, ensure_ascii=False)
+        return
     facts = {
         "source": text,
         "prediction": answer.prediction if answer else "",

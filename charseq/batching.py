@@ -3,6 +3,9 @@
 Texts of similar length share a batch and the rest is padded (sheet E). The order of the data has
 no state: every pass over the data is a permutation drawn from (seed, epoch), so a resumed run reads
 on exactly where it stopped, and rank r of W may take ``batches[step * W + r]``.
+
+Three orders of the data: ``Batches`` of pairs, ``Lines`` of a text by themselves, and a text as a
+``Stream`` that every row of a batch reads on where it stopped in the batch before.
 """
 
 from __future__ import annotations
@@ -30,10 +33,13 @@ class Batch:
     """Padded rows of ids; ``inputs`` begin with BOS, ``labels`` are the same shifted, with EOS."""
 
     source: Int[np.ndarray, "B S"]
+    """Of no columns where there are no pairs."""
     source_lengths: Int[np.ndarray, "B"]
     inputs: Int[np.ndarray, "B T"]
     labels: Int[np.ndarray, "B T"]
     weights: Float[np.ndarray, "B"]
+    goes_on: bool = False
+    """Whether each row of the next batch begins where the row ends in this one."""
 
 
 class Batches:
@@ -88,8 +94,133 @@ class Batches:
         # the first key decides coarsely, the second finely: both sides end up with little padding
         coarse = np.round(keys[:, 0] * 8)
         order = np.lexsort((random.permutation(total), keys[:, 1], coarse))
-        cuts = [order[i : i + self.batch_size] for i in range(0, total, self.batch_size)]
-        return [cuts[i] for i in random.permutation(len(cuts))]
+        return _cut(order, self.batch_size, random)
+
+
+class Lines:
+    """Lines of a text, each by itself, read from BOS and predicted to EOS.
+
+    ``ids`` are those of all lines one after another, without EOS, and may be a file mapped into
+    memory; line i is ``ids[offsets[i]:offsets[i + 1]]``. An epoch's plan takes a few numbers a
+    line.
+    """
+
+    def __init__(
+        self,
+        ids: Int[np.ndarray, "_"],
+        offsets: Int[np.ndarray, "_"],
+        *,
+        batch_size: int = 64,
+        seed: int = 1,
+    ) -> None:
+        self.ids = ids
+        self.offsets = offsets
+        self.batch_size = batch_size
+        self.seed = seed
+        self._plan = lru_cache(maxsize=1)(self._draw)
+
+    def __len__(self) -> int:
+        return -(-(len(self.offsets) - 1) // self.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of ``step`` = 0, 1, 2, …, without end."""
+        epoch, place = divmod(step, len(self))
+        return self.collate(self._plan(epoch)[place])
+
+    def collate(self, rows: Sequence[int] | Int[np.ndarray, "B"]) -> Batch:
+        """The batch of the lines ``rows``."""
+        lines = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        return _text(
+            pad([np.concatenate([[BOS], line]) for line in lines]),
+            pad([np.concatenate([line, [EOS]]) for line in lines]),
+        )
+
+    def _draw(self, epoch: int) -> list[Int[np.ndarray, "B"]]:
+        """The lines of every batch of one epoch."""
+        random = np.random.default_rng([self.seed, epoch])
+        keys = np.log1p(np.diff(self.offsets))
+        keys += random.uniform(-MINGLED, MINGLED, size=len(keys))
+        return _cut(np.argsort(keys), self.batch_size, random)
+
+
+class Stream:
+    """A text read without a break, in as many places at once as a batch has rows.
+
+    The text is its lines (see :class:`Lines`) with EOS after each, closed to a circle of N symbols
+    and cut at a place drawn for each epoch into B rows of N // B symbols; the N mod B symbols left
+    over change from epoch to epoch. A row's input is the symbol before its label, so a line begins
+    with EOS, and BOS never occurs. Batches have ``steps`` columns, or a few less, so that those of
+    an epoch are about equal.
+    """
+
+    def __init__(
+        self,
+        ids: Int[np.ndarray, "_"],
+        offsets: Int[np.ndarray, "_"],
+        *,
+        batch_size: int = 64,
+        steps: int = 64,
+        seed: int = 1,
+    ) -> None:
+        self.ids = ids
+        self.seed = seed
+        self._ends = offsets[1:] + np.arange(len(offsets) - 1)  # where EOS stands in the circle
+        self._size = len(ids) + len(self._ends)
+        self._rows = min(batch_size, self._size)
+        self._columns = self._size // self._rows
+        self._count = -(-self._columns // steps)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of ``step`` = 0, 1, 2, …, without end."""
+        epoch, place = divmod(step, len(self))
+        cut = int(np.random.default_rng([self.seed, epoch]).integers(self._size))
+        begin, end = (self._columns * k // self._count for k in (place, place + 1))
+        rows = np.stack(
+            [
+                self._read(cut + row * self._columns + begin - 1, end - begin + 1)
+                for row in range(self._rows)
+            ]
+        )
+        inputs, labels = rows[:, :-1].copy(), rows[:, 1:].copy()
+        return _text(inputs, labels, goes_on=place + 1 < self._count)
+
+    def _read(self, begin: int, count: int) -> Int[np.ndarray, "T"]:
+        """``count`` symbols of the circle."""
+        begin %= self._size
+        end = min(begin + count, self._size)
+        first, last = np.searchsorted(self._ends, [begin, end])
+        found = np.full(end - begin, EOS, dtype=np.int64)
+        words = np.ones(end - begin, dtype=bool)
+        words[self._ends[first:last] - begin] = False
+        found[words] = self.ids[begin - first : end - last]
+        left = count - len(found)
+        return np.concatenate([found, self._read(0, left)]) if left else found
+
+
+def _text(
+    inputs: Int[np.ndarray, "B T"], labels: Int[np.ndarray, "B T"], *, goes_on: bool = False
+) -> Batch:
+    """A batch without sources, whose rows weigh the same."""
+    rows = len(inputs)
+    return Batch(
+        source=np.empty((rows, 0), dtype=np.int64),
+        source_lengths=np.zeros(rows, dtype=np.int64),
+        inputs=inputs,
+        labels=labels,
+        weights=np.ones(rows, dtype=np.float32),
+        goes_on=goes_on,
+    )
+
+
+def _cut(
+    order: Int[np.ndarray, "_"], size: int, random: np.random.Generator
+) -> list[Int[np.ndarray, "_"]]:
+    """An order in pieces of ``size``, the pieces in disorder."""
+    cuts = [order[i : i + size] for i in range(0, len(order), size)]
+    return [cuts[i] for i in random.permutation(len(cuts))]
 
 
 def pad(rows: Sequence[Int[np.ndarray, "_"]]) -> Int[np.ndarray, "B T"]:

@@ -19,6 +19,8 @@ def render(name: str, about: Mapping[str, Any]) -> str:
         if about["finished"]
         else "\n**Training is not finished; these are its best weights so far.**\n"
     )
+    if settings.get("task") == "next-word":
+        return _next_word(name, about, counts, state)
     return f"""# {name}
 {state}
 A character-level sequence-to-sequence model made by charseq. With this folder below `checkpoints`:
@@ -37,6 +39,41 @@ A character-level sequence-to-sequence model made by charseq. With this folder b
 Symbols that are not in the inventory are reported when they are met. Probabilities are the
 model's own and are not calibrated. The scores say nothing about texts of another kind than the
 data's. All settings are in `about.json`; licence and origin of the data are for its owner to state.
+"""
+
+
+def _next_word(name: str, about: Mapping[str, Any], counts: str, state: str) -> str:
+    """The card of a run that predicts words."""
+    data, settings, units = about["data"], about["settings"], about["units"]
+    vocabulary = units["vocabulary"]
+    kind = "words" if vocabulary["kind"] == "spaced" else vocabulary["kind"]
+    cell = settings["cell"]
+    if cell == "mlp":
+        cell = f"mlp over {settings['context']} {kind}"
+    lines = "running text" if settings["running"] else "each for itself"
+    scores = about["scores"]
+    scored = f"dev perplexity {scores['perplexity']:.1f} per word" if scores else "not scored yet"
+    return f"""# {name}
+{state}
+A next-word predictor made by charseq. With this folder below `checkpoints`:
+
+    charseq predict -m checkpoints/{name} -n 5 "…"
+
+| | |
+|---|---|
+| input | the beginning of a line of text |
+| output | the likeliest next words |
+| symbols | {len(vocabulary["symbols"]):,} {kind}; capitals: {units["case"]}; \
+punctuation: {units["punctuation"]}; Unicode form {vocabulary["form"]} |
+| network | {cell}, hidden {settings["hidden"]}, embedding {settings["embedding"]}, \
+layers {settings["layers"]}, {about["parameters"]:,} parameters |
+| data | {data["name"]}: {counts} lines, {lines}; sha256 {data["fingerprint"][:16]} |
+| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, seed {settings["seed"]} |
+| scores | {scored} |
+
+It says what is likely in texts like those it was trained on, whether true or not, and it repeats
+what stands there, names and prejudices included. All settings are in `about.json`; licence and
+origin of the data are for its owner to state.
 """
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import click
 
 from charseq import __version__, options, terminal
-from charseq.commands import convert, evaluate, predict, train
+from charseq.commands import convert, evaluate, predict, score, train
 from charseq.errors import CharseqError
 from charseq.inspection import check, gradients, info
 
@@ -95,5 +95,5 @@ def program() -> None:
     """Learn to rewrite strings from pairs of examples, and rewrite files with what was learnt."""
 
 
-for command in (train, predict, convert, evaluate, check, info, gradients):
+for command in (train, predict, convert, evaluate, score, check, info, gradients):
     program.add_command(command)

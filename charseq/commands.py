@@ -1,4 +1,4 @@
-"""words of the command line -> train, predict, convert, evaluate.
+"""words of the command line -> train, predict, convert, evaluate, score.
 
 Each command turns its options into one call of a journey and writes what comes back. What it
 needs is imported when it runs, so that help comes at once.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def train(
     epilog=options.example(
         'charseq predict "3. März 2021" "le 14 juillet 1789"',
         "charseq predict -n 3 < words.txt > answers.tsv",
+        'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
     ),
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -86,23 +88,34 @@ def train(
 @options.answers
 @options.beam
 @click.option("--scores", is_flag=True, help="Print source, rank, prediction and probability.")
+@options.complete
+@options.generate
 @options.as_json
 @options.quiet
 @options.debug
 def predict(
     *, texts: tuple[str, ...], model: str | None, n: int, beam: int | None, scores: bool,
-    as_json: bool, quiet: bool,
+    complete: bool, generate: int | None, temperature: float | None, top_p: float | None,
+    most: int | None, seed: int | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Rewrite each TEXT, or each line of stdin; one line each, in order.
 
     With -n 2 and more, or --scores: source, rank, prediction and probability, separated by tabs.
     A model with features takes a text as source TAB features.
+
+    A model of sentences answers with the next word; with --complete, with words that begin as the
+    last one does; with --generate, with whole lines that begin with TEXT.
     """
     prepare_inference()
     from charseq import answers
     from charseq.predictor import load
 
     loaded = load(model)
+    how = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
+    ask = answers.asker(
+        loaded, n=n, beam=beam, complete=complete, generate=generate,
+        how={name: value for name, value in how.items() if value is not None},
+    )  # fmt: skip
     stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
     typed = stdin is not None and stdin.isatty()
     if typed and not quiet:
@@ -112,13 +125,15 @@ def predict(
         if stdin is None
         else answers.from_lines(stdin, has_features=loaded.has_features)
     )
-    render = answers.as_json if as_json else answers.as_text
+    render: Callable[[str, Any], Iterator[str]] = answers.as_json if as_json else answers.as_text
     if not as_json and (scores or n > 1):
         render = answers.as_table
+    if generate and not as_json:
+        render = answers.as_lines
     seen: Counter[str] = Counter()
     warn = terminal.silence if quiet else terminal.warn
     for window in answers.windows(given, 1 if typed else WINDOW):
-        found = iter(loaded.predict([text for text in window if text], n=n, beam=beam))
+        found = iter(ask([text for text in window if text]))
         pairs = [(text, next(found) if text else None) for text in window]
         terminal.write(line for text, answer in pairs for line in render(text, answer))
         for line in answers.warnings(pairs, seen):
@@ -234,6 +249,50 @@ def evaluate(
         terminal.write(
             f"{name.replace('_', ' '):{width}}  {_shown(name, facts[name])}" for name in facts
         )
+
+
+@click.command(
+    short_help="Tell how likely lines are.",
+    epilog=options.example(
+        'charseq score -m checkpoints/sentences "I love machine learning."',
+        "charseq score -m checkpoints/sentences < hypotheses.txt > scores.tsv",
+    ),
+)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@options.model
+@options.as_json
+@options.quiet
+@options.debug
+def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bool) -> None:
+    """The logarithm of the probability of each TEXT, or line of stdin, as a whole line.
+
+    It wants a model of sentences. One line each, in order: natural logarithm, number of words with
+    the line's end, text, separated by tabs. For choosing among what a recogniser or a translator
+    offers.
+    """
+    prepare_inference()
+    from charseq import answers
+    from charseq.predictor import load
+
+    loaded = answers.reader(load(model), "score")
+    stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
+    given = (
+        answers.from_words(texts, has_features=False)
+        if stdin is None
+        else answers.from_lines(stdin, has_features=False)
+    )
+    seen: Counter[str] = Counter()
+    for window in answers.windows(given, WINDOW):
+        found = loaded.score(window)
+        for text, one in zip(window, found, strict=True):
+            if as_json:
+                facts = {"text": text, "log_probability": one.score, "words": one.words}
+                terminal.write_json({**facts, "unknown": one.unknown})
+            else:
+                terminal.write([f"{one.score:.4f}\t{one.words}\t{text}"])
+            seen.update(one.unknown)
+    if seen and not quiet:
+        terminal.warn(f"{seen.total():,} words are unknown to the model, all as one")
 
 
 def _shown(key: str, value: Any) -> str:

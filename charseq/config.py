@@ -14,9 +14,11 @@ from typing import Any
 
 from charseq.errors import SettingError
 
-SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "subwords")
+SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "subwords", "bpe")
+UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
 CELLS = ("tanh", "residual", "gru", "lstm")
+TASKS = ("auto", "pairs", "next-word")
 
 
 def setting(
@@ -27,9 +29,20 @@ def setting(
     choices: tuple[str, ...] = (),
     least: float | None = None,
     most: float | None = None,
+    next_word: Any = None,
 ) -> Any:
-    """A dataclass field that carries its group, help, choices and limits (both inclusive)."""
-    facts = {"group": group, "help": text, "choices": choices, "least": least, "most": most}
+    """A dataclass field that carries its group, help, choices and limits (both inclusive).
+
+    ``next_word`` is the default for predicting words, where that is another.
+    """
+    facts = {
+        "group": group,
+        "help": text,
+        "choices": choices,
+        "least": least,
+        "most": most,
+        "next-word": default if next_word is None else next_word,
+    }
     return field(default=default, metadata=facts)
 
 
@@ -37,6 +50,12 @@ def setting(
 class Config:
     """All settings of one run. Build it with :func:`configure`, which checks every value."""
 
+    task: str = setting(
+        "auto",
+        "data",
+        "what is learnt: pairs, or next-word from lines of text; auto: by the data",
+        choices=TASKS,
+    )
     columns: str = setting(
         "",
         "data",
@@ -63,16 +82,54 @@ class Config:
         1000, "data", "size of a subword inventory", least=300, most=100_000
     )
     min_count: int = setting(
-        1, "data", "a source symbol seen less often is treated as unseen", least=1
+        1,
+        "data",
+        "a source symbol, or a word, seen less often is treated as unseen",
+        least=1,
+        next_word=2,
+    )
+    units: str = setting("words", "data", "next-word: what a line is cut into", choices=UNIT_KINDS)
+    word_limit: int = setting(
+        50_000, "data", "next-word: most words to know", least=1, most=1_000_000
+    )
+    case: str = setting(
+        "keep", "data", "next-word: capital letters of words", choices=("keep", "lower")
+    )
+    punctuation: str = setting(
+        "keep",
+        "data",
+        "next-word: keep it with the word it stands at, or split it off",
+        choices=("keep", "split"),
+    )
+    traits: bool = setting(
+        True,
+        "data",
+        "next-word: words share a part of their vectors by stem, shape, beginning and ending",
+    )
+    running: bool = setting(
+        False,
+        "data",
+        "next-word: lines continue each other, so the state is carried on; off: each for itself",
     )
 
-    cell: str = setting("gru", "model", "the recurrent cell", choices=CELLS)
+    cell: str = setting(
+        "gru",
+        "model",
+        "the recurrent cell; mlp: next-word only",
+        choices=(*CELLS, "mlp"),
+        next_word="lstm",
+    )
+    context: int = setting(
+        3, "model", "next-word with the mlp: words looked back at", least=1, most=64
+    )
     attention: bool = setting(
         True, "model", "look back at every input symbol; off: only the final state crosses over"
     )
-    embedding: int = setting(128, "model", "size of a symbol's vector", least=1, most=4096)
+    embedding: int = setting(
+        128, "model", "size of a symbol's vector", least=1, most=4096, next_word=256
+    )
     hidden: int = setting(
-        256, "model", "size of a recurrent state, per direction", least=1, most=4096
+        256, "model", "size of a recurrent state, per direction", least=1, most=4096, next_word=512
     )
     layers: int = setting(
         1, "model", "recurrent layers in the encoder and in the decoder", least=1, most=8
@@ -80,6 +137,12 @@ class Config:
     tied: bool = setting(True, "model", "use the target embedding as the output matrix as well")
     dropout: float = setting(
         0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
+    )
+    embedding_dropout: float = setting(
+        0.1, "model", "next-word: share of words whose vector is zero in a step", least=0, most=0.9
+    )
+    recurrent_dropout: float = setting(
+        0.2, "model", "next-word: share of W_h that is zero in a step", least=0.0, most=0.9
     )
 
     minutes: float = setting(
@@ -104,8 +167,18 @@ class Config:
         choices=("auto", "float32", "bfloat16"),
     )
     batch_size: int = setting(64, "training", "examples in one step", least=1, most=65_536)
+    segment: int = setting(
+        35, "training", "next-word with running: symbols between two updates", least=1, most=10_000
+    )
+    samples: int = setting(
+        -1,
+        "training",
+        "next-word: symbols that the softmax is sampled over; 0: all; -1: by their number",
+        least=-1,
+        most=1_000_000,
+    )
     learning_rate: float = setting(
-        2e-3, "training", "peak of the learning rate", least=0.0, most=10.0
+        2e-3, "training", "peak of the learning rate", least=0.0, most=10.0, next_word=5e-3
     )
     warmup: float = setting(
         0.03, "training", "share of the budget in which the rate rises", least=0.0, most=1.0
@@ -118,7 +191,7 @@ class Config:
     )
     clip: float = setting(1.0, "training", "largest norm of a gradient", least=1e-6)
     label_smoothing: float = setting(
-        0.1, "training", "probability spread over all symbols", least=0.0, most=0.9
+        0.1, "training", "probability spread over all symbols", least=0.0, most=0.9, next_word=0.0
     )
     ema: float = setting(
         0.998,
@@ -126,6 +199,7 @@ class Config:
         "decay of the averaged weights that are scored; 0: off",
         least=0.0,
         most=0.99999,
+        next_word=0.0,
     )
     evaluations: int = setting(
         12, "training", "how often the dev split is scored", least=1, most=10_000
@@ -143,6 +217,14 @@ class Config:
 
 
 SETTINGS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def defaults(task: str) -> Config:
+    """The settings that nobody gave, for ``pairs`` or ``next-word``."""
+    if task != "next-word":
+        return Config(task=task)
+    values = {name: item.metadata["next-word"] for name, item in SETTINGS.items()}
+    return Config(**values | {"task": task})
 
 
 def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Config:
@@ -186,14 +268,18 @@ def parse(name: str, value: Any) -> Any:
 
 
 def describe() -> list[tuple[str, str, str, str, str]]:
-    """(group, name, default, limits, help) of every setting, in the order of declaration."""
+    """(group, name, default, limits, help) of every setting, in the order of declaration.
+
+    Two defaults, "gru / lstm", are those for pairs and for predicting words.
+    """
     rows = []
     for name, item in SETTINGS.items():
         facts = item.metadata
         limits = ", ".join(facts["choices"]) or _interval(facts["least"], facts["most"])
         if isinstance(item.default, bool):
             limits = "true, false"
-        shown = str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
+        values = dict.fromkeys((item.default, facts["next-word"]))
+        shown = " / ".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
         rows.append((facts["group"], name, shown, limits, facts["help"]))
     return rows
 

@@ -142,7 +142,8 @@ def convert(
     names = [] if kind == "text" else _new_names(to or DEFAULT_NAME, n)
     pick = _picker(table, column, features=model.has_features)
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
-    cells = partial(_cells, table=table, n=n, result=result, report=report)
+    append = getattr(model, "append", None) if kind == "text" else None
+    cells = partial(_cells, table=table, n=n, result=result, report=report, append=append)
     with replacing(out, force=force) as file, writing(table, file, names, force=force) as write:
         for window in table.windows:
             texts = [pick(row) for row in window.rows]
@@ -238,8 +239,12 @@ def _cells(
     n: int,
     result: ConvertReport,
     report: Callable[[str], None],
+    append: Callable[[str, str], str] | None,
 ) -> list[str]:
-    """The new cells of one row, counted in ``result``; outcome None: the row has no text."""
+    """The new cells of one row, counted in ``result``; outcome None: the row has no text.
+
+    ``append``: the answer goes on from the text, and the cell holds both.
+    """
     result.rows += 1
     plain = table.format == "text"
     if outcome is None:
@@ -247,6 +252,8 @@ def _cells(
         return [""] if plain else [*[""] * n, "empty"]
     cells = [outcome.prediction, *(other.prediction for other in outcome.candidates[1:n])]
     cells += [""] * (n - len(cells))
+    if append is not None:
+        cells = [append(text_of(row.cells[0]), cell) for cell in cells]
     flattened = table.format in ("text", "tsv") and any(c != c.translate(FLAT) for c in cells)
     result.truncated += outcome.truncated
     result.flagged += bool(outcome.unknown)

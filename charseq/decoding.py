@@ -1,4 +1,4 @@
-"""a step function -> best sequences: greedy and beam search.
+"""a step function -> sequences: greedy and beam search, sampling.
 
 Search knows no model and models know no search; they meet in ``step`` and ``select``. A sequence's
 score is the sum of its symbols' log-probabilities, so exp(score) is the probability that the model
@@ -8,7 +8,7 @@ gives to exactly this output, and over all outputs they sum to one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -74,34 +74,52 @@ class Limits:
 
 def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     """The likeliest symbol at every step, for one row per text; ``limits`` count symbols."""
-    count = len(limits)
-    most = np.asarray(limits)
-    found: list[Hypothesis | None] = [None] * count
-    history: list[np.ndarray] = []
-    scores = np.zeros(count)
-    alive = np.arange(count)
-    symbols = np.full(count, BOS)
-    while len(alive):
-        logs, state = model.step(symbols, state)
-        symbols = logs.argmax(axis=1)
-        ended = symbols == EOS
-        cut = ~ended & (most[alive] <= len(history))
-        # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
-        scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
-        for row in np.flatnonzero(ended | cut):
-            text = alive[row]
-            ids = tuple(int(step[text]) for step in history)
-            found[text] = Hypothesis(ids, float(scores[text]), bool(cut[row]))
-        going = np.flatnonzero(~(ended | cut))
-        if len(going) < len(alive):
-            if not len(going):
-                break
-            state = model.select(state, going, 1)
-        alive, symbols = alive[going], symbols[going]
-        written = np.zeros(count, dtype=np.int64)
-        written[alive] = symbols
-        history.append(written)
-    return [hypothesis for hypothesis in found if hypothesis is not None]
+    begin = np.full(len(limits), BOS)
+    return _follow(model, begin, state, limits, lambda logs, _: logs.argmax(axis=1))
+
+
+def sample(
+    model: Model,
+    symbols: Int[np.ndarray, "N"],
+    state: Any,
+    limits: Sequence[int],
+    *,
+    temperature: float,
+    top_p: float,
+    seeds: Sequence[Any],
+    forbidden: Sequence[int] = (),
+) -> list[Hypothesis]:
+    """A sequence drawn for each row, which goes on after ``symbols``.
+
+    Probabilities are raised to the power 1 / ``temperature``, where 0 takes the likeliest symbol;
+    then the likeliest symbols whose sum reaches ``top_p``, in (0, 1], are drawn from (Holtzman et
+    al. 2020). ``forbidden`` symbols are never written. A row has a generator of random numbers of
+    its own, from its seed as ``numpy.random.default_rng`` takes it, so what is drawn for a row
+    does not depend on its neighbours. Scores are the model's, whatever the temperature.
+    """
+    generators = [np.random.default_rng(seed) for seed in seeds]
+
+    def choose(logs: Any, rows: Any) -> Any:
+        allowed = np.array(logs, dtype=np.float64)
+        allowed[:, list(forbidden)] = -np.inf
+        if temperature == 0:
+            return np.argmax(allowed, axis=1)
+        pairs = zip(allowed, rows, strict=True)
+        return np.array(
+            [_draw(one, temperature, top_p, generators[row].random()) for one, row in pairs]
+        )
+
+    return _follow(model, symbols, state, limits, choose)
+
+
+def best_places(values: Float[np.ndarray, "M"], n: int) -> Int[np.ndarray, "K"]:
+    """Where the ``n`` largest values stand, the largest first; of equals the earlier place."""
+    n = min(n, len(values))
+    if not n:
+        return np.empty(0, dtype=np.int64)
+    least = np.partition(values, len(values) - n)[len(values) - n]
+    places = np.flatnonzero(values >= least)
+    return places[np.argsort(-values[places], kind="stable")][:n]
 
 
 def beam(model: Model, state: Any, limits: Sequence[int], *, width: int) -> list[list[Hypothesis]]:
@@ -145,6 +163,58 @@ def beam(model: Model, state: Any, limits: Sequence[int], *, width: int) -> list
         symbols = chosen.ravel()
         alive = [alive[place] for place in staying]
     return [search.best() for search in searches]
+
+
+def _follow(
+    model: Model,
+    symbols: Int[np.ndarray, "N"],
+    state: Any,
+    limits: Sequence[int],
+    choose: Callable[[Any, Any], Any],
+) -> list[Hypothesis]:
+    """One symbol at a time, as ``choose`` takes it from the log-probabilities of some rows."""
+    count = len(limits)
+    most = np.asarray(limits)
+    found: list[Hypothesis | None] = [None] * count
+    history: list[np.ndarray] = []
+    scores = np.zeros(count)
+    alive = np.arange(count)
+    while len(alive):
+        logs, state = model.step(symbols, state)
+        symbols = choose(logs, alive)
+        ended = symbols == EOS
+        cut = ~ended & (most[alive] <= len(history))
+        # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
+        scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
+        for row in np.flatnonzero(ended | cut):
+            text = alive[row]
+            ids = tuple(int(step[text]) for step in history)
+            found[text] = Hypothesis(ids, float(scores[text]), bool(cut[row]))
+        going = np.flatnonzero(~(ended | cut))
+        if len(going) < len(alive):
+            if not len(going):
+                break
+            state = model.select(state, going, 1)
+        alive, symbols = alive[going], symbols[going]
+        written = np.zeros(count, dtype=np.int64)
+        written[alive] = symbols
+        history.append(written)
+    return [hypothesis for hypothesis in found if hypothesis is not None]
+
+
+def _draw(logs: Float[np.ndarray, "V"], temperature: float, top_p: float, uniform: float) -> int:
+    """The symbol that ``uniform``, in [0, 1), stands for."""
+    with np.errstate(over="ignore"):
+        chances = np.exp((logs - logs.max()) / temperature)
+    if top_p < 1:
+        places = np.argsort(-chances, kind="stable")
+        sums = chances[places].cumsum()
+        places = places[: int(np.searchsorted(sums, top_p * sums[-1])) + 1]
+    else:
+        places = np.flatnonzero(chances)
+    sums = chances[places].cumsum()
+    place = np.searchsorted(sums, uniform * sums[-1], side="right")
+    return int(places[min(int(place), len(places) - 1)])
 
 
 class _Search:

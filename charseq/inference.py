@@ -3,16 +3,8 @@
 The same network as ``seq2seq``, from the same weights by the same names, without torch, whose
 import alone takes seconds. It knows no search and no texts.
 
-Same text, same answer. In a product ``X @ W`` with one row per text, the bits of a row change with
-the number of rows and with its place, because the library picks other kernels. So texts are lanes:
-blocks of 16 texts side by side, states as G H 16 (G blocks), and every product is ``W @ X`` with
-X of exactly 16 columns, the last block filled up with idle lanes. Sums run over an axis that is not
-the contiguous one, so they add in a fixed order. Attention is computed text by text, over that
-text's own length rounded up to a multiple of ``WIDTH``. What is computed for a text then depends on
-that text alone, to the last bit.
-
-Gates need a sigmoid: σ(x) = ½ tanh(x/2) + ½, with the inner ½ multiplied into the weights, which
-changes no bit since it is a power of two.
+Same text, same answer: texts are lanes of blocks (see ``lanes``), and attention is computed text
+by text, over that text's own length rounded up to a multiple of ``WIDTH``.
 """
 
 from __future__ import annotations
@@ -24,19 +16,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from charseq.lanes import (
+    GATES,
+    KEPT,
+    LANES,
+    CellWeights,
+    add_up,
+    advance,
+    log_softmax,
+    pick_lanes,
+    run_cell,
+    scale_cell,
+    to_blocks,
+    to_rows,
+)
 from charseq.vocabulary import BOS, PAD, UNK
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
-LANES = 16
-"""Texts in a block."""
 WIDTH = 4
 """Lengths are rounded up to a multiple of this; the texts of one call share the result."""
-
-GATES = {"tanh": 1, "residual": 1, "gru": 3, "lstm": 4}
-KEPT = {"tanh": 1, "residual": 1, "gru": 1, "lstm": 2}
-_SIGMOID_GATES = {"tanh": (), "residual": (), "gru": (0, 1), "lstm": (0, 1, 3)}
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,12 @@ class Network:
         self.layers = layers
         named = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
         self.encoder = [
-            [_scaled(named, f"encoder.cells.{2 * layer + d}", cell) for d in range(2)]
+            [scale_cell(named, f"encoder.cells.{2 * layer + d}", cell) for d in range(2)]
             for layer in range(layers)
         ]
-        self.decoder = [_scaled(named, f"decoder.cells.{layer}", cell) for layer in range(layers)]
+        self.decoder = [
+            scale_cell(named, f"decoder.cells.{layer}", cell) for layer in range(layers)
+        ]
         self.hidden = self.decoder[0].recurrent.shape[1]
         embedding = named["target_embedding"]
         scale = np.float32(math.sqrt(embedding.shape[1]))
@@ -112,7 +114,7 @@ class Network:
         lanes = state.hidden.shape[2] * LANES
         padded = np.zeros(lanes, dtype=np.int64)
         padded[: state.rows] = symbols
-        projected = _blocks(self.given[padded])
+        projected = to_blocks(self.given[padded])
         hidden = np.empty_like(state.hidden)
         for layer, cell in enumerate(self.decoder):
             if layer:
@@ -127,23 +129,14 @@ class Network:
         matrix, bias = self.output
         logits = np.matmul(matrix, mixed)
         logits += bias
-        return _log_softmax(logits, state.rows), State(
-            hidden, state.memory, state.rows, state.width
-        )
+        return log_softmax(logits, state.rows), State(hidden, state.memory, state.rows, state.width)
 
     def select(self, state: State, rows: Int[np.ndarray, "M"], width: int) -> State:
         """The state with other rows: repeated, reordered within their texts, or left out.
 
         ``rows`` names old rows, ``width`` for each text that stays.
         """
-        layers, kept, _, size, _ = state.hidden.shape
-        lanes = -(-len(rows) // LANES) * LANES
-        padded = np.zeros(lanes, dtype=np.int64)
-        padded[: len(rows)] = rows
-        chosen = state.hidden[:, :, padded // LANES, :, padded % LANES]
-        # an index array on both sides of a slice puts the rows first: M L K H
-        blocks = chosen.reshape(lanes // LANES, LANES, layers, kept, size)
-        hidden = np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1))
+        hidden = pick_lanes(state.hidden, rows)
         memory = state.memory
         texts = rows[::width] // state.width
         if memory is not None and len(texts) != len(memory.mask):
@@ -167,11 +160,11 @@ class Network:
             for direction, cell in enumerate(pair):
                 order = turned if direction else np.broadcast_to(time, ids.shape)
                 if layer == 0:
-                    projected = _blocks(self.read[direction][ids[rows, order]])
+                    projected = to_blocks(self.read[direction][ids[rows, order]])
                 else:
-                    projected = np.matmul(cell.input, _blocks(below[rows, order])) + cell.bias
+                    projected = np.matmul(cell.input, to_blocks(below[rows, order])) + cell.bias
                 states = self._run(cell, projected)
-                outputs = _rows(states[:, 0])
+                outputs = to_rows(states[:, 0])
                 half = slice(direction * self.hidden, (direction + 1) * self.hidden)
                 memory[:, :, half] = outputs[rows, order]
                 lane = rows[:, 0]
@@ -179,7 +172,7 @@ class Network:
                     states[lengths - 1, k, lane // LANES, :, lane % LANES]
                     for k in range(KEPT[self.cell])
                 ]
-                ends.append([_blocks(end) for end in last])
+                ends.append([to_blocks(end) for end in last])
             finals.append(np.concatenate(ends, axis=2))
         return memory, np.stack(finals)
 
@@ -187,13 +180,9 @@ class Network:
         self, cell: CellWeights, projected: Float32[np.ndarray, "S G GH 16"]
     ) -> Float32[np.ndarray, "S K G H 16"]:
         """The states after every step of one direction of one layer, from zero."""
-        steps, blocks = projected.shape[:2]
-        shape = (steps + 1, KEPT[self.cell], blocks, self.hidden, LANES)
-        states = np.empty(shape, dtype=np.float32)
-        states[0] = 0.0
-        for step in range(steps):
-            advance(self.cell, cell.recurrent, projected[step], states[step], states[step + 1])
-        return states[1:]
+        shape = (KEPT[self.cell], projected.shape[1], self.hidden, LANES)
+        start = np.zeros(shape, dtype=np.float32)
+        return run_cell(self.cell, cell.recurrent, projected, start)
 
     def _memory(
         self,
@@ -205,10 +194,10 @@ class Network:
         """Keys and values, padded to ``room`` positions with zeros that the mask hides."""
         if self.key is None or self.value is None:
             return None
-        blocks = _blocks(memory)
+        blocks = to_blocks(memory)
         made = []
         for weight in (self.key * np.float32(1 / math.sqrt(self.hidden)), self.value):
-            rows = _rows(np.matmul(weight, blocks))
+            rows = to_rows(np.matmul(weight, blocks))
             padded = np.zeros((count, room, rows.shape[2]), dtype=np.float32)
             padded[:, : rows.shape[1]] = rows[:count]
             made.append(padded)
@@ -224,29 +213,16 @@ class Network:
         """What attention brings to each row, computed text by text."""
         count = len(memory.mask)
         queries = np.ascontiguousarray(
-            _rows(hidden)[:rows].reshape(count, width, -1).transpose(0, 2, 1)
+            to_rows(hidden)[:rows].reshape(count, width, -1).transpose(0, 2, 1)
         )
         scores = np.matmul(memory.keys, queries)
         scores += memory.mask
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        weights /= _sum(weights)
+        weights /= add_up(weights)
         context = np.matmul(np.ascontiguousarray(weights.transpose(0, 2, 1)), memory.values)
         filled = np.zeros((hidden.shape[0] * LANES, context.shape[2]), dtype=np.float32)
         filled[:rows] = context.reshape(rows, -1)
-        return _blocks(filled)
-
-
-@dataclass(frozen=True)
-class CellWeights:
-    """One cell's matrices, the sigmoid gates' rows already halved."""
-
-    input: Float32[np.ndarray, "GH I"]
-    bias: Float32[np.ndarray, "GH 1"]
-    recurrent: Float32[np.ndarray, "GH H"]
-
-    def table(self, embedding: Float32[np.ndarray, "V I"]) -> Float32[np.ndarray, "V GH"]:
-        """W_x E^T + b: the projected input of every symbol, so that x_t costs one gather."""
-        return np.ascontiguousarray((np.matmul(self.input, embedding.T) + self.bias).T)
+        return to_blocks(filled)
 
 
 def shapes_of(
@@ -286,92 +262,3 @@ def shapes_of(
             shapes[f"{name}.bias"] = (rows,)
             shapes[f"{name}.recurrent"] = (rows, hidden)
     return shapes
-
-
-def advance(
-    cell: str,
-    recurrent: Float32[np.ndarray, "GH H"],
-    projected: Float32[np.ndarray, "G GH 16"],
-    state: Float32[np.ndarray, "K G H 16"],
-    after: Float32[np.ndarray, "K G H 16"],
-) -> None:
-    """One step of a cell, written into ``after``; the equations are those of ``bptt``."""
-    hidden = state[0]
-    size = hidden.shape[1]
-    product = np.matmul(recurrent, hidden)
-    if cell in ("tanh", "residual"):
-        product += projected
-        np.tanh(product, out=after[0])
-        if cell == "residual":
-            after[0] += hidden
-    elif cell == "gru":
-        gates = product[:, : 2 * size]
-        gates += projected[:, : 2 * size]
-        _sigmoid(gates)
-        new = product[:, 2 * size :]
-        new *= gates[:, :size]
-        new += projected[:, 2 * size :]
-        np.tanh(new, out=new)
-        np.subtract(hidden, new, out=after[0])
-        after[0] *= gates[:, size:]
-        after[0] += new
-    else:
-        product += projected
-        _sigmoid(product[:, : 2 * size])
-        np.tanh(product[:, 2 * size : 3 * size], out=product[:, 2 * size : 3 * size])
-        _sigmoid(product[:, 3 * size :])
-        np.multiply(product[:, size : 2 * size], state[1], out=after[1])
-        after[1] += product[:, :size] * product[:, 2 * size : 3 * size]
-        np.tanh(after[1], out=after[0])
-        after[0] *= product[:, 3 * size :]
-
-
-def _sigmoid(halved: Float32[np.ndarray, "G H 16"]) -> None:
-    """σ of twice the values, in place."""
-    np.tanh(halved, out=halved)
-    halved *= np.float32(0.5)
-    halved += np.float32(0.5)
-
-
-def _scaled(weights: Mapping[str, np.ndarray], name: str, cell: str) -> CellWeights:
-    """A cell's matrices with the rows of its sigmoid gates halved."""
-    recurrent = weights[f"{name}.recurrent"].copy()
-    given = weights[f"{name}.input"].copy()
-    bias = weights[f"{name}.bias"].copy()
-    size = recurrent.shape[1]
-    for gate in _SIGMOID_GATES[cell]:
-        for matrix in (recurrent, given, bias):
-            matrix[gate * size : (gate + 1) * size] *= np.float32(0.5)
-    return CellWeights(given, bias[:, None], recurrent)
-
-
-def _log_softmax(logits: Float32[np.ndarray, "G V 16"], rows: int) -> Float32[np.ndarray, "N V"]:
-    """Over the symbols, which are not the contiguous axis; the idle lanes are left out."""
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(_sum(np.exp(logits)))
-    return _rows(logits)[:rows]
-
-
-def _sum(values: Float32[np.ndarray, "N S K"]) -> Float32[np.ndarray, "N 1 K"]:
-    """The sum over the middle axis, added in its order: NumPy keeps it where the last axis is > 1.
-
-    With a last axis of one, the middle one would be contiguous and summed in pairs, in an order of
-    the library's choosing; that order still depends on the length of the axis alone.
-    """
-    total: np.ndarray = values.sum(axis=1, keepdims=True)
-    return total
-
-
-def _blocks(rows: Float32[np.ndarray, "N *S I"]) -> Float32[np.ndarray, "*S G I 16"]:
-    """Rows (N a multiple of 16), or sequences of rows, as blocks of lanes, time first."""
-    lanes = rows.shape[0]
-    split = rows.reshape(lanes // LANES, LANES, *rows.shape[1:])
-    axes = (0, 2, 1) if rows.ndim == 2 else (2, 0, 3, 1)
-    return np.ascontiguousarray(split.transpose(axes))
-
-
-def _rows(blocks: Float32[np.ndarray, "*S G I 16"]) -> Float32[np.ndarray, "N *S I"]:
-    """The inverse of :func:`_blocks`."""
-    axes = (0, 2, 1) if blocks.ndim == 3 else (1, 3, 0, 2)
-    turned = blocks.transpose(axes)
-    return np.ascontiguousarray(turned).reshape(-1, *turned.shape[2:])

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
+from charseq.errors import SettingError
+from charseq.nextword import NextWord
 from charseq.seq2seq import EncoderDecoder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int
+
     from charseq.config import Config
 
 
 def build(config: Config, *, sources: int, targets: int) -> EncoderDecoder:
-    """The untrained model of ``config`` for so many source and target ids."""
+    """The untrained model of ``config`` for so many source and target ids.
+
+    Raises:
+        SettingError: the cell "mlp", which rewrites nothing.
+    """
+    if config.cell == "mlp":
+        raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
     return EncoderDecoder(
         sources=sources,
         targets=targets,
@@ -22,4 +35,29 @@ def build(config: Config, *, sources: int, targets: int) -> EncoderDecoder:
         attention=config.attention,
         tied=config.tied,
         dropout=config.dropout,
+    )
+
+
+def build_next_word(
+    config: Config,
+    *,
+    counts: Int[np.ndarray, "V"],
+    traits: Int[np.ndarray, "K V"] | None,
+    samples: int,
+) -> NextWord:
+    """The untrained model of ``config`` for symbols that occur so often; see ``nextword``."""
+    return NextWord(
+        symbols=len(counts),
+        cell=config.cell,
+        embedding=config.embedding,
+        hidden=config.hidden,
+        layers=config.layers,
+        context=config.context,
+        tied=config.tied,
+        dropout=config.dropout,
+        embedding_dropout=config.embedding_dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        samples=samples,
+        counts=torch.from_numpy(counts),
+        traits=None if traits is None else torch.from_numpy(traits),
     )

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import click
 
-from charseq.config import SETTINGS, Config, configure, describe
+from charseq.config import SETTINGS, Config, configure, defaults, describe
 from charseq.errors import SettingError, UsageError
 
 # The settings that have an option of their own; the others are reached with --set.
-NAMED = ("cell", "minutes", "epochs", "seed", "threads", "device", "columns", "attention")
+NAMED = ("task", "cell", "minutes", "epochs", "seed", "threads", "device", "columns", "attention")
 MOST = 64
 WIDTH = 96
 
@@ -38,8 +38,9 @@ def setting(name: str) -> Callable[[Command], Command]:
     elif isinstance(item.default, float):
         kind = click.FloatRange(facts["least"], facts["most"])
     text = f"{facts['help'][0].upper()}{facts['help'][1:]}."
-    if item.default != "":
-        text += f"  [default: {str(item.default).lower()}]"
+    shown = " / ".join(str(v).lower() for v in dict.fromkeys((item.default, facts["next-word"])))
+    if shown:
+        text += f"  [default: {shown}]"
     return click.option(flag, name, type=kind, default=None, help=text)
 
 
@@ -71,6 +72,8 @@ def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
 def configured(data: str, flags: Mapping[str, Any]) -> Config:
     """Defaults, over them DATA/charseq.toml, the environment, and last the command line.
 
+    The defaults are those of the task: as set, or by what DATA looks like.
+
     Raises:
         SettingError: with the place, where it is not the command line.
     """
@@ -78,22 +81,39 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
 
     variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
     environment = {name: value for name, value in variables.items() if value is not None}
-    config = Config()
-    for origin, values in (
+    layers = (
         (f"{Path(data) / 'charseq.toml'}: ", settings_of(data)),
         ("environment, CHARSEQ_...: ", environment),
         ("", flags),
-    ):
-        try:
-            config = configure(values, base=config)
-        except SettingError as error:
-            raise SettingError(f"{origin}{error}") from error
-    return config
+    )
+    config = Config()
+    for origin, values in layers:
+        if "task" in values:
+            config = _lay(config, {"task": values["task"]}, origin)
+    config = defaults(config.task if config.task != "auto" else _task_of(data))
+    for origin, values in layers:
+        config = _lay(config, values, origin)
+    return config if config.task != "auto" else _lay(config, {"task": _task_of(data)}, "")
+
+
+def _lay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
+    """``values`` over ``config``; an error names their ``origin``."""
+    try:
+        return configure(values, base=config)
+    except SettingError as error:
+        raise SettingError(f"{origin}{error}") from error
+
+
+def _task_of(data: str) -> str:
+    """What ``data`` looks like."""
+    from charseq.corpus import is_corpus
+
+    return "next-word" if is_corpus(data) else "pairs"
 
 
 def table() -> str:
     """All settings with default and help, a block for the end of a command's help."""
-    lines, last = ["\b", "Settings for --set NAME=VALUE:"], ""
+    lines, last = ["\b", "Settings for --set NAME=VALUE (two defaults: pairs / next-word):"], ""
     for group, name, default, _, text in describe():
         lines += [f"  {group}"] if group != last else []
         last = group
@@ -140,3 +160,47 @@ answers = click.option(
     metavar="N",
     help="Give the N best answers.",
 )
+complete = click.option(
+    "--complete", is_flag=True, help="The last word is unfinished: words that begin so."
+)
+
+
+def generate(command: Command) -> Command:
+    """``--generate`` and how to draw."""
+    for option in reversed(
+        (
+            click.option(
+                "--generate",
+                type=click.IntRange(1, 10_000),
+                metavar="N",
+                help="Draw N lines that begin with the text.",
+            ),
+            click.option(
+                "--temperature",
+                type=click.FloatRange(0, 100),
+                metavar="T",
+                help="With --generate: below 1 likelier words, 0 the likeliest.  [default: 1]",
+            ),
+            click.option(
+                "--top-p",
+                type=click.FloatRange(0, 1, min_open=True),
+                metavar="P",
+                help="With --generate: draw from the likeliest words that have P together.  "
+                "[default: 1]",
+            ),
+            click.option(
+                "--most",
+                type=click.IntRange(1, 10_000),
+                metavar="W",
+                help="With --generate: most words.  [default: 40]",
+            ),
+            click.option(
+                "--seed",
+                type=click.IntRange(0),
+                metavar="S",
+                help="With --generate: another seed, other lines.  [default: 1]",
+            ),
+        )
+    ):
+        command = option(command)
+    return command

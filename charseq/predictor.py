@@ -9,64 +9,24 @@ into groups of similar length, which changes no answer (see ``inference``).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from charseq import language
 from charseq.batching import buckets
-from charseq.checkpoint import find, load_model
-from charseq.config import Config, configure
+from charseq.checkpoint import find
+from charseq.config import Config
+from charseq.contents import read_run
 from charseq.decoding import Hypothesis, Limits, beam, greedy
-from charseq.errors import CheckpointError, SettingError
-from charseq.inference import WIDTH, Network, shapes_of
+from charseq.errors import SettingError
+from charseq.inference import WIDTH, Network
+from charseq.prediction import Prediction, add_logs, rank
+from charseq.suggest import LanguageModel
 from charseq.vocabulary import UNK, Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
-
-
-_ABOUT: dict[str, type | tuple[type, ...]] = {
-    "parameters": int,
-    "seconds": (int, float),
-    "epochs": (int, float),
-    "scores": dict,
-    "versions": dict,
-    "limits": list,
-    "data": dict,
-}
-_DATA: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "fingerprint": str,
-    "columns": str,
-    "examples": dict,
-}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One output and the model's probability of exactly it (over all outputs they sum to 1)."""
-
-    prediction: str
-    probability: float
-    score: float
-    """The natural logarithm of the probability."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one source; ``candidates`` are best first, the first is the answer."""
-
-    source: str
-    prediction: str
-    probability: float
-    unknown: list[str]
-    """Symbols of the source that the model has never seen, each once."""
-    truncated: bool
-    """No output came to its end within the length limit; this is its beginning."""
-    candidates: list[Candidate]
+    pass
 
 
 class Transducer:
@@ -131,9 +91,8 @@ class Transducer:
         for one in hypotheses:
             spelt = self.target.decode(one.ids)
             before = scores.get(spelt)
-            scores[spelt] = one.score if before is None else _add(before, one.score)
-        ranked = sorted(scores.items(), key=lambda item: -item[1])[:n]
-        candidates = [Candidate(spelt, math.exp(score), score) for spelt, score in ranked]
+            scores[spelt] = one.score if before is None else add_logs(before, one.score)
+        candidates = rank(scores, n)
         best = candidates[0]
         cut = hypotheses[0].truncated
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
@@ -182,95 +141,19 @@ class Model:
         return self.transducer.predict(texts, n=n, width=width, batch_size=batch_size)
 
 
-def load(run: str | Path | None = None) -> Model:
+def load(run: str | Path | None = None) -> Model | LanguageModel:
     """The model of a run folder; without one, of the run that :func:`checkpoint.find` chooses.
 
     Raises:
         CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
     """
     path = find(run)
-    contents = read_run(path)
-    config = contents.config
-    network = Network(contents.weights, cell=config.cell, layers=config.layers)
-    limits = Limits(tuple(contents.about["limits"]))
-    transducer = Transducer(network, contents.source, contents.target, limits)
-    return Model(path, contents.about, config, transducer)
-
-
-class Contents(NamedTuple):
-    """A run folder as read, each part checked."""
-
-    about: dict[str, Any]
-    config: Config
-    source: Vocabulary
-    target: Vocabulary
-    weights: dict[str, np.ndarray]
-
-
-def read_run(path: Path) -> Contents:
-    """What stands in the run folder ``path``.
-
-    Raises:
-        CheckpointError: missing, damaged, or not what a run of charseq holds.
-    """
-    about, weights = load_model(path, check=partial(_check, path))
-    return Contents(about, _settings(about, path), *_vocabularies(about, path), weights)
-
-
-def _add(first: float, second: float) -> float:
-    """log(e^first + e^second)."""
-    high, low = max(first, second), min(first, second)
-    return high + math.log1p(math.exp(low - high))
-
-
-def _settings(about: Mapping[str, Any], path: Path) -> Config:
-    """The settings in ``about``. Raises CheckpointError where they are not settings of ours."""
-    try:
-        return configure(about["settings"])
-    except SettingError as error:
-        raise CheckpointError(f"is damaged: {error}", path=path / "about.json") from error
-
-
-def _vocabularies(about: Mapping[str, Any], path: Path) -> tuple[Vocabulary, Vocabulary]:
-    """Source and target symbols of a run. Raises CheckpointError where they are malformed."""
-    try:
-        return Vocabulary.from_json(about.get("source")), Vocabulary.from_json(about.get("target"))
-    except CheckpointError as error:
-        raise CheckpointError(str(error), path=path / "about.json") from error
-
-
-def _check(path: Path, about: dict[str, Any], found: dict[str, tuple[int, ...]]) -> None:
-    """Refuse what a run does not say of itself, and weights that its settings do not call for."""
-    for part, kinds in (("", _ABOUT), ("data", _DATA)):
-        fields = about[part] if part else about
-        for key, kind in kinds.items():
-            if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
-                raise CheckpointError(f"is damaged: no sound '{key}'", path=path / "about.json")
-    _check_limits(about["limits"], path)
-    source, target = _vocabularies(about, path)
-    config = _settings(about, path)
-    wanted = shapes_of(
-        cell=config.cell,
-        embedding=config.embedding,
-        hidden=config.hidden,
-        layers=config.layers,
-        attention=config.attention,
-        tied=config.tied,
-        sources=len(source),
-        targets=len(target),
-    )
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise CheckpointError(
-                f"has {name[:60]!r} as {found.get(name, 'nothing')}, expected "
-                f"{wanted.get(name, 'nothing')} from the settings",
-                path=path / "model.safetensors",
-            )
-
-
-def _check_limits(limits: list[Any], path: Path) -> None:
-    """Refuse a table of length limits that is none."""
-    if not limits or any(type(item) is not int or not 0 <= item < 2**20 for item in limits):
-        raise CheckpointError(
-            "is damaged: 'limits' must be a list of whole numbers", path=path / "about.json"
+    about, config, source, target, weights, units = read_run(path)
+    if units is not None:
+        reader = language.Network(
+            weights, cell=config.cell, layers=config.layers, context=config.context
         )
+        return LanguageModel(path, about, config, units, reader)
+    network = Network(weights, cell=config.cell, layers=config.layers)
+    transducer = Transducer(network, source, target, Limits(tuple(about["limits"])))
+    return Model(path, about, config, transducer)

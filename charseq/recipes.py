@@ -8,31 +8,31 @@ Nothing here prints: lines for people go to ``report``, results are returned.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from charseq import __version__, examples, survey
-from charseq.checkpoint import WEIGHTS, find, is_finished, lock, read
-from charseq.config import Config, configure
-from charseq.errors import CheckpointError, DataError, Interrupted, SettingError
-from charseq.inference import Network
-from charseq.metrics import signature, standard_error
-from charseq.predictor import Model, Transducer, load, read_run
-from charseq.report import describe_run, describe_scores, describe_task, run_shapes
+from charseq import __version__, corpus, examples, pairs, sentences, survey
+from charseq.checkpoint import find, is_finished, lock
+from charseq.config import Config, configure, defaults
+from charseq.contents import read_run, shapes_of
+from charseq.errors import CheckpointError, Interrupted, UsageError
+from charseq.pairs import Pairs
+from charseq.predictor import load
+from charseq.report import describe_run, describe_scores
 from charseq.run import Progress, Run
-from charseq.scoring import choose_rows, score_examples, write_errors
-from charseq.task import Start, Task, prepare
+from charseq.sentences import Sentences
+from charseq.suggest import LanguageModel
 
 if TYPE_CHECKING:
+    from charseq.predictor import Model
     from charseq.trainer import Step, Trainer
 
 Report = Callable[[str], None]
+Lesson = Pairs | Sentences
 
 MOST_SCORING = 0.06
 """Share of a wall-clock budget for scoring the dev split; where it is spent, one is left out."""
@@ -40,6 +40,13 @@ MOST_SCORING = 0.06
 
 def silent(_line: str) -> None:
     """A report that nobody reads."""
+
+
+def choose_task(data: str | Path, task: str = "auto") -> str:
+    """``pairs`` or ``next-word``: as asked, else by the data."""
+    if task != "auto":
+        return task
+    return "next-word" if corpus.is_corpus(data) else "pairs"
 
 
 def train(
@@ -74,42 +81,43 @@ def train(
         Interrupted: a signal asked to stop; the state is saved, and the same call goes on.
     """
     started = time.monotonic()
-    config = config or configure(examples.settings_of(data))
-    dataset = examples.load(
-        data,
-        columns=config.columns,
-        header=config.header,
-        feature_separator=config.feature_separator,
-        splits=("train", "dev"),
-    )
-    if not dataset.dev:
-        raise DataError("no examples for dev: more than one source is needed", path=data)
-    task = prepare(dataset, config, _start(init_from) if init_from else None)
-    folder = Path(run) if run else Path("checkpoints") / dataset.name
-    for line in describe_task(task):
+    if config is None:
+        settings = examples.settings_of(data)
+        task = choose_task(data, settings.get("task", "auto"))
+        config = configure({**settings, "task": task}, base=defaults(task))
+    kind = Sentences if choose_task(data, config.task) == "next-word" else Pairs
+    lesson = kind(data, config, init_from)
+    folder = Path(run) if run else Path("checkpoints") / lesson.name
+    for line in lesson.describe():
         report(line)
     if dry_run:
         return {"run": str(folder), "seconds": time.monotonic() - started, "epochs": 0}
     with lock(folder):
-        journal = Run(folder, task.about)
+        journal = Run(folder, lesson.about)
         if force:
             journal.forget()
         elif not journal.can_resume() and is_finished(folder):
             what = "is finished already: --force trains it anew, -o names another folder"
             raise CheckpointError(what, path=folder)
         state = journal.resume(report)
-        trainer = task.trainer()
+        trainer = lesson.trainer()
         if state is not None:
             trainer.restore(state)
             report(f"resume     at step {trainer.number:,}, {journal.progress.seconds:.0f} s spent")
-        fit(task, trainer, journal, started, report=report, progress=progress)
+        fit(lesson, trainer, journal, started, report=report, progress=progress)
         journal.finish()
     report(f"kept       {folder}")
-    return _facts(load(folder), data, dataset.dev, "dev")
+    return lesson.evaluate(cast("Any", load(folder)), version=__version__)
 
 
 def fit(
-    task: Task, trainer: Trainer, journal: Run, started: float, *, report: Report, progress: bool
+    lesson: Lesson,
+    trainer: Trainer,
+    journal: Run,
+    started: float,
+    *,
+    report: Report,
+    progress: bool,
 ) -> None:
     """Train to the end of the budget, which counts from ``started``; save on the way.
 
@@ -118,7 +126,7 @@ def fit(
     """
     from charseq.runtime import Pace, choose_threads, stopping
 
-    config, state = task.config, journal.progress
+    config, state = lesson.config, journal.progress
     total = config.epochs * len(trainer.batches)
     begin = started - state.seconds
     saved = time.monotonic()
@@ -138,7 +146,7 @@ def fit(
             state.seconds, state.epochs = time.monotonic() - begin, step.epoch
             better = False
             if _is_due(now, state, config, ruled=bool(total)):
-                better, scored_at = _score(task, trainer, journal, now, loss, report), step.number
+                better, scored_at = _score(lesson, trainer, journal, now, loss, report), step.number
             asked = stop()
             if scored_at == step.number or asked or time.monotonic() - saved >= config.save_seconds:
                 journal.save(trainer.state(), better=better)
@@ -151,7 +159,7 @@ def fit(
                 )
         state.seconds = time.monotonic() - begin
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
-            _score(task, trainer, journal, 1.0, loss, report)
+            _score(lesson, trainer, journal, 1.0, loss, report)
 
 
 def _is_due(now: float, state: Progress, config: Config, *, ruled: bool) -> bool:
@@ -174,7 +182,7 @@ def due(evaluations: int, planned: int) -> float:
 def evaluate(
     data: str | Path,
     *,
-    model: Model | None = None,
+    model: Model | LanguageModel | None = None,
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
@@ -190,53 +198,15 @@ def evaluate(
         errors: a file for the wrong rows: source, prediction, references, by tabs.
 
     Returns:
-        run, parameters, seconds (of training), epochs, data, split, examples, exact_match, wer,
-        ser, standard_error (in percent), beam, signature.
+        run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
+        see :func:`charseq.pairs.evaluate` and :func:`charseq.sentences.evaluate`.
     """
-    model = model or load()
-    settings = {**model.about["settings"], **examples.settings_of(data)}
-    rows, split = choose_rows(data, settings, split, model.about["data"]["fingerprint"])
-    return _facts(model, data, rows, split, beam=beam, errors=errors)
-
-
-def _facts(
-    model: Model,
-    data: str | Path,
-    rows: Sequence[examples.Example],
-    split: str,
-    *,
-    beam: int | None = None,
-    errors: str | Path | None = None,
-) -> dict[str, Any]:
-    """What :func:`evaluate` returns, for given rows."""
-    about = model.about
-    width = model.config.beam if beam is None else beam
-    if width < 1:
-        raise SettingError(f"beam is {width}, expected 1 or more")
-    outcome = score_examples(model.transducer, rows, width=width)
-    if errors is not None:
-        write_errors(errors, outcome)
-    return {
-        "run": str(model.path),
-        "parameters": about["parameters"],
-        "seconds": about["seconds"],
-        "epochs": about["epochs"],
-        "data": str(data),
-        "split": split,
-        **asdict(outcome.scores),
-        "standard_error": standard_error(outcome.scores),
-        "beam": width,
-        "signature": signature(
-            charseq=__version__,
-            split=split,
-            n=outcome.scores.examples,
-            unit="row",
-            references="any",
-            match="NFC",
-            ser=model.transducer.target.kind,
-            beam=width,
-        ),
-    }
+    model = load() if model is None else model
+    if isinstance(model, LanguageModel):
+        if beam is not None or errors is not None:
+            raise UsageError("beam and errors are for runs of pairs; this run predicts words")
+        return sentences.evaluate(model, data, split=split, version=__version__)
+    return pairs.evaluate(model, data, split=split, beam=beam, errors=errors, version=__version__)
 
 
 def check(data: str | Path, *, config: Config | None = None) -> survey.Report:
@@ -254,44 +224,33 @@ def check(data: str | Path, *, config: Config | None = None) -> survey.Report:
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """What a run says of itself, with the shapes of its weights, and the same in lines."""
     about = read_run(find(run)).about
-    shapes = {name: list(shape) for name, shape in run_shapes(about).items()}
+    shapes = {name: list(shape) for name, shape in shapes_of(about).items()}
     return {**about, "shapes": shapes}, describe_run(about)
 
 
-def _start(run: str | Path) -> Start:
-    """A trained run as the start of another."""
-    path = find(run)
-    found = read_run(path)
-    fingerprint = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
-    settings = found.config.to_json()
-    return Start(fingerprint, settings, found.source, found.target, found.weights)
-
-
 def _score(
-    task: Task, trainer: Trainer, journal: Run, now: float, loss: float | None, report: Report
+    lesson: Lesson,
+    trainer: Trainer,
+    journal: Run,
+    now: float,
+    loss: float | None,
+    report: Report,
 ) -> bool:
-    """Score the averaged weights on dev, by greedy search; keep them if they are the best."""
-    config, state, begun = task.config, journal.progress, time.monotonic()
-    weights = trainer.averaged()
-    network = Network(weights, cell=config.cell, layers=config.layers)
-    transducer = Transducer(network, task.source, task.target, task.limits)
-    scores = score_examples(transducer, task.dataset.dev[: config.dev_limit], width=1).scores
-    better = not state.scores or _rank(asdict(scores)) > _rank(state.scores)
+    """Score the averaged weights on dev; keep them if they are the best."""
+    config, state, begun = lesson.config, journal.progress, time.monotonic()
+    weights = lesson.publish(trainer.averaged())
+    scores = lesson.score(weights)
+    better = not state.scores or lesson.rank(scores) > lesson.rank(state.scores)
     if better:
-        state.scores, journal.best = asdict(scores), weights
+        state.scores, journal.best = scores, dict(weights)
     state.evaluations += 1
     while now >= due(state.evaluations, config.evaluations):  # several fell into one step
         state.evaluations += 1
     state.scoring += time.monotonic() - begun
     line = {"step": trainer.number, "epoch": state.epochs, "seconds": state.seconds, "loss": loss}
-    journal.record(line | asdict(scores))
-    report(describe_scores(now, state, loss, scores, best=better))
+    journal.record(line | scores)
+    report(describe_scores(now, state, loss, lesson.tell(scores), best=better))
     return better
-
-
-def _rank(scores: dict[str, Any]) -> tuple[float, float]:
-    """More exact matches win, then fewer symbol errors."""
-    return scores["exact_match"], -scores["ser"]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from charseq.bptt import RECURRENCES, Trace
 from charseq.cells import CELLS, Cell
+from charseq.dropout import Dropout, drop_locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +26,31 @@ if TYPE_CHECKING:
 
 
 class Recurrence(nn.Module):
-    """Layers of one cell, in one direction or both; ``cells[l * D + d]``."""
+    """Layers of one cell, in one direction or both; ``cells[l * D + d]``.
+
+    In training, ``dropout`` thins what goes from layer to layer, with one mask for all steps of a
+    row, and ``recurrent_dropout`` the weights W_h, with one mask for the whole batch (DropConnect,
+    Wan et al. 2013; Merity et al. 2018).
+    """
 
     def __init__(
-        self, cell: str, inputs: int, hidden: int, *, layers: int = 1, bidirectional: bool = False
+        self,
+        cell: str,
+        inputs: int,
+        hidden: int,
+        *,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.cell = cell
         self.hidden = hidden
         self.layers = layers
         self.directions = 2 if bidirectional else 1
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
         sizes = [inputs] + [hidden * self.directions] * (layers - 1)
         self.cells = nn.ModuleList(
             CELLS[cell](size, hidden) for size in sizes for _ in range(self.directions)
@@ -56,6 +72,8 @@ class Recurrence(nn.Module):
         order = None if self.directions == 1 else reversal(steps, batch, lengths, inputs.device)
         finals = []
         for layer in range(self.layers):
+            if layer:
+                inputs = drop_locked(inputs, self.dropout, training=self.training)
             cells = [self.cells[layer * self.directions + d] for d in range(self.directions)]
             start = self._start(initial, layer, batch, inputs)
             states = self.run_layer(cells, inputs, order, start)
@@ -88,6 +106,8 @@ class Recurrence(nn.Module):
         kind = inputs.device.type
         if torch.is_autocast_enabled(kind):
             recurrent = recurrent.to(torch.get_autocast_dtype(kind))
+        if self.training and self.recurrent_dropout:
+            recurrent = Dropout.apply(recurrent, self.recurrent_dropout)
         states: Tensor = Unroll.apply(self.cell, projected, recurrent.contiguous(), start)
         return states
 

@@ -6,15 +6,16 @@ It knows no flow and prints nothing: the lines are returned, aligned in two colu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from charseq.inference import shapes_of
-from charseq.vocabulary import SPECIALS
+from charseq.contents import is_next_word, shapes_of
 
 if TYPE_CHECKING:
-    from charseq.metrics import Scores
+    from charseq.corpus import Corpus
     from charseq.run import Progress
     from charseq.task import Task
+    from charseq.units import Units
     from charseq.vocabulary import Vocabulary
 
 SHOWN_PAIRS = 3
@@ -43,6 +44,20 @@ def describe_task(task: Task) -> list[str]:
     return lines
 
 
+def describe_lines(corpus: Corpus, units: Units, why: str, *, running: bool) -> list[str]:
+    """Counts, the first lines as understood, and the symbols of a training on text."""
+    files = ", ".join(dict.fromkeys(str(lines.path) for lines in (corpus.train, corpus.dev)))
+    lines = [
+        _line("data", f"{len(corpus.train):,} lines train, {len(corpus.dev):,} dev, from {files}"),
+        *(_line("note", problem) for problem in corpus.problems),
+    ]
+    known = units.encode
+    for number, text in enumerate(islice(corpus.train, SHOWN_PAIRS), 1):
+        lines.append(_line(f"line {number}", " ".join(map(units.spelling, known(text)))))
+    state = "carried on from line to line (running)" if running else "begun anew at each line"
+    return [*lines, _line("symbols", f"{units.kind}: {why}"), _line("state", state)]
+
+
 def describe_run(about: Mapping[str, Any]) -> list[str]:
     """Settings, shapes (as on sheet C), parameters, scores and the data of a run."""
     settings = about["settings"]
@@ -54,17 +69,20 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
         _line("", f"sha256 {about['data']['fingerprint']}"),
         _line("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
     ]
-    for side in ("source", "target"):
-        known = about[side]
+    sides = {side: about[side] for side in ("source", "target") if side in about}
+    if is_next_word(about):
+        sides = {"symbols": about["units"]["vocabulary"]}
+    for side, known in sides.items():
         symbols = known["symbols"]
         shown = " ".join(symbols[:SHOWN_SYMBOLS]) + (" …" if len(symbols) > SHOWN_SYMBOLS else "")
-        count = f"{len(symbols)} {known['kind']}, {known['form']}"
+        kind = "words" if side == "symbols" and known["kind"] == "spaced" else known["kind"]
+        count = f"{len(symbols):,} {kind}, {known['form']}"
         if known["features"]:
             count += f", {len(known['features'])} features"
         lines.append(_line(side, f"{count}: {shown}"))
     lines.append("settings")
     lines += [f"  {name:18} {value}" for name, value in settings.items()]
-    shapes = run_shapes(about)
+    shapes = shapes_of(about)
     width = max(map(len, shapes))
     lines.append("shapes")
     lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
@@ -72,34 +90,15 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def run_shapes(about: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight, from what a run says of itself."""
-    settings = about["settings"]
-    sources, targets = (
-        SPECIALS + len(about[side]["symbols"]) + len(about[side]["features"])
-        for side in ("source", "target")
-    )
-    return shapes_of(
-        cell=settings["cell"],
-        embedding=settings["embedding"],
-        hidden=settings["hidden"],
-        layers=settings["layers"],
-        attention=settings["attention"],
-        tied=settings["tied"],
-        sources=sources,
-        targets=targets,
-    )
-
-
 def describe_scores(
-    done: float, state: Progress, loss: float | None, scores: Scores, *, best: bool
+    done: float, state: Progress, loss: float | None, told: str, *, best: bool
 ) -> str:
-    """One evaluation in training; ``loss`` is None where no step came before it."""
+    """One evaluation in training, whose scores are ``told``; ``loss`` is None before any step."""
     mark = "  best so far" if best else ""
     shown = "" if loss is None else f"loss {loss:.3f}  "
     return (
         f"{100 * done:3.0f} %  {state.seconds:5.0f} s  epoch {state.epochs:6.2f}  {shown}"
-        f"dev exact {scores.exact_match:5.1f} %  ser {scores.ser:5.1f} %{mark}"
+        f"{told}{mark}"
     )
 
 
@@ -120,6 +119,8 @@ def _inventory(vocabulary: Vocabulary) -> str:
 def _scores(scores: Mapping[str, float]) -> str:
     if not scores:
         return "none yet"
+    if "perplexity" in scores:
+        return f"dev perplexity {scores['perplexity']:.1f} per word"
     return (
         f"dev exact match {scores['exact_match']:.2f} %, ser {scores['ser']:.2f} %, "
         f"{scores['examples']:.0f} examples, greedy"

@@ -177,7 +177,7 @@ class Run:
 
     def _symbols(self) -> str:
         """The sha256 of everything that gives an id its meaning."""
-        sides = [self.about["source"], self.about["target"]]
+        sides = [self.about[side] for side in ("source", "target", "units") if side in self.about]
         return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
     def _compare(self, note: Mapping[str, Any]) -> None:

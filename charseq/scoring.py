@@ -15,7 +15,8 @@ from charseq.errors import DataError
 
 if TYPE_CHECKING:
     from charseq.examples import Dataset, Example
-    from charseq.predictor import Prediction, Transducer
+    from charseq.prediction import Prediction
+    from charseq.predictor import Transducer
 
 
 @dataclass(frozen=True)

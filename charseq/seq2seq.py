@@ -13,12 +13,14 @@ Its forward-only twin for use without torch is ``inference``; both share the nam
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from charseq.attention import Attention
+from charseq.dropout import Dropout
+from charseq.loss import Given, Learner, Loss, cross_entropy
 from charseq.onehot import embed
 from charseq.recurrence import Recurrence
 from charseq.vocabulary import PAD
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Learner):
     """Weights and forward pass; sizes are numbers of symbols (V), units (E, H) and layers."""
 
     def __init__(
@@ -81,34 +83,15 @@ class EncoderDecoder(nn.Module):
         logits = nn.functional.linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
         return logits.transpose(0, 1)
 
+    def loss(self, given: Given, *, smoothing: float) -> Loss:
+        """Cross-entropy of the labels."""
+        logits = self(given.source, given.source_lengths, given.inputs)
+        weights = given.weights
+        return Loss(*cross_entropy(logits, given.labels, weights=weights, smoothing=smoothing))
+
     def _drop(self, values: Tensor) -> Tensor:
         """Dropout (Srivastava et al. 2014) in training, nothing otherwise."""
         if not self.training or not self.dropout:
             return values
         dropped: Tensor = Dropout.apply(values, self.dropout)
         return dropped
-
-
-class Dropout(torch.autograd.Function):
-    """Each value is 0 with the given probability, in steps of 1/256, the others scaled up.
-
-    One random byte decides a value. Drawn eight at a time, and made into factors by arithmetic
-    instead of comparisons, they cost a tenth of torch's Bernoulli numbers on a CPU.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
-        """The thinned values."""
-        limit = round(256 * probability)
-        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
-        drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
-        # a byte below the limit gives 0, any other 1
-        factors = drawn.view(values.shape).to(values.dtype).sub_(limit - 1).clamp_(0, 1)
-        ctx.save_for_backward(factors.mul_(256 / (256 - limit)))
-        return values * factors
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """The gradient goes where the values went."""
-        (factors,) = ctx.saved_tensors
-        return gradients[0] * factors, None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.checkpoint import find
 from charseq.config import CELLS
+from charseq.contents import Contents, read_run
 from charseq.errors import MissingExtraError, UsageError
-from charseq.predictor import Contents, load, read_run
+from charseq.predictor import load
 
 if TYPE_CHECKING:
     from charseq.flow import Flow
@@ -119,6 +120,8 @@ def study_run(run: str | Path | None, text: str) -> Study:
 
     path = find(run)
     contents = read_run(path)
+    if contents.units is not None:
+        raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
     answer = load(path).predict([text])[0].prediction
     source, target = contents.source, contents.target
     spelling, _, features = text.partition("\t") if source.features else (text, "", "")

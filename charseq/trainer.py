@@ -3,6 +3,9 @@
     for step in trainer.steps(progress): ...
 
 It knows no files, no scores and no pictures: it yields, and ``recipes`` saves, scores and draws.
+Nor does it know what is learnt: a model says its own loss. Where a batch goes on in the next one,
+the model's state is carried over, its gradient is not (truncated back-propagation through time,
+Williams & Peng 1990).
 
 All parameters are views into one flat buffer, so that clipping, AdamW (Loshchilov & Hutter 2019)
 and the running average are one operation each. The learning rate follows the progress p of the
@@ -20,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charseq.batching import Batch, Batches
+from charseq.batching import Batch, Batches, Lines, Stream
 from charseq.errors import TrainingError
-from charseq.loss import cross_entropy
+from charseq.loss import Given, Learner
 from charseq.runtime import seed_all
 
 if TYPE_CHECKING:
@@ -63,12 +66,15 @@ class Recipe:
 
 
 class Trainer:
-    """The state of one run: weights, their average, AdamW's moments, and the number of steps."""
+    """The state of one run: weights, their average, AdamW's moments, and the number of steps.
+
+    And in the middle of running text, the state of the model at the end of each row.
+    """
 
     def __init__(
         self,
-        model: nn.Module,
-        batches: Batches,
+        model: Learner,
+        batches: Batches | Lines | Stream,
         recipe: Recipe,
         *,
         device: torch.device,
@@ -82,6 +88,7 @@ class Trainer:
         self.number = 0
         self.skipped = 0
         self._in_a_row = 0
+        self._carried: Tensor | None = None
         self._shapes = {name: value.shape for name, value in model.named_parameters()}
         self.weights = flatten(self.model)
         self.average = self.weights.detach().clone()
@@ -118,6 +125,8 @@ class Trainer:
     def state(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """Everything a resumed run needs, as arrays: copies, on the CPU."""
         tensors = {"weights": self.weights.detach(), "average": self.average, **self._moments}
+        if self._carried is not None:
+            tensors["carried"] = self._carried
         arrays = {name: value.to("cpu", copy=True).numpy() for name, value in tensors.items()}
         counts = np.array([self.number, self.skipped, self._in_a_row], dtype=np.int64)
         return {**arrays, "counts": counts}
@@ -128,6 +137,9 @@ class Trainer:
         for name, value in tensors.items():
             value.copy_(torch.from_numpy(np.array(state[name])))
         self.number, self.skipped, self._in_a_row = (int(count) for count in state["counts"])
+        self._carried = None
+        if "carried" in state:
+            self._carried = torch.from_numpy(np.array(state["carried"])).to(self.device)
 
     def start_from(self, weights: Mapping[str, np.ndarray]) -> None:
         """Begin with given weights instead of random ones.
@@ -159,6 +171,8 @@ class Trainer:
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.step()
             self._track()
+        else:
+            self._carried = None
         self._count(sound)
         self.number += 1
         return Step(
@@ -176,20 +190,21 @@ class Trainer:
         """The mean loss of a batch; its gradient is left in the flat buffer's ``grad``."""
         if self.weights.grad is not None:
             self.weights.grad.zero_()
-        source, lengths, inputs, labels = (
-            torch.from_numpy(part).to(self.device)
-            for part in (batch.source, batch.source_lengths, batch.inputs, batch.labels)
-        )
-        weights = torch.from_numpy(batch.weights).to(self.device)
         low = self.precision != torch.float32
         with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
-            logits = self.model(source, lengths, inputs)
-        total, count = cross_entropy(
-            logits, labels, weights=weights, smoothing=self.recipe.label_smoothing
-        )
-        mean = total / count
+            found = self.model.loss(self._give(batch), smoothing=self.recipe.label_smoothing)
+        mean = found.total / found.count
         mean.backward()
+        carried = found.carried if batch.goes_on else None
+        self._carried = None if carried is None else carried.detach()
         return float(mean.detach())
+
+    def _give(self, batch: Batch) -> Given:
+        """The batch on the device, with what is carried over from the batch before."""
+        names = ("source", "source_lengths", "inputs", "labels", "weights")
+        arrays = {name: getattr(batch, name) for name in names}
+        tensors = {name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()}
+        return Given(**tensors, carried=self._carried)
 
     def _track(self) -> None:
         """The running average (Polyak & Juditsky 1992), quicker at the start of a run."""

@@ -29,7 +29,9 @@ from charseq.symbols import choose_form, choose_kind, normalise
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = 4
-KINDS = ("characters", "graphemes", "spaced", "subwords")
+KINDS = ("characters", "graphemes", "spaced", "subwords", "bpe")
+SUBWORDS = {"subwords": "unigram", "bpe": "bpe"}
+"""Kinds whose symbols sentencepiece learns, and its name for them."""
 FORMS = ("NFC", "NFD", "NFKC", "NFKD", "none")
 WRITTEN = ("NFC", "NFD", "none")
 
@@ -72,19 +74,23 @@ class Vocabulary:
 
     def encode(self, text: str, features: str = "") -> list[int]:
         """The ids of ``text``, then those of ``features``; UNK for the unseen, no BOS or EOS."""
-        if self.kind == "subwords":
+        if self.kind in SUBWORDS:
             ids = self._subword_ids(normalise(text, self.form))
         else:
-            index = self._index
-            ids = [index.get(symbol, UNK) for symbol in self.split(text)]
+            ids = self.number(self.split(text))
         if features:
             ids += [self._feature_index.get(f, UNK) for f in self.split_features(features)]
         return ids
 
+    def number(self, symbols: Iterable[str]) -> list[int]:
+        """The ids of symbols that are cut already and in the side's form; UNK for the unseen."""
+        index = self._index
+        return [index.get(symbol, UNK) for symbol in symbols]
+
     def unknown(self, text: str, features: str = "") -> list[str]:
         """Symbols, then features, that the side has never seen: each once, in order."""
         unseen: list[str] = []
-        if self.kind != "subwords":
+        if self.kind not in SUBWORDS:
             unseen += [s for s in self.split(text) if s not in self._index]
         if features:
             parts = self.split_features(features)
@@ -97,7 +103,7 @@ class Vocabulary:
         Raises:
             IndexError: an id that the side does not have.
         """
-        if self.kind == "subwords":
+        if self.kind in SUBWORDS:
             table = self._subword_bytes
             text = b"".join(table[i] for i in ids).decode("utf-8", errors="replace")
         elif self.kind == "spaced":
@@ -113,7 +119,7 @@ class Vocabulary:
 
         Subwords stay as they are: what they have not seen, their bytes spell.
         """
-        if self.kind == "subwords":
+        if self.kind in SUBWORDS:
             return self
         return replace(
             self,
@@ -187,7 +193,7 @@ class Vocabulary:
     @cached_property
     def _processor(self) -> Any:
         try:
-            return subwords.processor(self.symbols, self.scores)
+            return subwords.processor(self.symbols, self.scores, model=SUBWORDS[self.kind])
         except ValueError as error:
             raise CheckpointError(f"vocabulary: the subwords do not load ({error})") from None
 
@@ -283,14 +289,15 @@ def _fill(
     draft: Vocabulary, texts: Sequence[str], min_count: int, size: int, seed: int
 ) -> Vocabulary:
     """``draft`` with the symbols of ``texts``."""
-    if draft.kind == "subwords":
+    if draft.kind in SUBWORDS:
         normal = [normalise(text, draft.form) for text in texts]
-        pieces, scores = subwords.train(normal, size=size, seed=seed)
+        pieces, scores = subwords.train(normal, size=size, seed=seed, model=SUBWORDS[draft.kind])
         return replace(draft, symbols=tuple(pieces), scores=tuple(scores))
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(draft.split(text))
-    kept = [s for s in _ranked(counts) if counts[s] >= min_count]
+    # A longer symbol would make a checkpoint that from_json refuses.
+    kept = [s for s in _ranked(counts) if counts[s] >= min_count and len(s) <= LONGEST_SYMBOL]
     return replace(draft, symbols=tuple(kept))
 
 
@@ -364,7 +371,7 @@ def _check_kind(vocabulary: Vocabulary) -> None:
         raise _bad("a symbol of several characters, where the kind is characters")
     if vocabulary.kind == "spaced" and any(" " in symbol for symbol in symbols):
         raise _bad("a symbol holds a space, where spaces stand between symbols")
-    if vocabulary.kind != "subwords":
+    if vocabulary.kind not in SUBWORDS:
         if scores:
             raise _bad(f"scores are for subwords, the kind is {vocabulary.kind}")
         return

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.batching import Batch, Batches, buckets, pad
+from charseq.batching import Batch, Batches, Lines, Stream, buckets, pad
 from charseq.vocabulary import BOS, EOS, PAD
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000))
@@ -145,6 +148,156 @@ def test_pad_fills_up_at_the_end(rows: list[list[int]]) -> None:
     width = max(map(len, rows), default=0)
     assert padded.shape == (len(rows), width)
     assert padded.tolist() == [row + [PAD] * (width - len(row)) for row in rows]
+
+
+# --- lines of a text
+
+
+def text(lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids that tell where they stand, from 10 up, and the offsets of the lines."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return np.arange(10, 10 + offsets[-1], dtype=np.int32), offsets
+
+
+def text_of(count: int, *, spread: int = 12, shortest: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(count)
+    return text(random.integers(shortest, spread, size=count).tolist())
+
+
+def epoch_of(batches: Lines | Stream, epoch: int) -> list[Batch]:
+    return [batches[step] for step in range(epoch * len(batches), (epoch + 1) * len(batches))]
+
+
+def test_lines_by_hand() -> None:
+    lines = Lines(*text([2, 0, 3]), batch_size=2)
+    assert len(lines) == 2
+    batch = lines.collate([2, 1, 0])
+    assert batch.inputs.tolist() == [[BOS, 12, 13, 14], [BOS, PAD, PAD, PAD], [BOS, 10, 11, PAD]]
+    assert batch.labels.tolist() == [[12, 13, 14, EOS], [EOS, PAD, PAD, PAD], [10, 11, EOS, PAD]]
+    assert batch.weights.tolist() == [1, 1, 1]
+    assert batch.source.shape == (3, 0)
+    assert batch.source_lengths.tolist() == [0, 0, 0]
+    assert not batch.goes_on
+    assert {getattr(batch, name).dtype for name in ("source", "inputs", "labels")} == {
+        np.dtype("int64")
+    }
+
+
+@settings(max_examples=40)
+@given(SIZES)
+def test_every_line_comes_once_in_an_epoch(sizes: tuple[int, int, int]) -> None:
+    count, batch_size, seed = sizes
+    ids, offsets = text_of(count)
+    lines = Lines(ids, offsets, batch_size=batch_size, seed=seed)
+    assert len(lines) == -(-count // batch_size)
+    wanted = sorted([*ids[a:b].tolist(), EOS] for a, b in itertools.pairwise(offsets))
+    for epoch in range(2):
+        batches = epoch_of(lines, epoch)
+        found = [[k for k in row if k != PAD] for batch in batches for row in batch.labels.tolist()]
+        assert sorted(found) == wanted
+        for batch in batches:
+            words = batch.labels * (batch.labels != EOS)
+            assert bool((batch.inputs[:, 0] == BOS).all())
+            assert np.array_equal(batch.inputs[:, 1:], words[:, :-1])
+        assert [len(batch.labels) for batch in batches if len(batch.labels) != batch_size] == (
+            [count % batch_size] if count % batch_size else []
+        )
+
+
+def test_lines_of_similar_length_share_a_batch_and_mingle() -> None:
+    lines = Lines(*text_of(4000, spread=40), batch_size=64)
+    epochs = [epoch_of(lines, epoch) for epoch in range(2)]
+    padding = np.concatenate([batch.labels.ravel() == PAD for batch in epochs[0]])
+    assert float(padding.mean()) < 0.1
+    sizes = [batch.labels.shape[1] for batch in epochs[0]]
+    assert abs(np.corrcoef(sizes, np.arange(len(sizes)))[0, 1]) < 0.4
+    first, second = ({frozenset(batch.labels[:, 0]) for batch in batches} for batches in epochs)
+    assert len(first & second) < 4
+    # equal lengths are no reason to stay together
+    equal = Lines(*text([5] * 640), batch_size=64)
+    company = [{frozenset(b.labels[:, 0]) for b in epoch_of(equal, epoch)} for epoch in range(2)]
+    assert not company[0] & company[1]
+
+
+def test_a_batch_of_text_depends_on_seed_and_step_alone() -> None:
+    for kind in (Lines, Stream):
+        made = partial(kind, *text_of(50), batch_size=7)
+        in_order, at_random = made(seed=3), made(seed=3)
+        total = 3 * len(in_order)
+        expected = [in_order[step] for step in range(total)]
+        for step in np.random.default_rng(2).permutation(total).tolist():
+            assert same(at_random[step], expected[step])
+            assert same(made(seed=3)[step], expected[step])
+        assert not all(same(made(seed=4)[step], expected[step]) for step in range(total))
+
+
+def test_a_text_may_stay_in_its_file(tmp_path: Path) -> None:
+    ids, offsets = text_of(80)
+    ids.tofile(tmp_path / "ids")
+    mapped = np.memmap(tmp_path / "ids", dtype=np.int32, mode="r")
+    for kind in (Lines, Stream):
+        plain, other = (kind(given, offsets, batch_size=9) for given in (ids, mapped))
+        for step in range(2 * len(plain)):
+            assert same(other[step], plain[step])
+            assert type(other[step].inputs) is np.ndarray
+
+
+# --- running text
+
+
+def whole(ids: np.ndarray, offsets: np.ndarray) -> list[int]:
+    """The text with the end of each line as a symbol of its own."""
+    return [k for a, b in itertools.pairwise(offsets) for k in [*ids[a:b].tolist(), EOS]]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    st.integers(1, 9),
+    st.integers(1, 11),
+    st.integers(0, 1000),
+)
+def test_a_stream_reads_a_circle_in_as_many_places_as_it_has_rows(
+    lengths: list[int], batch_size: int, steps: int, seed: int
+) -> None:
+    given_text = text(lengths)
+    circle = whole(*given_text)
+    rows = min(batch_size, len(circle))
+    stream = Stream(*given_text, batch_size=batch_size, steps=steps, seed=seed)
+    cuts = set()
+    for epoch in range(3):
+        batches = epoch_of(stream, epoch)
+        widths = [batch.labels.shape[1] for batch in batches]
+        assert max(widths) <= steps
+        assert max(widths) - min(widths) <= 1
+        labels = np.concatenate([batch.labels for batch in batches], axis=1)
+        inputs = np.concatenate([batch.inputs for batch in batches], axis=1)
+        assert labels.shape == (rows, len(circle) // rows)
+        # the rows one after another are a piece of the circle: all but the remainder, once
+        line = labels.ravel().tolist()
+        starts = [k for k in range(len(circle)) if (circle[k:] + circle[:k])[: len(line)] == line]
+        assert starts
+        cuts.add(tuple(starts))
+        # and the inputs are the same, a symbol earlier
+        assert np.array_equal(inputs[:, 1:], labels[:, :-1])
+        assert inputs[1:, 0].tolist() == labels[:-1, -1].tolist()
+        assert inputs[0, 0] in {circle[k - 1] for k in starts}
+        assert [batch.goes_on for batch in batches] == [True] * (len(batches) - 1) + [False]
+    if len(circle) > 100:
+        assert len(cuts) > 1
+
+
+def test_a_stream_by_hand() -> None:
+    stream = Stream(*text([2, 0, 3]), batch_size=2, steps=3)
+    assert len(stream) == 2
+    batches = epoch_of(stream, 0)
+    assert [batch.labels.shape for batch in batches] == [(2, 2), (2, 2)]
+    circle = [10, 11, EOS, EOS, 12, 13, 14, EOS]
+    read = np.concatenate([batch.labels for batch in batches], axis=1).ravel().tolist()
+    assert any(circle[k:] + circle[:k] == read for k in range(8))
+    assert [batch.weights.tolist() for batch in batches] == [[1, 1]] * 2
+    assert batches[0].source.shape == (2, 0)
+    assert batches[0].labels.dtype == np.dtype("int64")
 
 
 # --- buckets for prediction

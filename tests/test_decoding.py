@@ -1,4 +1,4 @@
-"""Search against exhaustive enumeration, against its own rule in plain loops, and by rescoring."""
+"""Search against enumeration, its own rule in plain loops, and rescoring; sampling, counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.decoding import Hypothesis, Limits, _expand, beam, greedy
+from charseq.decoding import Hypothesis, Limits, _expand, beam, best_places, greedy, sample
 from charseq.inference import GATES, Network, shapes_of
 from charseq.vocabulary import BOS, EOS
 
@@ -305,6 +305,128 @@ def test_a_search_ends_when_nothing_can_get_better() -> None:
         model.table = table
         beam(model, model.start(0), [50], width=3)
         assert len(model.rows) <= steps
+
+
+# --- sampling
+
+CHANCES = [0.0, 0.0, 0.1, 0.2, 0.4, 0.3]
+"""Of PAD, BOS, EOS and three symbols."""
+with np.errstate(divide="ignore"):
+    LOADED = Table(np.log(CHANCES).tolist())
+
+
+def drawn(count: int, *, limit: int = 0, seed: int = 0, **how: Any) -> list[Hypothesis]:
+    """``count`` rows of dice, each with its own seed."""
+    how = {"temperature": 1.0, "top_p": 1.0} | how
+    seeds = [(seed, row) for row in range(count)]
+    return sample(LOADED, np.full(count, BOS), None, [limit] * count, seeds=seeds, **how)
+
+
+def shares(**how: Any) -> np.ndarray:
+    """How often each symbol came first, of 4,000 times."""
+    firsts = [(*one.ids, EOS)[0] for one in drawn(4000, limit=1, **how)]
+    return np.bincount(firsts, minlength=len(CHANCES)) / 4000
+
+
+def expect(found: np.ndarray, chances: list[float]) -> None:
+    """Pearson's test: with up to three degrees of freedom, 16.3 is met once in a thousand."""
+    expected = np.array(chances) / sum(chances)
+    assert (found[expected == 0] == 0).all()
+    known = expected > 0
+    assert (4000 * (found - expected)[known] ** 2 / expected[known]).sum() < 16.3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+def test_symbols_come_as_often_as_they_should(temperature: float) -> None:
+    expect(shares(temperature=temperature), [p ** (1 / temperature) for p in CHANCES])
+
+
+@pytest.mark.parametrize(
+    ("top_p", "chances"),
+    [
+        (0.39, [0, 0, 0, 0, 1, 0]),
+        (0.41, [0, 0, 0, 0, 0.4, 0.3]),
+        (0.69, [0, 0, 0, 0, 0.4, 0.3]),
+        (0.71, [0, 0, 0, 0.2, 0.4, 0.3]),
+        (0.95, CHANCES),
+        (1.0, CHANCES),
+    ],
+)
+def test_the_likeliest_that_reach_top_p_are_drawn_from(top_p: float, chances: list[float]) -> None:
+    expect(shares(top_p=top_p), chances)
+
+
+def test_top_p_is_of_what_the_temperature_leaves() -> None:
+    """At a temperature of a half 0.4 and 0.3 become 0.53 and 0.3: they reach 0.8."""
+    expect(shares(top_p=0.8, temperature=0.5), [0, 0, 0, 0, 0.16, 0.09])
+
+
+def test_what_is_forbidden_is_left_to_the_others() -> None:
+    expect(shares(forbidden=[4]), [0, 0, 0.1, 0.2, 0, 0.3])
+    # the others are what top_p is of
+    expect(shares(forbidden=[4, EOS], top_p=0.55), [0, 0, 0, 0, 0, 1])
+    assert {one.ids for one in drawn(5, limit=1, temperature=0.0, forbidden=[4])} == {(5,)}
+
+
+@settings(max_examples=40)
+@given(
+    SEEDS, st.integers(0, 6), st.sampled_from([(0.0, 1.0), (1.0, 1e-9), (1e-9, 1.0), (0.0, 0.5)])
+)
+def test_without_chance_it_is_greedy(seed: int, limit: int, how: tuple[float, float]) -> None:
+    model = Markov(seed, texts=3, banned=0.3)
+    temperature, top_p = how
+    found = sample(
+        model, np.full(3, BOS), model.start(0, 1, 2), [limit] * 3,
+        temperature=temperature, top_p=top_p, seeds=[1, 2, 3],
+    )  # fmt: skip
+    assert found == greedy(model, model.start(0, 1, 2), [limit] * 3)
+
+
+def test_a_temperature_near_zero_is_no_overflow() -> None:
+    assert {one.ids for one in drawn(3, limit=1, temperature=1e-300)} == {(4,)}
+
+
+@settings(max_examples=40)
+@given(SEEDS, st.lists(st.integers(0, 6), min_size=1, max_size=6), st.sampled_from([1.0, 0.8]))
+def test_what_is_drawn_for_a_text_does_not_depend_on_its_neighbours(
+    seed: int, limits: list[int], top_p: float
+) -> None:
+    texts = range(len(limits))
+    model = Markov(seed, texts=len(limits), banned=0.2)
+    how = {"temperature": 1.3, "top_p": top_p}
+    symbols = np.full(len(limits), BOS)
+    together = sample(model, symbols, model.start(*texts), limits, seeds=[*texts], **how)
+    for k in texts:
+        alone = sample(model, symbols[:1], model.start(k), limits[k : k + 1], seeds=[k], **how)
+        assert alone == together[k : k + 1]
+        (one,) = alone
+        end = 0.0 if one.truncated else model.logs(k, one.ids)[EOS]
+        assert one.score == pytest.approx(model.score(k, one.ids) + end)
+        assert len(one.ids) == limits[k] or not one.truncated
+
+
+def test_seeds_decide_what_is_drawn() -> None:
+    assert drawn(50, limit=9, seed=1) == drawn(50, limit=9, seed=1)
+    assert drawn(50, limit=9, seed=1) != drawn(50, limit=9, seed=2)
+    assert len({one.ids for one in drawn(50, limit=9)}) > 20
+
+
+def test_a_drawn_text_goes_on_after_the_given_symbol() -> None:
+    logs = np.full((1, 6, 6, 6), -np.inf)
+    logs[0, BOS, 5, 4] = logs[0, 5, 4, EOS] = 0.0
+    model = Markov(1)
+    model.table = logs
+    (found,) = sample(
+        model, np.array([5]), model.start(0), [3], temperature=1.0, top_p=1.0, seeds=[0]
+    )
+    assert found == Hypothesis((4,), 0.0)
+
+
+@settings(max_examples=80)
+@given(st.lists(st.integers(-5, 5), max_size=30), st.integers(0, 33))
+def test_the_best_places_are_the_first_of_a_stable_sort(values: list[int], n: int) -> None:
+    array = np.where(np.array(values) == -5, -np.inf, np.array(values, dtype=float))
+    assert best_places(array, n).tolist() == np.argsort(-array, kind="stable")[:n].tolist()
 
 
 # --- with a network

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from charseq import recurrence as module
 from charseq.cells import CELLS
 from charseq.recurrence import Permute, Recurrence, Unroll, reversal, unroll_cell
 
@@ -175,6 +176,75 @@ def test_permute_brings_gradients_back() -> None:
     values = normal(4, 3, 2).requires_grad_()
     assert torch.equal(Permute.apply(values, order).reshape(12, 2), values.reshape(12, 2)[order])
     assert torch.autograd.gradcheck(lambda given: Permute.apply(given, order), (values,))
+
+
+# --- noise
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_on_the_recurrent_weights_holds_for_the_whole_batch(name: str) -> None:
+    """A weight that was dropped has no gradient; without those, it is the plain recurrence."""
+    noisy = Recurrence(name, I, 6, layers=2, recurrent_dropout=0.5).double()
+    inputs = normal(5, 3, I)
+    outputs, final = noisy(inputs)
+    loss = outputs.square().sum() + final.square().sum()
+    found = torch.autograd.grad(loss, [cell.recurrent for cell in noisy.cells])
+    plain = Recurrence(name, I, 6, layers=2).double()
+    plain.load_state_dict(noisy.state_dict())
+    for cell, gradient in zip(plain.cells, found, strict=True):
+        dropped = gradient == 0
+        assert 0 < int(dropped.sum()) < dropped.numel()
+        cell.recurrent.data *= 2 * ~dropped
+    expected, end = plain(inputs)
+    close(outputs, expected)
+    close(final, end)
+    wanted = torch.autograd.grad(
+        expected.square().sum() + end.square().sum(), [cell.recurrent for cell in plain.cells]
+    )
+    for gradient, other in zip(found, wanted, strict=True):
+        close(gradient, 2 * other * (gradient != 0))
+
+
+def test_at_rest_no_weight_is_dropped() -> None:
+    noisy, inputs = Recurrence("gru", I, H, recurrent_dropout=0.5), torch.randn(3, 2, I)
+    exact = noisy.eval()(inputs)[0]
+    assert not torch.allclose(noisy.train()(inputs)[0], exact)
+    noisy.recurrent_dropout = 0.0
+    assert torch.equal(noisy(inputs)[0], exact)
+
+
+def test_another_mask_is_drawn_for_every_layer_and_every_batch() -> None:
+    noisy = Recurrence("tanh", 16, 16, layers=2, recurrent_dropout=0.5)
+    masks = set()
+    for _ in range(2):
+        loss = noisy(torch.randn(3, 2, 16))[0].sum()
+        for gradient in torch.autograd.grad(loss, [cell.recurrent for cell in noisy.cells]):
+            masks.add(tuple((gradient == 0).flatten().tolist()))
+    assert len(masks) == 4
+
+
+def test_between_layers_the_same_units_are_dropped_at_every_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noisy = Recurrence("lstm", I, H, layers=3, dropout=0.25)
+    calls = []
+
+    def noted(values: Tensor, probability: float, *, training: bool) -> Tensor:
+        calls.append((tuple(values.shape), probability, training))
+        return -values
+
+    inputs = torch.randn(4, 2, I)
+    exact = noisy.eval()(inputs)[0]
+    assert torch.equal(noisy(inputs)[0], exact)
+    assert not torch.allclose(noisy.train()(inputs)[0], exact)
+    monkeypatch.setattr(module, "drop_locked", noted)
+    changed = noisy(inputs)[0]
+    assert calls == [((4, 2, H), 0.25, True)] * 2
+    # what was returned is what the next layer read
+    for cell in list(noisy.cells)[1:]:
+        cell.input.data.neg_()
+    monkeypatch.undo()
+    assert torch.equal(noisy.eval()(inputs)[0], changed)
 
 
 # --- half precision

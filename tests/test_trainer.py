@@ -14,11 +14,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
-from charseq.batching import Batch, Batches
+from charseq.batching import Batch, Batches, Lines, Stream
 from charseq.checkpoint import load_arrays, save_arrays
 from charseq.errors import TrainingError
+from charseq.loss import Given, Learner, Loss
+from charseq.nextword import NextWord
 from charseq.recurrence import Recurrence, StepByStep
 from charseq.runtime import seed_all
 from charseq.seq2seq import EncoderDecoder
@@ -45,8 +47,8 @@ def batches_of(count: int = 21, kind: type[Batches] = Batches, **options: Any) -
 
 
 def trainer_of(
-    model: nn.Module | None = None,
-    batches: Batches | None = None,
+    model: Learner | None = None,
+    batches: Batches | Lines | Stream | None = None,
     *,
     precision: torch.dtype = torch.float32,
     **numbers: Any,
@@ -86,7 +88,7 @@ def test_training_by_hand_has_the_losses_of_autograd_step_by_step(cell: str, lay
         for part in (model.encoder, model.decoder):
             part.__class__ = kind
         losses.append([step.loss for step in take(trainer_of(model), 30, 30)])
-    assert losses[0][-1] < losses[0][0]
+    assert np.mean(losses[0][-6:]) < np.mean(losses[0][:6])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
 
 
@@ -132,6 +134,126 @@ def test_a_state_of_another_model_is_refused() -> None:
         trainer_of().restore(state)
     with pytest.raises(KeyError):
         trainer_of().restore({})
+
+
+# --- running text
+
+
+def text_model(seed: int = 1, **options: Any) -> NextWord:
+    seed_all(seed)
+    sizes = {"symbols": SYMBOLS, "embedding": 8, "hidden": 12, "dropout": 0.3, **options}
+    return NextWord(**sizes)
+
+
+def text_of(kind: type[Lines] | type[Stream], count: int = 29, **options: Any) -> Lines | Stream:
+    lines = rows(count)
+    offsets = np.cumsum([0, *map(len, lines)])
+    ids = np.concatenate(lines).astype(np.int32)
+    return kind(ids, offsets, **{"batch_size": 4, "seed": 3, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "running"),
+    [
+        ({"cell": "lstm", "layers": 2, "recurrent_dropout": 0.3}, True),
+        ({"cell": "residual", "embedding_dropout": 0.2}, True),
+        ({"cell": "mlp"}, True),
+        ({"cell": "gru", "samples": 3}, False),
+    ],
+)
+def test_a_text_is_read_on_where_a_restored_training_stopped(
+    options: dict[str, Any], running: bool
+) -> None:
+    """In the middle of an epoch, through bytes, into a trainer that began elsewhere."""
+    batches = text_of(Stream, steps=5) if running else text_of(Lines)
+    assert len(batches) in (6, 8)
+    whole = trainer_of(text_model(**options), batches)
+    wanted = take(whole, 24, 24)
+    first = trainer_of(text_model(**options), batches)
+    found = take(first, 24, 9)
+    assert ("carried" in first.state()) == running
+    data = save_arrays(first.state())
+    take(first, 24, 1)
+    second = trainer_of(text_model(seed=2, **options), batches)
+    take(second, 24, 2)
+    second.restore(load_arrays(data))
+    for step in second.steps(up_to(24)):
+        found.append(step)
+        torch.rand(3)
+    assert found == wanted
+    assert equal(second.state(), whole.state())
+    # what was carried did matter
+    lost = trainer_of(text_model(**options), batches)
+    lost.restore({name: value for name, value in load_arrays(data).items() if name != "carried"})
+    assert (take(lost, 24, 1)[0].loss != wanted[9].loss) == running
+
+
+class Remembering(Learner):
+    """Carries a state that can be differentiated, and notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.given: list[Tensor | None] = []
+        self.left: list[Tensor] = []
+        self.worth = 1.0
+
+    def loss(self, given: Given, *, smoothing: float) -> Loss:
+        self.given.append(given.carried)
+        total = self.worth * self.weight.square().sum()
+        state = self.weight * (len(self.given) + torch.zeros(1, 1, len(given.inputs), 2))
+        self.left.append(state)
+        return Loss(total, torch.ones(()), state)
+
+
+def test_the_state_is_carried_over_without_its_gradient_and_starts_anew_in_an_epoch() -> None:
+    model = Remembering()
+    batches = text_of(Stream, steps=5)
+    trainer = trainer_of(model, batches, learning_rate=0.0)
+    for step in trainer.steps(up_to(3 * len(batches))):
+        kept = trainer.state().get("carried")
+        if step.number % len(batches):
+            assert np.array_equal(kept, model.left[-1].detach().numpy())
+        else:
+            assert kept is None
+    for step, carried in enumerate(model.given):
+        if step % len(batches):
+            assert carried is not None
+            assert torch.equal(carried, model.left[step - 1])
+            assert not carried.requires_grad
+        else:
+            assert carried is None
+
+
+def test_nothing_is_carried_between_lines() -> None:
+    model = Remembering()
+    trainer = trainer_of(model, text_of(Lines))
+    take(trainer, 20, 20)
+    assert model.given == [None] * 20
+    assert "carried" not in trainer.state()
+
+
+def test_after_a_step_that_is_not_finite_the_text_is_read_from_an_empty_state() -> None:
+    """What made the loss infinite may well be in the state."""
+    model = Remembering()
+    trainer = trainer_of(model, text_of(Stream, steps=5))
+    take(trainer, 20, 2)
+    model.worth = math.nan
+    (step,) = take(trainer, 20, 1)
+    assert step.skipped
+    assert "carried" not in trainer.state()
+    model.worth = 1.0
+    take(trainer, 20, 2)
+    assert [carried is None for carried in model.given] == [True, False, False, True, False]
+
+
+def test_a_restored_training_forgets_what_it_carried_itself() -> None:
+    batches = text_of(Stream, steps=5)
+    fresh = trainer_of(Remembering(), batches)
+    trainer = trainer_of(Remembering(), batches)
+    take(trainer, 20, 3)
+    trainer.restore(fresh.state())
+    assert "carried" not in trainer.state()
 
 
 # --- the flat buffer

@@ -14,14 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.errors import CharseqError, CheckpointError, MissingExtraError, SettingError
+from charseq.subwords import BYTES
 from charseq.symbols import normalise
-from charseq.vocabulary import KINDS, UNK, Vocabulary, build, split_features
+from charseq.vocabulary import (
+    KINDS,
+    LONGEST_SYMBOL,
+    SUBWORDS,
+    UNK,
+    Vocabulary,
+    build,
+    split_features,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TRICKY = st.text(
     st.sampled_from("abé\u0301 한\u1112\u1161👩\u200d👧ﬁ\u2581\u0000\n\u3000"), max_size=12
 )
 TEXTS = st.lists(TEXT | TRICKY, max_size=8)
+
+each_subword = pytest.mark.parametrize("kind", SUBWORDS)
 
 
 def small(kind: str, changes: dict[str, object]) -> dict[str, object]:
@@ -119,8 +130,22 @@ def test_form_none_changes_nothing() -> None:
     assert vocabulary.decode(vocabulary.encode("ée\u0301")) == "ée\u0301"
 
 
-def test_unseen_text_comes_back_exactly_from_subwords() -> None:
-    vocabulary, _ = build(["the cat", "the hat"] * 20, kind="subwords")
+def test_symbols_that_are_cut_already_have_the_same_ids() -> None:
+    vocabulary, _ = build(["a bc", "bc"], kind="spaced")
+    assert vocabulary.number(["bc", "x", "a"]) == vocabulary.encode("bc x a") == [4, UNK, 5]
+
+
+@pytest.mark.parametrize("kind", ["spaced", "graphemes"])
+def test_a_symbol_too_long_for_a_checkpoint_is_left_out(kind: str) -> None:
+    longer = "x" + "\u0331" * LONGEST_SYMBOL
+    vocabulary, _ = build([longer, "a"], kind=kind)
+    assert vocabulary.symbols == ("a",)
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+@each_subword
+def test_unseen_text_comes_back_exactly_from_subwords(kind: str) -> None:
+    vocabulary, _ = build(["the cat", "the hat"] * 20, kind=kind)
     for text in [
         " a  b ",
         "\u2581x\u2581",
@@ -135,13 +160,15 @@ def test_unseen_text_comes_back_exactly_from_subwords() -> None:
     assert "".join(vocabulary.split("the")) == "the"
 
 
-def test_subwords_of_texts_without_spaces_still_return_spaces() -> None:
-    vocabulary, _ = build(["ab", "ba"] * 5, kind="subwords")
+@each_subword
+def test_subwords_of_texts_without_spaces_still_return_spaces(kind: str) -> None:
+    vocabulary, _ = build(["ab", "ba"] * 5, kind=kind)
     assert vocabulary.decode(vocabulary.encode(" a \u2581 b ")) == " a \u2581 b "
 
 
-def test_broken_bytes_from_a_model_become_a_replacement_character() -> None:
-    vocabulary, _ = build(["ab"], kind="subwords")
+@each_subword
+def test_broken_bytes_from_a_model_become_a_replacement_character(kind: str) -> None:
+    vocabulary, _ = build(["ab"], kind=kind)
     assert vocabulary.decode([4 + 0xE2, 4 + 0x41]) == "\ufffdA"
 
 
@@ -168,8 +195,11 @@ def test_spaced_text_comes_back_with_single_spaces(texts: list[str]) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(texts=TEXTS, others=TEXTS)
-def test_subwords_lose_nothing_seen_or_unseen(texts: list[str], others: list[str]) -> None:
-    vocabulary, _ = build(texts, kind="subwords", form="none", subword_size=300)
+@each_subword
+def test_subwords_lose_nothing_seen_or_unseen(
+    kind: str, texts: list[str], others: list[str]
+) -> None:
+    vocabulary, _ = build(texts, kind=kind, form="none", subword_size=300)
     for text in texts + others:
         ids = vocabulary.encode(text)
         assert vocabulary.decode(ids) == text
@@ -179,9 +209,23 @@ def test_subwords_lose_nothing_seen_or_unseen(texts: list[str], others: list[str
 # --- building
 
 
-def test_building_twice_gives_the_same_subwords() -> None:
+@each_subword
+def test_building_twice_gives_the_same_subwords(kind: str) -> None:
     texts = ["banana bandana", "ananas", "a band"] * 10
-    assert build(texts, kind="subwords") == build(texts, kind="subwords")
+    assert build(texts, kind=kind) == build(texts, kind=kind)
+
+
+def test_bpe_and_unigram_are_learnt_and_read_by_their_own_rules() -> None:
+    texts = ["banana bandana", "ananas", "a band"] * 10
+    pieces = {kind: build(texts, kind=kind)[0] for kind in SUBWORDS}
+    assert pieces["bpe"].symbols != pieces["subwords"].symbols
+    # Merged first where the pair was most frequent, whatever is left over.
+    assert pieces["bpe"].split("bandanas") == ["band", "anas"]
+    assert pieces["bpe"].extended(build(["xyz"])[0]) == pieces["bpe"]
+    # The same pieces and scores: a and bc have the larger sum, ab is the better pair.
+    symbols, scores = (*BYTES, "a", "b", "c", "ab", "bc"), (0.0,) * 256 + (-1, -9, -9, -2, -9)
+    for kind, cut in {"subwords": ["a", "bc"], "bpe": ["ab", "c"]}.items():
+        assert Vocabulary(kind, "NFC", "NFC", symbols, scores=scores).split("abc") == cut
 
 
 def test_a_generator_and_no_text_at_all_will_do() -> None:
@@ -280,6 +324,8 @@ def test_a_vocabulary_that_was_used_can_be_sent_to_another_process() -> None:
         ({"scores": [0.5, 0.5]}, "scores are for subwords"),
         ({"kind": "subwords"}, "0 scores for 2 subwords"),
         ({"kind": "subwords", "scores": [0.0, 0.0]}, "256 bytes"),
+        ({"kind": "bpe"}, "0 scores for 2 subwords"),
+        ({"kind": "bpe", "scores": [0.0, 0.0]}, "256 bytes"),
         ({"more": 1}, "'more' is not a field"),
     ],
 )
@@ -309,8 +355,9 @@ def test_something_else_than_an_object_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     "score", [True, "1", None, float("nan"), float("inf"), 1e30, 10**99], ids=repr
 )
-def test_a_score_that_is_no_number_is_refused(score: object) -> None:
-    value = small("subwords", {})
+@each_subword
+def test_a_score_that_is_no_number_is_refused(kind: str, score: object) -> None:
+    value = small(kind, {})
     scores = copy.copy(value["scores"])
     assert isinstance(scores, list)
     scores[-1] = score
@@ -351,8 +398,11 @@ def test_importing_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_decoding_subwords_needs_no_sentencepiece(monkeypatch: pytest.MonkeyPatch) -> None:
-    vocabulary, _ = build(["ab"], kind="subwords")
+@each_subword
+def test_decoding_subwords_needs_no_sentencepiece(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    vocabulary, _ = build(["ab"], kind=kind)
     ids = vocabulary.encode("ab é")
     fresh = Vocabulary.from_json(vocabulary.to_json())
     monkeypatch.setitem(sys.modules, "sentencepiece", None)

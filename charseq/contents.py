@@ -1,0 +1,137 @@
+"""run folder -> settings, symbols and weights, each checked against the others.
+
+A run folder may come from a stranger: what is not as a run of charseq says it must be ends in one
+line that names the file. It knows how two kinds of runs differ, pairs and next-word, and no use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from charseq import inference, language
+from charseq.checkpoint import ABOUT, WEIGHTS, load_model
+from charseq.config import Config, configure
+from charseq.errors import CheckpointError, SettingError
+from charseq.units import Units
+from charseq.vocabulary import SPECIALS, Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Kinds = dict[str, type | tuple[type, ...]]
+Shapes = dict[str, tuple[int, ...]]
+
+_ABOUT: Kinds = {
+    "parameters": int,
+    "seconds": (int, float),
+    "epochs": (int, float),
+    "scores": dict,
+    "versions": dict,
+    "data": dict,
+}
+_DATA: Kinds = {"name": str, "fingerprint": str, "columns": str, "examples": dict}
+
+
+class Contents(NamedTuple):
+    """A run folder as read. Of a next-word run ``source`` and ``target`` are the same symbols."""
+
+    about: dict[str, Any]
+    config: Config
+    source: Vocabulary
+    target: Vocabulary
+    weights: dict[str, np.ndarray]
+    units: Units | None
+    """How a next-word run cuts its lines; None for pairs."""
+
+
+def read_run(path: Path) -> Contents:
+    """What stands in the run folder ``path``.
+
+    Raises:
+        CheckpointError: missing, damaged, or not what a run of charseq holds.
+    """
+    about, weights = load_model(path, check=partial(_check, path))
+    config = _settings(about, path)
+    source, target, units = _symbols(about, config, path)
+    return Contents(about, config, source, target, weights, units)
+
+
+def is_next_word(about: Mapping[str, Any]) -> bool:
+    """Whether a run predicts words; the first runs of pairs did not say."""
+    return bool(about["settings"].get("task") == "next-word")
+
+
+def shapes_of(about: Mapping[str, Any]) -> Shapes:
+    """Name and shape of every weight, from what a run says of itself."""
+    settings = about["settings"]
+    names = ("cell", "embedding", "hidden", "layers", "tied")
+    shared = {name: settings[name] for name in names}
+    if is_next_word(about):
+        symbols = _size(about["units"]["vocabulary"])
+        return language.shapes_of(**shared, context=settings["context"], symbols=symbols)
+    return inference.shapes_of(
+        **shared,
+        attention=settings["attention"],
+        sources=_size(about["source"]),
+        targets=_size(about["target"]),
+    )
+
+
+def _size(vocabulary: Mapping[str, Any]) -> int:
+    return SPECIALS + len(vocabulary["symbols"]) + len(vocabulary["features"])
+
+
+def _settings(about: Mapping[str, Any], path: Path) -> Config:
+    """The settings in ``about``. Raises CheckpointError where they are not settings of ours."""
+    try:
+        return configure(about["settings"])
+    except SettingError as error:
+        raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error
+
+
+def _symbols(
+    about: Mapping[str, Any], config: Config, path: Path
+) -> tuple[Vocabulary, Vocabulary, Units | None]:
+    """Source, target and units of a run. Raises CheckpointError where they are malformed."""
+    try:
+        if config.task == "next-word":
+            units = Units.from_json(about.get("units"))
+            return units.vocabulary, units.vocabulary, units
+        source, target = (Vocabulary.from_json(about.get(side)) for side in ("source", "target"))
+    except CheckpointError as error:
+        raise CheckpointError(str(error), path=path / ABOUT) from error
+    return source, target, None
+
+
+def _check(path: Path, about: dict[str, Any], found: Shapes) -> None:
+    """Refuse what a run does not say of itself, and weights that its settings do not call for."""
+    for part, kinds in (("", _ABOUT), ("data", _DATA)):
+        fields = about[part] if part else about
+        for key, kind in kinds.items():
+            if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
+                raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
+    config = _settings(about, path)
+    if config.task != "next-word":
+        _check_limits(about.get("limits"), path)
+    _symbols(about, config, path)
+    wanted = shapes_of(about | {"settings": config.to_json()})
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"has {name[:60]!r} as {found.get(name, 'nothing')}, expected "
+                f"{wanted.get(name, 'nothing')} from the settings",
+                path=path / WEIGHTS,
+            )
+
+
+def _check_limits(limits: Any, path: Path) -> None:
+    """Refuse a table of length limits that is none."""
+    if not isinstance(limits, list):
+        raise CheckpointError("is damaged: no sound 'limits'", path=path / ABOUT)
+    if not limits or any(type(item) is not int or not 0 <= item < 2**20 for item in limits):
+        raise CheckpointError(
+            "is damaged: 'limits' must be a list of whole numbers", path=path / ABOUT
+        )

@@ -1,0 +1,273 @@
+"""lines of text -> what there is to learn from them, and how well it was learnt.
+
+One of the two families that ``recipes`` can train; the other is ``pairs``, with the same
+functions. It knows the flow of neither training nor saving.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charseq import corpus, language, traits
+from charseq import units as unit
+from charseq.checkpoint import WEIGHTS, find, read
+from charseq.config import Config
+from charseq.contents import Contents, read_run
+from charseq.errors import DataError, SettingError
+from charseq.metrics import signature
+from charseq.perplexity import measure, perplexity_of
+from charseq.report import describe_lines
+from charseq.suggest import LanguageModel
+from charseq.vocabulary import EOS, SPECIALS
+
+if TYPE_CHECKING:
+    from charseq.trainer import Trainer
+
+    Weights = Mapping[str, np.ndarray]
+
+SHAPING = ("cell", "embedding", "hidden", "layers", "context", "tied", "units")
+"""Settings that decide the weights' shapes; a run that starts from another takes them from it."""
+
+LARGE = 5000
+"""From so many symbols on, the softmax is sampled where the settings leave it open, over"""
+SAMPLES = 2000
+"""so many."""
+
+
+class Sentences:
+    """A training on lines of text, as ``recipes`` sees it: before, during and after."""
+
+    def __init__(
+        self, data: str | Path, config: Config, init_from: str | Path | None = None
+    ) -> None:
+        """Read the data once, and learn its symbols.
+
+        Raises:
+            CharseqError: the data, the settings or the run to start from do not allow it.
+        """
+        self.data = data
+        self.config = config
+        self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
+        if not self.corpus.dev:
+            raise DataError("no lines for dev: more than one line is needed", path=data)
+        self.name = self.corpus.name
+        self.units, self.why = unit.build(
+            self.corpus.train,
+            kind=config.units,
+            case=config.case,
+            punctuation=config.punctuation,
+            limit=config.word_limit,
+            min_count=config.min_count,
+            form=config.target_form,
+            subword_size=config.subword_size,
+            seed=config.seed,
+        )
+        self.start: Contents | None = None
+        self.start_print: str | None = None
+        if init_from is not None:
+            self._start(find(init_from))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the run says of itself before training."""
+        data = self.corpus
+        return {
+            "settings": self.config.to_json() | {"task": "next-word"},
+            "units": self.units.to_json(),
+            "start": self.start_print,
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "columns": "",
+                "examples": {"train": len(data.train), "dev": len(data.dev)},
+            },
+        }
+
+    def describe(self) -> list[str]:
+        """What was understood, for people."""
+        return describe_lines(self.corpus, self.units, self.why, running=self.config.running)
+
+    def trainer(self) -> Trainer:
+        """Model, batches and optimiser, before the first step."""
+        from charseq.batching import Lines, Stream
+        from charseq.models import build_next_word
+        from charseq.runtime import (
+            choose_device,
+            choose_precision,
+            choose_threads,
+            seed_all,
+        )
+        from charseq.trainer import Recipe, Trainer
+
+        config = self.config
+        ids, offsets = unit.encode(self.corpus.train, self.units)
+        counts = np.bincount(ids, minlength=len(self.units.vocabulary))
+        counts[EOS] = len(offsets) - 1
+        device = choose_device(config.device)
+        choose_threads(config.threads)
+        seed_all(config.seed)
+        batches: Lines | Stream
+        if config.running:
+            batches = Stream(
+                ids, offsets, batch_size=config.batch_size, steps=config.segment, seed=config.seed
+            )
+        else:
+            batches = Lines(ids, offsets, batch_size=config.batch_size, seed=config.seed)
+        model = build_next_word(
+            config, counts=counts, traits=self._traits(), samples=self._samples()
+        )
+        trainer = Trainer(
+            model,
+            batches,
+            Recipe(
+                learning_rate=config.learning_rate,
+                warmup=config.warmup,
+                weight_decay=config.weight_decay,
+                beta2=config.beta2,
+                clip=config.clip,
+                label_smoothing=config.label_smoothing,
+                ema=config.ema,
+                seed=config.seed,
+            ),
+            device=device,
+            precision=choose_precision(config.precision, device),
+        )
+        if self.start is not None:
+            trainer.start_from(_inherit(self.start, trainer.averaged()))
+        return trainer
+
+    def publish(self, weights: Weights) -> Weights:
+        """What a run keeps of the trainer's weights: vectors of words with their traits' added."""
+        kept = dict(weights)
+        shared = kept.pop("traits", None)
+        table = self._traits()
+        if shared is not None and table is not None:
+            kept["embedding"] = kept["embedding"] + shared[table].sum(axis=0)
+        return kept
+
+    def score(self, weights: Weights) -> dict[str, float]:
+        """Dev perplexity of ``weights``."""
+        config = self.config
+        network = language.Network(
+            weights, cell=config.cell, layers=config.layers, context=config.context
+        )
+        model = LanguageModel(Path(), self.about, config, self.units, network)
+        lines = list(islice(self.corpus.dev, config.dev_limit))
+        return {"perplexity": perplexity_of(model, lines)}
+
+    @staticmethod
+    def rank(scores: Mapping[str, float]) -> tuple[float, float]:
+        """Less perplexity wins."""
+        return -scores["perplexity"], 0.0
+
+    @staticmethod
+    def tell(scores: Mapping[str, float]) -> str:
+        """Dev scores in a few words."""
+        return f"dev perplexity {scores['perplexity']:7.1f}"
+
+    def evaluate(self, model: LanguageModel, *, version: str) -> dict[str, Any]:
+        """What :func:`evaluate` returns of the dev split."""
+        return _facts(model, self.data, self.corpus.dev, "dev", version=version)
+
+    def _traits(self) -> np.ndarray | None:
+        """A row of traits for each id, or None where symbols are not words or have none."""
+        if self.config.units != "words" or not self.config.traits:
+            return None
+        specials = [f"<{number}>" for number in range(SPECIALS)]
+        return traits.traits_of([*specials, *self.units.vocabulary.symbols])[0]
+
+    def _samples(self) -> int:
+        """How many symbols the softmax is sampled over; 0 for all."""
+        if self.config.samples >= 0:
+            return self.config.samples
+        return SAMPLES if len(self.units.vocabulary) > LARGE else 0
+
+    def _start(self, path: Path) -> None:
+        """Take symbols and weights of another run; new words join its own."""
+        found = read_run(path)
+        if found.units is None:
+            raise SettingError(f"{path} rewrites pairs, it is no start for predicting words")
+        for name in SHAPING:
+            ours, theirs = getattr(self.config, name), getattr(found.config, name)
+            if ours != theirs:
+                raise SettingError(
+                    f"{name} is {ours}, but the run to start from has {theirs}: "
+                    f"--set {name}={theirs}"
+                )
+        for name in ("case", "punctuation"):
+            if getattr(self.units, name) != getattr(found.units, name):
+                theirs = getattr(found.units, name)
+                raise SettingError(f"the run to start from has {name} {theirs}")
+        known = found.units.vocabulary.extended(self.units.vocabulary)
+        self.units, self.why = replace(found.units, vocabulary=known), "as in the run to start from"
+        self.start = found
+        self.start_print = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
+
+
+def evaluate(
+    model: LanguageModel, data: str | Path, *, split: str | None = None, version: str
+) -> dict[str, Any]:
+    """Score ``model`` on the lines of a split of ``data``.
+
+    Without ``split``: test; but every line of one file, if it is not the file of the training.
+    ``version`` is the program's, for the signature.
+
+    Returns:
+        run, parameters, seconds (of training), epochs, data, split, words, perplexity,
+        bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, signature.
+    """
+    if split is None or split == "all":
+        whole = Path(data).is_dir()
+        splits = ("test",) if whole and not split else corpus.SPLITS
+        found = corpus.load(data, splits=splits, running=model.config.running)
+        ours = found.fingerprint == model.about["data"]["fingerprint"]
+        if split is None and (whole or ours):
+            return _facts(model, data, found.test, "test", version=version)
+        return _facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+    lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
+    return _facts(model, data, lines, split, version=version)
+
+
+def _facts(
+    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
+) -> dict[str, Any]:
+    """What :func:`evaluate` returns, for given lines."""
+    about = model.about
+    scores = asdict(measure(model, list(lines)))
+    return {
+        "run": str(model.path),
+        "parameters": about["parameters"],
+        "seconds": about["seconds"],
+        "epochs": about["epochs"],
+        "data": str(data),
+        "split": split,
+        **scores,
+        "signature": signature(
+            charseq=version,
+            split=split,
+            n=scores["words"],
+            unit="word",
+            units=model.units.kind,
+            case=model.units.case,
+            punctuation=model.units.punctuation,
+        ),
+    }
+
+
+def _inherit(start: Contents, fresh: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights of ``start`` for more symbols; new ones keep their ``fresh`` rows."""
+    weights = {name: np.array(value) for name, value in start.weights.items()}
+    before = len(start.target)
+    for name in ("embedding", "output", "output_bias"):
+        if name in weights:
+            weights[name] = np.concatenate([weights[name], fresh[name][before:]])
+    if "traits" in fresh:  # already in the words' vectors
+        weights["traits"] = np.zeros_like(fresh["traits"])
+    return weights
