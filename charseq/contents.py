@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 Kinds = dict[str, type | tuple[type, ...]]
 Shapes = dict[str, tuple[int, ...]]
 
+_NUMBER = (int, float)
 _ABOUT: Kinds = {
     "parameters": int,
-    "seconds": (int, float),
-    "epochs": (int, float),
+    "seconds": _NUMBER,
+    "epochs": _NUMBER,
     "scores": dict,
     "versions": dict,
     "data": dict,
 }
 _DATA: Kinds = {"name": str, "fingerprint": str, "columns": str, "examples": dict}
+_SCORES = {"pairs": {"examples", "exact_match", "ser"}, "next-word": {"perplexity"}}
+"""What every run that was scored says of it."""
 
 
 class Contents(NamedTuple):
@@ -99,6 +102,9 @@ def _symbols(
     try:
         if config.task == "next-word":
             units = Units.from_json(about.get("units"))
+            has = units.kind, units.case, units.punctuation
+            if has != (config.units, config.case, config.punctuation):
+                raise CheckpointError(f"is damaged: units {', '.join(has)}, not as in the settings")
             return units.vocabulary, units.vocabulary, units
         source, target = (Vocabulary.from_json(about.get(side)) for side in ("source", "target"))
     except CheckpointError as error:
@@ -114,8 +120,12 @@ def _check(path: Path, about: dict[str, Any], found: Shapes) -> None:
             if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
                 raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
     config = _settings(about, path)
-    if config.task != "next-word":
+    words = config.task == "next-word"
+    _check_numbers(about, _SCORES["next-word" if words else "pairs"], path)
+    if not words:
         _check_limits(about.get("limits"), path)
+        if config.cell == "mlp":
+            raise CheckpointError("is damaged: a run of pairs with cell mlp", path=path / ABOUT)
     _symbols(about, config, path)
     wanted = shapes_of(about | {"settings": config.to_json()})
     for name in sorted(wanted.keys() | found.keys()):
@@ -125,6 +135,16 @@ def _check(path: Path, about: dict[str, Any], found: Shapes) -> None:
                 f"{wanted.get(name, 'nothing')} from the settings",
                 path=path / WEIGHTS,
             )
+
+
+def _check_numbers(about: Mapping[str, Any], wanted: set[str], path: Path) -> None:
+    """Refuse scores and counts that could not be told to people."""
+    scores, counts = about["scores"], about["data"]["examples"]
+    for key, values in (("scores", scores), ("examples", counts)):
+        if any(type(value) not in _NUMBER for value in values.values()):
+            raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
+    if scores and not wanted <= scores.keys():
+        raise CheckpointError("is damaged: no sound 'scores'", path=path / ABOUT)
 
 
 def _check_limits(limits: Any, path: Path) -> None:

@@ -10,9 +10,9 @@
 Padding and the beginning of a text are no outcomes: their logits are -inf. Its forward-only twin
 for use without torch is ``language``; both share the names of the weights.
 
-In training, x, what goes from layer to layer, and r are thinned with one mask for all steps of a
-row, the rows of M and the weights W_h with one mask for the batch (Gal & Ghahramani 2016; Merity
-et al. 2018).
+In training, x and the outputs of every layer are thinned with one mask for all steps of a row, the
+rows of M and the weights W_h with one mask for the batch (Gal & Ghahramani 2016; Merity et al.
+2018).
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class NextWord(Learner):
             hidden, state = self._look_back(vectors, state)
         else:
             hidden, state = self.recurrence(vectors, initial=state)
-        return drop_locked(self.readout(hidden), self.dropout, training=self.training), state
+        return self.readout(drop_locked(hidden, self.dropout, training=self.training)), state
 
     def _look_back(self, vectors: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """The vectors h of the cell "mlp", and its next state."""

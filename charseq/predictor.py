@@ -9,7 +9,7 @@ into groups of similar length, which changes no answer (see ``inference``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,12 @@ from charseq.errors import SettingError
 from charseq.inference import WIDTH, Network
 from charseq.prediction import Prediction, add_logs, rank
 from charseq.suggest import LanguageModel
-from charseq.vocabulary import UNK, Vocabulary
+from charseq.vocabulary import BOS, EOS, UNK, Vocabulary
 
 if TYPE_CHECKING:
-    pass
+    import numpy as np
+
+    from charseq.units import Units
 
 
 class Transducer:
@@ -150,10 +152,26 @@ def load(run: str | Path | None = None) -> Model | LanguageModel:
     path = find(run)
     about, config, source, target, weights, units = read_run(path)
     if units is not None:
-        reader = language.Network(
-            weights, cell=config.cell, layers=config.layers, context=config.context
-        )
-        return LanguageModel(path, about, config, units, reader)
+        return language_model(path, about, config, units, weights)
     network = Network(weights, cell=config.cell, layers=config.layers)
     transducer = Transducer(network, source, target, Limits(tuple(about["limits"])))
     return Model(path, about, config, transducer)
+
+
+def language_model(
+    path: Path,
+    about: dict[str, Any],
+    config: Config,
+    units: Units,
+    weights: Mapping[str, np.ndarray],
+) -> LanguageModel:
+    """A model that predicts words, wherever the weights come from."""
+    network = language.Network(
+        weights,
+        cell=config.cell,
+        layers=config.layers,
+        context=config.context,
+        # in running text a line begins where the one before it ended
+        begin=EOS if config.running else BOS,
+    )
+    return LanguageModel(path, about, config, units, network)

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,7 +86,8 @@ def train(
         settings = examples.settings_of(data)
         task = choose_task(data, settings.get("task", "auto"))
         config = configure({**settings, "task": task}, base=defaults(task))
-    kind = Sentences if choose_task(data, config.task) == "next-word" else Pairs
+    config = replace(config, task=choose_task(data, config.task))
+    kind = Sentences if config.task == "next-word" else Pairs
     lesson = kind(data, config, init_from)
     folder = Path(run) if run else Path("checkpoints") / lesson.name
     for line in lesson.describe():

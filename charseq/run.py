@@ -2,8 +2,8 @@
 
 It knows no data and no network, only names, arrays and JSON. A run folder holds
 
-    model.safetensors   the best weights so far, by dev exact match
-    about.json          how they were made: settings, symbols, limits, scores, data, versions
+    model.safetensors   the best weights so far, by the scores on dev
+    about.json          how they were made: settings, symbols, scores, data, versions
     README.md           the model card
     metrics.jsonl       a line per evaluation
     resume.{a,b}.*      the last two states of an unfinished run, written in turn

@@ -15,25 +15,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq import corpus, language, traits
+from charseq import corpus, traits
 from charseq import units as unit
 from charseq.checkpoint import WEIGHTS, find, read
 from charseq.config import Config
 from charseq.contents import Contents, read_run
 from charseq.errors import DataError, SettingError
 from charseq.metrics import signature
-from charseq.perplexity import measure, perplexity_of
+from charseq.perplexity import SUGGESTIONS, measure, perplexity_of
+from charseq.predictor import language_model
 from charseq.report import describe_lines
-from charseq.suggest import LanguageModel
 from charseq.vocabulary import EOS, SPECIALS
 
 if TYPE_CHECKING:
+    from charseq.suggest import LanguageModel
     from charseq.trainer import Trainer
 
     Weights = Mapping[str, np.ndarray]
 
-SHAPING = ("cell", "embedding", "hidden", "layers", "context", "tied", "units")
-"""Settings that decide the weights' shapes; a run that starts from another takes them from it."""
+SHARED = (
+    *("cell", "embedding", "hidden", "layers", "context", "tied"),
+    *("units", "case", "punctuation"),
+)
+"""Settings that decide the weights' shapes, and what is a word; a run that starts from another must
+have the same."""
 
 LARGE = 5000
 """From so many symbols on, the softmax is sampled where the settings leave it open, over"""
@@ -58,6 +63,9 @@ class Sentences:
         if not self.corpus.dev:
             raise DataError("no lines for dev: more than one line is needed", path=data)
         self.name = self.corpus.name
+        self.start_print: str | None = None
+        self.start = None if init_from is None else self._begin_with(find(init_from))
+        form = config.target_form if self.start is None else self.start.target.form
         self.units, self.why = unit.build(
             self.corpus.train,
             kind=config.units,
@@ -65,21 +73,23 @@ class Sentences:
             punctuation=config.punctuation,
             limit=config.word_limit,
             min_count=config.min_count,
-            form=config.target_form,
+            form=form,
             subword_size=config.subword_size,
             seed=config.seed,
         )
-        self.start: Contents | None = None
-        self.start_print: str | None = None
-        if init_from is not None:
-            self._start(find(init_from))
+        if self.start is not None:
+            known = self.start.target.extended(self.units.vocabulary)
+            self.units = replace(self.units, vocabulary=known)
+            self.why = "as in the run to start from"
+        if not self.units.vocabulary.symbols:
+            raise DataError(f"no word in it {config.min_count} times: --set min_count=1", path=data)
 
     @property
     def about(self) -> dict[str, Any]:
         """What the run says of itself before training."""
         data = self.corpus
         return {
-            "settings": self.config.to_json() | {"task": "next-word"},
+            "settings": self.config.to_json(),
             "units": self.units.to_json(),
             "start": self.start_print,
             "data": {
@@ -155,10 +165,7 @@ class Sentences:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev perplexity of ``weights``."""
         config = self.config
-        network = language.Network(
-            weights, cell=config.cell, layers=config.layers, context=config.context
-        )
-        model = LanguageModel(Path(), self.about, config, self.units, network)
+        model = language_model(Path(), self.about, config, self.units, weights)
         lines = list(islice(self.corpus.dev, config.dev_limit))
         return {"perplexity": perplexity_of(model, lines)}
 
@@ -189,26 +196,23 @@ class Sentences:
             return self.config.samples
         return SAMPLES if len(self.units.vocabulary) > LARGE else 0
 
-    def _start(self, path: Path) -> None:
-        """Take symbols and weights of another run; new words join its own."""
+    def _begin_with(self, path: Path) -> Contents:
+        """Another run, whose symbols ours join, and whose weights are the first."""
         found = read_run(path)
         if found.units is None:
             raise SettingError(f"{path} rewrites pairs, it is no start for predicting words")
-        for name in SHAPING:
-            ours, theirs = getattr(self.config, name), getattr(found.config, name)
-            if ours != theirs:
+        asked = {name: getattr(self.config, name) for name in SHARED}
+        theirs = {name: getattr(found.config, name) for name in SHARED}
+        if self.config.target_form != "auto":
+            asked["target_form"], theirs["target_form"] = self.config.target_form, found.target.form
+        for name, ours in asked.items():
+            if ours != theirs[name]:
                 raise SettingError(
-                    f"{name} is {ours}, but the run to start from has {theirs}: "
-                    f"--set {name}={theirs}"
+                    f"{name} is {ours}, but the run to start from has {theirs[name]}: "
+                    f"--set {name}={theirs[name]}"
                 )
-        for name in ("case", "punctuation"):
-            if getattr(self.units, name) != getattr(found.units, name):
-                theirs = getattr(found.units, name)
-                raise SettingError(f"the run to start from has {name} {theirs}")
-        known = found.units.vocabulary.extended(self.units.vocabulary)
-        self.units, self.why = replace(found.units, vocabulary=known), "as in the run to start from"
-        self.start = found
         self.start_print = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
+        return found
 
 
 def evaluate(
@@ -221,7 +225,10 @@ def evaluate(
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
-        bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, signature.
+        bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, sampled, signature.
+
+    Raises:
+        DataError: there are no such lines.
     """
     if split is None or split == "all":
         whole = Path(data).is_dir()
@@ -239,8 +246,10 @@ def _facts(
     model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
 ) -> dict[str, Any]:
     """What :func:`evaluate` returns, for given lines."""
-    about = model.about
-    scores = asdict(measure(model, list(lines)))
+    about, lines = model.about, list(lines)
+    if not lines:
+        raise DataError(f"no lines for the {split} split", path=data)
+    scores = asdict(measure(model, lines))
     return {
         "run": str(model.path),
         "parameters": about["parameters"],
@@ -257,6 +266,9 @@ def _facts(
             units=model.units.kind,
             case=model.units.case,
             punctuation=model.units.punctuation,
+            state="running" if model.config.running else "by line",
+            suggestions=SUGGESTIONS,
+            typed="all" if scores["sampled"] is None else scores["sampled"],
         ),
     }
 

@@ -9,6 +9,7 @@ training knows of traits. It knows no ids and no models.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,8 @@ Trait = Callable[[str], str]
 
 def stem(word: str) -> str:
     """The word in small letters without the signs around it; all of it, if it is only signs."""
-    first = next((k for k, letter in enumerate(word) if letter.isalnum()), None)
-    if first is None:
-        return word
-    last = next(k for k in range(len(word), 0, -1) if word[k - 1].isalnum())
-    return word[first:last].lower()
+    core = word[_core(word)]
+    return core.lower() if core else word
 
 
 def shape(word: str) -> str:
@@ -34,19 +32,29 @@ def shape(word: str) -> str:
 
     For example ``"Xx,`` of ``"Hello,``.
     """
-    core = stem(word)
-    place = word.lower().find(core)
-    inner = word[place : place + len(core)] if len(word.lower()) == len(word) else word
-    if not any(letter.isalnum() for letter in inner):
+    place = _core(word)
+    core = word[place]
+    if not core:
         return word
     kind = "x"
-    if inner[:1].isdigit():
+    if core[0].isdigit():
         kind = "0"
-    elif len(inner) > 1 and inner.isupper():
+    elif core.isupper() and sum(letter.isalnum() for letter in core) > 1:
         kind = "XX"
-    elif inner[:1].isupper():
+    elif core[0].isupper():
         kind = "Xx"
-    return f"{word[:place]}{kind}{word[place + len(core) :]}"
+    return f"{word[: place.start]}{kind}{word[place.stop :]}"
+
+
+def _core(word: str) -> slice:
+    """Where the first letter or digit stands to the last, with its marks; empty without any."""
+    places = [k for k, letter in enumerate(word) if letter.isalnum()]
+    if not places:
+        return slice(0, 0)
+    end = places[-1] + 1
+    while end < len(word) and unicodedata.category(word[end])[0] == "M":
+        end += 1
+    return slice(places[0], end)
 
 
 TRAITS: tuple[Trait, ...] = (

@@ -23,9 +23,9 @@ import click
 import numpy as np
 import torch
 
-from charseq import decoding, models
-from charseq.batching import Batches
-from charseq.config import CELLS, configure
+from charseq import decoding, language, models
+from charseq.batching import Batches, Lines
+from charseq.config import CELLS, configure, defaults
 from charseq.inference import Network
 from charseq.process import keep_memory
 from charseq.recurrence import Recurrence, StepByStep
@@ -35,6 +35,7 @@ from charseq.vocabulary import EOS, SPECIALS
 
 LENGTH, SYMBOLS = 10, 40
 HEAD = 34
+WORDS, TYPED = 11, 20
 SIZE = SPECIALS + SYMBOLS
 Measure = Callable[[], float]
 
@@ -76,6 +77,10 @@ def main(
         for name, width in (("greedy", 1), ("beam 5", 5)):
             make = partial(search, cell, hidden, width, batch_size, seconds)
             makers[f"{name} {cell}"] = "words/s", make
+    for words, samples in ((15_000, 0), (15_000, 2000), (50_000, 2000)):
+        make = partial(reading, words, samples, batch_size, seconds)
+        makers[f"next word, {words:,}, {samples or 'all'}"] = "words/s", make
+    makers["next word, 15,000, latency"] = "s", partial(typing, 15_000)
     makers["charseq --help"] = "s", partial(starting, "--help")
     makers["charseq predict x"] = "s", partial(starting, "predict", "x")
     chosen = {name: (unit, make()) for name, (unit, make) in makers.items() if only in name}
@@ -122,7 +127,7 @@ def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
     lines.append(f"{'':{HEAD}}{'median':>10}{'lowest':>10}{'highest':>10}")
     for row in rows:
-        digits = 3 if row["unit"] == "s" else 0
+        digits = 4 if row["unit"] == "s" else 0
         numbers = "".join(f"{row[key]:10,.{digits}f}" for key in ("median", "lowest", "highest"))
         lines.append(f"{row['name']:{HEAD}}{numbers}  {row['unit']}")
     lines += [f"{name:{HEAD}}{gain:10.2f} times by autograd" for name, gain in gains.items()]
@@ -212,6 +217,49 @@ def search(cell: str, hidden: int, width: int, batch_size: int, seconds: float) 
             decoding.beam(network, state, limits, width=width)
 
     return repeated(decode, batch_size, seconds)
+
+
+def reading(words: int, samples: int, batch_size: int, seconds: float) -> Measure:
+    """Words per second of training on lines of 11 words, drawn as often as words of a text are."""
+    config = defaults("next-word")
+    random = np.random.default_rng(0)
+    chances = 1 / np.arange(1, words + 1)
+    drawn = random.choice(words, size=40 * batch_size * WORDS, p=chances / chances.sum())
+    counts = np.bincount(drawn, minlength=words)
+    torch.manual_seed(0)
+    trainer = Trainer(
+        models.build_next_word(
+            config,
+            counts=np.concatenate([np.zeros(SPECIALS, dtype=np.int64), counts]),
+            traits=None,
+            samples=samples,
+        ),
+        Lines(drawn + SPECIALS, np.arange(0, len(drawn) + 1, WORDS), batch_size=batch_size),
+        Recipe(learning_rate=config.learning_rate, label_smoothing=0.0, ema=config.ema),
+        device=torch.device("cpu"),
+        precision=choose_precision("auto", torch.device("cpu")),
+    )
+    steps = trainer.steps(lambda _: 0.5)
+    return repeated(lambda: next(steps), batch_size * WORDS, seconds)
+
+
+def typing(words: int) -> Measure:
+    """Seconds from one more word to the distribution over the next, in a line that is read."""
+    config = defaults("next-word")
+    torch.manual_seed(0)
+    counts = np.ones(SPECIALS + words, dtype=np.int64)
+    model = models.build_next_word(config, counts=counts, traits=None, samples=0)
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    network = language.Network(weights, cell=config.cell, layers=1, context=1)
+    symbols, state = network.start([[SPECIALS]])
+
+    def measure() -> float:
+        begun = time.perf_counter()
+        for _ in range(TYPED):
+            network.step(symbols, state)
+        return (time.perf_counter() - begun) / TYPED
+
+    return measure
 
 
 def starting(*words: str) -> Measure:

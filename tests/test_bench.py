@@ -50,3 +50,13 @@ def test_the_table_has_a_row_for_each() -> None:
         "product torch float32",
         "product torch bfloat16",
     ]
+
+
+def test_words_are_measured_as_well() -> None:
+    found = json.loads(bench("--only", "next word, 15,000", "--json"))
+    assert [(row["name"], row["unit"]) for row in found["rates"]] == [
+        ("next word, 15,000, all", "words/s"),
+        ("next word, 15,000, 2000", "words/s"),
+        ("next word, 15,000, latency", "s"),
+    ]
+    assert all(row["lowest"] > 0 for row in found["rates"])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charseq import checkpoint, examples, predictor, recipes
+from charseq import checkpoint, examples, pairs, predictor, recipes
 from charseq.config import configure
 from charseq.errors import CharseqError, CheckpointError, DataError, Interrupted
 from charseq.run import Run
@@ -162,13 +162,13 @@ def test_minutes_over_before_the_first_evaluation_after_resume(
     monkeypatch.setattr(Trainer, "_step", slow)
     config = cfg(epochs=0, minutes=0.5, evaluations=1)
     killed_after(28, monkeypatch, data, run=tmp_path / "r", config=config)
-    prepare = recipes.prepare
+    prepare = pairs.prepare
 
     def late(*a: Any, **k: Any) -> Any:
         Clock.now += 5
         return prepare(*a, **k)
 
-    monkeypatch.setattr(recipes, "prepare", late)
+    monkeypatch.setattr(pairs, "prepare", late)
     recipes.train(data, run=tmp_path / "r", config=config)
     assert predictor.load(tmp_path / "r").predict(["ab"])
 
@@ -189,7 +189,7 @@ def test_minutes_that_end_between_two_looks_at_the_clock(
         Clock.now += 0.3
         save(self, *a, **k)
 
-    score = recipes.score_examples
+    score = pairs.score_examples
 
     def slow_score(*a: Any, **k: Any) -> Any:
         scored.append(Clock.now)
@@ -198,7 +198,7 @@ def test_minutes_that_end_between_two_looks_at_the_clock(
 
     monkeypatch.setattr(Trainer, "_step", slow_step)
     monkeypatch.setattr(Run, "save", slow_save)
-    monkeypatch.setattr(recipes, "score_examples", slow_score)
+    monkeypatch.setattr(pairs, "score_examples", slow_score)
     recipes.train(data, run=tmp_path / "r", config=cfg(epochs=0, minutes=0.5, evaluations=12))
     assert len(scored) - 1 >= 2, scored
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from charseq.config import Config, configure
+from charseq import corpus, units
+from charseq.config import Config, configure, defaults
+from charseq.contents import shapes_of
+from charseq.corpus import Corpus
 from charseq.examples import Dataset, Example
-from charseq.metrics import Scores
-from charseq.models import build
-from charseq.report import describe_run, describe_scores, describe_task, run_shapes
+from charseq.models import build, build_next_word
+from charseq.report import describe_lines, describe_run, describe_scores, describe_task
 from charseq.run import Progress
 from charseq.task import prepare
+from charseq.units import Units
 from charseq.vocabulary import Vocabulary
 
 
@@ -90,7 +94,7 @@ def test_a_run_is_told_with_all_settings_and_shapes() -> None:
     words = [line.split() for line in lines]
     for name, value in about["settings"].items():
         assert [name, *str(value).split()] in words
-    for name, shape in run_shapes(about).items():
+    for name, shape in shapes_of(about).items():
         assert [name, "×".join(map(str, shape))] in words
     assert ["target_embedding", "64×16"] in words
     assert ["source_embedding", "8×16"] in words
@@ -116,17 +120,100 @@ def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
     config = configure({"hidden": 6, "embedding": 5, **settings})
     model = build(config, sources=4 + 2 + 2, targets=4 + 60)
     wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
-    assert run_shapes(said_of_a_run(settings=config.to_json())) == wanted
+    assert shapes_of(said_of_a_run(settings=config.to_json())) == wanted
 
 
 def test_a_step_is_told_in_one_line() -> None:
-    state, scores = Progress(seconds=61.4, epochs=3.21), Scores(20, 75.0, 25.0, 12.5)
-    line = describe_scores(0.5, state, 0.456, scores, best=True)
+    state, told = Progress(seconds=61.4, epochs=3.21), "dev exact  75.0 %  ser  12.5 %"
+    line = describe_scores(0.5, state, 0.456, told, best=True)
     assert line == (
         " 50 %     61 s  epoch   3.21  loss 0.456  dev exact  75.0 %  ser  12.5 %  best so far"
     )
     short = line.removesuffix("  best so far")
-    assert describe_scores(0.5, state, 0.456, scores, best=False) == short
-    assert describe_scores(0.5, state, None, scores, best=False) == short.replace(
-        "loss 0.456  ", ""
+    assert describe_scores(0.5, state, 0.456, told, best=False) == short
+    assert describe_scores(0.5, state, None, told, best=False) == short.replace("loss 0.456  ", "")
+
+
+# --- lines of text
+
+
+def corpus_of(folder: Path, *, dev: bool = True) -> Corpus:
+    folder.mkdir()
+    lines = ["I love machine learning.", "Don't!", "", "a zebra", "a horse"]
+    (folder / "train.txt").write_text("\n".join(lines * 2), encoding="utf-8")
+    if dev:
+        (folder / "dev.txt").write_text("a\nb\n", encoding="utf-8")
+    return corpus.load(folder, splits=("train", "dev"))
+
+
+def test_lines_are_told_as_they_were_understood(tmp_path: Path) -> None:
+    text = corpus_of(tmp_path / "d")
+    rules: dict[str, Any] = {"limit": 5, "min_count": 1, "subword_size": 300, "seed": 1}
+    made, why = units.build(text.train, kind="words", punctuation="split", **rules)
+    lines = describe_lines(text, made, why, running=False)
+    train, dev = tmp_path / "d" / "train.txt", tmp_path / "d" / "dev.txt"
+    assert lines == [
+        f"data       8 lines train, 2 dev, from {train}, {dev}",
+        f"note       {text.problems[0]}",
+        "line 1     I love <unk> <unk> .",
+        "line 2     <unk> !",
+        "line 3     a <unk>",
+        f"symbols    words: {why}",
+        "state      begun anew at each line",
+    ]
+    assert "2 blank lines" in lines[1]
+    assert "running" in describe_lines(text, made, why, running=True)[-1]
+
+
+def test_a_text_that_serves_two_splits_is_named_once(tmp_path: Path) -> None:
+    text = corpus_of(tmp_path / "d", dev=False)
+    made, why = units.build(
+        text.train, kind="characters", limit=50, min_count=1, subword_size=300, seed=1
     )
+    lines = describe_lines(text, made, why, running=False)
+    assert lines[0].endswith(f", from {tmp_path / 'd' / 'train.txt'}")
+    assert f"symbols    characters: {why}" in lines
+    assert lines[0].count("train.txt") == 1
+
+
+def said_of_words(kind: str = "spaced", **settings: Any) -> dict[str, Any]:
+    vocabulary = Vocabulary(kind, "NFC", "NFC", tuple("abc"))
+    config = defaults("next-word").to_json() | {"hidden": 6, "embedding": 5, **settings}
+    if kind != "spaced":
+        config["units"] = kind
+    about = said_of_a_run(
+        settings=config, units=Units(vocabulary).to_json(), scores={"perplexity": 87.654}
+    )
+    return {name: value for name, value in about.items() if name not in ("source", "target")}
+
+
+@pytest.mark.parametrize(("kind", "told"), [("spaced", "words"), ("characters", "characters")])
+def test_a_run_that_predicts_words_is_told_by_its_symbols(kind: str, told: str) -> None:
+    about = said_of_words(kind)
+    lines = describe_run(about)
+    assert lines[1] == "scores     dev perplexity 87.7 per word"
+    assert lines[5] == f"symbols    3 {told}, NFC: a b c"
+    assert not [line for line in lines if line.startswith(("source ", "target "))]
+    words = [line.split() for line in lines]
+    assert ["embedding", "7×5"] in words
+    assert ["task", "next-word"] in words
+    assert describe_run({**about, "scores": {}})[1] == "scores     none yet"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"cell": "gru", "layers": 2, "tied": False},
+        {"cell": "tanh"},
+        {"cell": "residual", "layers": 3},
+        {"cell": "mlp", "context": 4},
+    ],
+)
+def test_the_shapes_of_words_are_those_of_the_model(settings: dict[str, Any]) -> None:
+    about = said_of_words(**settings)
+    model = build_next_word(
+        configure(about["settings"]), counts=np.ones(7, np.int64), traits=None, samples=0
+    )
+    wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    assert shapes_of(about) == wanted

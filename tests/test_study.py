@@ -12,8 +12,9 @@ import torch
 
 from charseq import study
 from charseq.batching import pad
+from charseq.contents import read_run
 from charseq.errors import MissingExtraError, UsageError
-from charseq.predictor import load, read_run
+from charseq.predictor import load
 from charseq.vocabulary import BOS, EOS
 
 DATES = Path(__file__).parent.parent / "checkpoints" / "dates"
