@@ -1,4 +1,4 @@
-"""Learns to rewrite strings from pairs of examples, and rewrites files with what it learnt.
+"""Learns to rewrite strings from pairs of examples, or which word comes next from text.
 
     model = charseq.load("checkpoints/dates")
     model.predict(["3. März 2021"], n=3)

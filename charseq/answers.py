@@ -1,7 +1,8 @@
 """words and lines -> texts for a model; its answers -> lines for people, or JSON.
 
 It knows no files and no options. A text is one line; with a model that has features it is
-source TAB features. An empty text is not put to the model: its answer is empty.
+source TAB features. An empty text has nothing to rewrite, and is not put to such a model: its
+answer is None. To a model of sentences it is a line that has not begun.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from charseq.convert import Outcome, describe
+from charseq.convert import KEPT, SHOWN, Outcome, describe, shorten
 from charseq.errors import DataError, UsageError
 from charseq.outputs import FLAT
-from charseq.suggest import LanguageModel
+from charseq.suggest import LanguageModel, LineScore
 
 if TYPE_CHECKING:
     from charseq.predictor import Model
@@ -46,7 +47,7 @@ class Answer(Outcome, Protocol):
         """The n best answers, best first."""
 
 
-Ask = Callable[[list[str]], Iterable[Any]]
+Ask = Callable[[list[str]], Sequence[Any]]
 
 
 def asker(
@@ -54,6 +55,7 @@ def asker(
     *,
     n: int,
     beam: int | None,
+    scores: bool,
     complete: bool,
     generate: int | None,
     how: Mapping[str, Any],
@@ -68,9 +70,11 @@ def asker(
             raise UsageError(f"--{min(how).replace('_', '-')} is for --generate")
         if complete:
             return partial(reader(model, "--complete").complete, n=n, beam=beam)
-        return partial(model.predict, n=n, beam=beam)
-    if complete or n > 1 or beam is not None:
-        raise UsageError("--generate goes with none of --complete, -n and --beam")
+        if isinstance(model, LanguageModel):
+            return partial(model.predict, n=n, beam=beam)
+        return partial(_rewrite, model, n=n, beam=beam)
+    if complete or scores or n > 1 or beam is not None:
+        raise UsageError("--generate goes with none of --complete, --scores, -n and --beam")
     drawing = reader(model, "--generate")
 
     def draw(texts: list[str]) -> list[Lines]:
@@ -101,9 +105,15 @@ class Lines:
     truncated: bool = False
 
 
-def as_lines(_: str, answer: Lines | None) -> Iterator[str]:
-    """Each line alone; an empty text has none."""
-    yield from (line.translate(FLAT) for line in answer.lines) if answer else [""]
+def _rewrite(model: Model, texts: list[str], *, n: int, beam: int | None) -> list[Any]:
+    """The model's answers; None for empty texts."""
+    found = iter(model.predict([text for text in texts if text], n=n, beam=beam))
+    return [next(found) if text else None for text in texts]
+
+
+def as_lines(_: str, answer: Lines) -> Iterator[str]:
+    """Each line alone."""
+    yield from (line.translate(FLAT) for line in answer.lines)
 
 
 def from_words(words: Iterable[str], *, has_features: bool) -> Iterator[str]:
@@ -161,9 +171,12 @@ def as_text(_: str, answer: Answer | None) -> Iterator[str]:
 
 
 def as_table(text: str, answer: Answer | None) -> Iterator[str]:
-    """Source (without features), rank, answer and probability of each candidate."""
+    """Source (without features), rank, answer and probability of each candidate.
+
+    Without any candidate there is one line all the same, so that every text has its own.
+    """
     source = text.partition("\t")[0].translate(FLAT)
-    if answer is None:
+    if answer is None or not answer.candidates:
         yield f"{source}\t1\t\t"
         return
     for rank, best in enumerate(answer.candidates, 1):
@@ -190,25 +203,47 @@ def as_json(text: str, answer: Answer | Lines | None) -> Iterator[str]:
     yield json.dumps(facts, ensure_ascii=False)
 
 
+def score_as_row(text: str, one: LineScore) -> str:
+    """Logarithm, words and text of a line, by tabs."""
+    return f"{one.score:.4f}\t{one.words}\t{text.translate(FLAT)}"
+
+
+def score_as_json(text: str, one: LineScore) -> str:
+    """One object with everything; the text as it was given."""
+    facts = {"text": text, "log_probability": one.score, "words": one.words}
+    return json.dumps({**facts, "unknown": one.unknown}, ensure_ascii=False)
+
+
 def warnings(answers: Iterable[tuple[str, Answer | None]], seen: Counter[str]) -> Iterator[str]:
-    """A line for each symbol that is unknown for the first time, and for each answer cut short.
+    """A line for each symbol that is unknown for the first time, and for each answer cut short."""
+    for text, answer in answers:
+        yield from strangers(text, answer.unknown if answer else (), seen)
+        if answer and answer.truncated:
+            yield f"the answer to '{shorten(text)}' is cut at the longest length learnt"
+
+
+def strangers(text: str, unknown: Iterable[str], seen: Counter[str]) -> Iterator[str]:
+    """A line for each symbol of ``text`` that is unknown for the first time, up to ``SHOWN``.
 
     ``seen`` counts, over all calls, the texts that have an unknown symbol.
     """
-    for text, answer in answers:
-        for symbol in answer.unknown if answer else ():
-            if not seen[symbol]:
-                yield f"{describe(symbol)} is unknown to the model (in '{text}')"
+    for symbol in unknown:
+        if symbol not in seen and len(seen) < SHOWN:
+            yield f"{describe(symbol)} is unknown to the model (in '{shorten(text)}')"
+        if symbol in seen or len(seen) < KEPT:
             seen[symbol] += 1
-        if answer and answer.truncated:
-            yield f"the answer to '{text}' is cut at the longest length learnt"
 
 
 def totals(seen: Counter[str]) -> str:
-    """How many texts have the unknown symbols that came more than once; empty if none did."""
-    often = [f"{describe(symbol)} in {count:,} texts" for symbol, count in seen.most_common()]
-    often = often[: sum(count > 1 for count in seen.values())]
-    return f"unknown to the model: {', '.join(often)}" if often else ""
+    """How many texts have the unknown symbols that came more than once; empty if none did.
+
+    Of more than ``SHOWN`` unknown symbols also how many are not named here.
+    """
+    most = [(symbol, count) for symbol, count in seen.most_common(SHOWN) if count > 1]
+    parts = [f"{describe(symbol)} in {count:,} texts" for symbol, count in most]
+    if len(seen) > SHOWN:
+        parts.append(f"{len(seen) - len(most):,} others" if most else f"{len(seen):,} symbols")
+    return f"unknown to the model: {', '.join(parts)}" if parts else ""
 
 
 def _fault(text: str, *, has_features: bool) -> str:

@@ -92,7 +92,10 @@ class _Program(click.Group):
 @click.version_option(__version__, prog_name="charseq")
 @options.debug
 def program() -> None:
-    """Learn to rewrite strings from pairs of examples, and rewrite files with what was learnt."""
+    """Learn to rewrite strings from pairs of examples, and rewrite files with what was learnt.
+
+    Or learn from plain text which word comes next.
+    """
 
 
 for command in (train, predict, convert, evaluate, score, check, info, gradients):

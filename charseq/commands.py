@@ -18,16 +18,21 @@ from charseq import options, terminal
 from charseq.process import prepare_inference, prepare_training
 
 WINDOW = 256
+PERCENT = (
+    "exact_match", "wer", "ser", "standard_error", "hit_at_1", "hit_at_3", "hit_at_5",
+    "keystrokes_saved", "oov",
+)  # fmt: skip
 FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
 
 
 @click.command(
-    short_help="Learn from pairs.",
+    short_help="Learn from pairs, or from sentences.",
     epilog=options.table()
     + "\n\n"
     + options.example(
         "charseq train data/ -o checkpoints/mine --minutes 5",
         "charseq train words.tsv --columns target,source --cell lstm --set hidden=512",
+        "charseq train data/sentences -o checkpoints/words --set punctuation=split",
     ),
 )
 @click.argument("data")
@@ -52,7 +57,10 @@ def train(
     *, data: str, output: str | None, assignments: tuple[str, ...], init_from: str | None,
     force: bool, dry_run: bool, as_json: bool, quiet: bool, **named: Any,
 ) -> None:  # fmt: skip
-    """Train a model on DATA: a folder with train.* (and dev.*, test.*), or one file of pairs.
+    """Train a model on DATA: a folder with train.* (and dev.*, test.*), or one file.
+
+    From pairs (two columns or more) it learns to rewrite; from text (.txt without tabs, a sentence
+    a line) to predict the next word.
 
     The same command on an unfinished run resumes it. A setting is taken from the options, else
     from the environment (CHARSEQ_CELL and so on), else from DATA/charseq.toml.
@@ -76,11 +84,12 @@ def train(
 
 
 @click.command(
-    short_help="Rewrite texts.",
+    short_help="Rewrite texts, or predict their next words.",
     epilog=options.example(
         'charseq predict "3. März 2021" "le 14 juillet 1789"',
         "charseq predict -n 3 < words.txt > answers.tsv",
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
+        'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
     ),
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -104,7 +113,8 @@ def predict(
     A model with features takes a text as source TAB features.
 
     A model of sentences answers with the next word; with --complete, with words that begin as the
-    last one does; with --generate, with whole lines that begin with TEXT.
+    last one does; with --generate, with N whole lines that begin with TEXT. There an empty TEXT is
+    a line that has not begun; elsewhere its answer is empty.
     """
     prepare_inference()
     from charseq import answers
@@ -113,18 +123,10 @@ def predict(
     loaded = load(model)
     how = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     ask = answers.asker(
-        loaded, n=n, beam=beam, complete=complete, generate=generate,
+        loaded, n=n, beam=None if generate and not options.is_typed("beam") else beam,
+        scores=scores, complete=complete, generate=generate,
         how={name: value for name, value in how.items() if value is not None},
     )  # fmt: skip
-    stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
-    typed = stdin is not None and stdin.isatty()
-    if typed and not quiet:
-        terminal.note("charseq: one text a line, Ctrl-D ends")
-    given = (
-        answers.from_words(texts, has_features=loaded.has_features)
-        if stdin is None
-        else answers.from_lines(stdin, has_features=loaded.has_features)
-    )
     render: Callable[[str, Any], Iterator[str]] = answers.as_json if as_json else answers.as_text
     if not as_json and (scores or n > 1):
         render = answers.as_table
@@ -132,9 +134,8 @@ def predict(
         render = answers.as_lines
     seen: Counter[str] = Counter()
     warn = terminal.silence if quiet else terminal.warn
-    for window in answers.windows(given, 1 if typed else WINDOW):
-        found = iter(ask([text for text in window if text]))
-        pairs = [(text, next(found) if text else None) for text in window]
+    for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
+        pairs = list(zip(window, ask(window), strict=True))
         terminal.write(line for text, answer in pairs for line in render(text, answer))
         for line in answers.warnings(pairs, seen):
             warn(line)
@@ -193,7 +194,7 @@ def convert(
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
 
     Rows, order and all other columns stay; the answers come as a new column. In plain text each
-    line is replaced by its answer. - is stdin.
+    line is replaced by its answer, or goes on with its next word. - is stdin.
     """
     prepare_inference()
     from charseq import convert as converter
@@ -230,14 +231,22 @@ def evaluate(
     *, data: str, model: str | None, split: str | None, beam: int | None, errors: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Score a model on pairs: exact match, word and symbol error rate, in percent."""
+    """Score a model on pairs or on lines of text, whichever it was trained on.
+
+    Pairs: exact match, word and symbol error rate. Lines: perplexity per word, how often the word
+    is among the first 1, 3 and 5 suggested, keystrokes saved, words it does not know (oov).
+    """
     prepare_inference()
     from charseq import recipes
     from charseq.predictor import load
+    from charseq.suggest import LanguageModel
 
+    loaded = load(model)
+    if isinstance(loaded, LanguageModel) and not options.is_typed("beam"):
+        beam = None
     facts = recipes.evaluate(
         data,
-        model=load(model),
+        model=loaded,
         split=split,
         beam=beam,
         errors=None if errors is None else Path(errors),
@@ -245,14 +254,13 @@ def evaluate(
     if as_json:
         terminal.write_json(facts)
     else:
-        width = max(map(len, facts))
-        terminal.write(
-            f"{name.replace('_', ' '):{width}}  {_shown(name, facts[name])}" for name in facts
-        )
+        shown = {name: _shown(name, value) for name, value in facts.items() if value is not None}
+        width = max(map(len, shown))
+        terminal.write(f"{name.replace('_', ' '):{width}}  {shown[name]}" for name in shown)
 
 
 @click.command(
-    short_help="Tell how likely lines are.",
+    short_help="Tell how likely whole lines are.",
     epilog=options.example(
         'charseq score -m checkpoints/sentences "I love machine learning."',
         "charseq score -m checkpoints/sentences < hypotheses.txt > scores.tsv",
@@ -275,28 +283,35 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
     from charseq.predictor import load
 
     loaded = answers.reader(load(model), "score")
-    stdin = sys.stdin.buffer if texts in ((), ("-",)) else None
-    given = (
-        answers.from_words(texts, has_features=False)
-        if stdin is None
-        else answers.from_lines(stdin, has_features=False)
-    )
+    render = answers.score_as_json if as_json else answers.score_as_row
     seen: Counter[str] = Counter()
-    for window in answers.windows(given, WINDOW):
+    warn = terminal.silence if quiet else terminal.warn
+    for window in _windows(texts, has_features=False, quiet=quiet):
         found = loaded.score(window)
+        terminal.write(map(render, window, found))
         for text, one in zip(window, found, strict=True):
-            if as_json:
-                facts = {"text": text, "log_probability": one.score, "words": one.words}
-                terminal.write_json({**facts, "unknown": one.unknown})
-            else:
-                terminal.write([f"{one.score:.4f}\t{one.words}\t{text}"])
-            seen.update(one.unknown)
-    if seen and not quiet:
-        terminal.warn(f"{seen.total():,} words are unknown to the model, all as one")
+            for line in answers.strangers(text, one.unknown, seen):
+                warn(line)
+    if often := answers.totals(seen):
+        warn(often)
+
+
+def _windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> Iterator[list[str]]:
+    """The texts of the command line, else of stdin, as many as are answered at once."""
+    from charseq import answers
+
+    if texts not in ((), ("-",)):
+        given = answers.from_words(texts, has_features=has_features)
+        return answers.windows(given, WINDOW)
+    typed = sys.stdin.buffer.isatty()
+    if typed and not quiet:
+        terminal.note("charseq: one text a line, Ctrl-D ends")
+    lines = answers.from_lines(sys.stdin.buffer, has_features=has_features)
+    return answers.windows(lines, 1 if typed else WINDOW)
 
 
 def _shown(key: str, value: Any) -> str:
-    percent = " %" if key in ("exact_match", "wer", "ser", "standard_error") else ""
+    percent = " %" if key in PERCENT else ""
     if isinstance(value, float):
         return f"{value:,.2f}{percent}"
     return f"{value:,}" if type(value) is int else str(value)

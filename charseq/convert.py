@@ -4,8 +4,9 @@ One window of rows is in memory at a time; each distinct string of it is compute
 order and all other columns stay as they are; the file appears under its name when it is
 complete, and never otherwise.
 
-    text                       each line is replaced by its prediction; an empty line stays
-                               empty; with n > 1 the n best are separated by tabs
+    text                       each line is replaced by its prediction, or goes on with it where
+                               the model predicts the next word (it has ``append``); an empty
+                               line stays empty; with n > 1 the n best are separated by tabs
     tsv, csv, jsonl, parquet   gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then
                                NAME_note; NAME is ``to``, by default "prediction"
 
@@ -40,6 +41,7 @@ from charseq.outputs import FLAT, refuse, replacing, writing
 from charseq.rows import Row, Table, locate, text_of
 
 SHOWN = 20
+LONG = 60  # characters of a text that people are shown
 KEPT = 100_000  # different unseen symbols that are counted, so that memory has a bound
 DEFAULT_NAME = "prediction"
 
@@ -214,11 +216,17 @@ def summary(result: ConvertReport) -> list[str]:
     return lines
 
 
+def shorten(text: str) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= LONG else f"{text[:LONG]}\u2026"
+
+
 def code_points(symbol: str) -> str:
-    """U+00DF; for a symbol of several characters U+0065+U+0301, or 'SG' if it is ASCII."""
-    if len(symbol) > 1 and symbol.isascii() and symbol.isprintable():
-        return f"'{symbol}'"
-    return "+".join(f"U+{ord(letter):04X}" for letter in symbol)
+    """U+00DF; for a symbol of several characters U+0065+U+0301, or 'SG', 'naïve' as it is."""
+    if len(symbol) > 1 and symbol.isprintable() and (symbol.isascii() or _is_word(symbol)):
+        return f"'{shorten(symbol)}'"
+    more = "+\u2026" if len(symbol) > LONG else ""
+    return "+".join(f"U+{ord(letter):04X}" for letter in symbol[:LONG]) + more
 
 
 def describe(symbol: str) -> str:
@@ -226,9 +234,15 @@ def describe(symbol: str) -> str:
     points = code_points(symbol)
     if points.startswith("'"):
         return points
-    shown = f" '{symbol}'" if symbol.isprintable() and symbol != " " else ""
+    shown = f" '{shorten(symbol)}'" if symbol.isprintable() and symbol != " " else ""
     name = unicodedata.name(symbol, "") if len(symbol) == 1 else ""
     return f"{points}{shown} {name}".rstrip()
+
+
+def _is_word(symbol: str) -> bool:
+    """Whether people read it at a glance: three letters or more, marks not counted."""
+    letters = unicodedata.normalize("NFC", symbol)
+    return sum(unicodedata.category(letter)[0] != "M" for letter in letters) > 2
 
 
 def _cells(
@@ -251,9 +265,9 @@ def _cells(
         result.empty += 1
         return [""] if plain else [*[""] * n, "empty"]
     cells = [outcome.prediction, *(other.prediction for other in outcome.candidates[1:n])]
-    cells += [""] * (n - len(cells))
     if append is not None:
         cells = [append(text_of(row.cells[0]), cell) for cell in cells]
+    cells += [""] * (n - len(cells))
     flattened = table.format in ("text", "tsv") and any(c != c.translate(FLAT) for c in cells)
     result.truncated += outcome.truncated
     result.flagged += bool(outcome.unknown)

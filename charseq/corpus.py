@@ -159,7 +159,8 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     kept = {s: found[s] if s in splits and s in found else Lines(path) for s in SPLITS}
     for split in splits:
         if not kept[split] and (split == "train" or "train" not in splits):
-            raise DataError(f"no lines for the {split} split", path=path)
+            wanted = f", expected {split}.txt" if path.is_dir() else ""
+            raise DataError(f"no lines for the {split} split{wanted}", path=path)
     return Corpus(
         **kept,
         name=path.resolve().name if path.is_dir() else _stem(path),

@@ -17,7 +17,7 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 
 
 @click.command(
-    short_help="Look for faults in pairs.", epilog=options.example("charseq check data/")
+    short_help="Look for faults in the data.", epilog=options.example("charseq check data/")
 )
 @click.argument("data")
 @options.setting("columns")

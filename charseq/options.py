@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from charseq.config import SETTINGS, Config, configure, defaults, describe
 from charseq.errors import SettingError, UsageError
@@ -38,7 +39,9 @@ def setting(name: str) -> Callable[[Command], Command]:
     elif isinstance(item.default, float):
         kind = click.FloatRange(facts["least"], facts["most"])
     text = f"{facts['help'][0].upper()}{facts['help'][1:]}."
-    shown = " / ".join(str(v).lower() for v in dict.fromkeys((item.default, facts["next-word"])))
+    shown = str(item.default).lower()
+    if facts["next-word"] != item.default:
+        shown += f"; next-word: {facts['next-word']}".lower()
     if shown:
         text += f"  [default: {shown}]"
     return click.option(flag, name, type=kind, default=None, help=text)
@@ -111,13 +114,18 @@ def _task_of(data: str) -> str:
     return "next-word" if is_corpus(data) else "pairs"
 
 
+def is_typed(name: str) -> bool:
+    """Whether the running command's option stands on its line, and not in the environment."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def table() -> str:
     """All settings with default and help, a block for the end of a command's help."""
     lines, last = ["\b", "Settings for --set NAME=VALUE (two defaults: pairs / next-word):"], ""
     for group, name, default, _, text in describe():
         lines += [f"  {group}"] if group != last else []
         last = group
-        head = f"    {name:17} {default:7} "
+        head = f"    {name:17} {default:13} "
         lines += textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
     return "\n".join(lines)
 

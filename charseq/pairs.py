@@ -43,6 +43,8 @@ class Pairs:
         Raises:
             CharseqError: the data, the settings or the run to start from do not allow it.
         """
+        if config.cell == "mlp":
+            raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
         self.data = data
         self.config = config
         dataset = examples.load(

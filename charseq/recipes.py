@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from charseq import __version__, corpus, examples, pairs, sentences, survey
+from charseq import __version__, census, corpus, examples, pairs, sentences, survey
 from charseq.checkpoint import find, is_finished, lock
 from charseq.config import Config, configure, defaults
 from charseq.contents import read_run, shapes_of
@@ -211,9 +211,21 @@ def evaluate(
     return pairs.evaluate(model, data, split=split, beam=beam, errors=errors, version=__version__)
 
 
-def check(data: str | Path, *, config: Config | None = None) -> survey.Report:
-    """Counts, inventories, duplicates, contradictions, leakage and odd characters of ``data``."""
-    config = config or Config()
+def check(data: str | Path, *, config: Config | None = None) -> survey.Report | census.Report:
+    """Counts, inventories, duplicates, contradictions, leakage and odd characters of ``data``.
+
+    Of text, which has no pairs: counts, duplicates, leakage and the words that are not known.
+    """
+    config = config or defaults(choose_task(data))
+    if choose_task(data, config.task) == "next-word":
+        return census.inspect(
+            corpus.load(data, running=config.running),
+            case=config.case,
+            punctuation=config.punctuation,
+            limit=config.word_limit,
+            min_count=config.min_count,
+            form=config.target_form,
+        )
     dataset = examples.load(
         data,
         columns=config.columns,

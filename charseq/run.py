@@ -187,11 +187,6 @@ class Run:
                 "was begun on other data (the files have changed); --force starts it anew",
                 path=self.folder,
             )
-        if note.get("start") != self.about["start"] or note.get("symbols") != self._symbols():
-            raise CheckpointError(
-                "was begun from other weights or symbols (see --init-from); --force starts it anew",
-                path=self.folder,
-            )
         for name, value in self.about["settings"].items():
             before = note["settings"].get(name)
             if before != value:
@@ -200,6 +195,11 @@ class Run:
                     "settings to resume, --force to start anew, or another -o",
                     path=self.folder,
                 )
+        if note.get("start") != self.about["start"] or note.get("symbols") != self._symbols():
+            raise CheckpointError(
+                "was begun from other weights or symbols (see --init-from); --force starts it anew",
+                path=self.folder,
+            )
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

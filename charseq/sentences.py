@@ -61,7 +61,7 @@ class Sentences:
         self.config = config
         self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
         if not self.corpus.dev:
-            raise DataError("no lines for dev: more than one line is needed", path=data)
+            raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
         self.name = self.corpus.name
         self.start_print: str | None = None
         self.start = None if init_from is None else self._begin_with(find(init_from))
@@ -102,7 +102,13 @@ class Sentences:
 
     def describe(self) -> list[str]:
         """What was understood, for people."""
-        return describe_lines(self.corpus, self.units, self.why, running=self.config.running)
+        lines = describe_lines(self.corpus, self.units, self.why, running=self.config.running)
+        if self.units.kind == "words" and self.config.min_count == 1:
+            lines.append(
+                "note       no word is unseen in training, so later every unseen word looks"
+            )
+            lines.append("           impossible, which costs perplexity; min_count=2 cures it")
+        return lines
 
     def trainer(self) -> Trainer:
         """Model, batches and optimiser, before the first step."""

@@ -193,7 +193,7 @@ class LanguageModel:
     def append(self, text: str, word: str) -> str:
         """``text`` with one more word, spaced as its words are."""
         if not self.whole:
-            return f"{text.rstrip()} {word}".lstrip()
+            return f"{text.rstrip()} {word}" if text.strip() else f"{text}{word}"
         words = self.units.words(text)
         line = self.units.join([*words, word])
         return text.rstrip() + line[len(self.units.join(words)) :]

@@ -249,7 +249,7 @@ def encode(lines: Iterable[str], units: Units) -> tuple[NDArray[np.int32], NDArr
     for line in lines:
         ids.extend(units.encode(line))
         offsets.append(len(ids))
-    return np.asarray(ids), np.asarray(offsets)
+    return np.asarray(ids), np.frombuffer(offsets, dtype=np.int64)
 
 
 def _check(kind: str, case: str, punctuation: str) -> None:

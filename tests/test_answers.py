@@ -5,13 +5,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import Storyteller, Upper
 
 from charseq import answers
 from charseq.errors import DataError, UsageError
+from charseq.suggest import LineScore
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ def test_answers_stay_in_their_line_and_column() -> None:
         "x\t1\ta b c\t0.750000", "x\t2\td\t0.125000",
     ]  # fmt: skip
     assert list(answers.as_table("", None)) == ["\t1\t\t"]
+    nothing = SimpleNamespace(prediction="", probability=0.0, candidates=[], unknown=[])
+    assert list(answers.as_table("x", nothing)) == ["x\t1\t\t"], "a line for each text"
+    assert list(answers.as_text("x", nothing)) == [""]
 
 
 def test_json_has_everything_as_it_is() -> None:
@@ -150,3 +157,109 @@ def test_an_unknown_symbol_is_named_once_and_counted() -> None:
     assert seen == {"ß": 2, "ё": 1}
     assert "SHARP S in 2 texts" in answers.totals(seen)
     assert "U+0451" not in answers.totals(seen)
+
+
+def test_a_stranger_is_named_up_to_a_number_and_the_rest_is_counted() -> None:
+    seen: Counter[str] = Counter()
+    words = [f"word{number}" for number in range(30)]
+    said = list(answers.strangers(" ".join(words), words, seen))
+    assert len(said) == answers.SHOWN == 20
+    assert "'word19' is unknown" in said[-1]
+    assert all(len(line) < 120 for line in said), "of a long text the beginning"
+    assert answers.totals(seen) == "unknown to the model: 30 symbols"
+    assert list(answers.strangers("word3 word29", ["word3", "word29"], seen)) == []
+    assert answers.totals(seen) == (
+        "unknown to the model: 'word3' in 2 texts, 'word29' in 2 texts, 28 others"
+    )
+
+
+def test_the_memory_of_strangers_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "KEPT", 3)
+    seen: Counter[str] = Counter()
+    list(answers.strangers("", "abcdea", seen))
+    assert seen == {"a": 2, "b": 1, "c": 1}
+
+
+# --- what is asked of a model
+
+
+def ask(model: Any, texts: list[str], **how: Any) -> list[Any]:
+    defaults: dict[str, Any] = {
+        "n": 1, "beam": None, "scores": False, "complete": False, "generate": None, "how": {},
+    }  # fmt: skip
+    return list(answers.asker(model, **defaults | how)(texts))
+
+
+def test_a_model_of_pairs_is_not_asked_about_nothing() -> None:
+    model = Upper()
+    found = ask(model, ["a", "", "b", ""], n=2, beam=3)
+    assert model.calls == [(["a", "b"], 2, 3)]
+    assert [one and one.prediction for one in found] == ["A", None, "B", None]
+    assert ask(model, ["", ""]) == [None, None]
+
+
+def test_to_a_model_of_sentences_an_empty_text_is_a_line_that_has_not_begun() -> None:
+    model = Storyteller()
+    for how in ({}, {"complete": True}):
+        found = ask(model, ["", "see you "], n=2, **how)
+        assert [one.prediction for one in found] == ["tomorrow", "tomorrow"]
+    assert [line.lines for line in ask(model, [""], generate=2)] == [[" and 0.", " and 1."]]
+    assert model.calls == [
+        ("predict", ["", "see you "], {"n": 2, "beam": None}),
+        ("complete", ["", "see you "], {"n": 2, "beam": None}),
+        ("generate", [""], {"count": 2}),
+    ]
+
+
+def test_lines_are_the_text_and_how_it_goes_on() -> None:
+    model = Storyteller()
+    how = {"temperature": 0.5, "seed": 7}
+    [first, second] = ask(model, ["see xyzzy", "b"], generate=2, how=how)
+    assert first == answers.Lines(["see xyzzy and 0.", "see xyzzy and 1."], ["xyzzy"])
+    assert second == answers.Lines(["b and 0.", "b and 1."], [])
+    assert model.calls[0][2] == {"count": 2, **how}
+    assert list(answers.as_lines("see xyzzy", first)) == first.lines
+    assert list(answers.as_lines("", answers.Lines(["a\tb\nc"], []))) == ["a b c"]
+    [line] = answers.as_json("see xyzzy", first)
+    assert json.loads(line) == {
+        "source": "see xyzzy", "lines": first.lines, "unknown": ["xyzzy"],
+    }  # fmt: skip
+    said = list(answers.warnings([("see xyzzy", first), ("b", second)], Counter()))
+    assert said == ["'xyzzy' is unknown to the model (in 'see xyzzy')"]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"how": {"temperature": 1.0}}, "^--temperature is for --generate$"),
+        ({"how": {"top_p": 0.5}}, "^--top-p is for --generate$"),
+        ({"how": {"most": 3}, "complete": True}, "^--most is for --generate$"),
+        ({"how": {"seed": 1}}, "^--seed is for --generate$"),
+        ({"generate": 1, "complete": True}, "^--generate goes with none of --complete, --scores"),
+        ({"generate": 1, "n": 2}, "^--generate goes with none of"),
+        ({"generate": 1, "beam": 1}, "^--generate goes with none of"),
+        ({"generate": 1, "scores": True}, "^--generate goes with none of"),
+    ],
+)
+def test_what_does_not_go_together(how: dict[str, Any], said: str) -> None:
+    model = Storyteller()
+    with pytest.raises(UsageError, match=said):
+        ask(model, ["a"], **how)
+    assert model.calls == []
+
+
+@pytest.mark.parametrize("how", [{"complete": True}, {"generate": 1}])
+def test_pairs_have_no_next_word(how: dict[str, Any]) -> None:
+    pairs: Any = SimpleNamespace(path="runs/dates")
+    with pytest.raises(UsageError, match=r"wants a model of sentences, but runs/dates rewrites"):
+        ask(pairs, ["a"], **how)
+    with pytest.raises(UsageError, match=r"^score wants a model of sentences"):
+        answers.reader(pairs, "score")
+
+
+def test_scores_stay_in_their_row() -> None:
+    one = LineScore(-12.34567, 3, ["xyzzy"])
+    assert answers.score_as_row("a\nxyzzy", one) == "-12.3457\t3\ta xyzzy"
+    assert json.loads(answers.score_as_json("a\nxyzzy", one)) == {
+        "text": "a\nxyzzy", "log_probability": -12.34567, "words": 3, "unknown": ["xyzzy"],
+    }  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from charseq.card import render
-from charseq.config import Config
+from charseq.config import Config, defaults
+from charseq.units import Units
 from charseq.vocabulary import Vocabulary
 
 SOURCE = Vocabulary("characters", "NFD", "NFC", tuple("abc"), features=("V", "N"))
@@ -71,3 +72,62 @@ def test_an_unfinished_training_says_so(finished: bool) -> None:
 
 def test_before_the_first_scores() -> None:
     assert row(card(finished=False, scores={}), "scores") == "not scored yet"
+
+
+# --- a run that predicts words
+
+WORDS = Vocabulary("spaced", "NFC", "NFC", tuple(f"w{number}" for number in range(1234)))
+
+
+def words_card(units: Units | None = None, *, finished: bool = True, **changes: Any) -> str:
+    told = changes.pop("settings", {})
+    settings = {**defaults("next-word").to_json(), "hidden": 77, "embedding": 33, "seed": 5, **told}
+    given = {
+        "finished": finished,
+        "settings": settings,
+        "units": (units or Units(WORDS, case="lower", punctuation="split")).to_json(),
+        "data": {
+            "name": "talk",
+            "fingerprint": "0123456789abcdef" * 4,
+            "examples": {"train": 40000, "dev": 2000},
+        },
+        "parameters": 1234567,
+        "epochs": 12.5,
+        "seconds": 61.4,
+        "scores": {"perplexity": 87.654},
+        **changes,
+    }
+    return render("talk", given)
+
+
+def test_every_fact_of_a_run_of_words_is_in_its_row() -> None:
+    text = words_card()
+    assert text.startswith("# talk\n")
+    assert 'charseq predict -m checkpoints/talk -n 5 "' in text
+    assert row(text, "symbols") == (
+        "1,234 words; capitals: lower; punctuation: split; Unicode form NFC"
+    )
+    assert row(text, "network") == "lstm, hidden 77, embedding 33, layers 1, 1,234,567 parameters"
+    assert row(text, "data") == (
+        "talk: 40,000 train, 2,000 dev lines, each for itself; sha256 0123456789abcdef"
+    )
+    assert row(text, "training") == "12.5 epochs in 61 s, seed 5"
+    assert row(text, "scores") == "dev perplexity 87.7 per word"
+    assert text.endswith("\n")
+    assert "encoder" not in text
+
+
+def test_other_units_cells_and_running_text() -> None:
+    pieces = Units(Vocabulary("characters", "NFD", "NFC", tuple("abc")))
+    text = words_card(pieces, settings={"cell": "mlp", "context": 4, "running": True})
+    assert row(text, "symbols").startswith("3 characters; capitals: keep; ")
+    assert row(text, "symbols").endswith("Unicode form NFD")
+    assert row(text, "network").startswith("mlp over 4 characters, hidden 77")
+    assert "2,000 dev lines, running text; " in row(text, "data")
+
+
+def test_a_run_of_words_that_is_not_finished() -> None:
+    text = words_card(finished=False, scores={})
+    assert "**Training is not finished" in text
+    assert row(text, "scores") == "not scored yet"
+    assert "**Training is not finished" not in words_card()

@@ -21,7 +21,7 @@ from charseq.errors import (
     SettingError,
 )
 
-COMMANDS = ["train", "predict", "convert", "evaluate", "check", "info", "gradients"]
+COMMANDS = ["train", "predict", "convert", "evaluate", "score", "check", "info", "gradients"]
 
 
 # --- help
@@ -73,11 +73,13 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
 
 def test_the_flags_are_those_of_the_contract() -> None:
     contract = {
-        "train": "-o --cell --minutes --epochs --seed --threads --device --columns --set "
+        "train": "-o --task --cell --minutes --epochs --seed --threads --device --columns --set "
         "--init-from --dry-run --json",
-        "predict": "-m -n --beam --scores --json",
+        "predict": "-m -n --beam --scores --json --complete --generate --temperature --top-p "
+        "--most --seed -q",
         "convert": "-m -o --column --to -n --beam --batch-size --format --force",
         "evaluate": "-m --split --beam --errors --json",
+        "score": "-m --json -q",
         "check": "",
         "info": "",
         "gradients": "--sheet --flow -m --plot --json",

@@ -3,13 +3,19 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from world import ECHO, Upper, World, process
+from world import ECHO, Storyteller, Upper, World, process
 
-from charseq.config import Config
+from charseq.config import Config, defaults
+from charseq.language import Network, shapes_of
+from charseq.suggest import LanguageModel
+from charseq.units import build
+from charseq.vocabulary import SPECIALS
 
 # --- predict
 
@@ -104,6 +110,176 @@ def test_output_is_utf8_with_lf_whatever_the_locale() -> None:
     assert done.stderr == b""
 
 
+# --- predict, with a model of sentences
+
+
+def test_the_next_word_of_each_text(world: World) -> None:
+    world.model = story = Storyteller()
+    assert world.run("predict", "see you", "", "  ") == (0, "tomorrow\n" * 3, "")
+    table = "see\t1\ttomorrow\t0.500000\nsee\t2\ttoday\t0.250000\n"
+    assert world.run("predict", "-n", "2", "see", "--beam", "4") == (0, table, "")
+    assert story.calls == [
+        ("predict", ["see you", "", "  "], {"n": 1, "beam": None}),
+        ("predict", ["see"], {"n": 2, "beam": 4}),
+    ]
+
+
+def test_words_that_begin_so(world: World) -> None:
+    world.model = Storyteller()
+    assert world.run("predict", "--complete", "see tod", "tho") == (0, "today\n\n", "")
+    assert world.run("predict", "--complete", "-n", "9", "a to", "a xyz")[1] == (
+        "a to\t1\ttomorrow\t0.500000\na to\t2\ttoday\t0.250000\na xyz\t1\t\t\n"
+    )
+    code, out, _ = world.run("predict", "--complete", "--json", "a xyz")
+    assert (code, json.loads(out)) == (0, {
+        "source": "a xyz", "prediction": "", "probability": 0.0, "unknown": [],
+        "truncated": False, "candidates": [],
+    })  # fmt: skip
+
+
+def test_lines_that_begin_so(world: World) -> None:
+    world.model = story = Storyteller()
+    assert world.run("predict", "--generate", "2", "see", "") == (
+        0, "see and 0.\nsee and 1.\n and 0.\n and 1.\n", "",
+    )  # fmt: skip
+    world.stdin(b"a\n\nb")
+    how = "--generate 1 --temperature 0.5 --top-p 0.9 --most 7 --seed 3 --json"
+    code, out, err = world.run("predict", *shlex.split(how))
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out.split("\n")[:-1]] == [
+        {"source": text, "lines": [f"{text} and 0."], "unknown": []} for text in ("a", "", "b")
+    ]
+    assert story.calls == [
+        ("generate", ["see", ""], {"count": 2}),
+        ("generate", ["a", "", "b"],
+         {"count": 1, "temperature": 0.5, "top_p": 0.9, "most": 7, "seed": 3}),
+    ]  # fmt: skip
+
+
+def test_the_environment_s_beam_is_no_fault(world: World) -> None:
+    world.model = story = Storyteller()
+    world.patch.setenv("CHARSEQ_BEAM", "3")
+    assert world.run("predict", "--generate", "1", "a") == (0, "a and 0.\n", "")
+    assert world.run("predict", "a")[0] == 0
+    assert story.calls[-1][2]["beam"] == 3
+    assert world.run("predict", "--generate", "1", "--beam", "3", "a")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["predict", "score"])
+def test_an_unknown_word_is_named_once(world: World, command: str) -> None:
+    world.model = Storyteller()
+    code, _, err = world.run(command, "a xyzzy", "xyzzy b xyzzy", "xyzzy2")
+    assert (code, err) == (0, (
+        "charseq: warning: 'xyzzy' is unknown to the model (in 'a xyzzy')\n"
+        "charseq: warning: 'xyzzy2' is unknown to the model (in 'xyzzy2')\n"
+        "charseq: warning: unknown to the model: 'xyzzy' in 2 texts\n"
+    ))  # fmt: skip
+    assert world.run(command, "-q", "a xyzzy")[2] == ""
+    assert world.run("predict", "--generate", "2", "xyzzy")[2].count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [
+    "--temperature 1", "--top-p 1", "--most 9", "--seed 1", "--complete --seed 1",
+    "--generate 2 --complete", "--generate 2 -n 2", "--generate 2 --beam 2",
+    "--generate 2 --scores", "--generate 0", "--generate 10001", "--generate x",
+    "--generate 1 --top-p 0", "--generate 1 --top-p 1.01", "--generate 1 --temperature -1",
+    "--generate 1 --most 0", "--generate 1 --seed -1", "--complete -n 0", "-n 65", "--beam 0",
+])  # fmt: skip
+def test_what_predict_refuses(world: World, words: str) -> None:
+    world.model = story = Storyteller()
+    code, out, err = world.run("predict", *words.split(), "text")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith("charseq: error: ")
+    assert story.calls == []
+
+
+@pytest.mark.parametrize(
+    "words", ["predict --complete a", "predict --generate 1 a", "score a", "score"]
+)
+def test_a_model_of_pairs_refuses_what_is_for_sentences(world: World, words: str) -> None:
+    world.model.path = "runs/dates"
+    code, out, err = world.run(*words.split())
+    assert (code, out) == (2, "")
+    assert re.fullmatch(
+        r"charseq: error: \S+ wants a model of sentences, but runs/dates rewrites: .*\n", err
+    )
+
+
+@pytest.fixture(scope="module")
+def random_model() -> LanguageModel:
+    """A network of random weights that knows nine words."""
+    lines = ["the cat sat on the mat .", "a dog can see ."]
+    units, _ = build(lines, kind="words", limit=99, min_count=1, subword_size=0, seed=1)
+    sizes: dict[str, Any] = {"cell": "gru", "layers": 1, "context": 1}
+    random = np.random.default_rng(1)
+    weights = {
+        name: random.normal(0, 0.5, shape).astype(np.float32)
+        for name, shape in shapes_of(
+            embedding=4,
+            hidden=6,
+            tied=True,
+            symbols=SPECIALS + len(units.vocabulary.symbols),
+            **sizes,
+        ).items()
+    }
+    return LanguageModel(Path("runs/x"), {}, Config(), units, Network(weights, **sizes))
+
+
+def test_the_seed_decides_what_is_drawn(world: World, random_model: LanguageModel) -> None:
+    world.model = random_model
+
+    def drawn(*words: str) -> list[str]:
+        code, out, err = world.run("predict", "--generate", "4", *words)
+        assert (code, err) == (0, "")
+        return out.split("\n")[:-1]
+
+    first = drawn("the cat")
+    assert len(set(first)) > 1
+    assert all(line.startswith("the cat") for line in first)
+    assert drawn("the cat") == drawn("the cat", "--seed", "1") == first
+    assert drawn("a dog", "the cat", "")[4:8] == first, "whatever else is asked"
+    assert drawn("the cat", "--seed", "2") != first
+    assert len(set(drawn("the cat", "--temperature", "0"))) == 1
+    assert all(len(line.split()) <= 3 for line in drawn("the cat", "--most", "1"))
+    begun = drawn("")
+    assert len(begun) == 4
+    assert not any(line.startswith(" ") for line in begun)
+
+
+# --- score
+
+
+def test_a_score_for_each_line(world: World) -> None:
+    world.model = story = Storyteller()
+    assert world.run("score", "a bc", "", "d\ne") == (
+        0, "-6.0000\t3\ta bc\n-0.0000\t1\t\n-4.5000\t3\td e\n", "",
+    )  # fmt: skip
+    world.stdin("ä b\r\n\nc\n".encode() * 200)
+    code, out, err = world.run("score", "-m", "R", "--json")
+    rows = [json.loads(line) for line in out.split("\n")[:-1]]
+    assert (code, err, len(rows)) == (0, "", 600)
+    assert rows[0] == {"text": "ä b", "log_probability": -4.5, "words": 3, "unknown": []}
+    assert "ä" in out
+    assert [len(texts) for _, texts, _ in story.calls] == [3, 256, 256, 88]
+    assert world.loaded == [None, "R"]
+
+
+def test_faults_and_terminals_are_those_of_predict(world: World) -> None:
+    world.model = story = Storyteller()
+    world.stdin(b"a\nM\xe4rz\n")
+    code, out, err = world.run("score", "-")
+    assert (code, out) == (1, "-1.5000\t2\ta\n")
+    assert err == "charseq: error: stdin:2: byte 0xe4 at column 2 is not UTF-8\n"
+    code, out, err = world.run("score", "a\tb")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    world.stdin(b"a\nb\n", terminal=True)
+    code, out, err = world.run("score")
+    assert (code, out) == (0, "-1.5000\t2\ta\n-1.5000\t2\tb\n")
+    assert "Ctrl-D" in err
+    assert [texts for _, texts, _ in story.calls[-2:]] == [["a"], ["b"]]
+
+
 # --- convert
 
 
@@ -163,8 +339,8 @@ def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
     data = str(tmp_path)
     assert world.run("train", data) == (0, "", "epoch 1\n")
     assert calls == [{
-        "data": data, "run": None, "config": Config(), "init_from": None, "force": False,
-        "dry_run": False, "progress": False,
+        "data": data, "run": None, "config": Config(task="pairs"), "init_from": None,
+        "force": False, "dry_run": False, "progress": False,
     }]  # fmt: skip
     world.patch.setenv("CHARSEQ_HIDDEN", "32")
     code, out, err = world.run(*shlex.split(
@@ -174,12 +350,17 @@ def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert out == '{"run": "r", "wer": 0.5, "name": "é"}\n'
     assert calls[1]["config"] == Config(
-        cell="lstm", epochs=2, minutes=0.0, attention=False, layers=2, hidden=32
+        task="pairs", cell="lstm", epochs=2, minutes=0.0, attention=False, layers=2, hidden=32
     )
     assert calls[1]["run"] == Path("R")
     assert calls[1]["init_from"] == Path("S")
     assert calls[1]["force"]
     assert calls[1]["dry_run"]
+    (tmp_path / "train.txt").write_text("a line\n", encoding="utf-8")
+    assert world.run("train", data, "-q") == (0, "", "")
+    assert calls[2]["config"] == replace(defaults("next-word"), hidden=32)
+    assert world.run("train", data, "-q", "--task", "pairs") == (0, "", "")
+    assert calls[3]["config"] == Config(task="pairs", hidden=32)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +372,11 @@ def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
         ("--cell gru --set cell=lstm", "given twice"),
         ("--minutes 1 --epochs 1", "exclude each other"),
         ("--cell cnn", "'--cell'"),
+        ("--task words", "'--task'"),
+        ("--set task=words", "task is 'words', expected one of auto, pairs, next-word"),
+        ("--task pairs --set task=pairs", "given twice"),
+        ("--set units=letters", "units is 'letters', expected one of words, subwords"),
+        ("--set embedding_dropout=1", "embedding_dropout is 1.0, expected 0 to 0.9"),
         ("--minutes nan", "minutes is nan"),
         ("--wrong", "--wrong"),
         ("", "DATA"),
@@ -233,3 +419,35 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
     assert re.search(r"^parameters +1,234,567$", out, flags=re.MULTILINE)
     assert re.search(r"^signature +charseq:0\.1\.0\|beam:5$", out, flags=re.MULTILINE)
     assert calls[1]["split"] is None
+
+
+FIGURES = {
+    "run": "runs/story", "words": 2009, "perplexity": 68.7712, "hit_at_1": 17.961,
+    "keystrokes_saved": 44.641, "oov": 6.1, "sampled": None, "signature": "s",
+}  # fmt: skip
+
+
+def test_evaluate_tells_of_sentences(world: World) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(data: str, **options: Any) -> dict[str, Any]:
+        calls.append(options)
+        return FIGURES
+
+    world.model = Storyteller()
+    world.replace("recipes", evaluate=evaluate)
+    table = (
+        "run               runs/story\nwords             2,009\nperplexity        68.77\n"
+        "hit at 1          17.96 %\nkeystrokes saved  44.64 %\noov               6.10 %\n"
+        "signature         s\n"
+    )
+    assert world.run("evaluate", "D") == (0, table, "")
+    code, out, _ = world.run("evaluate", "D", "--json")
+    assert (code, json.loads(out)) == (0, FIGURES)
+    world.patch.setenv("CHARSEQ_BEAM", "3")
+    world.run("evaluate", "D")
+    world.run("evaluate", "D", "--beam", "2")
+    assert [options["beam"] for options in calls] == [None, None, None, 2]
+    world.model = Upper()
+    world.run("evaluate", "D")
+    assert calls[-1]["beam"] == 3

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.config import SETTINGS, Config, configure, describe, parse
+from charseq.config import SETTINGS, Config, configure, defaults, describe, parse
 from charseq.errors import SettingError
 
 NUMBERS = [name for name, item in SETTINGS.items() if type(item.default) in (int, float)]
@@ -57,6 +57,24 @@ def test_every_setting_says_what_it_is() -> None:
             assert item.default in item.metadata["choices"], name
 
 
+def test_predicting_words_has_some_defaults_of_its_own() -> None:
+    pairs, words = defaults("pairs"), defaults("next-word")
+    assert pairs == Config(task="pairs")
+    assert words == Config(
+        task="next-word", min_count=2, cell="lstm", embedding=256, hidden=512, learning_rate=5e-3,
+        label_smoothing=0.0, ema=0.0,
+    )  # fmt: skip
+    assert defaults("auto") == Config()
+
+
+@pytest.mark.parametrize("task", ["pairs", "next-word"])
+def test_the_defaults_of_a_task_keep_the_rules_too(task: str) -> None:
+    config = defaults(task)
+    assert configure(config.to_json()) == config
+    for name, value in config.to_json().items():
+        assert type(value) is type(SETTINGS[name].default), name
+
+
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().hidden = 3  # type: ignore[misc]
@@ -67,8 +85,13 @@ def test_describe_names_every_setting_in_order() -> None:
     assert [row[1] for row in rows] == list(SETTINGS)
     facts = {row[1]: row for row in rows}
     assert facts["attention"][2:4] == ("true", "true, false")
-    assert facts["cell"] == ("model", "cell", "gru", "tanh, residual, gru, lstm", facts["cell"][4])
-    assert facts["hidden"][2:4] == ("256", "1 to 4096")
+    cells = "tanh, residual, gru, lstm, mlp"
+    assert facts["cell"] == ("model", "cell", "gru / lstm", cells, facts["cell"][4])
+    assert facts["hidden"][2:4] == ("256 / 512", "1 to 4096")
+    assert facts["ema"][2] == "0.998 / 0.0"
+    assert facts["min_count"][2] == "1 / 2"
+    assert facts["dropout"][2] == "0.3"
+    assert facts["running"][2:4] == ("false", "true, false")
     assert facts["epochs"][2:4] == ("0", "0 or more")
     assert facts["columns"][2:4] == ("", "")
 
@@ -189,6 +212,8 @@ def test_one_of_them_is_needed(chosen: dict[str, int]) -> None:
 
 
 def test_what_is_laid_over_wins_and_the_rest_stays() -> None:
+    words = configure({"epochs": 2, "hidden": 9}, base=defaults("next-word"))
+    assert (words.cell, words.hidden, words.epochs, words.minutes) == ("lstm", 9, 2, 0.0)
     base = configure({"hidden": 32, "cell": "lstm"})
     config = configure({"hidden": 64}, base=base)
     assert (config.hidden, config.cell) == (64, "lstm")

@@ -13,6 +13,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,9 @@ from hypothesis import strategies as st
 from charseq.convert import code_points, convert, describe, summary, targets
 from charseq.errors import CharseqError, DataError, UsageError
 from charseq.formats import read_table
+from charseq.suggest import LanguageModel
+from charseq.units import Units
+from charseq.vocabulary import Vocabulary
 
 
 @dataclass
@@ -501,11 +505,70 @@ def test_a_model_that_forgets_a_text_is_found_out(tmp_path: Path) -> None:
         ("\n", "U+000A", "U+000A"),
         ("e\u0301", "U+0065+U+0301", "U+0065+U+0301 'e\u0301'"),
         ("SG", "'SG'", "'SG'"),
+        ("t\u0283", "U+0074+U+0283", "U+0074+U+0283 't\u0283'"),
+        ("caf\u00e9", "'caf\u00e9'", "'caf\u00e9'"),
+        ("\u043a\u043e\u0442", "'\u043a\u043e\u0442'", "'\u043a\u043e\u0442'"),
+        ("e\u0301\u0302\u0303", "U+0065+U+0301+U+0302+U+0303",
+         "U+0065+U+0301+U+0302+U+0303 'e\u0301\u0302\u0303'"),
+        ("a\u200bbc", "U+0061+U+200B+U+0062+U+0063", "U+0061+U+200B+U+0062+U+0063"),
+        ("x" * 61, f"'{'x' * 60}\u2026'", f"'{'x' * 60}\u2026'"),
+        ("\x00" * 61, "U+0000+" * 60 + "\u2026", "U+0000+" * 60 + "\u2026"),
     ],
-)
+)  # fmt: skip
 def test_symbols_are_named_by_code_point(symbol: str, points: str, shown: str) -> None:
     assert code_points(symbol) == points
     assert describe(symbol) == shown
+
+
+@dataclass
+class GoesOn(Fake):
+    """A model whose answer goes on from the text."""
+
+    answer: Callable[[str], str] = "tomorrow".format
+
+    @staticmethod
+    def append(text: str, word: str) -> str:
+        return f"{text.rstrip()} {word}" if text.strip() else word
+
+
+def test_plain_text_goes_on_with_the_next_word(tmp_path: Path) -> None:
+    content = "see you\n\nsee you  \r\n  \n see\tyou\n"
+    assert run(tmp_path, "a.txt", content, model=GoesOn()) == (
+        "see you tomorrow\n\nsee you tomorrow\r\ntomorrow\n see you tomorrow\n"
+    )
+    notes: list[str] = []
+    run(tmp_path, "a.txt", content, model=GoesOn(), report=notes.append)
+    assert [note.rpartition("a.txt:")[2] for note in notes[:-1]] == ["5: flattened"]
+
+
+def test_each_of_the_best_goes_on_by_itself_and_a_missing_one_is_empty(tmp_path: Path) -> None:
+    assert run(tmp_path, "a.txt", "ab\n", model=GoesOn(), n=3) == "ab tomorrow\tab tomorrow2\t\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", "source\nab\n", "source,prediction,prediction_note\nab,tomorrow,\n"),
+        ("a.tsv", "ab\n", "ab\ttomorrow\t\n"),
+        ("a.jsonl", '{"source": "ab"}\n',
+         '{"source": "ab", "prediction": "tomorrow", "prediction_note": ""}\n'),
+    ],
+)  # fmt: skip
+def test_a_column_holds_the_next_word_alone(
+    tmp_path: Path, name: str, content: str, expected: str
+) -> None:
+    assert run(tmp_path, name, content, model=GoesOn()) == expected
+
+
+def test_sentences_end_as_the_real_model_appends(tmp_path: Path) -> None:
+    """What LanguageModel.append makes of words and signs."""
+    model = GoesOn(answer="tomorrow.".format)
+    assert run(tmp_path, "a.txt", "see you\n", model=model) == "see you tomorrow.\n"
+    units = Units(Vocabulary("spaced", "NFC", "NFC", ("see", "you", ".")), punctuation="split")
+    real = SimpleNamespace(units=units, whole=True)
+    signs = GoesOn(answer=".".format)
+    signs.append = partial(LanguageModel.append, real)  # type: ignore[method-assign, arg-type]
+    assert run(tmp_path, "a.txt", "see you\n  see you \n", model=signs) == "see you.\n  see you.\n"
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz"])

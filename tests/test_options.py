@@ -7,7 +7,7 @@ import click
 import pytest
 
 from charseq import options
-from charseq.config import SETTINGS, Config
+from charseq.config import SETTINGS, Config, defaults
 from charseq.errors import SettingError, UsageError
 
 
@@ -27,19 +27,26 @@ def test_an_option_not_given_is_none() -> None:
 
 def test_options_have_the_type_of_their_setting() -> None:
     found = parsed(
-        "--cell", "lstm", "--minutes", "0.5", "--epochs", "3", "--seed", "7", "--threads", "2",
-        "--device", "cpu", "--columns", "target,source", "--no-attention",
+        "--task", "next-word", "--cell", "mlp", "--minutes", "0.5", "--epochs", "3",
+        "--seed", "7", "--threads", "2", "--device", "cpu", "--columns", "target,source",
+        "--no-attention",
     )  # fmt: skip
     assert found == {
-        "cell": "lstm", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2, "device": "cpu",
-        "columns": "target,source", "attention": False,
+        "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
+        "device": "cpu", "columns": "target,source", "attention": False,
     }  # fmt: skip
     assert parsed("--attention")["attention"] is True
 
 
 @pytest.mark.parametrize(
     "words",
-    [("--cell", "transformer"), ("--seed", "-1"), ("--epochs", "1.5"), ("--minutes", "-3")],
+    [
+        ("--cell", "transformer"),
+        ("--seed", "-1"),
+        ("--epochs", "1.5"),
+        ("--minutes", "-3"),
+        ("--task", "words"),
+    ],
 )
 def test_limits_and_choices_are_those_of_the_declaration(words: tuple[str, str]) -> None:
     with pytest.raises(click.UsageError) as caught:
@@ -51,17 +58,23 @@ def test_help_says_what_the_declaration_says() -> None:
     text = " ".join(command.get_help(click.Context(command)).split())
     for name in options.NAMED:
         assert SETTINGS[name].metadata["help"][1:] in text
-    assert "[default: gru]" in text
-    assert "[tanh|residual|gru|lstm]" in text
+    assert "[default: gru; next-word: lstm]" in text
+    assert "[default: 5.0]" in text
+    assert "[tanh|residual|gru|lstm|mlp]" in text
+    assert "[auto|pairs|next-word]" in text
 
 
 def test_the_table_lists_every_setting_in_lines_that_fit() -> None:
     lines = options.table().split("\n")
     assert lines[0] == "\b"
     assert max(map(len, lines)) <= options.WIDTH
+    starts = set()
     for name, item in SETTINGS.items():
-        [line] = [line for line in lines if line.split()[:1] == [name] and line.startswith("    ")]
+        [line] = [line for line in lines if line.startswith(f"    {name} ")]
         assert str(item.default).lower() in line.lower()
+        assert str(item.metadata["next-word"]).lower() in line.lower()
+        starts.add(line.index(item.metadata["help"].split()[0] + " ", 22))
+    assert len(starts) == 1, "one column for what they mean"
 
 
 def test_assignments_join_the_options() -> None:
@@ -96,7 +109,8 @@ def test_flags_before_environment_before_file_before_defaults(
     config = options.configured(data, {"layers": "4"})
     assert (config.cell, config.hidden, config.layers) == ("tanh", 20, 4)
     assert config.dropout == Config().dropout
-    assert options.configured(data + "/nowhere", {}) == Config(hidden=20, layers=3)
+    nowhere = Config(task="pairs", hidden=20, layers=3)
+    assert options.configured(data + "/nowhere", {}) == nowhere
 
 
 def test_a_higher_place_chooses_between_minutes_and_epochs(
@@ -121,3 +135,82 @@ def test_a_fault_names_its_place(data: str, monkeypatch: pytest.MonkeyPatch) -> 
     (Path(data) / "charseq.toml").write_text("hidden = 'big'\n", encoding="utf-8")
     with pytest.raises(SettingError, match=r"charseq\.toml: hidden is 'big'"):
         options.configured(data, {})
+
+
+# --- the task and its defaults
+
+
+@pytest.fixture
+def text(data: str) -> str:
+    """A folder that looks like text, whose charseq.toml says nothing."""
+    (Path(data) / "charseq.toml").unlink()
+    (Path(data) / "train.txt").write_text("a b\nc d\n", encoding="utf-8")
+    return data
+
+
+@pytest.fixture
+def pairs(data: str) -> str:
+    (Path(data) / "charseq.toml").unlink()
+    (Path(data) / "train.tsv").write_text("a\tb\nc\td\n", encoding="utf-8")
+    return data
+
+
+def test_text_and_pairs_have_their_own_defaults(text: str) -> None:
+    config = options.configured(text, {})
+    assert config == defaults("next-word")
+    assert (config.cell, config.min_count, config.hidden) == ("lstm", 2, 512)
+    assert options.configured(text + "/train.txt", {}) == config
+    (Path(text) / "train.txt").write_text("a b\tc d\n", encoding="utf-8")
+    config = options.configured(text, {})
+    assert config == defaults("pairs")
+    assert (config.cell, config.min_count, config.hidden) == ("gru", 1, 256)
+
+
+def test_what_is_given_lies_over_the_defaults_of_the_task(text: str) -> None:
+    Path(text, "charseq.toml").write_text("cell = 'tanh'\nepochs = 3\n", encoding="utf-8")
+    config = options.configured(text, {"hidden": "7"})
+    assert (config.cell, config.hidden, config.min_count) == ("tanh", 7, 2)
+    assert (config.epochs, config.minutes) == (3, 0)
+
+
+def test_a_task_that_is_set_goes_before_the_looks_of_the_data(text: str) -> None:
+    assert options.configured(text, {"task": "pairs"}) == defaults("pairs")
+
+
+def test_the_task_ranks_like_any_setting(pairs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options.configured(pairs, {}) == defaults("pairs")
+    Path(pairs, "charseq.toml").write_text("task = 'next-word'\n", encoding="utf-8")
+    assert options.configured(pairs, {}) == defaults("next-word")
+    monkeypatch.setenv("CHARSEQ_TASK", "pairs")
+    assert options.configured(pairs, {}) == defaults("pairs")
+    assert options.configured(pairs, {"task": "next-word"}) == defaults("next-word")
+    monkeypatch.setenv("CHARSEQ_TASK", "auto")
+    assert options.configured(pairs, {}) == defaults("pairs")
+    monkeypatch.setenv("CHARSEQ_TASK", "next-word")
+    assert options.configured(pairs, {"task": "auto"}) == defaults("pairs")
+
+
+def test_a_wrong_task_names_its_place(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError, match=r"^task is 'words', expected one of auto, pairs"):
+        options.configured(text, {"task": "words"})
+    monkeypatch.setenv("CHARSEQ_TASK", "words")
+    with pytest.raises(SettingError, match=r"^environment, CHARSEQ_\.\.\.: task is 'words'"):
+        options.configured(text, {})
+    Path(text, "charseq.toml").write_text("task = 'words'\n", encoding="utf-8")
+    with pytest.raises(SettingError, match=r"charseq\.toml: task is 'words'"):
+        options.configured(text, {})
+
+
+def test_an_option_on_the_line_is_told_from_one_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.command()
+    @options.beam
+    def typed(beam: int | None) -> tuple[int | None, bool]:
+        return beam, options.is_typed("beam")
+
+    assert typed.main([], standalone_mode=False) == (None, False)
+    assert typed.main(["--beam", "3"], standalone_mode=False) == (3, True)
+    monkeypatch.setenv("CHARSEQ_BEAM", "4")
+    assert typed.main([], standalone_mode=False) == (4, False)
+    assert typed.main(["--beam", "3"], standalone_mode=False) == (3, True)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import charseq
 from charseq import checkpoint, examples, pairs, recipes
-from charseq.config import Config, configure
+from charseq.config import Config, configure, defaults
 from charseq.errors import (
     CharseqError,
     CheckpointError,
@@ -28,10 +28,11 @@ from charseq.errors import (
     Interrupted,
     SettingError,
     TrainingError,
+    UsageError,
 )
 from charseq.metrics import Scores
 from charseq.predictor import load
-from charseq.recipes import due
+from charseq.recipes import choose_task, due
 from charseq.trainer import Step, Trainer
 
 KEYS = {
@@ -89,6 +90,35 @@ def weights_of(run: Path) -> dict[str, np.ndarray]:
 
 def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+# --- what is learnt
+
+
+def test_the_task_is_as_asked_or_by_the_data(data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "train.txt").write_text("I love machine learning\na line\n")
+    (tmp_path / "lines.txt").write_text("a line\nanother\n")
+    (tmp_path / "pairs.txt").write_text("a\tb\nc\td\n")
+    for path in (text, tmp_path / "lines.txt"):
+        assert choose_task(path) == choose_task(str(path), "auto") == "next-word"
+    for path in (data, data / "train.tsv", tmp_path / "pairs.txt", tmp_path / "none"):
+        assert choose_task(path) == "pairs"
+    for path in (text, data, tmp_path / "none"):
+        assert choose_task(path, "pairs") == "pairs"
+        assert choose_task(path, "next-word") == "next-word"
+
+
+def test_the_choice_is_written_down(data: Path, tmp_path: Path) -> None:
+    """So that a run begun with the choice made elsewhere, by the command line, goes on."""
+    config = config_of(epochs=3)
+    assert config.task == "auto"
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path, config=config, report=interrupting(1))
+    assert checkpoint.read_json(tmp_path, "about.json")["settings"]["task"] == "pairs"
+    facts = recipes.train(data, run=tmp_path, config=config_of(epochs=3, task="pairs"))
+    assert facts["epochs"] == 3.0
 
 
 # --- train
@@ -476,6 +506,23 @@ def test_columns_are_those_of_the_training_or_of_the_data(
     assert found["exact_match"] > 0
     (tmp_path / "charseq.toml").unlink()
     assert recipes.evaluate(tmp_path)["exact_match"] == 0
+
+
+@pytest.mark.parametrize("option", [{"beam": 2}, {"errors": "errors.tsv"}])
+def test_beam_and_errors_are_for_pairs(
+    option: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"a b {word}\n" for word in words_of(30)))
+    small = {"hidden": 12, "embedding": 6, "epochs": 1, "evaluations": 1, "device": "cpu"}
+    config = configure(small, base=defaults("next-word"))
+    recipes.train(text, run=tmp_path / "run", config=config)
+    monkeypatch.chdir(tmp_path)
+    model = load(tmp_path / "run")
+    with pytest.raises(UsageError, match="beam and errors are for runs of pairs"):
+        recipes.evaluate(text, model=model, **option)
+    assert not (tmp_path / "errors.tsv").exists()
+    assert "perplexity" in recipes.evaluate(text, model=model)
 
 
 # --- check and info

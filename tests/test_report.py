@@ -155,8 +155,8 @@ def test_lines_are_told_as_they_were_understood(tmp_path: Path) -> None:
     assert lines == [
         f"data       8 lines train, 2 dev, from {train}, {dev}",
         f"note       {text.problems[0]}",
-        "line 1     I love <unk> <unk> .",
-        "line 2     <unk> !",
+        "line 1     I <unk> <unk> <unk> .",
+        "line 2     Don't !",
         "line 3     a <unk>",
         f"symbols    words: {why}",
         "state      begun anew at each line",

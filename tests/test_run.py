@@ -15,6 +15,7 @@ from charseq.card import render
 from charseq.config import Config
 from charseq.errors import CheckpointError
 from charseq.run import Progress, Run
+from charseq.units import Units
 from charseq.vocabulary import Vocabulary
 
 SIDE = Vocabulary("characters", "NFC", "NFC", ("a", "b")).to_json()
@@ -164,6 +165,48 @@ def test_other_settings_or_data_do_not_go_on(
     assert str(caught.value).startswith(f"{tmp_path}: {said}")
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def other_symbols(**settings: Any) -> dict[str, Any]:
+    side = Vocabulary("characters", "NFC", "NFC", ("a", "c")).to_json()
+    return {**about(**settings), "target": side}
+
+
+def words(*known: str, case: str = "keep", **settings: Any) -> dict[str, Any]:
+    """What a run that predicts words says of itself."""
+    units = Units(Vocabulary("spaced", "NFC", "NFC", known), case=case).to_json()
+    told = {k: v for k, v in about(**settings).items() if k not in ("source", "target", "limits")}
+    return {**told, "units": units}
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "said"),
+    [
+        (about(), other_symbols(), "was begun from other weights or symbols"),
+        (about(), other_symbols(hidden=9), "was begun with hidden = 256, now it is 9"),
+        (about(), {**about(), "start": "e" * 64}, "was begun from other weights or symbols"),
+        (words("a", "b"), words("b", "a"), "was begun from other weights or symbols"),
+        (words("a"), words("a", case="lower"), "was begun from other weights or symbols"),
+        (
+            words("a", "b", min_count=1),
+            words("a", min_count=2),
+            "was begun with min_count = 1, now it is 2",
+        ),
+    ],
+)
+def test_other_symbols_do_not_go_on(
+    tmp_path: Path, begun: dict[str, Any], now: dict[str, Any], said: str
+) -> None:
+    """Where settings differ these are named, since symbols follow from them."""
+    run = Run(tmp_path, begun)
+    run.save(state(1), better=False)
+    with pytest.raises(CheckpointError) as caught:
+        Run(tmp_path, now).resume(silent)
+    assert str(caught.value).startswith(f"{tmp_path}: {said}")
+    assert "\n" not in str(caught.value)
+    found = Run(tmp_path, begun).resume(silent)
+    assert found is not None
+    assert equal(found, state(1))
 
 
 def test_every_setting_counts(tmp_path: Path) -> None:

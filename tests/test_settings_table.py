@@ -34,6 +34,13 @@ def test_every_setting_has_one_row(script: ModuleType) -> None:
     assert {row.replace(r"\|", "").count("|") for row in rows} == {6}
 
 
+def test_two_defaults_stand_in_one_cell(script: ModuleType) -> None:
+    rows = {row.split(" | ")[1]: row.split(" | ")[2] for row in script.table().split("\n")[2:-1]}
+    assert rows["`cell`"] == "`gru / lstm`"
+    assert rows["`beam`"] == "`5`"
+    assert rows["`columns`"] == ""
+
+
 def test_only_what_is_between_the_markers_changes(script: ModuleType) -> None:
     text = f"before\n{script.BEGIN}\n| old |\n{script.END}\nafter\n"
     assert script.insert(text) == f"before\n{script.BEGIN}\n{script.table()}{script.END}\nafter\n"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from charseq import study
+from charseq import recipes, study
 from charseq.batching import pad
+from charseq.config import configure, defaults
 from charseq.contents import read_run
 from charseq.errors import MissingExtraError, UsageError
 from charseq.predictor import load
@@ -67,6 +68,15 @@ def test_lines_show_the_text_and_the_tables(found: study.Study) -> None:
 def test_a_text_without_symbols_is_refused() -> None:
     with pytest.raises(UsageError, match="no symbols"):
         study.study_run(DATES, "")
+
+
+def test_a_run_that_predicts_words_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"a b{k}\n" for k in range(40)))
+    small = {"hidden": 4, "embedding": 4, "epochs": 1, "min_count": 1, "device": "cpu"}
+    recipes.train(text, run=tmp_path / "run", config=configure(small, base=defaults("next-word")))
+    with pytest.raises(UsageError, match=f"^{tmp_path / 'run'} predicts words; "):
+        study.study_run(tmp_path / "run", "a b")
 
 
 def test_cells_are_told_by_scale(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import charseq
 from charseq import cli
+from charseq.suggest import LanguageModel, LineScore
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,13 +62,58 @@ class Upper:
         ]
 
 
+class Storyteller(LanguageModel):
+    """A model of sentences with three words, whose lines are numbered; it knows no "xyzzy"."""
+
+    words = ("tomorrow", "today", "the")
+
+    def __init__(self) -> None:
+        self.path = Path("runs/story")
+        self.calls: list[tuple[str, list[str], dict[str, Any]]] = []
+        self.units: Any = SimpleNamespace(unknown=self.unknown)
+
+    @staticmethod
+    def unknown(text: str) -> list[str]:
+        return [word for word in dict.fromkeys(text.split()) if word.startswith("xyzzy")]
+
+    def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
+        self.calls.append(("predict", list(texts), options))
+        return [self.answer_of(text, list(self.words), options["n"]) for text in texts]
+
+    def complete(self, texts: Sequence[str], **options: Any) -> list[Any]:
+        self.calls.append(("complete", list(texts), options))
+        answers = []
+        for text in texts:
+            words = [word for word in self.words if word.startswith(text.split(" ")[-1])]
+            answers.append(self.answer_of(text, words, options["n"]))
+        return answers
+
+    def generate(self, texts: Sequence[str], **options: Any) -> list[list[str]]:
+        self.calls.append(("generate", list(texts), options))
+        return [[f" and {row}." for row in range(options["count"])] for _ in texts]
+
+    def score(self, texts: Sequence[str], **options: Any) -> list[LineScore]:
+        self.calls.append(("score", list(texts), options))
+        return [
+            LineScore(-1.5 * len(text), len(text.split()) + 1, self.unknown(text)) for text in texts
+        ]
+
+    def answer_of(self, text: str, words: list[str], n: int) -> Any:
+        best = [Candidate(word, 0.5 ** (rank + 1)) for rank, word in enumerate(words[:n])]
+        first = best[0] if best else Candidate("", 0.0)
+        return SimpleNamespace(
+            prediction=first.prediction, probability=first.probability, candidates=best,
+            unknown=self.unknown(text), truncated=False,
+        )  # fmt: skip
+
+
 @dataclass
 class World:
     """What a command printed, and what it asked of the rooms below."""
 
     capture: pytest.CaptureFixture[bytes]
     patch: pytest.MonkeyPatch
-    model: Upper = field(default_factory=Upper)
+    model: Any = field(default_factory=Upper)
     loaded: list[str | None] = field(default_factory=list)
 
     def replace(self, name: str, **functions: Callable[..., Any]) -> None:
@@ -75,7 +121,7 @@ class World:
         self.patch.setitem(sys.modules, f"charseq.{name}", module)
         self.patch.setattr(charseq, name, module, raising=False)
 
-    def load(self, run: str | None = None) -> Upper:
+    def load(self, run: str | None = None) -> Any:
         self.loaded.append(run)
         return self.model
 
