@@ -104,10 +104,8 @@ class Sentences:
         """What was understood, for people."""
         lines = describe_lines(self.corpus, self.units, self.why, running=self.config.running)
         if self.units.kind == "words" and self.config.min_count == 1:
-            lines.append(
-                "note       no word is unseen in training, so later every unseen word looks"
-            )
-            lines.append("           impossible, which costs perplexity; min_count=2 cures it")
+            # and where they come all the same, each costs as much as many others
+            lines.append("note       min_count=1: training meets no unseen word and rules them out")
         return lines
 
     def trainer(self) -> Trainer:

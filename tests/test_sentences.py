@@ -239,7 +239,9 @@ def test_a_dry_run_reads_and_writes_nothing(
     facts = recipes.train(data, config=config_of(), dry_run=True, report=told.append)
     assert facts["run"] == str(Path("checkpoints") / "talk")
     assert facts["epochs"] == 0
-    assert [line.split()[0] for line in told] == ["data", *["line"] * 3, "symbols", "state"]
+    heads = ["data", *["line"] * 3, "symbols", "state", "note"]
+    assert [line.split()[0] for line in told] == heads
+    assert "min_count=1" in told[-1]
     assert not list(tmp_path.iterdir())
 
 
