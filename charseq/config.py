@@ -19,6 +19,8 @@ UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
 CELLS = ("tanh", "residual", "gru", "lstm")
 TASKS = ("auto", "pairs", "next-word")
+PLAIN, PLAIN_RATE = ("tanh", "residual"), 2e-3
+"""Cells without gates, and the peak of their learning rate in predicting words."""
 
 
 def setting(
@@ -178,7 +180,12 @@ class Config:
         most=1_000_000,
     )
     learning_rate: float = setting(
-        2e-3, "training", "peak of the learning rate", least=0.0, most=10.0, next_word=5e-3
+        2e-3,
+        "training",
+        "peak of the learning rate; 0.002 where tanh or residual predict words",
+        least=0.0,
+        most=10.0,
+        next_word=5e-3,
     )
     warmup: float = setting(
         0.03, "training", "share of the budget in which the rate rises", least=0.0, most=1.0
@@ -219,11 +226,17 @@ class Config:
 SETTINGS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
 
 
-def defaults(task: str) -> Config:
-    """The settings that nobody gave, for ``pairs`` or ``next-word``."""
+def defaults(task: str, cell: str = "") -> Config:
+    """The settings that nobody gave, for ``pairs`` or ``next-word``, where ``cell`` is known.
+
+    Where a tanh or a residual cell predicts words, the learning rate is lower: without gates they
+    do not stand what suits an LSTM.
+    """
     if task != "next-word":
         return Config(task=task)
     values = {name: item.metadata["next-word"] for name, item in SETTINGS.items()}
+    if cell in PLAIN:
+        values["learning_rate"] = PLAIN_RATE
     return Config(**values | {"task": task})
 
 

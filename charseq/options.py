@@ -91,9 +91,9 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     )
     config = Config()
     for origin, values in layers:
-        if "task" in values:
-            config = _lay(config, {"task": values["task"]}, origin)
-    config = defaults(config.task if config.task != "auto" else _task_of(data))
+        first = {name: values[name] for name in ("task", "cell") if name in values}
+        config = _lay(config, first, origin)
+    config = defaults(config.task if config.task != "auto" else _task_of(data), config.cell)
     for origin, values in layers:
         config = _lay(config, values, origin)
     return config if config.task != "auto" else _lay(config, {"task": _task_of(data)}, "")

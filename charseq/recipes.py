@@ -85,7 +85,8 @@ def train(
     if config is None:
         settings = examples.settings_of(data)
         task = choose_task(data, settings.get("task", "auto"))
-        config = configure({**settings, "task": task}, base=defaults(task))
+        base = defaults(task, settings.get("cell", ""))
+        config = configure({**settings, "task": task}, base=base)
     config = replace(config, task=choose_task(data, config.task))
     kind = Sentences if config.task == "next-word" else Pairs
     lesson = kind(data, config, init_from)

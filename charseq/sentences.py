@@ -191,8 +191,9 @@ class Sentences:
         """A row of traits for each id, or None where symbols are not words or have none."""
         if self.config.units != "words" or not self.config.traits:
             return None
-        specials = [f"<{number}>" for number in range(SPECIALS)]
-        return traits.traits_of([*specials, *self.units.vocabulary.symbols])[0]
+        # no word looks like these, so they share nothing
+        specials = ["\0" * (number + 1) for number in range(SPECIALS)]
+        return traits.traits_of([*specials, *self.units.vocabulary.symbols])
 
     def _samples(self) -> int:
         """How many symbols the softmax is sampled over; 0 for all."""

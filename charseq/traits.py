@@ -66,8 +66,8 @@ TRAITS: tuple[Trait, ...] = (
 )
 
 
-def traits_of(words: Sequence[str]) -> tuple[Int[np.ndarray, "K V"], int]:
-    """The number of each word's value of each trait, and how many values there are in all.
+def traits_of(words: Sequence[str]) -> Int[np.ndarray, "K V"]:
+    """The number of each word's value of each trait.
 
     Values are numbered in the order of the words, one trait after the other, so equal words in
     equal order have equal numbers.
@@ -79,4 +79,4 @@ def traits_of(words: Sequence[str]) -> tuple[Int[np.ndarray, "K V"], int]:
         table[row] = [numbers.setdefault(trait(word), len(numbers)) for word in words]
         table[row] += count
         count += len(numbers)
-    return table, count
+    return table

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charseq import checkpoint
-from charseq.config import Config, configure
+from charseq import checkpoint, language
+from charseq.config import Config, configure, defaults
 from charseq.decoding import Limits
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference import Network, shapes_of
-from charseq.predictor import Prediction, Transducer, load
+from charseq.predictor import Prediction, Transducer, language_model, load
+from charseq.suggest import LanguageModel
+from charseq.units import Units
 from charseq.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -394,6 +396,71 @@ def test_using_a_model_never_loads_torch(run: Path, tmp_path: Path) -> None:
     predicted = [one.prediction for one in load(run).predict(["abc", "b"])]
     rows = [line.split("\t") for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
     assert [row[2] for row in rows] == predicted
+
+
+def words_of(folder: Path, **changes: Any) -> Path:
+    """A finished run that predicts words, with random weights."""
+    units = Units(Vocabulary("spaced", "NFC", "NFC", ("I", "love", "you")))
+    small = {"hidden": 12, "embedding": 7, **changes}
+    config = configure(small, base=defaults("next-word"))
+    shapes = language.shapes_of(
+        cell=config.cell, embedding=7, hidden=12, layers=1, context=3, tied=True,
+        symbols=len(units.vocabulary),
+    )  # fmt: skip
+    draw = np.random.default_rng(1)
+    weights = {name: draw.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    about = {
+        "format": 1, "finished": True, "settings": config.to_json(), "units": units.to_json(),
+        "parameters": 1, "seconds": 2.0, "epochs": 3.0, "scores": {}, "versions": {},
+        "data": {
+            "name": "toy", "fingerprint": "f" * 64, "columns": "", "examples": {"train": 1},
+        },
+    }  # fmt: skip
+    publish(folder, about, weights)
+    return folder
+
+
+WORDS_PROGRAM = (
+    PROGRAM.partition("import charseq\n")[0]
+    + """
+import charseq
+run, text = sys.argv[1:]
+model = charseq.load(run)
+assert model.predict(["I love"], n=2)[0].source == "I love"
+assert model.complete(["I lo"]) and model.generate(["I"], most=3) and model.score(["I love you"])
+from charseq import recipes
+assert recipes.evaluate(text, model=model)["words"] == 7
+recipes.info(run)
+assert not {"torch", "pandas"} & sys.modules.keys()
+"""
+)
+
+
+def test_predicting_words_never_loads_torch(tmp_path: Path) -> None:
+    run, text = words_of(tmp_path / "words"), tmp_path / "lines.txt"
+    text.write_text("I love you\nyou love\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WORDS_PROGRAM, str(run), str(text)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("running", "begin"), [(False, BOS), (True, EOS)])
+def test_a_run_of_words_is_loaded_with_what_it_learnt_to_begin_with(
+    running: bool, begin: int, tmp_path: Path
+) -> None:
+    run = words_of(tmp_path / "words", running=running, cell="mlp", beam=3)
+    model = load(run)
+    assert isinstance(model, LanguageModel)
+    assert (model.path, model.name, model.has_features) == (run, "words", False)
+    assert (model.config.beam, model.network.begin, model.network.cell) == (3, begin, "mlp")
+    weights = checkpoint.load_model(run)[1]
+    again = language_model(run, model.about, model.config, model.units, weights)
+    assert again.predict(["I", ""], n=3) == model.predict(["I", ""], n=3)
 
 
 def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -411,8 +412,8 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
     settings: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First killed after a step in the middle of an epoch, then stopped by a signal."""
-    config = config_of(epochs=3, evaluations=4, save_seconds=0, **NOISY, **settings)
-    recipes.train(data, run=tmp_path / "whole", config=config)
+    config = config_of(epochs=2, evaluations=4, save_seconds=0, **NOISY, **settings)
+    recipes.train(data, run=tmp_path / "whole", config=replace(config, save_seconds=60))
     run, save = tmp_path / "run", Run.save
 
     def killed(journal: Run, state: Any, **options: Any) -> None:
@@ -566,6 +567,12 @@ def test_an_evaluation_is_of_the_lines_of_the_split(trained: Path, data: Path) -
         f"charseq:{charseq.__version__}|split:all|n:{facts['words']}|unit:word|units:words|"
         "case:keep|punctuation:keep|"
     )
+
+
+def test_a_folder_that_only_holds_a_test_can_be_scored(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("I see the cat\nyou see\n")
+    facts = recipes.evaluate(tmp_path, model=loaded(trained))
+    assert (facts["split"], facts["words"]) == ("test", 5 + 3)
 
 
 def test_hits_are_those_of_the_predictions(trained: Path, data: Path) -> None:
