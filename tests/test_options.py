@@ -132,12 +132,20 @@ def test_a_fault_names_its_place(data: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CHARSEQ_CELL", "cnn")
     with pytest.raises(SettingError, match=r"^environment, CHARSEQ_\.\.\.: cell is 'cnn'"):
         options.configured(data, {})
+    monkeypatch.delenv("CHARSEQ_CELL")
     (Path(data) / "charseq.toml").write_text("hidden = 'big'\n", encoding="utf-8")
     with pytest.raises(SettingError, match=r"charseq\.toml: hidden is 'big'"):
         options.configured(data, {})
 
 
 # --- the task and its defaults
+
+
+@pytest.mark.parametrize(("cell", "rate"), [("tanh", 2e-3), ("residual", 2e-3), ("gru", 5e-3)])
+def test_a_cell_without_gates_learns_words_slower(text: str, cell: str, rate: float) -> None:
+    assert options.configured(text, {"cell": cell}).learning_rate == rate
+    assert options.configured(text, {"cell": cell, "learning_rate": 0.1}).learning_rate == 0.1
+    assert options.configured(text, {"cell": cell, "task": "pairs"}).learning_rate == 2e-3
 
 
 @pytest.fixture
