@@ -20,7 +20,7 @@ def test_check_and_info_print_lines_or_an_object(world: World, tmp_path: Path) -
 
     world.replace("recipes", check=check, info=lambda run: ({"run": run}, ["a run", "b"]))
     assert world.run("check", str(tmp_path), "--columns", "target,source") == (0, "rows 3\né\n", "")
-    assert configs == [Config(columns="target,source")]
+    assert configs == [Config(task="pairs", columns="target,source")]
     assert world.run("check", str(tmp_path), "--json") == (0, '{"rows": 3}\n', "")
     assert world.run("info", "R") == (0, "a run\nb\n", "")
     assert world.run("info", "R", "--json") == (0, '{"run": "R"}\n', "")

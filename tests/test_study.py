@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,4 +102,3 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(study, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"charseq\[plot\]"):
         study.require_plots()
-    assert "matplotlib.pyplot" not in sys.modules
