@@ -25,6 +25,7 @@ from charseq.metrics import signature
 from charseq.perplexity import SUGGESTIONS, measure, perplexity_of
 from charseq.predictor import language_model
 from charseq.report import describe_lines
+from charseq.task import recipe_of
 from charseq.vocabulary import EOS, SPECIALS
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Sentences:
             choose_threads,
             seed_all,
         )
-        from charseq.trainer import Recipe, Trainer
+        from charseq.trainer import Trainer
 
         config = self.config
         ids, offsets = unit.encode(self.corpus.train, self.units)
@@ -140,16 +141,7 @@ class Sentences:
         trainer = Trainer(
             model,
             batches,
-            Recipe(
-                learning_rate=config.learning_rate,
-                warmup=config.warmup,
-                weight_decay=config.weight_decay,
-                beta2=config.beta2,
-                clip=config.clip,
-                label_smoothing=config.label_smoothing,
-                ema=config.ema,
-                seed=config.seed,
-            ),
+            recipe_of(config),
             device=device,
             precision=choose_precision(config.precision, device),
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from charseq.examples import Dataset, Example
-    from charseq.trainer import Trainer
+    from charseq.trainer import Recipe, Trainer
 
     Arrays = Mapping[str, np.ndarray]
 
@@ -81,7 +81,7 @@ class Task:
             choose_threads,
             seed_all,
         )
-        from charseq.trainer import Recipe, Trainer
+        from charseq.trainer import Trainer
 
         config, examples = self.config, self.dataset.train
         device = choose_device(config.device)
@@ -96,22 +96,29 @@ class Task:
                 batch_size=config.batch_size,
                 seed=config.seed,
             ),
-            Recipe(
-                learning_rate=config.learning_rate,
-                warmup=config.warmup,
-                weight_decay=config.weight_decay,
-                beta2=config.beta2,
-                clip=config.clip,
-                label_smoothing=config.label_smoothing,
-                ema=config.ema,
-                seed=config.seed,
-            ),
+            recipe_of(config),
             device=device,
             precision=choose_precision(config.precision, device),
         )
         if self.start is not None:
             trainer.start_from(inherit(self.start, self, trainer.averaged()))
         return trainer
+
+
+def recipe_of(config: Config) -> Recipe:
+    """How the weights are moved, by the settings; for every kind of task."""
+    from charseq.trainer import Recipe
+
+    return Recipe(
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        beta2=config.beta2,
+        clip=config.clip,
+        label_smoothing=config.label_smoothing,
+        ema=config.ema,
+        seed=config.seed,
+    )
 
 
 def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Task:
