@@ -14,7 +14,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charseq.corpus import SPLITS, Corpus
+from charseq.corpus import Corpus
+from charseq.splits import SPLITS
 from charseq.units import Units, build
 
 

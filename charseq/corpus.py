@@ -22,14 +22,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from charseq.errors import DataError, UsageError
+from charseq.errors import DataError
 from charseq.formats import ENDINGS, read_table
-
-# The names and numbers of `examples`, so that a folder of lines is as a folder of pairs.
-SPLITS = ("train", "dev", "test")
-STEMS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
-HELD_OUT = 0.05
-MOST_HELD_OUT = 2000
+from charseq.splits import (
+    HELD_OUT,
+    MOST_HELD_OUT,
+    SPLITS,
+    check_splits,
+    choose_files,
+    find_files,
+    fingerprint,
+    stem,
+)
 
 # Lines that `is_corpus` looks at.
 FIRST_LINES = 1000
@@ -88,7 +92,7 @@ class Corpus:
         Raises:
             UsageError: another name.
         """
-        _check_splits([name])
+        check_splits([name])
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
 
 
@@ -140,10 +144,10 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
             unless it is wanted together with train.
         UsageError: an unknown split.
     """
-    _check_splits(splits)
+    check_splits(splits)
     path = Path(data)
-    files = _files(path)
-    needed = _needed(path, files, splits)
+    files = find_files(path, _is_text)
+    needed = choose_files(path, files, splits, expected="train.txt or train.txt.gz")
     held_out = "" in files or "dev" not in files
     counted = {s: _count(files[s], hashed=held_out and not running) for s in needed}
     found = {s: Lines(one.path, one.count, 0, one.count) for s, one in counted.items()}
@@ -163,21 +167,10 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
             raise DataError(f"no lines for the {split} split{wanted}", path=path)
     return Corpus(
         **kept,
-        name=path.resolve().name if path.is_dir() else _stem(path),
-        fingerprint=_fingerprint([files[s] for s in needed]),
+        name=path.resolve().name if path.is_dir() else stem(path),
+        fingerprint=fingerprint([files[s] for s in needed]),
         problems=problems,
     )
-
-
-def _check_splits(splits: Sequence[str]) -> None:
-    for split in splits:
-        if split not in SPLITS:
-            raise UsageError(f"unknown split '{split}', expected one of {', '.join(SPLITS)}")
-
-
-def _stem(path: Path) -> str:
-    """The file's name without .gz and without the ending of its format."""
-    return Path(path.name[:-3] if path.name.lower().endswith(".gz") else path.name).stem
 
 
 def _is_text(path: Path) -> bool:
@@ -187,38 +180,7 @@ def _is_text(path: Path) -> bool:
 def _is_train(path: Path) -> bool:
     """A file that `examples` would take for the train split."""
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    return _stem(path).lower() == "train" and ending in (*ENDINGS, ".txt") and path.is_file()
-
-
-def _files(path: Path) -> dict[str, Path]:
-    """The folder's file for each split, or one file under the name ``""``."""
-    try:
-        if not path.exists():
-            raise DataError("no such file or folder", path=path)
-        if not path.is_dir():
-            return {"": path}
-        there = sorted(file for file in path.iterdir() if _is_text(file))
-    except OSError as fault:
-        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
-    found: dict[str, Path] = {}
-    for file in there:
-        split = STEMS.get(_stem(file).lower())
-        if split in found:
-            both = f"both {found[split].name} and {file.name}"
-            raise DataError(f"{both}, expected one file for the {split} split", path=path)
-        if split:
-            found[split] = file
-    return found
-
-
-def _needed(path: Path, files: dict[str, Path], splits: Sequence[str]) -> list[str]:
-    """The names of the files to read. Where there is no dev file, train gives it up."""
-    if "" in files:
-        return [""]
-    from_train = "train" in splits or ("dev" in splits and "dev" not in files)
-    if from_train and "train" not in files:
-        raise DataError("no train file, expected train.txt or train.txt.gz", path=path)
-    return [s for s in SPLITS if s in files and (s in splits or (s == "train" and from_train))]
+    return stem(path).lower() == "train" and ending in (*ENDINGS, ".txt") and path.is_file()
 
 
 def _read(path: Path) -> Iterator[tuple[int, str]]:
@@ -318,13 +280,3 @@ def _cut_bins(one: Census, ends: dict[str, int]) -> dict[str, Lines]:
         split: Lines(one.path, sum(one.bins[first:end]), first, end, by_hash=True)
         for (split, end), first in zip(ends.items(), starts, strict=False)
     }
-
-
-def _fingerprint(files: Sequence[Path]) -> str:
-    """What ``cat FILES | sha256sum`` prints."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()

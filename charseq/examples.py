@@ -25,15 +25,21 @@ from typing import Any
 
 from charseq import columns as grammar
 from charseq.columns import ROLES, Roles
-from charseq.errors import DataError, SettingError, UsageError
+from charseq.errors import DataError, SettingError
 from charseq.formats import ENDINGS, read_table, sniff
 from charseq.rows import Row, Table, locate, text_of
+from charseq.splits import (
+    HELD_OUT,
+    MOST_HELD_OUT,
+    SPLITS,
+    check_splits,
+    choose_files,
+    find_files,
+    fingerprint,
+    stem,
+)
 
-SPLITS = ("train", "dev", "test")
-STEMS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 SETTINGS_FILE = "charseq.toml"
-HELD_OUT = 0.05
-MOST_HELD_OUT = 2000
 
 # Where source, target, features and weight stand in a row.
 Places = tuple[int, int, int | None, int | None]
@@ -75,7 +81,7 @@ class Dataset:
         Raises:
             UsageError: another name.
         """
-        _check_splits([name])
+        check_splits([name])
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
 
 
@@ -112,11 +118,12 @@ def load(
         UsageError: an unknown split or header.
         MissingExtraError: Parquet without pyarrow.
     """
-    _check_splits(splits)
+    check_splits(splits)
     path = Path(data)
     roles = grammar.parse(columns)
-    files = _files(path)
-    needed = _needed(path, files, splits)
+    files = find_files(path, _is_table)
+    wanted = "one such as train.tsv or train.jsonl"
+    needed = choose_files(path, files, splits, expected=wanted)
     parts = {s: _read(files[s], roles, header, feature_separator) for s in needed}
     understood = next((part.columns for part in parts.values()), "")
     problems = [line for part in parts.values() for line in _blank_lines(part)]
@@ -136,8 +143,8 @@ def load(
         train=kept["train"].examples,
         dev=kept["dev"].examples,
         test=kept["test"].examples,
-        name=path.resolve().name if path.is_dir() else _stem(path),
-        fingerprint=_fingerprint([files[s] for s in needed]),
+        name=path.resolve().name if path.is_dir() else stem(path),
+        fingerprint=fingerprint([files[s] for s in needed]),
         columns=understood,
         files={s: part.path for s, part in kept.items() if part.examples},
         lines={s: part.lines for s, part in kept.items() if part.examples},
@@ -179,51 +186,9 @@ def settings_of(data: str | Path) -> dict[str, Any]:
     return settings
 
 
-def _check_splits(splits: Sequence[str]) -> None:
-    for split in splits:
-        if split not in SPLITS:
-            raise UsageError(f"unknown split '{split}', expected one of {', '.join(SPLITS)}")
-
-
-def _files(path: Path) -> dict[str, Path]:
-    """The folder's file for each split, or one file under the name ``""``."""
-    try:
-        if not path.exists():
-            raise DataError("no such file or folder", path=path)
-        if not path.is_dir():
-            return {"": path}
-        there = sorted(path.iterdir())
-    except OSError as fault:
-        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
-    found: dict[str, Path] = {}
-    for file in there:
-        ending = Path(file.name.lower().removesuffix(".gz")).suffix
-        split = STEMS.get(_stem(file).lower())
-        if split is None or ending not in (*ENDINGS, ".txt") or not file.is_file():
-            continue
-        if split in found:
-            both = f"both {found[split].name} and {file.name}"
-            raise DataError(f"{both}, expected one file for the {split} split", path=path)
-        found[split] = file
-    return found
-
-
-def _stem(path: Path) -> str:
-    """The file's name without .gz and without the ending of its format."""
-    name = path.name
-    if name.lower().endswith(".gz"):
-        name = name[: -len(".gz")]
-    return Path(name).stem
-
-
-def _needed(path: Path, files: dict[str, Path], splits: Sequence[str]) -> list[str]:
-    """The names of the files to read. Where there is no dev file, train gives it up."""
-    if "" in files:
-        return [""]
-    from_train = "train" in splits or ("dev" in splits and "dev" not in files)
-    if from_train and "train" not in files:
-        raise DataError("no train file, expected one such as train.tsv or train.jsonl", path=path)
-    return [s for s in SPLITS if s in files and (s in splits or (s == "train" and from_train))]
+def _is_table(path: Path) -> bool:
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    return ending in (*ENDINGS, ".txt") and path.is_file()
 
 
 def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
@@ -372,13 +337,3 @@ def _hash(source: str) -> float:
     """A number from 0 to 1; the same for spellings that Unicode calls equal."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", source).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _fingerprint(files: Sequence[Path]) -> str:
-    """What ``cat FILES | sha256sum`` prints."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()

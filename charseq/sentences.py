@@ -25,6 +25,7 @@ from charseq.metrics import signature
 from charseq.perplexity import SUGGESTIONS, measure, perplexity_of
 from charseq.predictor import language_model
 from charseq.report import describe_lines
+from charseq.splits import SPLITS
 from charseq.task import recipe_of
 from charseq.vocabulary import EOS, SPECIALS
 
@@ -229,7 +230,7 @@ def evaluate(
     """
     if split is None or split == "all":
         whole = Path(data).is_dir()
-        splits = ("test",) if whole and not split else corpus.SPLITS
+        splits = ("test",) if whole and not split else SPLITS
         found = corpus.load(data, splits=splits, running=model.config.running)
         ours = found.fingerprint == model.about["data"]["fingerprint"]
         if split is None and (whole or ours):

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charseq.examples import SPLITS, Dataset, Example
+from charseq.examples import Dataset, Example
+from charseq.splits import SPLITS
 from charseq.vocabulary import split_features
 
 SIDES = ("source", "target")

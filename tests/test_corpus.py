@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq import corpus, examples
-from charseq.corpus import BINS, HELD_OUT, MOST_HELD_OUT, Lines, is_corpus, load
+from charseq.corpus import BINS, Lines, is_corpus, load
 from charseq.errors import CharseqError, DataError, UsageError
+from charseq.splits import HELD_OUT, MOST_HELD_OUT, SPLITS
 from charseq.units import Units
 from charseq.vocabulary import Vocabulary
 
@@ -114,7 +115,7 @@ def test_lines_stand_as_they_are_in_the_file(tmp_path: Path, ending: str) -> Non
     assert list(found.train) == texts
     assert list(found.dev) == ["j"]
     assert list(found.test) == ["k", "\ufeffl"]
-    assert [len(found.split(split)) for split in corpus.SPLITS] == [7, 1, 2]
+    assert [len(found.split(split)) for split in SPLITS] == [7, 1, 2]
     assert found.train.count == 7
     assert found.test.path == tmp_path / f"test{ending}"
     assert found.problems == []
@@ -200,9 +201,7 @@ def test_going_through_a_part_reads_a_part(tmp_path: Path, monkeypatch: pytest.M
 # --- splits
 
 
-def test_the_numbers_are_those_of_pairs() -> None:
-    for name in ("SPLITS", "STEMS", "HELD_OUT", "MOST_HELD_OUT"):
-        assert getattr(corpus, name) == getattr(examples, name)
+def test_the_hash_values_are_those_of_pairs() -> None:
     for text in ("I love", "é", "e\u0301"):
         assert corpus._bin(text) == int(examples._hash(text) * BINS)
 
@@ -214,7 +213,7 @@ def test_one_file_falls_into_three_parts(tmp_path: Path, running: bool) -> None:
     found = load(path, running=running)
     parts = [list(found.train), list(found.dev), list(found.test)]
     assert sorted(chain.from_iterable(parts)) == sorted(lines)
-    assert [len(part) for part in parts] == [found.split(s).count for s in corpus.SPLITS]
+    assert [len(part) for part in parts] == [found.split(s).count for s in SPLITS]
     assert found.name == "book"
     for part in parts:
         assert part == sorted(part, key=lines.index)
@@ -233,7 +232,7 @@ def test_lines_are_held_out_as_pairs_are(tmp_path: Path) -> None:
     lines = [f"s{number}" for number in range(3000)]
     text = load(put(tmp_path, "a.txt", "\n".join(lines)))
     pairs = examples.load(put(tmp_path, "a.tsv", "".join(f"{line}\tx\n" for line in lines)))
-    for split in corpus.SPLITS:
+    for split in SPLITS:
         assert list(text.split(split)) == [example.source for example in pairs.split(split)]
 
 
@@ -269,7 +268,7 @@ def test_equal_lines_stay_in_one_split_and_keep_it_when_others_come(tmp_path: Pa
     before = load(put(tmp_path, "a.txt", "\n".join(lines)))
     decomposed = [line.replace("é", "e\u0301") for line in lines]
     after = load(put(tmp_path, "b.txt", "\n".join([*decomposed, *numbered(900).splitlines()])))
-    parts = {split: set(before.split(split)) for split in corpus.SPLITS}
+    parts = {split: set(before.split(split)) for split in SPLITS}
     assert sum(map(len, parts.values())) == 300
     for split, part in parts.items():
         found = {line.replace("e\u0301", "é") for line in after.split(split) if "e\u0301" in line}
@@ -288,7 +287,7 @@ def test_a_few_lines_are_all_somewhere_and_train_is_never_empty(
     for found in (one, two):
         parts = [list(found.train), list(found.dev), list(found.test)]
         assert sorted(chain.from_iterable(parts)) == sorted(texts)
-        assert list(map(len, parts)) == [found.split(s).count for s in corpus.SPLITS]
+        assert list(map(len, parts)) == [found.split(s).count for s in SPLITS]
         assert found.train.count
         if len(set(texts)) > 2:
             assert found.dev.count
@@ -384,7 +383,7 @@ def test_any_bytes_are_lines_or_a_fault_in_one_line(
 
 def sentences() -> dict[str, list[str]]:
     found = load(SENTENCES)
-    return {split: list(found.split(split)) for split in corpus.SPLITS}
+    return {split: list(found.split(split)) for split in SPLITS}
 
 
 def plain(sentence: str) -> tuple[str, ...]:
@@ -446,7 +445,7 @@ def test_the_card_says_what_is_there() -> None:
     assert f"of the {len(counts):,} different ones in `train.txt`, {once:,} stand" in card
     unseen = sum(word not in counts for word in signs["dev"]) / len(signs["dev"])
     assert f"{100 * unseen:.1f} % never stand" in card
-    for split in corpus.SPLITS:
+    for split in SPLITS:
         assert f"| `{split}.txt` | {len(parts[split]):,} |" in card
 
 
