@@ -131,6 +131,13 @@ def is_corpus(data: str | Path) -> bool:
         return True
 
 
+def choose_task(data: str | Path, task: str = "auto") -> str:
+    """``pairs`` or ``next-word``: as asked, else by what ``data`` looks like."""
+    if task != "auto":
+        return task
+    return "next-word" if is_corpus(data) else "pairs"
+
+
 def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = False) -> Corpus:
     """The lines of a folder or of one file; each file that the wanted ``splits`` need is read once.
 

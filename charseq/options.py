@@ -80,6 +80,7 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     Raises:
         SettingError: with the place, where it is not the command line.
     """
+    from charseq.corpus import choose_task
     from charseq.examples import settings_of
 
     variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
@@ -93,10 +94,10 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     for origin, values in layers:
         first = {name: values[name] for name in ("task", "cell") if name in values}
         config = _lay(config, first, origin)
-    config = defaults(config.task if config.task != "auto" else _task_of(data), config.cell)
+    config = defaults(choose_task(data, config.task), config.cell)
     for origin, values in layers:
         config = _lay(config, values, origin)
-    return config if config.task != "auto" else _lay(config, {"task": _task_of(data)}, "")
+    return _lay(config, {"task": choose_task(data, config.task)}, "")
 
 
 def _lay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
@@ -105,13 +106,6 @@ def _lay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
         return configure(values, base=config)
     except SettingError as error:
         raise SettingError(f"{origin}{error}") from error
-
-
-def _task_of(data: str) -> str:
-    """What ``data`` looks like."""
-    from charseq.corpus import is_corpus
-
-    return "next-word" if is_corpus(data) else "pairs"
 
 
 def is_typed(name: str) -> bool:

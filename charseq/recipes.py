@@ -1,6 +1,6 @@
 """train / evaluate / check / info: each whole flow on one page.
 
-    files -> examples -> task -> steps -> best weights -> run folder
+    files -> pairs or sentences -> steps -> best weights -> run folder
     run folder, files -> predictions -> scores
 
 Nothing here prints: lines for people go to ``report``, results are returned.
@@ -20,6 +20,7 @@ from charseq import __version__, census, corpus, examples, pairs, sentences, sur
 from charseq.checkpoint import find, is_finished, lock
 from charseq.config import Config, configure, defaults
 from charseq.contents import read_run, shapes_of
+from charseq.corpus import choose_task
 from charseq.errors import CheckpointError, Interrupted, UsageError
 from charseq.pairs import Pairs
 from charseq.predictor import load
@@ -41,13 +42,6 @@ MOST_SCORING = 0.06
 
 def silent(_line: str) -> None:
     """A report that nobody reads."""
-
-
-def choose_task(data: str | Path, task: str = "auto") -> str:
-    """``pairs`` or ``next-word``: as asked, else by the data."""
-    if task != "auto":
-        return task
-    return "next-word" if corpus.is_corpus(data) else "pairs"
 
 
 def train(
