@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from charseq.convert import KEPT, SHOWN, Outcome, describe, shorten
+from charseq.convert import KEPT, SHOWN, Outcome
 from charseq.errors import DataError, UsageError
+from charseq.glyphs import describe, shorten
 from charseq.outputs import FLAT
 from charseq.suggest import LanguageModel, LineScore
 
@@ -32,7 +33,11 @@ class Candidate(Protocol):
 
     @property
     def probability(self) -> float:
-        """How sure the model is of exactly this answer, 0 to 1."""
+        """How likely it is that exactly this answer is right, 0 to 1."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from: the model, or the user's lexicon."""
 
 
 class Answer(Outcome, Protocol):
@@ -55,6 +60,7 @@ def asker(
     *,
     n: int,
     beam: int | None,
+    mass: float | None,
     scores: bool,
     complete: bool,
     generate: int | None,
@@ -62,19 +68,24 @@ def asker(
 ) -> Ask:
     """From texts to answers, one for each, in the way that was asked for.
 
+    Up to ``n`` candidates each; with ``mass``, no more of them than have it together.
+
     Raises:
         UsageError: options that do not go together, or not with this model.
     """
     if generate is None:
         if how:
             raise UsageError(f"--{min(how).replace('_', '-')} is for --generate")
-        if complete:
-            return partial(reader(model, "--complete").complete, n=n, beam=beam)
+        answer: Callable[..., Sequence[Any]] = partial(_rewrite, model)
         if isinstance(model, LanguageModel):
-            return partial(model.predict, n=n, beam=beam)
-        return partial(_rewrite, model, n=n, beam=beam)
-    if complete or scores or n > 1 or beam is not None:
-        raise UsageError("--generate goes with none of --complete, --scores, -n and --beam")
+            answer = model.predict
+        if complete:
+            answer = reader(model, "--complete").complete
+        found = partial(answer, n=n, beam=beam)
+        return found if mass is None else partial(_reaching, found, mass)
+    if complete or scores or n > 1 or beam is not None or mass is not None:
+        what = "--complete, --scores, -n, --mass and --beam"
+        raise UsageError(f"--generate goes with none of {what}")
     drawing = reader(model, "--generate")
 
     def draw(texts: list[str]) -> list[Lines]:
@@ -105,10 +116,15 @@ class Lines:
     truncated: bool = False
 
 
-def _rewrite(model: Model, texts: list[str], *, n: int, beam: int | None) -> list[Any]:
+def _rewrite(model: Any, texts: list[str], *, n: int, beam: int | None) -> list[Any]:
     """The model's answers; None for empty texts."""
     found = iter(model.predict([text for text in texts if text], n=n, beam=beam))
     return [next(found) if text else None for text in texts]
+
+
+def _reaching(ask: Ask, mass: float, texts: list[str]) -> list[Any]:
+    """The same answers with as many candidates as have the mass together."""
+    return [answer and answer.reaching(mass) for answer in ask(texts)]
 
 
 def as_lines(_: str, answer: Lines) -> Iterator[str]:
@@ -183,8 +199,11 @@ def as_table(text: str, answer: Answer | None) -> Iterator[str]:
         yield f"{source}\t{rank}\t{best.prediction.translate(FLAT)}\t{best.probability:.6f}"
 
 
-def as_json(text: str, answer: Answer | Lines | None) -> Iterator[str]:
-    """One object with everything; the source as it was given, features and all."""
+def as_json(text: str, answer: Answer | Lines | None, *, marked: bool = False) -> Iterator[str]:
+    """One object with everything; the source as it was given, features and all.
+
+    ``marked``: with ``from``, the model or the lexicon.
+    """
     if isinstance(answer, Lines):
         drawn = {"source": text, "lines": answer.lines, "unknown": answer.unknown}
         yield json.dumps(drawn, ensure_ascii=False)
@@ -193,10 +212,15 @@ def as_json(text: str, answer: Answer | Lines | None) -> Iterator[str]:
         "source": text,
         "prediction": answer.prediction if answer else "",
         "probability": answer.probability if answer else None,
+        **({"from": answer.origin if answer else None} if marked else {}),
         "unknown": list(answer.unknown) if answer else [],
         "truncated": answer.truncated if answer else False,
         "candidates": [
-            {"prediction": best.prediction, "probability": best.probability}
+            {
+                "prediction": best.prediction,
+                "probability": best.probability,
+                **({"from": best.origin} if marked else {}),
+            }
             for best in (answer.candidates if answer else ())
         ],
     }

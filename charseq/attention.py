@@ -1,9 +1,13 @@
 """query, memory, mask -> context, weights: where in the input an output step looks.
 
-Scaled dot-product attention (Luong et al. 2015; Vaswani et al. 2017, eq. 1), for all output
-steps at once, since the queries are states of a recurrence that does not see the contexts:
+Soft, by a mean over all places, or hard, at one place. Scaled dot-product attention (Luong et al.
+2015; Vaswani et al. 2017, eq. 1), for all output steps at once, since the queries are states of a
+recurrence that does not see the contexts:
     weights_t = softmax_s(q_t · k_s / √H)      context_t = Σ_s weights_{t,s} v_s
 Keys and values are made from the memory once per text. Masked positions get exactly zero weight.
+
+Hard monotonic attention (Aharoni & Goldberg 2017) looks at the place that the actions written so
+far have moved to; see ``alignment``.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from charseq.alignment import Actions
+
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
 
 class Attention(nn.Module):
@@ -42,3 +48,28 @@ class Attention(nn.Module):
         weights = scores.softmax(dim=-1)
         contexts = weights.to(values.dtype) @ values
         return contexts.transpose(0, 1), weights
+
+
+class Pointer(nn.Module):
+    """What the decoder hears, and what the readout is told, of the place that actions move to."""
+
+    def __init__(self, memory: int, value: int, actions: Actions) -> None:
+        super().__init__()
+        self.actions = actions
+        self.input = nn.Linear(memory, value, bias=False)
+        self.output = nn.Linear(memory, value, bias=False)
+        for layer in (self.input, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(
+        self, memory: Float[Tensor, "S B M"], inputs: Int[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B E"]]:
+        """For the input and for the readout of every step; ``inputs`` are the actions before it."""
+        places = self.places(inputs, len(memory)).T[:, :, None]
+        heard, said = (layer(memory) for layer in (self.input, self.output))
+        places = places.expand(-1, -1, heard.shape[2])
+        return heard.gather(0, places), said.gather(0, places)
+
+    def places(self, inputs: Int[Tensor, "B T"], steps: int) -> Int[Tensor, "B T"]:
+        """Where each step stands, from 0 to ``steps`` - 1 at most."""
+        return (inputs >= self.actions.symbols).cumsum(dim=1).clamp(max=steps - 1)

@@ -31,14 +31,15 @@ A character-level sequence-to-sequence model made by charseq. With this folder b
 |---|---|
 | input | {_side(about["source"])} |
 | output | {_side(about["target"])} |
-| network | {_network(settings)}, {about["parameters"]:,} parameters |
+| network | {_network(settings, about)}, {about["parameters"]:,} parameters |
 | data | {data["name"]}: {counts}; sha256 {data["fingerprint"][:16]} |
-| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, seed {settings["seed"]} |
-| scores | {_scores(about["scores"])} |
+| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, \
+seed {settings["seed"]}{_made(about)} |
+| scores | {_scores(about["scores"])}{_chosen(about)} |
 
-Symbols that are not in the inventory are reported when they are met. Probabilities are the
-model's own and are not calibrated. The scores say nothing about texts of another kind than the
-data's. All settings are in `about.json`; licence and origin of the data are for its owner to state.
+Symbols that are not in the inventory are reported when they are met. {_trust(about)} The scores
+say nothing about texts of another kind than the data's. All settings are in `about.json`; licence
+and origin of the data are for its owner to state.
 """
 
 
@@ -68,13 +69,26 @@ punctuation: {units["punctuation"]}; Unicode form {vocabulary["form"]} |
 | network | {cell}, hidden {settings["hidden"]}, embedding {settings["embedding"]}, \
 layers {settings["layers"]}, {about["parameters"]:,} parameters |
 | data | {data["name"]}: {counts} lines, {lines}; sha256 {data["fingerprint"][:16]} |
-| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, seed {settings["seed"]} |
-| scores | {scored} |
+| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, \
+seed {settings["seed"]}{_made(about)} |
+| scores | {scored}{_chosen(about)} |
 
 It says what is likely in texts like those it was trained on, whether true or not, and it repeats
 what stands there, names and prejudices included. All settings are in `about.json`; licence and
 origin of the data are for its owner to state.
 """
+
+
+def _trust(about: Mapping[str, Any]) -> str:
+    """What probabilities are worth."""
+    found = about.get("calibration")
+    if found is None:
+        return "Probabilities are the\nmodel's own and are not calibrated."
+    return (
+        f"Probabilities are\ncalibrated by {found['examples']:,} dev examples; on such, held out, "
+        f"they are {found['ece_after']:.1f} % off on average\n(expected calibration error), "
+        f"{found['ece_before']:.1f} % without."
+    )
 
 
 def _side(vocabulary: Mapping[str, Any]) -> str:
@@ -86,12 +100,31 @@ def _side(vocabulary: Mapping[str, Any]) -> str:
     )
 
 
-def _network(settings: Mapping[str, Any]) -> str:
-    looks = "with attention" if settings["attention"] else "without attention"
+def _network(settings: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    looks = f"with {settings['attention']} attention"
+    if settings["attention"] == "none":
+        looks = "without attention"
+    cells = [member["cell"] for member in about.get("members", ())]
+    what = f"encoder-decoder {looks}, cell {settings['cell']}"
+    if cells:
+        what = f"mean of {len(cells)} encoder-decoders {looks}, cells {', '.join(cells)}"
     return (
-        f"encoder-decoder {looks}, cell {settings['cell']}, hidden {settings['hidden']}, "
-        f"embedding {settings['embedding']}, layers {settings['layers']}"
+        f"{what}, hidden {settings['hidden']}, embedding {settings['embedding']}, "
+        f"layers {settings['layers']}"
     )
+
+
+def _made(about: Mapping[str, Any]) -> str:
+    """Which other runs had a part in this one."""
+    averaged = f"; the mean of {about['averaged']['of']}" if "averaged" in about else ""
+    taught = f"; taught by {about['distilled']['teacher']}" if "distilled" in about else ""
+    return averaged + taught
+
+
+def _chosen(about: Mapping[str, Any]) -> str:
+    """Of a search over settings: that the scores had a say in them, and are too good for that."""
+    tuned = about.get("tuned")
+    return f"; the best of {tuned['trials']} trials by these scores" if tuned else ""
 
 
 def _scores(scores: Mapping[str, float]) -> str:

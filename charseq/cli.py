@@ -20,6 +20,8 @@ from charseq import __version__, options, terminal
 from charseq.commands import convert, evaluate, predict, score, train
 from charseq.errors import CharseqError
 from charseq.inspection import check, gradients, info
+from charseq.merging import average
+from charseq.tuning import tune
 
 
 def main() -> None:
@@ -98,5 +100,5 @@ def program() -> None:
     """
 
 
-for command in (train, predict, convert, evaluate, score, check, info, gradients):
+for command in (train, tune, average, predict, convert, evaluate, score, check, info, gradients):
     program.add_command(command)

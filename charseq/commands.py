@@ -9,19 +9,17 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from charseq import options, terminal
+from charseq.errors import UsageError
 from charseq.process import prepare_inference, prepare_training
 
 WINDOW = 256
-PERCENT = (
-    "exact_match", "wer", "ser", "standard_error", "hit_at_1", "hit_at_3", "hit_at_5",
-    "keystrokes_saved", "oov",
-)  # fmt: skip
 FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
 
 
@@ -32,6 +30,8 @@ FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
     + options.example(
         "charseq train data/ -o checkpoints/mine --minutes 5",
         "charseq train words.tsv --columns target,source --cell lstm --set hidden=512",
+        "charseq train data/ -o checkpoints/four --ensemble 4 --cells gru,lstm",
+        "charseq train data/ -o checkpoints/one --distil-from checkpoints/four",
         "charseq train data/sentences -o checkpoints/words --set punctuation=split",
     ),
 )
@@ -48,6 +48,10 @@ FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
     help="Any setting, see below; may be repeated.",
 )
 @click.option("--init-from", metavar="RUN", help="Start from the weights of another run.")
+@click.option(
+    "--distil-from", metavar="RUN", help="Learn what RUN answers to the sources of DATA as well."
+)
+@click.option("--unlabelled", metavar="FILE", help="With --distil-from: further sources, a column.")
 @click.option("--force", is_flag=True, help="Train a finished run anew.")
 @click.option("--dry-run", is_flag=True, help="Read the data, show what would be done, and stop.")
 @options.as_json
@@ -55,7 +59,8 @@ FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
 @options.debug
 def train(
     *, data: str, output: str | None, assignments: tuple[str, ...], init_from: str | None,
-    force: bool, dry_run: bool, as_json: bool, quiet: bool, **named: Any,
+    distil_from: str | None, unlabelled: str | None, force: bool, dry_run: bool, as_json: bool,
+    quiet: bool, **named: Any,
 ) -> None:  # fmt: skip
     """Train a model on DATA: a folder with train.* (and dev.*, test.*), or one file.
 
@@ -74,6 +79,8 @@ def train(
         run=None if output is None else Path(output),
         config=config,
         init_from=None if init_from is None else Path(init_from),
+        distil_from=distil_from,
+        unlabelled=unlabelled,
         force=force,
         dry_run=dry_run,
         report=terminal.silence if quiet else terminal.note,
@@ -88,6 +95,7 @@ def train(
     epilog=options.example(
         'charseq predict "3. März 2021" "le 14 juillet 1789"',
         "charseq predict -n 3 < words.txt > answers.tsv",
+        'charseq predict --mass 0.9 --lexicon names.tsv --json "03/04/05"',
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
         'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
     ),
@@ -95,7 +103,9 @@ def train(
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @options.model
 @options.answers
+@options.mass
 @options.beam
+@options.searching
 @click.option("--scores", is_flag=True, help="Print source, rank, prediction and probability.")
 @options.complete
 @options.generate
@@ -103,14 +113,18 @@ def train(
 @options.quiet
 @options.debug
 def predict(
-    *, texts: tuple[str, ...], model: str | None, n: int, beam: int | None, scores: bool,
-    complete: bool, generate: int | None, temperature: float | None, top_p: float | None,
-    most: int | None, seed: int | None, as_json: bool, quiet: bool,
+    *, texts: tuple[str, ...], model: str | None, n: int | None, mass: float | None,
+    beam: int | None, scores: bool, complete: bool, generate: int | None,
+    temperature: float | None, top_p: float | None, most: int | None, seed: int | None,
+    as_json: bool, quiet: bool, **searching: Any,
 ) -> None:  # fmt: skip
     """Rewrite each TEXT, or each line of stdin; one line each, in order.
 
-    With -n 2 and more, or --scores: source, rank, prediction and probability, separated by tabs.
-    A model with features takes a text as source TAB features.
+    With -n 2 and more, --mass or --scores: source, rank, prediction and probability, separated by
+    tabs. A model with features takes a text as source TAB features.
+
+    What stands in the --lexicon is answered from there; with -n, others by the model come after it.
+    A text must stand there as it is, but for its Unicode form.
 
     A model of sentences answers with the next word; with --complete, with words that begin as the
     last one does; with --generate, with N whole lines that begin with TEXT. There an empty TEXT is
@@ -120,15 +134,18 @@ def predict(
     from charseq import answers
     from charseq.predictor import load
 
-    loaded = load(model)
+    loaded = load(model, **options.chosen(searching))
+    count = _count(loaded, n, beam, mass)
     how = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     ask = answers.asker(
-        loaded, n=n, beam=None if generate and not options.is_typed("beam") else beam,
-        scores=scores, complete=complete, generate=generate,
+        loaded, n=count, beam=None if generate and not options.is_typed("beam") else beam,
+        mass=mass, scores=scores, complete=complete, generate=generate,
         how={name: value for name, value in how.items() if value is not None},
     )  # fmt: skip
-    render: Callable[[str, Any], Iterator[str]] = answers.as_json if as_json else answers.as_text
-    if not as_json and (scores or n > 1):
+    render: Callable[[str, Any], Iterator[str]] = answers.as_text
+    if as_json:
+        render = partial(answers.as_json, marked=searching["lexicon"] is not None)
+    elif scores or mass is not None or count > 1:
         render = answers.as_table
     if generate and not as_json:
         render = answers.as_lines
@@ -166,7 +183,9 @@ def predict(
 )
 @click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
 @options.answers
+@options.mass
 @options.beam
+@options.searching
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 65_536),
@@ -188,36 +207,42 @@ def predict(
 @options.debug
 def convert(
     *, files: tuple[str, ...], model: str | None, output: str | None, column: str | None,
-    to: str | None, n: int, beam: int | None, batch_size: int, kind: str, header: str,
-    force: bool, quiet: bool,
+    to: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
+    kind: str, header: str, force: bool, quiet: bool, **searching: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
 
     Rows, order and all other columns stay; the answers come as a new column. In plain text each
     line is replaced by its answer, or goes on with its next word. - is stdin.
+
+    With -n or --mass there is a column for each of the best answers. What is answered from the
+    --lexicon has the word lexicon in the column for notes.
     """
     prepare_inference()
     from charseq import convert as converter
     from charseq.predictor import load
 
     places = converter.targets(files, output)
-    loaded = load(model)
+    loaded = load(model, **options.chosen(searching))
+    count = _count(loaded, n, beam, mass)
     for path, place in zip(files, places, strict=True):
         converter.convert(
-            loaded, path, place, column=column, to=to, n=n, beam=beam, batch_size=batch_size,
-            format=kind, header=header, force=force,
+            loaded, path, place, column=column, to=to, n=count, beam=beam, mass=mass,
+            batch_size=batch_size, format=kind, header=header, force=force,
             report=terminal.silence if quiet else terminal.note,
         )  # fmt: skip
 
 
 @click.command(
-    short_help="Score a model on pairs.",
+    short_help="Score a model, or compare two.",
     epilog=options.example(
         "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
+        "charseq evaluate data/ -m checkpoints/mine --details",
+        "charseq evaluate data/ -m checkpoints/before -m checkpoints/after",
     ),
 )
 @click.argument("data")
-@options.model
+@options.models
 @click.option(
     "--split",
     type=click.Choice(["train", "dev", "test", "all"]),
@@ -225,38 +250,57 @@ def convert(
 )
 @options.beam
 @click.option("--errors", metavar="FILE", help="Write the wrong answers there, as TSV.")
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Add tables: candidates, lengths, confusions.  --json always has them.",
+)
 @options.as_json
 @options.debug
 def evaluate(
-    *, data: str, model: str | None, split: str | None, beam: int | None, errors: str | None,
-    as_json: bool,
+    *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
+    errors: str | None, details: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, whichever it was trained on.
 
-    Pairs: exact match, word and symbol error rate. Lines: perplexity per word, how often the word
-    is among the first 1, 3 and 5 suggested, keystrokes saved, words it does not know (oov).
+    Pairs: exact match, word and symbol error rate, each with the interval that holds it with 95 %
+    confidence. Lines: perplexity per word, how often the word is among the first 1, 3 and 5
+    suggested, keystrokes saved, words it does not know (oov).
+
+    With --details also: how often one of the first k candidates is right, exact match by the
+    length of the source, and which symbols were written for which.
+
+    With -m twice, two models of pairs are scored on the same rows and compared.
     """
+    if len(models) > 2:
+        raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
+    if len(models) == 2 and errors is not None:
+        raise UsageError("--errors is for one model")
     prepare_inference()
-    from charseq import recipes
+    from charseq import recipes, scorecard
     from charseq.predictor import load
     from charseq.suggest import LanguageModel
 
-    loaded = load(model)
-    if isinstance(loaded, LanguageModel) and not options.is_typed("beam"):
-        beam = None
-    facts = recipes.evaluate(
-        data,
-        model=loaded,
-        split=split,
-        beam=beam,
-        errors=None if errors is None else Path(errors),
-    )
+    loaded = [load(run) for run in models or (None,)]
+    words = isinstance(loaded[0], LanguageModel)
+    if len(loaded) == 2:
+        facts = recipes.compare(data, models=(loaded[0], loaded[1]), split=split, beam=beam)
+        describe = scorecard.describe_comparison
+    else:
+        if words and details:
+            raise UsageError("--details is for runs of pairs; this run predicts words")
+        facts = recipes.evaluate(
+            data,
+            model=loaded[0],
+            split=split,
+            beam=None if words and not options.is_typed("beam") else beam,
+            errors=None if errors is None else Path(errors),
+        )
+        describe = scorecard.describe_evaluation
     if as_json:
         terminal.write_json(facts)
     else:
-        shown = {name: _shown(name, value) for name, value in facts.items() if value is not None}
-        width = max(map(len, shown))
-        terminal.write(f"{name.replace('_', ' '):{width}}  {shown[name]}" for name in shown)
+        terminal.write(describe(facts, details=details))
 
 
 @click.command(
@@ -296,6 +340,13 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
         warn(often)
 
 
+def _count(model: Any, n: int | None, beam: int | None, mass: float | None) -> int:
+    """The candidates to ask for: N, else 1; to have a mass together, as many as the beam has."""
+    if n is not None or mass is None:
+        return n or 1
+    return int(model.config.beam if beam is None else beam)
+
+
 def _windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> Iterator[list[str]]:
     """The texts of the command line, else of stdin, as many as are answered at once."""
     from charseq import answers
@@ -308,10 +359,3 @@ def _windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> Iter
         terminal.note("charseq: one text a line, Ctrl-D ends")
     lines = answers.from_lines(sys.stdin.buffer, has_features=has_features)
     return answers.windows(lines, 1 if typed else WINDOW)
-
-
-def _shown(key: str, value: Any) -> str:
-    percent = " %" if key in PERCENT else ""
-    if isinstance(value, float):
-        return f"{value:,.2f}{percent}"
-    return f"{value:,}" if type(value) is int else str(value)

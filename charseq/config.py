@@ -18,6 +18,7 @@ SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
 CELLS = ("tanh", "residual", "gru", "lstm")
+ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
 GATELESS = {"tanh": 2e-3, "residual": 1e-3}
 """Cells without gates, and the peak of their learning rate in predicting words."""
@@ -121,11 +122,24 @@ class Config:
         choices=(*CELLS, "mlp"),
         next_word="lstm",
     )
+    ensemble: int = setting(
+        1,
+        "model",
+        "pairs: networks that differ in their seed, trained side by side and used as one",
+        least=1,
+        most=64,
+    )
+    cells: str = setting("", "model", "cells of an ensemble in turn, such as gru,lstm; empty: cell")
     context: int = setting(
         3, "model", "next-word with the mlp: words looked back at", least=1, most=64
     )
-    attention: bool = setting(
-        True, "model", "look back at every input symbol; off: only the final state crosses over"
+    attention: str = setting(
+        "auto",
+        "model",
+        "pairs: how the input is looked at; hard: symbol by symbol, along a learnt alignment; "
+        "soft: everywhere at once; none: only the final state crosses over; auto: hard where the "
+        "output follows the input, else soft",
+        choices=ATTENTIONS,
     )
     embedding: int = setting(
         128, "model", "size of a symbol's vector", least=1, most=4096, next_word=256
@@ -212,11 +226,32 @@ class Config:
         12, "training", "how often the dev split is scored", least=1, most=10_000
     )
     dev_limit: int = setting(5000, "training", "dev examples used to choose the weights", least=1)
+    keep: int = setting(
+        0,
+        "training",
+        "last evaluations whose weights stay in the run folder, for charseq average",
+        least=0,
+        most=1000,
+    )
+    teacher_best: int = setting(
+        3,
+        "training",
+        "with --distil-from: most outputs of the teacher that are learnt for a source",
+        least=1,
+        most=64,
+    )
     save_seconds: float = setting(
         30.0, "training", "longest time between two saves", least=0.0, most=3600.0
     )
 
     beam: int = setting(5, "decoding", "beam width; 1 is greedy search", least=1, most=64)
+    length_penalty: float = setting(
+        0.0,
+        "decoding",
+        "pairs: how much the beam prefers longer outputs; 0: not at all",
+        least=0.0,
+        most=5.0,
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Every setting by name, as JSON values."""
@@ -269,6 +304,8 @@ def parse(name: str, value: Any) -> Any:
     """
     if name not in SETTINGS:
         raise SettingError(f"unknown setting '{name}'{_nearest(name)}")
+    if name == "attention":  # the first runs said whether there is any
+        value = {"true": "soft", "false": "none"}.get(str(value).lower(), value)
     facts = SETTINGS[name].metadata
     kind = type(SETTINGS[name].default)
     result = _convert(name, kind, value)

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq import inference, language
+from charseq.alignment import Actions
+from charseq.calibration import Calibration
 from charseq.checkpoint import ABOUT, WEIGHTS, load_model
 from charseq.config import Config, configure
+from charseq.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.units import Units
 from charseq.vocabulary import SPECIALS, Vocabulary
@@ -34,6 +37,8 @@ _ABOUT: Kinds = {
     "data": dict,
 }
 _DATA: Kinds = {"name": str, "fingerprint": str, "columns": str, "examples": dict}
+_MEMBER: Kinds = {"seed": int, "cell": str, "scores": dict, "seconds": _NUMBER, "epochs": _NUMBER}
+"""What an ensemble says of each of its members."""
 _SCORES = {"pairs": {"examples", "exact_match", "ser"}, "next-word": {"perplexity"}}
 """What every run that was scored says of it."""
 
@@ -58,6 +63,7 @@ def read_run(path: Path) -> Contents:
     """
     about, weights = load_model(path, check=partial(_check, path))
     config = _settings(about, path)
+    about = {**about, "settings": config.to_json()}  # an older run's as they are written now
     source, target, units = _symbols(about, config, path)
     return Contents(about, config, source, target, weights, units)
 
@@ -69,17 +75,30 @@ def is_next_word(about: Mapping[str, Any]) -> bool:
 
 def shapes_of(about: Mapping[str, Any]) -> Shapes:
     """Name and shape of every weight, from what a run says of itself."""
+    if "members" not in about:
+        return _network_shapes(about, about["settings"]["cell"])
+    return {
+        name_of(number, name): shape
+        for number, member in enumerate(about["members"])
+        for name, shape in _network_shapes(about, member["cell"]).items()
+    }
+
+
+def _network_shapes(about: Mapping[str, Any], cell: str) -> Shapes:
+    """Name and shape of every weight of one network with this cell."""
     settings = about["settings"]
-    names = ("cell", "embedding", "hidden", "layers", "tied")
-    shared = {name: settings[name] for name in names}
+    shared = {name: settings[name] for name in ("embedding", "hidden", "layers", "tied")}
     if is_next_word(about):
         symbols = _size(about["units"]["vocabulary"])
-        return language.shapes_of(**shared, context=settings["context"], symbols=symbols)
+        return language.shapes_of(cell=cell, **shared, context=settings["context"], symbols=symbols)
+    targets, hard = _size(about["target"]), settings["attention"] == "hard"
     return inference.shapes_of(
+        cell=cell,
         **shared,
-        attention=settings["attention"],
+        attention=settings["attention"] == "soft",
+        pointer=hard,
         sources=_size(about["source"]),
-        targets=_size(about["target"]),
+        targets=Actions(targets).size if hard else targets,
     )
 
 
@@ -90,9 +109,11 @@ def _size(vocabulary: Mapping[str, Any]) -> int:
 def _settings(about: Mapping[str, Any], path: Path) -> Config:
     """The settings in ``about``. Raises CheckpointError where they are not settings of ours."""
     try:
-        return configure(about["settings"])
+        config = configure(about["settings"])
+        cells_of(config)
     except SettingError as error:
         raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error
+    return config
 
 
 def _symbols(
@@ -126,6 +147,12 @@ def _check(path: Path, about: dict[str, Any], found: Shapes) -> None:
         _check_limits(about.get("limits"), path)
         if config.cell == "mlp":
             raise CheckpointError("is damaged: a run of pairs with cell mlp", path=path / ABOUT)
+    _check_members(about, config, path)
+    _check_origin(about, path)
+    try:
+        Calibration.from_json(about.get("calibration"))
+    except CheckpointError as error:
+        raise CheckpointError(str(error), path=path / ABOUT) from error
     _symbols(about, config, path)
     wanted = shapes_of(about | {"settings": config.to_json()})
     for name in sorted(wanted.keys() | found.keys()):
@@ -145,6 +172,40 @@ def _check_numbers(about: Mapping[str, Any], wanted: set[str], path: Path) -> No
             raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
     if scores and not wanted <= scores.keys():
         raise CheckpointError("is damaged: no sound 'scores'", path=path / ABOUT)
+
+
+def _check_members(about: Mapping[str, Any], config: Config, path: Path) -> None:
+    """Refuse members that are not those of the settings, or that say nothing sound of themselves.
+
+    An ensemble is of pairs; a run that is none says nothing of members.
+    """
+    if config.ensemble == 1 and "members" not in about:
+        return
+    members = about.get("members")
+    sound = isinstance(members, list) and len(members) == config.ensemble > 1
+    if not sound or config.task == "next-word":
+        what = "is damaged: 'members' are not those of the settings"
+        raise CheckpointError(what, path=path / ABOUT)
+    for number, (member, cell) in enumerate(zip(members or (), cells_of(config), strict=True)):
+        fields = member if isinstance(member, dict) else {}
+        for key, kind in _MEMBER.items():
+            if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
+                what = f"is damaged: no sound '{key}' of member {number + 1}"
+                raise CheckpointError(what, path=path / ABOUT)
+        scores = fields["scores"]
+        sound = _SCORES["pairs"] <= scores.keys() or not scores
+        sound = sound and all(type(value) in _NUMBER for value in scores.values())
+        if fields["cell"] != cell or not sound:
+            what = f"is damaged: member {number + 1} is not that of the settings"
+            raise CheckpointError(what, path=path / ABOUT)
+
+
+def _check_origin(about: Mapping[str, Any], path: Path) -> None:
+    """Refuse what a run says of the runs that it was made from, where it could not be told."""
+    for key, part in (("averaged", "of"), ("distilled", "teacher")):
+        told = about.get(key, {part: ""})
+        if not isinstance(told, dict) or not isinstance(told.get(part), str):
+            raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
 
 
 def _check_limits(limits: Any, path: Path) -> None:

@@ -19,15 +19,17 @@ names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise. W
 the new columns have no names.
 
 A note says what is to be known of a row: "empty" (no text, no prediction), "unknown U+00DF"
-(symbols the model has never seen), "truncated" (the longest prediction allowed), "flattened" (a
-tab or line end in the prediction, written as a space in text and TSV); mostly it is empty. For
-plain text the notes are reported instead, by line, up to :data:`SHOWN`.
+(symbols the model has never seen), "truncated" (the longest prediction allowed), "lexicon" (the
+prediction stands in the user's own file), "flattened" (a tab or line end in the prediction,
+written as a space in text and TSV); mostly it is empty. For plain text the notes are reported
+instead, by line, up to :data:`SHOWN`; those of the lexicon are only counted.
+
+With ``mass`` there are fewer than n predictions in a row where those have the mass together.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,11 +39,12 @@ from typing import Protocol
 
 from charseq.errors import DataError, UsageError
 from charseq.formats import FORMATS, read_table, sniff
+from charseq.glyphs import code_points, describe
 from charseq.outputs import FLAT, refuse, replacing, writing
+from charseq.prediction import LEXICON
 from charseq.rows import Row, Table, locate, text_of
 
 SHOWN = 20
-LONG = 60  # characters of a text that people are shown
 KEPT = 100_000  # different unseen symbols that are counted, so that memory has a bound
 DEFAULT_NAME = "prediction"
 
@@ -73,6 +76,13 @@ class Outcome(Protocol):
     def candidates(self) -> Sequence[Candidate]:
         """The n best outputs, best first."""
 
+    @property
+    def origin(self) -> str:
+        """Where the best output comes from: the model, or the user's lexicon."""
+
+    def reaching(self, mass: float) -> Outcome:
+        """The same with as many candidates as have so much probability together."""
+
 
 class Predicts(Protocol):
     """A model as conversion needs it (:class:`charseq.predictor.Model` is one)."""
@@ -94,8 +104,9 @@ class ConvertReport:
     ``rows``: rows written, without header and blank lines (plain text: lines).
     ``distinct``: texts computed, each once a window. ``empty``: rows without a text.
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
-    have it. ``truncated``: rows whose prediction was cut. ``listed``, ``unlisted``: lines of
-    plain text with a note that were reported, and that were only counted.
+    have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
+    stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were
+    reported, and that were only counted.
     """
 
     path: str
@@ -105,6 +116,7 @@ class ConvertReport:
     empty: int = 0
     flagged: int = 0
     truncated: int = 0
+    looked_up: int = 0
     listed: int = 0
     unlisted: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
@@ -119,6 +131,7 @@ def convert(
     to: str | None = None,
     n: int = 1,
     beam: int | None = None,
+    mass: float | None = None,
     batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
@@ -151,6 +164,8 @@ def convert(
             texts = [pick(row) for row in window.rows]
             distinct = [text for text in dict.fromkeys(texts) if text]
             outcomes = model.predict(distinct, n=n, beam=beam, batch_size=batch_size)
+            if mass is not None:
+                outcomes = [outcome.reaching(mass) for outcome in outcomes]
             known = dict(zip(distinct, outcomes, strict=True))
             result.distinct += len(distinct)
             write(
@@ -213,36 +228,9 @@ def summary(result: ConvertReport) -> list[str]:
         )
     if result.truncated:
         lines.append(f"{result.path}: {result.truncated:,} predictions cut at the longest length")
+    if result.looked_up:
+        lines.append(f"{result.path}: {result.looked_up:,} predictions from the lexicon")
     return lines
-
-
-def shorten(text: str) -> str:
-    """The text, or its beginning."""
-    return text if len(text) <= LONG else f"{text[:LONG]}\u2026"
-
-
-def code_points(symbol: str) -> str:
-    """U+00DF; for a symbol of several characters U+0065+U+0301, or 'SG', 'naïve' as it is."""
-    if len(symbol) > 1 and symbol.isprintable() and (symbol.isascii() or _is_word(symbol)):
-        return f"'{shorten(symbol)}'"
-    more = "+\u2026" if len(symbol) > LONG else ""
-    return "+".join(f"U+{ord(letter):04X}" for letter in symbol[:LONG]) + more
-
-
-def describe(symbol: str) -> str:
-    """The code point with the symbol itself and its Unicode name, where it has them."""
-    points = code_points(symbol)
-    if points.startswith("'"):
-        return points
-    shown = f" '{shorten(symbol)}'" if symbol.isprintable() and symbol != " " else ""
-    name = unicodedata.name(symbol, "") if len(symbol) == 1 else ""
-    return f"{points}{shown} {name}".rstrip()
-
-
-def _is_word(symbol: str) -> bool:
-    """Whether people read it at a glance: three letters or more, marks not counted."""
-    letters = unicodedata.normalize("NFC", symbol)
-    return sum(unicodedata.category(letter)[0] != "M" for letter in letters) > 2
 
 
 def _cells(
@@ -270,12 +258,14 @@ def _cells(
     cells += [""] * (n - len(cells))
     flattened = table.format in ("text", "tsv") and any(c != c.translate(FLAT) for c in cells)
     result.truncated += outcome.truncated
+    result.looked_up += outcome.origin == LEXICON
     result.flagged += bool(outcome.unknown)
     for symbol in outcome.unknown:
         if symbol in result.unknown or len(result.unknown) < KEPT:
             result.unknown[symbol] += 1
     if not plain:
-        return [*cells, _note(outcome, flattened, code_points)]
+        origin = LEXICON if outcome.origin == LEXICON else ""
+        return [*cells, "; ".join(filter(None, (origin, _note(outcome, flattened, code_points))))]
     note = _note(outcome, flattened, describe)
     if note and result.listed < SHOWN:
         result.listed += 1

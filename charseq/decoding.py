@@ -2,7 +2,8 @@
 
 Search knows no model and models know no search; they meet in ``step`` and ``select``. A sequence's
 score is the sum of its symbols' log-probabilities, so exp(score) is the probability that the model
-gives to exactly this output, and over all outputs they sum to one.
+gives to exactly this output, and over all outputs they sum to one. A beam may prefer longer outputs
+than the score alone does: see :func:`penalty`. The scores stay what they are.
 """
 
 from __future__ import annotations
@@ -72,6 +73,14 @@ class Limits:
         return math.ceil(seen * beyond * ROOM) + 4
 
 
+def penalty(length: int, strength: float) -> float:
+    """What the score of an output of ``length`` symbols, its end counted, is divided by.
+
+    ((5 + length) / 6) ** strength (Wu et al. 2016, equation 14); 1 for the strength 0.
+    """
+    return math.pow((5 + length) / 6, strength)
+
+
 def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     """The likeliest symbol at every step, for one row per text; ``limits`` count symbols."""
     begin = np.full(len(limits), BOS)
@@ -122,15 +131,24 @@ def best_places(values: Float[np.ndarray, "M"], n: int) -> Int[np.ndarray, "K"]:
     return places[np.argsort(-values[places], kind="stable")][:n]
 
 
-def beam(model: Model, state: Any, limits: Sequence[int], *, width: int) -> list[list[Hypothesis]]:
+def beam(
+    model: Model,
+    state: Any,
+    limits: Sequence[int],
+    *,
+    width: int,
+    length_penalty: float = 0.0,
+) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; ``state`` has one row per text.
 
     Of the 2 x ``width`` best continuations of a text, those among the first ``width`` that end are
     finished and the first ``width`` that do not end go on. A text is done when nothing that goes on
     can still beat its ``width``-th finished output: scores only fall. So a beam of one is greedy,
-    and a beam as wide as the space of outputs enumerates it.
+    and a beam as wide as the space of outputs enumerates it. With ``length_penalty`` finished
+    outputs are compared by their scores over the :func:`penalty` of their lengths; what goes on
+    could at best keep its score and become as long as its limit allows.
     """
-    searches = [_Search(limit, width) for limit in limits]
+    searches = [_Search(limit, width, length_penalty) for limit in limits]
     alive = list(range(len(limits)))
     count = len(alive)
     state = model.select(state, np.repeat(np.arange(count), width), width)
@@ -220,9 +238,11 @@ def _draw(logs: Float[np.ndarray, "V"], temperature: float, top_p: float, unifor
 class _Search:
     """The finished outputs of one text, and whether its search goes on."""
 
-    def __init__(self, limit: int, width: int) -> None:
+    def __init__(self, limit: int, width: int, length_penalty: float) -> None:
         self.limit = limit
         self.width = width
+        self.length_penalty = length_penalty
+        self.largest = penalty(limit + 1, length_penalty)
         self.finished: list[Hypothesis] = []
 
     def advance(
@@ -238,12 +258,12 @@ class _Search:
         for place in np.flatnonzero(ends[: self.width]):
             ids = tuple(written[parents[place]].tolist())
             self.finished.append(Hypothesis(ids, float(totals[place])))
-        self.finished = sorted(self.finished, key=lambda one: -one.score)[: self.width]
+        self.finished = sorted(self.finished, key=self._demerit)[: self.width]
         going = np.flatnonzero(chosen != EOS)[: self.width]
         full = len(self.finished) == self.width
         if not len(going) or totals[going[0]] == -np.inf:
             return None
-        if full and totals[going[0]] <= self.finished[-1].score:
+        if full and totals[going[0]] / self.largest <= -self._demerit(self.finished[-1]):
             return None
         if written.shape[1] >= self.limit:
             if not self.finished:
@@ -256,6 +276,9 @@ class _Search:
     def best(self) -> list[Hypothesis]:
         """The finished outputs, best first."""
         return self.finished
+
+    def _demerit(self, one: Hypothesis) -> float:
+        return -one.score / penalty(len(one.ids) + 1, self.length_penalty)
 
 
 def _expand(

@@ -7,7 +7,8 @@ targets of one source are all kept, and so is a pair that stands there twice.
     DATA.tsv                              split 90/5/5 by the sha256 of the source
 
 A source never falls into two splits that are made here, and it stays in its split when rows are
-added to the file. ``DATA/charseq.toml`` may hold settings, and a table ``[columns]``.
+added to the file. ``DATA/charseq.toml`` may hold settings, a table ``[columns]``, and a table
+``[tune]``, which ``space`` reads.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from charseq.splits import (
 )
 
 SETTINGS_FILE = "charseq.toml"
+TUNE = "tune"
+"""The table of that file that says what is searched."""
 
 # Where source, target, features and weight stand in a row.
 Places = tuple[int, int, int | None, int | None]
@@ -152,29 +155,44 @@ def load(
     )
 
 
+def read_file(
+    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = ";"
+) -> Part:
+    """The examples of one file, which is no split of anything. Arguments as for :func:`load`.
+
+    Raises:
+        DataError: with path and line, as :func:`load`.
+        SettingError: ``columns`` is not understood.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    return _read(Path(path), grammar.parse(columns), header, feature_separator)
+
+
+def open_table(path: str | Path, *, header: str = "auto") -> Table:
+    """A file of pairs as rows, before anyone knows who plays which role.
+
+    A name such as pairs.txt says nothing about columns, and tabs are what is in such files.
+
+    Raises:
+        DataError: with path and line: it cannot be read.
+    """
+    kind = sniff(path)
+    return read_table(path, format="tsv" if kind == "text" else kind, header=header)
+
+
 def settings_of(data: str | Path) -> dict[str, Any]:
     """The settings in ``DATA/charseq.toml``, by name and not checked yet; {} without the file.
 
     A table ``[columns]`` with ``role = "name"`` or ``role = number`` becomes the setting
-    ``columns``.
+    ``columns``. The table ``[tune]`` is left out.
 
     Raises:
         DataError: with path and line: no valid TOML, or something that is no setting's value.
     """
     path = Path(data) / SETTINGS_FILE
-    try:
-        if not path.is_file():
-            return {}
-        settings = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as fault:
-        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
-    except UnicodeDecodeError as fault:
-        line = fault.object[: fault.start].count(b"\n") + 1
-        raise DataError("not UTF-8", path=path, line=line) from None
-    except tomllib.TOMLDecodeError as fault:
-        found = re.search(r"(.*) \(at line (\d+)", str(fault))
-        message, place = (found[1], int(found[2])) if found else (str(fault), None)
-        raise DataError(f"not valid TOML: {message}", path=path, line=place) from None
+    settings = read_toml(path)
+    if isinstance(settings.get(TUNE), dict):
+        del settings[TUNE]
     for name, value in settings.items():
         if name == "columns" and isinstance(value, dict):
             try:
@@ -186,6 +204,27 @@ def settings_of(data: str | Path) -> dict[str, Any]:
     return settings
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; {} where there is none.
+
+    Raises:
+        DataError: with path and line: it cannot be read, or it is no valid TOML.
+    """
+    try:
+        if not path.is_file():
+            return {}
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as fault:
+        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
+    except UnicodeDecodeError as fault:
+        line = fault.object[: fault.start].count(b"\n") + 1
+        raise DataError("not UTF-8", path=path, line=line) from None
+    except tomllib.TOMLDecodeError as fault:
+        found = re.search(r"(.*) \(at line (\d+)", str(fault))
+        message, place = (found[1], int(found[2])) if found else (str(fault), None)
+        raise DataError(f"not valid TOML: {message}", path=path, line=place) from None
+
+
 def _is_table(path: Path) -> bool:
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     return ending in (*ENDINGS, ".txt") and path.is_file()
@@ -193,10 +232,8 @@ def _is_table(path: Path) -> bool:
 
 def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     """All rows of one file."""
-    # A name such as pairs.txt says nothing about columns, and tabs are what is in such files.
-    kind = "tsv" if sniff(path) == "text" else sniff(path)
     by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
-    table = read_table(path, format=kind, header="yes" if by_name and header == "auto" else header)
+    table = open_table(path, header="yes" if by_name and header == "auto" else header)
     part = Part(path)
     places: dict[tuple[str, ...], Places] = {}
     for row in table.rows:

@@ -265,9 +265,12 @@ def trained_flow(
     """
     exact = _exact(model, source)
     read = exact.source_embedding[list(source)]
-    start = exact.bridge(exact.encoder(read[:, None])[1])[:, :, 0]
+    memory, final = exact.encoder(read[:, None])
+    start = exact.bridge(final)[:, :, 0]
     # scaled as in the model's own forward pass
     given = exact.target_embedding[[BOS, *target]] * math.sqrt(exact.target_embedding.shape[1])
+    if exact.pointer is not None:
+        given = given + exact.pointer(memory, torch.tensor([[BOS, *target]]))[0][:, 0]
     found = _measure_layers("encoder", exact.encoder, read, torch.zeros_like(start), seed)
     return found + _measure_layers("decoder", exact.decoder, given, start, seed)
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from charseq.alignment import Actions
 from charseq.lanes import (
     GATES,
     KEPT,
@@ -30,10 +31,10 @@ from charseq.lanes import (
     to_blocks,
     to_rows,
 )
-from charseq.vocabulary import BOS, PAD, UNK
+from charseq.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int
+    from jaxtyping import Bool, Float32, Int
 
 WIDTH = 4
 """Lengths are rounded up to a multiple of this; the texts of one call share the result."""
@@ -50,11 +51,27 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Track:
+    """What hard attention reads at each of S places of N texts: multiplied out, before the search.
+
+    ``heard`` goes into the first layer's gates, ``said`` into the readout.
+    """
+
+    heard: Float32[np.ndarray, "N S GH"]
+    said: Float32[np.ndarray, "N S E"]
+    ends: Int[np.ndarray, "N"]
+    """The place behind each text's last symbol, before its features."""
+
+
+@dataclass(frozen=True)
 class State:
     """Rows of a search: ``width`` rows for each of N texts, text by text, in blocks of lanes."""
 
     hidden: Float32[np.ndarray, "L K G H 16"]
     memory: Memory | None
+    track: Track | None
+    places: Int[np.ndarray, "N"]
+    """Where hard attention stands, before the next symbol is read; else 0."""
     rows: int
     width: int
 
@@ -82,8 +99,13 @@ class Network:
         self.readout = named["readout.weight"], named["readout.bias"][:, None]
         self.key = named.get("attention.key.weight")
         self.value = named.get("attention.value.weight")
+        self.pointer = named.get("pointer.input.weight"), named.get("pointer.output.weight")
         bias = named["output_bias"].copy()
         bias[[PAD, BOS, UNK]] = -np.inf  # never written
+        self.actions: Actions | None = None
+        if self.pointer[0] is not None:
+            self.actions = Actions.of(len(bias))
+            bias[self.actions.symbols : self.actions.symbols + SPECIALS] = -np.inf
         self.output = np.ascontiguousarray(named.get("output", embedding)), bias[:, None]
 
     def start(self, sources: Sequence[Sequence[int]]) -> State:
@@ -105,7 +127,9 @@ class Network:
         memory, final = self._encode(ids, lengths)
         weight, bias = self.bridge
         state = np.matmul(weight, final) + bias
-        return State(state, self._memory(memory, lengths, count, room), count, 1)
+        soft = self._memory(memory, lengths, count, room)
+        track = self._track(memory, ids[:count])
+        return State(state, soft, track, np.zeros(count, dtype=np.int64), count, 1)
 
     def step(
         self, symbols: Int[np.ndarray, "N"], state: State
@@ -114,7 +138,17 @@ class Network:
         lanes = state.hidden.shape[2] * LANES
         padded = np.zeros(lanes, dtype=np.int64)
         padded[: state.rows] = symbols
-        projected = to_blocks(self.given[padded])
+        given = self.given[padded]
+        places, said, ended = state.places, None, None
+        if state.track is not None and self.actions is not None:
+            places = places + (symbols >= self.actions.symbols)
+            texts = np.arange(state.rows) // state.width
+            given[: state.rows] += state.track.heard[texts, places]
+            said = np.zeros((lanes, state.track.said.shape[2]), dtype=np.float32)
+            said[: state.rows] = state.track.said[texts, places]
+            ended = np.ones(lanes, dtype=bool)
+            ended[: state.rows] = places == state.track.ends[texts]
+        projected = to_blocks(given)
         hidden = np.empty_like(state.hidden)
         for layer, cell in enumerate(self.decoder):
             if layer:
@@ -123,13 +157,18 @@ class Network:
         weight, bias = self.readout
         mixed = np.matmul(weight, hidden[-1, 0])
         mixed += bias
+        if said is not None:
+            mixed += to_blocks(said)
         if state.memory is not None:
             mixed += self._context(hidden[-1, 0], state.memory, state.rows, state.width)
         np.tanh(mixed, out=mixed)
         matrix, bias = self.output
         logits = np.matmul(matrix, mixed)
         logits += bias
-        return log_softmax(logits, state.rows), State(hidden, state.memory, state.rows, state.width)
+        if ended is not None:
+            self._forbid(logits, ended.reshape(-1, 1, LANES))
+        after = replace(state, hidden=hidden, places=places)
+        return log_softmax(logits, state.rows), after
 
     def select(self, state: State, rows: Int[np.ndarray, "M"], width: int) -> State:
         """The state with other rows: repeated, reordered within their texts, or left out.
@@ -141,7 +180,10 @@ class Network:
         texts = rows[::width] // state.width
         if memory is not None and len(texts) != len(memory.mask):
             memory = Memory(memory.keys[texts], memory.values[texts], memory.mask[texts])
-        return State(hidden, memory, len(rows), width)
+        track = state.track
+        if track is not None and len(texts) != len(track.ends):
+            track = Track(track.heard[texts], track.said[texts], track.ends[texts])
+        return State(hidden, memory, track, state.places[rows], len(rows), width)
 
     def _encode(
         self, ids: Int[np.ndarray, "N S"], lengths: Int[np.ndarray, "N"]
@@ -207,6 +249,28 @@ class Network:
         made[1][beyond] = 0.0
         return Memory(made[0], made[1], mask[:, :, None])
 
+    def _track(
+        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "N S"]
+    ) -> Track | None:
+        """What hard attention reads; a text's symbols are followed by EOS, then its features."""
+        heard, said = self.pointer
+        if heard is None or said is None:
+            return None
+        blocks = to_blocks(memory)
+        gates = np.matmul(self.decoder[0].input, np.matmul(heard, blocks))
+        told = np.matmul(said, blocks)
+        count = len(ids)
+        return Track(to_rows(gates)[:count], to_rows(told)[:count], (ids == EOS).argmax(axis=1))
+
+    def _forbid(
+        self, logits: Float32[np.ndarray, "G V 16"], ended: Bool[np.ndarray, "G 1 16"]
+    ) -> None:
+        """At a text's end there is nowhere to go on to; before it, writing is not over."""
+        if self.actions is not None:
+            going = logits[:, self.actions.symbols :]
+            np.copyto(going, -np.inf, where=ended)
+            np.copyto(logits[:, EOS : EOS + 1], -np.inf, where=~ended)
+
     def _context(
         self, hidden: Float32[np.ndarray, "G H 16"], memory: Memory, rows: int, width: int
     ) -> Float32[np.ndarray, "G E 16"]:
@@ -232,6 +296,7 @@ def shapes_of(
     hidden: int,
     layers: int,
     attention: bool,
+    pointer: bool = False,
     tied: bool,
     sources: int,
     targets: int,
@@ -249,6 +314,9 @@ def shapes_of(
     if attention:
         shapes["attention.key.weight"] = (hidden, 2 * hidden)
         shapes["attention.value.weight"] = (embedding, 2 * hidden)
+    if pointer:
+        shapes["pointer.input.weight"] = (embedding, 2 * hidden)
+        shapes["pointer.output.weight"] = (embedding, 2 * hidden)
     if not tied:
         shapes["output"] = (targets, embedding)
     rows = GATES[cell] * hidden

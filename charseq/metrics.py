@@ -32,26 +32,62 @@ class Scores:
     ser: float
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one row adds to the scores: whether it is right, and edits out of gold ``symbols``."""
+
+    right: bool
+    edits: int
+    symbols: int
+
+
 def score(predictions: Sequence[str], references: Sequence[Sequence[str]], split: Split) -> Scores:
     """How well ``predictions[i]`` meets any of ``references[i]``, after NFC on both sides.
-
-    Edits (insertions, deletions, substitutions of symbols, each 1) are counted against the
-    reference that needs the fewest; of several such, the shortest counts.
 
     Raises:
         DataError: there is nothing to score.
         ValueError: not one list of references, with at least one in it, for each prediction.
     """
-    if not predictions:
+    rows = zip(predictions, references, strict=True)
+    return summarise([judge(prediction, rivals, split) for prediction, rivals in rows])
+
+
+def judge(prediction: str, references: Sequence[str], split: Split) -> Judgement:
+    """One row: edits (insertions, deletions, substitutions of symbols, each 1) to the nearest."""
+    from rapidfuzz.distance import Levenshtein
+
+    guess, gold = cut(prediction, references, split)
+    edits = Levenshtein.distance(guess, gold)
+    return Judgement(is_right(prediction, references), edits, len(gold))
+
+
+def summarise(judgements: Sequence[Judgement]) -> Scores:
+    """The scores of all rows together.
+
+    Raises:
+        DataError: there is nothing to score.
+    """
+    if not judgements:
         raise DataError("no examples to score")
-    right, edits, gold = 0, 0, 0
-    for prediction, rivals in zip(predictions, references, strict=True):
-        needed, length = _distance(prediction, rivals, split)
-        right += is_right(prediction, rivals)
-        edits += needed
-        gold += length
-    exact = 100 * right / len(predictions)
-    return Scores(len(predictions), exact, 100 - exact, 100 * edits / max(1, gold))
+    exact = 100 * sum(one.right for one in judgements) / len(judgements)
+    symbols = sum(one.symbols for one in judgements)
+    edits = sum(one.edits for one in judgements)
+    return Scores(len(judgements), exact, 100 - exact, 100 * edits / max(1, symbols))
+
+
+def cut(
+    prediction: str, references: Sequence[str], split: Split
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The symbols of the prediction, and those of the nearest reference, after NFC on both sides.
+
+    The nearest is the one that needs the fewest edits; of several such, the shortest, then the
+    first.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    guess = split(_nfc(prediction))
+    golds = [split(_nfc(reference)) for reference in references]
+    return guess, min(golds, key=lambda gold: (Levenshtein.distance(guess, gold), len(gold)))
 
 
 def is_right(prediction: str, references: Sequence[str]) -> bool:
@@ -70,15 +106,6 @@ def signature(**facts: object) -> str:
     A bar or a percent sign in a value is written as in a URL, so that the facts can be read back.
     """
     return "|".join(f"{name}:{_shown(value)}" for name, value in facts.items() if value is not None)
-
-
-def _distance(prediction: str, references: Sequence[str], split: Split) -> tuple[int, int]:
-    """(edits to the nearest reference, its number of symbols)."""
-    from rapidfuzz.distance import Levenshtein
-
-    guess = split(_nfc(prediction))
-    golds = [split(_nfc(reference)) for reference in references]
-    return min((Levenshtein.distance(guess, gold), len(gold)) for gold in golds)
 
 
 def _nfc(text: str) -> str:

@@ -32,7 +32,8 @@ def build(config: Config, *, sources: int, targets: int) -> EncoderDecoder:
         embedding=config.embedding,
         hidden=config.hidden,
         layers=config.layers,
-        attention=config.attention,
+        attention=config.attention == "soft",
+        pointer=config.attention == "hard",
         tied=config.tied,
         dropout=config.dropout,
     )

@@ -18,7 +18,10 @@ from charseq.config import SETTINGS, Config, configure, defaults, describe
 from charseq.errors import SettingError, UsageError
 
 # The settings that have an option of their own; the others are reached with --set.
-NAMED = ("task", "cell", "minutes", "epochs", "seed", "threads", "device", "columns", "attention")
+NAMED = (
+    "task", "cell", "minutes", "epochs", "seed", "threads", "device", "columns", "attention",
+    "ensemble", "cells",
+)  # fmt: skip
 MOST = 64
 WIDTH = 96
 
@@ -51,6 +54,10 @@ def settings(command: Command) -> Command:
     """Options for all settings in :data:`NAMED`, in this order."""
     for name in reversed(NAMED):
         command = setting(name)(command)
+        if name == "attention":
+            command = click.option(
+                "--no-attention", is_flag=True, help="The same as --attention none."
+            )(command)
     return command
 
 
@@ -61,6 +68,8 @@ def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
         UsageError: no ``=``, or a setting given twice.
     """
     flags = {name: value for name, value in named.items() if value is not None}
+    if flags.pop("no_attention", False) and flags.setdefault("attention", "none") != "none":
+        raise UsageError("--no-attention and --attention exclude each other")
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         name = name.replace("-", "_")
@@ -83,11 +92,9 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     from charseq.corpus import choose_task
     from charseq.examples import settings_of
 
-    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
-    environment = {name: value for name, value in variables.items() if value is not None}
     layers = (
         (f"{Path(data) / 'charseq.toml'}: ", settings_of(data)),
-        ("environment, CHARSEQ_...: ", environment),
+        ("environment, CHARSEQ_...: ", environment()),
         ("", flags),
     )
     config = Config()
@@ -100,12 +107,29 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     return _lay(config, {"task": choose_task(data, config.task)}, "")
 
 
+def environment() -> dict[str, str]:
+    """The settings that the environment gives, as text."""
+    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
+    return {name: value for name, value in variables.items() if value is not None}
+
+
 def _lay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
     """``values`` over ``config``; an error names their ``origin``."""
     try:
         return configure(values, base=config)
     except SettingError as error:
         raise SettingError(f"{origin}{error}") from error
+
+
+def chosen(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of :func:`searching` that the user gave.
+
+    Raises:
+        UsageError: columns of a lexicon that is not given.
+    """
+    if named["lexicon_columns"] and named["lexicon"] is None:
+        raise UsageError("--lexicon-columns is for --lexicon")
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def is_typed(name: str) -> bool:
@@ -141,6 +165,15 @@ model = click.option(
     help="Folder of the model.  [default: $CHARSEQ_MODEL, else the newest run in ./checkpoints, "
     "else checkpoints/dates]",
 )
+models = click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="RUN",
+    help="Folder of the model; given twice, two models are compared.  [default: $CHARSEQ_MODEL, "
+    "else the newest run in ./checkpoints, else checkpoints/dates]",
+)
 beam = click.option(
     "--beam",
     type=click.IntRange(1, MOST),
@@ -158,10 +191,44 @@ header = click.option(
 answers = click.option(
     "-n",
     type=click.IntRange(1, MOST),
-    default=1,
     metavar="N",
-    help="Give the N best answers.",
+    help="Give the N best answers.  [default: 1]",
 )
+mass = click.option(
+    "--mass",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="P",
+    help="Give as many answers as are right with probability P together, at most N, or as many "
+    "as the beam has.",
+)
+
+
+def searching(command: Command) -> Command:
+    """The user's own pairs, and what the beam prefers: see :func:`charseq.predictor.load`."""
+    for option in reversed(
+        (
+            click.option(
+                "--lexicon",
+                metavar="FILE",
+                help="Your own pairs: their answers come first.  Capitals matter.",
+            ),
+            click.option(
+                "--lexicon-columns",
+                metavar="ROLES",
+                help="Columns of the lexicon.  [default: by its header, else as in training]",
+            ),
+            click.option(
+                "--length-penalty",
+                type=click.FloatRange(0, 5),
+                metavar="A",
+                help="Prefer longer answers, with a beam.  [default: the model's]",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 complete = click.option(
     "--complete", is_flag=True, help="The last word is unfinished: words that begin so."
 )

@@ -8,28 +8,41 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq import examples
+from charseq import analysis, comparison, examples
+from charseq.calibration import FEWEST, Event, fit
 from charseq.checkpoint import WEIGHTS, find, read
-from charseq.config import Config
-from charseq.contents import read_run
-from charseq.errors import DataError, SettingError
-from charseq.inference import Network
-from charseq.metrics import signature, standard_error
+from charseq.config import Config, configure
+from charseq.contents import Contents, read_run
+from charseq.decoding import Limits
+from charseq.distil import mix
+from charseq.ensemble import cells_of, member_of, network_of
+from charseq.errors import DataError, SettingError, UsageError
+from charseq.metrics import is_right, signature, standard_error
 from charseq.predictor import Model, Transducer
 from charseq.report import describe_task
 from charseq.scoring import choose_rows, score_examples, write_errors
 from charseq.task import Start, prepare
+from charseq.vocabulary import SUBWORDS
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from charseq.distil import Label, Source
+    from charseq.prediction import Prediction
+    from charseq.scoring import Outcome
     from charseq.trainer import Trainer
+    from charseq.vocabulary import Vocabulary
 
     Weights = Mapping[str, np.ndarray]
+
+
+MOST_CALIBRATED = 2000
+"""Rows of dev that probabilities are calibrated by."""
 
 
 class Pairs:
@@ -43,8 +56,12 @@ class Pairs:
         Raises:
             CharseqError: the data, the settings or the run to start from do not allow it.
         """
-        if config.cell == "mlp":
+        cells = cells_of(config)
+        if cells[0] == "mlp":
             raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
+        config = replace(config, cell=cells[0])
+        if config.ensemble > 1 and config.keep:
+            raise SettingError("keep is for single runs: an ensemble's members are not averaged")
         self.data = data
         self.config = config
         dataset = examples.load(
@@ -56,13 +73,37 @@ class Pairs:
         )
         if not dataset.dev:
             raise DataError("no examples for dev: more than one source is needed", path=data)
-        self.task = prepare(dataset, config, _start(init_from) if init_from else None)
+        if init_from and len(set(cells)) > 1:
+            raise SettingError("members of several cells cannot start from one run's weights")
+        start = _start(init_from) if init_from else None
+        self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
+        self.task = prepare(dataset, config, start)
+        self.config = self.task.config  # what was to be chosen by the data is chosen
         self.name = dataset.name
+        self.distilled: dict[str, Any] | None = None
 
     @property
     def about(self) -> dict[str, Any]:
         """What the run says of itself before training."""
-        return self.task.about
+        about = self.task.about
+        about["data"]["examples"] = dict(self.counts)
+        return about if self.distilled is None else {**about, "distilled": self.distilled}
+
+    def attend(
+        self, sources: Sequence[Source], labels: Sequence[Label], teacher: Mapping[str, Any]
+    ) -> None:
+        """Learn what a teacher says of ``sources`` as well; its symbols join those of the pairs."""
+        task = self.task
+        train = mix(task.dataset.train, sources, labels)
+        self.task = prepare(replace(task.dataset, train=train), self.config, task.start)
+        self.distilled = dict(teacher)
+
+    def member(self, number: int) -> Pairs:
+        """The training of one member of an ensemble, on the same data and symbols."""
+        found = copy(self)
+        found.config = member_of(self.config, number)
+        found.task = replace(self.task, config=found.config)
+        return found
 
     def describe(self) -> list[str]:
         """What was understood, for people."""
@@ -79,10 +120,31 @@ class Pairs:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        network = Network(weights, cell=config.cell, layers=config.layers)
+        network = network_of(config, weights)
         transducer = Transducer(network, task.source, task.target, task.limits)
         rows = task.dataset.dev[: config.dev_limit]
         return asdict(score_examples(transducer, rows, width=1).scores)
+
+    def calibrate(self, weights: Weights) -> dict[str, Any]:
+        """What a run says of its probabilities, learnt from dev; nothing where that is too little.
+
+        About ``MOST_CALIBRATED`` rows at most, from all over the split, searched as in use.
+        """
+        task, config = self.task, self.config
+        transducer = Transducer(
+            network_of(config, weights),
+            task.source,
+            task.target,
+            task.limits,
+            length_penalty=config.length_penalty,
+        )
+        dev = task.dataset.dev
+        if len({row.source for row in dev}) < FEWEST:
+            return {}
+        rows = dev[:: -(-len(dev) // MOST_CALIBRATED)]
+        outcome = score_examples(transducer, rows, width=config.beam, n=config.beam)
+        found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
+        return {} if found is None else {"calibration": found.to_json()}
 
     @staticmethod
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
@@ -96,7 +158,15 @@ class Pairs:
 
     def evaluate(self, model: Model, *, version: str) -> dict[str, Any]:
         """What :func:`evaluate` returns of the dev split."""
-        return _facts(model, self.data, self.task.dataset.dev, "dev", version=version)
+        rows = self.task.dataset.dev
+        return _facts(model, self.data, "dev", *_answer(model, rows), version=version)
+
+
+def _event(row: examples.Example, found: Prediction) -> Event:
+    """Which of the candidates, if any, is the target of the row itself."""
+    places = range(len(found.candidates))
+    right = (i for i in places if is_right(found.candidates[i].prediction, [row.target]))
+    return Event(row.source, [one.score for one in found.candidates], next(right, None))
 
 
 def evaluate(
@@ -114,31 +184,117 @@ def evaluate(
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, examples, exact_match, wer,
-        ser, standard_error (in percent), beam, signature.
+        ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
+        :mod:`charseq.analysis`), beam, signature.
     """
+    rows, split = _rows(model, data, split)
+    outcome, width = _answer(model, rows, beam)
+    if errors is not None:
+        write_errors(errors, outcome)
+    return _facts(model, data, split, outcome, width, version=version)
+
+
+def compare(
+    first: Model,
+    second: Model,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    beam: int | None = None,
+    version: str,
+) -> dict[str, Any]:
+    """Score both on the same rows; without ``split``, on test if one was trained on the file.
+
+    Returns:
+        data, split, examples, models (what :func:`evaluate` returns of each) and comparison (see
+        :func:`charseq.comparison.compare`).
+
+    Raises:
+        UsageError: only one of the models has features, so a row is not the same task to both.
+        DataError: the models' columns read other rows from ``data``.
+    """
+    if first.has_features != second.has_features:
+        blind = second if first.has_features else first
+        raise UsageError(f"{blind.path} takes no features, the other model does")
+    models = (first, second)
+    found = [_rows(model, data, split) for model in models]
+    if found[0][1] != found[1][1]:
+        found = [_rows(model, data, "test") for model in models]
+    (rows, split), (others, _) = found
+    if [_task(row, first) for row in rows] != [_task(row, second) for row in others]:
+        raise DataError(
+            f"{first.path} reads other columns of it than {second.path}; what is compared must "
+            "have been trained on the same columns",
+            path=data,
+        )
+    outcomes = [_answer(model, rows, beam) for model in models]
+    return {
+        "data": str(data),
+        "split": split,
+        "examples": len(rows),
+        "models": [
+            _facts(model, data, split, *outcome, version=version)
+            for model, outcome in zip(models, outcomes, strict=True)
+        ],
+        "comparison": comparison.compare(
+            outcomes[0][0],
+            outcomes[1][0],
+            same_symbols=_cut_alike(first.transducer.target, second.transducer.target),
+        ),
+    }
+
+
+def _task(row: examples.Example, model: Model) -> tuple[str, ...]:
+    """What of a row matters to the scores of ``model``."""
+    return (row.source, row.target, *([row.features] if model.has_features else []))
+
+
+def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
+    """Whether both cut every text into the same symbols."""
+    same = (one.kind, one.form) == (other.kind, other.form)
+    learnt = one.kind in SUBWORDS
+    return same and (not learnt or (one.symbols, one.scores) == (other.symbols, other.scores))
+
+
+def of_run(found: Contents, data: str | Path) -> Pairs:
+    """A run's own training again, on the dev split of ``data``: to score other weights for it."""
+    known = ("columns", "header", "feature_separator")
+    own: dict[str, Any] = examples.settings_of(data)
+    own = {name: value for name, value in own.items() if name in known}
+    lesson = Pairs(data, configure(own, base=found.config))
+    limits = Limits(tuple(found.about["limits"]))
+    lesson.task = replace(lesson.task, source=found.source, target=found.target, limits=limits)
+    return lesson
+
+
+def _rows(model: Model, data: str | Path, split: str | None) -> tuple[list[examples.Example], str]:
+    """The rows to score, as the model's settings and those of ``data`` read them; their split."""
     settings = {**model.about["settings"], **examples.settings_of(data)}
-    rows, split = choose_rows(data, settings, split, model.about["data"]["fingerprint"])
-    return _facts(model, data, rows, split, beam=beam, errors=errors, version=version)
+    return choose_rows(data, settings, split, model.about["data"]["fingerprint"])
+
+
+def _answer(
+    model: Model, rows: Sequence[examples.Example], beam: int | None = None
+) -> tuple[Outcome, int]:
+    """The scored answers to ``rows``, with candidates, and the beam's width."""
+    width = model.config.beam if beam is None else beam
+    if width < 1:
+        raise SettingError(f"beam is {width}, expected 1 or more")
+    n = min(width, max(analysis.TOP))
+    return score_examples(model.transducer, rows, width=width, n=n), width
 
 
 def _facts(
     model: Model,
     data: str | Path,
-    rows: Sequence[examples.Example],
     split: str,
+    outcome: Outcome,
+    width: int,
     *,
-    beam: int | None = None,
-    errors: str | Path | None = None,
     version: str,
 ) -> dict[str, Any]:
-    """What :func:`evaluate` returns, for given rows."""
-    about = model.about
-    width = model.config.beam if beam is None else beam
-    if width < 1:
-        raise SettingError(f"beam is {width}, expected 1 or more")
-    outcome = score_examples(model.transducer, rows, width=width)
-    if errors is not None:
-        write_errors(errors, outcome)
+    """What :func:`evaluate` returns, of given answers."""
+    about, source, target = model.about, model.transducer.source, model.transducer.target
     return {
         "run": str(model.path),
         "parameters": about["parameters"],
@@ -148,6 +304,11 @@ def _facts(
         "split": split,
         **asdict(outcome.scores),
         "standard_error": standard_error(outcome.scores),
+        "ece": analysis.calibration_error(outcome),
+        "intervals": analysis.intervals(outcome),
+        "top_k": analysis.among_first(outcome, width),
+        "by_length": analysis.by_length(outcome, source.split),
+        "confusions": analysis.confusions(outcome, target.split),
         "beam": width,
         "signature": signature(
             charseq=version,
@@ -156,8 +317,9 @@ def _facts(
             unit="row",
             references="any",
             match="NFC",
-            ser=model.transducer.target.kind,
+            ser=target.kind,
             beam=width,
+            length_penalty=model.transducer.length_penalty or None,
         ),
     }
 
@@ -166,12 +328,14 @@ def _start(run: str | Path) -> Start:
     """A trained run as the start of another.
 
     Raises:
-        SettingError: the run predicts words.
+        SettingError: the run predicts words, or is an ensemble.
     """
     path = find(run)
     found = read_run(path)
     if found.units is not None:
         raise SettingError(f"{path} predicts words, it is no start for pairs")
+    if found.config.ensemble > 1:
+        raise SettingError(f"{path} is an ensemble, its members' weights are no start for one run")
     fingerprint = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
     settings = found.config.to_json()
     return Start(fingerprint, settings, found.source, found.target, found.weights)

@@ -3,24 +3,29 @@
     model = load("checkpoints/dates")
     model.predict(["3. März 2021"], n=3)
 
-It knows no files of texts and no command line. Equal texts are computed once; the others are put
-into groups of similar length, which changes no answer (see ``inference``).
+It knows no files of texts to rewrite and no command line. Equal texts are computed once; the
+others are put into groups of similar length, which changes no answer (see ``inference``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq import language
+from charseq import lexicon as lexicons
 from charseq.batching import buckets
+from charseq.calibration import Calibration
 from charseq.checkpoint import find
 from charseq.config import Config
 from charseq.contents import read_run
-from charseq.decoding import Hypothesis, Limits, beam, greedy
-from charseq.errors import SettingError
+from charseq.decoding import Hypothesis, Limits, beam, greedy, penalty
+from charseq.ensemble import Ensemble, network_of
+from charseq.errors import SettingError, UsageError
 from charseq.inference import WIDTH, Network
+from charseq.lexicon import Lexicon
 from charseq.prediction import Prediction, add_logs, rank
 from charseq.suggest import LanguageModel
 from charseq.vocabulary import BOS, EOS, UNK, Vocabulary
@@ -35,12 +40,21 @@ class Transducer:
     """Vocabularies, limits and a network: texts to predictions, wherever the weights come from."""
 
     def __init__(
-        self, network: Network, source: Vocabulary, target: Vocabulary, limits: Limits
+        self,
+        network: Network | Ensemble,
+        source: Vocabulary,
+        target: Vocabulary,
+        limits: Limits,
+        *,
+        calibration: Calibration | None = None,
+        length_penalty: float = 0.0,
     ) -> None:
         self.network = network
         self.source = source
         self.target = target
         self.limits = limits
+        self.calibration = calibration
+        self.length_penalty = length_penalty
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
@@ -50,13 +64,13 @@ class Transducer:
         ``width`` is the beam's; it is raised to ``n`` where it is less.
         """
         distinct = list(dict.fromkeys(texts))
-        split = [self._parts(text) for text in distinct]
-        ids = [self.source.encode(*parts) for parts in split]
+        split = [self.parts(text) for text in distinct]
+        ids = [self.encode(*parts) for parts in split]
         found: dict[str, Prediction] = {}
         for group in buckets([len(row) for row in ids], width=WIDTH, size=batch_size):
             # a text without symbols, an empty line say, has no output
             searched = (
-                self._search([ids[row] for row in group], max(width, n))
+                self.search([ids[row] for row in group], max(width, n))
                 if ids[group[0]]
                 else [[Hypothesis((), 0.0)] for _ in group]
             )
@@ -64,11 +78,17 @@ class Transducer:
                 unseen = UNK in ids[row]
                 unknown = self.source.unknown(*split[row]) if unseen else []
                 text = distinct[row]
-                found[text] = self._prediction(text, hypotheses, unknown, n)
+                found[text] = self._prediction(
+                    text, hypotheses, unknown, n, searched=bool(ids[row])
+                )
         return [found[text] for text in texts]
 
-    def _parts(self, text: str) -> tuple[str, str]:
-        """(source, features) of one text; features stand behind a tab."""
+    def parts(self, text: str) -> tuple[str, str]:
+        """(source, features) of one text; features stand behind a tab.
+
+        Raises:
+            SettingError: a text without its features, or with more than one tab.
+        """
         if not self.source.features:
             return text, ""
         source, tab, features = text.partition("\t")
@@ -78,23 +98,45 @@ class Transducer:
             )
         return source, features
 
-    def _search(self, sources: Sequence[Sequence[int]], width: int) -> list[list[Hypothesis]]:
+    def encode(self, source: str, features: str) -> list[int]:
+        """The ids that the network reads; none of a text without symbols."""
+        hard = self.network.actions is not None
+        ids = self.source.encode(source, features, ended=hard)
+        return [] if ids == [EOS] else ids
+
+    def search(self, sources: Sequence[Sequence[int]], width: int) -> list[list[Hypothesis]]:
+        """What the network writes for texts of similar length, the best first: ids, or actions."""
         limits = [self.limits.of(len(ids)) for ids in sources]
         state = self.network.start(sources)
         if width == 1:
             return [[best] for best in greedy(self.network, state, limits)]
-        return beam(self.network, state, limits, width=width)
+        return beam(self.network, state, limits, width=width, length_penalty=self.length_penalty)
 
     def _prediction(
-        self, text: str, hypotheses: Sequence[Hypothesis], unknown: list[str], n: int
+        self,
+        text: str,
+        hypotheses: Sequence[Hypothesis],
+        unknown: list[str],
+        n: int,
+        *,
+        searched: bool,
     ) -> Prediction:
-        """The ``n`` best; sequences that spell the same text are one candidate, their sum."""
+        """The ``n`` best; sequences that spell the same text are one candidate, their sum.
+
+        Probabilities are calibrated by all that was found, not by the ``n``; where nothing was
+        searched there is nothing to calibrate.
+        """
+        actions = self.network.actions
         scores: dict[str, float] = {}
+        penalties: dict[str, float] = {}
         for one in hypotheses:
-            spelt = self.target.decode(one.ids)
+            ids = one.ids if actions is None else actions.spell(one.ids)
+            spelt = self.target.decode(ids)
             before = scores.get(spelt)
             scores[spelt] = one.score if before is None else add_logs(before, one.score)
-        candidates = rank(scores, n)
+            penalties.setdefault(spelt, penalty(len(one.ids) + 1, self.length_penalty))
+        calibrated = self.calibration.probabilities if self.calibration and searched else None
+        candidates = rank(scores, n, penalties=penalties, calibrated=calibrated)
         best = candidates[0]
         cut = hypotheses[0].truncated
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
@@ -104,13 +146,20 @@ class Model:
     """A trained run, ready to use."""
 
     def __init__(
-        self, path: Path, about: dict[str, Any], config: Config, transducer: Transducer
+        self,
+        path: Path,
+        about: dict[str, Any],
+        config: Config,
+        transducer: Transducer,
+        lexicon: Lexicon | None = None,
     ) -> None:
         self.path = path
         self.name = path.name
         self.about = about
         self.config = config
         self.transducer = transducer
+        self.lexicon = lexicon
+        """The user's own pairs, whose answers come first."""
 
     @property
     def has_features(self) -> bool:
@@ -140,22 +189,55 @@ class Model:
         for name, value in (("n", n), ("beam", width), ("batch_size", batch_size)):
             if value < 1:
                 raise SettingError(f"{name} is {value}, expected 1 or more")
-        return self.transducer.predict(texts, n=n, width=width, batch_size=batch_size)
+        ask = partial(self.transducer.predict, n=n, width=width, batch_size=batch_size)
+        if self.lexicon is None:
+            return ask(texts)
+        parts = {text: self.transducer.parts(text) for text in texts}
+        found = self.lexicon.answer(parts, n, ask)
+        return [found[text] for text in texts]
 
 
-def load(run: str | Path | None = None) -> Model | LanguageModel:
+def load(
+    run: str | Path | None = None,
+    *,
+    lexicon: str | Path | None = None,
+    lexicon_columns: str = "",
+    length_penalty: float | None = None,
+) -> Model | LanguageModel:
     """The model of a run folder; without one, of the run that :func:`checkpoint.find` chooses.
+
+    Args:
+        run: the folder.
+        lexicon: a file of pairs whose answers come before the model's (see ``lexicon``).
+        lexicon_columns: its columns, as the setting ``columns``; by default by its header, else
+            as in the data of the training.
+        length_penalty: how much the beam prefers longer outputs; by default the run's setting.
 
     Raises:
         CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
+        DataError: with path and line: the lexicon cannot be read as asked.
+        UsageError: lexicon or length penalty for a run that predicts words.
     """
     path = find(run)
     about, config, source, target, weights, units = read_run(path)
     if units is not None:
+        if lexicon is not None or length_penalty is not None:
+            what = "a length penalty" if lexicon is None else "a lexicon"
+            raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
         return language_model(path, about, config, units, weights)
-    network = Network(weights, cell=config.cell, layers=config.layers)
-    transducer = Transducer(network, source, target, Limits(tuple(about["limits"])))
-    return Model(path, about, config, transducer)
+    limits = Limits(tuple(about["limits"]))
+    transducer = Transducer(
+        network_of(config, weights),
+        source,
+        target,
+        limits,
+        calibration=Calibration.from_json(about.get("calibration")),
+        length_penalty=config.length_penalty if length_penalty is None else length_penalty,
+    )
+    own = None
+    if lexicon is not None:
+        own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
+    return Model(path, about, config, transducer, own)
 
 
 def language_model(

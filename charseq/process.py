@@ -1,4 +1,4 @@
-"""this process -> ready for numbers: threads of the libraries, memory that stays.
+"""this process -> ready for numbers and signals: threads of the libraries, memory that stays.
 
 What has to be said before NumPy or torch is loaded, and so it loads neither.
 """
@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in malloc.h, without their M_
 _KEPT = 2**30
@@ -47,3 +53,27 @@ def keep_memory() -> None:
     if library is not None and hasattr(library, "mallopt"):
         for switch in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             library.mallopt(switch, _KEPT)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], signal.Signals | None]]:
+    """Inside, SIGINT and SIGTERM only leave a note, which the yielded function reads.
+
+    The old handlers come back at the end, and a second signal meets them at once. Outside the main
+    thread, where Python takes no signals, nothing is caught.
+    """
+    seen: list[signal.Signals] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        seen.append(signal.Signals(number))
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -16,15 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from charseq import __version__, census, corpus, examples, pairs, sentences, survey
+from charseq import __version__, census, corpus, examples, members, pairs, sentences, survey
 from charseq.checkpoint import find, is_finished, lock
 from charseq.config import Config, configure, defaults
 from charseq.contents import read_run, shapes_of
 from charseq.corpus import choose_task
-from charseq.errors import CheckpointError, Interrupted, UsageError
+from charseq.distil import attend, teacher_of
+from charseq.errors import CheckpointError, Interrupted, SettingError, UsageError
 from charseq.pairs import Pairs
 from charseq.predictor import load
-from charseq.report import describe_run, describe_scores
+from charseq.process import stopping
+from charseq.report import describe_calibration, describe_run, describe_scores
 from charseq.run import Progress, Run
 from charseq.sentences import Sentences
 from charseq.suggest import LanguageModel
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from charseq.trainer import Step, Trainer
 
 Report = Callable[[str], None]
+Watch = Callable[[Progress], None]
 Lesson = Pairs | Sentences
 
 MOST_SCORING = 0.06
@@ -50,10 +53,14 @@ def train(
     run: str | Path | None = None,
     config: Config | None = None,
     init_from: str | Path | None = None,
+    distil_from: str | Path | None = None,
+    unlabelled: str | Path | None = None,
     force: bool = False,
     dry_run: bool = False,
     report: Report = silent,
     progress: bool = False,
+    watch: Watch | None = None,
+    evaluated: bool = True,
 ) -> dict[str, Any]:
     """Train on ``data`` and leave a model in ``run``; an unfinished run goes on where it stopped.
 
@@ -63,10 +70,15 @@ def train(
         config: settings, from :func:`charseq.config.configure`; by default the defaults, with
             what ``DATA/charseq.toml`` says.
         init_from: a run whose weights are the start (fine-tuning); new symbols join its own.
+        distil_from: a run of pairs that labels the training sources; its outputs are learnt too.
+        unlabelled: a file of further sources for it to label.
         force: begin anew where there is a run already.
         dry_run: read and report, but train nothing.
         report: takes each line for people.
         progress: whether to show a progress bar on stderr.
+        watch: is shown the run's progress after each evaluation but the last, when it is saved;
+            what it raises ends the training there. The members of an ensemble are not watched.
+        evaluated: whether to evaluate the model at the end; if not, nothing is returned.
 
     Returns:
         run, parameters, seconds, epochs and, on the dev split, what :func:`evaluate` returns.
@@ -82,8 +94,10 @@ def train(
         base = defaults(task, settings.get("cell", ""))
         config = configure({**settings, "task": task}, base=base)
     config = replace(config, task=choose_task(data, config.task))
-    kind = Sentences if config.task == "next-word" else Pairs
-    lesson = kind(data, config, init_from)
+    lesson = lesson_of(data, config, init_from)
+    teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
+    if teacher is not None and isinstance(lesson, Sentences):
+        raise UsageError("--distil-from is for pairs, these data are text")
     folder = Path(run) if run else Path("checkpoints") / lesson.name
     for line in lesson.describe():
         report(line)
@@ -96,15 +110,62 @@ def train(
         elif not journal.can_resume() and is_finished(folder):
             what = "is finished already: --force trains it anew, -o names another folder"
             raise CheckpointError(what, path=folder)
-        state = journal.resume(report)
-        trainer = lesson.trainer()
-        if state is not None:
-            trainer.restore(state)
-            report(f"resume     at step {trainer.number:,}, {journal.progress.seconds:.0f} s spent")
-        fit(lesson, trainer, journal, started, report=report, progress=progress)
+        if teacher is not None and isinstance(lesson, Pairs):
+            began = time.monotonic()
+            attend(lesson, teacher, journal, report=report)
+            started += time.monotonic() - began
+        if config.ensemble > 1 and isinstance(lesson, Pairs):
+            job = members.Job(
+                *(str(data), str(folder), config.to_json()),
+                init_from=None if init_from is None else str(init_from),
+                distil_from=None if distil_from is None else str(distil_from),
+                unlabelled=None if unlabelled is None else str(unlabelled),
+            )
+            members.train(lesson, journal, job, started, report=report)
+        else:
+            learn(lesson, journal, started, report=report, progress=progress, watch=watch)
+        _calibrate(lesson, journal, report)
         journal.finish()
+        members.clear(folder)
     report(f"kept       {folder}")
+    if not evaluated:
+        return {}
     return lesson.evaluate(cast("Any", load(folder)), version=__version__)
+
+
+def lesson_of(data: str | Path, config: Config, init_from: str | Path | None) -> Lesson:
+    """What is to be learnt. Raises SettingError for an ensemble that predicts words."""
+    if config.task != "next-word":
+        return Pairs(data, config, init_from)
+    if config.ensemble > 1:
+        raise SettingError("ensembles are for pairs, these data are text")
+    return Sentences(data, config, init_from)
+
+
+def learn(
+    lesson: Lesson,
+    journal: Run,
+    started: float,
+    *,
+    report: Report,
+    progress: bool = False,
+    watch: Watch | None = None,
+) -> None:
+    """Train one model, from its last state if there is one."""
+    state = journal.resume(report)
+    trainer = lesson.trainer()
+    if state is not None:
+        trainer.restore(state)
+        report(f"resume     at step {trainer.number:,}, {journal.progress.seconds:.0f} s spent")
+    fit(lesson, trainer, journal, started, report=report, progress=progress, watch=watch)
+
+
+def _calibrate(lesson: Lesson, journal: Run, report: Report) -> None:
+    """Let the run say what its probabilities are worth, where its family can tell."""
+    if isinstance(lesson, Pairs):
+        journal.about |= lesson.calibrate(journal.best)
+        for line in describe_calibration(journal.about):
+            report(line)
 
 
 def fit(
@@ -115,13 +176,14 @@ def fit(
     *,
     report: Report,
     progress: bool,
+    watch: Watch | None = None,
 ) -> None:
     """Train to the end of the budget, which counts from ``started``; save on the way.
 
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
     """
-    from charseq.runtime import Pace, choose_threads, stopping
+    from charseq.runtime import Pace, choose_threads
 
     config, state = lesson.config, journal.progress
     total = config.epochs * len(trainer.batches)
@@ -154,6 +216,8 @@ def fit(
                     f"{journal.folder}, and the same command (without --force) goes on from there",
                     signal_number=asked,
                 )
+            if watch is not None and scored_at == step.number and now < 1.0:
+                watch(state)
         state.seconds = time.monotonic() - begin
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
             _score(lesson, trainer, journal, 1.0, loss, report)
@@ -204,6 +268,33 @@ def evaluate(
             raise UsageError("beam and errors are for runs of pairs; this run predicts words")
         return sentences.evaluate(model, data, split=split, version=__version__)
     return pairs.evaluate(model, data, split=split, beam=beam, errors=errors, version=__version__)
+
+
+def compare(
+    data: str | Path,
+    *,
+    models: tuple[Model | LanguageModel, Model | LanguageModel],
+    split: str | None = None,
+    beam: int | None = None,
+) -> dict[str, Any]:
+    """Score two models of pairs on the same rows of ``data``, and tell which is better.
+
+    Without ``split`` as in :func:`evaluate`; test, if ``data`` is one file that either was
+    trained on. ``beam`` is by default each model's own.
+
+    Returns:
+        what :func:`charseq.pairs.compare` returns.
+
+    Raises:
+        UsageError: the same run twice, a run of sentences, or features in only one of the runs.
+    """
+    first, second = models
+    if first.path.resolve() == second.path.resolve():
+        raise UsageError(f"{first.path} is given twice, expected two runs to compare")
+    if isinstance(first, LanguageModel) or isinstance(second, LanguageModel):
+        words = first if isinstance(first, LanguageModel) else second
+        raise UsageError(f"runs of pairs can be compared; {words.path} predicts words")
+    return pairs.compare(first, second, data, split=split, beam=beam, version=__version__)
 
 
 def check(data: str | Path, *, config: Config | None = None) -> survey.Report | census.Report:
@@ -257,7 +348,8 @@ def _score(
         state.evaluations += 1
     state.scoring += time.monotonic() - begun
     line = {"step": trainer.number, "epoch": state.epochs, "seconds": state.seconds, "loss": loss}
-    journal.record(line | scores)
+    journal.record({"evaluation": state.evaluations, **line, **scores})
+    journal.keep(weights, config.keep)
     report(describe_scores(now, state, loss, lesson.tell(scores), best=better))
     return better
 

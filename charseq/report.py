@@ -38,10 +38,10 @@ def describe_task(task: Task) -> list[str]:
         written = task.target.split(one.target)
         lines.append(_line(f"pair {number}", f"{_spelt(read)}  =>  {_spelt(written)}"))
     for side, vocabulary, why in zip(
-        ("source", "target"), (task.source, task.target), task.why, strict=True
+        ("source", "target"), (task.source, task.target), task.why[:2], strict=True
     ):
         lines.append(_line(side, f"{_inventory(vocabulary)}; {why}"))
-    return lines
+    return [*lines, _line("attention", f"{task.config.attention}: {task.why[2]}")]
 
 
 def describe_lines(corpus: Corpus, units: Units, why: str, *, running: bool) -> list[str]:
@@ -69,6 +69,7 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
         _line("", f"sha256 {about['data']['fingerprint']}"),
         _line("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
     ]
+    lines[2:2] = [*_members(about), *describe_calibration(about), *_made(about)]
     sides = {side: about[side] for side in ("source", "target") if side in about}
     if is_next_word(about):
         sides = {"symbols": about["units"]["vocabulary"]}
@@ -82,12 +83,60 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
         lines.append(_line(side, f"{count}: {shown}"))
     lines.append("settings")
     lines += [f"  {name:18} {value}" for name, value in settings.items()]
-    shapes = shapes_of(about)
+    shapes = _distinct(about, shapes_of(about))
     width = max(map(len, shapes))
     lines.append("shapes")
     lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
     lines.append(_line("parameters", f"{about['parameters']:,}"))
     return lines
+
+
+def _members(about: Mapping[str, Any]) -> list[str]:
+    """A line for each member of an ensemble."""
+    return [
+        _line(
+            f"member {number}",
+            f"{one['cell']}, seed {one['seed']}, {one['epochs']} epochs, {_scores(one['scores'])}",
+        )
+        for number, one in enumerate(about.get("members", ()), 1)
+    ]
+
+
+def _made(about: Mapping[str, Any]) -> list[str]:
+    """Of a run that was made from others: which ones."""
+    lines = []
+    if "averaged" in about:
+        lines.append(_line("averaged", about["averaged"]["of"]))
+    if "distilled" in about:
+        texts = "" if about["distilled"].get("unlabelled") is None else ", with unlabelled texts"
+        lines.append(_line("teacher", about["distilled"]["teacher"] + texts))
+    return lines
+
+
+def _distinct(about: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The shapes that differ: of an ensemble those of the first member of each cell."""
+    cells = [one["cell"] for one in about.get("members", ())]
+    first = {cells.index(cell) for cell in cells}
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if not cells or int(name.split(".")[1]) in first
+    }
+
+
+def describe_calibration(about: Mapping[str, Any]) -> list[str]:
+    """How a run's probabilities were calibrated, in one line; none where they were not."""
+    found = about.get("calibration")
+    if found is None:
+        return []
+    return [
+        _line(
+            "calibrated",
+            f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
+            f"probabilities {found['ece_before']:.1f} -> {found['ece_after']:.1f} %, "
+            f"{found['examples']:,} examples",
+        )
+    ]
 
 
 def describe_scores(

@@ -6,6 +6,7 @@ It knows no data and no network, only names, arrays and JSON. A run folder holds
     about.json          how they were made: settings, symbols, scores, data, versions
     README.md           the model card
     metrics.jsonl       a line per evaluation
+    kept.N.safetensors  the weights of the last evaluations, where they are wanted; N is the line
     resume.{a,b}.*      the last two states of an unfinished run, written in turn
     manifest.json       size and sha256 of every file (see ``store``)
 """
@@ -17,6 +18,7 @@ import hashlib
 import json
 import math
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
 
 SLOTS = ("a", "b")
+_KEPT = re.compile(r"kept\.([0-9]{1,9})\.safetensors")
 _BEST = "best/"
 
 
@@ -71,6 +74,9 @@ class Run:
         self.about = dict(about)
         self.progress = Progress()
         self.best: dict[str, np.ndarray] = {}
+        self._new: dict[str, bytes] = {}
+        """Weights of evaluations that are to be kept and not on disk yet, by file."""
+        self._surplus: set[str] = set()
 
     def resume(self, warn: Callable[[str], None]) -> Arrays | None:
         """The newest sound state of an unfinished run, or None where there is none.
@@ -103,7 +109,7 @@ class Run:
         It counts as unfinished from now on, so that a run stopped on its way can be resumed.
         """
         try:
-            states = self._states()
+            states = self._states() | set(map(kept_name, kept_evaluations(self.folder)))
         except CheckpointError:  # no file of it can be trusted, and it was to begin anew
             (self.folder / MANIFEST).unlink()
             return
@@ -121,6 +127,32 @@ class Run:
         """Whether there is a state to resume from, sound or not."""
         return bool(self._states())
 
+    def check_origin(self) -> None:
+        """Whether an unfinished run may go on, by what is known before its symbols are learnt.
+
+        Raises:
+            CheckpointError: the run was begun with other settings, other data or another teacher.
+        """
+        for slot in SLOTS:
+            if f"resume.{slot}.json" in names(self.folder):
+                with contextlib.suppress(CheckpointError):  # damaged: resume() tells
+                    note = read_json(self.folder, f"resume.{slot}.json")
+                    break
+        else:
+            return
+        self._compare_origin(note)
+
+    def keep(self, weights: Arrays, most: int) -> None:
+        """Keep the weights of the evaluation that was recorded last, with the next save.
+
+        Of all that are kept the last ``most`` stay.
+        """
+        if most:
+            last = len(self.progress.metrics)
+            self._new[kept_name(last)] = save_arrays(weights)
+            there = kept_evaluations(self.folder)
+            self._surplus = {kept_name(one) for one in there if not last - most < one <= last}
+
     def record(self, line: Mapping[str, Any]) -> None:
         """Add a line to the metrics; what is not a finite number is written as null."""
         unsound = {k for k, v in line.items() if isinstance(v, float) and not math.isfinite(v)}
@@ -135,6 +167,7 @@ class Run:
             "fingerprint": self.about["data"]["fingerprint"],
             "symbols": self._symbols(),
             "start": self.about["start"],
+            "distilled": self.about.get("distilled"),
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
@@ -142,11 +175,16 @@ class Run:
             f"resume.{slot}.safetensors": save_arrays({**state, **kept}),
             f"resume.{slot}.json": _json(note),
         }
-        publish(self.folder, {**files, **(self._model(finished=False) if better else {})})
+        files |= self._model(finished=False) if better else {}
+        self._publish(files, drop=set())
 
     def finish(self) -> None:
         """Publish the model as finished; what only a resumed run would need goes."""
-        publish(self.folder, self._model(finished=True), drop=self._states())
+        self._publish(self._model(finished=True), drop=self._states())
+
+    def _publish(self, files: Mapping[str, bytes], *, drop: set[str]) -> None:
+        publish(self.folder, {**files, **self._new}, drop=drop | self._surplus)
+        self._new, self._surplus = {}, set()
 
     def _states(self) -> set[str]:
         return {name for name in names(self.folder) if name.startswith("resume.")}
@@ -182,6 +220,14 @@ class Run:
 
     def _compare(self, note: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings or data: the result would be neither run's."""
+        self._compare_origin(note)
+        if note.get("start") != self.about["start"] or note.get("symbols") != self._symbols():
+            raise CheckpointError(
+                "was begun from other weights or symbols (see --init-from); --force starts it anew",
+                path=self.folder,
+            )
+
+    def _compare_origin(self, note: Mapping[str, Any]) -> None:
         if note["fingerprint"] != self.about["data"]["fingerprint"]:
             raise CheckpointError(
                 "was begun on other data (the files have changed); --force starts it anew",
@@ -195,11 +241,24 @@ class Run:
                     "settings to resume, --force to start anew, or another -o",
                     path=self.folder,
                 )
-        if note.get("start") != self.about["start"] or note.get("symbols") != self._symbols():
+        before, now = (one.get("distilled") or {} for one in (note, self.about))
+        if any(before.get(part) != now.get(part) for part in ("fingerprint", "unlabelled")):
             raise CheckpointError(
-                "was begun from other weights or symbols (see --init-from); --force starts it anew",
+                "was begun with another teacher or other unlabelled texts (see --distil-from); "
+                "--force starts it anew",
                 path=self.folder,
             )
+
+
+def kept_name(evaluation: int) -> str:
+    """The file of the weights of one evaluation, counted from 1."""
+    return f"kept.{evaluation}.safetensors"
+
+
+def kept_evaluations(folder: str | Path) -> list[int]:
+    """The evaluations of a run whose weights are there, in order."""
+    found = (_KEPT.fullmatch(name) for name in names(folder))
+    return sorted(int(match[1]) for match in found if match)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""device, threads, seeds, signals: the machine a run stands on.
+"""device, threads, seeds: the machine a run stands on.
 
 The noise of a training step is a function of (seed, step), as the order of the data is: there is
 no random state to save, and a resumed run draws what an uninterrupted one would have drawn.
@@ -7,13 +7,8 @@ no random state to save, and a resumed run draws what an uninterrupted one would
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
@@ -128,27 +123,3 @@ def _mix(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value ^ (value >> 31)
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Inside, SIGINT and SIGTERM only leave a note, which the yielded function reads.
-
-    The old handlers come back at the end, and a second signal meets them at once. Outside the main
-    thread, where Python takes no signals, nothing is caught.
-    """
-    seen: list[signal.Signals] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        seen.append(signal.Signals(number))
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    try:
-        yield lambda: seen[0] if seen else None
-    finally:
-        for caught, handler in before.items():
-            signal.signal(caught, handler)

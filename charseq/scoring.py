@@ -21,17 +21,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Predictions in the order of the rows, what each was compared with, and the scores."""
+    """Rows, and in their order predictions, what each was compared with, how well; the scores."""
 
+    rows: Sequence[Example]
     predictions: Sequence[Prediction]
     references: Sequence[Sequence[str]]
+    judgements: Sequence[metrics.Judgement]
     scores: metrics.Scores
 
 
 def score_examples(
-    transducer: Transducer, rows: Sequence[Example], *, width: int, batch_size: int = 256
+    transducer: Transducer,
+    rows: Sequence[Example],
+    *,
+    width: int,
+    n: int = 1,
+    batch_size: int = 256,
 ) -> Outcome:
-    """Every row is scored; it is right if it meets any target that its source has in ``rows``."""
+    """Every row is scored; it is right if it meets any target that its source has in ``rows``.
+
+    Predictions come with up to ``n`` candidates.
+    """
     rivals: dict[str, list[str]] = {}
     texts = []
     for row in rows:
@@ -39,12 +49,14 @@ def score_examples(
         texts.append(text)
         if row.target not in rivals.setdefault(text, []):
             rivals[text].append(row.target)
-    predictions = transducer.predict(texts, width=width, batch_size=batch_size)
+    predictions = transducer.predict(texts, n=n, width=width, batch_size=batch_size)
     references = [rivals[text] for text in texts]
-    found = metrics.score(
-        [one.prediction for one in predictions], references, transducer.target.split
-    )
-    return Outcome(predictions, references, found)
+    split = transducer.target.split
+    judgements = [
+        metrics.judge(one.prediction, rivals[text], split)
+        for one, text in zip(predictions, texts, strict=True)
+    ]
+    return Outcome(rows, predictions, references, judgements, metrics.summarise(judgements))
 
 
 def choose_rows(
@@ -83,8 +95,9 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
     from charseq import outputs
 
     lines = ["source\tprediction\treferences\n"]
-    for prediction, references in zip(outcome.predictions, outcome.references, strict=True):
-        if not metrics.is_right(prediction.prediction, references):
+    rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
+    for prediction, references, judged in rows:
+        if not judged.right:
             cells = (prediction.source, prediction.prediction, " | ".join(references))
             # a tab or line end inside a cell, and the tab before features, is written as a space
             lines.append("\t".join(cell.translate(outputs.FLAT) for cell in cells) + "\n")

@@ -240,6 +240,14 @@ def evaluate(
     return _facts(model, data, lines, split, version=version)
 
 
+def of_run(found: Contents, data: str | Path) -> Sentences:
+    """A run's own training again, on the dev split of ``data``: to score other weights for it."""
+    lesson = Sentences(data, found.config)
+    if found.units is not None:
+        lesson.units = found.units
+    return lesson
+
+
 def _facts(
     model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
 ) -> dict[str, Any]:

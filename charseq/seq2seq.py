@@ -7,6 +7,13 @@ The whole input is read before the first symbol is written:
     r_t           = tanh(W_r h_t + c_t)           c_t: attention's context (absent without it)
     logits_t      = E_t r_t + b                   or a matrix of its own, if not tied
 The decoder's recurrence does not see the contexts, so attention runs for all steps at once.
+
+With hard monotonic attention (Aharoni & Goldberg 2017) what is written are actions (see
+``alignment``), which move a place along the source. The memory of that place, m, is read as it is:
+    h_t      = RNN(E_t[input_t] + P m_place(t), h_{t-1})
+    r_t      = tanh(W_r h_t + c_t + Q m_place(t))
+In training all places are known beforehand, since the inputs are given.
+
 Its forward-only twin for use without torch is ``inference``; both share the names of the weights.
 """
 
@@ -18,7 +25,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from charseq.attention import Attention
+from charseq.alignment import Actions
+from charseq.attention import Attention, Pointer
 from charseq.dropout import Dropout
 from charseq.loss import Given, Learner, Loss, cross_entropy
 from charseq.onehot import embed
@@ -42,6 +50,7 @@ class EncoderDecoder(Learner):
         hidden: int = 256,
         layers: int = 1,
         attention: bool = True,
+        pointer: bool = False,
         tied: bool = True,
         dropout: float = 0.3,
     ) -> None:
@@ -53,6 +62,7 @@ class EncoderDecoder(Learner):
         self.decoder = Recurrence(cell, embedding, hidden, layers=layers)
         self.bridge = nn.Linear(2 * hidden, hidden)
         self.attention = Attention(hidden, 2 * hidden, embedding) if attention else None
+        self.pointer = Pointer(2 * hidden, embedding, Actions.of(targets)) if pointer else None
         self.readout = nn.Linear(hidden, embedding)
         self.output = None if tied else nn.Parameter(torch.empty(targets, embedding))
         self.output_bias = nn.Parameter(torch.zeros(targets))
@@ -74,11 +84,18 @@ class EncoderDecoder(Learner):
         # the scale of a row of the tied matrix suits the output; as an input it should be near 1
         scale = math.sqrt(self.target_embedding.shape[1])
         given = self._drop(embed(inputs.T, self.target_embedding) * scale)
+        if self.attention is not None or self.pointer is not None:
+            memory = self._drop(memory)
+        heard, said = None, None
+        if self.pointer is not None:
+            heard, said = self.pointer(memory, inputs)
+            given = given + heard
         hidden, _ = self.decoder(given, initial=self.bridge(final).to(given.dtype))
         mixed = self.readout(hidden)
+        if said is not None:
+            mixed = mixed + said
         if self.attention is not None:
-            context, _ = self.attention(hidden, self._drop(memory), source != PAD)
-            mixed = mixed + context
+            mixed = mixed + self.attention(hidden, memory, source != PAD)[0]
         matrix = self.target_embedding if self.output is None else self.output
         logits = nn.functional.linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
         return logits.transpose(0, 1)

@@ -9,17 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from charseq.checkpoint import find
 from charseq.config import CELLS
 from charseq.contents import Contents, read_run
 from charseq.errors import MissingExtraError, UsageError
 from charseq.predictor import load
+from charseq.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from charseq.flow import Flow
+    from charseq.predictor import Model
     from charseq.seq2seq import EncoderDecoder
+    from charseq.vocabulary import Vocabulary
 
 TERM_STEPS = 30
 """Steps of the t x k picture: enough to see a gradient die, few enough to see the squares."""
@@ -113,7 +116,7 @@ def study_run(run: str | Path | None, text: str) -> Study:
 
     Raises:
         CheckpointError: no such run, or one that cannot be read.
-        UsageError: a text without symbols.
+        UsageError: a text without symbols, or a run that is not one network for pairs.
     """
     from charseq import flow as flows
     from charseq import plots
@@ -122,14 +125,23 @@ def study_run(run: str | Path | None, text: str) -> Study:
     contents = read_run(path)
     if contents.units is not None:
         raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
-    answer = load(path).predict([text])[0].prediction
+    if contents.config.ensemble > 1:
+        raise UsageError(f"{path} is an ensemble; this shows one network")
+    transducer = cast("Model", load(path)).transducer
     source, target = contents.source, contents.target
-    spelling, _, features = text.partition("\t") if source.features else (text, "", "")
-    ids, written = source.encode(spelling, features), target.encode(answer)
+    spelling, features = transducer.parts(text)
+    ids = transducer.encode(spelling, features)
     if not ids:
         raise UsageError("the text has no symbols, so there are no gradients to look at")
-    inputs = [*source.split(spelling), *source.split_features(features)]
-    outputs = target.split(answer)
+    answer = transducer.predict([text])[0].prediction
+    written: Sequence[int] = target.encode(answer)
+    inputs, outputs = source.split(spelling), target.split(answer)
+    if transducer.network.actions is not None:
+        written = transducer.search([ids], 1)[0][0].ids
+        answer = target.decode(transducer.network.actions.spell(written))
+        outputs = _actions(written, target)
+        inputs.append(flows.END)
+    inputs += source.split_features(features)
     model = trainable(contents)
     received = flows.character_gradients(model, ids, written)
     found = flows.trained_flow(model, ids, written)
@@ -176,13 +188,24 @@ def study_run(run: str | Path | None, text: str) -> Study:
     return Study(facts, lines, {"run-characters.png": characters, "run-flow.png": curves})
 
 
+def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
+    """What hard attention writes, for people: an arrow where it goes on to the next symbol."""
+    size = len(target)
+    names = [""] * SPECIALS + list(target.symbols)
+    return [
+        "→" if action == 2 * size else names[action % size] + "→" * (action >= size)
+        for action in written
+    ]
+
+
 def trainable(contents: Contents) -> EncoderDecoder:
     """The model of a run with its weights, in torch."""
     import torch
 
     from charseq.models import build
 
-    model = build(contents.config, sources=len(contents.source), targets=len(contents.target))
+    targets = contents.weights["target_embedding"].shape[0]
+    model = build(contents.config, sources=len(contents.source), targets=targets)
     state = {name: torch.from_numpy(value.copy()) for name, value in contents.weights.items()}
     model.load_state_dict(state)
     return model

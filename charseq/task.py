@@ -6,12 +6,14 @@ It knows no files and no run folder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.config import Config
+from charseq import alignment
+from charseq.alignment import Actions
+from charseq.config import Config, parse
 from charseq.decoding import Limits
 from charseq.errors import SettingError
 from charseq.vocabulary import SPECIALS, Vocabulary, build
@@ -49,8 +51,12 @@ class Task:
     source: Vocabulary
     target: Vocabulary
     limits: Limits
-    why: tuple[str, str]
-    """How the symbols of source and target were told apart."""
+    why: tuple[str, str, str]
+    """How the symbols of source and target were told apart, and how the input is looked at."""
+    sources: list[list[int]]
+    """The ids of the training sources."""
+    written: list[list[int]]
+    """What is to be written for each: symbols, or actions where attention is hard."""
     start: Start | None = None
 
     @property
@@ -88,10 +94,10 @@ class Task:
         choose_threads(config.threads)
         seed_all(config.seed)
         trainer = Trainer(
-            build_model(config, sources=len(self.source), targets=len(self.target)),
+            build_model(config, sources=len(self.source), targets=_outputs(config, self.target)),
             Batches(
-                [self.source.encode(one.source, one.features) for one in examples],
-                [self.target.encode(one.target) for one in examples],
+                self.sources,
+                self.written,
                 weights=[one.weight for one in examples],
                 batch_size=config.batch_size,
                 seed=config.seed,
@@ -122,27 +128,88 @@ def recipe_of(config: Config) -> Recipe:
 
 
 def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Task:
-    """Symbols and limits, learnt from the training split alone.
+    """Symbols, alignment and limits, learnt from the training split alone.
 
     Raises:
         SettingError: a setting contradicts the run to start from.
         MissingExtraError: graphemes without the package ``regex``.
     """
     if start is not None:
-        for name in SHAPING:
-            if start.settings[name] != getattr(config, name):
-                raise SettingError(
-                    f"{name} is {getattr(config, name)}, but the run to start from has "
-                    f"{start.settings[name]}: --set {name}={start.settings[name]}"
-                )
+        config = _shaped(config, start)
     source, source_why = _vocabulary(dataset.train, config, "source", start)
     target, target_why = _vocabulary(dataset.train, config, "target", start)
-    lengths = [
-        (len(source.encode(one.source, one.features)), len(target.encode(one.target)))
-        for one in dataset.train
+    targets = [target.encode(one.target) for one in dataset.train]
+    actions, attention_why = _align(dataset.train, targets, config, source, target)
+    config = replace(config, attention=_resolved(config, found=actions is not None))
+    hard = config.attention == "hard"
+    sources = [source.encode(one.source, one.features, ended=hard) for one in dataset.train]
+    written = targets if actions is None else actions
+    limits = Limits.learn([(len(s), len(t)) for s, t in zip(sources, written, strict=True)])
+    why = (source_why, target_why, attention_why)
+    return Task(config, dataset, source, target, limits, why, sources, written, start)
+
+
+def _shaped(config: Config, start: Start) -> Config:
+    """``config`` with the attention of ``start``; raises SettingError where they contradict."""
+    for name in SHAPING:
+        asked, has = getattr(config, name), parse(name, start.settings[name])
+        if name == "attention" and asked == "auto":
+            config = replace(config, attention=has)
+        elif asked != has:
+            raise SettingError(
+                f"{name} is {asked}, but the run to start from has {has}: --set {name}={has}"
+            )
+    return config
+
+
+def _resolved(config: Config, *, found: bool) -> str:
+    """The kind of attention, where actions were ``found`` or not."""
+    if config.attention == "auto":
+        return "hard" if found else "soft"
+    return config.attention
+
+
+def _align(
+    examples: Sequence[Example],
+    targets: Sequence[list[int]],
+    config: Config,
+    source: Vocabulary,
+    target: Vocabulary,
+) -> tuple[list[list[int]] | None, str]:
+    """What hard attention is to write, where it is asked for or suits the pairs; and why.
+
+    Raises:
+        SettingError: it is asked for, and the texts are too long to be aligned.
+    """
+    if config.attention in ("soft", "none"):
+        return None, "as set"
+    sources = [source.encode(one.source) for one in examples]
+    asked = config.attention == "hard"
+    if (size := alignment.cells(sources, targets)) > alignment.MOST_WALKED:
+        if asked:
+            raise SettingError(
+                f"attention is hard, but to align these pairs takes a table of {size:,} cells, "
+                f"more than {alignment.MOST_WALKED:,}: --set attention=soft"
+            )
+        return None, "the texts are too long to be aligned"
+    places = {symbol: place for place, symbol in enumerate(target.symbols)}
+    same = [
+        (SPECIALS + place, SPECIALS + places[symbol])
+        for place, symbol in enumerate(source.symbols)
+        if symbol in places
     ]
-    limits = Limits.learn(lengths)
-    return Task(config, dataset, source, target, limits, (source_why, target_why), start)
+    sizes = (len(source), len(target))
+    aligner = alignment.learn(sources, targets, sizes=sizes, same=same, seed=config.seed)
+    left = aligner.surprise(sources, targets)
+    if not asked and left > alignment.SURE:
+        return None, f"the output does not follow the input ({left:.0%} left open)"
+    why = "as set" if asked else f"the output follows the input ({left:.0%} left open)"
+    return aligner.align(sources, targets), why
+
+
+def _outputs(config: Config, target: Vocabulary) -> int:
+    """The number of ids that are written."""
+    return Actions(len(target)).size if config.attention == "hard" else len(target)
 
 
 def inherit(start: Start, task: Task, fresh: Arrays) -> dict[str, np.ndarray]:
@@ -154,10 +221,13 @@ def inherit(start: Start, task: Task, fresh: Arrays) -> dict[str, np.ndarray]:
     ):
         places = _rows(new)
         pairs = [(row, places[key]) for key, row in _rows(old).items() if key in places]
-        before, after = (list(side) for side in zip(*pairs, strict=True))
         for name in tables:
             if name in weights:
                 table = np.array(fresh[name])
+                before, after = np.array(pairs).T
+                if len(table) > len(new):  # of actions: to stay, to go on, and to go on in silence
+                    before = np.concatenate([before, len(old) + before, [2 * len(old)]])
+                    after = np.concatenate([after, len(new) + after, [2 * len(new)]])
                 table[after] = weights[name][before]
                 weights[name] = table
     return weights

@@ -72,12 +72,17 @@ class Vocabulary:
             return cast("list[str]", self._clusters.findall(text))
         return [self.symbols[i - SPECIALS] for i in self._subword_ids(text)]
 
-    def encode(self, text: str, features: str = "") -> list[int]:
-        """The ids of ``text``, then those of ``features``; UNK for the unseen, no BOS or EOS."""
+    def encode(self, text: str, features: str = "", *, ended: bool = False) -> list[int]:
+        """The ids of ``text``, then those of ``features``; UNK for the unseen, no BOS.
+
+        EOS stands between them only if ``ended``, which hard attention wants of a source.
+        """
         if self.kind in SUBWORDS:
             ids = self._subword_ids(normalise(text, self.form))
         else:
             ids = self.number(self.split(text))
+        if ended:
+            ids.append(EOS)
         if features:
             ids += [self._feature_index.get(f, UNK) for f in self.split_features(features)]
         return ids

@@ -185,7 +185,7 @@ def test_the_memory_of_strangers_has_a_bound(monkeypatch: pytest.MonkeyPatch) ->
 
 def ask(model: Any, texts: list[str], **how: Any) -> list[Any]:
     defaults: dict[str, Any] = {
-        "n": 1, "beam": None, "scores": False, "complete": False, "generate": None, "how": {},
+        "n": 1, "beam": None, "mass": None, "scores": False, "complete": False, "generate": None, "how": {},
     }  # fmt: skip
     return list(answers.asker(model, **defaults | how)(texts))
 

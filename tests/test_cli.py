@@ -78,7 +78,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "predict": "-m -n --beam --scores --json --complete --generate --temperature --top-p "
         "--most --seed -q",
         "convert": "-m -o --column --to -n --beam --batch-size --format --force",
-        "evaluate": "-m --split --beam --errors --json",
+        "evaluate": "-m --split --beam --errors --details --json",
         "score": "-m --json -q",
         "check": "",
         "info": "",

@@ -299,8 +299,8 @@ def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
-        "column": "2", "to": "iso", "n": 3, "beam": 4, "batch_size": 7, "format": "tsv",
-        "header": "no", "force": True,
+        "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "batch_size": 7,
+        "format": "tsv", "header": "no", "force": True,
     }  # fmt: skip
     assert calls == [
         (world.model, "a.csv", "OUT/a.csv", options),
@@ -421,6 +421,66 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
     assert calls[1]["split"] is None
 
 
+def test_evaluate_adds_tables_where_they_are_asked_for(world: World) -> None:
+    none = {"count": 0, "most": []}
+    kinds = {"substitutions": none, "deletions": none, "insertions": none}
+    tables = {
+        "top_k": [{"k": 1, "exact_match": 98.5}],
+        "by_length": [{"shortest": 2, "longest": 9, "examples": 2000, "exact_match": 98.5}],
+        "confusions": {"edits": 0, **kinds},
+    }
+    world.replace("recipes", evaluate=lambda _data, **_options: SCORES | tables)
+    code, out, err = world.run("evaluate", "D")
+    assert (code, err) == (0, "")
+    assert out.count("\n") == len(SCORES)
+    code, more, err = world.run("evaluate", "D", "--details")
+    assert (code, err) == (0, "")
+    assert more.startswith(out)
+    assert "               2 to 9     2,000      98.50 %\n" in more
+    code, out, _ = world.run("evaluate", "D", "--json")
+    assert (code, json.loads(out)) == (0, SCORES | tables)
+
+
+def test_evaluate_compares_two_models(world: World) -> None:
+    calls: list[dict[str, Any]] = []
+    found = {
+        "both_right": 9, "only_first": 0, "only_second": 1, "both_wrong": 0,
+        "exact_match": {"difference": 10.0, "interval": None, "p": 1.0}, "ser": None,
+        "better": None,
+    }  # fmt: skip
+    intervals = {"confidence": 95, "sources": 10}
+    score = SCORES | {"data": "D", "split": "dev", "intervals": intervals}
+    both = {"data": "D", "split": "dev", "examples": 10, "comparison": found}
+    both["models"] = [score, score | {"run": "checkpoints/y"}]
+
+    def compare(data: str, **options: Any) -> dict[str, Any]:
+        calls.append({"data": data, **options})
+        return both
+
+    world.replace("recipes", compare=compare)
+    words = shlex.split("evaluate D -m R -m S --split dev --beam 2")
+    code, out, err = world.run(*words)
+    assert (code, err) == (0, "")
+    assert world.loaded == ["R", "S"]
+    assert calls == [{"data": "D", "models": (world.model, world.model), "split": "dev", "beam": 2}]
+    assert re.search(r"^run +checkpoints/x +checkpoints/y$", out, flags=re.MULTILINE)
+    assert out.endswith("not distinguishable by exact match, p = 1\n")
+    assert json.loads(world.run(*words, "--json")[1]) == both
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-m A -m B -m C", "--model names 3 runs, expected one, or two to compare"),
+        ("-m A -m B --errors E", "--errors is for one model"),
+    ],
+)
+def test_evaluate_wants_one_model_or_two(world: World, words: str, said: str) -> None:
+    code, out, err = world.run("evaluate", "D", *shlex.split(words))
+    assert (code, out, err) == (2, "", f"charseq: error: {said}\n")
+    assert world.loaded == []
+
+
 FIGURES = {
     "run": "runs/story", "words": 2009, "perplexity": 68.7712, "hit_at_1": 17.961,
     "keystrokes_saved": 44.641, "oov": 6.1, "sampled": None, "signature": "s",
@@ -447,6 +507,9 @@ def test_evaluate_tells_of_sentences(world: World) -> None:
     world.patch.setenv("CHARSEQ_BEAM", "3")
     world.run("evaluate", "D")
     world.run("evaluate", "D", "--beam", "2")
+    code, out, err = world.run("evaluate", "D", "--details")
+    assert (code, out) == (2, "")
+    assert err == "charseq: error: --details is for runs of pairs; this run predicts words\n"
     assert [options["beam"] for options in calls] == [None, None, None, 2]
     world.model = Upper()
     world.run("evaluate", "D")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from charseq import checkpoint, inference, language
 from charseq.config import configure, defaults
 from charseq.contents import is_next_word, read_run, shapes_of
+from charseq.ensemble import cells_of, part
 from charseq.errors import CheckpointError
 from charseq.predictor import load
 from charseq.units import Units
@@ -69,6 +71,18 @@ def pairs(**settings: Any) -> tuple[About, Weights]:
     )  # fmt: skip
     sides = {"source": source.to_json(), "target": target.to_json(), "limits": [0, 2]}
     return {**facts(), "settings": config.to_json(), **sides}, random_weights(shapes)
+
+
+def ensemble(**settings: Any) -> tuple[About, Weights]:
+    """A run of pairs with three members, two of them with a GRU."""
+    about, _ = pairs(**{"ensemble": 3, "cells": "gru,lstm", **settings})
+    cells = cells_of(configure(about["settings"]))
+    scores = {"examples": 3, "exact_match": 50.0, "ser": 25.0}
+    about["members"] = [
+        {"seed": number + 1, "cell": cell, "scores": scores, "seconds": 2.5, "epochs": 1}
+        for number, cell in enumerate(cells)
+    ]
+    return about, random_weights(shapes_of(about))
 
 
 def publish(folder: Path, about: About, weights: Weights) -> Path:
@@ -145,6 +159,19 @@ def test_a_run_that_does_not_say_its_task_is_one_of_pairs(tmp_path: Path) -> Non
     assert load(DATES).predict(["3. März 2021"])[0].prediction == "2021-03-03"
 
 
+def test_an_ensemble_comes_back(tmp_path: Path) -> None:
+    about, weights = ensemble()
+    found = read_run(publish(tmp_path / "run", about, weights))
+    assert found.about == about
+    assert found.weights.keys() == weights.keys()
+    assert weights["members.0.decoder.cells.0.recurrent"].shape == (3 * 6, 6)
+    assert weights["members.1.decoder.cells.0.recurrent"].shape == (4 * 6, 6)
+    single = shapes_of(pairs(cell="lstm")[0])
+    assert {name: value.shape for name, value in part(weights, 1).items()} == single
+    answer = load(tmp_path / "run").predict(["ab", ""], n=2)
+    assert answer[0].candidates
+
+
 # --- what is refused
 
 
@@ -206,7 +233,7 @@ OF_BOTH = {
     "a weight of another shape": (weighs("readout.bias", 6), "model.safetensors"),
     "a weight of more axes": (weighs("readout.bias", 5, 1), "model.safetensors"),
     "a weight too many": (weighs("x" * 999, 1), "model.safetensors"),
-    "a weight less": (lambda about, weights: weights.pop("output_bias"), "model.safetensors"),
+    "a weight less": (lambda about, weights: weights.pop(max(weights)), "model.safetensors"),
     "no weights": (lambda about, weights: weights.clear(), "model.safetensors"),
 }  # fmt: skip
 OF_WORDS = {
@@ -239,6 +266,9 @@ OF_WORDS = {
     "scores of pairs": (has(scores={"exact_match": 1.0, "ser": 1.0, "examples": 1}), "about.json"),
     "traits in the weights": (weighs("traits", 3, 5), "model.safetensors"),
 }  # fmt: skip
+CALIBRATION = {
+    "temperature": 0.5, "rest": -1.0, "ece_before": 20.0, "ece_after": 2.0, "examples": 200,
+}  # fmt: skip
 OF_PAIRS = {
     "no source": (gone("source"), "about.json"),
     "no target": (gone("target"), "about.json"),
@@ -247,9 +277,53 @@ OF_PAIRS = {
     "a cell that only predicts words": (within("settings", cell="mlp"), "about.json"),
     "said to predict words": (within("settings", task="next-word"), "about.json"),
     "scores of words": (has(scores={"perplexity": 3.0}), "about.json"),
+    "averaged from nothing": (has(averaged={"of": 1}), "about.json"),
+    "taught by a list": (has(distilled=["A"]), "about.json"),
+    "members that are none": (has(members=[]), "about.json"),
+    "an ensemble without members": (within("settings", ensemble=2), "about.json"),
+    "cells without an ensemble": (within("settings", cells="gru"), "about.json"),
     "half of the scores": (has(scores={"exact_match": 3.0}), "about.json"),
-}
+    "a calibration of nothing": (has(calibration={}), "about.json"),
+    "a calibration that is a number": (has(calibration=1.5), "about.json"),
+    "a temperature of nothing": (
+        has(calibration={**CALIBRATION, "temperature": 0}), "about.json",
+    ),
+    "a temperature that is none": (
+        has(calibration={**CALIBRATION, "temperature": math.nan}), "about.json",
+    ),
+    "a rest of text": (has(calibration={**CALIBRATION, "rest": "0"}), "about.json"),
+}  # fmt: skip
+OF_ENSEMBLES = {
+    "no members": (gone("members"), "about.json"),
+    "members are nothing": (has(members=None), "about.json"),
+    "members are a number": (has(members=3), "about.json"),
+    "a member less": (lambda about, _: about["members"].pop(), "about.json"),
+    "members are numbers": (has(members=[1, 2, 3]), "about.json"),
+    "of words": (within("settings", task="next-word"), "about.json"),
+    "a single run": (within("settings", ensemble=1, cells=""), "about.json"),
+    "more than there may be": (within("settings", ensemble=65), "about.json"),
+    "cells that are none": (within("settings", cells="gru,os.system"), "about.json"),
+    "another cell than set": (within("settings", cells="gru"), "about.json"),
+    "a cell that is none": (lambda about, _: about["members"][1].update(cell="x"), "about.json"),
+    "the seed is a text": (lambda about, _: about["members"][2].update(seed="1"), "about.json"),
+    "seconds are true": (lambda about, _: about["members"][2].update(seconds=True), "about.json"),
+    "no epochs": (lambda about, _: about["members"][0].pop("epochs"), "about.json"),
+    "scores are texts": (
+        lambda about, _: about["members"][0].update(scores={"ser": "1"}), "about.json",
+    ),
+    "half of a member's scores": (
+        lambda about, _: about["members"][0].update(scores={"ser": 1.0}), "about.json",
+    ),
+    "the weights of another member": (
+        lambda about, weights: weights.update({"members.3.readout.bias": np.zeros(5, np.float32)}),
+        "model.safetensors",
+    ),
+    "the weights of a single run": (
+        lambda about, weights: (weights.clear(), weights.update(pairs()[1])), "model.safetensors",
+    ),
+}  # fmt: skip
 CASES = [
+    *(("ensemble", name, *case) for name, case in {**OF_BOTH, **OF_ENSEMBLES}.items()),
     *(("next-word", name, *case) for name, case in {**OF_BOTH, **OF_WORDS}.items()),
     *(("pairs", name, *case) for name, case in {**OF_BOTH, **OF_PAIRS}.items()),
 ]
@@ -263,7 +337,8 @@ CASES = [
 def test_what_is_no_run_is_refused_in_one_line(
     task: str, spoil: Spoil, file: str, tmp_path: Path
 ) -> None:
-    about, weights = next_word() if task == "next-word" else pairs()
+    make = {"next-word": next_word, "pairs": pairs, "ensemble": ensemble}[task]
+    about, weights = make()
     spoil(about, weights)
     publish(tmp_path / "bad", about, weights)
     with pytest.raises(CheckpointError) as caught:

@@ -24,9 +24,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.convert import code_points, convert, describe, summary, targets
+from charseq.convert import convert, summary, targets
 from charseq.errors import CharseqError, DataError, UsageError
 from charseq.formats import read_table
+from charseq.prediction import Candidate, Prediction
 from charseq.suggest import LanguageModel
 from charseq.units import Units
 from charseq.vocabulary import Vocabulary
@@ -54,6 +55,7 @@ class Fake:
             prediction=best,
             unknown=[letter for letter in dict.fromkeys(text) if letter in "ß+"],
             truncated=len(text) > 20,
+            origin="model",
             candidates=[SimpleNamespace(prediction=best), *others][: len(text)],
         )
 
@@ -494,30 +496,34 @@ def test_a_model_that_forgets_a_text_is_found_out(tmp_path: Path) -> None:
     assert not (tmp_path / "b.txt").exists()
 
 
-@pytest.mark.parametrize(
-    ("symbol", "points", "shown"),
-    [
-        ("ß", "U+00DF", "U+00DF 'ß' LATIN SMALL LETTER SHARP S"),
-        ("😀", "U+1F600", "U+1F600 '😀' GRINNING FACE"),
-        ("\u200b", "U+200B", "U+200B ZERO WIDTH SPACE"),
-        (" ", "U+0020", "U+0020 SPACE"),
-        ("\x00", "U+0000", "U+0000"),
-        ("\n", "U+000A", "U+000A"),
-        ("e\u0301", "U+0065+U+0301", "U+0065+U+0301 'e\u0301'"),
-        ("SG", "'SG'", "'SG'"),
-        ("t\u0283", "U+0074+U+0283", "U+0074+U+0283 't\u0283'"),
-        ("caf\u00e9", "'caf\u00e9'", "'caf\u00e9'"),
-        ("\u043a\u043e\u0442", "'\u043a\u043e\u0442'", "'\u043a\u043e\u0442'"),
-        ("e\u0301\u0302\u0303", "U+0065+U+0301+U+0302+U+0303",
-         "U+0065+U+0301+U+0302+U+0303 'e\u0301\u0302\u0303'"),
-        ("a\u200bbc", "U+0061+U+200B+U+0062+U+0063", "U+0061+U+200B+U+0062+U+0063"),
-        ("x" * 61, f"'{'x' * 60}\u2026'", f"'{'x' * 60}\u2026'"),
-        ("\x00" * 61, "U+0000+" * 60 + "\u2026", "U+0000+" * 60 + "\u2026"),
-    ],
-)  # fmt: skip
-def test_symbols_are_named_by_code_point(symbol: str, points: str, shown: str) -> None:
-    assert code_points(symbol) == points
-    assert describe(symbol) == shown
+@dataclass
+class Sure(Fake):
+    """Its first candidate has 0.6, each next one half of what is left; it has a lexicon for "ab"."""
+
+    def outcome(self, text: str, n: int) -> Any:
+        best = Candidate(f"{text}!", 0.6, -1.0, "lexicon" if text == "ab" else "model")
+        others = [Candidate(f"{text}{rank}", 0.4 * 0.5**rank, -2.0) for rank in range(1, n)]
+        candidates = [best, *others]
+        return Prediction(text, best.prediction, 0.6, [], truncated=False, candidates=candidates)
+
+
+def test_as_many_columns_are_filled_as_have_the_mass(tmp_path: Path) -> None:
+    rows = run(tmp_path, "a.csv", "w\nab\n\nc\n", model=Sure(), n=4, mass=0.8)
+    head, *rest = rows.splitlines()
+    assert head == "w,prediction,prediction_2,prediction_3,prediction_4,prediction_note"
+    assert rest == ["ab,ab!,ab1,,,lexicon", "", "c,c!,c1,,,"]
+    assert run(tmp_path, "a.txt", "c\n", model=Sure(), n=3, mass=0.95) == "c!\tc1\tc2\n"
+    assert run(tmp_path, "a.txt", "c\n", model=Sure(), n=3, mass=0.5) == "c!\t\t\n"
+
+
+def test_what_comes_from_the_lexicon_is_noted_in_columns_and_counted(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert run(tmp_path, "a.tsv", "ab\nc\n", model=Sure()) == "ab\tab!\tlexicon\nc\tc!\t\n"
+    assert run(tmp_path, "a.txt", "ab\nc\nab\n", model=Sure(), report=told.append) == (
+        "ab!\nc!\nab!\n"
+    )
+    assert [line.rpartition(": ")[2] for line in told[1:]] == ["2 predictions from the lexicon"]
+    assert told[0].rpartition(": ")[2].startswith("3 rows, 2 strings computed -> ")
 
 
 @dataclass
@@ -601,7 +607,7 @@ def test_conversion_of_text_loads_neither_torch_nor_pandas(tmp_path: Path) -> No
     program = (
         "import sys; from types import SimpleNamespace as S; from charseq.convert import convert\n"
         "model = S(has_features=False, predict=lambda texts, **_: [S(prediction='x', unknown=[],\n"
-        "    truncated=False, candidates=[]) for text in texts])\n"
+        "    truncated=False, origin='model', candidates=[]) for text in texts])\n"
         f"convert(model, {str(tmp_path / 'a.txt')!r}, '-')\n"
         "print(*({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.decoding import Hypothesis, Limits, _expand, beam, best_places, greedy, sample
+from charseq.decoding import (
+    Hypothesis,
+    Limits,
+    _expand,
+    beam,
+    best_places,
+    greedy,
+    penalty,
+    sample,
+)
 from charseq.inference import GATES, Network, shapes_of
 from charseq.vocabulary import BOS, EOS
 
@@ -305,6 +314,52 @@ def test_a_search_ends_when_nothing_can_get_better() -> None:
         model.table = table
         beam(model, model.start(0), [50], width=3)
         assert len(model.rows) <= steps
+
+
+# --- length penalty
+
+
+def test_the_penalty_is_that_of_the_paper() -> None:
+    assert penalty(1, 0.7) == pytest.approx(1)
+    assert penalty(7, 1.0) == pytest.approx(2)
+    assert penalty(13, 0.5) == pytest.approx(math.sqrt(3))
+    assert [penalty(length, 0.0) for length in (1, 2, 77)] == [1.0, 1.0, 1.0]
+
+
+@settings(max_examples=60)
+@given(SEEDS, st.integers(0, 3), st.floats(0.1, 3))
+def test_a_beam_as_wide_as_the_space_finds_the_best_by_penalised_score(
+    seed: int, limit: int, strength: float
+) -> None:
+    model = Markov(seed, size=4, banned=0.2)
+
+    def merit(one: tuple[tuple[int, ...], float]) -> float:
+        return one[1] / penalty(len(one[0]) + 1, strength)
+
+    space = 4 ** (limit + 1)
+    expected = sorted(model.enumerate(0, limit), key=lambda one: -merit(one))
+    (found,) = beam(model, model.start(0), [limit], width=space, length_penalty=strength)
+    if expected:
+        assert [one.score for one in found] == pytest.approx([score for _, score in expected])
+        assert [merit((one.ids, one.score)) for one in found] == pytest.approx(
+            [merit(one) for one in expected]
+        )
+
+
+def test_the_search_goes_on_while_a_longer_output_may_win_by_its_length() -> None:
+    """Two short outputs fill the beam; what is less likely than both is longer, and better."""
+    logs = np.full((1, 6, 6, 6), -np.inf)
+    logs[0, BOS, BOS, EOS] = math.log(0.5)
+    logs[0, BOS, BOS, 4] = math.log(0.3)
+    logs[0, BOS, BOS, 5] = math.log(0.2)
+    logs[0, BOS, 4, EOS] = logs[0, BOS, 5, 5] = logs[0, 5, 5, EOS] = 0.0
+    model = Markov(1)
+    model.table = logs
+    (found,) = beam(model, model.start(0), [2], width=2)
+    assert [one.ids for one in found] == [(), (4,)]
+    (found,) = beam(model, model.start(0), [2], width=2, length_penalty=5.0)
+    assert [one.ids for one in found] == [(5, 5), (4,)]
+    assert [one.score for one in found] == pytest.approx([math.log(0.2), math.log(0.3)])
 
 
 # --- sampling

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.errors import DataError
-from charseq.metrics import Scores, is_right, score, signature, standard_error
+from charseq.metrics import (
+    Judgement,
+    Scores,
+    cut,
+    is_right,
+    judge,
+    score,
+    signature,
+    standard_error,
+    summarise,
+)
 
 
 def spaced(text: str) -> list[str]:
@@ -42,6 +52,24 @@ def test_of_equally_near_targets_the_shortest_counts_in_whatever_order() -> None
     one = score(["ab"], [["abc", "a"]], list)
     assert one == score(["ab"], [["a", "abc"]], list)
     assert one.ser == 100
+
+
+def test_the_nearest_reference_is_cut_beside_the_prediction() -> None:
+    assert cut("grxy", ["greyish", "gray"], list) == (list("grxy"), list("gray"))
+    assert cut("ab", ["abc", "a"], list) == (list("ab"), ["a"])
+    assert cut("ab", ["ax", "xb"], list) == (list("ab"), ["a", "x"])
+    assert cut("a e\u0301", ["é b"], spaced) == (["a", "é"], ["é", "b"])
+
+
+def test_scores_are_the_sums_of_the_rows() -> None:
+    assert judge("grxy", ["greyish", "gray"], list) == Judgement(False, 1, 4)
+    assert judge("gray", ["grey", "gray"], list) == Judgement(True, 0, 4)
+    rows = [Judgement(True, 0, 4), Judgement(False, 1, 4), Judgement(False, 3, 2)]
+    found = summarise(rows)
+    assert (found.examples, found.exact_match) == (3, pytest.approx(100 / 3))
+    assert (found.wer, found.ser) == (pytest.approx(200 / 3), 40.0)
+    with pytest.raises(DataError, match="no examples"):
+        summarise([])
 
 
 def test_composed_and_decomposed_are_equal() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charseq import checkpoint, examples, recipes
+from charseq import checkpoint, examples, pairs, recipes
+from charseq.calibration import Event, fit
 from charseq.config import Config, configure
 from charseq.errors import DataError, SettingError, UsageError
-from charseq.pairs import Pairs, evaluate
-from charseq.predictor import Model, load
+from charseq.pairs import Pairs, compare, evaluate
+from charseq.predictor import Model, Transducer, load
 
 
 def config_of(**settings: Any) -> Config:
@@ -46,6 +48,18 @@ def lesson(data: Path) -> Pairs:
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     run = tmp_path_factory.mktemp("runs") / "upper"
     recipes.train(data, run=run, config=config_of())
+    return loaded(run)
+
+
+@pytest.fixture(scope="module")
+def other(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Another run on the same pairs, which has seen them twice only."""
+    run = tmp_path_factory.mktemp("runs") / "brief"
+    recipes.train(data, run=run, config=config_of(epochs=2))
+    return loaded(run)
+
+
+def loaded(run: Path) -> Model:
     found = load(run)
     assert isinstance(found, Model)
     return found
@@ -84,6 +98,80 @@ def test_scores_are_those_of_greedy_search_on_dev(model: Model, data: Path) -> N
     )
 
 
+@pytest.fixture(scope="module")
+def plenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough dev rows to calibrate by; one source has two targets."""
+    folder = tmp_path_factory.mktemp("pairs") / "plenty"
+    folder.mkdir()
+    words = ["".join(letters) for letters in itertools.product("abcd", repeat=4)]
+    random.Random(1).shuffle(words)
+    rows = [f"{word}\t{word.upper()}\n" for word in words]
+    (folder / "train.tsv").write_text("".join(rows[:100]), encoding="utf-8")
+    dev = [*rows[100:230], f"{words[100]}\tAAAA\n"]
+    (folder / "dev.tsv").write_text("".join(dev), encoding="utf-8")
+    return folder
+
+
+def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    recipes.train(plenty, run=tmp_path / "run", config=config_of(epochs=9), report=told.append)
+    model = loaded(tmp_path / "run")
+    rows = examples.load(plenty).dev
+    raw = Transducer(
+        model.transducer.network, model.transducer.source, model.transducer.target,
+        model.transducer.limits,
+    )  # fmt: skip
+    found = raw.predict([row.source for row in rows], n=2, width=2)
+    places = [[one.prediction for one in answer.candidates] for answer in found]
+    events = [
+        Event(
+            row.source,
+            [one.score for one in answer.candidates],
+            place.index(row.target) if row.target in place else None,
+        )
+        for row, answer, place in zip(rows, found, places, strict=True)
+    ]
+    expected = fit(events)
+    assert expected is not None
+    assert 0 < sum(event.right == 0 for event in events) < len(events)
+    assert model.about["calibration"] == expected.to_json()
+    assert model.transducer.calibration == expected
+    assert [line for line in told if line.startswith("calibrated ")] == [
+        line for line in recipes.info(model.path)[1] if line.startswith("calibrated ")
+    ]
+    assert "calibrated by 131 dev examples" in " ".join(
+        checkpoint.read(model.path, "README.md").decode().split()
+    )
+    (answer,) = model.predict([rows[0].source], n=2)
+    scores = [one.score for one in answer.candidates]
+    assert [one.probability for one in answer.candidates] == expected.probabilities(scores)
+
+
+def test_few_sources_are_not_searched_to_calibrate(
+    lesson: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "score_examples", None)
+    assert lesson.calibrate(lesson.trainer().averaged()) == {}
+
+
+def test_rows_to_calibrate_by_come_from_all_over_dev(
+    plenty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson = Pairs(plenty, config_of())
+    asked: list[Any] = []
+
+    def spy(_transducer: Any, rows: Any, **options: Any) -> Any:
+        asked.append((list(rows), options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pairs, "score_examples", spy)
+    for most, step in ((131, 1), (130, 2), (44, 3)):
+        monkeypatch.setattr(pairs, "MOST_CALIBRATED", most)
+        with pytest.raises(KeyboardInterrupt):
+            lesson.calibrate(lesson.trainer().averaged())
+        assert asked.pop() == (examples.load(plenty).dev[::step], {"width": 2, "n": 2})
+
+
 def test_more_matches_win_then_fewer_errors() -> None:
     def rank(exact: float, ser: float) -> tuple[float, float]:
         return Pairs.rank({"exact_match": exact, "ser": ser, "wer": 0.0, "examples": 9.0})
@@ -101,8 +189,109 @@ def test_the_last_report_is_an_evaluation_of_dev(model: Model, data: Path) -> No
     assert facts["beam"] == 2
     assert facts["signature"].startswith("charseq:9|split:dev|n:8|")
     assert evaluate(model, data, version="9")["examples"] == 6
+    assert facts["signature"].endswith("|beam:2")
+    longer = load(model.path, length_penalty=0.5)
+    assert isinstance(longer, Model)
+    assert evaluate(longer, data, version="9")["signature"].endswith("|beam:2|length_penalty:0.5")
     with pytest.raises(SettingError, match="beam is 0, expected 1 or more"):
         evaluate(model, data, beam=0, version="9")
+
+
+def test_an_evaluation_tells_how_sure_it_is_and_where_it_falls_short(
+    model: Model, data: Path
+) -> None:
+    facts = evaluate(model, data, split="train", version="9")
+    words = [row.source for row in examples.load(data).train]
+    answers = model.predict(words, n=2)
+    first, second = facts["top_k"]
+    assert (first["k"], second["k"]) == (1, 2)
+    assert first["exact_match"] == facts["exact_match"]
+    among = [word.upper() in {one.prediction for one in found.candidates} for word, found in zip(
+        words, answers, strict=True)]  # fmt: skip
+    assert second["exact_match"] == pytest.approx(100 * sum(among) / len(words))
+    assert facts["exact_match"] < second["exact_match"], "a model whose second answer helps"
+    low, high = facts["intervals"]["exact_match"]
+    assert low < facts["exact_match"] < high
+    assert facts["intervals"]["sources"] == len(words)
+    assert facts["by_length"] == [
+        {"shortest": 4, "longest": 4, "examples": len(words), "exact_match": facts["exact_match"]}
+    ]
+    told = facts["confusions"]
+    assert 100 * told["edits"] / (4 * len(words)) == pytest.approx(facts["ser"])
+    assert {one["reference"] for one in told["substitutions"]["most"]} <= set("ABC")
+    sure = np.mean([one.probability for one in answers])
+    assert abs(100 * sure - facts["exact_match"]) <= facts["ece"] + 1e-9
+    assert evaluate(model, data, split="train", beam=1, version="9")["top_k"] == [
+        {"k": 1, "exact_match": pytest.approx(facts["exact_match"], abs=5)}
+    ]
+
+
+def test_two_runs_are_compared_on_the_same_rows(model: Model, other: Model, data: Path) -> None:
+    facts = compare(other, model, data, split="train", version="9")
+    one, two = facts["models"]
+    assert one == evaluate(other, data, split="train", version="9")
+    assert two == evaluate(model, data, split="train", version="9")
+    found = facts["comparison"]
+    assert found["exact_match"]["difference"] == pytest.approx(
+        two["exact_match"] - one["exact_match"]
+    )
+    assert found["ser"]["difference"] == pytest.approx(two["ser"] - one["ser"])
+    assert found["exact_match"]["difference"] > 0
+    assert found["better"] == ("second" if found["exact_match"]["p"] < 0.05 else None)
+    assert (facts["split"], facts["examples"]) == ("train", one["examples"])
+    right = found["both_right"] + found["only_second"]
+    assert 100 * right / facts["examples"] == pytest.approx(two["exact_match"])
+    short = compare(other, model, data, beam=1, version="9")
+    assert [one["beam"] for one in short["models"]] == [1, 1]
+    assert (short["split"], short["examples"]) == ("test", 6)
+
+
+def test_a_file_that_either_was_trained_on_is_compared_on_test(
+    model: Model, tmp_path: Path
+) -> None:
+    words = list(dict.fromkeys("".join(random.Random(2).choices("abc", k=900))[k : k + 5] for k in
+        range(890)))  # fmt: skip
+    file = tmp_path / "words.tsv"
+    file.write_text("".join(f"{word}\t{word.upper()}\n" for word in words))
+    recipes.train(file, run=tmp_path / "run", config=config_of(epochs=1))
+    its = load(tmp_path / "run")
+    assert isinstance(its, Model)
+    alone = evaluate(model, file, version="9")
+    assert (alone["split"], alone["examples"]) == ("all", len(words))
+    for pair in ((its, model), (model, its)):
+        facts = compare(*pair, file, version="9")
+        assert facts["split"] == "test"
+        assert 0 < facts["examples"] < len(words) / 5
+        assert [one["examples"] for one in facts["models"]] == [facts["examples"]] * 2
+
+
+def test_what_cannot_be_compared_is_said(model: Model, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        text = (data / f"{name}.tsv").read_text(encoding="utf-8")
+        rows = [line.split("\t") for line in text.splitlines()]
+        (folder / f"{name}.tsv").write_text("".join(f"{a}\tV\t{b}\n" for a, b in rows))
+    turned = config_of(epochs=1, columns="target,source")
+    recipes.train(data, run=tmp_path / "turned", config=turned)
+    with pytest.raises(DataError, match=r"turned reads other columns of it than .*upper; "):
+        compare(loaded(tmp_path / "turned"), model, data, version="9")
+    config = config_of(epochs=1, columns="source,features,target")
+    recipes.train(folder, run=tmp_path / "featured", config=config)
+    featured = loaded(tmp_path / "featured")
+    for pair in ((featured, model), (model, featured)):
+        with pytest.raises(UsageError, match=r"upper takes no features, the other model does"):
+            compare(*pair, folder, version="9")
+
+
+def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
+    model: Model, data: Path, tmp_path: Path
+) -> None:
+    spaced = config_of(epochs=1, target_symbols="spaced")
+    recipes.train(data, run=tmp_path / "spaced", config=spaced)
+    found = compare(model, loaded(tmp_path / "spaced"), data, version="9")
+    assert found["comparison"]["ser"] is None
+    assert found["comparison"]["exact_match"]["difference"] <= 0
 
 
 def test_without_dev_there_is_no_lesson(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from charseq import checkpoint, language
+from charseq.calibration import Calibration
 from charseq.config import Config, configure, defaults
 from charseq.decoding import Limits
 from charseq.errors import CheckpointError, SettingError
@@ -37,6 +38,8 @@ class Scripted:
 
     A state is a list of rows: the source's ids and what was written so far.
     """
+
+    actions = None
 
     def __init__(self, outputs: dict[str, float], target: Vocabulary = TARGET) -> None:
         self.size = len(target)
@@ -158,6 +161,53 @@ def test_outputs_that_spell_the_same_are_one_candidate() -> None:
     assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
     assert answer.prediction == "\u00e9"
     assert answer.probability == pytest.approx(0.6)
+
+
+# --- calibration and length
+
+CALIBRATION = Calibration(
+    temperature=0.5, rest=-1.0, ece_before=20.0, ece_after=2.0, examples=200
+)
+
+
+def calibrated(outputs: dict[str, float], **options: Any) -> Transducer:
+    transducer, network = scripted(outputs)
+    return Transducer(
+        network, SOURCE, TARGET, transducer.limits, calibration=CALIBRATION, **options
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_probabilities_are_calibrated_by_all_that_the_beam_found(n: int) -> None:
+    """Of x, yx and yy the beam finds all, whatever n; what is left, z, counts for 1/e of itself."""
+    (answer,) = calibrated(OUTPUTS).predict(["abc"], n=n, width=3)
+    total = 0.4**2 + 0.3**2 + 0.25**2 + math.exp(-1) * 0.05**2
+    expected = [0.4**2 / total, 0.3**2 / total, 0.25**2 / total][:n]
+    assert [one.prediction for one in answer.candidates] == ["x", "yx", "yy"][:n]
+    assert [one.probability for one in answer.candidates] == pytest.approx(expected)
+    assert answer.probability == answer.candidates[0].probability
+    scores = [math.exp(one.score) for one in answer.candidates]
+    assert scores == pytest.approx([0.4, 0.3, 0.25][:n]), "the model's own"
+
+
+def test_what_is_not_searched_is_certain_and_not_calibrated() -> None:
+    (answer,) = calibrated(OUTPUTS).predict([""], n=3, width=3)
+    assert found(answer) == [("", 1.0)]
+    (answer,) = calibrated({"x": 1.0}).predict(["a"], width=1)
+    assert 0.99 < answer.probability < 1
+
+
+def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> None:
+    transducer, network = scripted(OUTPUTS)
+    (plain,) = transducer.predict(["abc"], n=3, width=3)
+    longer = Transducer(network, SOURCE, TARGET, transducer.limits, length_penalty=2.0)  # type: ignore[arg-type]
+    (answer,) = longer.predict(["abc"], n=3, width=3)
+    assert [one.prediction for one in plain.candidates] == ["x", "yx", "yy"]
+    assert [one.prediction for one in answer.candidates] == ["yx", "x", "yy"] or [
+        one.prediction for one in answer.candidates
+    ] == ["yx", "yy", "x"]
+    scores = {one.prediction: one.score for one in plain.candidates}
+    assert {one.prediction: one.score for one in answer.candidates} == scores
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -286,6 +336,74 @@ def test_an_unfinished_run_with_a_model_can_be_used(run: Path, tmp_path: Path) -
         load(tmp_path / "early")
 
 
+# --- the user's own pairs
+
+
+def test_the_lexicon_answers_before_the_model(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("abc\tword\nabc\tother\nß\tss\n", encoding="utf-8")
+    plain, model = load(run), load(run, lexicon=own)
+    answers = model.predict(["abc", "ß", "cab", "abc"], n=1)
+    assert [one.prediction for one in answers[:2]] == ["word", "ss"]
+    assert [one.origin for one in answers] == ["lexicon", "lexicon", "model", "lexicon"]
+    assert answers[1].unknown == []
+    assert answers[2] == plain.predict(["cab"])[0]
+    assert answers[3] == answers[0]
+    (several,) = model.predict(["abc"], n=4)
+    assert [one.prediction for one in several.candidates[:2]] == ["word", "other"]
+    assert several.candidates[2:] == plain.predict(["abc"], n=4)[0].candidates[:2]
+
+
+def test_a_lexicon_knows_features(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", source=TAGGED, columns="source,features,target")
+    own = tmp_path / "own.tsv"
+    own.write_text("abc\tV;N\tword\n", encoding="utf-8")
+    model = load(run, lexicon=own)
+    answers = model.predict(["abc\tV;N", "abc\tV"])
+    assert answers[0].prediction == "word"
+    assert answers[0].source == "abc\tV;N"
+    assert answers[1] == load(run).predict(["abc\tV"])[0]
+    with pytest.raises(SettingError, match="has 0 tabs, expected one"):
+        model.predict(["abc\tV;N", "abc"])
+    turned = tmp_path / "turned.tsv"
+    turned.write_text("word\tabc\tV;N\n", encoding="utf-8")
+    again = load(run, lexicon=turned, lexicon_columns="target,source,features")
+    assert again.predict(["abc\tV;N"]) == answers[:1]
+
+
+def test_a_run_is_calibrated_and_prefers_lengths_as_it_says(run: Path, tmp_path: Path) -> None:
+    about, weights = checkpoint.load_model(run)
+    told = {**about, "calibration": CALIBRATION.to_json()}
+    told["settings"] = {**about["settings"], "length_penalty": 3.0}
+    publish(tmp_path / "told", told, weights)
+    plain = load(run).predict(TEXTS, n=3)
+    same = load(tmp_path / "told", length_penalty=0.0).predict(TEXTS, n=3)
+    for before, after in zip(plain, same, strict=True):
+        scores = [one.score for one in before.candidates]
+        assert [(one.prediction, one.score) for one in after.candidates] == [
+            (one.prediction, one.score) for one in before.candidates
+        ]
+        chances = CALIBRATION.probabilities(scores)
+        assert [one.probability for one in after.candidates] == pytest.approx(chances)
+    longer = load(tmp_path / "told").predict(TEXTS)
+    assert longer == [
+        one.reaching(1e-9) for one in load(tmp_path / "told", length_penalty=3.0).predict(TEXTS)
+    ]
+    count = sum(len(one.prediction) for one in longer)
+    assert count > sum(len(one.prediction) for one in same)
+
+
+def test_neighbours_and_batches_change_no_bit_of_what_is_calibrated(
+    run: Path, tmp_path: Path
+) -> None:
+    about, weights = checkpoint.load_model(run)
+    publish(tmp_path / "told", {**about, "calibration": CALIBRATION.to_json()}, weights)
+    model = load(tmp_path / "told")
+    alone = [model.predict([text], n=3)[0] for text in TEXTS]
+    for size in (1, 3, 64):
+        assert model.predict(TEXTS[::-1], n=3, batch_size=size) == alone[::-1]
+
+
 # --- models by strangers
 
 
@@ -299,6 +417,10 @@ def setting(**changes: Any) -> Any:
 
 def side(**changes: Any) -> Any:
     return lambda about, weights: about["source"].update(changes)
+
+
+def calibration(**changes: Any) -> Any:
+    return changed(calibration={**CALIBRATION.to_json(), **changes})
 
 
 def weight(name: str, *shape: int) -> Any:
@@ -337,6 +459,12 @@ HOSTILE = {
     "limits are fractions": (changed(limits=[1.5]), "about.json"),
     "limits are negative": (changed(limits=[-1]), "about.json"),
     "limits are enormous": (changed(limits=[2**31]), "about.json"),
+    "calibration is a list": (changed(calibration=[1]), "about.json"),
+    "temperature is nan": (calibration(temperature=math.nan), "about.json"),
+    "temperature is 0": (calibration(temperature=0.0), "about.json"),
+    "temperature is negative": (calibration(temperature=-1.0), "about.json"),
+    "temperature is text": (calibration(temperature="1" * 999), "about.json"),
+    "length penalty is text": (setting(length_penalty="long"), "about.json"),
     "a newer format": (changed(format=99), "about.json"),
     "a format of text": (changed(format="1"), "about.json"),
 }

@@ -1,14 +1,18 @@
-"""The process is made ready before any library is loaded, and what the user set stays."""
+"""The process is made ready before any library is loaded, what the user set stays; signals."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 
 import pytest
 
 from charseq import process
+from charseq.process import stopping
 
 NAMES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -67,3 +71,65 @@ def test_it_loads_no_library() -> None:
         "process.prepare_inference(); print(sorted({'numpy', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
+
+
+# --- signals
+
+
+@pytest.fixture
+def caught() -> Iterator[list[int]]:
+    """The signals that reached the handlers which were there before."""
+    seen: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda n, _: seen.append(n)) for number in both]
+    mine = [signal.getsignal(number) for number in both]
+    yield seen
+    assert [signal.getsignal(number) for number in both] == mine, "the old handlers came back"
+    for number, handler in zip(both, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_note_and_a_second_one_gets_through(
+    number: signal.Signals, caught: list[int]
+) -> None:
+    with stopping() as asked:
+        assert asked() is None
+        os.kill(os.getpid(), number)
+        assert asked() is number
+        assert caught == []
+        os.kill(os.getpid(), number)
+        assert caught == [number]
+        assert asked() is number
+    os.kill(os.getpid(), number)
+    assert caught == [number, number]
+
+
+def test_the_first_of_two_signals_is_the_reason(caught: list[int]) -> None:
+    with stopping() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked() is signal.SIGTERM
+    assert caught == []
+
+
+def test_handlers_come_back_after_a_fault(caught: list[int]) -> None:
+    with pytest.raises(ZeroDivisionError), stopping():
+        _ = 1 / 0
+    os.kill(os.getpid(), signal.SIGINT)
+    assert caught == [signal.SIGINT]
+
+
+def test_other_threads_catch_nothing(caught: list[int]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found = []
+
+    def work() -> None:
+        with stopping() as asked:
+            found.append((asked(), signal.getsignal(signal.SIGTERM) is before))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(None, True)]
+    assert caught == []

@@ -37,7 +37,8 @@ from charseq.trainer import Step, Trainer
 
 KEYS = {
     "run", "parameters", "seconds", "epochs", "data", "split", "examples", "exact_match", "wer",
-    "ser", "standard_error", "beam", "signature",
+    "ser", "standard_error", "ece", "intervals", "top_k", "by_length", "confusions", "beam",
+    "signature",
 }  # fmt: skip
 
 
@@ -523,6 +524,23 @@ def test_beam_and_errors_are_for_pairs(
         recipes.evaluate(text, model=model, **option)
     assert not (tmp_path / "errors.tsv").exists()
     assert "perplexity" in recipes.evaluate(text, model=model)
+
+
+def test_what_cannot_be_compared_is_named(trained: Path, data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"a b {word}\n" for word in words_of(30)))
+    small = {"hidden": 12, "embedding": 6, "epochs": 1, "evaluations": 1, "device": "cpu"}
+    recipes.train(text, run=tmp_path / "run", config=configure(small, base=defaults("next-word")))
+    pairs_, words = load(trained), load(tmp_path / "run")
+    link = tmp_path / "link"
+    link.symlink_to(trained)
+    for other in (pairs_, load(link)):
+        with pytest.raises(UsageError, match="is given twice, expected two runs to compare"):
+            recipes.compare(data, models=(pairs_, other))
+    said = r"runs of pairs can be compared; .*run predicts words"
+    for models in ((pairs_, words), (words, pairs_)):
+        with pytest.raises(UsageError, match=said):
+            recipes.compare(data, models=models)
 
 
 # --- check and info

@@ -1,12 +1,9 @@
-"""Device, threads, seeds and signals."""
+"""Device, threads and seeds."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import signal
-import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,7 +16,6 @@ from charseq.runtime import (
     choose_threads,
     has_bfloat16,
     seed_all,
-    stopping,
 )
 
 CPU = torch.device("cpu")
@@ -82,66 +78,7 @@ def test_precision_where_torch_does_not_say(monkeypatch: pytest.MonkeyPatch) -> 
         assert choose_precision("auto", cuda) == wanted
 
 
-# --- signals
-
-
-@pytest.fixture
-def caught() -> Iterator[list[int]]:
-    """The signals that reached the handlers which were there before."""
-    seen: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda n, _: seen.append(n)) for number in both]
-    mine = [signal.getsignal(number) for number in both]
-    yield seen
-    assert [signal.getsignal(number) for number in both] == mine, "the old handlers came back"
-    for number, handler in zip(both, before, strict=True):
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_note_and_a_second_one_gets_through(
-    number: signal.Signals, caught: list[int]
-) -> None:
-    with stopping() as asked:
-        assert asked() is None
-        os.kill(os.getpid(), number)
-        assert asked() is number
-        assert caught == []
-        os.kill(os.getpid(), number)
-        assert caught == [number]
-        assert asked() is number
-    os.kill(os.getpid(), number)
-    assert caught == [number, number]
-
-
-def test_the_first_of_two_signals_is_the_reason(caught: list[int]) -> None:
-    with stopping() as asked:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked() is signal.SIGTERM
-    assert caught == []
-
-
-def test_handlers_come_back_after_a_fault(caught: list[int]) -> None:
-    with pytest.raises(ZeroDivisionError), stopping():
-        _ = 1 / 0
-    os.kill(os.getpid(), signal.SIGINT)
-    assert caught == [signal.SIGINT]
-
-
-def test_other_threads_catch_nothing(caught: list[int]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    found = []
-
-    def work() -> None:
-        with stopping() as asked:
-            found.append((asked(), signal.getsignal(signal.SIGTERM) is before))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [(None, True)]
-    assert caught == []
+# --- threads
 
 
 class Machine:

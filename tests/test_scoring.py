@@ -46,13 +46,23 @@ ROWS = [
 def test_any_target_of_a_source_is_right_and_every_row_counts() -> None:
     fake = Fake({"x": "a c", "y": "a b d e", "z": "q"})
     outcome = score_examples(fake, ROWS, width=3, batch_size=7)
-    assert fake.calls == [(["x", "y", "x", "z", "x"], {"width": 3, "batch_size": 7})]
+    assert fake.calls == [(["x", "y", "x", "z", "x"], {"n": 1, "width": 3, "batch_size": 7})]
+    assert outcome.rows == ROWS
+    assert [(one.right, one.edits, one.symbols) for one in outcome.judgements] == [
+        (True, 0, 2), (False, 2, 3), (True, 0, 2), (True, 0, 1), (True, 0, 2),
+    ]  # fmt: skip
     assert outcome.references == [["a b", "a c"], ["a b c"], ["a b", "a c"], ["q"], ["a b", "a c"]]
     assert [one.prediction for one in outcome.predictions] == ["a c", "a b d e", "a c", "q", "a c"]
     scores = outcome.scores
     assert (scores.examples, scores.exact_match) == (5, 80.0)
     assert scores.wer == pytest.approx(20.0)
     assert scores.ser == pytest.approx(100 * 2 / (2 + 3 + 2 + 1 + 2))
+
+
+def test_candidates_are_asked_for() -> None:
+    fake = Fake({})
+    score_examples(fake, ROWS[:1], width=5, n=3)
+    assert fake.calls == [(["x"], {"n": 3, "width": 5, "batch_size": 256})]
 
 
 def test_targets_of_other_rows_are_no_references() -> None:

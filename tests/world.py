@@ -30,6 +30,7 @@ class Answer:
     candidates: list[Candidate]
     unknown: list[str]
     truncated: bool
+    origin: str = "model"
 
     @property
     def prediction(self) -> str:

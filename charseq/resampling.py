@@ -1,0 +1,128 @@
+"""counts per source -> what chance alone does to them: intervals and p-values.
+
+It knows no texts and no scores, only sums of counts and what is computed from them.
+
+    interval   percentile bootstrap: as many sources as there are, drawn with replacement (Efron &
+               Tibshirani 1993; for word error rates Bisani & Ney 2004; paired: Koehn 2004)
+    p-value    paired randomisation: were both systems alike, each source's two results might as
+               well be exchanged (Noreen 1989; Riezler & Maxwell 2005); two-sided
+
+A source is drawn or exchanged with all its rows, since these are not independent of each other.
+Sources with the same counts are drawn together, by the multinomial law, so that the work grows
+with the number of different counts, not with the number of sources.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    Statistic = Callable[[Int[np.ndarray, "R K"]], Float[np.ndarray, "R"]]
+
+RESAMPLES = 2000
+SEED = 1
+CONFIDENCE = 95
+
+CELLS = 2**21
+"""Numbers that are drawn at once."""
+ROUNDING = 1e-9
+
+
+def gather(labels: Sequence[Hashable], counts: Int[np.ndarray, "N K"]) -> Int[np.ndarray, "C K"]:
+    """The sums of the rows of each label, labels in the order of their first rows."""
+    places: dict[Hashable, int] = {}
+    groups = np.array([places.setdefault(label, len(places)) for label in labels], dtype=np.int64)
+    sums = np.zeros((len(places), counts.shape[1]), dtype=np.int64)
+    np.add.at(sums, groups, counts)
+    return sums
+
+
+def bootstrap(
+    counts: Int[np.ndarray, "C K"], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Int[np.ndarray, "R K"]:
+    """Each time the sums over C sources that were drawn with replacement."""
+    kinds, sizes = np.unique(counts, axis=0, return_counts=True)
+    draw = np.random.default_rng(seed)
+    chances = sizes / len(counts)
+    parts = [
+        draw.multinomial(len(counts), chances, size=size) @ kinds
+        for size in _portions(resamples, len(kinds))
+    ]
+    return np.concatenate(parts)
+
+
+def interval(values: Float[np.ndarray, "R"]) -> list[float]:
+    """The bounds that leave out as many resamples below as above."""
+    tail = (100 - CONFIDENCE) / 200
+    return [float(bound) for bound in np.quantile(values, (tail, 1 - tail))]
+
+
+def largest_unseen(count: int) -> float:
+    """How large a share may be that none of ``count`` sources fell into.
+
+    The bootstrap cannot tell, it only repeats what was seen. This is the upper bound of Clopper &
+    Pearson (1934), with the confidence of an interval.
+    """
+    tail = (100 - CONFIDENCE) / 200
+    return 1 - float(tail ** (1 / count))
+
+
+def exchange(
+    first: Int[np.ndarray, "C K"],
+    second: Int[np.ndarray, "C K"],
+    statistic: Statistic,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> float:
+    """The p-value of a difference of ``statistic``, by approximate randomisation."""
+    pairs, sizes = np.unique(np.hstack([first, second]), axis=0, return_counts=True)
+    columns = first.shape[1]
+    moves = pairs[:, columns:] - pairs[:, :columns]  # what the first gains by an exchange
+    changed = moves.any(axis=1)
+    moves, sizes = moves[changed], sizes[changed]
+    one, other = first.sum(axis=0), second.sum(axis=0)
+    draw = np.random.default_rng(seed)
+
+    def difference(moved: Int[np.ndarray, "R K"]) -> Float[np.ndarray, "R"]:
+        return statistic(other - moved) - statistic(one + moved)
+
+    found = abs(difference(np.zeros((1, columns), dtype=np.int64))[0])
+    as_large = 0
+    for size in _portions(resamples, len(sizes)):
+        moved = draw.binomial(sizes, 0.5, size=(size, len(sizes))) @ moves
+        as_large += int((np.abs(difference(moved)) >= found - ROUNDING).sum())
+    return (1 + as_large) / (1 + resamples)
+
+
+def exchange_all(differences: Int[np.ndarray, "C"]) -> float:
+    """The p-value of a sum of differences, one for each source, over every way to exchange them.
+
+    Where each is -1, 0 or 1 this is the exact test of McNemar (1947), the sign test. With random
+    signs the sum has the characteristic function Π cos(d t), so one Fourier transform counts all.
+    """
+    total = abs(int(differences.sum()))
+    if not total:
+        return 1.0
+    sizes, numbers = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    reach = int(sizes @ numbers)
+    period = 2 * reach + 1
+    turns = 2 * math.pi * np.arange(reach + 1) / period
+    wave = np.ones(reach + 1)
+    for size, number in zip(sizes, numbers, strict=True):
+        wave *= np.cos(size * turns) ** number
+    chances = np.fft.irfft(wave, period)  # of the sums 0 to reach, then of those below 0
+    least = 2.0 ** (1 - int(numbers.sum()))  # all signs alike; what is less is rounding
+    return min(1.0, max(least, 2 * float(chances[total : reach + 1].sum())))
+
+
+def _portions(total: int, width: int) -> list[int]:
+    """``total`` in parts, so that a part times ``width`` is not too much at once."""
+    size = max(1, CELLS // max(1, width))
+    return [min(size, total - begin) for begin in range(0, total, size)]
