@@ -124,7 +124,7 @@ def learn(
     ``sizes`` are the numbers of ids of both sides; ``same`` the ids of symbols that both sides
     have, which at first are likely to answer each other.
     """
-    size = sizes[1] - SPECIALS
+    size = max(sizes[1] - SPECIALS, 1)
     stay = np.full(sizes, 0.05 / size)
     go_on = np.full(sizes, 0.8 / size)
     skip = np.full(sizes[0], 0.15)
@@ -163,7 +163,7 @@ class _Table:
 
     def __init__(self, aligner: Aligner, sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
         self.source = _fill(sources, more=1, fill=EOS)
-        self.target = _fill(targets, more=0, fill=SPECIALS)
+        self.target = _fill(targets, more=0, fill=EOS)
         self.lengths = np.array([len(ids) for ids in sources])
         self.ends = np.array([len(ids) for ids in targets])
         pairs = self.source[:, :, None], self.target[:, None, :]
@@ -215,7 +215,7 @@ class _Table:
         chances = np.exp(before[:, :-1] + self.skip[:, :-1, None] + after[:, 1:]).sum(axis=2)
         skip += _gather(self.source[:, :-1], chances, skip.size)
 
-    def _before(self, add: Callable[[Any, Any], Any]) -> Float[np.ndarray, "B S+1 T+1"]:
+    def _before(self, add: Callable[[Any, Any], Any]) -> Float[np.ndarray, "B S T"]:
         """Log-probability to come to each cell from the beginning, over all walks or the best."""
         rows, places, ends = self.stay.shape
         table = np.full((rows, places, ends + 1), LEAST)
@@ -230,7 +230,7 @@ class _Table:
                 table[:, place, end] = add(table[:, place, end], staying)
         return table
 
-    def _after(self) -> Float[np.ndarray, "B S+1 T+1"]:
+    def _after(self) -> Float[np.ndarray, "B S T"]:
         """Log-probability to come from each cell to the end of its pair."""
         rows, places, ends = self.stay.shape
         table = np.full((rows, places, ends + 1), LEAST)

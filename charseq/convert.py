@@ -149,6 +149,8 @@ def convert(
     path, out = str(path), str(out)
     kind = sniff(path) if format == "auto" else format
     _check_counts(n=n, beam=beam, batch_size=batch_size)
+    if mass is not None and not 0 < mass <= 1:
+        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
     _check_columns(kind, column=column, to=to)
     _check_out(path, out, kind, force=force)
     table = read_table(path, format=kind, header=_header(kind, column, header))

@@ -250,7 +250,7 @@ class Network:
         return Memory(made[0], made[1], mask[:, :, None])
 
     def _track(
-        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "N S"]
+        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "C S"]
     ) -> Track | None:
         """What hard attention reads; a text's symbols are followed by EOS, then its features."""
         heard, said = self.pointer

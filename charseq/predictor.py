@@ -19,7 +19,7 @@ from charseq import lexicon as lexicons
 from charseq.batching import buckets
 from charseq.calibration import Calibration
 from charseq.checkpoint import find
-from charseq.config import Config
+from charseq.config import Config, configure
 from charseq.contents import read_run
 from charseq.decoding import Hypothesis, Limits, beam, greedy, penalty
 from charseq.ensemble import Ensemble, network_of
@@ -216,7 +216,7 @@ def load(
     Raises:
         CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
         DataError: with path and line: the lexicon cannot be read as asked.
-        UsageError: lexicon or length penalty for a run that predicts words.
+        UsageError: lexicon or length penalty for a run that predicts words, or no such penalty.
     """
     path = find(run)
     about, config, source, target, weights, units = read_run(path)
@@ -225,6 +225,8 @@ def load(
             what = "a length penalty" if lexicon is None else "a lexicon"
             raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
         return language_model(path, about, config, units, weights)
+    if length_penalty is not None:
+        config = configure({"length_penalty": length_penalty}, base=config)
     limits = Limits(tuple(about["limits"]))
     transducer = Transducer(
         network_of(config, weights),
@@ -232,7 +234,7 @@ def load(
         target,
         limits,
         calibration=Calibration.from_json(about.get("calibration")),
-        length_penalty=config.length_penalty if length_penalty is None else length_penalty,
+        length_penalty=config.length_penalty,
     )
     own = None
     if lexicon is not None:

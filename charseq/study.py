@@ -122,11 +122,7 @@ def study_run(run: str | Path | None, text: str) -> Study:
     from charseq import plots
 
     path = find(run)
-    contents = read_run(path)
-    if contents.units is not None:
-        raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
-    if contents.config.ensemble > 1:
-        raise UsageError(f"{path} is an ensemble; this shows one network")
+    contents = _one_network(path)
     transducer = cast("Model", load(path)).transducer
     source, target = contents.source, contents.target
     spelling, features = transducer.parts(text)
@@ -196,6 +192,16 @@ def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
         "→" if action == 2 * size else names[action % size] + "→" * (action >= size)
         for action in written
     ]
+
+
+def _one_network(path: Path) -> Contents:
+    """A run of pairs. Raises UsageError for one that predicts words, or an ensemble."""
+    contents = read_run(path)
+    if contents.units is not None:
+        raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
+    if contents.config.ensemble > 1:
+        raise UsageError(f"{path} is an ensemble; this shows one network")
+    return contents
 
 
 def trainable(contents: Contents) -> EncoderDecoder:

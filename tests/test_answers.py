@@ -185,7 +185,8 @@ def test_the_memory_of_strangers_has_a_bound(monkeypatch: pytest.MonkeyPatch) ->
 
 def ask(model: Any, texts: list[str], **how: Any) -> list[Any]:
     defaults: dict[str, Any] = {
-        "n": 1, "beam": None, "mass": None, "scores": False, "complete": False, "generate": None, "how": {},
+        "n": 1, "beam": None, "mass": None, "scores": False, "complete": False, "generate": None,
+        "how": {},
     }  # fmt: skip
     return list(answers.asker(model, **defaults | how)(texts))
 
@@ -238,6 +239,7 @@ def test_lines_are_the_text_and_how_it_goes_on() -> None:
         ({"generate": 1, "complete": True}, "^--generate goes with none of --complete, --scores"),
         ({"generate": 1, "n": 2}, "^--generate goes with none of"),
         ({"generate": 1, "beam": 1}, "^--generate goes with none of"),
+        ({"generate": 1, "mass": 0.9}, "^--generate goes with none of .*--mass and --beam$"),
         ({"generate": 1, "scores": True}, "^--generate goes with none of"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Probabilities by the formula in plain arithmetic, numbers recovered from drawn rows, ECE by hand."""
+"""Probabilities by the formula in plain arithmetic, numbers found again in drawn rows, ECE."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_order_stays_and_the_sum_is_at_most_one(
     scores = sorted(scores, reverse=True)
     found = calibration(temperature, rest).probabilities(scores)
     assert found == sorted(found, reverse=True)
-    assert 0 <= min(found)
+    assert min(found) >= 0
     assert math.fsum(found) <= 1 + 1e-12
 
 

@@ -17,7 +17,8 @@ SCORES = {"examples": 1234, "exact_match": 98.25, "wer": 1.75, "ser": 0.5}
 
 
 def card(name: str = "dates", *, finished: bool = True, **changes: Any) -> str:
-    settings = {"cell": "lstm", "hidden": 77, "embedding": 33, "layers": 2, "seed": 5}
+    settings: dict[str, Any] = {"cell": "lstm", "hidden": 77, "embedding": 33, "layers": 2}
+    settings |= {"seed": 5, "attention": "soft"}
     given = {
         "finished": finished,
         "settings": {**Config().to_json(), **settings, **changes.pop("settings", {})},
@@ -42,6 +43,17 @@ def row(text: str, head: str) -> str:
     return line.removeprefix(f"| {head} | ").removesuffix(" |")
 
 
+@pytest.mark.parametrize("task", ["pairs", "next-word"])
+def test_a_score_that_chose_the_settings_says_so(task: str) -> None:
+    words = Vocabulary("spaced", "NFC", "NFC", ("a", "b"))
+    changes: dict[str, Any] = {"settings": {"task": task}}
+    if task == "next-word":
+        changes |= {"units": Units(words).to_json(), "scores": {"perplexity": 9.0}}
+    assert "trials" not in card(**changes)
+    tuned = card(tuned={"trial": 7, "trials": 20}, **changes)
+    assert row(tuned, "scores").endswith("; the best of 20 trials by these scores")
+
+
 def test_every_fact_is_in_its_row() -> None:
     text = card()
     assert text.startswith("# dates\n")
@@ -49,7 +61,7 @@ def test_every_fact_is_in_its_row() -> None:
     assert row(text, "input") == "characters, 3 symbols and 2 features, Unicode form NFD"
     assert row(text, "output") == "spaced, 2 symbols, Unicode form NFC"
     assert row(text, "network") == (
-        "encoder-decoder with attention, cell lstm, hidden 77, embedding 33, layers 2, "
+        "encoder-decoder with soft attention, cell lstm, hidden 77, embedding 33, layers 2, "
         "1,234,567 parameters"
     )
     assert row(text, "data") == "pairs: 40,000 train, 2,000 dev; sha256 0123456789abcdef"
@@ -60,9 +72,13 @@ def test_every_fact_is_in_its_row() -> None:
     assert text.endswith("\n")
 
 
-def test_without_attention() -> None:
-    text = card(settings={"attention": False})
-    assert row(text, "network").startswith("encoder-decoder without attention, cell lstm")
+@pytest.mark.parametrize(
+    ("attention", "said"),
+    [("none", "without attention"), ("soft", "with soft attention"), ("hard", "with hard attention")],
+)
+def test_the_kind_of_attention_is_told(attention: str, said: str) -> None:
+    text = card(settings={"attention": attention})
+    assert row(text, "network").startswith(f"encoder-decoder {said}, cell lstm")
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -131,3 +147,15 @@ def test_a_run_of_words_that_is_not_finished() -> None:
     assert "**Training is not finished" in text
     assert row(text, "scores") == "not scored yet"
     assert "**Training is not finished" not in words_card()
+
+
+def test_the_card_says_whether_probabilities_are_calibrated() -> None:
+    assert "Probabilities are the\nmodel's own and are not calibrated." in card()
+    found = {
+        "temperature": 0.8, "rest": -1.7, "ece_before": 18.27, "ece_after": 2.43, "examples": 1783,
+    }  # fmt: skip
+    told = " ".join(card(calibration=found).split())
+    assert "Probabilities are calibrated by 1,783 dev examples" in told
+    assert "held out, they are 2.4 % off" in told
+    assert "18.3 % without" in told
+    assert "not calibrated" not in told

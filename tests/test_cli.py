@@ -21,7 +21,10 @@ from charseq.errors import (
     SettingError,
 )
 
-COMMANDS = ["train", "predict", "convert", "evaluate", "score", "check", "info", "gradients"]
+COMMANDS = [
+    "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
+    "gradients",
+]  # fmt: skip
 
 
 # --- help
@@ -74,7 +77,8 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
 def test_the_flags_are_those_of_the_contract() -> None:
     contract = {
         "train": "-o --task --cell --minutes --epochs --seed --threads --device --columns --set "
-        "--init-from --dry-run --json",
+        "--init-from --distil-from --unlabelled --ensemble --cells --dry-run --json",
+        "average": "-o --last --best --data --force --json -q",
         "predict": "-m -n --beam --scores --json --complete --generate --temperature --top-p "
         "--most --seed -q",
         "convert": "-m -o --column --to -n --beam --batch-size --format --force",

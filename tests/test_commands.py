@@ -5,6 +5,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from world import ECHO, Storyteller, Upper, World, process
 
 from charseq.config import Config, defaults
 from charseq.language import Network, shapes_of
+from charseq.prediction import Candidate, Prediction
 from charseq.suggest import LanguageModel
 from charseq.units import build
 from charseq.vocabulary import SPECIALS
@@ -280,6 +282,117 @@ def test_faults_and_terminals_are_those_of_predict(world: World) -> None:
     assert [texts for _, texts, _ in story.calls[-2:]] == [["a"], ["b"]]
 
 
+# --- as many as have a mass together, and the user's own pairs
+
+
+class Sure:
+    """A model with chances of 0.6, 0.3 and 0.05; what begins with "o" stands in its lexicon."""
+
+    has_features = False
+    config = SimpleNamespace(beam=3)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int | None]] = []
+
+    def predict(
+        self, texts: list[str], *, n: int, beam: int | None, batch_size: int = 64
+    ) -> list[Prediction]:
+        self.calls.append((n, beam))
+        return [self.answer(text, n) for text in texts]
+
+    @staticmethod
+    def answer(text: str, n: int) -> Prediction:
+        first = Candidate(text.upper(), 0.6, -0.5, "lexicon" if text[0] == "o" else "model")
+        best = [first, Candidate("b", 0.3, -1.0), Candidate("c", 0.05, -3.0)][:n]
+        return Prediction(text, first.prediction, 0.6, [], truncated=False, candidates=best)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "call"),
+    [
+        (["--mass", "0.5"], 1, (3, None)),
+        (["--mass", "0.9"], 2, (3, None)),
+        (["--mass", "1"], 3, (3, None)),
+        (["--mass", "1", "-n", "2"], 2, (2, None)),
+        (["--mass", "0.9", "--beam", "7"], 2, (7, 7)),
+        (["--mass", "0.9", "-n", "1"], 1, (1, None)),
+        (["-n", "3"], 3, (3, None)),
+    ],
+)
+def test_as_many_candidates_as_have_the_mass(
+    world: World, words: list[str], rows: int, call: tuple[int, int | None]
+) -> None:
+    world.model = Sure()
+    table = ["a\t1\tA\t0.600000", "a\t2\tb\t0.300000", "a\t3\tc\t0.050000"]
+    code, out, err = world.run("predict", *words, "a")
+    assert (code, out.splitlines(), err) == (0, table[:rows], "")
+    assert world.model.calls == [call]
+    code, out, _ = world.run("predict", *words, "--json", "a", "")
+    first, empty = (json.loads(line) for line in out.splitlines())
+    assert [one["probability"] for one in first["candidates"]] == [0.6, 0.3, 0.05][:rows]
+    assert empty["candidates"] == []
+
+
+def test_a_mass_is_for_words_as_well(world: World) -> None:
+    world.model = story = Storyteller()
+    story.config = SimpleNamespace(beam=2)  # type: ignore[assignment]
+    assert world.run("predict", "--mass", "0.5", "a")[1] == "a\t1\ttomorrow\t0.500000\n"
+    assert world.run("predict", "--mass", "0.75", "--complete", "to")[1] == (
+        "to\t1\ttomorrow\t0.500000\nto\t2\ttoday\t0.250000\n"
+    )
+    assert [call[2]["n"] for call in story.calls] == [2, 2]
+
+
+@pytest.mark.parametrize("mass", ["0", "-0.1", "1.1", "nan", "much"])
+def test_what_is_no_mass(world: World, mass: str) -> None:
+    world.model = Sure()
+    for command in ("predict", "convert"):
+        code, out, err = world.run(command, "--mass", mass, "a")
+        assert (code, out) == (2, "")
+        assert "mass" in err
+
+
+def test_json_says_what_the_lexicon_answers(world: World) -> None:
+    world.model = Sure()
+    words = ["predict", "-m", "RUN", "--lexicon", "own.tsv", "-n", "2"]
+    code, out, _ = world.run(*words, "--json", "own", "a", "")
+    assert code == 0
+    assert world.chosen == {"lexicon": "own.tsv"}
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["from"] for row in rows] == ["lexicon", "model", None]
+    assert [[one["from"] for one in row["candidates"]] for row in rows] == [
+        ["lexicon", "model"], ["model", "model"], [],
+    ]  # fmt: skip
+    assert world.run(*words[:-2], "own", "a")[1] == "OWN\nA\n"
+    assert world.run(*words, "own")[1] == "own\t1\tOWN\t0.600000\nown\t2\tb\t0.300000\n"
+    assert '"from"' not in world.run("predict", "--json", "own")[1]
+
+
+@pytest.mark.parametrize("command", ["predict", "convert"])
+def test_a_model_is_loaded_with_what_was_chosen(world: World, tmp_path: Path, command: str) -> None:
+    world.model = Sure()
+    (tmp_path / "a.txt").write_text("a\n", encoding="utf-8")
+    place = ["a"] if command == "predict" else [str(tmp_path / "a.txt"), "-o", "-"]
+    chosen = shlex.split("--lexicon own.tsv --lexicon-columns target,source --length-penalty 0.5")
+    assert world.run(command, *place)[1] == "A\n"
+    assert world.chosen == {}
+    assert world.run(command, *chosen, *place)[1] == "A\n"
+    assert world.chosen == {
+        "lexicon": "own.tsv", "lexicon_columns": "target,source", "length_penalty": 0.5,
+    }  # fmt: skip
+    code, _, err = world.run(command, *chosen[2:], *place)
+    assert (code, err) == (2, "charseq: error: --lexicon-columns is for --lexicon\n")
+
+
+def test_convert_has_a_column_for_each_that_the_beam_has(world: World, tmp_path: Path) -> None:
+    world.model = Sure()
+    (tmp_path / "a.csv").write_text("w\nown\n", encoding="utf-8")
+    code, out, _ = world.run("convert", "--mass", "0.9", str(tmp_path / "a.csv"), "-o", "-", "-q")
+    assert (code, out) == (
+        0, "w,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
+    )  # fmt: skip
+
+
 # --- convert
 
 
@@ -340,20 +453,22 @@ def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
     assert world.run("train", data) == (0, "", "epoch 1\n")
     assert calls == [{
         "data": data, "run": None, "config": Config(task="pairs"), "init_from": None,
-        "force": False, "dry_run": False, "progress": False,
+        "distil_from": None, "unlabelled": None, "force": False, "dry_run": False,
+        "progress": False,
     }]  # fmt: skip
     world.patch.setenv("CHARSEQ_HIDDEN", "32")
     code, out, err = world.run(*shlex.split(
         "train D -o R --cell lstm --epochs 2 --no-attention --set layers=2 --init-from S --force "
-        "--dry-run --json -q"
+        "--distil-from T --unlabelled U.txt --dry-run --json -q"
     ))  # fmt: skip
     assert (code, err) == (0, "")
     assert out == '{"run": "r", "wer": 0.5, "name": "é"}\n'
     assert calls[1]["config"] == Config(
-        task="pairs", cell="lstm", epochs=2, minutes=0.0, attention=False, layers=2, hidden=32
+        task="pairs", cell="lstm", epochs=2, minutes=0.0, attention="none", layers=2, hidden=32
     )
     assert calls[1]["run"] == Path("R")
     assert calls[1]["init_from"] == Path("S")
+    assert (calls[1]["distil_from"], calls[1]["unlabelled"]) == ("T", "U.txt")
     assert calls[1]["force"]
     assert calls[1]["dry_run"]
     (tmp_path / "train.txt").write_text("a line\n", encoding="utf-8")

@@ -84,7 +84,7 @@ def test_describe_names_every_setting_in_order() -> None:
     rows = describe()
     assert [row[1] for row in rows] == list(SETTINGS)
     facts = {row[1]: row for row in rows}
-    assert facts["attention"][2:4] == ("true", "true, false")
+    assert facts["attention"][2:4] == ("auto", "auto, hard, soft, none")
     cells = "tanh, residual, gru, lstm, mlp"
     assert facts["cell"] == ("model", "cell", "gru / lstm", cells, facts["cell"][4])
     assert facts["hidden"][2:4] == ("256 / 512", "1 to 4096")
@@ -180,6 +180,15 @@ def test_a_choice_is_one_of_them(name: str) -> None:
 def test_text_is_text(value: Any) -> None:
     with pytest.raises(SettingError, match=r"^columns is .*, expected text"):
         parse("columns", value)
+
+
+def test_attention_is_read_as_the_first_runs_wrote_it() -> None:
+    assert all(parse("attention", value) == "soft" for value in (True, "true", "True"))
+    assert all(parse("attention", value) == "none" for value in (False, "false", "False"))
+    assert parse("attention", "hard") == "hard"
+    for value in (1, 0, None, "yes", "Soft"):
+        with pytest.raises(SettingError, match=f"^attention is '{value}', expected"):
+            parse("attention", value)
 
 
 def test_an_unknown_name_gets_a_hint() -> None:

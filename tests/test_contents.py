@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from charseq import checkpoint, inference, language
+from charseq.alignment import Actions
 from charseq.config import configure, defaults
 from charseq.contents import is_next_word, read_run, shapes_of
 from charseq.ensemble import cells_of, part
@@ -63,11 +64,13 @@ def next_word(units: Units = UNITS, **settings: Any) -> tuple[About, Weights]:
 
 def pairs(**settings: Any) -> tuple[About, Weights]:
     """A run of pairs."""
-    config = configure({**SMALL, **settings}, base=defaults("pairs"))
+    config = configure({**SMALL, "attention": "soft", **settings}, base=defaults("pairs"))
     source, target = SIDES
     shapes = inference.shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
-        attention=config.attention, tied=config.tied, sources=len(source), targets=len(target),
+        attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
+        tied=config.tied, sources=len(source),
+        targets=Actions(len(target)).size if hard else len(target),
     )  # fmt: skip
     sides = {"source": source.to_json(), "target": target.to_json(), "limits": [0, 2]}
     return {**facts(), "settings": config.to_json(), **sides}, random_weights(shapes)

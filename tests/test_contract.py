@@ -132,6 +132,7 @@ def test_jaxtyping_is_for_type_checkers_only(path: Path) -> None:
         ("charseq.convert", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.recipes", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.study", ["torch", "pandas", "matplotlib", "jaxtyping"]),
+        ("charseq.tune", ["torch", "pandas", "optuna", "sqlalchemy", "jaxtyping"]),
     ],
 )
 def test_a_door_opens_at_once(door: str, unwanted: list[str]) -> None:

@@ -498,7 +498,7 @@ def test_a_model_that_forgets_a_text_is_found_out(tmp_path: Path) -> None:
 
 @dataclass
 class Sure(Fake):
-    """Its first candidate has 0.6, each next one half of what is left; it has a lexicon for "ab"."""
+    """Its first candidate has 0.6, each next one half of what is left; "ab" is in its lexicon."""
 
     def outcome(self, text: str, n: int) -> Any:
         best = Candidate(f"{text}!", 0.6, -1.0, "lexicon" if text == "ab" else "model")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from charseq.alignment import Actions
 from charseq.batching import buckets
 from charseq.config import Config, configure
 from charseq.decoding import Model, beam, greedy
@@ -29,7 +30,8 @@ SOURCES, TARGETS = 30, 21
 
 
 def config_of(**settings: Any) -> Config:
-    return configure({"epochs": 1, "hidden": 12, "embedding": 7, **settings})
+    small = {"epochs": 1, "hidden": 12, "embedding": 7, "attention": "soft"}
+    return configure({**small, **settings})
 
 
 def random_weights(config: Config, seed: int) -> dict[str, np.ndarray]:
@@ -39,10 +41,11 @@ def random_weights(config: Config, seed: int) -> dict[str, np.ndarray]:
         embedding=config.embedding,
         hidden=config.hidden,
         layers=config.layers,
-        attention=config.attention,
+        attention=config.attention == "soft",
+        pointer=config.attention == "hard",
         tied=config.tied,
         sources=SOURCES,
-        targets=TARGETS,
+        targets=Actions(TARGETS).size if config.attention == "hard" else TARGETS,
     )
     weights = {}
     for name, shape in shapes.items():
@@ -143,10 +146,11 @@ def answers(network: Any, texts: Sequence[list[int]], *, size: int, width: int) 
 
 
 @pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("attention", ["soft", "hard", "none"])
 @pytest.mark.parametrize("cells", ["gru", "tanh,lstm"])
-def test_an_answer_does_not_depend_on_its_company(cells: str, width: int) -> None:
-    network, _ = make(config_of(ensemble=3, cells=cells))
-    texts = some_texts(37)
+def test_an_answer_does_not_depend_on_its_company(cells: str, attention: str, width: int) -> None:
+    network, _ = make(config_of(ensemble=3, cells=cells, attention=attention))
+    texts = [[*text, EOS] for text in some_texts(37)]
     expected = answers(network, texts, size=64, width=width)
     assert len({answer[0] for answer in expected}) >= 15
     for size, every in ((1, 7), (3, 2), (16, 1)):

@@ -394,6 +394,14 @@ def test_any_bytes_give_examples_or_one_line(
 # --- charseq.toml
 
 
+def test_what_is_searched_is_no_setting(tmp_path: Path) -> None:
+    put(tmp_path, "charseq.toml", "hidden = 8\n[tune]\nlayers = [1, 2]\n")
+    assert settings_of(tmp_path) == {"hidden": 8}
+    put(tmp_path, "charseq.toml", "hidden = 8\n[tuned]\nlayers = [1, 2]\n")
+    with pytest.raises(DataError, match="'tuned' is no setting"):
+        settings_of(tmp_path)
+
+
 def test_settings_of_a_folder(tmp_path: Path) -> None:
     assert settings_of(tmp_path) == {}
     assert settings_of(tmp_path / "file.tsv") == {}

@@ -11,17 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from charseq import checkpoint, members, recipes
+from charseq import averaging, checkpoint, members, recipes, study
 from charseq.config import Config, configure
 from charseq.ensemble import member_of, part
-from charseq.errors import CheckpointError, SettingError, TrainingError
+from charseq.errors import CheckpointError, SettingError, TrainingError, UsageError
 from charseq.members import Job, available_memory, places
+from charseq.pairs import Pairs
 from charseq.predictor import Model, load
 
 ROOT = Path(__file__).parent.parent
@@ -80,6 +82,11 @@ def saves(run: Path, number: int) -> int:
     return max((note["progress"]["saves"] for note in notes), default=0)
 
 
+def saved_since(run: Path, before: list[int]) -> bool:
+    """Whether each member has been saved more often than ``before``."""
+    return all(saves(run, number) > count for number, count in enumerate(before, 1))
+
+
 def wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -95,7 +102,7 @@ def writer(run: Path, number: int) -> int:
 # --- one model
 
 
-LONG = {"epochs": 200, "evaluations": 3, "dropout": 0.3, "cells": "gru,tanh"}
+LONG: dict[str, Any] = {"epochs": 120, "evaluations": 3, "dropout": 0.3, "cells": "gru,tanh"}
 """A training of a few seconds, long enough to be stopped on its way."""
 
 
@@ -119,7 +126,7 @@ def test_an_ensemble_is_one_run(data: Path, whole: Path) -> None:
     assert [one["seed"] for one in about["members"]] == [1, 2]
     assert about["parameters"] == sum(value.size for value in weights.values())
     assert about["epochs"] == LONG["epochs"]
-    assert about["settings"] == config_of(**LONG).to_json()
+    assert about["settings"] == Pairs(data, config_of(**LONG)).about["settings"]
     assert {path.name for path in whole.iterdir()} == {
         "about.json", "README.md", "model.safetensors", "metrics.jsonl", "manifest.json",
     }  # fmt: skip
@@ -131,6 +138,20 @@ def test_an_ensemble_is_one_run(data: Path, whole: Path) -> None:
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [line.get("member") for line in lines] == [1, 1, 1, 2, 2, 2, None]
     assert lines[-1]["exact_match"] == about["scores"]["exact_match"]
+
+
+def test_people_are_told_of_the_members(whole: Path) -> None:
+    facts, lines = recipes.info(whole)
+    assert facts["shapes"]["members.1.encoder.cells.0.recurrent"] == [12, 12]
+    assert (
+        sum(line.startswith(("member 1   gru, seed 1, ", "member 2   tanh")) for line in lines) == 2
+    )
+    assert any("members.1.bridge.weight" in line for line in lines)
+    assert "mean of 2 encoder-decoders" in (whole / "README.md").read_text()
+    with pytest.raises(UsageError, match="is an ensemble; this shows one network"):
+        study.study_run(whole, "abca")
+    with pytest.raises(CheckpointError, match="is an ensemble: its members are not averaged"):
+        averaging.average([whole], whole.parent / "mean", report=print)
 
 
 def test_a_member_is_what_a_run_of_its_own_would_be(
@@ -206,9 +227,9 @@ def test_a_signal_stops_and_saves_all_and_the_same_command_goes_on(
     """Twice; what comes out in the end has the bits of a training that nobody stopped."""
     run = tmp_path / "run"
     for number in (signal.SIGINT, signal.SIGTERM):
+        before = [saves(run, 1), saves(run, 2)]
         process = start(data, run, **LONG)
-        wait(lambda: min(saves(run, 1), saves(run, 2)) >= 1)
-        before = [saves(run, member) for member in (1, 2)]
+        wait(partial(saved_since, run, before))
         process.send_signal(number)
         begun = time.monotonic()
         said = process.communicate(timeout=PATIENCE)[1]
@@ -216,7 +237,6 @@ def test_a_signal_stops_and_saves_all_and_the_same_command_goes_on(
         assert process.returncode == 128 + number, said
         last = said.strip().split("\n")[-1]
         assert last.startswith(f"charseq: error: stopped by {number.name}; what was learnt is in ")
-        assert all(saves(run, one) >= old for one, old in zip((1, 2), before, strict=True))
     lines: list[str] = []
     recipes.train(data, run=run, config=config_of(**LONG), report=lines.append)
     assert any(" resume     at step " in line for line in lines)

@@ -22,20 +22,22 @@ def parsed(*words: str) -> dict[str, Any]:
 
 
 def test_an_option_not_given_is_none() -> None:
-    assert parsed() == dict.fromkeys(options.NAMED)
+    assert parsed() == dict.fromkeys(options.NAMED) | {"no_attention": False}
 
 
 def test_options_have_the_type_of_their_setting() -> None:
     found = parsed(
         "--task", "next-word", "--cell", "mlp", "--minutes", "0.5", "--epochs", "3",
         "--seed", "7", "--threads", "2", "--device", "cpu", "--columns", "target,source",
+        "--ensemble", "4", "--cells", "gru,lstm",
         "--no-attention",
     )  # fmt: skip
     assert found == {
         "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
-        "device": "cpu", "columns": "target,source", "attention": False,
+        "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
+        "attention": None, "no_attention": True,
     }  # fmt: skip
-    assert parsed("--attention")["attention"] is True
+    assert parsed("--attention", "hard")["attention"] == "hard"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,7 @@ def test_options_have_the_type_of_their_setting() -> None:
         ("--epochs", "1.5"),
         ("--minutes", "-3"),
         ("--task", "words"),
+        ("--attention", "true"),
     ],
 )
 def test_limits_and_choices_are_those_of_the_declaration(words: tuple[str, str]) -> None:
@@ -88,6 +91,16 @@ def test_assignments_join_the_options() -> None:
         options.given(named, ["cell=lstm"])
     with pytest.raises(UsageError, match="hidden is given twice"):
         options.given({}, ["hidden=1", "hidden=2"])
+
+
+def test_no_attention_is_a_word_for_a_setting() -> None:
+    assert options.given({"attention": None, "no_attention": True}, []) == {"attention": "none"}
+    assert options.given({"attention": "none", "no_attention": True}, []) == {"attention": "none"}
+    assert options.given({"attention": None, "no_attention": False}, []) == {}
+    with pytest.raises(UsageError, match="--no-attention and --attention exclude each other"):
+        options.given({"attention": "hard", "no_attention": True}, [])
+    with pytest.raises(UsageError, match="attention is given twice"):
+        options.given({"attention": None, "no_attention": True}, ["attention=hard"])
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from charseq.errors import (
 from charseq.metrics import Scores
 from charseq.predictor import load
 from charseq.recipes import choose_task, due
+from charseq.run import Progress
 from charseq.trainer import Step, Trainer
 
 KEYS = {
@@ -281,6 +282,41 @@ def test_by_force_an_unfinished_run_begins_anew(data: Path, tmp_path: Path) -> N
     facts = recipes.train(data, run=tmp_path, config=other, force=True, report=lines.append)
     assert facts["epochs"] == 1.0
     assert not any(line.startswith("resume") for line in lines)
+
+
+# --- watched
+
+
+def test_who_watches_sees_each_evaluation_that_is_saved(data: Path, tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def watch(progress: Progress) -> None:
+        seen.append([line["evaluation"] for line in progress.metrics])
+        assert progress.metrics[-1]["examples"] == 10
+        assert checkpoint.names(tmp_path) >= {"model.safetensors", "resume.a.json"}
+
+    config = config_of(epochs=2, evaluations=4)
+    assert recipes.train(data, run=tmp_path, config=config, watch=watch, evaluated=False) == {}
+    assert seen == [[1], [1, 2], [1, 2, 3]], "at the last there is nothing to end any more"
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["evaluation"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_who_watches_can_end_it_but_a_signal_comes_first(data: Path, tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def watch(progress: Progress) -> None:
+        raise Enough
+
+    config = config_of(epochs=2, evaluations=4)
+    with pytest.raises(Enough):
+        recipes.train(data, run=tmp_path / "run", config=config, watch=watch)
+    assert not checkpoint.is_finished(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        recipes.train(
+            data, run=tmp_path / "other", config=config, watch=watch, report=interrupting(1)
+        )
 
 
 # --- what is kept, and when it is scored

@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 
 from charseq import corpus, units
+from charseq.alignment import Actions
 from charseq.config import Config, configure, defaults
 from charseq.contents import shapes_of
 from charseq.corpus import Corpus
 from charseq.examples import Dataset, Example
 from charseq.models import build, build_next_word
-from charseq.report import describe_lines, describe_run, describe_scores, describe_task
+from charseq.report import (
+    describe_calibration,
+    describe_lines,
+    describe_run,
+    describe_scores,
+    describe_task,
+)
 from charseq.run import Progress
 from charseq.task import prepare
 from charseq.units import Units
@@ -51,11 +58,13 @@ def test_a_task_is_told_as_it_was_understood() -> None:
         "pair 2     é <N>  =>  a",
         "pair 3     b  =>  a",
     ]
-    source, target = lines[6:]
+    source, target, attention = lines[6:]
     symbols = len(set("ab cnever showné"))
     assert source == f"source     {symbols} symbols and 4 features; {task.why[0]}"
     assert target == f"target     3 symbols; {task.why[1]}"
     assert "as set" in target
+    assert attention == f"attention  soft: {task.why[2]}"
+    assert "the output does not follow the input" in attention
 
 
 def test_a_file_that_serves_two_splits_is_named_once() -> None:
@@ -110,15 +119,17 @@ def test_an_unfinished_run_without_scores() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
+        {"attention": "soft"},
         {"cell": "lstm", "layers": 2, "tied": False},
-        {"cell": "tanh", "attention": False},
+        {"cell": "tanh", "attention": "none"},
+        {"attention": "hard"},
         {"cell": "residual", "layers": 3},
     ],
 )
 def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
     config = configure({"hidden": 6, "embedding": 5, **settings})
-    model = build(config, sources=4 + 2 + 2, targets=4 + 60)
+    targets = Actions(4 + 60).size if config.attention == "hard" else 4 + 60
+    model = build(config, sources=4 + 2 + 2, targets=targets)
     wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
     assert shapes_of(said_of_a_run(settings=config.to_json())) == wanted
 
@@ -217,3 +228,16 @@ def test_the_shapes_of_words_are_those_of_the_model(settings: dict[str, Any]) ->
     )
     wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
     assert shapes_of(about) == wanted
+
+
+def test_a_calibration_is_told_in_one_line() -> None:
+    found = {
+        "temperature": 0.8124, "rest": -1.7, "ece_before": 18.27, "ece_after": 2.43,
+        "examples": 1783,
+    }  # fmt: skip
+    (line,) = describe_calibration({"calibration": found})
+    assert line == (
+        "calibrated temperature 0.81, rest -1.70; error of probabilities 18.3 -> 2.4 %, "
+        "1,783 examples"
+    )
+    assert describe_calibration({}) == []

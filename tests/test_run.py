@@ -14,7 +14,7 @@ from charseq import __version__, checkpoint
 from charseq.card import render
 from charseq.config import Config
 from charseq.errors import CheckpointError
-from charseq.run import Progress, Run
+from charseq.run import Progress, Run, kept_evaluations, kept_name
 from charseq.units import Units
 from charseq.vocabulary import Vocabulary
 
@@ -151,7 +151,7 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
         (about(fingerprint="e" * 64), "was begun on other data (the files have changed); --force"),
         (about(fingerprint="e" * 64, hidden=9), "was begun on other data"),
         (about(hidden=9), "was begun with hidden = 256, now it is 9; give the same settings"),
-        (about(attention=False), "was begun with attention = True, now it is False"),
+        (about(attention="none"), "was begun with attention = auto, now it is none"),
         (about(columns="target,source"), "was begun with columns = , now it is target,source"),
     ],
 )
@@ -280,3 +280,88 @@ def test_beginning_anew_forgets_the_states_and_keeps_the_model(tmp_path: Path) -
     assert equal(found, state(9))
     Run(tmp_path / "none", about()).forget()
     assert not (tmp_path / "none").exists()
+
+
+# --- weights of evaluations that are kept
+
+
+def evaluated(run: Run, number: int, most: int) -> None:
+    run.record({"loss": float(number)})
+    run.keep(best(number), most)
+
+
+def test_the_last_evaluations_are_kept_and_no_others(tmp_path: Path) -> None:
+    run = saved(tmp_path, 1)
+    for number in range(1, 13):
+        evaluated(run, number, 3)
+        assert number not in kept_evaluations(tmp_path), "with the next save, all or nothing"
+        run.save(state(number), better=False)
+        assert kept_evaluations(tmp_path) == list(range(max(1, number - 2), number + 1))
+    evaluated(run, 13, 3)
+    run.finish()
+    assert kept_evaluations(tmp_path) == [11, 12, 13]
+    for number in (11, 12, 13):
+        content = checkpoint.read(tmp_path, kept_name(number))
+        assert equal(checkpoint.load_arrays(content), best(number))
+    Run(tmp_path, about()).forget()
+    assert kept_evaluations(tmp_path) == []
+    assert not list(tmp_path.glob("kept.*"))
+
+
+def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
+    """The evaluations of the state before it are made again, with the same numbers."""
+    run = saved(tmp_path, 1)
+    for number in (1, 2, 3):
+        evaluated(run, number, 2)
+        run.save(state(number), better=False)
+    flip(tmp_path / "resume.b.safetensors")  # the fourth save
+    again = Run(tmp_path, about())
+    again.resume(lambda _: None)
+    assert len(again.progress.metrics) == 2
+    evaluated(again, 30, 1)
+    again.save(state(30), better=False)
+    assert kept_evaluations(tmp_path) == [3]
+    content = checkpoint.read(tmp_path, kept_name(3))
+    assert equal(checkpoint.load_arrays(content), best(30))
+
+
+def test_nothing_is_kept_unasked(tmp_path: Path) -> None:
+    run = saved(tmp_path, 1)
+    evaluated(run, 1, 0)
+    run.save(state(1), better=False)
+    assert kept_evaluations(tmp_path) == []
+
+
+# --- a teacher
+
+
+def taught(**teacher: Any) -> dict[str, Any]:
+    told = {"teacher": "A", "fingerprint": "a" * 64, "unlabelled": None, **teacher}
+    return {**about(), "distilled": told}
+
+
+@pytest.mark.parametrize(
+    "now", [about(), taught(fingerprint="b" * 64), taught(unlabelled="c" * 64)]
+)
+def test_with_another_teacher_nothing_goes_on(tmp_path: Path, now: dict[str, Any]) -> None:
+    """That is told before its labels are made, when the symbols are not known yet."""
+    run = Run(tmp_path, taught())
+    run.check_origin()
+    run.save(state(1), better=False)
+    for ask in (Run(tmp_path, now).check_origin, lambda: Run(tmp_path, now).resume(silent)):
+        with pytest.raises(CheckpointError, match="begun with another teacher or other unlabelled"):
+            ask()
+    moved = {**taught(teacher="moved"), "target": {"symbols": ["not known yet"]}}
+    Run(tmp_path, moved).check_origin()
+    assert Run(tmp_path, taught(teacher="moved")).resume(silent) is not None
+
+
+def test_before_labels_are_made_settings_and_data_are_compared(tmp_path: Path) -> None:
+    run = Run(tmp_path, taught())
+    run.save(state(1), better=False)
+    with pytest.raises(CheckpointError, match="was begun on other data"):
+        Run(tmp_path, about(fingerprint="e" * 64)).check_origin()
+    with pytest.raises(CheckpointError, match="was begun with hidden = 256, now it is 9"):
+        Run(tmp_path, about(hidden=9)).check_origin()
+    (tmp_path / "resume.a.json").write_bytes(b"{}")
+    Run(tmp_path, about()).check_origin()  # damaged: resume() tells

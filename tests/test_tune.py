@@ -43,7 +43,7 @@ learning_rate = {low = 0.001, high = 0.1, log = true}
 dropout = {low = 0.0, high = 0.5, step = 0.05}
 cell = ["gru", "lstm"]
 """
-EVALUATIONS = 6
+EVALUATIONS = 4
 
 
 def config_of(**settings: Any) -> Config:
@@ -209,7 +209,7 @@ def test_bad_trials_are_given_up_and_leave_nothing(
     assert given_up["state"] == "given up"
     assert given_up["scores"]["exact_match"] == 1.0
     assert played.evaluations[5] == 2, "a third of the evaluations is its patience"
-    assert given_up["seconds"] == 20.0
+    assert given_up["seconds"] == 30.0
     assert played.evaluations[:5] == [EVALUATIONS] * 4 + played.evaluations[4:5]
     assert len(facts["trials"]) == 7
 
@@ -246,21 +246,21 @@ def test_if_none_learns_anything_that_is_said(played: Played, data: Path, tmp_pa
 
 def test_a_stopped_search_goes_on_where_it_was(played: Played, data: Path, tmp_path: Path) -> None:
     """To the same trials, each with what it would have had."""
-    whole = tune(data, run=tmp_path / "whole", config=config_of(), trials=9)
+    whole = tune(data, run=tmp_path / "whole", config=config_of(), trials=7)
     assert {trial["state"] for trial in whole["trials"]} == {"done", "given up"}
     evaluations = list(played.evaluations)
-    for stopped_at in (1, 2, 5, 7, 9):
+    for stopped_at in (1, 5, 7):
         run = tmp_path / f"run{stopped_at}"
         played.configs, played.evaluations, played.stop = [], [], (stopped_at, 2)
         with pytest.raises(Interrupted) as caught:
-            tune(data, run=run, config=config_of(), trials=9)
+            tune(data, run=run, config=config_of(), trials=7)
         assert caught.value.exit_code == 143
         assert f"stopped by SIGTERM in trial {stopped_at}; " in str(caught.value)
         assert ("holds the best of" in str(caught.value)) is (stopped_at > 1)
         assert (run / "tune" / f"trial-{stopped_at:03}").is_dir()
         played.stop = None
         lines: list[str] = []
-        facts = tune(data, run=run, config=config_of(), trials=9, report=lines.append)
+        facts = tune(data, run=run, config=config_of(), trials=7, report=lines.append)
         (resumed,) = [line for line in lines if line.endswith("(goes on)")]
         assert resumed.startswith(f"trial {stopped_at} ")
         assert facts["trials"] == whole["trials"]

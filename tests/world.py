@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import charseq
-from charseq import cli
+from charseq import cli, prediction
 from charseq.suggest import LanguageModel, LineScore
 
 ROOT = Path(__file__).parent.parent
@@ -100,12 +100,13 @@ class Storyteller(LanguageModel):
         ]
 
     def answer_of(self, text: str, words: list[str], n: int) -> Any:
-        best = [Candidate(word, 0.5 ** (rank + 1)) for rank, word in enumerate(words[:n])]
-        first = best[0] if best else Candidate("", 0.0)
-        return SimpleNamespace(
-            prediction=first.prediction, probability=first.probability, candidates=best,
-            unknown=self.unknown(text), truncated=False,
-        )  # fmt: skip
+        best = [
+            prediction.Candidate(word, 0.5 ** (rank + 1), -0.7 * (rank + 1))
+            for rank, word in enumerate(words[:n])
+        ]
+        first = (best[0].prediction, best[0].probability) if best else ("", 0.0)
+        unknown = self.unknown(text)
+        return prediction.Prediction(text, *first, unknown, truncated=False, candidates=best)
 
 
 @dataclass
@@ -116,14 +117,17 @@ class World:
     patch: pytest.MonkeyPatch
     model: Any = field(default_factory=Upper)
     loaded: list[str | None] = field(default_factory=list)
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """What the last model was loaded with."""
 
     def replace(self, name: str, **functions: Callable[..., Any]) -> None:
         module = SimpleNamespace(**functions)
         self.patch.setitem(sys.modules, f"charseq.{name}", module)
         self.patch.setattr(charseq, name, module, raising=False)
 
-    def load(self, run: str | None = None) -> Any:
+    def load(self, run: str | None = None, **options: Any) -> Any:
         self.loaded.append(run)
+        self.chosen = options
         return self.model
 
     def stdin(self, content: bytes, *, terminal: bool = False) -> None:
@@ -162,6 +166,7 @@ import types, charseq
 class Answer:
     def __init__(self, text):
         self.prediction, self.probability, self.unknown, self.truncated = text, 1.0, [], False
+        self.origin = "model"
         self.candidates = [self]
 class Model:
     has_features = False
