@@ -286,7 +286,8 @@ def _gather(
     cells_of: Int[np.ndarray, "..."], chances: Float[np.ndarray, "..."], size: int
 ) -> Float[np.ndarray, "N"]:
     """The sums of the chances by cell."""
-    return np.bincount(cells_of.ravel(), weights=chances.ravel(), minlength=size)
+    sums = np.bincount(cells_of.ravel(), weights=chances.ravel(), minlength=size)
+    return sums.astype(np.float64, copy=False)  # of no cells they come as whole numbers
 
 
 def _add(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> Any:

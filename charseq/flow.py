@@ -18,7 +18,6 @@ import copy
 import dataclasses
 import math
 import statistics
-import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
@@ -29,7 +28,8 @@ from torch import Tensor, nn
 
 from charseq.bptt import RECURRENCES, Gradients, Trace
 from charseq.cells import CELLS
-from charseq.vocabulary import BOS, EOS
+from charseq.glyphs import fill, shown, width
+from charseq.vocabulary import BOS, EOS, SPECIALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,8 @@ PROBES, JACOBIANS = 8, 9
 """Random directions per recurrence of a trained model; steps whose Jacobian is looked at."""
 CANDIDATE = {"tanh": 0, "residual": 0, "gru": 2, "lstm": 2}
 """The block of W_hh that new content comes from; the other blocks open and shut gates."""
-LINE, SYMBOL = 100, 8
-"""Widths of a table and of a symbol in it, in cells of a terminal."""
+LINE = 100
+"""Width of a table, in cells of a terminal."""
 LEGEND = (
     "radius, one step: spectral radius of W_hh (gru, lstm: its candidate block), of ∂h_t/∂h_{t-1}",
     "growth: factor per step over the whole distance; at n: ‖∂L_T/∂h_{T-n}‖, which is 1 at 0",
@@ -264,14 +264,14 @@ def trained_flow(
         ValueError: ``source`` has no symbols.
     """
     exact = _exact(model, source)
-    read = exact.source_embedding[list(source)]
-    memory, final = exact.encoder(read[:, None])
+    symbols = torch.tensor([list(source)])
+    read, memory, final = exact.read(symbols, torch.tensor([len(source)]))
     start = exact.bridge(final)[:, :, 0]
     # scaled as in the model's own forward pass
     given = exact.target_embedding[[BOS, *target]] * math.sqrt(exact.target_embedding.shape[1])
     if exact.pointer is not None:
         given = given + exact.pointer(memory, torch.tensor([[BOS, *target]]))[0][:, 0]
-    found = _measure_layers("encoder", exact.encoder, read, torch.zeros_like(start), seed)
+    found = _measure_layers("encoder", exact.encoder, read[:, 0], torch.zeros_like(start), seed)
     return found + _measure_layers("decoder", exact.decoder, given, start, seed)
 
 
@@ -310,15 +310,17 @@ def character_gradients(
         ValueError: ``source`` has no symbols.
     """
     exact = _exact(model, source)
-    # a table with a row per place; row 0 stays unread, because the model takes id 0 for padding
-    rows = nn.functional.pad(exact.source_embedding[list(source)], (0, 0, 1, 0)).requires_grad_()
-    places = torch.arange(1, len(source) + 1)[None]
-    given = (places, torch.tensor([len(source)]), torch.tensor([[BOS, *target]]))
+    # a table with a row per place, where EOS keeps its own: to hard attention it has a meaning
+    places = [EOS if symbol == EOS else SPECIALS + k for k, symbol in enumerate(source)]
+    rows = exact.source_embedding.new_zeros(SPECIALS + len(source), exact.source_embedding.shape[1])
+    rows[places] = exact.source_embedding[list(source)]
+    rows.requires_grad_()
+    given = (torch.tensor([places]), torch.tensor([len(source)]), torch.tensor([[BOS, *target]]))
     logits = torch.func.functional_call(exact, {"source_embedding": rows}, given)
     written = torch.tensor([*target, EOS])[:, None]
     chances = logits[0].log_softmax(dim=-1).gather(1, written)[:, 0]
     found = torch.stack([torch.autograd.grad(p, rows, retain_graph=True)[0] for p in chances])
-    return found[:, 1:].square().sum(dim=-1).sqrt()
+    return found[:, places].square().sum(dim=-1).sqrt()
 
 
 def _exact(model: EncoderDecoder, source: Sequence[int]) -> EncoderDecoder:
@@ -357,7 +359,7 @@ def character_lines(
     ``outputs`` are the symbols without the end, which has the last row.
     """
     heads, sides = [*map(shown, inputs)], [*map(shown, outputs), END]
-    left, wide = max(map(_width, sides)), 1 + max(3, *map(_width, heads))
+    left, wide = max(map(width, sides)), 1 + max(3, *map(width, heads))
     columns = max(1, (LINE - left) // wide)
     sums = gradients.sum(dim=1, keepdim=True)
     shares = (100 * gradients / sums.where(sums > 0, 1.0)).tolist()
@@ -365,37 +367,10 @@ def character_lines(
     for first in range(0, len(heads), columns):
         block = slice(first, first + columns)
         found += [""] * (first > 0)
-        found.append(" " * left + "".join(_fill(head, wide) for head in heads[block]))
+        found.append(" " * left + "".join(fill(head, wide) for head in heads[block]))
         for side, row in zip(sides, shares, strict=True):
-            found.append(_fill(side, left) + "".join(f"{share:{wide}.0f}" for share in row[block]))
+            found.append(fill(side, left) + "".join(f"{share:{wide}.0f}" for share in row[block]))
     return found
-
-
-def shown(symbol: str) -> str:
-    """A symbol that can be seen: an open box for a space, U+XXXX for what has no glyph.
-
-    A combining mark sits on a dotted circle; what is long is cut.
-    """
-    parts: list[str] = []
-    for c in symbol:
-        kind = unicodedata.category(c)
-        seen = "␣" if c == " " else f"U+{ord(c):04X}" if kind[0] in "CZ" else c
-        parts.append(f"◌{c}" if kind[0] == "M" and not parts else seen)
-    while _width("".join(parts)) > SYMBOL:
-        parts = [*parts[:-2], "…"]
-    return "".join(parts)
-
-
-def _width(text: str) -> int:
-    """Cells of a terminal: two for East Asian wide characters, none for combining marks."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me") for c in text)
-
-
-def _fill(text: str, width: int) -> str:
-    """Right-aligned; marks keep a terminal from turning columns of right-to-left letters round."""
-    mark = "\u200e" * any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
-    return " " * (width - _width(text)) + mark + text + mark
 
 
 def _number(log: float) -> str:

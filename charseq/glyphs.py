@@ -9,6 +9,8 @@ import unicodedata
 
 LONG = 60
 """Characters of a text that people are shown."""
+SYMBOL = 8
+"""Width of a symbol in a table, in cells of a terminal."""
 
 
 def shorten(text: str) -> str:
@@ -38,3 +40,30 @@ def _is_word(symbol: str) -> bool:
     """Whether people read it at a glance: three letters or more, marks not counted."""
     letters = unicodedata.normalize("NFC", symbol)
     return sum(unicodedata.category(letter)[0] != "M" for letter in letters) > 2
+
+
+def shown(symbol: str) -> str:
+    """A symbol that can be seen: an open box for a space, U+XXXX for what has no glyph.
+
+    A combining mark sits on a dotted circle; what is long is cut.
+    """
+    parts: list[str] = []
+    for c in symbol:
+        kind = unicodedata.category(c)
+        seen = "␣" if c == " " else f"U+{ord(c):04X}" if kind[0] in "CZ" else c
+        parts.append(f"◌{c}" if kind[0] == "M" and not parts else seen)
+    while width("".join(parts)) > SYMBOL:
+        parts = [*parts[:-2], "…"]
+    return "".join(parts)
+
+
+def width(text: str) -> int:
+    """Cells of a terminal: two for East Asian wide characters, none for combining marks."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me") for c in text)
+
+
+def fill(text: str, cells: int) -> str:
+    """Right-aligned; marks keep a terminal from turning columns of right-to-left letters round."""
+    mark = "\u200e" * any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
+    return " " * (cells - width(text)) + mark + text + mark

@@ -93,6 +93,7 @@ class Network:
         self.hidden = self.decoder[0].recurrent.shape[1]
         embedding = named["target_embedding"]
         scale = np.float32(math.sqrt(embedding.shape[1]))
+        self.embedding = named["source_embedding"]
         self.read = [cell.table(named["source_embedding"]) for cell in self.encoder[0]]
         self.given = self.decoder[0].table(embedding * scale)
         self.bridge = named["bridge.weight"], named["bridge.bias"][:, None]
@@ -124,7 +125,10 @@ class Network:
         for row, source in enumerate(sources):
             ids[row, : len(source)] = source
         lengths = np.concatenate([lengths, np.ones(lanes - count, dtype=lengths.dtype)])
-        memory, final = self._encode(ids, lengths)
+        shared = None
+        if self.actions is not None:
+            shared, ids, lengths = self._share_features(ids, lengths)
+        memory, final = self._encode(ids, lengths, shared)
         weight, bias = self.bridge
         state = np.matmul(weight, final) + bias
         soft = self._memory(memory, lengths, count, room)
@@ -143,6 +147,8 @@ class Network:
         if state.track is not None and self.actions is not None:
             places = places + (symbols >= self.actions.symbols)
             texts = np.arange(state.rows) // state.width
+            # what is impossible may fill a beam: it stays within its text
+            places = np.minimum(places, state.track.ends[texts])
             given[: state.rows] += state.track.heard[texts, places]
             said = np.zeros((lanes, state.track.said.shape[2]), dtype=np.float32)
             said[: state.rows] = state.track.said[texts, places]
@@ -185,8 +191,25 @@ class Network:
             track = Track(track.heard[texts], track.said[texts], track.ends[texts])
         return State(hidden, memory, track, state.places[rows], len(rows), width)
 
-    def _encode(
+    def _share_features(
         self, ids: Int[np.ndarray, "N S"], lengths: Int[np.ndarray, "N"]
+    ) -> tuple[Float32[np.ndarray, "G E 16"], Int[np.ndarray, "N T"], Int[np.ndarray, "N"]]:
+        """What hard attention adds to every symbol; the ids up to EOS, and their number."""
+        ends = (ids == EOS).argmax(axis=1)
+        places = np.arange(ids.shape[1])
+        behind = (places > ends[:, None]) & (places < lengths[:, None])
+        vectors = self.embedding[ids]
+        vectors[~behind] = 0.0
+        count = np.maximum(behind.sum(axis=1, keepdims=True), 1).astype(np.float32)
+        # the middle axis is added up in its order, and zeros change nothing
+        shared = vectors.sum(axis=1) / np.sqrt(count)
+        return to_blocks(shared), ids[:, : int(ends.max()) + 1], ends + 1
+
+    def _encode(
+        self,
+        ids: Int[np.ndarray, "N S"],
+        lengths: Int[np.ndarray, "N"],
+        shared: Float32[np.ndarray, "G E 16"] | None = None,
     ) -> tuple[Float32[np.ndarray, "N S M"], Float32[np.ndarray, "L K G M 16"]]:
         """The memory, row by row, and every layer's final state in blocks."""
         lanes, steps = ids.shape
@@ -203,6 +226,8 @@ class Network:
                 order = turned if direction else np.broadcast_to(time, ids.shape)
                 if layer == 0:
                     projected = to_blocks(self.read[direction][ids[rows, order]])
+                    if shared is not None:
+                        projected += np.matmul(cell.input, shared)
                 else:
                     projected = np.matmul(cell.input, to_blocks(below[rows, order])) + cell.bias
                 states = self._run(cell, projected)

@@ -12,7 +12,8 @@ With hard monotonic attention (Aharoni & Goldberg 2017) what is written are acti
 ``alignment``), which move a place along the source. The memory of that place, m, is read as it is:
     h_t      = RNN(E_t[input_t] + P m_place(t), h_{t-1})
     r_t      = tanh(W_r h_t + c_t + Q m_place(t))
-In training all places are known beforehand, since the inputs are given.
+In training all places are known beforehand, since the inputs are given. Features, which have no
+order, are then no places: the sum of their n vectors, divided by √n, is added to every symbol's.
 
 Its forward-only twin for use without torch is ``inference``; both share the names of the weights.
 """
@@ -31,7 +32,7 @@ from charseq.dropout import Dropout
 from charseq.loss import Given, Learner, Loss, cross_entropy
 from charseq.onehot import embed
 from charseq.recurrence import Recurrence
-from charseq.vocabulary import PAD
+from charseq.vocabulary import EOS, PAD
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -55,6 +56,8 @@ class EncoderDecoder(Learner):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
+        if attention and pointer:
+            raise ValueError("attention is soft or hard, not both")
         self.dropout = dropout
         self.source_embedding = nn.Parameter(torch.randn(sources, embedding))
         self.target_embedding = nn.Parameter(torch.randn(targets, embedding) / math.sqrt(embedding))
@@ -79,8 +82,7 @@ class EncoderDecoder(Learner):
         inputs: Int[Tensor, "B T"],
     ) -> Float[Tensor, "B T V"]:
         """Logits of the symbol after each of ``inputs``, which are given (teacher forcing)."""
-        read = self._drop(embed(source.T, self.source_embedding))
-        memory, final = self.encoder(read, source_lengths)
+        _, memory, final = self.read(source, source_lengths)
         # the scale of a row of the tied matrix suits the output; as an input it should be near 1
         scale = math.sqrt(self.target_embedding.shape[1])
         given = self._drop(embed(inputs.T, self.target_embedding) * scale)
@@ -100,6 +102,16 @@ class EncoderDecoder(Learner):
         logits = nn.functional.linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
         return logits.transpose(0, 1)
 
+    def read(
+        self, source: Int[Tensor, "B S"], lengths: Int[Tensor, "B"]
+    ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B M"], Float[Tensor, "L K B M"]]:
+        """What the encoder is given, its outputs, and its final states."""
+        vectors = embed(source.T, self.source_embedding)
+        if self.pointer is not None:
+            vectors, lengths = share_features(vectors, source, lengths)
+        vectors = self._drop(vectors)
+        return vectors, *self.encoder(vectors, lengths)
+
     def loss(self, given: Given, *, smoothing: float) -> Loss:
         """Cross-entropy of the labels."""
         logits = self(given.source, given.source_lengths, given.inputs)
@@ -112,3 +124,15 @@ class EncoderDecoder(Learner):
             return values
         dropped: Tensor = Dropout.apply(values, self.dropout)
         return dropped
+
+
+def share_features(
+    read: Float[Tensor, "S B E"], source: Int[Tensor, "B S"], lengths: Int[Tensor, "B"]
+) -> tuple[Float[Tensor, "T B E"], Int[Tensor, "B"]]:
+    """The vectors of texts up to EOS, each with those of the features behind EOS; the lengths."""
+    ends = (source == EOS).int().argmax(dim=1)
+    places = torch.arange(source.shape[1], device=source.device)
+    behind = ((places > ends[:, None]) & (places < lengths[:, None])).to(read.dtype)
+    shared = torch.einsum("bs,sbe->be", behind, read)
+    shared = shared * behind.sum(dim=1).clamp(min=1).rsqrt()[:, None]
+    return read[: int(ends.max()) + 1] + shared, ends + 1

@@ -15,6 +15,7 @@ from charseq.checkpoint import find
 from charseq.config import CELLS
 from charseq.contents import Contents, read_run
 from charseq.errors import MissingExtraError, UsageError
+from charseq.glyphs import shown
 from charseq.predictor import load
 from charseq.vocabulary import SPECIALS
 
@@ -151,8 +152,8 @@ def study_run(run: str | Path | None, text: str) -> Study:
             ylabel="output",
             title=f"{path.name}: which inputs each output's gradient reaches",
             scale="share of ‖∂ log p(output) / ∂ input‖, in percent",
-            rows=[flows.shown(symbol) for symbol in outputs] + [flows.END],
-            columns=[flows.shown(symbol) for symbol in inputs],
+            rows=[shown(symbol) for symbol in outputs] + [flows.END],
+            columns=[shown(symbol) for symbol in inputs],
         )
 
     def curves(place: Path) -> None:

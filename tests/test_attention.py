@@ -1,4 +1,4 @@
-"""Attention by a loop over positions; what is masked gets nothing, exactly."""
+"""Attention by a loop over positions; a pointer by walking. What is not seen gets nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from charseq.attention import Attention
+from charseq.alignment import Actions
+from charseq.attention import Attention, Pointer
 
 H, M, E = 3, 4, 5
 LENGTHS = [5, 2, 1]
@@ -98,5 +99,63 @@ def test_its_weights_are_two_matrices(attention: Attention) -> None:
     shapes = {name: tuple(value.shape) for name, value in attention.named_parameters()}
     assert shapes == {"key.weight": (H, M), "value.weight": (E, M)}
     for weight in attention.parameters():
+        bound = math.sqrt(6 / sum(weight.shape))
+        assert 0.7 * bound < float(weight.detach().abs().max()) <= bound
+
+
+# --- hard attention
+
+V = 6
+GO, SKIP = V, 2 * V
+WALKS = torch.tensor(
+    [
+        [1, 4, GO + 5, 5, SKIP, GO + 4],
+        [1, SKIP, SKIP, 4, 4, 0],
+        [1, GO + 4, 0, 0, 0, 0],
+    ]
+)
+PLACES = [[0, 0, 1, 1, 2, 3], [0, 1, 2, 2, 2, 2], [0, 1, 1, 1, 1, 1]]
+
+
+@pytest.fixture
+def pointer() -> Pointer:
+    torch.manual_seed(5)
+    return Pointer(M, E, Actions(V)).double()
+
+
+def test_it_goes_on_after_what_goes_on(pointer: Pointer) -> None:
+    """To write EOS, padding or a symbol and stay moves nothing; the place is the next step's."""
+    assert pointer.places(WALKS, 5).tolist() == PLACES
+    # what stands in the padding leads nowhere
+    assert pointer.places(torch.full((1, 7), SKIP), 4).tolist() == [[1, 2, 3, 3, 3, 3, 3]]
+
+
+def test_what_is_heard_and_said_is_of_the_place(pointer: Pointer) -> None:
+    memory = torch.randn(5, 3, M, dtype=torch.float64)
+    heard, said = pointer(memory, WALKS)
+    assert heard.shape == said.shape == (6, 3, E)
+    assert not torch.allclose(heard, said)
+    with torch.no_grad():
+        for row, places in enumerate(PLACES):
+            for step, place in enumerate(places):
+                for found, layer in ((heard, pointer.input), (said, pointer.output)):
+                    wanted = layer.weight @ memory[place, row]
+                    torch.testing.assert_close(found[step, row], wanted, rtol=0, atol=1e-12)
+
+
+def test_only_places_that_were_walked_get_a_gradient(pointer: Pointer) -> None:
+    memory = torch.randn(5, 3, M, dtype=torch.float64, requires_grad=True)
+    heard, said = pointer(memory, WALKS)
+    (heard.square().sum() + said.sum()).backward()
+    assert memory.grad is not None
+    seen = memory.grad.abs().sum(-1) > 0
+    wanted = [[place in places for places in PLACES] for place in range(5)]
+    assert seen.tolist() == wanted
+
+
+def test_a_pointers_weights_are_two_matrices(pointer: Pointer) -> None:
+    shapes = {name: tuple(value.shape) for name, value in pointer.named_parameters()}
+    assert shapes == {"input.weight": (E, M), "output.weight": (E, M)}
+    for weight in pointer.parameters():
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.7 * bound < float(weight.detach().abs().max()) <= bound

@@ -74,7 +74,11 @@ def test_every_fact_is_in_its_row() -> None:
 
 @pytest.mark.parametrize(
     ("attention", "said"),
-    [("none", "without attention"), ("soft", "with soft attention"), ("hard", "with hard attention")],
+    [
+        ("none", "without attention"),
+        ("soft", "with soft attention"),
+        ("hard", "with hard attention"),
+    ],
 )
 def test_the_kind_of_attention_is_told(attention: str, said: str) -> None:
     text = card(settings={"attention": attention})

@@ -157,9 +157,40 @@ def test_a_run_that_does_not_say_its_task_is_one_of_pairs(tmp_path: Path) -> Non
     assert found.config.hidden == 6
     assert load(tmp_path / "run").predict(["ab"], n=2)[0].candidates
     shipped = read_run(DATES)
-    assert "task" not in shipped.about["settings"]
+    assert "task" not in checkpoint.load_model(DATES)[0]["settings"]
+    assert shipped.about["settings"] == shipped.config.to_json(), "as they are written now"
     assert shipped.units is None
     assert load(DATES).predict(["3. März 2021"])[0].prediction == "2021-03-03"
+
+
+@pytest.mark.parametrize(("written", "kind"), [(True, "soft"), (False, "none")])
+def test_the_first_runs_said_whether_there_is_attention(
+    written: bool, kind: str, tmp_path: Path
+) -> None:
+    about, weights = pairs(attention=kind)
+    assert ("attention.key.weight" in weights) is written
+    about["settings"]["attention"] = written
+    found = read_run(publish(tmp_path / "run", about, weights))
+    assert found.config.attention == found.about["settings"]["attention"] == kind
+    assert shapes_of(found.about) == {name: value.shape for name, value in weights.items()}
+    assert load(tmp_path / "run").predict(["ab"], n=2)[0].candidates
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_run_with_hard_attention_comes_back(tied: bool, tmp_path: Path) -> None:
+    """What is written are actions: to write each symbol and stay, or go on; or only to go on."""
+    about, weights = pairs(attention="hard", tied=tied)
+    found = read_run(publish(tmp_path / "run", about, weights))
+    size = 2 * (SPECIALS + 3) + 1
+    shapes = shapes_of(found.about)
+    assert shapes == {name: value.shape for name, value in weights.items()}
+    assert shapes["target_embedding"] == (size, 5)
+    assert shapes["output_bias"] == (size,)
+    assert shapes.get("output", (size, 5)) == (size, 5)
+    assert shapes["pointer.input.weight"] == shapes["pointer.output.weight"] == (5, 12)
+    assert shapes["source_embedding"] == (SPECIALS + 2, 5)
+    assert "attention.key.weight" not in shapes
+    assert load(tmp_path / "run").predict(["ab"], n=2)[0].candidates
 
 
 def test_an_ensemble_comes_back(tmp_path: Path) -> None:
@@ -280,6 +311,10 @@ OF_PAIRS = {
     "a cell that only predicts words": (within("settings", cell="mlp"), "about.json"),
     "said to predict words": (within("settings", task="next-word"), "about.json"),
     "scores of words": (has(scores={"perplexity": 3.0}), "about.json"),
+    "attention of another kind": (within("settings", attention="hard"), "model.safetensors"),
+    "attention that is not decided": (within("settings", attention="auto"), "model.safetensors"),
+    "an unknown attention": (within("settings", attention="os.system"), "about.json"),
+    "a pointer besides attention": (weighs("pointer.input.weight", 5, 12), "model.safetensors"),
     "averaged from nothing": (has(averaged={"of": 1}), "about.json"),
     "taught by a list": (has(distilled=["A"]), "about.json"),
     "members that are none": (has(members=[]), "about.json"),

@@ -285,6 +285,12 @@ def build(**options: Any) -> EncoderDecoder:
 
 
 SOURCE, TARGET = [4, 6, 4, 8, 5], [5, 7, 5]
+KINDS: dict[str, dict[str, Any]] = {
+    "soft": {"attention": True},
+    # four ids to stay and four to go on: TARGET goes on three times
+    "hard": {"attention": False, "pointer": True, "targets": 9},
+    "none": {"attention": False},
+}
 
 
 def expected_flows(model: EncoderDecoder) -> dict[str, Tensor]:
@@ -311,16 +317,19 @@ def expected_flows(model: EncoderDecoder) -> dict[str, Tensor]:
         ways = torch.cat([ahead[:, 0], turned[:, 0].flip(0)], dim=-1)
         ends.append(torch.cat([ahead[-1], turned[-1]], dim=-1))
     given = model.target_embedding[[BOS, *TARGET]] * math.sqrt(5)
+    if model.pointer is not None:
+        given = given + ways[: len(TARGET) + 1] @ model.pointer.input.weight.T
     for layer, end in enumerate(ends):
         start = end @ model.bridge.weight.T + model.bridge.bias
         given = measured(f"decoder {layer + 1}", model.decoder.cells[layer], given, start)[:, 0]
     return found
 
 
+@pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_models_recurrences_are_those_of_its_equations(name: str, layers: int) -> None:
-    model = build(cell=name, layers=layers)
+def test_a_models_recurrences_are_those_of_its_equations(name: str, layers: int, kind: str) -> None:
+    model = build(cell=name, layers=layers, **KINDS[kind])
     expected = expected_flows(model)
     found = trained_flow(model, SOURCE, TARGET)
     assert [one.name for one in found] == list(expected)
@@ -353,9 +362,9 @@ def chances(model: EncoderDecoder, source: list[int]) -> Tensor:
     return logits[range(len(TARGET) + 1), [*TARGET, EOS]]
 
 
-@pytest.mark.parametrize("attention", [True, False])
-def test_character_gradients_are_central_differences(attention: bool) -> None:
-    model = build(attention=attention).double()
+@pytest.mark.parametrize("kind", KINDS)
+def test_character_gradients_are_central_differences(kind: str) -> None:
+    model = build(**KINDS[kind]).double()
     found = character_gradients(model, SOURCE, TARGET)
     assert found.shape == (len(TARGET) + 1, len(SOURCE))
     with torch.no_grad():

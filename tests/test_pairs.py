@@ -22,7 +22,7 @@ def config_of(**settings: Any) -> Config:
     small = {
         "epochs": 12, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
         "embedding": 6, "batch_size": 8, "evaluations": 1, "learning_rate": 0.03, "dropout": 0,
-        "beam": 2, "task": "pairs",
+        "beam": 2, "task": "pairs", "attention": "soft",
     }  # fmt: skip
     return configure({**small, **settings})
 

@@ -17,7 +17,7 @@ import pytest
 from charseq import checkpoint, language
 from charseq.alignment import Actions
 from charseq.calibration import Calibration
-from charseq.config import Config, configure, defaults
+from charseq.config import configure, defaults
 from charseq.decoding import Limits
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference import Network, shapes_of
@@ -40,7 +40,7 @@ class Scripted:
     A state is a list of rows: the source's ids and what was written so far.
     """
 
-    actions = None
+    actions: Actions | None = None
 
     def __init__(self, outputs: dict[str, float], target: Vocabulary = TARGET) -> None:
         self.size = len(target)
@@ -162,6 +162,70 @@ def test_outputs_that_spell_the_same_are_one_candidate() -> None:
     assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
     assert answer.prediction == "\u00e9"
     assert answer.probability == pytest.approx(0.6)
+
+
+# --- hard attention
+
+V = len(TARGET)
+X, Y, Z = range(SPECIALS, V)
+GO, SKIP = V, 2 * V
+WALKS = {
+    (X, GO + Y): 0.2,
+    (GO + X, Y): 0.15,
+    (X, Y, SKIP): 0.1,
+    (GO + Z,): 0.3,
+    (SKIP, GO + X): 0.15,
+    (SKIP,): 0.1,
+}
+SPELT = {"xy": 0.45, "z": 0.3, "x": 0.15, "": 0.1}
+
+
+def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Transducer, Scripted]:
+    """A network that writes actions; those of ``WALKS``."""
+    network = Scripted({})
+    network.actions = Actions(V)
+    network.size = Actions(V).size
+    network.outputs = {(*ids, EOS): probability for ids, probability in WALKS.items()}
+    return Transducer(network, source, TARGET, Limits((0, 2)), **options), network  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n", "width"), [(4, 6), (2, 6), (1, 9)])
+def test_walks_that_write_the_same_are_one_candidate(n: int, width: int) -> None:
+    """Together they are likelier than the walk that was ahead of each."""
+    transducer, _ = walking()
+    (answer,) = transducer.predict(["abc"], n=n, width=width)
+    assert found(answer) == [*SPELT.items()][:n]
+    assert (answer.prediction, round(answer.probability, 9)) == ("xy", 0.45)
+    assert answer.candidates[0].score == pytest.approx(math.log(0.45))
+    assert found(transducer.predict(["abc"], width=1)[0]) == [("xy", 0.2)], "greedy takes one walk"
+
+
+def test_what_is_calibrated_are_sums() -> None:
+    transducer, _ = walking(calibration=CALIBRATION)
+    (answer,) = transducer.predict(["abc"], width=9)
+    chances = CALIBRATION.probabilities([math.log(p) for p in SPELT.values()])
+    assert answer.probability == pytest.approx(chances[0])
+
+
+def test_hard_attention_reads_the_end_of_a_text_before_its_features() -> None:
+    transducer, network = walking(TAGGED)
+    answers = transducer.predict(["abc\tV;N", "\tV", "\t", "a\t"], width=2)
+    a, b, c, v, n = TAGGED.encode("abc", "V;N")
+    started = {ids for group in network.started for ids in group}
+    assert started == {(a, b, c, EOS, v, n), (EOS, v), (a, EOS)}
+    assert found(answers[2]) == [("", 1.0)], "without a symbol nothing is searched"
+    plain, network = walking()
+    assert found(plain.predict([""], n=2, width=2)[0]) == [("", 1.0)]
+    assert network.started == []
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_walk_that_does_not_end_is_cut_and_marked(width: int) -> None:
+    transducer, network = walking()
+    network.outputs = {(*(X, GO + Y) * 40, EOS): 1.0}
+    (answer,) = transducer.predict(["a"], n=width, width=width)
+    assert answer.truncated
+    assert answer.prediction == "xyxyxyxyx"
 
 
 # --- calibration and length
@@ -336,6 +400,32 @@ def test_an_unfinished_run_with_a_model_can_be_used(run: Path, tmp_path: Path) -
     checkpoint.publish(tmp_path / "early", {"resume.a.json": b"{}"})
     with pytest.raises(CheckpointError, match=r"early/about\.json: is not part of this run$"):
         load(tmp_path / "early")
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "residual"])
+def test_a_run_with_hard_attention_is_used_like_any(cell: str, tmp_path: Path) -> None:
+    """No bit depends on batches; a candidate's score is that of all its walks in the beam."""
+    run = run_of(tmp_path / "hard", source=TAGGED, attention="hard", cell=cell, scale=0.5)
+    model = load(run)
+    texts = [f"{text}\t{tags}" for text in TEXTS for tags in ("V", "")]
+    alone = {text: model.predict([text], n=16)[0] for text in texts}
+    for size in (1, 3, 64):
+        for some in (texts, texts[::-1], texts[::5]):
+            assert model.predict(some, n=16, batch_size=size) == [alone[text] for text in some]
+    actions = Actions(len(TARGET))
+    sums = 0
+    for text in texts:
+        ids = model.transducer.encode(*model.transducer.parts(text))
+        walks = model.transducer.search([ids], 16)[0]
+        for one in alone[text].candidates:
+            same = [w for w in walks if TARGET.decode(actions.spell(w.ids)) == one.prediction]
+            total = sum(math.exp(walk.score) for walk in same)
+            assert one.probability == pytest.approx(total, rel=1e-5)
+            sums += len(same) > 1
+        if not walks[0].truncated:
+            going = {sum(action >= actions.symbols for action in walk.ids) for walk in walks}
+            assert going == {len(text.partition("\t")[0])}
+    assert sums
 
 
 # --- the user's own pairs

@@ -47,6 +47,7 @@ def config_of(**settings: Any) -> Config:
     small = {
         "epochs": 2, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
         "embedding": 6, "batch_size": 8, "evaluations": 3, "learning_rate": 0.01, "beam": 2,
+        "attention": "soft",
     }  # fmt: skip
     return configure({**small, **settings})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,20 @@ from charseq.batching import pad
 from charseq.cells import CELLS
 from charseq.recurrence import unroll_cell
 from charseq.seq2seq import EncoderDecoder
+from charseq.vocabulary import EOS
 
 NAMES = tuple(CELLS)
 TEXTS = [[4, 5, 6], [7, 4, 4, 8, 5, 9, 6], [9], [6, 8, 7, 5]]
 INPUTS = [[1, 4, 5], [1, 6], [1, 5, 5, 4, 6, 4], [1]]
+# of six symbols: 6 + k writes k and goes on, 12 only goes on; texts have an end to come to
+WALKS = [[1, 4, 11, 12, 10], [1, 10, 5], [1, 5, 4, 12, 5, 4], [1]]
+KINDS: dict[str, dict[str, Any]] = {
+    "soft": {"attention": True},
+    "hard": {"attention": False, "pointer": True, "targets": 13},
+    "none": {"attention": False},
+}
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def build(seed: int = 7, **options: Any) -> EncoderDecoder:
@@ -32,16 +43,24 @@ def build(seed: int = 7, **options: Any) -> EncoderDecoder:
     return model
 
 
+def given_to(model: EncoderDecoder, row: int) -> tuple[list[int], list[int]]:
+    """A text and what is written for it."""
+    if model.pointer is None:
+        return TEXTS[row], INPUTS[row]
+    return [*TEXTS[row], EOS], WALKS[row]
+
+
 def run(model: EncoderDecoder, rows: list[int], *, extra: int = 0, more: int = 0) -> list[Tensor]:
     """Logits T V of some of ``TEXTS`` in one batch, each cut at its own end."""
-    source = torch.from_numpy(pad([torch.tensor(TEXTS[row]).numpy() for row in rows]))
-    inputs = torch.from_numpy(pad([torch.tensor(INPUTS[row]).numpy() for row in rows]))
+    texts, written = zip(*[given_to(model, row) for row in rows], strict=True)
+    source = torch.from_numpy(pad([np.array(text) for text in texts]))
+    inputs = torch.from_numpy(pad([np.array(ids) for ids in written]))
     source = nn.functional.pad(source, (0, extra))
     inputs = nn.functional.pad(inputs, (0, more))
-    lengths = torch.tensor([len(TEXTS[row]) for row in rows])
+    lengths = torch.tensor([len(text) for text in texts])
     logits = model(source, lengths, inputs)
-    assert logits.shape == (*inputs.shape, 8)
-    return [logits[place, : len(INPUTS[row])] for place, row in enumerate(rows)]
+    assert logits.shape == (*inputs.shape, len(model.output_bias))
+    return [logits[place, : len(ids)] for place, ids in enumerate(written)]
 
 
 def close(ones: list[Tensor], others: list[Tensor], *, within: float = 1e-5) -> None:
@@ -51,7 +70,8 @@ def close(ones: list[Tensor], others: list[Tensor], *, within: float = 1e-5) -> 
 
 def on_paper(model: EncoderDecoder, row: int) -> Tensor:
     """One text by the equations in the module's head, one vector at a time."""
-    ways, ends = torch.stack([model.source_embedding[k] for k in TEXTS[row]]), []
+    text, written = given_to(model, row)
+    ways, ends = torch.stack([model.source_embedding[k] for k in text]), []
     for layer in range(model.encoder.layers):
         both = []
         for direction in range(2):
@@ -61,14 +81,20 @@ def on_paper(model: EncoderDecoder, row: int) -> Tensor:
             both.append((states[0].flip(0) if direction else states[0], states[:, -1]))
         ways = torch.cat([outputs for outputs, _ in both], dim=-1)
         ends.append(torch.cat([end for _, end in both], dim=-1))
-    given = torch.stack([model.target_embedding[k] for k in INPUTS[row]]) * math.sqrt(6)
+    given = torch.stack([model.target_embedding[k] for k in written]) * math.sqrt(6)
+    if model.pointer is not None:
+        places = [sum(k >= 6 for k in written[: step + 1]) for step in range(len(written))]
+        read = torch.stack([ways[place] for place in places])
+        given = given + torch.stack([model.pointer.input.weight @ m for m in read])
     for layer, end in enumerate(ends):
         start = end @ model.bridge.weight.T + model.bridge.bias
         given = unroll_cell(model.decoder.cells[layer], given[:, None], start[:, None])[0, :, 0]
     matrix = model.target_embedding if model.output is None else model.output
     logits = []
-    for hidden in given:
+    for step, hidden in enumerate(given):
         mixed = model.readout.weight @ hidden + model.readout.bias
+        if model.pointer is not None:
+            mixed = mixed + model.pointer.output.weight @ read[step]
         if model.attention is not None:
             scores = torch.stack([hidden @ (model.attention.key.weight @ m) for m in ways])
             shares = (scores / math.sqrt(5)).softmax(0)
@@ -78,13 +104,20 @@ def on_paper(model: EncoderDecoder, row: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("layers", "attention", "tied"), [(1, True, True), (2, True, False), (2, False, True)]
+    ("layers", "kind", "tied"),
+    [
+        (1, "soft", True),
+        (2, "soft", False),
+        (2, "none", True),
+        (1, "hard", True),
+        (2, "hard", False),
+    ],
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_and_gradients_are_those_of_the_equations(
-    name: str, layers: int, attention: bool, tied: bool
+    name: str, layers: int, kind: str, tied: bool
 ) -> None:
-    model = build(cell=name, layers=layers, attention=attention, tied=tied).double()
+    model = build(cell=name, layers=layers, tied=tied, **KINDS[kind]).double()
     logits = run(model, [0, 1, 2, 3])
     expected = [on_paper(model, row) for row in range(4)]
     close(logits, expected, within=1e-10)
@@ -97,10 +130,10 @@ def test_logits_and_gradients_are_those_of_the_equations(
     close(*(list(torch.autograd.grad(loss, parameters)) for loss in losses), within=1e-9)
 
 
-@pytest.mark.parametrize("attention", [True, False])
+@each_kind
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_buckets_and_batches_of_one_give_the_same(name: str, attention: bool) -> None:
-    model = build(cell=name, layers=2, attention=attention)
+def test_padding_buckets_and_batches_of_one_give_the_same(name: str, kind: str) -> None:
+    model = build(cell=name, layers=2, **KINDS[kind])
     with torch.no_grad():
         alone = [run(model, [row])[0] for row in range(4)]
         close(run(model, [0, 1, 2, 3]), alone)
@@ -108,12 +141,12 @@ def test_padding_buckets_and_batches_of_one_give_the_same(name: str, attention: 
         close(run(model, [3, 0]) + run(model, [2, 1]), [alone[row] for row in (3, 0, 2, 1)])
 
 
-@pytest.mark.parametrize("attention", [True, False])
-def test_the_whole_input_is_read_before_the_first_symbol_is_written(attention: bool) -> None:
-    model = build(attention=attention)
+@each_kind
+def test_the_whole_input_is_read_before_the_first_symbol_is_written(kind: str) -> None:
+    model = build(**KINDS[kind])
     run(model, [1])[0][0].norm().backward()
     read = model.source_embedding.grad.abs().sum(1) > 0
-    assert set(read.nonzero().flatten().tolist()) == set(TEXTS[1])
+    assert set(read.nonzero().flatten().tolist()) == set(given_to(model, 1)[0])
 
 
 def test_a_step_sees_its_input_and_those_before_but_none_after() -> None:
@@ -123,18 +156,34 @@ def test_a_step_sees_its_input_and_those_before_but_none_after() -> None:
     assert seen.nonzero().flatten().tolist() == sorted(INPUTS[0][:2])
 
 
-@pytest.mark.parametrize("attention", [True, False])
-def test_without_attention_only_the_final_state_crosses_over(attention: bool) -> None:
-    model = build(attention=attention)
+@each_kind
+def test_without_attention_only_the_final_state_crosses_over(kind: str) -> None:
+    model = build(**KINDS[kind])
     with torch.no_grad():
         before = run(model, [1])[0]
         hook = model.encoder.register_forward_hook(
             lambda _, __, found: (torch.randn_like(found[0]), found[1])
         )
-        assert torch.equal(run(model, [1])[0], before) is not attention
+        assert torch.equal(run(model, [1])[0], before) is (kind == "none")
         hook.remove()
         model.encoder.register_forward_hook(lambda _, __, found: (found[0], -found[1]))
         assert not torch.allclose(run(model, [1])[0][0], before[0])
+
+
+def test_with_hard_attention_a_step_looks_at_its_place_alone() -> None:
+    """Of the memory: the first state and its gates have seen everything."""
+    model = build(**KINDS["hard"])
+    held: list[Tensor] = []
+
+    def hold(_: Any, __: Any, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        held.append(found[0].detach().requires_grad_())
+        return held[-1], found[1].detach()
+
+    model.encoder.register_forward_hook(hold)
+    logits = run(model, [0])[0]  # 1 4 11 12 10
+    for step, places in enumerate([[0], [0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]):
+        (gradient,) = torch.autograd.grad(logits[step].norm(), held, retain_graph=True)
+        assert (gradient[:, 0].abs().sum(-1) > 0).nonzero().flatten().tolist() == places
 
 
 def test_tied_the_output_matrix_is_the_embedding() -> None:
@@ -168,11 +217,11 @@ def test_other_weights_start_within_the_bound_of_their_size_and_biases_at_zero()
 # --- dropout
 
 
-@pytest.mark.parametrize("attention", [True, False])
+@each_kind
 def test_the_model_drops_in_training_only_and_where_it_should(
-    attention: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build(attention=attention, dropout=0.4)
+    model = build(dropout=0.4, **KINDS[kind])
     exact = run(model, [0, 1])
     places: list[tuple[tuple[int, ...], float]] = []
 
@@ -186,7 +235,10 @@ def test_the_model_drops_in_training_only_and_where_it_should(
 
     monkeypatch.setattr(seq2seq, "Dropout", Recorded)
     close(run(model.train(), [0, 1]), exact)
-    wanted = [(7, 2, 6), (3, 2, 6), *([(7, 2, 10)] if attention else []), (3, 2, 6)]
+    steps, most = (8, 5) if kind == "hard" else (7, 3)
+    wanted = [(steps, 2, 6), (most, 2, 6), (steps, 2, 10), (most, 2, 6)]
+    if kind == "none":
+        del wanted[2]
     assert places == [(shape, 0.4) for shape in wanted]
     monkeypatch.undo()
     assert not torch.allclose(run(model, [0])[0], exact[0])

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import random
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from charseq import alignment
 from charseq.alignment import Actions
 from charseq.config import Config, configure
 from charseq.errors import SettingError
 from charseq.examples import Dataset, Example
 from charseq.inference import shapes_of
 from charseq.task import SHAPING, Start, Task, inherit, prepare
-from charseq.vocabulary import PAD, SPECIALS, UNK, Vocabulary
+from charseq.trainer import Trainer
+from charseq.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
 
 SMALL = {
     "epochs": 1, "hidden": 6, "embedding": 5, "batch_size": 4, "threads": 1, "device": "cpu",
@@ -243,3 +247,176 @@ def test_the_defaults_make_a_task() -> None:
     task = prepare(dataset([Example("a", "b")]), Config())
     assert task.config == Config(attention="soft")
     assert len(task.source) == len(task.target) == SPECIALS + 1
+
+
+# --- hard attention
+
+CAESAR = str.maketrans("abcdef", "defabc")
+ROWS = 77
+
+
+def toy(write: Callable[[str], str], *features: str) -> list[tuple[str, ...]]:
+    """Random strings and what is written of them."""
+    draw = random.Random(1)
+    words = ["".join(draw.choices("abcdef", k=draw.randint(2, 7))) for _ in range(ROWS)]
+    return [(word, write(word), *features) for word in words]
+
+
+def caesar(word: str) -> str:
+    return word.translate(CAESAR)
+
+
+@pytest.mark.parametrize("write", [str, caesar, lambda word: f"{word}s"])
+def test_where_the_output_follows_the_input_attention_is_hard(write: Callable[[str], str]) -> None:
+    task = task_of(*toy(write), attention="auto")
+    assert task.config.attention == task.about["settings"]["attention"] == "hard"
+    assert re.fullmatch(r"the output follows the input \(\d+% left open\)", task.why[2])
+
+
+@pytest.mark.parametrize("write", [lambda word: word[::-1], lambda word: "".join(sorted(word))])
+def test_where_it_does_not_attention_is_soft(write: Callable[[str], str]) -> None:
+    task = task_of(*toy(write), attention="auto")
+    assert task.config.attention == "soft"
+    assert re.fullmatch(r"the output does not follow the input \(\d+% left open\)", task.why[2])
+    assert task.written == [task.target.encode(row.target) for row in task.dataset.train]
+    assert task.sources == [task.source.encode(row.source) for row in task.dataset.train]
+
+
+def test_what_is_asked_for_is_done() -> None:
+    pairs = toy(lambda word: word[::-1])
+    for kind in ("hard", "soft", "none"):
+        task = task_of(*pairs, attention=kind)
+        assert (task.config.attention, task.why[2]) == (kind, "as set")
+        names = set(task.trainer().averaged())
+        assert ("pointer.input.weight" in names) is (kind == "hard")
+        assert ("attention.key.weight" in names) is (kind == "soft")
+
+
+def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> None:
+    """Features say nothing of the alignment: no walk comes to them."""
+    task = task_of(*toy(caesar, "V;PL"), attention="hard")
+    actions = Actions(len(task.target))
+    for row, source, written in zip(task.dataset.train, task.sources, task.written, strict=True):
+        assert source == [*task.source.encode(row.source), EOS, *task.source.encode("", "V;PL")]
+        assert actions.spell(written) == task.target.encode(row.target)
+        assert sum(action >= actions.symbols for action in written) == len(row.source)
+        # each letter stands for another, and the walk has found which
+        assert written == [actions.symbols + id_ for id_ in task.target.encode(row.target)]
+    longest = max(len(row.source) for row in task.dataset.train)
+    assert task.limits.longest[-1] == longest
+    assert len(task.limits.longest) == longest + 1 + 2 + 1
+    trainer = task.trainer()
+    batch = trainer.batches.collate([0])
+    assert batch.source.tolist() == [task.sources[0]]
+    assert batch.labels.tolist() == [[*task.written[0], EOS]]
+    shapes = {name: value.shape for name, value in trainer.averaged().items()}
+    assert shapes["target_embedding"] == (actions.size, 5)
+    assert shapes["source_embedding"] == (len(task.source), 5)
+
+
+def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of large data the seed draws what the alignment is learnt from; here it is one pair."""
+    monkeypatch.setattr(alignment, "MOST_CELLS", 1)
+    pairs = toy(lambda word: word + word[0])
+    found = [task_of(*pairs, attention="hard", seed=seed).written for seed in (1, 2, 3, 1)]
+    assert found[0] == found[3]
+    assert found[0] != found[1] or found[0] != found[2]
+
+
+def test_texts_that_are_too_long_to_align_get_soft_attention_or_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = toy(str)
+    work = sum((len(source) + 1) ** 2 for source, _ in pairs)
+    monkeypatch.setattr(alignment, "MOST_WALKED", work)
+    assert task_of(*pairs, attention="auto").config.attention == "hard"
+    monkeypatch.setattr(alignment, "MOST_WALKED", work - 1)
+    task = task_of(*pairs, attention="auto")
+    assert task.config.attention == "soft"
+    assert task.why[2] == "the texts are too long to be aligned"
+    with pytest.raises(SettingError) as caught:
+        task_of(*pairs, attention="hard")
+    assert str(caught.value) == (
+        f"attention is hard, but to align these pairs takes a table of {work:,} cells, more than "
+        f"{work - 1:,}: --set attention=soft"
+    )
+    assert task_of(*pairs, attention="soft").why[2] == "as set"
+
+
+def test_auto_takes_the_kind_of_the_start() -> None:
+    for kind, write in (("hard", lambda word: word[::-1]), ("soft", str), ("none", str)):
+        start = start_of("abcdef", "abcdef", attention=kind)
+        task = task_of(*toy(write), start=start, attention="auto")
+        assert task.config.attention == kind
+        assert all(np.isfinite(value).all() for value in task.trainer().averaged().values())
+    with pytest.raises(SettingError, match=r"attention is soft, .* has hard: --set attention=hard"):
+        task_of(("a", "b"), start=start_of("a", "b", attention="hard"), attention="soft")
+
+
+def test_a_start_that_only_said_whether_there_is_attention_is_understood() -> None:
+    start = start_of("ab", "x", attention="none")
+    start = replace(start, settings={**start.settings, "attention": False})
+    assert task_of(("ab", "x"), start=start, attention="auto").config.attention == "none"
+    assert task_of(("ab", "x"), start=start, attention="none").config.attention == "none"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_actions_are_inherited_by_symbol_and_by_what_they_do(tied: bool) -> None:
+    start = start_of("ba", "yx", attention="hard", tied=tied)
+    task = task_of(("abz", "xwv"), ("a", "x"), start=start, attention="hard", tied=tied)
+    assert task.target.symbols[:2] == ("y", "x")
+    old, new = 4 + 2, 4 + 4
+    fresh = {
+        name: np.full((2 * new + 1 if "source" not in name else 7, *rest), 9.0, np.float32)
+        for name, rest in (
+            ("source_embedding", (5,)), ("target_embedding", (5,)), ("output_bias", ()),
+            ("output", (5,)),
+        )
+    }  # fmt: skip
+    found = inherit(start, task, fresh)
+    for name in {"target_embedding", "output", "output_bias"} & start.weights.keys():
+        before, after = start.weights[name], found[name]
+        assert len(before) == 2 * old + 1
+        for row in range(old):
+            assert np.array_equal(after[row], before[row]), "to stay"
+            assert np.array_equal(after[new + row], before[old + row]), "to go on"
+        assert np.array_equal(after[2 * new], before[2 * old]), "to go on in silence"
+        rest = [old, old + 1, new + old, new + old + 1]
+        assert (after[rest] == 9.0).all(), "new symbols"
+        assert (after == 9.0).all(axis=tuple(range(1, after.ndim))).sum() == 4
+    assert np.array_equal(found["source_embedding"][:6], start.weights["source_embedding"])
+    assert np.array_equal(found["pointer.input.weight"], start.weights["pointer.input.weight"])
+    trainer = task.trainer()
+    assert np.array_equal(trainer.averaged()["output_bias"][2 * new], found["output_bias"][2 * new])
+
+
+def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> None:
+    """Weights that know a caesar of some letters are surprised less by a caesar of more."""
+    settings = {"attention": "hard", "epochs": 12, "learning_rate": 0.03, "dropout": 0, "ema": 0}
+    losses = []
+    first = task_of(*toy(caesar), **settings).trainer()
+    steps = [step.loss for step in first.steps(lambda step: step / 120)]
+    assert steps[-1] < 0.6 * steps[0]
+    config = configure({**SMALL, **settings})
+    known = task_of(*toy(caesar), **settings)
+    start = Start("f" * 64, config.to_json(), known.source, known.target, first.averaged())
+    more = [(f"g{word}", f"g{written}") for word, written in toy(caesar)]
+    for begin in (None, start):
+        trainer = task_of(*more, start=begin, **settings).trainer()
+        losses.append(next(trainer.steps(lambda step: step / 10)).loss)
+    assert losses[1] < 0.7 * losses[0]
+
+
+def test_a_run_with_hard_attention_goes_on_to_the_bit() -> None:
+    def trainer() -> Trainer:
+        return task_of(*toy(caesar, "V"), attention="hard", batch_size=8, dropout=0.3).trainer()
+
+    whole, half, rest = trainer(), trainer(), trainer()
+    list(whole.steps(lambda step: step / 9))
+    for step in half.steps(lambda step: step / 9):
+        if step.number == 4:
+            break
+    rest.restore(half.state())
+    list(rest.steps(lambda step: step / 9))
+    ends = whole.state(), rest.state()
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
