@@ -29,8 +29,8 @@ from charseq.errors import CheckpointError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-FEWEST = 100
-"""Sources below which nothing is fitted."""
+FEWEST, FEWEST_SOURCES = 100, 20
+"""Inputs and sources below which nothing is fitted."""
 BINS = 15
 LEAST_REST = 1e-6
 """What is taken for r where the probabilities sum to 1, or by rounding to more."""
@@ -116,13 +116,15 @@ class Calibration:
 def fit(events: Sequence[Event]) -> Calibration | None:
     """Temperature and rest by the likelihood of ``events``.
 
-    None where they would be of no use: fewer than :data:`FEWEST` sources, or rows held out (each
+    None where they would be of no use: fewer than :data:`FEWEST` inputs (a source with one set of
+    features is one) or :data:`FEWEST_SOURCES` sources, or rows held out (each
     half by the fit of the other) that are no likelier than with the scores as they are.
     """
     sources = {
         source: place for place, source in enumerate(dict.fromkeys(e.source for e in events))
     }
-    if len(sources) < FEWEST:
+    inputs = {(event.source, tuple(event.scores)) for event in events}
+    if len(inputs) < FEWEST or len(sources) < FEWEST_SOURCES:
         return None
     rows = _Rows.of(events)
     halves = np.array([sources[event.source] % 2 for event in events])

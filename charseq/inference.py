@@ -121,14 +121,14 @@ class Network:
             raise ValueError(f"lengths {lengths.min()} to {steps} do not round up to one length")
         count = len(sources)
         lanes = -(-count // LANES) * LANES
-        ids = np.full((lanes, steps), PAD)
+        ids = np.full((lanes, room), PAD)
         for row, source in enumerate(sources):
             ids[row, : len(source)] = source
         lengths = np.concatenate([lengths, np.ones(lanes - count, dtype=lengths.dtype)])
         shared = None
         if self.actions is not None:
             shared, ids, lengths = self._share_features(ids, lengths)
-        memory, final = self._encode(ids, lengths, shared)
+        memory, final = self._encode(ids[:, :steps], lengths, shared)
         weight, bias = self.bridge
         state = np.matmul(weight, final) + bias
         soft = self._memory(memory, lengths, count, room)
@@ -201,8 +201,7 @@ class Network:
         vectors = self.embedding[ids]
         vectors[~behind] = 0.0
         count = np.maximum(behind.sum(axis=1, keepdims=True), 1).astype(np.float32)
-        # the middle axis is added up in its order, and zeros change nothing
-        shared = vectors.sum(axis=1) / np.sqrt(count)
+        shared = add_up(vectors)[:, 0] / np.sqrt(count)
         return to_blocks(shared), ids[:, : int(ends.max()) + 1], ends + 1
 
     def _encode(
@@ -275,7 +274,7 @@ class Network:
         return Memory(made[0], made[1], mask[:, :, None])
 
     def _track(
-        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "C S"]
+        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "C T"]
     ) -> Track | None:
         """What hard attention reads; a text's symbols are followed by EOS, then its features."""
         heard, said = self.pointer

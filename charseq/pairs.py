@@ -139,7 +139,7 @@ class Pairs:
             length_penalty=config.length_penalty,
         )
         dev = task.dataset.dev
-        if len({row.source for row in dev}) < FEWEST:
+        if len({(row.source, row.features) for row in dev}) < FEWEST:
             return {}
         rows = dev[:: -(-len(dev) // MOST_CALIBRATED)]
         outcome = score_examples(transducer, rows, width=config.beam, n=config.beam)

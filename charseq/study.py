@@ -20,6 +20,8 @@ from charseq.predictor import load
 from charseq.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from charseq.flow import Flow
     from charseq.predictor import Model
     from charseq.seq2seq import EncoderDecoder
@@ -143,19 +145,6 @@ def study_run(run: str | Path | None, text: str) -> Study:
     received = flows.character_gradients(model, ids, written)
     found = flows.trained_flow(model, ids, written)
 
-    def characters(place: Path) -> None:
-        total = received.sum(dim=1, keepdim=True)
-        plots.heat_map(
-            place,
-            (100 * received / total.where(total > 0, 1.0)).numpy(),
-            xlabel="input",
-            ylabel="output",
-            title=f"{path.name}: which inputs each output's gradient reaches",
-            scale="share of ‖∂ log p(output) / ∂ input‖, in percent",
-            rows=[shown(symbol) for symbol in outputs] + [flows.END],
-            columns=[shown(symbol) for symbol in inputs],
-        )
-
     def curves(place: Path) -> None:
         plots.curves(
             place,
@@ -182,7 +171,27 @@ def study_run(run: str | Path | None, text: str) -> Study:
         "",
         *flows.lines(found),
     ]
+    characters = _characters(path.name, received, inputs, [*outputs, flows.END])
     return Study(facts, lines, {"run-characters.png": characters, "run-flow.png": curves})
+
+
+def _characters(
+    name: str, received: Tensor, inputs: Sequence[str], outputs: Sequence[str]
+) -> Picture:
+    """The picture of the gradient that each input (a column) gets from each output (a row)."""
+    from charseq import plots
+
+    total = received.sum(dim=1, keepdim=True)
+    return lambda path: plots.heat_map(
+        path,
+        (100 * received / total.where(total > 0, 1.0)).numpy(),
+        xlabel="input",
+        ylabel="output",
+        title=f"{name}: which inputs each output's gradient reaches",
+        scale="share of ‖∂ log p(output) / ∂ input‖, in percent",
+        rows=[shown(symbol) for symbol in outputs],
+        columns=[shown(symbol) for symbol in inputs],
+    )
 
 
 def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:

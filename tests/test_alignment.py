@@ -161,6 +161,8 @@ def test_a_round_sets_chances_to_what_all_walks_expect(
     monkeypatch.setattr(alignment, "BLOCK", block)
     counts = expected(after(rounds, monkeypatch))
     found = after(rounds + 1, monkeypatch)
+    assert (found.go_on[EOS] == LEAST).all(), "from the end nothing goes on"
+    assert found.skip[EOS] == LEAST
     totals = Counter({EOS: float(len(PAIRS[0]))})  # there every walk stops once
     for (_, here, _), count in counts.items():
         totals[here] += count

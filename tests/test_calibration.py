@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from charseq.calibration import (
     FEWEST,
+    FEWEST_SOURCES,
     HOTTEST,
     Calibration,
     Event,
@@ -233,3 +234,13 @@ def test_what_is_no_calibration_is_refused(change: dict[str, Any], said: str) ->
 def test_what_is_no_object_of_its_fields_is_refused(value: Any) -> None:
     with pytest.raises(CheckpointError, match="'calibration' must have"):
         Calibration.from_json(value)
+
+
+def test_forms_of_a_few_words_are_enough_but_not_of_a_handful() -> None:
+    events = draw(0.5, -2.0, 400)
+
+    def of(words: int) -> list[Event]:
+        return [Event(str(k % words), one.scores, one.right) for k, one in enumerate(events)]
+
+    assert fit(of(FEWEST_SOURCES)) is not None
+    assert fit(of(FEWEST_SOURCES - 1)) is None

@@ -285,6 +285,8 @@ def build(**options: Any) -> EncoderDecoder:
 
 
 SOURCE, TARGET = [4, 6, 4, 8, 5], [5, 7, 5]
+ENDED = [4, 6, 4, EOS, 8, 5]
+"""The same with an end before two features: what hard attention reads."""
 KINDS: dict[str, dict[str, Any]] = {
     "soft": {"attention": True},
     # four ids to stay and four to go on: TARGET goes on three times
@@ -309,6 +311,9 @@ def expected_flows(model: EncoderDecoder) -> dict[str, Tensor]:
         return torch.stack(states)[:, :, 0]  # T K H
 
     ways = model.source_embedding[SOURCE]
+    if model.pointer is not None:
+        vectors = model.source_embedding[ENDED]
+        ways = vectors[:4] + (vectors[4] + vectors[5]) / math.sqrt(2)
     for layer in range(model.encoder.layers):
         zero = normal(model.encoder.kept, SIZE) * 0
         forward, backward = model.encoder.cells[2 * layer : 2 * layer + 2]
@@ -331,7 +336,7 @@ def expected_flows(model: EncoderDecoder) -> dict[str, Tensor]:
 def test_a_models_recurrences_are_those_of_its_equations(name: str, layers: int, kind: str) -> None:
     model = build(cell=name, layers=layers, **KINDS[kind])
     expected = expected_flows(model)
-    found = trained_flow(model, SOURCE, TARGET)
+    found = trained_flow(model, ENDED if kind == "hard" else SOURCE, TARGET)
     assert [one.name for one in found] == list(expected)
     for one in found:
         assert one.cell == name
@@ -365,20 +370,22 @@ def chances(model: EncoderDecoder, source: list[int]) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_character_gradients_are_central_differences(kind: str) -> None:
     model = build(**KINDS[kind]).double()
-    found = character_gradients(model, SOURCE, TARGET)
-    assert found.shape == (len(TARGET) + 1, len(SOURCE))
+    text = ENDED if kind == "hard" else SOURCE
+    found = character_gradients(model, text, TARGET)
+    assert found.shape == (len(TARGET) + 1, len(text))
     with torch.no_grad():
-        for place, symbol in enumerate(SOURCE):
-            # a symbol of its own for this place, so that it alone is moved
-            own = len(model.source_embedding)
-            source = [*SOURCE[:place], own, *SOURCE[place + 1 :]]
+        for place, symbol in enumerate(text):
+            # a symbol of its own for this place, so that it alone is moved; EOS is alone anyway
+            own = EOS if symbol == EOS else len(model.source_embedding)
+            source = [*text[:place], own, *text[place + 1 :]]
             moved = copy.deepcopy(model)
             vector = model.source_embedding[symbol]
             slopes = []
             for unit in torch.eye(5, dtype=torch.float64):
                 sides = []
                 for step in (1e-5, -1e-5):
-                    rows = torch.cat([model.source_embedding, (vector + step * unit)[None]])
+                    rows = torch.cat([model.source_embedding, vector[None]])
+                    rows[own] += step * unit
                     moved.source_embedding = nn.Parameter(rows)
                     sides.append(chances(moved, source))
                 slopes.append((sides[0] - sides[1]) / 2e-5)

@@ -487,3 +487,14 @@ def test_features_are_heard_though_no_walk_comes_to_them() -> None:
     network = make("gru", attention="hard")
     one, other = (network.step(np.array([BOS]), network.start([[4, EOS, k]]))[0] for k in (5, 6))
     assert not np.allclose(one, other)
+
+
+@pytest.mark.parametrize("embedding", [1, 2, 17])
+def test_features_are_added_up_in_the_same_order_in_any_company(embedding: int) -> None:
+    """Where a vector is one number, NumPy would add up many of them in another order than few."""
+    network = make("gru", hidden=5, embedding=embedding, attention="hard")
+    random = np.random.default_rng(1)
+    texts = [[4, EOS, *random.integers(4, SOURCES, size=11 + k % 4).tolist()] for k in range(12)]
+    together = answers(network, texts, size=12, width=3)
+    assert answers(network, texts, size=1, width=3) == together
+    assert answers(network, texts[:5], size=5, width=3) == together[:5]

@@ -16,6 +16,7 @@ from charseq.loss import Given
 from charseq.models import build, build_next_word
 from charseq.nextword import NextWord
 from charseq.seq2seq import EncoderDecoder
+from charseq.vocabulary import EOS
 
 
 def made(**settings: object) -> EncoderDecoder:
@@ -46,11 +47,12 @@ def test_every_setting_reaches_the_model() -> None:
     assert model.output is not None
     assert model.output.shape == (7, 6)
     assert model.dropout == 0.1
-    assert (model := made(attention="soft")).attention is not None
-    assert model.pointer is None
-    assert (model := made(attention="hard")).attention is None
-    assert model.pointer is not None
-    assert model.pointer.actions == Actions(3)
+    soft, hard = (made(attention=kind) for kind in ("soft", "hard"))
+    assert soft.attention is not None
+    assert soft.pointer is None
+    assert hard.attention is None
+    assert hard.pointer is not None
+    assert hard.pointer.actions == Actions(3)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -59,8 +61,8 @@ def test_every_setting_reaches_the_model() -> None:
 )
 def test_every_weight_learns(cell: str, attention: str, tied: bool) -> None:
     model = made(cell=cell, layers=2, attention=attention, tied=tied, dropout=0.0)
-    source = torch.tensor([[4, 5, 6], [7, 8, 0]])
-    logits = model(source, torch.tensor([3, 2]), torch.tensor([[1, 4], [1, 5]]))
+    source = torch.tensor([[4, 5, 6, EOS, 4], [7, 8, EOS, 0, 0]])
+    logits = model(source, torch.tensor([5, 3]), torch.tensor([[1, 4], [1, 5]]))
     logits.square().sum().backward()
     for name, parameter in model.named_parameters():
         assert bool(torch.isfinite(parameter).all()), name

@@ -272,6 +272,29 @@ def test_a_signal_stops_after_saving_and_the_same_call_goes_on(data: Path, tmp_p
     assert len((run / "metrics.jsonl").read_bytes().splitlines()) == 4
 
 
+def test_attention_that_the_data_decide_is_told_kept_and_gone_on_with(
+    data: Path, tmp_path: Path
+) -> None:
+    """Capitals follow their letters, so it is hard; new symbols join such a run as well."""
+    run, config = tmp_path / "run", config_of(attention="auto", epochs=3, evaluations=4)
+    lines: list[str] = []
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=run, config=config, report=interrupting(2))
+    recipes.train(data, run=run, config=config, report=lines.append)
+    assert any(line.startswith("attention  hard: the output follows the input") for line in lines)
+    assert any(line.startswith("resume ") for line in lines)
+    assert checkpoint.read_json(run, "about.json")["settings"]["attention"] == "hard"
+    recipes.train(data, run=tmp_path / "whole", config=config)
+    assert equal(weights_of(run), weights_of(tmp_path / "whole"))
+    assert load(run).predict(["ab", "dcba"], n=2, beam=4)[1].candidates
+    more = make(tmp_path / "more", [word + "é" for word in words_of(60, seed=2)])
+    recipes.train(more, run=tmp_path / "next", config=config_of(attention="auto"), init_from=run)
+    about = checkpoint.read_json(tmp_path / "next", "about.json")
+    assert about["settings"]["attention"] == "hard"
+    rows = {name: len(value) for name, value in weights_of(tmp_path / "next").items()}
+    assert rows["output_bias"] == weights_of(run)["output_bias"].size + 2
+
+
 def test_by_force_an_unfinished_run_begins_anew(data: Path, tmp_path: Path) -> None:
     config = config_of(epochs=3)
     with pytest.raises(Interrupted):

@@ -20,7 +20,8 @@ from charseq.vocabulary import EOS
 NAMES = tuple(CELLS)
 TEXTS = [[4, 5, 6], [7, 4, 4, 8, 5, 9, 6], [9], [6, 8, 7, 5]]
 INPUTS = [[1, 4, 5], [1, 6], [1, 5, 5, 4, 6, 4], [1]]
-# of six symbols: 6 + k writes k and goes on, 12 only goes on; texts have an end to come to
+# of six symbols: 6 + k writes k and goes on, 12 only goes on; behind a text's end, its features
+FEATURES = [[7, 9], [4], [9, 5, 9], []]
 WALKS = [[1, 4, 11, 12, 10], [1, 10, 5], [1, 5, 4, 12, 5, 4], [1]]
 KINDS: dict[str, dict[str, Any]] = {
     "soft": {"attention": True},
@@ -47,7 +48,7 @@ def given_to(model: EncoderDecoder, row: int) -> tuple[list[int], list[int]]:
     """A text and what is written for it."""
     if model.pointer is None:
         return TEXTS[row], INPUTS[row]
-    return [*TEXTS[row], EOS], WALKS[row]
+    return [*TEXTS[row], EOS, *FEATURES[row]], WALKS[row]
 
 
 def run(model: EncoderDecoder, rows: list[int], *, extra: int = 0, more: int = 0) -> list[Tensor]:
@@ -72,6 +73,10 @@ def on_paper(model: EncoderDecoder, row: int) -> Tensor:
     """One text by the equations in the module's head, one vector at a time."""
     text, written = given_to(model, row)
     ways, ends = torch.stack([model.source_embedding[k] for k in text]), []
+    if model.pointer is not None:
+        end = text.index(EOS) + 1
+        ways, behind = ways[:end], ways[end:]
+        ways = ways + sum(behind) / math.sqrt(max(len(behind), 1))
     for layer in range(model.encoder.layers):
         both = []
         for direction in range(2):
@@ -168,6 +173,27 @@ def test_without_attention_only_the_final_state_crosses_over(kind: str) -> None:
         hook.remove()
         model.encoder.register_forward_hook(lambda _, __, found: (found[0], -found[1]))
         assert not torch.allclose(run(model, [1])[0][0], before[0])
+
+
+def test_features_have_no_order_but_a_number() -> None:
+    model = build(**KINDS["hard"])
+    with torch.no_grad():
+        plain, one, other, twice = (
+            model(
+                torch.tensor([[4, EOS, *behind]]),
+                torch.tensor([2 + len(behind)]),
+                torch.ones(1, 1).long(),
+            )
+            for behind in ([], [5, 7], [7, 5], [5, 5, 7, 7])
+        )
+    assert torch.equal(one, other)
+    assert not torch.allclose(one, plain)
+    assert not torch.allclose(one, twice)
+
+
+def test_attention_is_not_soft_and_hard_at_once() -> None:
+    with pytest.raises(ValueError, match="soft or hard, not both"):
+        build(attention=True, pointer=True, targets=13)
 
 
 def test_with_hard_attention_a_step_looks_at_its_place_alone() -> None:

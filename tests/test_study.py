@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,8 +16,8 @@ from charseq.batching import pad
 from charseq.config import configure, defaults
 from charseq.contents import read_run
 from charseq.errors import MissingExtraError, UsageError
-from charseq.predictor import load
-from charseq.vocabulary import BOS, EOS
+from charseq.predictor import Model, load
+from charseq.vocabulary import BOS, EOS, SPECIALS
 
 DATES = Path(__file__).parent.parent / "checkpoints" / "dates"
 TEXT = "3. März 2021"
@@ -76,6 +78,57 @@ def test_a_run_that_predicts_words_is_refused(tmp_path: Path) -> None:
     recipes.train(text, run=tmp_path / "run", config=configure(small, base=defaults("next-word")))
     with pytest.raises(UsageError, match=f"^{tmp_path / 'run'} predicts words; "):
         study.study_run(tmp_path / "run", "a b")
+
+
+@pytest.fixture(scope="module")
+def walking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with hard attention and features, hardly trained."""
+    folder = tmp_path_factory.mktemp("study")
+    words = ["".join(letters) for letters in itertools.product("abc", repeat=4)]
+    rows = [f"{word}\t{tag}\t{word.upper()}{tag}\n" for word in words for tag in ("x", "y")]
+    (folder / "forms.tsv").write_text("".join(rows), encoding="utf-8")
+    small = {
+        "hidden": 6, "embedding": 5, "epochs": 1, "device": "cpu", "attention": "hard",
+        "columns": "source,features,target", "threads": 1,
+    }  # fmt: skip
+    recipes.train(folder / "forms.tsv", run=folder / "run", config=configure(small))
+    return folder / "run"
+
+
+def test_a_run_with_hard_attention_tells_its_actions(walking: Path, tmp_path: Path) -> None:
+    """An arrow where it goes on; its input has an end, and features behind it."""
+    found = study.study_run(walking, "abca\ty")
+    facts = json.loads(json.dumps(found.facts, allow_nan=False))
+    assert facts["inputs"] == ["a", "b", "c", "a", "<end>", "y"]
+    assert "".join(facts["outputs"]).count("→") == 4
+    assert facts["outputs"][-1] == "<end>"
+    answer = load(walking).predict(["abca\ty"], beam=1)[0].prediction
+    assert "".join(facts["outputs"][:-1]).replace("→", "") == facts["prediction"] == answer
+    received = np.array(facts["gradients"])
+    assert received.shape == (len(facts["outputs"]), 6)
+    assert (received > 0).all()
+    assert [one["name"] for one in facts["flows"]][-1] == "decoder 1"
+    assert len(facts["flows"][-1]["logs"]) == 1 + len(facts["outputs"])
+    assert found.lines[0] == f"abca\ty => {answer}"
+    assert [path.exists() for path in found.draw(tmp_path)] == [True, True]
+
+
+def test_the_trainable_model_walks_as_the_one_that_predicts(walking: Path) -> None:
+    """The probability that torch gives to the best walk is the one that NumPy gives."""
+    contents = read_run(walking)
+    transducer = cast("Model", load(walking)).transducer
+    source = transducer.encode("abca", "y")
+    best = transducer.search([source], 1)[0][0]
+    given = (pad([np.array(source)]), np.array([len(source)]), pad([np.array([BOS, *best.ids])]))
+    logits = study.trainable(contents).eval()(*map(torch.from_numpy, given)).detach()[0]
+    size = len(contents.target)
+    logits[:, [0, 1, 3, *range(size, size + SPECIALS)]] = -torch.inf  # never written
+    score, going = 0.0, 4
+    for place, action in enumerate([*best.ids, *[EOS] * (not best.truncated)]):
+        logits[place, EOS if going else slice(size, None)] = -torch.inf
+        score += float(logits[place].log_softmax(dim=-1)[action])
+        going -= action >= size
+    assert score == pytest.approx(best.score, rel=1e-4)
 
 
 def test_cells_are_told_by_scale(tmp_path: Path) -> None:

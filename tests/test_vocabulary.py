@@ -17,6 +17,7 @@ from charseq.errors import CharseqError, CheckpointError, MissingExtraError, Set
 from charseq.subwords import BYTES
 from charseq.symbols import normalise
 from charseq.vocabulary import (
+    EOS,
     KINDS,
     LONGEST_SYMBOL,
     SUBWORDS,
@@ -68,6 +69,19 @@ def test_unseen_symbols_and_features_are_marked_and_named_once_in_order() -> Non
 def test_a_feature_and_a_symbol_of_the_same_name_have_different_ids() -> None:
     vocabulary, _ = build(["V"], features=["V"])
     assert vocabulary.encode("V", "V") == [4, 5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_end_stands_before_features_if_asked_for(kind: str) -> None:
+    """It says nothing when it is read back, and is there without features or symbols."""
+    vocabulary, _ = build(["ab", "ba", "b"], kind=kind, features=["V;PST"])
+    text, tags = vocabulary.encode("ba b"), vocabulary.encode("", "V;PST")
+    ended = vocabulary.encode("ba b", "V;PST", ended=True)
+    assert ended == [*text, EOS, *tags]
+    assert vocabulary.decode(ended) == vocabulary.decode(text)
+    assert vocabulary.encode("ba b", ended=True) == [*text, EOS]
+    assert vocabulary.encode("", ended=True) == [EOS]
+    assert vocabulary.encode("ba b", "V;PST") == [*text, *tags]
 
 
 def test_decode_skips_specials_and_features_and_refuses_foreign_ids() -> None:
