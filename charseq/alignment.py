@@ -70,6 +70,11 @@ class Actions:
         return [action % self.symbols for action in ids if action != silent]
 
 
+def places(source: Ids) -> int:
+    """The symbols of a source before EOS, if it has one; what stands behind it are features."""
+    return list(source).index(EOS) if EOS in source else len(source)
+
+
 @dataclass(frozen=True)
 class Aligner:
     """Log-probabilities of the actions at each source symbol; row EOS is the source's end."""

@@ -9,6 +9,7 @@ others are put into groups of similar length, which changes no answer (see ``inf
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from charseq import language
 from charseq import lexicon as lexicons
+from charseq.alignment import places
 from charseq.batching import buckets
 from charseq.calibration import Calibration
 from charseq.checkpoint import find
 from charseq.config import Config, configure
 from charseq.contents import read_run
-from charseq.decoding import Hypothesis, Limits, beam, greedy, penalty
+from charseq.decoding import ROOM, Hypothesis, Limits, beam, greedy, penalty
 from charseq.ensemble import Ensemble, network_of
 from charseq.errors import SettingError, UsageError
 from charseq.inference import WIDTH, Network
@@ -106,11 +108,17 @@ class Transducer:
 
     def search(self, sources: Sequence[Sequence[int]], width: int) -> list[list[Hypothesis]]:
         """What the network writes for texts of similar length, the best first: ids, or actions."""
-        limits = [self.limits.of(len(ids)) for ids in sources]
+        limits = [self._limit(ids) for ids in sources]
         state = self.network.start(sources)
         if width == 1:
             return [[best] for best in greedy(self.network, state, limits)]
         return beam(self.network, state, limits, width=width, length_penalty=self.length_penalty)
+
+    def _limit(self, ids: Sequence[int]) -> int:
+        """The most that is written for a source; with hard attention, enough to come to its end."""
+        size = places(ids)
+        limit = self.limits.of(size)
+        return limit if self.network.actions is None else max(limit, math.ceil(ROOM * size))
 
     def _prediction(
         self,

@@ -144,7 +144,8 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     hard = config.attention == "hard"
     sources = [source.encode(one.source, one.features, ended=hard) for one in dataset.train]
     written = targets if actions is None else actions
-    limits = Limits.learn([(len(s), len(t)) for s, t in zip(sources, written, strict=True)])
+    sizes = [(alignment.places(s), len(t)) for s, t in zip(sources, written, strict=True)]
+    limits = Limits.learn(sizes)
     why = (source_why, target_why, attention_why)
     return Task(config, dataset, source, target, limits, why, sources, written, start)
 

@@ -225,7 +225,15 @@ def test_a_walk_that_does_not_end_is_cut_and_marked(width: int) -> None:
     network.outputs = {(*(X, GO + Y) * 40, EOS): 1.0}
     (answer,) = transducer.predict(["a"], n=width, width=width)
     assert answer.truncated
-    assert answer.prediction == "xyxyxyxyx"
+    assert answer.prediction == "xyxyxyx"
+
+
+def test_a_walk_may_always_come_to_its_end() -> None:
+    """However short what was written in training, and however many features stand behind."""
+    transducer, network = walking(TAGGED)
+    network.outputs = {(*[GO + X] * 40, EOS): 1.0}
+    (answer,) = transducer.predict([f"{'a' * 40}\tV;N"])
+    assert (answer.prediction, answer.truncated) == ("x" * 40, False)
 
 
 # --- calibration and length

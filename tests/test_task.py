@@ -304,7 +304,7 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
         assert written == [actions.symbols + id_ for id_ in task.target.encode(row.target)]
     longest = max(len(row.source) for row in task.dataset.train)
     assert task.limits.longest[-1] == longest
-    assert len(task.limits.longest) == longest + 1 + 2 + 1
+    assert len(task.limits.longest) == longest + 1  # by the walked symbols: no features, no EOS
     trainer = task.trainer()
     batch = trainer.batches.collate([0])
     assert batch.source.tolist() == [task.sources[0]]
