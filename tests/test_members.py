@@ -261,14 +261,19 @@ def test_a_killed_member_is_named_and_the_others_are_saved(data: Path, tmp_path:
 
 
 def test_members_whose_command_is_killed_save_and_end(data: Path, tmp_path: Path) -> None:
+    """They end by themselves, with a save that was not due yet; the folder can be used again."""
     run = tmp_path / "run"
-    process = start(data, run, epochs=MANY)
-    wait(lambda: min(saves(run, 1), saves(run, 2)) >= 2)
+    process = start(data, run, epochs=MANY, save_seconds=2)
+    wait(lambda: min(saves(run, 1), saves(run, 2)) >= 1)
+    before = [saves(run, 1), saves(run, 2)]
     orphans = [writer(run, 1), writer(run, 2)]
     process.kill()
     process.communicate(timeout=PATIENCE)
-    wait(lambda: not any((run / "members" / name / ".lock").exists() for name in "12"))
     wait(lambda: not any(Path(f"/proc/{orphan}").exists() for orphan in orphans))
+    assert saved_since(run, before)
+    assert not any((run / "members" / name / ".lock").exists() for name in "12")
+    with pytest.raises(CheckpointError, match="was begun with epochs = 20000, now it is 3"):
+        recipes.train(data, run=run, config=config_of(epochs=3, save_seconds=2))
 
 
 # --- processes
