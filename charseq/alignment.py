@@ -92,19 +92,19 @@ class Aligner:
                 found[row] = actions
         return found
 
-    def surprise(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> float:
+    def surprise(
+        self, sources: Sequence[Ids], targets: Sequence[Ids], walks: Sequence[Ids]
+    ) -> float:
         """How much of what is written on going on the source symbol leaves open: 0 nothing, 1 all.
 
-        The mean of -log P(action | source symbol) over the likeliest walks, as a share of the
-        entropy of target symbols; what is written while the walk stays is not counted.
+        The mean of -log P(action | source symbol) over ``walks``, which :meth:`align` finds, as a
+        share of the entropy of target symbols; what is written while a walk stays is not counted.
         """
         size = self.stay.shape[1]
         counts = np.zeros(size)
         nats = 0.0
         written = 0
-        for source, target, walk in zip(
-            sources, targets, self.align(sources, targets), strict=True
-        ):
+        for source, target, walk in zip(sources, targets, walks, strict=True):
             np.add.at(counts, list(target), 1)
             going = [action for action in walk if action >= size]
             for symbol, action in zip(source, going, strict=True):

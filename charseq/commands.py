@@ -83,8 +83,7 @@ def train(
         unlabelled=unlabelled,
         force=force,
         dry_run=dry_run,
-        report=terminal.silence if quiet else terminal.note,
-        progress=not quiet and sys.stderr.isatty(),
+        **terminal.listening(quiet=quiet),
     )
     if as_json:
         terminal.write_json(facts)

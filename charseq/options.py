@@ -50,6 +50,17 @@ def setting(name: str) -> Callable[[Command], Command]:
     return click.option(flag, name, type=kind, default=None, help=text)
 
 
+def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
 def settings(command: Command) -> Command:
     """Options for all settings in :data:`NAMED`, in this order."""
     for name in reversed(NAMED):
@@ -203,30 +214,25 @@ mass = click.option(
 )
 
 
-def searching(command: Command) -> Command:
-    """The user's own pairs, and what the beam prefers: see :func:`charseq.predictor.load`."""
-    for option in reversed(
-        (
-            click.option(
-                "--lexicon",
-                metavar="FILE",
-                help="Your own pairs: their answers come first.  Capitals matter.",
-            ),
-            click.option(
-                "--lexicon-columns",
-                metavar="ROLES",
-                help="Columns of the lexicon.  [default: by its header, else as in training]",
-            ),
-            click.option(
-                "--length-penalty",
-                type=click.FloatRange(0, 5),
-                metavar="A",
-                help="Prefer longer answers, with a beam.  [default: the model's]",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+searching = together(
+    click.option(
+        "--lexicon",
+        metavar="FILE",
+        help="Your own pairs: their answers come first.  Capitals matter.",
+    ),
+    click.option(
+        "--lexicon-columns",
+        metavar="ROLES",
+        help="Columns of the lexicon.  [default: by its header, else as in training]",
+    ),
+    click.option(
+        "--length-penalty",
+        type=click.FloatRange(0, 5),
+        metavar="A",
+        help="Prefer longer answers, with a beam.  [default: the model's]",
+    ),
+)
+"""The user's own pairs, and what the beam prefers: see :func:`charseq.predictor.load`."""
 
 
 complete = click.option(
@@ -234,42 +240,36 @@ complete = click.option(
 )
 
 
-def generate(command: Command) -> Command:
-    """``--generate`` and how to draw."""
-    for option in reversed(
-        (
-            click.option(
-                "--generate",
-                type=click.IntRange(1, 10_000),
-                metavar="N",
-                help="Draw N lines that begin with the text.",
-            ),
-            click.option(
-                "--temperature",
-                type=click.FloatRange(0, 100),
-                metavar="T",
-                help="With --generate: below 1 likelier words, 0 the likeliest.  [default: 1]",
-            ),
-            click.option(
-                "--top-p",
-                type=click.FloatRange(0, 1, min_open=True),
-                metavar="P",
-                help="With --generate: draw from the likeliest words that have P together.  "
-                "[default: 1]",
-            ),
-            click.option(
-                "--most",
-                type=click.IntRange(1, 10_000),
-                metavar="W",
-                help="With --generate: most words.  [default: 40]",
-            ),
-            click.option(
-                "--seed",
-                type=click.IntRange(0),
-                metavar="S",
-                help="With --generate: another seed, other lines.  [default: 1]",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+generate = together(
+    click.option(
+        "--generate",
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="Draw N lines that begin with the text.",
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0, 100),
+        metavar="T",
+        help="With --generate: below 1 likelier words, 0 the likeliest.  [default: 1]",
+    ),
+    click.option(
+        "--top-p",
+        type=click.FloatRange(0, 1, min_open=True),
+        metavar="P",
+        help="With --generate: draw from the likeliest words that have P together.  [default: 1]",
+    ),
+    click.option(
+        "--most",
+        type=click.IntRange(1, 10_000),
+        metavar="W",
+        help="With --generate: most words.  [default: 40]",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        metavar="S",
+        help="With --generate: another seed, other lines.  [default: 1]",
+    ),
+)
+"""``--generate`` and how to draw."""

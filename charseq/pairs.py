@@ -78,6 +78,7 @@ class Pairs:
         start = _start(init_from) if init_from else None
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
         self.task = prepare(dataset, config, start)
+        self.asked = config
         self.config = self.task.config  # what was to be chosen by the data is chosen
         self.name = dataset.name
         self.distilled: dict[str, Any] | None = None
@@ -95,7 +96,8 @@ class Pairs:
         """Learn what a teacher says of ``sources`` as well; its symbols join those of the pairs."""
         task = self.task
         train = mix(task.dataset.train, sources, labels)
-        self.task = prepare(replace(task.dataset, train=train), self.config, task.start)
+        self.task = prepare(replace(task.dataset, train=train), self.asked, task.start)
+        self.config = self.task.config
         self.distilled = dict(teacher)
 
     def member(self, number: int) -> Pairs:

@@ -21,30 +21,29 @@ from charseq.config import SETTINGS, parse
 from charseq.errors import SettingError, UsageError
 from charseq.examples import SETTINGS_FILE, TUNE, read_toml
 
-USUAL: dict[str, Any] = {
-    "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
+_BOTH: dict[str, Any] = {
     "batch_size": [16, 32, 64, 128],
     "cell": ["gru", "lstm"],
-    "hidden": {"low": 128, "high": 512, "step": 64},
-    "embedding": {"low": 64, "high": 256, "step": 32},
     "layers": [1, 2],
     "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
-    "label_smoothing": {"low": 0.0, "high": 0.2, "step": 0.05},
     "weight_decay": {"low": 1e-3, "high": 0.1, "log": True},
+}
+USUAL: dict[str, Any] = {
+    "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
+    **_BOTH,
+    "hidden": {"low": 128, "high": 512, "step": 64},
+    "embedding": {"low": 64, "high": 256, "step": 32},
+    "label_smoothing": {"low": 0.0, "high": 0.2, "step": 0.05},
     "ema": [0.99, 0.995, 0.998, 0.999],
 }
 """What is searched for pairs where nothing else is said."""
 USUAL_NEXT_WORD: dict[str, Any] = {
     "learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
-    "batch_size": [16, 32, 64, 128],
-    "cell": ["gru", "lstm"],
+    **_BOTH,
     "hidden": {"low": 256, "high": 768, "step": 128},
     "embedding": {"low": 128, "high": 512, "step": 64},
-    "layers": [1, 2],
-    "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
     "embedding_dropout": {"low": 0.0, "high": 0.3, "step": 0.05},
     "recurrent_dropout": {"low": 0.0, "high": 0.5, "step": 0.05},
-    "weight_decay": {"low": 1e-3, "high": 0.1, "log": True},
 }
 """The same for the next word. What smooths labels or averages weights is no help there."""
 SYMBOLS = ("source_symbols", "target_symbols", "source_form", "target_form", "subword_size",

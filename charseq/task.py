@@ -201,11 +201,12 @@ def _align(
     ]
     sizes = (len(source), len(target))
     aligner = alignment.learn(sources, targets, sizes=sizes, same=same, seed=config.seed)
-    left = aligner.surprise(sources, targets)
+    walks = aligner.align(sources, targets)
+    left = aligner.surprise(sources, targets, walks)
     if not asked and left > alignment.SURE:
         return None, f"the output does not follow the input ({left:.0%} left open)"
     why = "as set" if asked else f"the output follows the input ({left:.0%} left open)"
-    return aligner.align(sources, targets), why
+    return walks, why
 
 
 def _outputs(config: Config, target: Vocabulary) -> int:

@@ -32,6 +32,14 @@ def silence(text: str) -> None:
     """What -q makes of :func:`note`."""
 
 
+def listening(*, quiet: bool) -> dict[str, Any]:
+    """Where a training's lines for people go, and whether it shows a bar."""
+    return {
+        "report": silence if quiet else note,
+        "progress": not quiet and sys.stderr.isatty(),
+    }
+
+
 def write(lines: Iterable[str]) -> None:
     """Lines to stdout: UTF-8 and LF, whatever the system prefers."""
     out = sys.stdout.buffer

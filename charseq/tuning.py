@@ -5,7 +5,6 @@ As in ``commands``, what a command needs is imported when it runs.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +101,7 @@ def tune(
         hours=hours,
         force=force,
         dry_run=dry_run,
-        report=terminal.silence if quiet else terminal.note,
-        progress=not quiet and sys.stderr.isatty(),
+        **terminal.listening(quiet=quiet),
     )
     if as_json:
         terminal.write_json(facts)
