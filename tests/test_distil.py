@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from world import write_capitals
 
 from charseq import checkpoint, distil, recipes
 from charseq.config import Config, configure
@@ -48,13 +49,9 @@ def words_of(count: int, letters: str, seed: int = 1) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distil") / "upper"
-    folder.mkdir()
     words = words_of(160, "abc")
-    for name, rows in (("dev", words[:8]), ("train", words[8:])):
-        text = "".join(f"{word}\t{word.upper()}\n" for word in rows)
-        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
-    return folder
+    folder = tmp_path_factory.mktemp("distil") / "upper"
+    return write_capitals(folder, dev=words[:8], train=words[8:])
 
 
 @pytest.fixture(scope="module")

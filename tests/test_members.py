@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from world import write_capitals
 
 from charseq import averaging, checkpoint, members, recipes, study
 from charseq.config import Config, configure
@@ -42,14 +43,10 @@ def config_of(**settings: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("members") / "upper"
-    folder.mkdir()
     draw = random.Random(1)
     words = list(dict.fromkeys("".join(draw.choices("abc", k=4)) for _ in range(70)))
-    for name, rows in (("dev", words[:8]), ("train", words[8:])):
-        text = "".join(f"{word}\t{word.upper()}\n" for word in rows)
-        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
-    return folder
+    folder = tmp_path_factory.mktemp("members") / "upper"
+    return write_capitals(folder, dev=words[:8], train=words[8:])
 
 
 def sha256(run: Path) -> str:

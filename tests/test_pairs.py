@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from world import write_capitals
 
 from charseq import checkpoint, examples, pairs, recipes
 from charseq.calibration import Event, fit
@@ -29,14 +30,10 @@ def config_of(**settings: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pairs") / "upper"
-    folder.mkdir()
     draw = random.Random(1)
     words = list(dict.fromkeys("".join(draw.choices("abc", k=4)) for _ in range(70)))
-    for name, part in (("dev", words[:8]), ("test", words[8:14]), ("train", words[14:])):
-        text = "".join(f"{word}\t{word.upper()}\n" for word in part)
-        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
-    return folder
+    folder = tmp_path_factory.mktemp("pairs") / "upper"
+    return write_capitals(folder, dev=words[:8], test=words[8:14], train=words[14:])
 
 
 @pytest.fixture(scope="module")

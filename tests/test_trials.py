@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from world import hurry_sqlite
 
 from charseq import trials
 from charseq.errors import CheckpointError, MissingExtraError
@@ -33,14 +34,7 @@ FIRST = {
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for the disk."""
-    connect = sqlite3.connect
-
-    def open_hastily(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
-        connection.execute("PRAGMA synchronous=OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", open_hastily)
+    hurry_sqlite(monkeypatch)
 
 
 def search_in(folder: Path, **changes: Any) -> AbstractContextManager[Search]:

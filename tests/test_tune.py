@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from world import hurry_sqlite
 
 from charseq import checkpoint, options, recipes, trials
 from charseq import tune as room
@@ -58,14 +58,7 @@ def config_of(**settings: Any) -> Config:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for the disk, and nothing comes from the environment."""
-    connect = sqlite3.connect
-
-    def open_hastily(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
-        connection.execute("PRAGMA synchronous=OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", open_hastily)
+    hurry_sqlite(monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     for name in options.environment():
         monkeypatch.delenv(f"CHARSEQ_{name.upper()}")

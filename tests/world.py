@@ -1,7 +1,11 @@
-"""A command line whose rooms below are played: what a command printed, what it asked of them."""
+"""What several test files share: data, haste, and a command line whose rooms below are played.
+
+Of the latter: what a command printed, and what it asked of the rooms.
+"""
 
 import io
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +21,27 @@ from charseq import cli, prediction
 from charseq.suggest import LanguageModel, LineScore
 
 ROOT = Path(__file__).parent.parent
+
+
+def write_capitals(folder: Path, **splits: Sequence[str]) -> Path:
+    """A new folder of pairs, words and the same in capitals, with a file for each split."""
+    folder.mkdir()
+    for name, words in splits.items():
+        text = "".join(f"{word}\t{word.upper()}\n" for word in words)
+        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def hurry_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Databases do not wait for the disk."""
+    connect = sqlite3.connect
+
+    def open_hastily(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", open_hastily)
 
 
 @dataclass(frozen=True)
