@@ -42,16 +42,23 @@ def _is_word(symbol: str) -> bool:
     return sum(unicodedata.category(letter)[0] != "M" for letter in letters) > 2
 
 
-def shown(symbol: str) -> str:
-    """A symbol that can be seen: an open box for a space, U+XXXX for what has no glyph.
+def visible(symbol: str) -> list[str]:
+    """The letters of a symbol, each such that it can be seen.
 
-    A combining mark sits on a dotted circle; what is long is cut.
+    An open box is a space, U+XXXX what has no glyph; a combining mark at the beginning sits on a
+    dotted circle.
     """
     parts: list[str] = []
     for c in symbol:
         kind = unicodedata.category(c)
         seen = "␣" if c == " " else f"U+{ord(c):04X}" if kind[0] in "CZ" else c
         parts.append(f"◌{c}" if kind[0] == "M" and not parts else seen)
+    return parts
+
+
+def shown(symbol: str) -> str:
+    """A symbol that can be seen (see :func:`visible`); what is long is cut."""
+    parts = visible(symbol)
     while width("".join(parts)) > SYMBOL:
         parts = [*parts[:-2], "…"]
     return "".join(parts)

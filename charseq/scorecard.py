@@ -5,10 +5,11 @@ It scores nothing and prints nothing: it knows the names of the values, and whic
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any
+
+from charseq.glyphs import visible
 
 PERCENT = (
     "exact_match", "wer", "ser", "standard_error", "ece", "hit_at_1", "hit_at_3", "hit_at_5",
@@ -109,7 +110,10 @@ def _edits(found: Facts) -> list[str]:
     for kind, form in CHANGED.items():
         most = found[kind]["most"][:SHOWN_EDITS]
         rows = [(f"{one['count']:,}", _percent(one["share"])) for one in most]
-        what = [form.format(_visible(one["reference"]), _visible(one["written"])) for one in most]
+        what = [
+            form.format("".join(visible(one["reference"])), "".join(visible(one["written"])))
+            for one in most
+        ]
         if most:
             table = _table((kind, "of all edits"), rows)
             lines += ["", *map("  ".join, zip_longest(table, ["", *what], fillvalue=""))]
@@ -155,12 +159,3 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}{' %' if name in PERCENT else ''}"
     return f"{value:,}" if type(value) is int else str(value)
-
-
-def _visible(symbol: str) -> str:
-    """A symbol that shows itself in a terminal: spaces, lone marks and what cannot be seen."""
-    shown = "".join(
-        letter if letter.isprintable() else f"U+{ord(letter):04X}"
-        for letter in symbol.replace(" ", "␣")
-    )
-    return f"◌{shown}" if unicodedata.category(shown[:1] or " ").startswith("M") else shown
