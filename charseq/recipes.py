@@ -88,12 +88,7 @@ def train(
         Interrupted: a signal asked to stop; the state is saved, and the same call goes on.
     """
     started = time.monotonic()
-    if config is None:
-        settings = examples.settings_of(data)
-        task = choose_task(data, settings.get("task", "auto"))
-        base = defaults(task, settings.get("cell", ""))
-        config = configure({**settings, "task": task}, base=base)
-    config = replace(config, task=choose_task(data, config.task))
+    config = settled(data, config)
     lesson = lesson_of(data, config, init_from)
     teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
     if teacher is not None and isinstance(lesson, Sentences):
@@ -131,6 +126,16 @@ def train(
     if not evaluated:
         return {}
     return lesson.evaluate(cast("Any", load(folder)), version=__version__)
+
+
+def settled(data: str | Path, config: Config | None) -> Config:
+    """``config``, else the defaults with what the data's folder says; its task is found out."""
+    if config is None:
+        settings = examples.settings_of(data)
+        task = choose_task(data, settings.get("task", "auto"))
+        base = defaults(task, settings.get("cell", ""))
+        config = configure({**settings, "task": task}, base=base)
+    return replace(config, task=choose_task(data, config.task))
 
 
 def lesson_of(data: str | Path, config: Config, init_from: str | Path | None) -> Lesson:

@@ -21,15 +21,13 @@ import shutil
 import signal
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from charseq import examples, recipes, space
 from charseq.card import render
 from charseq.checkpoint import ABOUT, is_finished, lock, names, publish, read_all, read_json
-from charseq.config import Config, configure, defaults
-from charseq.corpus import choose_task
+from charseq.config import Config, configure
 from charseq.errors import (
     CheckpointError,
     Interrupted,
@@ -147,16 +145,13 @@ def _settings(data: str | Path, config: Config | None) -> Config:
     Raises:
         SettingError: an ensemble.
     """
-    if config is None:
-        given = examples.settings_of(data)
-        task = choose_task(data, given.get("task", "auto"))
-        config = configure({**given, "task": task}, base=defaults(task, given.get("cell", "")))
+    config = recipes.settled(data, config)
     if config.ensemble > 1:
         raise SettingError(
             "an ensemble is not tuned as a whole: tune with ensemble=1, and train the ensemble "
             "with the settings that are found"
         )
-    return replace(config, task=choose_task(data, config.task))
+    return config
 
 
 def _axes(data: str | Path, task: str, ranges: str | Path | None, fixed: Collection[str]) -> Space:
