@@ -36,6 +36,10 @@ MOST_WALKED = 2**29
 """Cells of the tables of all pairs: beyond it, aligning takes minutes."""
 BLOCK = 2**18
 """Cells that are filled in together."""
+MOST_PRIOR = 2**20
+"""Numbers of a table of what the alignment expects: source symbols times actions."""
+DOUBT = 0.1
+"""Probability that such a table spreads over all actions, whatever was seen."""
 LEAST = -1e30
 """The logarithm of what is impossible."""
 SURE = 0.55
@@ -93,6 +97,17 @@ class Aligner:
             for row, actions in zip(rows, table.walks(), strict=True):
                 found[row] = actions
         return found
+
+    def prior(self) -> Float[np.ndarray, "S A"]:
+        """Where a network's logits may begin: log P(action | source symbol), less its row's mean.
+
+        With a little doubt, so that nothing is impossible. At a source's end, EOS is what is left.
+        """
+        chances = np.exp(np.hstack([self.stay, self.go_on, self.skip[:, None]]))
+        chances[EOS, EOS] = max(1.0 - float(chances[EOS].sum()), 0.0)
+        logs = np.log(chances + DOUBT / chances.shape[1])
+        centred: np.ndarray = logs - logs.mean(axis=1, keepdims=True)
+        return centred
 
     def surprise(
         self, sources: Sequence[Ids], targets: Sequence[Ids], walks: Sequence[Ids]

@@ -62,14 +62,13 @@ class Pointer(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(
-        self, memory: Float[Tensor, "S B M"], inputs: Int[Tensor, "B T"]
+        self, memory: Float[Tensor, "S B M"], places: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B E"]]:
-        """For the input and for the readout of every step; ``inputs`` are the actions before it."""
-        places = self.places(inputs, len(memory)).T[:, :, None]
+        """For the input and for the readout of every step, by where it stands."""
         heard, said = (layer(memory) for layer in (self.input, self.output))
-        places = places.expand(-1, -1, heard.shape[2])
-        return heard.gather(0, places), said.gather(0, places)
+        rows = places.T[:, :, None].expand(-1, -1, heard.shape[2])
+        return heard.gather(0, rows), said.gather(0, rows)
 
     def places(self, inputs: Int[Tensor, "B T"], steps: int) -> Int[Tensor, "B T"]:
-        """Where each step stands, from 0 to ``steps`` - 1 at most."""
+        """Where each step stands, from 0 to ``steps`` - 1; ``inputs`` are the actions before it."""
         return (inputs >= self.actions.symbols).cumsum(dim=1).clamp(max=steps - 1)

@@ -17,6 +17,7 @@ from charseq.errors import SettingError
 SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
+DIRECTIONS = ("auto", "forward", "backward")
 CELLS = ("tanh", "residual", "gru", "lstm")
 ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
@@ -140,6 +141,19 @@ class Config:
         "soft: everywhere at once; none: only the final state crosses over; auto: hard where the "
         "output follows the input, else soft",
         choices=ATTENTIONS,
+    )
+    direction: str = setting(
+        "auto",
+        "model",
+        "pairs: from which end texts are read and outputs written; auto: forward, and in an "
+        "ensemble every second member backward",
+        choices=DIRECTIONS,
+    )
+    prior: bool = setting(
+        True,
+        "model",
+        "pairs, with hard attention: what is written at a place begins as the alignment expects it "
+        "of the symbol there",
     )
     embedding: int = setting(
         128, "model", "size of a symbol's vector", least=1, most=4096, next_word=256

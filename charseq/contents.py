@@ -24,6 +24,9 @@ from charseq.vocabulary import SPECIALS, Vocabulary
 if TYPE_CHECKING:
     import numpy as np
 
+ABSENT = {"prior": False, "direction": "forward"}
+"""Settings of runs that were made before there were such."""
+
 Kinds = dict[str, type | tuple[type, ...]]
 Shapes = dict[str, tuple[int, ...]]
 
@@ -97,6 +100,7 @@ def _network_shapes(about: Mapping[str, Any], cell: str) -> Shapes:
         **shared,
         attention=settings["attention"] == "soft",
         pointer=hard,
+        prior=hard and settings["prior"],
         sources=_size(about["source"]),
         targets=Actions(targets).size if hard else targets,
     )
@@ -109,7 +113,7 @@ def _size(vocabulary: Mapping[str, Any]) -> int:
 def _settings(about: Mapping[str, Any], path: Path) -> Config:
     """The settings in ``about``. Raises CheckpointError where they are not settings of ours."""
     try:
-        config = configure(about["settings"])
+        config = configure({**ABSENT, **about["settings"]})
         cells_of(config)
     except SettingError as error:
         raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error

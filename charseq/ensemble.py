@@ -1,10 +1,16 @@
-"""settings, weights -> network: one encoder-decoder, or the mean of what several say; in NumPy.
+"""settings, weights -> voices: one encoder-decoder, or the mean of what several say; in NumPy.
 
 Members of an ensemble differ in their seed, and maybe in their cell; they share every symbol. At
 each step the probabilities of the members are averaged (Hansen & Salamon 1990; for decoding step by
 step Sutskever et al. 2014), so that search meets one network with one distribution:
 
     log p(y_t | y_<t, x) = log 1/M sum_m exp log p_m(y_t | y_<t, x)
+
+Members that write from the other end take other steps. They are a voice of their own, and what is
+averaged is what the voices find in the end, output by output (see :mod:`charseq.predictor`;
+Liu et al. 2016 add up logarithms instead):
+
+    log p(y | x) = log sum_v share_v p_v(y | x)
 
 Same text, same answer: the mean is taken number by number, over whole blocks of lanes, and the
 members are added in their order. It knows no search and no texts.
@@ -15,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,6 +36,15 @@ if TYPE_CHECKING:
     from charseq.config import Config
 
 MOST_SEED = 2**32
+
+
+class Voice(NamedTuple):
+    """What answers in one direction, and its share in the answers of all."""
+
+    network: Network | Ensemble
+    backward: bool = False
+    """Whether texts are read, and outputs written, from the end."""
+    share: float = 1.0
 
 
 class Ensemble:
@@ -85,14 +100,30 @@ def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "
     return mean
 
 
-def network_of(config: Config, weights: Mapping[str, np.ndarray]) -> Network | Ensemble:
-    """The network of a run of pairs for use: the one place that builds it."""
+def voices_of(config: Config, weights: Mapping[str, np.ndarray]) -> tuple[Voice, ...]:
+    """The networks of a run of pairs for use: the one place that builds them.
+
+    The members that write in one direction are one voice, since they agree on every step.
+    """
     if config.ensemble == 1:
-        return _single(config, weights)
-    members = range(config.ensemble)
-    return Ensemble(
-        [_single(member_of(config, number), part(weights, number)) for number in members]
-    )
+        return (Voice(_single(config, weights), backward=direction_of(config) == "backward"),)
+    voices = []
+    for direction in ("forward", "backward"):
+        members = range(config.ensemble)
+        own = [number for number in members if direction_of(config, number) == direction]
+        networks = [_single(member_of(config, number), part(weights, number)) for number in own]
+        if networks:
+            network = networks[0] if len(networks) == 1 else Ensemble(networks)
+            share = len(own) / config.ensemble
+            voices.append(Voice(network, backward=direction == "backward", share=share))
+    return tuple(voices)
+
+
+def direction_of(config: Config, number: int = 0) -> str:
+    """The direction of a member, counted from 0: as set, else forward and backward in turn."""
+    if config.direction != "auto":
+        return config.direction
+    return "backward" if number % 2 else "forward"
 
 
 def _single(config: Config, weights: Mapping[str, np.ndarray]) -> Network:
@@ -128,6 +159,7 @@ def member_of(config: Config, number: int) -> Config:
         ensemble=1,
         cells="",
         cell=cells_of(config)[number],
+        direction=direction_of(config, number),
         seed=(config.seed + number) % MOST_SEED,
         threads=1,
     )

@@ -270,7 +270,8 @@ def trained_flow(
     # scaled as in the model's own forward pass
     given = exact.target_embedding[[BOS, *target]] * math.sqrt(exact.target_embedding.shape[1])
     if exact.pointer is not None:
-        given = given + exact.pointer(memory, torch.tensor([[BOS, *target]]))[0][:, 0]
+        places = exact.pointer.places(torch.tensor([[BOS, *target]]), len(memory))
+        given = given + exact.pointer(memory, places)[0][:, 0]
     found = _measure_layers("encoder", exact.encoder, read[:, 0], torch.zeros_like(start), seed)
     return found + _measure_layers("decoder", exact.decoder, given, start, seed)
 

@@ -59,6 +59,8 @@ class Track:
 
     heard: Float32[np.ndarray, "N S GH"]
     said: Float32[np.ndarray, "N S E"]
+    ids: Int[np.ndarray, "N S"]
+    """The source symbols, which say what is added to the logits where there is a prior."""
     ends: Int[np.ndarray, "N"]
     """The place behind each text's last symbol, before its features."""
 
@@ -101,6 +103,7 @@ class Network:
         self.key = named.get("attention.key.weight")
         self.value = named.get("attention.value.weight")
         self.pointer = named.get("pointer.input.weight"), named.get("pointer.output.weight")
+        self.prior = named.get("prior")
         bias = named["output_bias"].copy()
         bias[[PAD, BOS, UNK]] = -np.inf  # never written
         self.actions: Actions | None = None
@@ -143,7 +146,7 @@ class Network:
         padded = np.zeros(lanes, dtype=np.int64)
         padded[: state.rows] = symbols
         given = self.given[padded]
-        places, said, ended = state.places, None, None
+        places, said, likely, ended = state.places, None, None, None
         if state.track is not None and self.actions is not None:
             places = places + (symbols >= self.actions.symbols)
             texts = np.arange(state.rows) // state.width
@@ -152,6 +155,9 @@ class Network:
             given[: state.rows] += state.track.heard[texts, places]
             said = np.zeros((lanes, state.track.said.shape[2]), dtype=np.float32)
             said[: state.rows] = state.track.said[texts, places]
+            if self.prior is not None:
+                likely = np.zeros((lanes, self.prior.shape[1]), dtype=np.float32)
+                likely[: state.rows] = self.prior[state.track.ids[texts, places]]
             ended = np.ones(lanes, dtype=bool)
             ended[: state.rows] = places == state.track.ends[texts]
         projected = to_blocks(given)
@@ -171,6 +177,8 @@ class Network:
         matrix, bias = self.output
         logits = np.matmul(matrix, mixed)
         logits += bias
+        if likely is not None:
+            logits += to_blocks(likely)
         if ended is not None:
             self._forbid(logits, ended.reshape(-1, 1, LANES))
         after = replace(state, hidden=hidden, places=places)
@@ -188,7 +196,7 @@ class Network:
             memory = Memory(memory.keys[texts], memory.values[texts], memory.mask[texts])
         track = state.track
         if track is not None and len(texts) != len(track.ends):
-            track = Track(track.heard[texts], track.said[texts], track.ends[texts])
+            track = Track(*(part[texts] for part in vars(track).values()))
         return State(hidden, memory, track, state.places[rows], len(rows), width)
 
     def _share_features(
@@ -284,7 +292,8 @@ class Network:
         gates = np.matmul(self.decoder[0].input, np.matmul(heard, blocks))
         told = np.matmul(said, blocks)
         count = len(ids)
-        return Track(to_rows(gates)[:count], to_rows(told)[:count], (ids == EOS).argmax(axis=1))
+        ends = (ids == EOS).argmax(axis=1)
+        return Track(to_rows(gates)[:count], to_rows(told)[:count], ids, ends)
 
     def _forbid(
         self, logits: Float32[np.ndarray, "G V 16"], ended: Bool[np.ndarray, "G 1 16"]
@@ -321,6 +330,7 @@ def shapes_of(
     layers: int,
     attention: bool,
     pointer: bool = False,
+    prior: bool = False,
     tied: bool,
     sources: int,
     targets: int,
@@ -341,6 +351,8 @@ def shapes_of(
     if pointer:
         shapes["pointer.input.weight"] = (embedding, 2 * hidden)
         shapes["pointer.output.weight"] = (embedding, 2 * hidden)
+    if prior:
+        shapes["prior"] = (sources, targets)
     if not tied:
         shapes["output"] = (targets, embedding)
     rows = GATES[cell] * hidden

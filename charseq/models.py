@@ -12,13 +12,21 @@ from charseq.seq2seq import EncoderDecoder
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
 
     from charseq.config import Config
 
 
-def build(config: Config, *, sources: int, targets: int) -> EncoderDecoder:
+def build(
+    config: Config,
+    *,
+    sources: int,
+    targets: int,
+    prior: Float[np.ndarray, "S V"] | None = None,
+) -> EncoderDecoder:
     """The untrained model of ``config`` for so many source and target ids.
+
+    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere.
 
     Raises:
         SettingError: the cell "mlp", which rewrites nothing.
@@ -36,6 +44,7 @@ def build(config: Config, *, sources: int, targets: int) -> EncoderDecoder:
         pointer=config.attention == "hard",
         tied=config.tied,
         dropout=config.dropout,
+        prior=None if prior is None else torch.from_numpy(prior).float(),
     )
 
 

@@ -20,7 +20,7 @@ from charseq.config import Config, configure
 from charseq.contents import Contents, read_run
 from charseq.decoding import Limits
 from charseq.distil import mix
-from charseq.ensemble import cells_of, member_of, network_of
+from charseq.ensemble import cells_of, direction_of, member_of, voices_of
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.metrics import is_right, signature, standard_error
 from charseq.predictor import Model, Transducer
@@ -104,7 +104,11 @@ class Pairs:
         """The training of one member of an ensemble, on the same data and symbols."""
         found = copy(self)
         found.config = member_of(self.config, number)
-        found.task = replace(self.task, config=found.config)
+        task = self.task
+        if direction_of(found.config) != direction_of(self.config):
+            limits = task.limits
+            task = replace(prepare(task.dataset, found.config, task.start), limits=limits)
+        found.task = replace(task, config=found.config)
         return found
 
     def describe(self) -> list[str]:
@@ -122,8 +126,8 @@ class Pairs:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        network = network_of(config, weights)
-        transducer = Transducer(network, task.source, task.target, task.limits)
+        voices = voices_of(config, weights)
+        transducer = Transducer(voices, task.source, task.target, task.limits)
         rows = task.dataset.dev[: config.dev_limit]
         return asdict(score_examples(transducer, rows, width=1).scores)
 
@@ -134,7 +138,7 @@ class Pairs:
         """
         task, config = self.task, self.config
         transducer = Transducer(
-            network_of(config, weights),
+            voices_of(config, weights),
             task.source,
             task.target,
             task.limits,

@@ -13,20 +13,20 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq import language
 from charseq import lexicon as lexicons
-from charseq.alignment import places
+from charseq.alignment import Actions, places
 from charseq.batching import buckets
 from charseq.calibration import Calibration
 from charseq.checkpoint import find
 from charseq.config import Config, configure
 from charseq.contents import read_run
 from charseq.decoding import ROOM, Hypothesis, Limits, beam, greedy, penalty
-from charseq.ensemble import Ensemble, network_of
+from charseq.ensemble import Voice, voices_of
 from charseq.errors import SettingError, UsageError
-from charseq.inference import WIDTH, Network
+from charseq.inference import WIDTH
 from charseq.lexicon import Lexicon
 from charseq.prediction import Prediction, add_logs, rank
 from charseq.suggest import LanguageModel
@@ -38,12 +38,25 @@ if TYPE_CHECKING:
     from charseq.units import Units
 
 
+class Output(NamedTuple):
+    """A text that was written, the logarithm of its probability, and what its length costs."""
+
+    text: str
+    score: float
+    penalty: float
+    truncated: bool
+
+
 class Transducer:
-    """Vocabularies, limits and a network: texts to predictions, wherever the weights come from."""
+    """Vocabularies, limits and networks: texts to predictions, wherever the weights come from.
+
+    Of several voices each searches on its own. An output has the mean of the probabilities that
+    they give it, by their shares; one that a voice has not found has none of it.
+    """
 
     def __init__(
         self,
-        network: Network | Ensemble,
+        voices: Sequence[Voice],
         source: Vocabulary,
         target: Vocabulary,
         limits: Limits,
@@ -51,7 +64,7 @@ class Transducer:
         calibration: Calibration | None = None,
         length_penalty: float = 0.0,
     ) -> None:
-        self.network = network
+        self.voices = tuple(voices)
         self.source = source
         self.target = target
         self.limits = limits
@@ -68,21 +81,12 @@ class Transducer:
         distinct = list(dict.fromkeys(texts))
         split = [self.parts(text) for text in distinct]
         ids = [self.encode(*parts) for parts in split]
-        found: dict[str, Prediction] = {}
-        for group in buckets([len(row) for row in ids], width=WIDTH, size=batch_size):
-            # a text without symbols, an empty line say, has no output
-            searched = (
-                self.search([ids[row] for row in group], max(width, n))
-                if ids[group[0]]
-                else [[Hypothesis((), 0.0)] for _ in group]
-            )
-            for row, hypotheses in zip(group, searched, strict=True):
-                unseen = UNK in ids[row]
-                unknown = self.source.unknown(*split[row]) if unseen else []
-                text = distinct[row]
-                found[text] = self._prediction(
-                    text, hypotheses, unknown, n, searched=bool(ids[row])
-                )
+        width = max(width, n)
+        searches = [self._outputs(split, ids, voice, width, batch_size) for voice in self.voices]
+        found = {}
+        for text, parts, row, *outputs in zip(distinct, split, ids, *searches, strict=True):
+            unknown = self.source.unknown(*parts) if UNK in row else []
+            found[text] = self._prediction(text, outputs, unknown, n, searched=bool(row))
         return [found[text] for text in texts]
 
     def parts(self, text: str) -> tuple[str, str]:
@@ -100,53 +104,101 @@ class Transducer:
             )
         return source, features
 
-    def encode(self, source: str, features: str) -> list[int]:
-        """The ids that the network reads; none of a text without symbols."""
-        hard = self.network.actions is not None
-        ids = self.source.encode(source, features, ended=hard)
+    @property
+    def actions(self) -> Actions | None:
+        """What hard attention writes; None where symbols are written."""
+        return self.voices[0].network.actions
+
+    def encode(self, source: str, features: str, *, backward: bool = False) -> list[int]:
+        """The ids that a network reads; none of a text without symbols."""
+        hard = self.actions is not None
+        ids = self.source.encode(source, features, ended=hard, backward=backward)
         return [] if ids == [EOS] else ids
 
-    def search(self, sources: Sequence[Sequence[int]], width: int) -> list[list[Hypothesis]]:
-        """What the network writes for texts of similar length, the best first: ids, or actions."""
+    def search(
+        self, sources: Sequence[Sequence[int]], width: int, voice: Voice | None = None
+    ) -> list[list[Hypothesis]]:
+        """What a voice, else the first, writes for texts of similar length: ids, or actions.
+
+        The best come first. A voice that writes backward is given, and gives, all of it backward.
+        """
         limits = [self._limit(ids) for ids in sources]
-        state = self.network.start(sources)
+        network = (self.voices[0] if voice is None else voice).network
+        state = network.start(sources)
         if width == 1:
-            return [[best] for best in greedy(self.network, state, limits)]
-        return beam(self.network, state, limits, width=width, length_penalty=self.length_penalty)
+            return [[best] for best in greedy(network, state, limits)]
+        return beam(network, state, limits, width=width, length_penalty=self.length_penalty)
 
     def _limit(self, ids: Sequence[int]) -> int:
         """The most that is written for a source; with hard attention, enough to come to its end."""
         size = places(ids)
         limit = self.limits.of(size)
-        return limit if self.network.actions is None else max(limit, math.ceil(ROOM * size))
+        return limit if self.actions is None else max(limit, math.ceil(ROOM * size))
+
+    def _outputs(
+        self,
+        texts: Sequence[tuple[str, str]],
+        ids: Sequence[list[int]],
+        voice: Voice,
+        width: int,
+        batch_size: int,
+    ) -> list[list[Output]]:
+        """What one voice finds for each of ``texts``, whose ids read forward are ``ids``."""
+        if voice.backward:
+            ids = [self.encode(*parts, backward=True) for parts in texts]
+        # a text without symbols, an empty line say, has no output
+        found = [[Output("", 0.0, 1.0, truncated=False)] for _ in ids]
+        for group in buckets([len(row) for row in ids], width=WIDTH, size=batch_size):
+            if ids[group[0]]:
+                searched = self.search([ids[row] for row in group], width, voice)
+                for row, hypotheses in zip(group, searched, strict=True):
+                    found[row] = self._spell(hypotheses, backward=voice.backward)
+        return found
+
+    def _spell(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[Output]:
+        """The texts of what was written; sequences that spell the same are one, their sum."""
+        found: dict[str, Output] = {}
+        for one in hypotheses:
+            ids = one.ids if self.actions is None else self.actions.spell(one.ids)
+            text = self.target.decode(reversed(ids) if backward else ids)
+            if text in found:
+                score = add_logs(found[text].score, one.score)
+                found[text] = found[text]._replace(score=score)
+            else:
+                loss = penalty(len(one.ids) + 1, self.length_penalty)
+                found[text] = Output(text, one.score, loss, one.truncated)
+        return list(found.values())
 
     def _prediction(
         self,
         text: str,
-        hypotheses: Sequence[Hypothesis],
+        outputs: Sequence[Sequence[Output]],
         unknown: list[str],
         n: int,
         *,
         searched: bool,
     ) -> Prediction:
-        """The ``n`` best; sequences that spell the same text are one candidate, their sum.
+        """The ``n`` best of what the voices found.
 
         Probabilities are calibrated by all that was found, not by the ``n``; where nothing was
         searched there is nothing to calibrate.
         """
-        actions = self.network.actions
-        scores: dict[str, float] = {}
-        penalties: dict[str, float] = {}
-        for one in hypotheses:
-            ids = one.ids if actions is None else actions.spell(one.ids)
-            spelt = self.target.decode(ids)
-            before = scores.get(spelt)
-            scores[spelt] = one.score if before is None else add_logs(before, one.score)
-            penalties.setdefault(spelt, penalty(len(one.ids) + 1, self.length_penalty))
+        merged: dict[str, Output] = {}
+        for voice, some in zip(self.voices, outputs, strict=True):
+            for one in some:
+                score = one.score + math.log(voice.share)
+                if one.text in merged:
+                    score = add_logs(merged[one.text].score, score)
+                merged[one.text] = merged.get(one.text, one)._replace(score=score)
         calibrated = self.calibration.probabilities if self.calibration and searched else None
-        candidates = rank(scores, n, penalties=penalties, calibrated=calibrated)
+        candidates = rank(
+            {one.text: one.score for one in merged.values()},
+            n,
+            penalties={one.text: one.penalty for one in merged.values()},
+            calibrated=calibrated,
+        )
         best = candidates[0]
-        cut = hypotheses[0].truncated
+        cut = merged[best.prediction].truncated
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
 
 
@@ -237,7 +289,7 @@ def load(
         config = configure({"length_penalty": length_penalty}, base=config)
     limits = Limits(tuple(about["limits"]))
     transducer = Transducer(
-        network_of(config, weights),
+        voices_of(config, weights),
         source,
         target,
         limits,

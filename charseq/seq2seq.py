@@ -12,6 +12,9 @@ With hard monotonic attention (Aharoni & Goldberg 2017) what is written are acti
 ``alignment``), which move a place along the source. The memory of that place, m, is read as it is:
     h_t      = RNN(E_t[input_t] + P m_place(t), h_{t-1})
     r_t      = tanh(W_r h_t + c_t + Q m_place(t))
+and to the logits a row of a table is added, that of the source symbol at the place. It begins as
+the log-probabilities of the alignment (its :meth:`~charseq.alignment.Aligner.prior`), so that the
+network learns what these leave open.
 In training all places are known beforehand, since the inputs are given. Features, which have no
 order, are then no places: the sum of their n vectors, divided by √n, is added to every symbol's.
 
@@ -54,10 +57,13 @@ class EncoderDecoder(Learner):
         pointer: bool = False,
         tied: bool = True,
         dropout: float = 0.3,
+        prior: Float[Tensor, "S V"] | None = None,
     ) -> None:
         super().__init__()
         if attention and pointer:
             raise ValueError("attention is soft or hard, not both")
+        if prior is not None and not pointer:
+            raise ValueError("a prior is for hard attention")
         self.dropout = dropout
         self.source_embedding = nn.Parameter(torch.randn(sources, embedding))
         self.target_embedding = nn.Parameter(torch.randn(targets, embedding) / math.sqrt(embedding))
@@ -66,6 +72,7 @@ class EncoderDecoder(Learner):
         self.bridge = nn.Linear(2 * hidden, hidden)
         self.attention = Attention(hidden, 2 * hidden, embedding) if attention else None
         self.pointer = Pointer(2 * hidden, embedding, Actions.of(targets)) if pointer else None
+        self.prior = None if prior is None else nn.Parameter(prior.clone())
         self.readout = nn.Linear(hidden, embedding)
         self.output = None if tied else nn.Parameter(torch.empty(targets, embedding))
         self.output_bias = nn.Parameter(torch.zeros(targets))
@@ -88,9 +95,10 @@ class EncoderDecoder(Learner):
         given = self._drop(embed(inputs.T, self.target_embedding) * scale)
         if self.attention is not None or self.pointer is not None:
             memory = self._drop(memory)
-        heard, said = None, None
+        places, said = None, None
         if self.pointer is not None:
-            heard, said = self.pointer(memory, inputs)
+            places = self.pointer.places(inputs, len(memory))
+            heard, said = self.pointer(memory, places)
             given = given + heard
         hidden, _ = self.decoder(given, initial=self.bridge(final).to(given.dtype))
         mixed = self.readout(hidden)
@@ -100,6 +108,8 @@ class EncoderDecoder(Learner):
             mixed = mixed + self.attention(hidden, memory, source != PAD)[0]
         matrix = self.target_embedding if self.output is None else self.output
         logits = nn.functional.linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
+        if self.prior is not None and places is not None:
+            logits = logits + embed(source.gather(1, places).T, self.prior)
         return logits.transpose(0, 1)
 
     def read(

@@ -129,15 +129,20 @@ def study_run(run: str | Path | None, text: str) -> Study:
     transducer = cast("Model", load(path)).transducer
     source, target = contents.source, contents.target
     spelling, features = transducer.parts(text)
-    ids = transducer.encode(spelling, features)
+    backward = transducer.voices[0].backward
+    ids = transducer.encode(spelling, features, backward=backward)
     if not ids:
         raise UsageError("the text has no symbols, so there are no gradients to look at")
     answer = transducer.predict([text])[0].prediction
-    written: Sequence[int] = target.encode(answer)
+    written: Sequence[int] = target.encode(answer, backward=backward)
     inputs, outputs = source.split(spelling), target.split(answer)
-    if transducer.network.actions is not None:
+    if backward:
+        inputs.reverse()
+        outputs.reverse()
+    if transducer.actions is not None:
         written = transducer.search([ids], 1)[0][0].ids
-        answer = target.decode(transducer.network.actions.spell(written))
+        spelt = transducer.actions.spell(written)
+        answer = target.decode(reversed(spelt) if backward else spelt)
         outputs = _actions(written, target)
         inputs.append(flows.END)
     inputs += source.split_features(features)

@@ -15,19 +15,23 @@ from charseq import alignment
 from charseq.alignment import Actions
 from charseq.config import Config, parse
 from charseq.decoding import Limits
+from charseq.ensemble import direction_of
 from charseq.errors import SettingError
 from charseq.vocabulary import SPECIALS, Vocabulary, build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jaxtyping import Float
+
     from charseq.examples import Dataset, Example
     from charseq.trainer import Recipe, Trainer
 
     Arrays = Mapping[str, np.ndarray]
+    Pairing = tuple[np.ndarray, np.ndarray]
 
-SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "tied")
-"""Settings that decide the weights' shapes; a run that starts from another takes them from it."""
+SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "direction", "tied")
+"""Settings that the weights are made for; a run that starts from another takes them from it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Task:
     written: list[list[int]]
     """What is to be written for each: symbols, or actions where attention is hard."""
     start: Start | None = None
+    prior: Float[np.ndarray, "S A"] | None = None
+    """What the alignment expects of each source symbol, where hard attention begins with it."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -94,7 +100,12 @@ class Task:
         choose_threads(config.threads)
         seed_all(config.seed)
         trainer = Trainer(
-            build_model(config, sources=len(self.source), targets=_outputs(config, self.target)),
+            build_model(
+                config,
+                sources=len(self.source),
+                targets=_outputs(config, self.target),
+                prior=self.prior,
+            ),
             Batches(
                 self.sources,
                 self.written,
@@ -138,24 +149,34 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
         config = _shaped(config, start)
     source, source_why = _vocabulary(dataset.train, config, "source", start)
     target, target_why = _vocabulary(dataset.train, config, "target", start)
-    targets = [target.encode(one.target) for one in dataset.train]
-    actions, attention_why = _align(dataset.train, targets, config, source, target)
-    config = replace(config, attention=_resolved(config, found=actions is not None))
+    backward = direction_of(config) == "backward"
+    targets = [target.encode(one.target, backward=backward) for one in dataset.train]
+    actions, prior, attention_why = _align(dataset.train, targets, config, source, target)
+    config = replace(
+        config,
+        attention=_resolved(config, found=actions is not None),
+        direction=direction_of(config) if config.ensemble == 1 else config.direction,
+        prior=prior is not None,
+    )
     hard = config.attention == "hard"
-    sources = [source.encode(one.source, one.features, ended=hard) for one in dataset.train]
+    sources = [
+        source.encode(one.source, one.features, ended=hard, backward=backward)
+        for one in dataset.train
+    ]
     written = targets if actions is None else actions
     sizes = [(alignment.places(s), len(t)) for s, t in zip(sources, written, strict=True)]
     limits = Limits.learn(sizes)
     why = (source_why, target_why, attention_why)
-    return Task(config, dataset, source, target, limits, why, sources, written, start)
+    return Task(config, dataset, source, target, limits, why, sources, written, start, prior)
 
 
 def _shaped(config: Config, start: Start) -> Config:
-    """``config`` with the attention of ``start``; raises SettingError where they contradict."""
+    """``config`` with what it leaves to ``start``; raises SettingError where they contradict."""
+    config = replace(config, prior=parse("prior", start.settings["prior"]))
     for name in SHAPING:
         asked, has = getattr(config, name), parse(name, start.settings[name])
-        if name == "attention" and asked == "auto":
-            config = replace(config, attention=has)
+        if name in ("attention", "direction") and asked == "auto":
+            config = replace(config, **{name: has})
         elif asked != has:
             raise SettingError(
                 f"{name} is {asked}, but the run to start from has {has}: --set {name}={has}"
@@ -176,15 +197,16 @@ def _align(
     config: Config,
     source: Vocabulary,
     target: Vocabulary,
-) -> tuple[list[list[int]] | None, str]:
-    """What hard attention is to write, where it is asked for or suits the pairs; and why.
+) -> tuple[list[list[int]] | None, Float[np.ndarray, "S A"] | None, str]:
+    """What hard attention is to write, where it is asked for or suits the pairs; its prior; why.
 
     Raises:
         SettingError: it is asked for, and the texts are too long to be aligned.
     """
     if config.attention in ("soft", "none"):
-        return None, "as set"
-    sources = [source.encode(one.source) for one in examples]
+        return None, None, "as set"
+    backward = direction_of(config) == "backward"
+    sources = [source.encode(one.source, backward=backward) for one in examples]
     asked = config.attention == "hard"
     if (size := alignment.cells(sources, targets)) > alignment.MOST_WALKED:
         if asked:
@@ -192,7 +214,7 @@ def _align(
                 f"attention is hard, but to align these pairs takes a table of {size:,} cells, "
                 f"more than {alignment.MOST_WALKED:,}: --set attention=soft"
             )
-        return None, "the texts are too long to be aligned"
+        return None, None, "the texts are too long to be aligned"
     places = {symbol: place for place, symbol in enumerate(target.symbols)}
     same = [
         (SPECIALS + place, SPECIALS + places[symbol])
@@ -204,9 +226,10 @@ def _align(
     walks = aligner.align(sources, targets)
     left = aligner.surprise(sources, targets, walks)
     if not asked and left > alignment.SURE:
-        return None, f"the output does not follow the input ({left:.0%} left open)"
+        return None, None, f"the output does not follow the input ({left:.0%} left open)"
     why = "as set" if asked else f"the output follows the input ({left:.0%} left open)"
-    return walks, why
+    small = len(source) * Actions(len(target)).size <= alignment.MOST_PRIOR
+    return walks, aligner.prior() if config.prior and small else None, why
 
 
 def _outputs(config: Config, target: Vocabulary) -> int:
@@ -217,22 +240,32 @@ def _outputs(config: Config, target: Vocabulary) -> int:
 def inherit(start: Start, task: Task, fresh: Arrays) -> dict[str, np.ndarray]:
     """The weights of ``start`` in the shapes of ``task``; new symbols keep their ``fresh`` rows."""
     weights = {name: np.array(value) for name, value in start.weights.items()}
-    for old, new, tables in (
-        (start.source, task.source, ("source_embedding",)),
-        (start.target, task.target, ("target_embedding", "output", "output_bias")),
-    ):
-        places = _rows(new)
-        pairs = [(row, places[key]) for key, row in _rows(old).items() if key in places]
-        for name in tables:
-            if name in weights:
-                table = np.array(fresh[name])
-                before, after = np.array(pairs).T
-                if len(table) > len(new):  # of actions: to stay, to go on, and to go on in silence
-                    before = np.concatenate([before, len(old) + before, [2 * len(old)]])
-                    after = np.concatenate([after, len(new) + after, [2 * len(new)]])
-                table[after] = weights[name][before]
-                weights[name] = table
+    rows = _common(start.source, task.source, len(fresh["source_embedding"]))
+    columns = _common(start.target, task.target, len(fresh["target_embedding"]))
+    tables: dict[str, tuple[Pairing, ...]] = {
+        "source_embedding": (rows,),
+        "target_embedding": (columns,),
+        "output": (columns,),
+        "output_bias": (columns,),
+        "prior": (rows, columns),
+    }
+    for name in tables.keys() & weights.keys():
+        table = np.array(fresh[name])
+        before, after = zip(*tables[name], strict=True)
+        table[np.ix_(*after)] = weights[name][np.ix_(*before)]
+        weights[name] = table
     return weights
+
+
+def _common(old: Vocabulary, new: Vocabulary, size: int) -> Pairing:
+    """The ids of what both have, in the old and in the new; of actions, if ``size`` says so."""
+    places = _rows(new)
+    pairs = [(row, places[key]) for key, row in _rows(old).items() if key in places]
+    before, after = np.array(pairs).T
+    if size > len(new):  # of actions: to stay, to go on, and to go on in silence
+        before = np.concatenate([before, len(old) + before, [2 * len(old)]])
+        after = np.concatenate([after, len(new) + after, [2 * len(new)]])
+    return before, after
 
 
 def _rows(vocabulary: Vocabulary) -> dict[tuple[str, str | int], int]:

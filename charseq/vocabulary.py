@@ -72,15 +72,20 @@ class Vocabulary:
             return cast("list[str]", self._clusters.findall(text))
         return [self.symbols[i - SPECIALS] for i in self._subword_ids(text)]
 
-    def encode(self, text: str, features: str = "", *, ended: bool = False) -> list[int]:
+    def encode(
+        self, text: str, features: str = "", *, ended: bool = False, backward: bool = False
+    ) -> list[int]:
         """The ids of ``text``, then those of ``features``; UNK for the unseen, no BOS.
 
-        EOS stands between them only if ``ended``, which hard attention wants of a source.
+        EOS stands between them only if ``ended``, which hard attention wants of a source. With
+        ``backward`` the text, not the features, is read from its end.
         """
         if self.kind in SUBWORDS:
             ids = self._subword_ids(normalise(text, self.form))
         else:
             ids = self.number(self.split(text))
+        if backward:
+            ids.reverse()
         if ended:
             ids.append(EOS)
         if features:

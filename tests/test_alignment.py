@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charseq import alignment
-from charseq.alignment import LEAST, SURE, Actions, Aligner, cells, learn
+from charseq.alignment import DOUBT, LEAST, SURE, Actions, Aligner, cells, learn
 from charseq.vocabulary import EOS, SPECIALS
 
 A, B, C = range(SPECIALS, SPECIALS + 3)
@@ -338,3 +338,28 @@ def test_what_follows_its_source_is_told_from_what_does_not(name: str) -> None:
 
 def test_the_work_is_known_before_it_is_done() -> None:
     assert cells([[], [A, B]], [[A], [A, B, C]]) == 1 * 2 + 3 * 4
+
+
+# --- what a network begins with
+
+
+def test_a_prior_is_what_the_alignment_expects() -> None:
+    """By the definition, row by row: a softmax of it is the chances, mixed with a little doubt."""
+    aligner = learn([[4, 5], [5, 4], [4]], [[6, 7], [7, 6, 6], [6]], sizes=(6, 8))
+    prior = aligner.prior()
+    assert prior.shape == (6, Actions(8).size)
+    np.testing.assert_allclose(prior.mean(axis=1), 0.0, atol=1e-12)
+    found = np.exp(prior) / np.exp(prior).sum(axis=1, keepdims=True)
+    for symbol in (4, 5):
+        chances = np.exp([*aligner.stay[symbol], *aligner.go_on[symbol], aligner.skip[symbol]])
+        wanted = chances + DOUBT / len(chances)
+        np.testing.assert_allclose(found[symbol], wanted / wanted.sum(), rtol=1e-9)
+    assert found[4].argmax() == 8 + 6
+    assert found[5].argmax() == 8 + 7
+
+
+def test_at_the_end_of_a_source_a_prior_expects_the_end() -> None:
+    aligner = learn([[4]] * 9, [[6]] * 8 + [[6, 7]], sizes=(5, 8))
+    ends = np.exp(aligner.prior()[EOS])
+    assert ends.argmax() == EOS
+    assert ends[8:].max() < 0.1 * ends[EOS], "nothing goes on from the end"

@@ -132,7 +132,7 @@ def test_it_goes_on_after_what_goes_on(pointer: Pointer) -> None:
 
 def test_what_is_heard_and_said_is_of_the_place(pointer: Pointer) -> None:
     memory = torch.randn(5, 3, M, dtype=torch.float64)
-    heard, said = pointer(memory, WALKS)
+    heard, said = pointer(memory, torch.tensor(PLACES))
     assert heard.shape == said.shape == (6, 3, E)
     assert not torch.allclose(heard, said)
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_what_is_heard_and_said_is_of_the_place(pointer: Pointer) -> None:
 
 def test_only_places_that_were_walked_get_a_gradient(pointer: Pointer) -> None:
     memory = torch.randn(5, 3, M, dtype=torch.float64, requires_grad=True)
-    heard, said = pointer(memory, WALKS)
+    heard, said = pointer(memory, torch.tensor(PLACES))
     (heard.square().sum() + said.sum()).backward()
     assert memory.grad is not None
     seen = memory.grad.abs().sum(-1) > 0

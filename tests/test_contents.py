@@ -69,6 +69,7 @@ def pairs(**settings: Any) -> tuple[About, Weights]:
     shapes = inference.shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
         attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
+        prior=hard and config.prior,
         tied=config.tied, sources=len(source),
         targets=Actions(len(target)).size if hard else len(target),
     )  # fmt: skip

@@ -19,8 +19,8 @@ from charseq.ensemble import (
     mean_of,
     member_of,
     name_of,
-    network_of,
     part,
+    voices_of,
 )
 from charseq.errors import SettingError
 from charseq.inference import WIDTH, Network, shapes_of
@@ -30,7 +30,9 @@ SOURCES, TARGETS = 30, 21
 
 
 def config_of(**settings: Any) -> Config:
-    small = {"epochs": 1, "hidden": 12, "embedding": 7, "attention": "soft"}
+    small = {
+        "epochs": 1, "hidden": 12, "embedding": 7, "attention": "soft", "direction": "forward",
+    }  # fmt: skip
     return configure({**small, **settings})
 
 
@@ -43,6 +45,7 @@ def random_weights(config: Config, seed: int) -> dict[str, np.ndarray]:
         layers=config.layers,
         attention=config.attention == "soft",
         pointer=config.attention == "hard",
+        prior=config.attention == "hard" and config.prior,
         tied=config.tied,
         sources=SOURCES,
         targets=Actions(TARGETS).size if config.attention == "hard" else TARGETS,
@@ -59,7 +62,7 @@ def make(config: Config) -> tuple[Ensemble, list[Network]]:
     """An ensemble, and its members each alone."""
     members = [member_of(config, number) for number in range(config.ensemble)]
     weights = [random_weights(one, seed) for seed, one in enumerate(members)]
-    made = network_of(config, join(weights))
+    ((made, *_),) = voices_of(config, join(weights))
     assert isinstance(made, Ensemble)
     pairs = zip(weights, members, strict=True)
     alone = [Network(own, cell=one.cell, layers=one.layers) for own, one in pairs]
@@ -118,7 +121,7 @@ def test_one_and_the_same_member_twice_changes_no_choice() -> None:
     config = config_of(ensemble=2)
     weights = random_weights(member_of(config, 0), 5)
     single = Network(weights, cell="gru", layers=1)
-    twice = network_of(config, join([weights, weights]))
+    ((twice, *_),) = voices_of(config, join([weights, weights]))
     texts = [text for text in some_texts(40) if len(text) <= WIDTH]
     limits = [6] * len(texts)
     one = greedy(single, single.start(texts), limits)
@@ -213,3 +216,31 @@ def test_weights_are_joined_and_taken_apart() -> None:
     for number, weights in enumerate(members):
         assert part(joined, number).keys() == weights.keys()
         assert all(part(joined, number)[name] is weights[name] for name in weights)
+
+
+# --- both directions
+
+
+def test_members_that_write_in_one_direction_are_one_voice() -> None:
+    config = config_of(ensemble=5, direction="auto")
+    weights = [random_weights(member_of(config, number), number) for number in range(5)]
+    forward, backward = voices_of(config, join(weights))
+    assert (forward.backward, backward.backward) == (False, True)
+    assert (forward.share, backward.share) == (3 / 5, 2 / 5)
+    texts = [text for text in some_texts(20) if len(text) <= WIDTH]
+    for voice, own in ((forward, (0, 2, 4)), (backward, (1, 3))):
+        alone = [Network(weights[number], cell="gru", layers=1) for number in own]
+        symbols = np.full(len(texts), BOS)
+        found, _ = voice.network.step(symbols, voice.network.start(texts))
+        wanted = mean_of([one.step(symbols, one.start(texts))[0] for one in alone])
+        assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_direction_that_is_set_is_that_of_every_member(direction: str) -> None:
+    for size in (1, 3):
+        config = config_of(ensemble=size, direction=direction)
+        weights = [random_weights(member_of(config, number), number) for number in range(size)]
+        (voice,) = voices_of(config, join(weights) if size > 1 else weights[0])
+        assert (voice.backward, voice.share) == (direction == "backward", 1.0)
+        assert {member_of(config, number).direction for number in range(size)} == {direction}

@@ -42,6 +42,7 @@ def make(
         layers=layers,
         attention=attention == "soft",
         pointer=attention == "hard",
+        prior=attention == "hard",
         tied=True,
         sources=SOURCES,
         targets=TARGETS,
@@ -204,7 +205,11 @@ def twin(
     torch.manual_seed(2)
     settings = {"cell": cell, "layers": layers, "attention": attention, "tied": tied}
     config = configure({"embedding": 7, "hidden": 9, **settings})
-    model = build(config, sources=SOURCES, targets=TARGETS).eval()
+    prior = (
+        np.random.default_rng(6).normal(0, 2, (SOURCES, TARGETS)) if attention == "hard" else None
+    )
+    hard = attention == "hard"
+    model = build(config, sources=SOURCES, targets=TARGETS, prior=prior if hard else None).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.add_(0.3 * torch.randn_like(parameter)) if "bias" in name else None
@@ -291,6 +296,7 @@ def test_shapes_are_those_of_the_torch_model(cell: str) -> None:
             layers=layers,
             attention=attention == "soft",
             pointer=attention == "hard",
+            prior=attention == "hard",
             tied=tied,
             sources=SOURCES,
             targets=TARGETS,

@@ -65,7 +65,8 @@ def loaded(run: Path) -> Model:
 def test_what_is_known_before_training(lesson: Pairs, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
     assert lesson.name == "upper"
-    assert lesson.about["settings"] == config_of().to_json()
+    found = {"direction": "forward", "prior": False}
+    assert lesson.about["settings"] == {**config_of().to_json(), **found}
     assert lesson.about["data"]["fingerprint"] == read.fingerprint
     assert lesson.about["data"]["examples"] == {"train": len(read.train), "dev": 8}
     assert set(lesson.about["source"]["symbols"]) == set("abc")
@@ -116,7 +117,7 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
     model = loaded(tmp_path / "run")
     rows = examples.load(plenty).dev
     raw = Transducer(
-        model.transducer.network, model.transducer.source, model.transducer.target,
+        model.transducer.voices, model.transducer.source, model.transducer.target,
         model.transducer.limits,
     )  # fmt: skip
     found = raw.predict([row.source for row in rows], n=2, width=2)

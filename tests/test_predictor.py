@@ -19,6 +19,7 @@ from charseq.alignment import Actions
 from charseq.calibration import Calibration
 from charseq.config import configure, defaults
 from charseq.decoding import Limits
+from charseq.ensemble import Voice
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference import Network, shapes_of
 from charseq.predictor import Prediction, Transducer, language_model, load
@@ -75,7 +76,7 @@ def scripted(
 ) -> tuple[Transducer, Scripted]:
     network = Scripted(outputs, target)
     limits = Limits((0, 2))
-    return Transducer(network, source, target, limits), network  # type: ignore[arg-type]
+    return Transducer([Voice(network)], source, target, limits), network  # type: ignore[arg-type]
 
 
 def found(prediction: Prediction) -> list[tuple[str, float]]:
@@ -157,7 +158,7 @@ def test_outputs_that_spell_the_same_are_one_candidate() -> None:
         (first + 1, EOS): 0.35,
         (first + 2, first + 3, EOS): 0.25,
     }
-    transducer = Transducer(network, SOURCE, target, Limits((0, 2)))  # type: ignore[arg-type]
+    transducer = Transducer([Voice(network)], SOURCE, target, Limits((0, 2)))  # type: ignore[arg-type]
     (answer,) = transducer.predict(["a"], n=5, width=5)
     assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
     assert answer.prediction == "\u00e9"
@@ -186,7 +187,7 @@ def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Transducer, Sc
     network.actions = Actions(V)
     network.size = Actions(V).size
     network.outputs = {(*ids, EOS): probability for ids, probability in WALKS.items()}
-    return Transducer(network, source, TARGET, Limits((0, 2)), **options), network  # type: ignore[arg-type]
+    return Transducer([Voice(network)], source, TARGET, Limits((0, 2)), **options), network  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("n", "width"), [(4, 6), (2, 6), (1, 9)])
@@ -244,7 +245,7 @@ CALIBRATION = Calibration(temperature=0.5, rest=-1.0, ece_before=20.0, ece_after
 def calibrated(outputs: dict[str, float], **options: Any) -> Transducer:
     transducer, network = scripted(outputs)
     return Transducer(
-        network, SOURCE, TARGET, transducer.limits, calibration=CALIBRATION, **options
+        [Voice(network)], SOURCE, TARGET, transducer.limits, calibration=CALIBRATION, **options
     )  # type: ignore[arg-type]
 
 
@@ -268,10 +269,41 @@ def test_what_is_not_searched_is_certain_and_not_calibrated() -> None:
     assert 0.99 < answer.probability < 1
 
 
+def test_backward_everything_is_turned_but_the_answer() -> None:
+    """The network is given the source from its end, and what it writes is read from the end."""
+    _, network = scripted({"xy": 0.7, "yy": 0.3})
+    read: list[list[int]] = []
+    start = network.start
+    network.start = lambda sources: (read.extend(map(list, sources)), start(sources))[1]  # type: ignore[method-assign]
+    voice = Voice(network, backward=True)  # type: ignore[arg-type]
+    transducer = Transducer([voice], SOURCE, TARGET, Limits((0, 2)))
+    (answer,) = transducer.predict(["abc"], n=2, width=2)
+    assert read == [SOURCE.encode("abc")[::-1]]
+    assert found(answer) == [("yx", 0.7), ("yy", 0.3)]
+
+
+def test_an_output_has_the_mean_of_what_the_voices_give_it() -> None:
+    """By shares; the backward one writes xy where it means yx."""
+    voices = [
+        Voice(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], share=0.75),  # type: ignore[arg-type]
+        Voice(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, share=0.25),  # type: ignore[arg-type]
+    ]
+    transducer = Transducer(voices, SOURCE, TARGET, Limits((0, 2)))
+    (answer,) = transducer.predict(["abc"], n=3, width=3)
+    assert found(answer) == [
+        ("yx", pytest.approx(0.75 * 0.4 + 0.25 * 0.8)),
+        ("x", pytest.approx(0.75 * 0.5 + 0.25 * 0.2)),
+        ("yy", pytest.approx(0.75 * 0.1)),
+    ]
+    (greedily,) = transducer.predict(["abc"])
+    assert found(greedily) == [("x", pytest.approx(0.75 * 0.5))]
+    assert found(transducer.predict([""], n=2)[0]) == [("", 1.0)]
+
+
 def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> None:
     transducer, network = scripted(OUTPUTS)
     (plain,) = transducer.predict(["abc"], n=3, width=3)
-    longer = Transducer(network, SOURCE, TARGET, transducer.limits, length_penalty=3.0)  # type: ignore[arg-type]
+    longer = Transducer([Voice(network)], SOURCE, TARGET, transducer.limits, length_penalty=3.0)  # type: ignore[arg-type]
     (answer,) = longer.predict(["abc"], n=3, width=3)
     assert [one.prediction for one in plain.candidates] == ["x", "yx", "yy"]
     assert [one.prediction for one in answer.candidates] == ["yx", "x", "yy"]
@@ -306,6 +338,7 @@ def run_of(
     shapes = shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
         attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
+        prior=hard and config.prior,
         tied=config.tied, sources=len(source),
         targets=Actions(len(TARGET)).size if hard else len(TARGET),
     )  # fmt: skip
@@ -382,7 +415,7 @@ def test_neighbours_and_batches_change_no_bit(run: Path) -> None:
 
 def test_candidates_are_sorted_and_their_scores_are_true(run: Path) -> None:
     model = load(run)
-    network = model.transducer.network
+    network = model.transducer.voices[0].network
     for answer in model.predict(TEXTS, n=8):
         scores = [one.score for one in answer.candidates]
         assert scores == sorted(scores, reverse=True)
@@ -697,6 +730,6 @@ def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
          {"attention": "none"}, {"attention": "hard"}, {"attention": "hard", "layers": 2}]
     ):  # fmt: skip
         model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
-        assert isinstance(model.transducer.network, Network)
+        assert isinstance(model.transducer.voices[0].network, Network)
         assert model.predict(["abc"])[0].candidates
         assert model.config == configure(settings, base=configure(SMALL))

@@ -27,7 +27,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "soft": {"attention": True},
     "hard": {"attention": False, "pointer": True, "targets": 13},
     "none": {"attention": False},
-}
+    "prior": {
+        "attention": False, "pointer": True, "targets": 13, "prior": torch.randn(10, 13) * 2,
+    },
+}  # fmt: skip
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -104,7 +107,8 @@ def on_paper(model: EncoderDecoder, row: int) -> Tensor:
             scores = torch.stack([hidden @ (model.attention.key.weight @ m) for m in ways])
             shares = (scores / math.sqrt(5)).softmax(0)
             mixed = mixed + model.attention.value.weight @ (ways.T @ shares)
-        logits.append(matrix @ torch.tanh(mixed) + model.output_bias)
+        likely = 0.0 if model.prior is None else model.prior[text[places[step]]]
+        logits.append(matrix @ torch.tanh(mixed) + model.output_bias + likely)
     return torch.stack(logits)
 
 
@@ -116,6 +120,7 @@ def on_paper(model: EncoderDecoder, row: int) -> Tensor:
         (2, "none", True),
         (1, "hard", True),
         (2, "hard", False),
+        (1, "prior", True),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
@@ -194,6 +199,8 @@ def test_features_have_no_order_but_a_number() -> None:
 def test_attention_is_not_soft_and_hard_at_once() -> None:
     with pytest.raises(ValueError, match="soft or hard, not both"):
         build(attention=True, pointer=True, targets=13)
+    with pytest.raises(ValueError, match="a prior is for hard attention"):
+        build(prior=torch.zeros(10, 8))
 
 
 def test_with_hard_attention_a_step_looks_at_its_place_alone() -> None:
@@ -261,7 +268,7 @@ def test_the_model_drops_in_training_only_and_where_it_should(
 
     monkeypatch.setattr(seq2seq, "Dropout", Recorded)
     close(run(model.train(), [0, 1]), exact)
-    steps, most = (8, 5) if kind == "hard" else (7, 3)
+    steps, most = (8, 5) if kind in ("hard", "prior") else (7, 3)
     wanted = [(steps, 2, 6), (most, 2, 6), (steps, 2, 10), (most, 2, 6)]
     if kind == "none":
         del wanted[2]

@@ -51,6 +51,7 @@ def start_of(source: str, target: str, features: tuple[str, ...] = (), **setting
     shapes = shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
         attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
+        prior=hard and config.prior,
         tied=config.tied, sources=len(sides[0]),
         targets=Actions(len(sides[1])).size if hard else len(sides[1]),
     )  # fmt: skip
@@ -98,7 +99,8 @@ def test_a_task_says_of_itself_what_a_run_keeps() -> None:
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
     about = json.loads(json.dumps(task.about))
     assert about == task.about
-    assert about["settings"] == configure({**SMALL, "seed": 3}).to_json()
+    found = {"direction": "forward", "prior": False}
+    assert about["settings"] == configure({**SMALL, "seed": 3, **found}).to_json()
     assert Vocabulary.from_json(about["source"]) == task.source
     assert Vocabulary.from_json(about["target"]) == task.target
     assert tuple(about["limits"]) == task.limits.longest
@@ -148,7 +150,7 @@ def test_what_shapes_the_weights_must_agree_with_the_start(name: str) -> None:
     start = start_of("ab", "x")
     settings: dict[str, Any] = {
         "cell": "lstm", "embedding": 7, "hidden": 7, "layers": 2, "attention": "none",
-        "tied": False,
+        "direction": "backward", "tied": False,
     }  # fmt: skip
     with pytest.raises(SettingError) as caught:
         task_of(("ab", "x"), start=start, **{name: settings[name]})
@@ -245,7 +247,7 @@ def test_a_trainer_begins_with_the_inherited_weights() -> None:
 
 def test_the_defaults_make_a_task() -> None:
     task = prepare(dataset([Example("a", "b")]), Config())
-    assert task.config == Config(attention="soft")
+    assert task.config == Config(attention="soft", direction="forward", prior=False)
     assert len(task.source) == len(task.target) == SPECIALS + 1
 
 
@@ -373,6 +375,7 @@ def test_actions_are_inherited_by_symbol_and_by_what_they_do(tied: bool) -> None
             ("output", (5,)),
         )
     }  # fmt: skip
+    fresh["prior"] = np.full((7, 2 * new + 1), 9.0, np.float32)
     found = inherit(start, task, fresh)
     for name in {"target_embedding", "output", "output_bias"} & start.weights.keys():
         before, after = start.weights[name], found[name]
@@ -385,6 +388,10 @@ def test_actions_are_inherited_by_symbol_and_by_what_they_do(tied: bool) -> None
         assert (after[rest] == 9.0).all(), "new symbols"
         assert (after == 9.0).all(axis=tuple(range(1, after.ndim))).sum() == 4
     assert np.array_equal(found["source_embedding"][:6], start.weights["source_embedding"])
+    both = [*range(old), *range(new, new + old), 2 * new]
+    assert np.array_equal(found["prior"][np.ix_(range(6), both)], start.weights["prior"])
+    assert (found["prior"][6] == 9.0).all()
+    assert (found["prior"][:, [old, old + 1, new + old, new + old + 1]] == 9.0).all()
     assert np.array_equal(found["pointer.input.weight"], start.weights["pointer.input.weight"])
     trainer = task.trainer()
     assert np.array_equal(trainer.averaged()["output_bias"][2 * new], found["output_bias"][2 * new])
@@ -392,7 +399,10 @@ def test_actions_are_inherited_by_symbol_and_by_what_they_do(tied: bool) -> None
 
 def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> None:
     """Weights that know a caesar of some letters are surprised less by a caesar of more."""
-    settings = {"attention": "hard", "epochs": 12, "learning_rate": 0.03, "dropout": 0, "ema": 0}
+    settings = {
+        "attention": "hard", "epochs": 12, "learning_rate": 0.03, "dropout": 0, "ema": 0,
+        "prior": False,
+    }  # fmt: skip
     losses = []
     first = task_of(*toy(caesar), **settings).trainer()
     steps = [step.loss for step in first.steps(lambda step: step / 120)]
@@ -420,3 +430,50 @@ def test_a_run_with_hard_attention_goes_on_to_the_bit() -> None:
     list(rest.steps(lambda step: step / 9))
     ends = whole.state(), rest.state()
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+# --- the direction, and what logits begin with
+
+
+def test_backward_all_texts_are_turned_and_features_are_not() -> None:
+    pairs = toy(caesar, "V;PL")
+    ways = {
+        way: task_of(*pairs, attention="hard", direction=way) for way in ("forward", "backward")
+    }
+    forward, backward = ways["forward"], ways["backward"]
+    assert backward.config.direction == backward.about["settings"]["direction"] == "backward"
+    assert (backward.source, backward.target) == (forward.source, forward.target)
+    actions = Actions(len(forward.target))
+    for one, other in zip(forward.sources, backward.sources, strict=True):
+        end = one.index(EOS)
+        assert other == one[:end][::-1] + one[end:]
+    for one, other in zip(forward.written, backward.written, strict=True):
+        assert actions.spell(other) == actions.spell(one)[::-1]
+    soft = task_of(*pairs, attention="soft", direction="backward")
+    assert soft.written == [forward.target.encode(caesar(row[0]))[::-1] for row in pairs]
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_without_a_word_one_model_is_forward_and_an_ensemble_both(ensemble: int) -> None:
+    task = task_of(*toy(caesar), direction="auto", ensemble=ensemble)
+    assert task.config.direction == ("forward" if ensemble == 1 else "auto")
+    assert task.sources[0] == task.source.encode(task.dataset.train[0].source)
+
+
+def test_logits_begin_with_what_the_alignment_expects() -> None:
+    """Of a caesar it knows nearly all, before the first step."""
+    losses = {}
+    for prior in (True, False):
+        task = task_of(*toy(caesar), attention="hard", prior=prior)
+        assert task.config.prior is prior
+        trainer = task.trainer()
+        assert ("prior" in trainer.averaged()) is prior
+        losses[prior] = next(trainer.steps(lambda step: step / 10)).loss
+    assert losses[True] < 0.5 * losses[False]
+
+
+def test_a_prior_that_would_be_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(*toy(caesar), attention="hard")
+    assert task.prior is not None
+    monkeypatch.setattr(alignment, "MOST_PRIOR", task.prior.size - 1)
+    assert task_of(*toy(caesar), attention="hard").prior is None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from charseq.config import CELLS, configure
+from charseq.ensemble import Voice
 from charseq.examples import Dataset, Example
 from charseq.inference import Network
 from charseq.predictor import Transducer
@@ -67,7 +68,7 @@ def learn(dataset: Dataset, *, kind: str, steps: int = STEPS, **settings: Any) -
     last = [step.number for step in trainer.steps(lambda step: step / steps)][-1]
     assert last == steps
     network = Network(trainer.averaged(), cell=config.cell, layers=config.layers)
-    learnt = Transducer(network, task.source, task.target, task.limits)
+    learnt = Transducer([Voice(network)], task.source, task.target, task.limits)
     return score_examples(learnt, dataset.dev, width=1).scores.exact_match
 
 
