@@ -44,7 +44,7 @@ class Attention(nn.Module):
         keys = self.key(memory).permute(1, 2, 0)
         values = self.value(memory).transpose(0, 1)
         scores = (queries.transpose(0, 1) * self.scale) @ keys
-        scores = scores.to(queries.dtype).masked_fill(~mask[:, None], -math.inf)
+        scores = scores.to(self.key.weight.dtype).masked_fill(~mask[:, None], -math.inf)
         weights = scores.softmax(dim=-1)
         contexts = weights.to(values.dtype) @ values
         return contexts.transpose(0, 1), weights

@@ -29,8 +29,9 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL, level: str) -> None:
         self.level = level
-        self._library = library
-        self._number = LEVELS.index(level)
+        self.number = LEVELS.index(level)
+        self.library = library
+        """Of modules that call functions of their own; see :mod:`charseq.unrolling`."""
 
 
 @cache

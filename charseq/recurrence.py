@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from charseq import unrolling
 from charseq.bptt import RECURRENCES, Trace
 from charseq.cells import CELLS, Cell
 from charseq.dropout import Dropout, drop_locked
@@ -32,6 +33,9 @@ class Recurrence(nn.Module):
     row, and ``recurrent_dropout`` the weights W_h, with one mask for the whole batch (DropConnect,
     Wan et al. 2013; Merity et al. 2018).
     """
+
+    compiled = True
+    """Whether the compiled library is used, where it is there and suits the weights."""
 
     def __init__(
         self,
@@ -68,27 +72,56 @@ class Recurrence(nn.Module):
         Without ``lengths`` every row is T long; without ``initial`` the state starts at zero
         (with two directions it always does). Outputs beyond a row's length are to be ignored.
         """
-        steps, batch, _ = inputs.shape
-        order = None if self.directions == 1 else reversal(steps, batch, lengths, inputs.device)
         finals = []
         for layer in range(self.layers):
             if layer:
                 inputs = drop_locked(inputs, self.dropout, training=self.training)
             cells = [self.cells[layer * self.directions + d] for d in range(self.directions)]
-            start = self._start(initial, layer, batch, inputs)
-            states = self.run_layer(cells, inputs, order, start)
-            finals.append(_last(states, lengths))
-            ways = list(states.unbind()[0].unbind())
-            if order is not None:
-                ways[1] = Permute.apply(ways[1], order)
-            inputs = torch.cat(ways, dim=-1)
+            start = self._start(initial, layer, inputs)
+            if self.compiled and unrolling.fits(cells[0].recurrent, inputs):
+                inputs, final = self._run_compiled(cells, inputs, lengths, start)
+            else:
+                inputs, final = self._run_layer(cells, inputs, lengths, start)
+            finals.append(final)
         return inputs, torch.stack(finals)
 
-    def _start(self, initial: Tensor | None, layer: int, batch: int, like: Tensor) -> Tensor:
-        """K D B H, the state before the first step of one layer."""
+    def _start(self, initial: Tensor | None, layer: int, inputs: Tensor) -> Tensor:
+        """K D B H, the state before the first step of one layer, in the format of the weights."""
         if initial is None:
-            return like.new_zeros(self.kept, self.directions, batch, self.hidden)
+            like: Tensor = self.cells[0].recurrent
+            return like.new_zeros(self.kept, self.directions, inputs.shape[1], self.hidden)
         return initial[layer][:, None]
+
+    def _run_compiled(
+        self, cells: Sequence[Any], inputs: Tensor, lengths: Tensor | None, start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """T B DH and K B DH; the former in the format of products."""
+        weight, bias = (
+            torch.cat([getattr(cell, name) for cell in cells]) if len(cells) > 1
+            else getattr(cells[0], name)
+            for name in ("input", "bias")
+        )
+        projected = nn.functional.linear(inputs, weight, bias)
+        recurrent = [cell.recurrent for cell in cells]
+        if self.training and self.recurrent_dropout:
+            recurrent = [Dropout.apply(matrix, self.recurrent_dropout) for matrix in recurrent]
+        found: tuple[Tensor, Tensor] = unrolling.Unrolled.apply(
+            self.cell, projected, lengths, start, *recurrent
+        )
+        return found
+
+    def _run_layer(
+        self, cells: Sequence[Any], inputs: Tensor, lengths: Tensor | None, start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """T B DH and K B DH."""
+        order = None
+        if self.directions == 2:
+            order = reversal(*inputs.shape[:2], lengths, inputs.device)
+        states = self.run_layer(cells, inputs, order, start)
+        ways = list(states.unbind()[0].unbind())
+        if order is not None:
+            ways[1] = Permute.apply(ways[1], order)
+        return torch.cat(ways, dim=-1), _last(states, lengths)
 
     def run_layer(
         self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
@@ -178,6 +211,8 @@ class StepByStep(Recurrence):
 
     It is what one writes without ``bptt``, and what the benchmark compares with.
     """
+
+    compiled = False
 
     def run_layer(
         self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from charseq import kernels
 from charseq import recurrence as module
 from charseq.cells import CELLS
 from charseq.recurrence import Permute, Recurrence, Unroll, reversal, unroll_cell
@@ -250,15 +251,20 @@ def test_between_layers_the_same_units_are_dropped_at_every_step(
 # --- half precision
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_autocast_rounds_the_products_and_keeps_the_states(name: str) -> None:
+def test_autocast_rounds_the_products_and_keeps_the_states(name: str, compiled: bool) -> None:
+    if compiled and kernels.find() is None:
+        pytest.skip("the library is not built here")
     recurrence = Recurrence(name, I, 8, layers=2, bidirectional=True)
+    recurrence.compiled = compiled  # type: ignore[misc]
     inputs = torch.randn(6, 4, I)
     lengths = torch.tensor([6, 2, 5, 1])
     exact = recurrence(inputs, lengths)[0].detach()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs, final = recurrence(inputs, lengths)
-    assert outputs.dtype == final.dtype == torch.float32
+    assert outputs.dtype == (torch.bfloat16 if compiled else torch.float32)
+    assert final.dtype == torch.float32
     assert 0 < float((outputs.detach() - exact).abs().max()) < 0.1
     outputs.sum().backward()
     for parameter in recurrence.parameters():

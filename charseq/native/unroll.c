@@ -1,0 +1,273 @@
+/* The loop over time of bptt.py, forward and back, with one pass over memory for each step.
+
+   Where the weights are packed for the matrix unit, one call does all steps; else the caller makes
+   the product of a step and calls for that step alone. Rows do not know each other, so threads may
+   share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
+#include "unroll.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The pointers of one row of one step; those of `back` in brackets. */
+struct row {
+  const float *product, *state, *memory; /* W h (of the later step), h and c before the step */
+  const void *given;                     /* projected (what arrives) */
+  float *gates, *next, *held;            /* what is kept, h and c after the step */
+  void *low;                             /* h (the gradient of projected) in the low format */
+  const float *finally, *last;           /* what arrives at h and c if this is the last symbol */
+  float *delta, *carried;
+  void *through;
+};
+
+struct set {
+  void (*forward)(const struct loop *, const struct row *);
+  void (*backward)(const struct loop *, const struct row *);
+  void (*widen)(const void *, float *, int64_t);
+};
+
+static inline float value_of(uint32_t bits) {
+  union {
+    uint32_t bits;
+    float value;
+  } both = {bits};
+  return both.value;
+}
+
+/* To the nearest, ties to even; infinity stays, and so does what processors call not a number. */
+static inline uint16_t coarse_of(float value) {
+  union {
+    float value;
+    uint32_t bits;
+  } both = {value};
+  return (uint16_t)((both.bits + 0x7fffu + (both.bits >> 16 & 1u)) >> 16);
+}
+
+#define TARGET
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define NAME(x) x##_plain_fine
+#define COARSE 0
+#include "rows.h"
+#define NAME(x) x##_plain_coarse
+#define COARSE 1
+#include "rows.h"
+#undef FMA
+#undef TARGET
+
+#if CHARSEQ_X86
+#define FMA(a, b, c) __builtin_fmaf(a, b, c)
+#define TARGET __attribute__((target("avx2,fma")))
+#define NAME(x) x##_avx2_fine
+#define COARSE 0
+#include "rows.h"
+#define NAME(x) x##_avx2_coarse
+#define COARSE 1
+#include "rows.h"
+#undef TARGET
+#define TARGET \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")))
+#define NAME(x) x##_avx512_fine
+#define COARSE 0
+#include "rows.h"
+#define NAME(x) x##_avx512_coarse
+#define COARSE 1
+#include "rows.h"
+#endif
+
+static const struct set *set_of(const struct loop *loop) {
+#if CHARSEQ_X86
+  if (loop->level >= AVX512) return loop->coarse ? &set_avx512_coarse : &set_avx512_fine;
+  if (loop->level >= AVX2) return loop->coarse ? &set_avx2_coarse : &set_avx2_fine;
+#endif
+  return loop->coarse ? &set_plain_coarse : &set_plain_fine;
+}
+
+static const int64_t GATES[] = {1, 1, 3, 4}, KEPT[] = {0, 1, 4, 5};
+
+/* What is the same for all rows of a call. */
+struct work {
+  const struct loop *loop;
+  const struct set *set;
+  int64_t gates, bytes; /* inputs of gates of a row, bytes of a low value */
+  float *wide;          /* 32 rows of products */
+  float *nothing;       /* zeros, as many */
+  int64_t columns;      /* of `wide` */
+};
+
+static void *at(const void *base, int64_t values, int64_t bytes) {
+  return (char *)base + values * bytes;
+}
+
+/* Where the input of a step lies: the second direction reads a row from its end, then padding. */
+static int64_t place_of(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
+  const int64_t length = loop->lengths ? loop->lengths[row] : loop->steps;
+  return direction && step < length ? length - 1 - step : step;
+}
+
+static int is_last(const struct loop *loop, int64_t step, int64_t row) {
+  return step == (loop->lengths ? loop->lengths[row] : loop->steps) - 1;
+}
+
+/* A place in T B D. */
+static int64_t in_place(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
+  const int64_t place = place_of(loop, direction, step, row);
+  return (place * loop->batch + row) * loop->directions + direction;
+}
+
+static float *state_at(const struct loop *loop, int64_t kept, int64_t direction, int64_t step,
+                       int64_t row) {
+  const int64_t steps = loop->steps + 1;
+  return loop->states +
+         (((kept * loop->directions + direction) * steps + step) * loop->batch + row) * loop->hidden;
+}
+
+static float *gates_at(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
+  return loop->gates + ((direction * loop->steps + step) * loop->batch + row) * KEPT[loop->cell] *
+                           loop->hidden;
+}
+
+/* A place in K B D H. */
+static int64_t at_end(const struct loop *loop, int64_t kept, int64_t direction, int64_t row) {
+  return ((kept * loop->batch + row) * loop->directions + direction) * loop->hidden;
+}
+
+static void forward_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
+                        const float *product) {
+  const struct loop *loop = work->loop;
+  const int64_t size = loop->hidden, place = in_place(loop, direction, step, row);
+  const int64_t bytes = size * work->bytes, more = loop->cell == LSTM;
+  void *low = at(loop->current, (direction * loop->rows + row) * loop->width, work->bytes);
+  memcpy(at(loop->before, place, bytes), low, (size_t)bytes);
+  const struct row all = {
+      .product = product,
+      .state = state_at(loop, 0, direction, step, row),
+      .memory = state_at(loop, more, direction, step, row),
+      .given = at(loop->projected, place * work->gates, work->bytes),
+      .gates = gates_at(loop, direction, step, row),
+      .next = state_at(loop, 0, direction, step + 1, row),
+      .held = state_at(loop, more, direction, step + 1, row),
+      .low = low,
+  };
+  work->set->forward(loop, &all);
+  memcpy(at(loop->outputs, place, bytes), low, (size_t)bytes);
+  for (int64_t kept = 0; is_last(loop, step, row) && kept <= more; kept++)
+    memcpy(loop->final + at_end(loop, kept, direction, row),
+           state_at(loop, kept, direction, step + 1, row), (size_t)size * sizeof(float));
+}
+
+static void backward_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
+                         const float *product) {
+  const struct loop *loop = work->loop;
+  const int64_t size = loop->hidden, place = in_place(loop, direction, step, row);
+  const int64_t more = loop->cell == LSTM, last = is_last(loop, step, row);
+  const int64_t line = (direction * loop->batch + row) * size;
+  const int64_t bytes = work->gates * work->bytes;
+  void *collected = at(loop->collected, place, bytes), *through = at(loop->through, place, bytes);
+  const struct row all = {
+      .product = product,
+      .state = state_at(loop, 0, direction, step, row),
+      .memory = state_at(loop, more, direction, step, row),
+      .given = at(loop->arriving, place * size, work->bytes),
+      .gates = gates_at(loop, direction, step, row),
+      .next = state_at(loop, 0, direction, step + 1, row),
+      .low = collected,
+      .finally = last ? loop->finally + at_end(loop, 0, direction, row) : work->nothing,
+      .last = last ? loop->finally + at_end(loop, more, direction, row) : work->nothing,
+      .delta = loop->delta + line,
+      .carried = loop->delta + more * loop->directions * loop->batch * size + line,
+      .through = through,
+  };
+  work->set->backward(loop, &all);
+  memcpy(at(loop->current, (direction * loop->rows + row) * loop->width, work->bytes), through,
+         (size_t)bytes);
+}
+
+typedef void one_row(const struct work *, int64_t, int64_t, int64_t, const float *);
+
+/* One step of the rows of the call: 32 at a time where this makes their products. */
+static void all_rows(const struct work *work, int64_t direction, int64_t step, int64_t width,
+                     int multiplied, one_row *each) {
+  const struct loop *loop = work->loop;
+  const int64_t packed = loop->width * work->columns;
+  for (int64_t start = loop->first; start < loop->end; start += 32) {
+    if (loop->weights && multiplied)
+      charseq_tiles_product(
+          at(loop->current, (direction * loop->rows + start) * loop->width, sizeof(uint16_t)),
+          loop->width, loop->weights + direction * packed, work->wide, work->columns);
+    for (int64_t row = start; row < loop->end && row < start + 32; row++) {
+      const float *product = work->wide + (row - start) * work->columns;
+      if (!multiplied) {
+        product = work->nothing;
+      } else if (!loop->weights) {
+        product = work->wide;
+        work->set->widen(at(loop->product, (direction * loop->batch + row) * width, work->bytes),
+                         work->wide, width);
+      }
+      each(work, direction, step, row, product);
+    }
+  }
+}
+
+/* What a call needs besides its arguments; 0 if there is no memory. */
+static int prepare(struct work *work, const struct loop *loop, int64_t columns) {
+  const int64_t wide = (columns + 31) / 32 * 32;
+  *work = (struct work){.loop = loop, .set = set_of(loop), .columns = wide};
+  work->gates = GATES[loop->cell] * loop->hidden;
+  work->bytes = loop->coarse ? sizeof(uint16_t) : sizeof(float);
+  work->wide = aligned_alloc(64, (size_t)(32 * wide) * sizeof(float));
+  work->nothing = aligned_alloc(64, (size_t)(32 * wide) * sizeof(float));
+  if (!work->wide || !work->nothing) return 0;
+  memset(work->nothing, 0, (size_t)(32 * wide) * sizeof(float));
+  return 1;
+}
+
+static void release(struct work *work) {
+  free(work->wide);
+  free(work->nothing);
+}
+
+/* What reaches the first state: the product of the first step joins what travelled beside it. */
+static void finish_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
+                       const float *product) {
+  const struct loop *loop = work->loop;
+  float *delta = loop->delta + (direction * loop->batch + row) * loop->hidden;
+  (void)step;
+  for (int64_t i = 0; i < loop->hidden; i++) delta[i] += product[i];
+}
+
+/* One step forward, or all of them with packed weights. Returns 0 if there is no memory. */
+EXPORT int32_t charseq_unroll(const struct loop *loop, int64_t step) {
+  const int64_t width = GATES[loop->cell] * loop->hidden;
+  struct work work;
+  char tiles[64];
+  const int ready = prepare(&work, loop, width);
+  if (ready && loop->weights) charseq_tiles_begin(tiles);
+  for (int64_t direction = 0; ready && direction < loop->directions; direction++)
+    if (loop->weights)
+      for (int64_t each = 0; each < loop->steps; each++)
+        all_rows(&work, direction, each, width, 1, forward_row);
+    else
+      all_rows(&work, direction, step, width, 1, forward_row);
+  if (ready && loop->weights) charseq_tiles_end(tiles);
+  release(&work);
+  return ready;
+}
+
+/* One step back, or all of them with packed weights, down to what reaches the first state. */
+EXPORT int32_t charseq_unroll_back(const struct loop *loop, int64_t step) {
+  const int64_t last = loop->steps - 1, width = loop->hidden;
+  struct work work;
+  char tiles[64];
+  const int ready = prepare(&work, loop, width);
+  if (ready && loop->weights) charseq_tiles_begin(tiles);
+  for (int64_t direction = 0; ready && direction < loop->directions; direction++)
+    if (loop->weights) {
+      for (int64_t each = last; each >= 0; each--)
+        all_rows(&work, direction, each, width, each < last, backward_row);
+      all_rows(&work, direction, 0, width, 1, finish_row);
+    } else {
+      all_rows(&work, direction, step, width, step < last, backward_row);
+    }
+  if (ready && loop->weights) charseq_tiles_end(tiles);
+  release(&work);
+  return ready;
+}
