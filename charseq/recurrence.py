@@ -78,7 +78,7 @@ class Recurrence(nn.Module):
                 inputs = drop_locked(inputs, self.dropout, training=self.training)
             cells = [self.cells[layer * self.directions + d] for d in range(self.directions)]
             start = self._start(initial, layer, inputs)
-            if self.compiled and unrolling.fits(cells[0].recurrent, inputs):
+            if self.compiled and unrolling.fits(start, inputs):
                 inputs, final = self._run_compiled(cells, inputs, lengths, start)
             else:
                 inputs, final = self._run_layer(cells, inputs, lengths, start)
@@ -88,7 +88,7 @@ class Recurrence(nn.Module):
     def _start(self, initial: Tensor | None, layer: int, inputs: Tensor) -> Tensor:
         """K D B H, the state before the first step of one layer, in the format of the weights."""
         if initial is None:
-            like: Tensor = self.cells[0].recurrent
+            like = next(self.parameters())
             return like.new_zeros(self.kept, self.directions, inputs.shape[1], self.hidden)
         return initial[layer][:, None]
 
@@ -97,7 +97,8 @@ class Recurrence(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """T B DH and K B DH; the former in the format of products."""
         weight, bias = (
-            torch.cat([getattr(cell, name) for cell in cells]) if len(cells) > 1
+            torch.cat([getattr(cell, name) for cell in cells])
+            if len(cells) > 1
             else getattr(cells[0], name)
             for name in ("input", "bias")
         )
@@ -116,7 +117,8 @@ class Recurrence(nn.Module):
         """T B DH and K B DH."""
         order = None
         if self.directions == 2:
-            order = reversal(*inputs.shape[:2], lengths, inputs.device)
+            steps, batch, _ = inputs.shape
+            order = reversal(steps, batch, lengths, inputs.device)
         states = self.run_layer(cells, inputs, order, start)
         ways = list(states.unbind()[0].unbind())
         if order is not None:

@@ -56,13 +56,13 @@ class Loop(ctypes.Structure):
     )  # fmt: skip
 
 
-def fits(recurrent: Tensor, inputs: Tensor) -> bool:
-    """Whether the library is there and computes with such matrices and inputs."""
-    kind = recurrent.device.type
+def fits(state: Tensor, inputs: Tensor) -> bool:
+    """Whether the library is there and computes with such states and inputs."""
+    kind = state.device.type
     low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
     return (
         kind == "cpu"
-        and recurrent.dtype == torch.float32
+        and state.dtype == torch.float32
         and low in (torch.float32, torch.bfloat16)
         and kernels.find() is not None
     )
@@ -72,7 +72,7 @@ class Unrolled(torch.autograd.Function):
     """One layer over all steps, its directions side by side."""
 
     @staticmethod
-    def forward(  # noqa: PLR0917 - torch hands them over by place
+    def forward(
         ctx: Any,
         cell: str,
         projected: Tensor,
@@ -138,7 +138,7 @@ class Unrolled(torch.autograd.Function):
             collected=collected,
             through=through,
         )
-        call.backward(weights, delta)
+        call.backward(weights)
         of_gates = through.view(-1, directions, GATES[ctx.cell] * hidden).unbind(1)
         of_states = before.view(-1, directions, hidden).unbind(1)
         found = [
@@ -168,9 +168,7 @@ class _Weights:
         wide, hidden = self.matrices[0].shape
         depth, columns = (wide, hidden) if back else (hidden, wide)
         down, across = (hidden, 1) if back else (1, hidden)
-        packed = torch.empty(
-            len(self.matrices), _up(depth) * _up(columns), dtype=torch.bfloat16
-        )
+        packed = torch.empty(len(self.matrices), _up(depth) * _up(columns), dtype=torch.bfloat16)
         for matrix, room in zip(self.matrices, packed, strict=True):
             _library().charseq_pack(
                 *map(ctypes.c_void_p, (matrix.data_ptr(),)),
@@ -190,31 +188,31 @@ class _Call:
 
     def __init__(self, loop: Loop, **tensors: Tensor | None) -> None:
         self.loop = loop
-        self.tensors = tensors
-        for name, value in tensors.items():
-            if value is not None:
-                setattr(loop, name.rstrip("_"), value.data_ptr())
+        self.tensors = {name: value for name, value in tensors.items() if value is not None}
+        for name, value in self.tensors.items():
+            setattr(loop, name.rstrip("_"), value.data_ptr())
 
     def forward(self, weights: _Weights) -> None:
         """All steps."""
         if weights.packed:
             self._all(_library().charseq_unroll, weights.pack(back=False))
             return
-        current, matrices = self.tensors["current"], weights.stack(back=False)
+        matrices = weights.stack(back=False)
         for step in range(self.loop.steps):
-            self._one(_library().charseq_unroll, step, torch.bmm(current, matrices))
+            product = torch.bmm(self.tensors["current"], matrices)
+            self._one(_library().charseq_unroll, step, product)
 
-    def backward(self, weights: _Weights, delta: Tensor) -> None:
-        """All steps; the gradient of the first state is left in ``delta``."""
+    def backward(self, weights: _Weights) -> None:
+        """All steps; the gradient of the first state is left in the tensor ``delta``."""
         if weights.packed:
             self._all(_library().charseq_unroll_back, weights.pack(back=True))
             return
-        current, matrices = self.tensors["current"], weights.stack(back=True)
-        product = None
+        matrices, product = weights.stack(back=True), None
         for step in reversed(range(self.loop.steps)):
             self._one(_library().charseq_unroll_back, step, product)
-            product = torch.bmm(current, matrices)
-        delta[0] += product
+            product = torch.bmm(self.tensors["current"], matrices)
+        if product is not None:
+            self.tensors["delta"][0] += product
 
     def _all(self, function: Any, packed: Tensor) -> None:
         self.loop.weights = packed.data_ptr()
@@ -226,9 +224,7 @@ class _Call:
         _check(function(ctypes.byref(self.loop), ctypes.c_int64(step)))
 
 
-def _loop(
-    cell: str, low: Tensor, state: Tensor, lengths: Tensor | None, current: Tensor
-) -> Loop:
+def _loop(cell: str, low: Tensor, state: Tensor, lengths: Tensor | None, current: Tensor) -> Loop:
     """The sizes: ``low`` is T B and so on, ``state`` K D B H."""
     steps, batch = low.shape[:2]
     if lengths is not None and (lengths.dtype != torch.int64 or not lengths.is_contiguous()):

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from charseq import kernels
 from charseq.batching import Batch, Batches, Lines, Stream
 from charseq.checkpoint import load_arrays, save_arrays
 from charseq.errors import TrainingError
@@ -92,19 +93,35 @@ def test_training_by_hand_has_the_losses_of_autograd_step_by_step(cell: str, lay
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
 
 
+@pytest.mark.skipif(kernels.find() is None, reason="the library is not built here")
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", ["tanh", "residual", "gru", "lstm"])
+def test_compiled_training_has_the_losses_of_the_training_by_hand(cell: str, layers: int) -> None:
+    """In float32, 30 steps with dropout."""
+    losses = []
+    for compiled in (True, False):
+        model = model_of(cell=cell, layers=layers)
+        for part in (model.encoder, model.decoder):
+            part.compiled = compiled
+        losses.append([step.loss for step in take(trainer_of(model), 30, 30)])
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
 # --- resume
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_restored_training_takes_the_same_steps(cell: str) -> None:
+def test_a_restored_training_takes_the_same_steps(cell: str, precision: torch.dtype) -> None:
     """Through bytes, into a trainer that began elsewhere, with the random state disturbed."""
-    whole = trainer_of(model_of(cell=cell))
+    whole = trainer_of(model_of(cell=cell), precision=precision)
     wanted = take(whole, 24, 24)
-    first = trainer_of(model_of(cell=cell))
+    first = trainer_of(model_of(cell=cell), precision=precision)
     found = take(first, 24, 9)
     data = save_arrays(first.state())
     take(first, 24, 1)  # what is done after saving does not matter
-    second = trainer_of(model_of(seed=2, cell=cell))
+    second = trainer_of(model_of(seed=2, cell=cell), precision=precision)
     second.restore(load_arrays(data))
     for step in second.steps(up_to(24)):
         found.append(step)
