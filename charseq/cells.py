@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from charseq.products import linear
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -42,7 +44,7 @@ class Cell(nn.Module):
 
     def project(self, inputs: Float[Tensor, "*time I"]) -> Float[Tensor, "*time GH"]:
         """W_x x_t + b for one step or for all steps at once."""
-        return nn.functional.linear(inputs, self.input, self.bias)
+        return linear(inputs, self.input, self.bias)
 
     def forward(
         self, projected: Float[Tensor, "B GH"], state: Float[Tensor, "K B H"]

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from charseq.dropout import Dropout, drop_locked
 from charseq.loss import OUTCOMES, Given, Learner, Loss, chances_of, draw, softmax_loss
 from charseq.onehot import embed
+from charseq.products import linear
 from charseq.recurrence import Recurrence
 from charseq.vocabulary import PAD
 
@@ -169,7 +170,8 @@ class NextWord(Learner):
             hidden, state = self._look_back(vectors, state)
         else:
             hidden, state = self.recurrence(vectors, initial=state)
-        return self.readout(drop_locked(hidden, self.dropout, training=self.training)), state
+        hidden = drop_locked(hidden, self.dropout, training=self.training)
+        return linear(hidden, self.readout.weight, self.readout.bias), state
 
     def _look_back(self, vectors: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """The vectors h of the cell "mlp", and its next state."""
@@ -177,7 +179,9 @@ class NextWord(Learner):
         before = vectors.new_zeros(self.context - 1, batch, size) if state is None else state[0]
         known = torch.cat([before, vectors])
         seen = torch.cat([known[k : k + steps] for k in range(self.context)], dim=-1)
-        return torch.tanh(self.hidden(seen)).to(vectors.dtype), known[None, steps:]
+        return torch.tanh(linear(seen, self.hidden.weight, self.hidden.bias)).to(
+            vectors.dtype
+        ), known[None, steps:]
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -19,6 +19,7 @@ from charseq import unrolling
 from charseq.bptt import RECURRENCES, Trace
 from charseq.cells import CELLS, Cell
 from charseq.dropout import Dropout, drop_locked
+from charseq.products import linear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,7 @@ class Recurrence(nn.Module):
             else getattr(cells[0], name)
             for name in ("input", "bias")
         )
-        projected = nn.functional.linear(inputs, weight, bias)
+        projected = linear(inputs, weight, bias)
         recurrent = [cell.recurrent for cell in cells]
         if self.training and self.recurrent_dropout:
             recurrent = [Dropout.apply(matrix, self.recurrent_dropout) for matrix in recurrent]

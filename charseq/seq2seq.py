@@ -34,6 +34,7 @@ from charseq.attention import Attention, Pointer
 from charseq.dropout import Dropout
 from charseq.loss import Given, Learner, Loss, cross_entropy
 from charseq.onehot import embed
+from charseq.products import linear
 from charseq.recurrence import Recurrence
 from charseq.vocabulary import EOS, PAD
 
@@ -100,14 +101,14 @@ class EncoderDecoder(Learner):
             places = self.pointer.places(inputs, len(memory))
             heard, said = self.pointer(memory, places)
             given = given + heard
-        hidden, _ = self.decoder(given, initial=self.bridge(final).to(given.dtype))
-        mixed = self.readout(hidden)
+        hidden, _ = self.decoder(given, initial=_apply(self.bridge, final).to(given.dtype))
+        mixed = _apply(self.readout, hidden)
         if said is not None:
             mixed = mixed + said
         if self.attention is not None:
             mixed = mixed + self.attention(hidden, memory, source != PAD)[0]
         matrix = self.target_embedding if self.output is None else self.output
-        logits = nn.functional.linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
+        logits = linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
         if self.prior is not None and places is not None:
             logits = logits + embed(source.gather(1, places).T, self.prior)
         return logits.transpose(0, 1)
@@ -146,3 +147,7 @@ def share_features(
     shared = torch.einsum("bs,sbe->be", behind, read)
     shared = shared * behind.sum(dim=1).clamp(min=1).rsqrt()[:, None]
     return read[: int(ends.max()) + 1] + shared, ends + 1
+
+
+def _apply(layer: nn.Linear, values: Tensor) -> Tensor:
+    return linear(values, layer.weight, layer.bias)

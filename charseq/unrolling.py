@@ -13,13 +13,12 @@ multiplied is, and what goes on from step to step stays float32.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from charseq import kernels
+from charseq import kernels, products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,8 +141,7 @@ class Unrolled(torch.autograd.Function):
         of_gates = through.view(-1, directions, GATES[ctx.cell] * hidden).unbind(1)
         of_states = before.view(-1, directions, hidden).unbind(1)
         found = [
-            (gate.T @ state).to(matrix.dtype)
-            for gate, state, matrix in zip(of_gates, of_states, recurrent, strict=True)
+            weights.gradient(gate, state) for gate, state in zip(of_gates, of_states, strict=True)
         ]
         return None, collected, None, delta, *found
 
@@ -154,7 +152,7 @@ class _Weights:
     def __init__(self, matrices: Sequence[Tensor], low: torch.dtype) -> None:
         self.matrices = [matrix.contiguous() for matrix in matrices]
         self.low = low
-        self.packed = low == torch.bfloat16 and _has_tiles(_kernels())
+        self.packed = low == torch.bfloat16 and products.have_tiles()
 
     def room(self, batch: int, width: int) -> Tensor:
         """D rows width: of what is multiplied in a step."""
@@ -167,12 +165,12 @@ class _Weights:
         """All matrices in the order of the matrix unit, for W h or for W^T g."""
         wide, hidden = self.matrices[0].shape
         depth, columns = (wide, hidden) if back else (hidden, wide)
-        down, across = (hidden, 1) if back else (1, hidden)
         packed = torch.empty(len(self.matrices), _up(depth) * _up(columns), dtype=torch.bfloat16)
         for matrix, room in zip(self.matrices, packed, strict=True):
+            side = products.side(matrix if back else matrix.T)
             _library().charseq_pack(
-                *map(ctypes.c_void_p, (matrix.data_ptr(),)),
-                *map(ctypes.c_int64, (down, across, depth, columns)),
+                ctypes.byref(side),
+                *map(ctypes.c_int64, (depth, columns)),
                 ctypes.c_void_p(room.data_ptr()),
             )
         return packed
@@ -181,6 +179,12 @@ class _Weights:
         """D I O, in the format of the products."""
         stacked = torch.stack([matrix.to(self.low) for matrix in self.matrices])
         return stacked if back else stacked.transpose(1, 2).contiguous()
+
+    def gradient(self, gates: Tensor, states: Tensor) -> Tensor:
+        """∂L/∂W_h = Σ_t ∂L/∂g_t h_{t-1}^T, one product over all rows and steps."""
+        if not self.packed:
+            return (gates.T @ states).to(self.matrices[0].dtype)
+        return products.multiply(gates.T, states, torch.empty_like(self.matrices[0]))
 
 
 class _Call:
@@ -252,11 +256,6 @@ def _kernels() -> Kernels:
     if found is None:
         raise RuntimeError("there is no compiled library")
     return found
-
-
-@cache
-def _has_tiles(found: Kernels) -> bool:
-    return found.level == kernels.LEVELS[-1] and bool(found.library.charseq_tiles())
 
 
 def _up(size: int) -> int:

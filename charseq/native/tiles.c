@@ -1,20 +1,23 @@
-/* Products of bfloat16 on the matrix unit of newer Intel processors (AMX), weights packed.
+/* Products of bfloat16 on the matrix unit of newer Intel processors (AMX), the right side packed.
 
    A packed matrix is K x N, both filled up with zeros to multiples of 32, in tiles of 32 x 16: all
    tiles of the first 16 columns, downwards, then the next 16. Inside a tile two values that lie
-   below each other stand side by side, as the instruction wants them. */
+   below each other stand side by side, as the instruction wants them. The left side is read in
+   panels of 32 rows. */
 #define _GNU_SOURCE
-#include "unroll.h"
+#include "tiles.h"
 
 #if CHARSEQ_X86 && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #include <cpuid.h>
 #include <immintrin.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define TARGET __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
 #define TILE 512 /* values */
+#define UP(size) (((size) + 31) / 32 * 32)
 
 struct configuration {
   uint8_t palette, start, reserved[14];
@@ -50,83 +53,185 @@ TARGET void charseq_tiles_end(const void *kept) {
     _tile_release();
 }
 
-TARGET void charseq_tiles_product(const uint16_t *left, int64_t width, const uint16_t *right,
-                                  float *out, int64_t columns) {
-  const int64_t depth = width / 32, pitch = 2 * width;
-  for (int64_t n = 0; n < columns; n += 32) {
-    const uint16_t *one = right + n / 16 * depth * TILE, *other = one + depth * TILE;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int64_t k = 0; k < depth; k++) {
-      _tile_loadd(4, left + 32 * k, pitch);
-      _tile_loadd(6, one + TILE * k, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, other + TILE * k, 64);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, left + 16 * width + 32 * k, pitch);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+/* 32 x 32 floats, in lines `pitch` apart: 32 lines of the left side, `down` apart, times 32 columns. */
+static TARGET void multiply_block(const uint16_t *left, int64_t down, int64_t width,
+                                  const uint16_t *right, float *out, int64_t pitch) {
+  const int64_t depth = width / 32;
+  const uint16_t *other = right + depth * TILE;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t k = 0; k < depth; k++) {
+    _tile_loadd(4, left + 32 * k, 2 * down);
+    _tile_loadd(6, right + TILE * k, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, other + TILE * k, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, left + 16 * down + 32 * k, 2 * down);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, out, 4 * pitch);
+  _tile_stored(1, out + 16, 4 * pitch);
+  _tile_stored(2, out + 16 * pitch, 4 * pitch);
+  _tile_stored(3, out + 16 * pitch + 16, 4 * pitch);
+}
+
+void charseq_tiles_product(const uint16_t *left, int64_t width, const uint16_t *right, float *out,
+                           int64_t columns) {
+  for (int64_t n = 0; n < columns; n += 32)
+    multiply_block(left, width, width, right + n * width, out + n, columns);
+}
+
+/* The first `count` of 16 values, 0 or fewer to 16 or more, as bfloat16; the others are zero. */
+static inline TARGET __m256i load(const void *from, int64_t place, int coarse, int64_t count) {
+  const __mmask16 some = count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+  if (coarse) return _mm256_maskz_loadu_epi16(some, (const uint16_t *)from + place);
+  return (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(some, (const float *)from + place));
+}
+
+/* 16 rows of 16 words, turned. */
+static inline TARGET void turn(__m512i *rows) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    a[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; j++) {
+      b[i + 2 * j] = _mm512_unpacklo_epi64(a[i + j], a[i + 2 + j]);
+      b[i + 2 * j + 1] = _mm512_unpackhi_epi64(a[i + j], a[i + 2 + j]);
     }
-    _tile_stored(0, out + n, 4 * columns);
-    _tile_stored(1, out + n + 16, 4 * columns);
-    _tile_stored(2, out + 16 * columns + n, 4 * columns);
-    _tile_stored(3, out + 16 * columns + n + 16, 4 * columns);
+  for (int j = 0; j < 4; j++) {
+    __m512i one = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x88);
+    __m512i two = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xdd);
+    __m512i three = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x88);
+    __m512i four = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xdd);
+    rows[j] = _mm512_shuffle_i32x4(one, three, 0x88);
+    rows[4 + j] = _mm512_shuffle_i32x4(two, four, 0x88);
+    rows[8 + j] = _mm512_shuffle_i32x4(one, three, 0xdd);
+    rows[12 + j] = _mm512_shuffle_i32x4(two, four, 0xdd);
   }
 }
 
-/* One tile of a matrix whose rows lie side by side in memory, `down` floats apart. */
-static TARGET void pack_rows(const float *from, int64_t down, int64_t deep, int64_t wide,
-                             uint32_t *to) {
-  const __mmask16 there = (__mmask16)((1u << (wide < 16 ? wide : 16)) - 1);
-  for (int64_t k = 0; k < 32; k += 2) {
-    __m512 upper = _mm512_maskz_loadu_ps(k < deep ? there : 0, from + k * down);
-    __m512 lower = _mm512_maskz_loadu_ps(k + 1 < deep ? there : 0, from + (k + 1) * down);
-    __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(upper));
-    __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(lower));
-    _mm512_storeu_si512(to + 8 * k, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+/* A tile of 32 x 16 as 16 rows of pairs, from rows side by side in memory. */
+static inline TARGET void load_pairs(const struct side *side, int64_t k, int64_t n, int64_t deep,
+                                     int64_t wide, __m512i *rows) {
+  for (int i = 0; i < 16; i++) {
+    const int64_t place = (k + 2 * i) * side->pitch + n;
+    __m256i upper = load(side->values, place, side->coarse, k + 2 * i < deep ? wide - n : 0);
+    __m256i lower =
+        load(side->values, place + side->pitch, side->coarse, k + 2 * i + 1 < deep ? wide - n : 0);
+    rows[i] = _mm512_or_si512(_mm512_cvtepu16_epi32(upper),
+                              _mm512_slli_epi32(_mm512_cvtepu16_epi32(lower), 16));
   }
 }
 
-/* One tile of a matrix whose columns lie side by side in memory, `across` floats apart. */
-static TARGET void pack_columns(const float *from, int64_t across, int64_t deep, int64_t wide,
-                                uint32_t *to) {
-  uint32_t turned[16][16];
-  const uint32_t there = deep < 32 ? (1u << deep) - 1 : 0xffffffffu;
-  const __m512i places = _mm512_mullo_epi32(
-      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(16));
-  for (int64_t n = 0; n < 16; n++) {
-    const uint32_t some = n < wide ? there : 0;
-    __m512 first = _mm512_maskz_loadu_ps((__mmask16)some, from + n * across);
-    __m512 second = _mm512_maskz_loadu_ps((__mmask16)(some >> 16), from + n * across + 16);
-    _mm512_storeu_si512(turned[n], (__m512i)_mm512_cvtne2ps_pbh(second, first));
+/* 16 rows of 32 values: those of the memory's lines from n on. */
+static inline TARGET void load_lines(const struct side *side, int64_t k, int64_t n, int64_t deep,
+                                     int64_t wide, __m512i *rows) {
+  for (int i = 0; i < 16; i++) {
+    const int64_t place = (n + i) * side->pitch + k, count = n + i < wide ? deep - k : 0;
+    __m256i first = load(side->values, place, side->coarse, count);
+    __m256i second = load(side->values, place + 16, side->coarse, count - 16);
+    rows[i] = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
   }
-  for (int64_t k = 0; k < 16; k++)
-    _mm512_storeu_si512(to + 16 * k, _mm512_i32gather_epi32(places, &turned[0][k], 4));
 }
 
-/* A matrix K x N in float32, packed. Value (k, n) lies at k * down + n * across; one of both is 1. */
-EXPORT TARGET void charseq_pack(const float *from, int64_t down, int64_t across, int64_t depth,
-                                int64_t columns, uint16_t *to) {
-  for (int64_t n = 0; n < (columns + 31) / 32 * 32; n += 16)
-    for (int64_t k = 0; k < depth; k += 32, to += TILE) {
-      const float *corner = from + k * down + n * across;
-      if (n >= columns)
-        memset(to, 0, 2 * TILE);
-      else if (across == 1)
-        pack_rows(corner, down, depth - k, columns - n, (uint32_t *)to);
+static TARGET void pack(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
+  __m512i rows[16];
+  for (int64_t n = 0; n < UP(wide); n += 16)
+    for (int64_t k = 0; k < deep; k += 32, to += TILE) {
+      if (side->turned) {
+        load_lines(side, k, n, deep, wide, rows);
+        turn(rows);
+      } else {
+        load_pairs(side, k, n, deep, wide, rows);
+      }
+      for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + 32 * i, rows[i]);
+    }
+}
+
+EXPORT void charseq_pack(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
+  pack(side, deep, wide, to);
+}
+
+/* 32 rows of the left side, from row m on: 32 x UP(deep). */
+static TARGET void lay_panel(const struct side *side, int64_t m, int64_t high, int64_t deep,
+                             uint16_t *to) {
+  const int64_t width = UP(deep);
+  __m512i rows[16];
+  for (int64_t half = 0; half < 32; half += 16)
+    for (int64_t k = 0; k < deep; k += 32) {
+      if (side->turned) {
+        load_pairs(side, k, m + half, deep, high, rows);
+        turn(rows);
+      } else {
+        load_lines(side, k, m + half, deep, high, rows);
+      }
+      for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + (half + i) * width + k, rows[i]);
+    }
+}
+
+/* A block of results, with the bias, to where it belongs. */
+static TARGET void put_block(const struct product *product, const float *block, int64_t m,
+                             int64_t n) {
+  for (int64_t row = 0; row < 32 && m + row < product->high; row++)
+    for (int64_t half = 0; half < 32 && n + half < product->wide; half += 16) {
+      const int64_t count = product->wide - n - half, place = (m + row) * product->pitch + n + half;
+      const __mmask16 some = count >= 16 ? 0xffff : (__mmask16)((1u << count) - 1);
+      __m512 value = _mm512_loadu_ps(block + 32 * row + half);
+      if (product->bias)
+        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(some, product->bias + n + half));
+      if (product->coarse)
+        _mm256_mask_storeu_epi16((uint16_t *)product->out + place, some,
+                                 (__m256i)_mm512_cvtneps_pbh(value));
       else
-        pack_columns(corner, across, depth - k, columns - n, (uint32_t *)to);
+        _mm512_mask_storeu_ps((float *)product->out + place, some, value);
     }
+}
+
+EXPORT TARGET int32_t charseq_multiply(const struct product *product) {
+  const int64_t width = UP(product->deep), columns = UP(product->wide);
+  uint16_t *right = aligned_alloc(64, (size_t)(width * columns) * sizeof(uint16_t));
+  uint16_t *panel = aligned_alloc(64, (size_t)(32 * width) * sizeof(uint16_t));
+  float *block = aligned_alloc(64, 1024 * sizeof(float));
+  const int ready = right && panel && block;
+  const int direct = product->left.coarse && !product->left.turned && product->deep % 32 == 0;
+  char tiles[64];
+  if (ready) {
+    pack(&product->right, product->deep, product->wide, right);
+    charseq_tiles_begin(tiles);
+    for (int64_t m = 0; m < product->high; m += 32) {
+      const uint16_t *left = panel;
+      int64_t pitch = width;
+      if (direct && m + 32 <= product->high)
+        left = (const uint16_t *)product->left.values + m * (pitch = product->left.pitch);
+      else
+        lay_panel(&product->left, m, product->high, product->deep, panel);
+      for (int64_t n = 0; n < product->wide; n += 32) {
+        multiply_block(left, pitch, width, right + n * width, block, 32);
+        put_block(product, block, m, n);
+      }
+    }
+    charseq_tiles_end(tiles);
+  }
+  free(right);
+  free(panel);
+  free(block);
+  return ready;
 }
 
 #else
 
 EXPORT int32_t charseq_tiles(void) { return 0; }
-EXPORT void charseq_pack(const float *from, int64_t down, int64_t across, int64_t depth,
-                         int64_t columns, uint16_t *to) {
-  (void)from, (void)down, (void)across, (void)depth, (void)columns, (void)to;
+EXPORT void charseq_pack(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
+  (void)side, (void)deep, (void)wide, (void)to;
+}
+EXPORT int32_t charseq_multiply(const struct product *product) {
+  (void)product;
+  return 0;
 }
 void charseq_tiles_begin(void *kept) { (void)kept; }
 void charseq_tiles_end(const void *kept) { (void)kept; }

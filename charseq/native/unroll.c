@@ -5,6 +5,8 @@
    share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
 #include "unroll.h"
 
+#include "tiles.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -32,11 +32,4 @@ struct loop {
   void *through;                            /* the same of W h: of the GRU an array of its own */
 };
 
-/* tiles.c. Rows of `left` (32 of `width` bfloat16, width a multiple of 32) times a packed matrix, into 32
-   rows of `columns` floats. To be called between charseq_tiles_begin and charseq_tiles_end. */
-void charseq_tiles_product(const uint16_t *left, int64_t width, const uint16_t *right, float *out,
-                           int64_t columns);
-void charseq_tiles_begin(void *kept);
-void charseq_tiles_end(const void *kept);
-
 #endif
