@@ -111,7 +111,7 @@ class Linear(torch.autograd.Function):
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``left @ right + bias``, M K times K N, into ``out``, on the matrix unit; see :func:`have_tiles`.
+    """``left @ right + bias``, M K times K N, into ``out``, where there is a matrix unit.
 
     All are float32 or bfloat16, and matrices may be transposed views. What is multiplied is
     rounded to bfloat16, sums are float32, and so is the bias.
