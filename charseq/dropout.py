@@ -6,13 +6,18 @@ by 1 - p, so that the mean stays. It knows no modules and asks nobody whether tr
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from charseq import kernels
+
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+_THIN = {torch.float32: "charseq_thin", torch.bfloat16: "charseq_thin_coarse"}
 
 
 def drop_locked(
@@ -28,8 +33,9 @@ def drop_locked(
 class Dropout(torch.autograd.Function):
     """Each value is 0 with the given probability, in steps of 1/256, the others scaled up.
 
-    One random byte decides a value. Drawn eight at a time, and made into factors by arithmetic
-    instead of comparisons, they cost a tenth of torch's Bernoulli numbers on a CPU.
+    One random byte decides a value. Drawn eight at a time they cost a tenth of torch's Bernoulli
+    numbers on a CPU. What is done with them is one pass of the compiled library, where it is there,
+    or else arithmetic instead of comparisons; the noise is the same.
     """
 
     @staticmethod
@@ -38,6 +44,10 @@ class Dropout(torch.autograd.Function):
         limit = round(256 * probability)
         words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
         drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
+        ctx.limit = limit if _fits(values) else None
+        if ctx.limit is not None:
+            ctx.save_for_backward(drawn)
+            return _thin(values, drawn, limit)
         # a byte below the limit gives 0, any other 1
         factors = drawn.view(values.shape).to(values.dtype).sub_(limit - 1).clamp_(0, 1)
         ctx.save_for_backward(factors.mul_(256 / (256 - limit)))
@@ -46,5 +56,30 @@ class Dropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The gradient goes where the values went."""
-        (factors,) = ctx.saved_tensors
-        return gradients[0] * factors, None
+        (noise,) = ctx.saved_tensors
+        if ctx.limit is not None:
+            return _thin(gradients[0], noise, ctx.limit), None
+        return gradients[0] * noise, None
+
+
+def _fits(values: Tensor) -> bool:
+    """Whether the compiled library is there and knows the format."""
+    return values.device.type == "cpu" and values.dtype in _THIN and kernels.find() is not None
+
+
+def _thin(values: Tensor, drawn: Tensor, limit: int) -> Tensor:
+    """``values`` without those whose byte lies below the limit, the others scaled up."""
+    found = kernels.find()
+    if found is None:
+        raise RuntimeError("there is no compiled library")
+    values = values.contiguous()
+    thinned = torch.empty_like(values)
+    getattr(found.library, _THIN[values.dtype])(
+        ctypes.c_void_p(values.data_ptr()),
+        ctypes.c_void_p(drawn.data_ptr()),
+        ctypes.c_int64(values.numel()),
+        ctypes.c_int32(limit),
+        ctypes.c_float(256 / (256 - limit)),
+        ctypes.c_void_p(thinned.data_ptr()),
+    )
+    return thinned

@@ -106,7 +106,7 @@ class Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             to_weight = multiply(gradient.T, rows, torch.empty_like(weight))
         if ctx.biased and ctx.needs_input_grad[2]:
-            to_bias = gradient.sum(dim=0, dtype=torch.float32)
+            to_bias = add_rows(gradient)
         return to_inputs, to_weight, to_bias
 
 
@@ -142,6 +142,20 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
     )
     if not found.library.charseq_multiply(ctypes.byref(call)):
         raise MemoryError("no memory for a product")
+    return out
+
+
+def add_rows(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "N"]:
+    """The sum of the rows in float32. Raises ValueError for one that is not bfloat16 in rows."""
+    found = kernels.find()
+    if matrix.dtype != torch.bfloat16 or matrix.stride(1) != 1 or found is None:
+        raise ValueError(f"rows of {matrix.dtype}, strides {matrix.stride()}, cannot be added")
+    out = torch.empty(matrix.shape[1])
+    found.library.charseq_sum(
+        ctypes.c_void_p(matrix.data_ptr()),
+        *map(ctypes.c_int64, (matrix.stride(0), *matrix.shape)),
+        ctypes.c_void_p(out.data_ptr()),
+    )
     return out
 
 

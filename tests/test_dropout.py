@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from charseq import kernels
 from charseq.dropout import Dropout, drop_locked
 
 
@@ -56,6 +57,26 @@ def test_dropout_takes_any_layout_and_number_format(dtype: torch.dtype) -> None:
     )
     thinned.sum().backward()
     assert torch.equal(values.grad == 0, thinned == 0)
+
+
+@pytest.mark.skipif(kernels.find() is None, reason="the library is not built here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1,), (33,), (5, 7, 9)])
+def test_the_library_drops_what_torch_drops(
+    dtype: torch.dtype, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, arriving = torch.randn(2, *shape).to(dtype)
+    found = []
+    for library in (kernels.find(), None):
+        monkeypatch.setattr(kernels, "find", lambda library=library: library)
+        torch.manual_seed(7)
+        given = values.clone().requires_grad_()
+        thinned = Dropout.apply(given, 0.4)
+        found.append((thinned.detach(), *torch.autograd.grad(thinned, given, arriving)))
+    for one, other in zip(*found, strict=True):
+        within = 1e-6 if dtype == torch.float32 else 1e-2
+        torch.testing.assert_close(one, other, rtol=within, atol=0)
+        assert torch.equal(one == 0, other == 0)
 
 
 # --- one mask for all steps

@@ -53,6 +53,16 @@ def test_a_product_is_that_of_the_rounded_values(
 
 
 @needs_tiles
+@pytest.mark.parametrize("shape", [(1, 1), (5, 33), (100, 16)])
+def test_rows_are_added(shape: tuple[int, int]) -> None:
+    whole = torch.randn(shape[0], shape[1] + 3).bfloat16()
+    found = products.add_rows(whole[:, 1:-2])
+    torch.testing.assert_close(found, whole.float().sum(0)[1:-2], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="cannot be added"):
+        products.add_rows(whole.float())
+
+
+@needs_tiles
 def test_products_of_others_stay_right_beside_it() -> None:
     """torch uses the same unit, and both leave it set up for themselves."""
     left, right = torch.randn(64, 64).bfloat16(), torch.randn(64, 64).bfloat16()

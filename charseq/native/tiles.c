@@ -192,6 +192,20 @@ static TARGET void put_block(const struct product *product, const float *block, 
     }
 }
 
+/* The sum of each column of `high` lines of bfloat16. */
+EXPORT TARGET void charseq_sum(const uint16_t *from, int64_t pitch, int64_t high, int64_t wide,
+                               float *to) {
+  memset(to, 0, (size_t)wide * sizeof(float));
+  for (int64_t m = 0; m < high; m++)
+    for (int64_t n = 0; n < wide; n += 16) {
+      const __mmask16 some = wide - n >= 16 ? 0xffff : (__mmask16)((1u << (wide - n)) - 1);
+      __m512i line = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, from + m * pitch + n));
+      __m512 sum = _mm512_maskz_loadu_ps(some, to + n);
+      sum = _mm512_add_ps(sum, _mm512_castsi512_ps(_mm512_slli_epi32(line, 16)));
+      _mm512_mask_storeu_ps(to + n, some, sum);
+    }
+}
+
 EXPORT TARGET int32_t charseq_multiply(const struct product *product) {
   const int64_t width = UP(product->deep), columns = UP(product->wide);
   uint16_t *right = aligned_alloc(64, (size_t)(width * columns) * sizeof(uint16_t));
@@ -228,6 +242,9 @@ EXPORT TARGET int32_t charseq_multiply(const struct product *product) {
 EXPORT int32_t charseq_tiles(void) { return 0; }
 EXPORT void charseq_pack(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
   (void)side, (void)deep, (void)wide, (void)to;
+}
+EXPORT void charseq_sum(const uint16_t *from, int64_t pitch, int64_t high, int64_t wide, float *to) {
+  (void)from, (void)pitch, (void)high, (void)wide, (void)to;
 }
 EXPORT int32_t charseq_multiply(const struct product *product) {
   (void)product;

@@ -5,6 +5,7 @@
    share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
 #include "unroll.h"
 
+#include "coarse.h"
 #include "tiles.h"
 
 #include <stdlib.h>
@@ -26,23 +27,6 @@ struct set {
   void (*backward)(const struct loop *, const struct row *);
   void (*widen)(const void *, float *, int64_t);
 };
-
-static inline float value_of(uint32_t bits) {
-  union {
-    uint32_t bits;
-    float value;
-  } both = {bits};
-  return both.value;
-}
-
-/* To the nearest, ties to even; infinity stays, and so does what processors call not a number. */
-static inline uint16_t coarse_of(float value) {
-  union {
-    float value;
-    uint32_t bits;
-  } both = {value};
-  return (uint16_t)((both.bits + 0x7fffu + (both.bits >> 16 & 1u)) >> 16);
-}
 
 #define TARGET
 #define FMA(a, b, c) ((a) * (b) + (c))
