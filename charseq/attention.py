@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from charseq.alignment import Actions
+from charseq.onehot import embed
 from charseq.products import linear
 
 if TYPE_CHECKING:
