@@ -449,7 +449,7 @@ def test_scoring_takes_its_share_of_the_minutes(
 def test_the_schedule_begins_after_what_comes_before_the_first_step(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """20 of 30 s are gone by then: the rate rises all the same, and no untrained model is scored."""
+    """20 of 30 s are gone then: the rate rises all the same, and no untrained model is scored."""
     clock = Clock()
     steps: list[Step] = []
     scored: list[int] = []
