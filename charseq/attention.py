@@ -15,9 +15,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from charseq.alignment import Actions
+from charseq.onehot import embed
 from charseq.products import linear
 
 if TYPE_CHECKING:
@@ -66,9 +68,10 @@ class Pointer(nn.Module):
         self, memory: Float[Tensor, "S B M"], places: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B E"]]:
         """For the input and for the readout of every step, by where it stands."""
-        heard, said = (linear(memory, layer.weight) for layer in (self.input, self.output))
-        rows = places.T[:, :, None].expand(-1, -1, heard.shape[2])
-        return heard.gather(0, rows), said.gather(0, rows)
+        both = linear(memory, torch.cat([self.input.weight, self.output.weight]))
+        rows = places.T * memory.shape[1] + torch.arange(memory.shape[1], device=places.device)
+        heard, said = embed(rows, both.flatten(0, 1)).chunk(2, dim=-1)
+        return heard, said
 
     def places(self, inputs: Int[Tensor, "B T"], steps: int) -> Int[Tensor, "B T"]:
         """Where each step stands, from 0 to ``steps`` - 1; ``inputs`` are the actions before it."""

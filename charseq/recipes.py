@@ -194,11 +194,14 @@ def fit(
     total = config.epochs * len(trainer.batches)
     begin = started - state.seconds
     saved = time.monotonic()
+    if not trainer.number:
+        state.prepared = saved - begin
+    left = 60 * config.minutes - state.prepared
 
     def done(step: int) -> float:
         if total or not step:  # however small the budget, there is a first step
             return step / max(total, 1)
-        return (time.monotonic() - begin) / (60 * config.minutes)
+        return (time.monotonic() - begin - state.prepared) / left if left > 0 else 1.0
 
     pace = Pace(1 if total else choose_threads(config.threads))
     loss, scored_at = None, -1

@@ -56,6 +56,8 @@ class Progress:
     """How far a run has come, apart from its arrays."""
 
     seconds: float = 0.0
+    prepared: float = 0.0
+    """Seconds before the first step, out of ``seconds``; the schedule begins after them."""
     scoring: float = 0.0
     """Seconds spent on scoring, out of ``seconds``."""
     epochs: float = 0.0

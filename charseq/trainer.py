@@ -17,12 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from charseq import adam
 from charseq.batching import Batch, Batches, Lines, Stream
 from charseq.errors import TrainingError
 from charseq.loss import Given, Learner
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 Flat = TypeVar("Flat", Tensor, np.ndarray)
 
+BETA1 = 0.9
+"""AdamW's decay of gradients."""
 MOST_SKIPPED = 10
 """Steps with a non-finite loss or gradient, in a row, after which training stops."""
 
@@ -92,19 +96,25 @@ class Trainer:
         self._shapes = {name: value.shape for name, value in model.named_parameters()}
         self.weights = flatten(self.model)
         self.average = self.weights.detach().clone()
-        self.optimizer = torch.optim.AdamW(
-            [self.weights],
-            lr=recipe.learning_rate,
-            betas=(0.9, recipe.beta2),
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
         self._moments = {
             "exp_avg": torch.zeros_like(self.average),
             "exp_avg_sq": torch.zeros_like(self.average),
             "step": torch.zeros((), device=device),
         }
-        self.optimizer.state[self.weights] = dict(self._moments)
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """That of torch, where the compiled one does not do its work."""
+        recipe = self.recipe
+        optimizer = torch.optim.AdamW(
+            [self.weights],
+            lr=recipe.learning_rate,
+            betas=(BETA1, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        optimizer.state[self.weights] = dict(self._moments)
+        return optimizer
 
     def steps(self, progress: Callable[[int], float]) -> Iterator[Step]:
         """Train until ``progress(number of steps done)``, from 0 to 1, reaches 1.
@@ -166,11 +176,7 @@ class Trainer:
         norm = float(torch.linalg.vector_norm(gradient))
         sound = math.isfinite(loss) and math.isfinite(norm)
         if sound:
-            if norm > recipe.clip:
-                gradient.mul_(recipe.clip / norm)
-            self.optimizer.param_groups[0]["lr"] = rate
-            self.optimizer.step()
-            self._track()
+            self._update(gradient, rate, recipe.clip / norm if norm > recipe.clip else 1.0)
         else:
             self._carried = None
         self._count(sound)
@@ -206,11 +212,21 @@ class Trainer:
         tensors = {name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()}
         return Given(**tensors, carried=self._carried)
 
-    def _track(self) -> None:
-        """The running average (Polyak & Juditsky 1992), quicker at the start of a run."""
-        decay = min(self.recipe.ema, (1 + self.number) / (10 + self.number))
-        if self.recipe.ema:
-            self.average.lerp_(self.weights.data, 1 - decay)
+    def _update(self, gradient: Tensor, rate: float, scale: float) -> None:
+        """A step of AdamW by a scaled gradient, and the running average (Polyak & Juditsky 1992).
+
+        The average is quicker at the start of a run.
+        """
+        recipe = self.recipe
+        decay = min(recipe.ema, (1 + self.number) / (10 + self.number)) if recipe.ema else 1.0
+        if adam.fits(self.weights):
+            by = adam.Numbers(scale, rate, recipe.weight_decay, BETA1, recipe.beta2, 1 - decay)
+            adam.advance(self.weights.data, gradient, self._moments, self.average, by)
+            return
+        gradient.mul_(scale)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.average.lerp_(self.weights.data, 1 - decay)
 
     def _count(self, sound: bool) -> None:
         self._in_a_row = 0 if sound else self._in_a_row + 1

@@ -2,13 +2,17 @@
 
 All variants take turns for several rounds and the median of each is told, since a laptop's speed
 wanders. Texts are random: 10 source and 10 target symbols of 40, hidden 256, embedding 128.
-"by autograd" is the same training with the recurrences as loops of whole single steps that autograd
-differentiates; the ratio is what the derivation by hand gains.
+"in torch" is the same training without the compiled library, "by autograd" that with the
+recurrences as loops of whole single steps that autograd differentiates; the ratios are what each
+gains.
+The share of the ceiling counts the products of a training step alone, forward and twice back, at
+the fastest rate of a product that was measured in its format in the same run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -23,7 +27,7 @@ import click
 import numpy as np
 import torch
 
-from charseq import decoding, language, models
+from charseq import decoding, kernels, language, models, products
 from charseq.batching import Batches, Lines
 from charseq.config import CELLS, configure, defaults
 from charseq.inference import Network
@@ -31,10 +35,12 @@ from charseq.process import keep_memory
 from charseq.recurrence import Recurrence, StepByStep
 from charseq.runtime import choose_precision, choose_threads
 from charseq.trainer import Recipe, Trainer
+from charseq.unrolling import GATES
 from charseq.vocabulary import EOS, SPECIALS
 
 LENGTH, SYMBOLS = 10, 40
-HEAD = 34
+HEAD = 44
+FORMS = (" in torch", " by autograd")
 WORDS, TYPED = 11, 20
 SIZE = SPECIALS + SYMBOLS
 Measure = Callable[[], float]
@@ -63,16 +69,16 @@ def main(
     keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
     makers: dict[str, tuple[str, Callable[[], Measure]]] = {}
-    for library in ("numpy float32", "torch float32", "torch bfloat16"):
+    for library in ("numpy float32", "torch float32", "torch bfloat16", "tiles bfloat16"):
         make = partial(ceiling, library, batch_size, hidden, seconds / 4)
         makers[f"product {library}"] = "GFLOP/s", make
     for cell in CELLS:
-        make = partial(training, cell, hidden, batch_size, seconds)
-        makers[f"train {cell}"] = "examples/s", make
-        makers[f"train {cell} by autograd"] = "examples/s", partial(make, step_by_step=True)
-        make = partial(recurrence, cell, hidden, batch_size, seconds)
-        makers[f"recurrence {cell}"] = "examples/s", make
-        makers[f"recurrence {cell} by autograd"] = "examples/s", partial(make, step_by_step=True)
+        for name, kind in (("train", training), ("recurrence", recurrence)):
+            make = partial(kind, cell, hidden, batch_size, seconds)
+            makers[f"{name} {cell}"] = "examples/s", make
+            makers[f"{name} {cell} in torch"] = "examples/s", partial(uncompiled, make)
+            plain = partial(uncompiled, partial(make, step_by_step=True))
+            makers[f"{name} {cell} by autograd"] = "examples/s", plain
     for cell in CELLS:
         for name, width in (("greedy", 1), ("beam 5", 5)):
             make = partial(search, cell, hidden, width, batch_size, seconds)
@@ -83,7 +89,10 @@ def main(
     makers["next word, 15,000, latency"] = "s", partial(typing, 15_000)
     makers["charseq --help"] = "s", partial(starting, "--help")
     makers["charseq predict x"] = "s", partial(starting, "predict", "x")
-    chosen = {name: (unit, make()) for name, (unit, make) in makers.items() if only in name}
+    names = [name for name in makers if only in name]
+    if any(name.startswith("train ") for name in names):
+        names += [name for name in makers if name.startswith("product ") and name not in names]
+    chosen = {name: (makers[name][0], makers[name][1]()) for name in names}
     found: dict[str, list[float]] = {name: [] for name in chosen}
     for _ in range(rounds):
         for name, (_, measure) in chosen.items():
@@ -108,29 +117,65 @@ def main(
         for name, values in found.items()
     ]
     facts["ratios"] = ratios(found)
+    facts["shares"] = shares(rows, hidden, facts["precision"])
     click.echo(json.dumps({**facts, "rates": rows}) if as_json else table(facts, rows))
 
 
 def ratios(found: dict[str, list[float]]) -> dict[str, float]:
-    """By hand over by autograd: the median of the rounds' ratios, since rounds differ more."""
-    pairs = {name: (found[name], found.get(f"{name} by autograd")) for name in found}
-    return {
-        name: round(statistics.median(a / b for a, b in zip(hand, plain, strict=True)), 2)
-        for name, (hand, plain) in pairs.items()
-        if plain is not None
+    """Over the slower forms: the median of the rounds' ratios, since rounds differ more."""
+    pairs = {
+        f"{name} over{form}": (values, found[name + form])
+        for name, values in found.items()
+        for form in FORMS
+        if name + form in found
     }
+    return {
+        name: round(statistics.median(a / b for a, b in zip(fast, slow, strict=True)), 2)
+        for name, (fast, slow) in pairs.items()
+    }
+
+
+def shares(rows: list[dict[str, Any]], hidden: int, precision: str) -> dict[str, float]:
+    """Of the fastest product measured in the format of training, per cent by cell."""
+    medians = {row["name"]: row["median"] for row in rows}
+    ceilings = [
+        rate for name, rate in medians.items() if name.startswith("product") and precision in name
+    ]
+    return {
+        f"train {cell}": round(
+            100 * billions(cell, hidden) * medians[f"train {cell}"] / max(ceilings), 1
+        )
+        for cell in CELLS
+        if f"train {cell}" in medians and ceilings
+    }
+
+
+def billions(cell: str, hidden: int) -> float:
+    """Floating-point operations of the products of one example's training, in 10^9."""
+    config = configure({"cell": cell, "hidden": hidden})
+    wide, embedding = GATES[cell] * hidden, config.embedding
+    written = LENGTH + 1
+    macs = (
+        (2 * LENGTH + written) * (embedding + hidden) * wide  # both readers and the writer
+        + 2 * hidden * hidden  # the bridge
+        + LENGTH * 2 * hidden * (hidden + embedding)  # keys and values
+        + written * LENGTH * (hidden + embedding)  # scores and contexts
+        + written * embedding * (hidden + SIZE)  # readout and logits
+    )
+    return 2 * 3 * macs / 1e9
 
 
 def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Facts on one line, then a row for each variant."""
-    gains = facts.pop("ratios")
+    gains, parts = facts.pop("ratios"), facts.pop("shares")
     lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
     lines.append(f"{'':{HEAD}}{'median':>10}{'lowest':>10}{'highest':>10}")
     for row in rows:
         digits = 4 if row["unit"] == "s" else 0
         numbers = "".join(f"{row[key]:10,.{digits}f}" for key in ("median", "lowest", "highest"))
         lines.append(f"{row['name']:{HEAD}}{numbers}  {row['unit']}")
-    lines += [f"{name:{HEAD}}{gain:10.2f} times by autograd" for name, gain in gains.items()]
+    lines += [f"{name:{HEAD}}{gain:10.2f} times" for name, gain in gains.items()]
+    lines += [f"{name:{HEAD}}{part:10.1f} % of the ceiling" for name, part in parts.items()]
     return "\n".join(lines)
 
 
@@ -138,14 +183,38 @@ def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
     """What a library reaches on the product of a GRU step alone, in GFLOP/s."""
     random = np.random.default_rng(0)
     weight = random.standard_normal((3 * hidden, hidden), dtype=np.float32)
-    billions = 2 * batch * hidden * 3 * hidden / 1e9
+    work = 2 * batch * hidden * 3 * hidden / 1e9
     if library == "numpy float32":
         blocks = random.standard_normal((-(-batch // 16), hidden, 16), dtype=np.float32)
-        return repeated(lambda: np.matmul(weight, blocks), billions, seconds)
-    kind = torch.bfloat16 if library == "torch bfloat16" else torch.float32
+        return repeated(lambda: np.matmul(weight, blocks), work, seconds)
+    kind = torch.float32 if library == "torch float32" else torch.bfloat16
     rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32)).to(kind)
     matrix = torch.from_numpy(weight.T.copy()).to(kind)
-    return repeated(lambda: rows @ matrix, billions, seconds)
+    if library == "tiles bfloat16":
+        if not products.have_tiles():
+            return lambda: 0.0
+        out = torch.empty(batch, 3 * hidden)
+        return repeated(lambda: products.multiply(rows, matrix, out), work, seconds)
+    return repeated(lambda: rows @ matrix, work, seconds)
+
+
+def uncompiled(make: Callable[[], Measure]) -> Measure:
+    """A measure that runs without the compiled library."""
+    measure = make()
+
+    def without() -> float:
+        before = os.environ.get(kernels.VARIABLE)
+        os.environ[kernels.VARIABLE] = "off"
+        kernels.find.cache_clear()
+        try:
+            return measure()
+        finally:
+            del os.environ[kernels.VARIABLE]
+            if before is not None:
+                os.environ[kernels.VARIABLE] = before
+            kernels.find.cache_clear()
+
+    return without
 
 
 def training(

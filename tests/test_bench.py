@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from charseq.products import have_tiles
+
 BENCH = Path(__file__).parent.parent / "scripts" / "bench.py"
 
 
@@ -22,25 +24,36 @@ def test_every_rate_is_measured() -> None:
     found = json.loads(bench("--only", "tanh", "--json"))
     assert [row["name"] for row in found["rates"]] == [
         "train tanh",
+        "train tanh in torch",
         "train tanh by autograd",
         "recurrence tanh",
+        "recurrence tanh in torch",
         "recurrence tanh by autograd",
         "greedy tanh",
         "beam 5 tanh",
+        "product numpy float32",
+        "product torch float32",
+        "product torch bfloat16",
+        "product tiles bfloat16",
     ]
     assert {name: gain > 0 for name, gain in found["ratios"].items()} == {
-        "train tanh": True,
-        "recurrence tanh": True,
+        "train tanh over in torch": True,
+        "train tanh over by autograd": True,
+        "recurrence tanh over in torch": True,
+        "recurrence tanh over by autograd": True,
     }
     for row in found["rates"]:
-        assert 0 < row["lowest"] <= row["median"] <= row["highest"]
+        assert 0 <= row["lowest"] <= row["median"] <= row["highest"]
+        assert row["lowest"] > 0 or (row["name"] == "product tiles bfloat16" and not have_tiles())
+    assert list(found["shares"]) == ["train tanh"]
+    assert 0 < found["shares"]["train tanh"] < 100
     assert found["batch_size"] == 4
 
 
 def test_the_gain_of_the_derivation_is_told() -> None:
     last = bench("--only", "recurrence gru").splitlines()[-1]
-    assert last.startswith("recurrence gru ")
-    assert last.endswith(" times by autograd")
+    assert last.startswith("recurrence gru over by autograd ")
+    assert last.endswith(" times")
 
 
 def test_the_table_has_a_row_for_each() -> None:
@@ -49,6 +62,7 @@ def test_the_table_has_a_row_for_each() -> None:
         "product numpy float32",
         "product torch float32",
         "product torch bfloat16",
+        "product tiles bfloat16",
     ]
 
 

@@ -24,7 +24,8 @@ FUNCTION_LINES = 60
 # need it, so that predicting on a CPU and asking for help never load it.
 WITH_TORCH = {
     "onehot", "cells", "attention", "bptt", "loss", "recurrence", "seq2seq", "models", "trainer",
-    "runtime", "autograd", "flow", "gradients", "dropout", "nextword",
+    "runtime", "autograd", "flow", "gradients", "dropout", "nextword", "unrolling", "products",
+    "adam",
 }  # fmt: skip
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

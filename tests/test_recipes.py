@@ -446,6 +446,43 @@ def test_scoring_takes_its_share_of_the_minutes(
     assert [one["seconds"] for one in metrics] == pytest.approx([at - 100 for at in scored])
 
 
+def test_the_schedule_begins_after_what_comes_before_the_first_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 of 30 s are gone then: the rate rises all the same, and no untrained model is scored."""
+    clock = Clock()
+    steps: list[Step] = []
+    scored: list[int] = []
+    score, step, trainer_of = pairs.score_examples, Trainer._step, pairs.Pairs.trainer
+
+    def slow_trainer(lesson: Any) -> Trainer:
+        clock.now += 20
+        return trainer_of(lesson)
+
+    def slow_step(trainer: Trainer, progress: float) -> Step:
+        clock.now += 0.4
+        steps.append(step(trainer, progress))
+        return steps[-1]
+
+    def noted(transducer: Any, rows: Any, **options: Any) -> Any:
+        scored.append(len(steps))
+        return score(transducer, rows, **options)
+
+    monkeypatch.setattr(recipes, "time", clock)
+    monkeypatch.setattr(pairs.Pairs, "trainer", slow_trainer)
+    monkeypatch.setattr(pairs, "score_examples", noted)
+    monkeypatch.setattr(Trainer, "_step", slow_step)
+    config = config_of(epochs=0, minutes=0.5, evaluations=5, warmup=0.2)
+    recipes.train(data, run=tmp_path, config=config)
+    assert len(steps) == 25
+    progress = [number / 25 for number in range(25)]
+    assert [one.progress for one in steps] == pytest.approx(progress)
+    rates = [one.learning_rate for one in steps]
+    assert rates.index(max(rates)) == 5
+    assert scored[0] >= 4
+    assert clock.now == pytest.approx(130)
+
+
 @given(st.integers(1, 400))
 def test_evaluations_come_more_often_towards_the_end(planned: int) -> None:
     times = [due(number, planned) for number in range(planned)]

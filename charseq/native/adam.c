@@ -1,0 +1,59 @@
+/* One step of AdamW and of the running average: one pass over what belongs to each weight. */
+#include <math.h>
+
+#include "native.h"
+
+struct adam {
+  float scale;       /* of the gradient, so that its norm is clipped */
+  float shrink;      /* 1 - rate times weight decay */
+  float first;       /* 1 - beta1 */
+  float second;      /* beta2 */
+  float rate, root;  /* over 1 - beta1^t; 1 over the root of 1 - beta2^t */
+  float epsilon;
+  float follow;      /* the share of the weights in the average */
+};
+
+static inline void all(const struct adam *adam, int64_t count, float *restrict weights,
+                       const float *restrict gradient, float *restrict mean,
+                       float *restrict square, float *restrict average) {
+  const struct adam by = *adam;
+  for (int64_t i = 0; i < count; i++) {
+    const float slope = gradient[i] * by.scale;
+    const float moved = mean[i] + (slope - mean[i]) * by.first;
+    const float spread = square[i] * by.second + slope * slope * (1.0f - by.second);
+    const float weight =
+        weights[i] * by.shrink - by.rate * (moved / (sqrtf(spread) * by.root + by.epsilon));
+    mean[i] = moved;
+    square[i] = spread;
+    weights[i] = weight;
+    average[i] += (weight - average[i]) * by.follow;
+  }
+}
+
+#if CHARSEQ_X86
+static __attribute__((target("avx2"), flatten)) void all_avx2(
+    const struct adam *adam, int64_t count, float *weights, const float *gradient, float *mean,
+    float *square, float *average) {
+  all(adam, count, weights, gradient, mean, square, average);
+}
+
+static __attribute__((target("avx512f,prefer-vector-width=512"), flatten)) void all_avx512(
+    const struct adam *adam, int64_t count, float *weights, const float *gradient, float *mean,
+    float *square, float *average) {
+  all(adam, count, weights, gradient, mean, square, average);
+}
+#endif
+
+/* All arrays have `count` values; none may be another's. */
+EXPORT void charseq_adam(const struct adam *adam, int64_t level, int64_t count, float *weights,
+                         const float *gradient, float *mean, float *square, float *average) {
+#if CHARSEQ_X86
+  if (level >= AVX512)
+    all_avx512(adam, count, weights, gradient, mean, square, average);
+  else if (level >= AVX2)
+    all_avx2(adam, count, weights, gradient, mean, square, average);
+  else
+#endif
+    all(adam, count, weights, gradient, mean, square, average);
+  (void)level;
+}
