@@ -47,6 +47,8 @@ class Track:
     said: Float32[np.ndarray, "MS E"]
     ends: Int64[np.ndarray, "M"]
     """The place behind each text's last symbol, before its features."""
+    ids: Int64[np.ndarray, "MS"]
+    """The source symbols, which say what is added to the logits where there is a prior."""
     steps: int
 
 
@@ -101,6 +103,7 @@ class Engine:
         if network.key is not None and network.value is not None:
             key = network.key * np.float32(1 / math.sqrt(network.hidden))
             self.attention = self._pack_memory(key), self._pack_memory(network.value)
+        self.prior = None if network.prior is None else widen(network.prior)
         self.pointer = None
         heard, said = network.pointer
         if heard is not None and said is not None:
@@ -113,7 +116,8 @@ class Engine:
         shared = None
         if self.actions is not None:
             shared, ids, lengths = self._share_features(ids, lengths)
-        memory, last = self._encode(ids[:, : int(lengths.max())], lengths, shared)
+        ids = np.ascontiguousarray(ids[:, : int(lengths.max())])
+        memory, last = self._encode(ids, lengths, shared)
         weight, bias = self.bridge
         rows = last.reshape(-1, 2 * self.hidden)
         hidden = self.kernels.product(weight, rows, bias=bias)
@@ -128,7 +132,7 @@ class Engine:
         if self.pointer is not None:
             heard, said = (self.kernels.product(weight, rows) for weight in self.pointer)
             heard = self.kernels.product(self.decoder[0].input, heard)
-            hard = Track(heard, said, lengths - 1, memory.shape[1])
+            hard = Track(heard, said, lengths - 1, ids.ravel(), memory.shape[1])
         shape = len(self.decoder), self.kept, count, self.hidden
         places = np.zeros(count, dtype=np.int64)
         return State(hidden.reshape(shape), soft, hard, np.arange(count), places, 1)
@@ -139,7 +143,7 @@ class Engine:
         """As :meth:`charseq.inference.Network.step`."""
         kernels = self.kernels
         given = Rows(self.given, np.ascontiguousarray(symbols, dtype=np.int64))
-        places, heard, more, ended = state.places, None, None, None
+        places, heard, more, likely, ended = state.places, None, None, None, None
         if state.track is not None and self.actions is not None:
             texts = np.repeat(state.texts, state.width)
             ends = state.track.ends[texts]
@@ -148,6 +152,8 @@ class Engine:
             numbers = texts * state.track.steps + places
             heard = Rows(state.track.heard, numbers)
             more = Rows(state.track.said, numbers)
+            if self.prior is not None:
+                likely = Rows(self.prior, state.track.ids[numbers])
             ended = places == ends
         hidden = empty(*state.hidden.shape)
         for number, layer in enumerate(self.decoder):
@@ -165,7 +171,7 @@ class Engine:
         weight, bias = self.readout
         mixed = kernels.product(weight, top, bias=bias, more=more, squash=True)
         weight, bias = self.output
-        logs = kernels.product(weight, mixed, bias=bias)
+        logs = kernels.product(weight, mixed, bias=bias, more=likely)
         going = 0 if self.actions is None else self.actions.symbols
         kernels.log_softmax(logs, ended=ended, going=going, stop=EOS)
         return logs[:, : self.symbols], replace(state, hidden=hidden, places=places)
@@ -190,7 +196,7 @@ class Engine:
             shared[rows] += self.embedding[ids[rows, place]]
         count = np.maximum(behind.sum(axis=1, keepdims=True), 1).astype(np.float32)
         shared /= np.sqrt(count)
-        return shared, np.ascontiguousarray(ids[:, : int(ends.max()) + 1]), ends + 1
+        return shared, ids, ends + 1
 
     def _encode(
         self,
@@ -201,7 +207,6 @@ class Engine:
         """The memory of every text, and every layer's final states."""
         count, steps = ids.shape
         width = 2 * self.hidden
-        ids = np.ascontiguousarray(ids)
         last = empty(len(self.encoder), self.kept, count, width)
         memory = below = zeros(0)
         for number, pair in enumerate(self.encoder):

@@ -49,30 +49,31 @@ INLINE void begin(void) {
 }
 INLINE void end(void) { _tile_release(); }
 
-/* Tiles 0 to 3 add up, 4 and 5 are X, 6 and 7 are W. */
-#define COLUMN(C)                                    \
-  _tile_loadd(6, w + C * 1024, 64);                  \
-  _tile_dpbf16ps(C, 4, 6);                           \
-  _tile_loadd(7, w + C * 1024 + 512, 64);            \
-  _tile_dpbf16ps(C, 5, 6);                           \
-  _tile_dpbf16ps(C, 4, 7);
-#define BLOCK(NAME, ZERO, COLUMNS, STORE)                                                          \
-  static TARGET void NAME(const uint16_t *high, const uint16_t *low, int64_t room,                 \
-                          const uint16_t *w, float *out, int64_t width, int64_t vectors) {         \
-    ZERO for (int64_t k = 0; k < room; k += PAIR, w += vectors * 1024) {                           \
-      _tile_loadd(4, high + k, room * 2);                                                          \
-      _tile_loadd(5, low + k, room * 2);                                                           \
-      COLUMNS                                                                                      \
-    }                                                                                              \
-    STORE                                                                                          \
+/* Tiles 0 to 3 add up, 4 and 5 are X, high and low, 6 and 7 are W in turn. A sum takes a product every
+   fourth time only, since the one before takes that long; so high tiles of W are fetched twice. */
+#define ONCE(C, X, W, PLACE)                \
+  _tile_loadd(W, w + C * 1024 + PLACE, 64); \
+  _tile_dpbf16ps(C, X, W);
+#define BLOCK(NAME, EACH, C)                                                                \
+  static TARGET void NAME(const uint16_t *high, const uint16_t *low, int64_t room,          \
+                          const uint16_t *w, float *out, int64_t width) {                   \
+    EACH(ZERO, , ) for (int64_t k = 0; k < room; k += PAIR, w += C * 1024) {                \
+      _tile_loadd(4, high + k, room * 2);                                                   \
+      _tile_loadd(5, low + k, room * 2);                                                    \
+      EACH(ONCE, 4, 0) EACH(ONCE, 5, 0) EACH(ONCE, 4, 512)                                  \
+    }                                                                                       \
+    EACH(KEEP, , )                                                                          \
   }
-#define CLEAR(C) _tile_zero(C);
-#define KEEP(C) _tile_stored(C, out + C * WIDE, width * 4);
-BLOCK(block_1, CLEAR(0), COLUMN(0), KEEP(0))
-BLOCK(block_2, CLEAR(0) CLEAR(1), COLUMN(0) COLUMN(1), KEEP(0) KEEP(1))
-BLOCK(block_3, CLEAR(0) CLEAR(1) CLEAR(2), COLUMN(0) COLUMN(1) COLUMN(2), KEEP(0) KEEP(1) KEEP(2))
-BLOCK(block_4, CLEAR(0) CLEAR(1) CLEAR(2) CLEAR(3), COLUMN(0) COLUMN(1) COLUMN(2) COLUMN(3),
-      KEEP(0) KEEP(1) KEEP(2) KEEP(3))
+#define ZERO(C, X, W, PLACE) _tile_zero(C);
+#define KEEP(C, X, W, PLACE) _tile_stored(C, out + C * WIDE, width * 4);
+#define EACH_1(DO, X, PLACE) DO(0, X, 6, PLACE)
+#define EACH_2(DO, X, PLACE) EACH_1(DO, X, PLACE) DO(1, X, 7, PLACE)
+#define EACH_3(DO, X, PLACE) EACH_2(DO, X, PLACE) DO(2, X, 6, PLACE)
+#define EACH_4(DO, X, PLACE) EACH_3(DO, X, PLACE) DO(3, X, 7, PLACE)
+BLOCK(block_1, EACH_1, 1)
+BLOCK(block_2, EACH_2, 2)
+BLOCK(block_3, EACH_3, 3)
+BLOCK(block_4, EACH_4, 4)
 
 /* out has room for whole tiles of rows. */
 INLINE void panel(const struct operand *x, int64_t first, int64_t rows, const float *weight,
@@ -83,10 +84,10 @@ INLINE void panel(const struct operand *x, int64_t first, int64_t rows, const fl
     const uint16_t *low = x->low + (first + row) * x->room;
     float *to = out + row * width;
     switch (vectors) {
-      case 1: block_1(high, low, x->room, w, to, width, 1); break;
-      case 2: block_2(high, low, x->room, w, to, width, 2); break;
-      case 3: block_3(high, low, x->room, w, to, width, 3); break;
-      default: block_4(high, low, x->room, w, to, width, 4);
+      case 1: block_1(high, low, x->room, w, to, width); break;
+      case 2: block_2(high, low, x->room, w, to, width); break;
+      case 3: block_3(high, low, x->room, w, to, width); break;
+      default: block_4(high, low, x->room, w, to, width);
     }
   }
 }
