@@ -8,86 +8,114 @@
 #define SIDE 16
 #define PAIR 32 /* steps of the depth in a tile: sixteen pairs */
 
+/* Numbers in a tile, and in the tiles, high and low, of the same place. */
+#define HALVES 512
+#define BOTH 1024
+
+/* Rows in whole tiles, sixteen after sixteen: 32 steps of the depth after 32, high and low. */
 struct operand {
-  uint16_t *high, *low; /* rows in whole tiles, depth in whole pairs */
+  uint16_t *parts;
   int64_t depth, room;
 };
 
 INLINE void renew(struct operand *x, const float *rows, int64_t count) {
-  for (int64_t row = 0; row < count; row++, rows += x->depth)
+  for (int64_t row = 0; row < count; row++, rows += x->depth) {
+    uint16_t *to = x->parts + row / SIDE * SIDE * x->room * 2 + row % SIDE * PAIR;
     for (int64_t k = 0; k < x->depth; k += WIDE) {
       vec value = load(rows + k);
       __m256i high = (__m256i)_mm512_cvtneps_pbh(value);
       vec back = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
       __m256i low = (__m256i)_mm512_cvtneps_pbh(sub(value, back));
-      _mm256_storeu_si256((__m256i *)(x->high + row * x->room + k), high);
-      _mm256_storeu_si256((__m256i *)(x->low + row * x->room + k), low);
+      _mm256_storeu_si256((__m256i *)(to + k / PAIR * BOTH + k % PAIR), high);
+      _mm256_storeu_si256((__m256i *)(to + k / PAIR * BOTH + k % PAIR + HALVES), low);
     }
+  }
 }
 
 INLINE int prepare(struct operand *x, const float *rows, int64_t count, int64_t depth) {
   int64_t room = (depth + PAIR - 1) / PAIR * PAIR;
-  int64_t size = (count + SIDE - 1) / SIDE * SIDE * room;
-  uint16_t *high = aligned_alloc(64, 2 * size * sizeof *high);
-  *x = (struct operand){high, high + size, depth, room};
-  if (!high) return 0;
-  memset(high, 0, 2 * size * sizeof *high);
+  size_t bytes = (size_t)((count + SIDE - 1) / SIDE * SIDE * room * 2) * sizeof *x->parts;
+  *x = (struct operand){aligned_alloc(64, bytes), depth, room};
+  if (!x->parts) return 0;
+  memset(x->parts, 0, bytes);
   if (rows) renew(x, rows, count);
   return 1;
 }
 
-INLINE void release(struct operand *x) { free(x->high); }
+INLINE void release(struct operand *x) { free(x->parts); }
 
 INLINE void begin(void) {
   struct {
     uint8_t palette, start, none[14];
     uint16_t bytes[16];
     uint8_t rows[16];
-  } __attribute__((packed)) shape = {.palette = 1};
+  } __attribute__((packed, aligned(64))) shape = {.palette = 1};
   for (int tile = 0; tile < 8; tile++) shape.bytes[tile] = 64, shape.rows[tile] = SIDE;
   _tile_loadconfig(&shape);
 }
 INLINE void end(void) { _tile_release(); }
 
-/* Tiles 0 to 3 add up, 4 and 5 are X, high and low, 6 and 7 are W in turn. A sum takes a product every
-   fourth time only, since the one before takes that long; so high tiles of W are fetched twice. */
-#define ONCE(C, X, W, PLACE)                \
-  _tile_loadd(W, w + C * 1024 + PLACE, 64); \
-  _tile_dpbf16ps(C, X, W);
-#define BLOCK(NAME, EACH, C)                                                                \
-  static TARGET void NAME(const uint16_t *high, const uint16_t *low, int64_t room,          \
-                          const uint16_t *w, float *out, int64_t width) {                   \
-    EACH(ZERO, , ) for (int64_t k = 0; k < room; k += PAIR, w += C * 1024) {                \
-      _tile_loadd(4, high + k, room * 2);                                                   \
-      _tile_loadd(5, low + k, room * 2);                                                    \
-      EACH(ONCE, 4, 0) EACH(ONCE, 5, 0) EACH(ONCE, 4, 512)                                  \
-    }                                                                                       \
-    EACH(KEEP, , )                                                                          \
+/* The three products of a high and a low tile of X, 4 and 5, with those of W, 6 and 7. */
+#define ADD_TO(SUM)            \
+  _tile_dpbf16ps(SUM, 4, 6);   \
+  _tile_dpbf16ps(SUM, 5, 6);   \
+  _tile_dpbf16ps(SUM, 4, 7);
+#define FETCH_X(AT) _tile_loadd(4, AT, 64); _tile_loadd(5, AT + HALVES, 64);
+#define FETCH_W(C) _tile_loadd(6, w + (C) * BOTH, 64); _tile_loadd(7, w + (C) * BOTH + HALVES, 64);
+#define KEEP(SUM, ROWS, C) _tile_stored(SUM, out + (ROWS) * width + (C) * WIDE, width * 4);
+
+/* 32 rows and 32 columns, 32 and 16, 16 and 32, 16 and 16. What W has is more than the cache
+   nearest to the processor holds, so as many rows as there are tiles for share what is fetched. */
+static TARGET void block_2_2(const uint16_t *x, int64_t room, const uint16_t *w, int64_t step,
+                             float *out, int64_t width) {
+  const uint16_t *below = x + SIDE * room * 2;
+  _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+  for (int64_t k = 0; k < room; k += PAIR, x += BOTH, below += BOTH, w += step) {
+    FETCH_W(0) FETCH_X(x) ADD_TO(0) FETCH_X(below) ADD_TO(2)
+    FETCH_W(1) ADD_TO(3) FETCH_X(x) ADD_TO(1)
   }
-#define ZERO(C, X, W, PLACE) _tile_zero(C);
-#define KEEP(C, X, W, PLACE) _tile_stored(C, out + C * WIDE, width * 4);
-#define EACH_1(DO, X, PLACE) DO(0, X, 6, PLACE)
-#define EACH_2(DO, X, PLACE) EACH_1(DO, X, PLACE) DO(1, X, 7, PLACE)
-#define EACH_3(DO, X, PLACE) EACH_2(DO, X, PLACE) DO(2, X, 6, PLACE)
-#define EACH_4(DO, X, PLACE) EACH_3(DO, X, PLACE) DO(3, X, 7, PLACE)
-BLOCK(block_1, EACH_1, 1)
-BLOCK(block_2, EACH_2, 2)
-BLOCK(block_3, EACH_3, 3)
-BLOCK(block_4, EACH_4, 4)
+  KEEP(0, 0, 0) KEEP(1, 0, 1) KEEP(2, SIDE, 0) KEEP(3, SIDE, 1)
+}
+static TARGET void block_2_1(const uint16_t *x, int64_t room, const uint16_t *w, int64_t step,
+                             float *out, int64_t width) {
+  const uint16_t *below = x + SIDE * room * 2;
+  _tile_zero(0); _tile_zero(2);
+  for (int64_t k = 0; k < room; k += PAIR, x += BOTH, below += BOTH, w += step) {
+    FETCH_W(0) FETCH_X(x) ADD_TO(0) FETCH_X(below) ADD_TO(2)
+  }
+  KEEP(0, 0, 0) KEEP(2, SIDE, 0)
+}
+static TARGET void block_1_2(const uint16_t *x, int64_t room, const uint16_t *w, int64_t step,
+                             float *out, int64_t width) {
+  const uint16_t *below = x + SIDE * room * 2;
+  _tile_zero(0); _tile_zero(1);
+  for (int64_t k = 0; k < room; k += PAIR, x += BOTH, below += BOTH, w += step) {
+    FETCH_X(x) FETCH_W(0) ADD_TO(0) FETCH_W(1) ADD_TO(1)
+  }
+  KEEP(0, 0, 0) KEEP(1, 0, 1)
+}
+static TARGET void block_1_1(const uint16_t *x, int64_t room, const uint16_t *w, int64_t step,
+                             float *out, int64_t width) {
+  const uint16_t *below = x + SIDE * room * 2;
+  _tile_zero(0);
+  for (int64_t k = 0; k < room; k += PAIR, x += BOTH, below += BOTH, w += step) {
+    FETCH_X(x) FETCH_W(0) ADD_TO(0)
+  }
+  KEEP(0, 0, 0)
+}
 
 /* out has room for whole tiles of rows. */
 INLINE void panel(const struct operand *x, int64_t first, int64_t rows, const float *weight,
                   int64_t vectors, float *out, int64_t width) {
-  const uint16_t *w = (const uint16_t *)weight;
-  for (int64_t row = 0; row < rows; row += SIDE) {
-    const uint16_t *high = x->high + (first + row) * x->room;
-    const uint16_t *low = x->low + (first + row) * x->room;
-    float *to = out + row * width;
-    switch (vectors) {
-      case 1: block_1(high, low, x->room, w, to, width); break;
-      case 2: block_2(high, low, x->room, w, to, width); break;
-      case 3: block_3(high, low, x->room, w, to, width); break;
-      default: block_4(high, low, x->room, w, to, width);
+  int64_t step = vectors * BOTH;
+  for (int64_t v = 0; v < vectors; v += 2) {
+    const uint16_t *w = (const uint16_t *)weight + v * BOTH;
+    for (int64_t row = 0; row < rows; row += 2 * SIDE) {
+      const uint16_t *from = x->parts + (first + row) * x->room * 2;
+      float *to = out + row * width + v * WIDE;
+      int tall = rows - row > SIDE, two = vectors - v > 1;
+      (tall ? two ? block_2_2 : block_2_1 : two ? block_1_2 : block_1_1)(from, x->room, w, step,
+                                                                         to, width);
     }
   }
 }
@@ -118,14 +146,14 @@ static TARGET void pack(const float *rows, int64_t columns, int64_t depth, int64
   for (int64_t column = 0; column < columns; column += most * WIDE) {
     int64_t wide = columns - column < most * WIDE ? columns - column : most * WIDE;
     for (int64_t k = 0; k < depth; k += PAIR)
-      for (int64_t v = 0; v < wide; v += WIDE, to += 1024)
+      for (int64_t v = 0; v < wide; v += WIDE, to += BOTH)
         for (int64_t step = 0; step < PAIR; step++)
           for (int64_t c = 0; c < WIDE; c++) {
             float value = k + step < depth ? rows[(column + v + c) * depth + k + step] : 0.0f;
             uint16_t high = half_of(value);
             int64_t place = step / 2 * PAIR + c * 2 + step % 2;
             to[place] = high;
-            to[512 + place] = half_of(value - whole_of(high));
+            to[HALVES + place] = half_of(value - whole_of(high));
           }
   }
 }
