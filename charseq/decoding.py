@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from charseq import kernels
 from charseq.vocabulary import BOS, EOS
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 
 ROOM = 1.25
@@ -148,39 +149,32 @@ def beam(
     outputs are compared by their scores over the :func:`penalty` of their lengths; what goes on
     could at best keep its score and become as long as its limit allows.
     """
-    searches = [_Search(limit, width, length_penalty) for limit in limits]
-    alive = list(range(len(limits)))
-    count = len(alive)
-    state = model.select(state, np.repeat(np.arange(count), width), width)
+    outputs = _Outputs(limits, width, length_penalty)
+    count = len(limits)
+    alive = np.arange(count)
+    state = model.select(state, np.repeat(alive, width), width)
     symbols = np.full(count * width, BOS)
     scores = np.full((count, width), -np.inf)
     scores[:, 0] = 0.0
     written = np.zeros((count, width, 0), dtype=np.int64)
-    while alive:
+    while len(alive):
         logs, state = model.step(symbols, state)
-        parents, chosen, totals = _expand(scores, logs.reshape(len(alive), width, -1))
-        rows, staying = [], []
-        kept = np.zeros((len(alive), width), dtype=np.int64)
-        for place, text in enumerate(alive):
-            going = searches[text].advance(
-                parents[place], chosen[place], totals[place], written[place], scores[place]
-            )
-            if going is not None:
-                staying.append(place)
-                kept[place] = going
-                rows.append(place * width + parents[place][going])
-        if not staying:
+        parents, chosen, totals = _best(scores, logs.reshape(len(alive), width, -1))
+        outputs.finish(alive, parents, chosen, totals, written)
+        going = np.argsort(chosen == EOS, axis=1, kind="stable")[:, :width]
+        best = np.take_along_axis(totals, going[:, :1], axis=1)[:, 0]
+        stays = np.flatnonzero(outputs.go_on(alive, best, written, scores))
+        if not len(stays):
             break
-        taken = kept[staying]
-        parents = np.take_along_axis(parents[staying], taken, axis=1)
-        chosen = np.take_along_axis(chosen[staying], taken, axis=1)
-        scores = np.take_along_axis(totals[staying], taken, axis=1)
-        before = np.take_along_axis(written[staying], parents[:, :, None], axis=1)
+        alive, taken = alive[stays], going[stays]
+        parents = np.take_along_axis(parents[stays], taken, axis=1)
+        chosen = np.take_along_axis(chosen[stays], taken, axis=1)
+        scores = np.take_along_axis(totals[stays], taken, axis=1)
+        before = np.take_along_axis(written[stays], parents[:, :, None], axis=1)
         written = np.concatenate([before, chosen[:, :, None]], axis=2)
-        state = model.select(state, np.concatenate(rows), width)
+        state = model.select(state, (stays[:, None] * width + parents).ravel(), width)
         symbols = chosen.ravel()
-        alive = [alive[place] for place in staying]
-    return [search.best() for search in searches]
+    return outputs.finished
 
 
 def _follow(
@@ -235,50 +229,72 @@ def _draw(logs: Float[np.ndarray, "V"], temperature: float, top_p: float, unifor
     return int(places[min(int(place), len(places) - 1)])
 
 
-class _Search:
-    """The finished outputs of one text, and whether its search goes on."""
+class _Outputs:
+    """The finished outputs of every text, best first, and whether its search goes on."""
 
-    def __init__(self, limit: int, width: int, length_penalty: float) -> None:
-        self.limit = limit
+    def __init__(self, limits: Sequence[int], width: int, length_penalty: float) -> None:
         self.width = width
         self.length_penalty = length_penalty
-        self.largest = penalty(limit + 1, length_penalty)
-        self.finished: list[Hypothesis] = []
+        self.finished: list[list[Hypothesis]] = [[] for _ in limits]
+        self._limits = np.array(limits, dtype=np.int64)
+        self._largest = np.array([penalty(limit + 1, length_penalty) for limit in limits])
+        self._bar = np.full(len(limits), -np.inf)
+        """What a text's ``width``-th finished output is worth, once there is one."""
 
-    def advance(
+    def finish(
         self,
-        parents: Int[np.ndarray, "C"],
-        chosen: Int[np.ndarray, "C"],
-        totals: Float[np.ndarray, "C"],
-        written: Int[np.ndarray, "W T"],
-        scores: Float[np.ndarray, "W"],
-    ) -> Int[np.ndarray, "W"] | None:
-        """Take in one step's continuations, best first; the places of those that go on, or None."""
-        ends = (chosen == EOS) & (totals > -np.inf)
-        for place in np.flatnonzero(ends[: self.width]):
-            ids = tuple(written[parents[place]].tolist())
-            self.finished.append(Hypothesis(ids, float(totals[place])))
-        self.finished = sorted(self.finished, key=self._demerit)[: self.width]
-        going = np.flatnonzero(chosen != EOS)[: self.width]
-        full = len(self.finished) == self.width
-        if not len(going) or totals[going[0]] == -np.inf:
-            return None
-        if full and totals[going[0]] / self.largest <= -self._demerit(self.finished[-1]):
-            return None
-        if written.shape[1] >= self.limit:
-            if not self.finished:
-                best = int(scores.argmax())
-                ids = tuple(written[best].tolist())
-                self.finished = [Hypothesis(ids, float(scores[best]), truncated=True)]
-            return None
-        return going
+        texts: Int[np.ndarray, "B"],
+        parents: Int[np.ndarray, "B C"],
+        chosen: Int[np.ndarray, "B C"],
+        totals: Float[np.ndarray, "B C"],
+        written: Int[np.ndarray, "B W T"],
+    ) -> None:
+        """Take in those of one step's continuations, best first, that end."""
+        first = slice(self.width)
+        ends = (chosen[:, first] == EOS) & (totals[:, first] > -np.inf)
+        for row in np.flatnonzero(ends.any(axis=1)):
+            text = texts[row]
+            finished = self.finished[text]
+            for place in np.flatnonzero(ends[row]):
+                ids = tuple(written[row, parents[row, place]].tolist())
+                finished.append(Hypothesis(ids, float(totals[row, place])))
+            finished.sort(key=self._demerit)
+            del finished[self.width :]
+            if len(finished) == self.width:
+                self._bar[text] = -self._demerit(finished[-1])
 
-    def best(self) -> list[Hypothesis]:
-        """The finished outputs, best first."""
-        return self.finished
+    def go_on(
+        self,
+        texts: Int[np.ndarray, "B"],
+        best: Float[np.ndarray, "B"],
+        written: Int[np.ndarray, "B W T"],
+        scores: Float[np.ndarray, "B W"],
+    ) -> Bool[np.ndarray, "B"]:
+        """Whether what does not end, the ``best`` of a text first, can still come to anything.
+
+        A text that has come to its limit without an output keeps the best of what was written.
+        """
+        hopes = (best > -np.inf) & (best / self._largest[texts] > self._bar[texts])
+        within: np.ndarray = written.shape[2] < self._limits[texts]
+        for row in np.flatnonzero(hopes & ~within):
+            if not self.finished[texts[row]]:
+                place = int(scores[row].argmax())
+                ids = tuple(written[row, place].tolist())
+                cut = Hypothesis(ids, float(scores[row, place]), truncated=True)
+                self.finished[texts[row]].append(cut)
+        going: np.ndarray = hopes & within
+        return going
 
     def _demerit(self, one: Hypothesis) -> float:
         return -one.score / penalty(len(one.ids) + 1, self.length_penalty)
+
+
+def _best(
+    scores: Float[np.ndarray, "B W"], logs: Float[np.ndarray, "B W V"]
+) -> tuple[Int[np.ndarray, "B C"], Int[np.ndarray, "B C"], Float[np.ndarray, "B C"]]:
+    """As :func:`_expand`, compiled where it can be; sums and order are the same to the last bit."""
+    found = kernels.find() if logs.dtype == np.float32 else None
+    return _expand(scores, logs) if found is None else found.expand(scores, logs)
 
 
 def _expand(

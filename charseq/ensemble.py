@@ -21,13 +21,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from charseq import kernels
 from charseq.config import CELLS
+from charseq.engine import Engine
 from charseq.errors import SettingError
-from charseq.inference import Network, State
+from charseq.inference import Network
 from charseq.lanes import LANES
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ MOST_SEED = 2**32
 class Voice(NamedTuple):
     """What answers in one direction, and its share in the answers of all."""
 
-    network: Network | Ensemble
+    network: Network | Engine | Ensemble
     backward: bool = False
     """Whether texts are read, and outputs written, from the end."""
     share: float = 1.0
@@ -50,25 +52,25 @@ class Voice(NamedTuple):
 class Ensemble:
     """Several networks of the same symbols as one; a state is the tuple of theirs."""
 
-    def __init__(self, members: Sequence[Network]) -> None:
+    def __init__(self, members: Sequence[Network | Engine]) -> None:
         self.members = tuple(members)
         self.actions = self.members[0].actions
 
-    def start(self, sources: Sequence[Sequence[int]]) -> tuple[State, ...]:
+    def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, ...]:
         """As :meth:`charseq.inference.Network.start`, by every member."""
         return tuple(member.start(sources) for member in self.members)
 
     def step(
-        self, symbols: Int[np.ndarray, "N"], state: tuple[State, ...]
-    ) -> tuple[Float32[np.ndarray, "N V"], tuple[State, ...]]:
+        self, symbols: Int[np.ndarray, "N"], state: tuple[Any, ...]
+    ) -> tuple[Float32[np.ndarray, "N V"], tuple[Any, ...]]:
         """The logarithms of the members' mean probabilities, and their next states."""
         pairs = zip(self.members, state, strict=True)
         logs, states = zip(*(member.step(symbols, one) for member, one in pairs), strict=True)
         return mean_of(logs), states
 
     def select(
-        self, state: tuple[State, ...], rows: Int[np.ndarray, "M"], width: int
-    ) -> tuple[State, ...]:
+        self, state: tuple[Any, ...], rows: Int[np.ndarray, "M"], width: int
+    ) -> tuple[Any, ...]:
         """As :meth:`charseq.inference.Network.select`, of every member's state."""
         pairs = zip(self.members, state, strict=True)
         return tuple(member.select(one, rows, width) for member, one in pairs)
@@ -126,8 +128,10 @@ def direction_of(config: Config, number: int = 0) -> str:
     return "backward" if number % 2 else "forward"
 
 
-def _single(config: Config, weights: Mapping[str, np.ndarray]) -> Network:
-    return Network(weights, cell=config.cell, layers=config.layers)
+def _single(config: Config, weights: Mapping[str, np.ndarray]) -> Network | Engine:
+    network = Network(weights, cell=config.cell, layers=config.layers)
+    found = kernels.find()
+    return network if found is None else Engine(network, found)
 
 
 def cells_of(config: Config) -> tuple[str, ...]:

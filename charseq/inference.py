@@ -117,16 +117,12 @@ class Network:
 
         Raises ValueError for texts that do not share a rounded length, or are empty.
         """
-        lengths = np.array([len(ids) for ids in sources])
+        given, lengths = side_by_side(sources)
+        count, room = given.shape
         steps = int(lengths.max())
-        room = -(-steps // WIDTH) * WIDTH
-        if int(lengths.min()) <= room - WIDTH:
-            raise ValueError(f"lengths {lengths.min()} to {steps} do not round up to one length")
-        count = len(sources)
         lanes = -(-count // LANES) * LANES
         ids = np.full((lanes, room), PAD)
-        for row, source in enumerate(sources):
-            ids[row, : len(source)] = source
+        ids[:count] = given
         lengths = np.concatenate([lengths, np.ones(lanes - count, dtype=lengths.dtype)])
         shared = None
         if self.actions is not None:
@@ -320,6 +316,24 @@ class Network:
         filled = np.zeros((hidden.shape[0] * LANES, context.shape[2]), dtype=np.float32)
         filled[:rows] = context.reshape(rows, -1)
         return to_blocks(filled)
+
+
+def side_by_side(
+    sources: Sequence[Sequence[int]],
+) -> tuple[Int[np.ndarray, "N S"], Int[np.ndarray, "N"]]:
+    """Texts in one array, filled up to a multiple of ``WIDTH``, and their lengths.
+
+    Raises ValueError for texts that do not share that multiple, or are empty.
+    """
+    lengths = np.array([len(ids) for ids in sources], dtype=np.int64)
+    steps = int(lengths.max())
+    room = -(-steps // WIDTH) * WIDTH
+    if int(lengths.min()) <= max(room - WIDTH, 0):
+        raise ValueError(f"lengths {lengths.min()} to {steps} do not round up to one length")
+    ids = np.full((len(sources), room), PAD)
+    for row, source in enumerate(sources):
+        ids[row, : len(source)] = source
+    return ids, lengths
 
 
 def shapes_of(

@@ -3,35 +3,328 @@
 The library is plain C (see ``native/README.md``), built when charseq is installed and a compiler is
 there. Whoever can use it asks :func:`find`, and does the same work in NumPy or torch on None.
 
+Rows are the numbers of one text, filled up with zeros to whole vectors of ``WIDE``. What is
+computed for a row depends on that row alone, to the last bit. Everything is float32, row numbers
+are int64, and nothing reaches the library whose type, shape and layout were not checked.
+
 The environment variable ``CHARSEQ_KERNELS`` is ``auto`` (the best that the processor can run),
-``off``, or the name of a level: ``plain``, ``avx2``, ``avx512``.
+``off``, or the name of a level: ``plain``, ``avx2``, ``avx512``, ``amx``.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from charseq.errors import SettingError
 
-VERSION = 1
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+
+VERSION = 3
 """The library's, as ``native.h`` has it: another one was left behind by an older install."""
-LEVELS = ("plain", "avx2", "avx512")
+LEVELS = ("plain", "avx2", "avx512", "amx")
 """What the kernels are compiled for; each processor can run the first ones, up to its own."""
 VARIABLE = "CHARSEQ_KERNELS"
+WIDE = 16
+"""Numbers in a vector."""
+CELLS = {"tanh": (0, 1, 1), "residual": (1, 1, 1), "gru": (2, 3, 1), "lstm": (3, 4, 2)}
+"""The library's number of a cell, its gates, and the states that it keeps."""
+
+_NO_CELL = -1
+_NO_MEMORY = 1
+
+
+class _Gather(ctypes.Structure):
+    _fields_ = (("table", ctypes.c_void_p), ("rows", ctypes.c_void_p), ("limit", ctypes.c_int64))
+
+
+def _struct(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
+    """A structure of ``native.h``: numbers, pointers, and where a name ends in *, a gather."""
+    fields: list[tuple[str, Any]] = [(field, ctypes.c_int64) for field in numbers.split()]
+    for field in pointers.split():
+        kind = _Gather if field.endswith("*") else ctypes.c_void_p
+        fields.append((field.rstrip("*"), kind))
+    return type(name, (ctypes.Structure,), {"_fields_": tuple(fields)})
+
+
+_Step = _struct("Step", "cell count hidden", "first* second* recurrent state after")
+_Product = _struct("Product", "count depth columns squash", "rows weight bias more* out")
+_Look = _struct(
+    "Look", "texts width stored steps hidden value", "numbers queries keys values lengths context"
+)
+_Softmax = _struct("Softmax", "count columns going stop", "ended rows")
+
+
+class _Run(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("cell", "count", "steps", "hidden", "backward")),
+        *((name, ctypes.c_void_p) for name in ("order", "lengths")),
+        *((name, _Gather) for name in ("first", "second")),
+        *((name, ctypes.c_void_p) for name in ("recurrent", "memory", "last")),
+        *((name, ctypes.c_int64) for name in ("width", "offset")),
+    )
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A matrix as products want it; ``columns`` are its rows, ``depth`` its columns, both wide."""
+
+    numbers: Float32[np.ndarray, "P"]
+    columns: int
+    depth: int
+    cell: str | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table, by their numbers: what is added to something, row by row."""
+
+    table: Float32[np.ndarray, "M W"]
+    numbers: Int64[np.ndarray, "*N"]
 
 
 class Kernels:
     """The library's functions at one level of the processor."""
 
     def __init__(self, library: ctypes.CDLL, level: str) -> None:
+        """Raises ValueError for a level that is not among those of :func:`levels_of`."""
+        if level not in levels_of(library):  # which is also what asks for the tiles' registers
+            raise ValueError(f"this processor does not run {level}")
         self.level = level
-        self.number = LEVELS.index(level)
         self.library = library
-        """Of modules that call functions of their own; see :mod:`charseq.unrolling`."""
+        self.number = LEVELS.index(level)
+        library.charseq_packed.restype = ctypes.c_int64
+        library.charseq_packed.argtypes = (ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
+        library.charseq_pack.restype = None
+
+    def pack(self, matrix: Float32[np.ndarray, "M K"], cell: str | None = None) -> Packed:
+        """A matrix for :meth:`product`; with a cell, its recurrent one for steps, interleaved."""
+        given = widen(matrix)
+        if given.shape[0] % WIDE:
+            given = np.concatenate([given, zeros(-len(given) % WIDE, given.shape[1])])
+        columns, depth = given.shape
+        numbers = empty(self.library.charseq_packed(self.number, columns, depth))
+        self.library.charseq_pack(
+            self.number,
+            _at(np.ascontiguousarray(given), (columns, depth)),
+            ctypes.c_int64(columns),
+            ctypes.c_int64(depth),
+            ctypes.c_int64(_NO_CELL if cell is None else CELLS[cell][0]),
+            _at(numbers, numbers.shape),
+        )
+        return Packed(numbers, columns, depth, cell)
+
+    def product(
+        self,
+        weight: Packed,
+        rows: Float32[np.ndarray, "N K"],
+        *,
+        bias: Float32[np.ndarray, "M"] | None = None,
+        more: Rows | None = None,
+        squash: bool = False,
+    ) -> Float32[np.ndarray, "N M"]:
+        """Rows times the transposed matrix, plus bias, plus ``more``; with ``squash`` its tanh."""
+        if weight.cell is not None:
+            raise ValueError("the matrix was packed for the steps of a cell")
+        count, columns = len(rows), weight.columns
+        out = empty(count, columns)
+        self._call(
+            "product",
+            _Product(
+                count, weight.depth, columns, squash,
+                _at(rows, (count, weight.depth)), _at(weight.numbers, weight.numbers.shape),
+                None if bias is None else _at(bias, (columns,)),
+                _gather(more, (count,), columns), _at(out, out.shape),
+            ),
+        )  # fmt: skip
+        return out
+
+    def step(
+        self,
+        cell: str,
+        recurrent: Packed,
+        state: Float32[np.ndarray, "K N H"],
+        after: Float32[np.ndarray, "K N H"],
+        *,
+        first: Rows,
+        second: Rows | None = None,
+    ) -> None:
+        """One step of a cell, written into ``after``; rows of ``first`` are added to the gates."""
+        number, gates, kept = CELLS[cell]
+        _, count, hidden = state.shape
+        _fits(recurrent, cell, hidden)
+        self._call(
+            "step",
+            _Step(
+                number, count, hidden,
+                _gather(first, (count,), gates * hidden),
+                _gather(second, (count,), gates * hidden),
+                _at(recurrent.numbers, recurrent.numbers.shape),
+                _at(state, (kept, count, hidden)), _at(after, (kept, count, hidden)),
+            ),
+        )  # fmt: skip
+
+    def run(
+        self,
+        cell: str,
+        recurrent: Packed,
+        lengths: Int64[np.ndarray, "N"],
+        memory: Float32[np.ndarray, "N S M"],
+        last: Float32[np.ndarray, "K N M"],
+        *,
+        first: Rows,
+        second: Rows | None = None,
+        offset: int = 0,
+        backward: bool = False,
+    ) -> None:
+        """All steps of a direction of a layer, from zero, or from each row's end with ``backward``.
+
+        h is written into ``memory`` and what is kept at the end into ``last``, in each row from
+        ``offset`` on; what lies beyond a row's length stays as it is.
+        """
+        number, gates, kept = CELLS[cell]
+        count, steps, width = memory.shape
+        hidden = recurrent.depth
+        _fits(recurrent, cell, hidden)
+        if not 0 <= offset <= width - hidden:
+            raise ValueError(f"{hidden} numbers from {offset} on are not within rows of {width}")
+        order = np.argsort(-lengths, kind="stable")
+        self._call(
+            "run",
+            _Run(
+                number, count, steps, hidden, backward,
+                _at(order, (count,), np.int64), _at(lengths, (count,), np.int64),
+                _gather(first, (count, steps), gates * hidden),
+                _gather(second, (count,), gates * hidden),
+                _at(recurrent.numbers, recurrent.numbers.shape),
+                _at(memory, (count, steps, width)), _at(last, (kept, count, width)),
+                width, offset,
+            ),
+        )  # fmt: skip
+
+    def look(
+        self,
+        queries: Float32[np.ndarray, "N H"],
+        keys: Float32[np.ndarray, "T S H"],
+        values: Float32[np.ndarray, "T S E"],
+        lengths: Int64[np.ndarray, "T"],
+        texts: Int64[np.ndarray, "M"],
+    ) -> Float32[np.ndarray, "N E"]:
+        """What soft attention brings to each row; as many rows look at each of ``texts``."""
+        count, hidden = queries.shape
+        stored, steps, value = values.shape
+        if not len(texts) or count % len(texts):
+            raise ValueError(f"{count} rows cannot look at {len(texts)} texts")
+        context = empty(count, value)
+        self._call(
+            "look",
+            _Look(
+                len(texts), count // len(texts), stored, steps, hidden, value,
+                _at(texts, texts.shape, np.int64), _at(queries, (count, hidden)),
+                _at(keys, (stored, steps, hidden)), _at(values, (stored, steps, value)),
+                _at(lengths, (stored,), np.int64), _at(context, (count, value)),
+            ),
+        )  # fmt: skip
+        return context
+
+    def log_softmax(
+        self,
+        rows: Float32[np.ndarray, "N V"],
+        *,
+        ended: Bool[np.ndarray, "N"] | None = None,
+        going: int = 0,
+        stop: int = 0,
+    ) -> None:
+        """Logits to log-probabilities, in place.
+
+        With ``ended``, rows that have ended do not write symbols from ``going`` on, others not
+        ``stop``.
+        """
+        count, columns = rows.shape
+        if not (0 <= going <= columns and 0 <= stop < columns):
+            raise ValueError(f"{going} or {stop} is no symbol of {columns}")
+        last = None if ended is None else _at(ended, (count,), np.bool_)
+        self._call(
+            "softmax", _Softmax(count, columns, going, stop, last, _at(rows, (count, columns)))
+        )
+
+    def tanh(self, values: Float32[np.ndarray, "N"]) -> None:
+        """In place, as every kernel computes it."""
+        self.library.charseq_squash(
+            self.number, _at(values, values.shape), ctypes.c_int64(values.size)
+        )
+
+    def expand(
+        self, scores: Float64[np.ndarray, "B W"], logs: Float32[np.ndarray, "B W V"]
+    ) -> tuple[Int64[np.ndarray, "B C"], Int64[np.ndarray, "B C"], Float64[np.ndarray, "B C"]]:
+        """The 2 W best of scores + logs of each text, as ``decoding`` wants them."""
+        count, width, symbols = logs.shape
+        wanted = min(2 * width, width * symbols)
+        parents, chosen = np.empty((2, count, wanted), dtype=np.int64)
+        totals = np.empty((count, wanted))
+        apart = logs.strides[1] // logs.itemsize
+        if logs.strides != (width * apart * 4, apart * 4, 4) or logs.dtype != np.float32:
+            logs, apart = np.ascontiguousarray(logs, dtype=np.float32), symbols
+        self.library.charseq_expand(
+            _at(scores, (count, width), np.float64), ctypes.c_void_p(logs.ctypes.data),
+            *map(ctypes.c_int64, (count, width, symbols, apart, wanted)),
+            *(ctypes.c_void_p(out.ctypes.data) for out in (parents, chosen, totals)),
+        )  # fmt: skip
+        return parents, chosen, totals
+
+    def _call(self, name: str, what: ctypes.Structure) -> None:
+        """One function of the library."""
+        code = getattr(self.library, f"charseq_{name}")(self.number, ctypes.byref(what))
+        if code == _NO_MEMORY:
+            raise MemoryError
+        if code:
+            raise IndexError(f"{name}: a number of a row, or a length, is out of range")
+
+
+def empty(*shape: int) -> Float32[np.ndarray, "..."]:
+    """An array that begins where a line of the cache does."""
+    size = int(np.prod(shape))
+    room = np.empty(size + WIDE, dtype=np.float32)
+    begin = -(room.ctypes.data // 4) % WIDE
+    return room[begin : begin + size].reshape(shape)
+
+
+def zeros(*shape: int) -> Float32[np.ndarray, "..."]:
+    """The same, filled."""
+    array = empty(*shape)
+    array[...] = 0.0
+    return array
+
+
+def wide(size: int) -> int:
+    """Whole vectors for so many numbers."""
+    return -(-size // WIDE) * WIDE
+
+
+def widen(rows: Float32[np.ndarray, "*N W"], fill: float = 0.0) -> Float32[np.ndarray, "*N V"]:
+    """Rows filled up to whole vectors."""
+    array = empty(*rows.shape[:-1], wide(rows.shape[-1]))
+    array[..., : rows.shape[-1]] = rows
+    array[..., rows.shape[-1] :] = fill
+    return array
+
+
+def interleave(cell: str, rows: Float32[np.ndarray, "GH I"]) -> Float32[np.ndarray, "GW I"]:
+    """A cell's rows, gate after gate, in the order of steps: sixteen units with all their gates."""
+    gates = CELLS[cell][1]
+    split = rows.reshape(gates, len(rows) // gates, rows.shape[1])
+    padded = np.zeros((gates, wide(split.shape[1]), rows.shape[1]), dtype=np.float32)
+    padded[:, : split.shape[1]] = split
+    turned = padded.reshape(gates, -1, WIDE, rows.shape[1]).transpose(1, 0, 2, 3)
+    return np.ascontiguousarray(turned).reshape(-1, rows.shape[1])
 
 
 @cache
@@ -49,10 +342,15 @@ def find() -> Kernels | None:
     library = load(Path(__file__).parent / "native")
     if library is None:
         return None
-    able = LEVELS[: library.charseq_level() + 1]
+    able = levels_of(library)
     if wanted != "auto" and wanted not in able:
         raise SettingError(f"{VARIABLE} is {wanted}, but this processor runs {', '.join(able)}")
     return Kernels(library, able[-1] if wanted == "auto" else wanted)
+
+
+def levels_of(library: ctypes.CDLL) -> tuple[str, ...]:
+    """The levels that this processor can run, and the system lets it, the best last."""
+    return LEVELS[: library.charseq_level() + 1]
 
 
 def load(folder: Path) -> ctypes.CDLL | None:
@@ -69,3 +367,33 @@ def load(folder: Path) -> ctypes.CDLL | None:
         if version is not None and version() == VERSION:
             return library
     return None
+
+
+def _at(
+    array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: type = np.float32
+) -> ctypes.c_void_p:
+    """Where an array's numbers are, if it is what the library expects.
+
+    Raises:
+        ValueError: another shape, type or layout.
+    """
+    if array.shape != shape or array.dtype != kind or not array.flags.c_contiguous:
+        raise ValueError(
+            f"an array {array.dtype} {array.shape}, expected {kind.__name__} {shape} without gaps"
+        )
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> _Gather:
+    """Rows of a table as the library takes them."""
+    if rows is None:
+        return _Gather(None, None, 0)
+    limit = len(rows.table)
+    return _Gather(_at(rows.table, (limit, width)), _at(rows.numbers, shape, np.int64), limit)
+
+
+def _fits(recurrent: Packed, cell: str, hidden: int) -> None:
+    """Raise ValueError for a matrix that is not this cell's."""
+    wanted = CELLS[cell][1] * hidden, hidden
+    if recurrent.cell != cell or (recurrent.columns, recurrent.depth) != wanted or hidden % WIDE:
+        raise ValueError(f"a matrix packed for {recurrent.cell} is not one of {cell}, {hidden}")

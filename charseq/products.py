@@ -1,9 +1,9 @@
 """matrix, matrix -> their product: where bfloat16 products are the library's, and where torch's.
 
 A linear layer under autocast, forward and back, on the matrix unit for bfloat16 that newer
-processors have (``native/tiles.c``); with one, a product of the size that these models have takes a
-third of torch's time. Everything else goes to torch. Sums are float32, so gradients of weights are
-as well.
+processors have (``native/matrix.c``); with one, a product of the size that these models have takes
+a third of torch's time. Everything else goes to torch. Sums are float32, so gradients of weights
+are as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMATS = (torch.float32, torch.bfloat16)
 
 
 class Side(ctypes.Structure):
-    """``struct side`` of ``native/tiles.h``."""
+    """``struct side`` of ``native/matrix.h``."""
 
     _fields_ = (
         ("values", ctypes.c_void_p),
@@ -37,7 +37,7 @@ class Side(ctypes.Structure):
 
 
 class Product(ctypes.Structure):
-    """``struct product`` of ``native/tiles.h``."""
+    """``struct multiplication`` of ``native/matrix.h``."""
 
     _fields_ = (
         ("left", Side),

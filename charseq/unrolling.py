@@ -168,7 +168,7 @@ class _Weights:
         packed = torch.empty(len(self.matrices), _up(depth) * _up(columns), dtype=torch.bfloat16)
         for matrix, room in zip(self.matrices, packed, strict=True):
             side = products.side(matrix if back else matrix.T)
-            _library().charseq_pack(
+            _library().charseq_pack_matrix(
                 ctypes.byref(side),
                 *map(ctypes.c_int64, (depth, columns)),
                 ctypes.c_void_p(room.data_ptr()),

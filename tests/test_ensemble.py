@@ -23,7 +23,7 @@ from charseq.ensemble import (
     voices_of,
 )
 from charseq.errors import SettingError
-from charseq.inference import WIDTH, Network, shapes_of
+from charseq.inference import WIDTH, shapes_of
 from charseq.vocabulary import BOS, EOS, PAD, UNK
 
 SOURCES, TARGETS = 30, 21
@@ -58,14 +58,14 @@ def random_weights(config: Config, seed: int) -> dict[str, np.ndarray]:
     return weights
 
 
-def make(config: Config) -> tuple[Ensemble, list[Network]]:
+def make(config: Config) -> tuple[Ensemble, list[Any]]:
     """An ensemble, and its members each alone."""
     members = [member_of(config, number) for number in range(config.ensemble)]
     weights = [random_weights(one, seed) for seed, one in enumerate(members)]
     ((made, *_),) = voices_of(config, join(weights))
     assert isinstance(made, Ensemble)
     pairs = zip(weights, members, strict=True)
-    alone = [Network(own, cell=one.cell, layers=one.layers) for own, one in pairs]
+    alone = [voices_of(one, own)[0].network for own, one in pairs]
     return made, alone
 
 
@@ -120,7 +120,7 @@ def test_tiny_and_impossible_symbols_stay_what_they_are() -> None:
 def test_one_and_the_same_member_twice_changes_no_choice() -> None:
     config = config_of(ensemble=2)
     weights = random_weights(member_of(config, 0), 5)
-    single = Network(weights, cell="gru", layers=1)
+    ((single, *_),) = voices_of(member_of(config, 0), weights)
     ((twice, *_),) = voices_of(config, join([weights, weights]))
     texts = [text for text in some_texts(40) if len(text) <= WIDTH]
     limits = [6] * len(texts)
@@ -229,7 +229,7 @@ def test_members_that_write_in_one_direction_are_one_voice() -> None:
     assert (forward.share, backward.share) == (3 / 5, 2 / 5)
     texts = [text for text in some_texts(20) if len(text) <= WIDTH]
     for voice, own in ((forward, (0, 2, 4)), (backward, (1, 3))):
-        alone = [Network(weights[number], cell="gru", layers=1) for number in own]
+        alone = [voices_of(member_of(config, k), weights[k])[0].network for k in own]
         symbols = np.full(len(texts), BOS)
         found, _ = voice.network.step(symbols, voice.network.start(texts))
         wanted = mean_of([one.step(symbols, one.start(texts))[0] for one in alone])

@@ -19,6 +19,7 @@ from charseq.alignment import Actions
 from charseq.calibration import Calibration
 from charseq.config import configure, defaults
 from charseq.decoding import Limits
+from charseq.engine import Engine
 from charseq.ensemble import Voice
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference import Network, shapes_of
@@ -730,6 +731,6 @@ def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
          {"attention": "none"}, {"attention": "hard"}, {"attention": "hard", "layers": 2}]
     ):  # fmt: skip
         model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
-        assert isinstance(model.transducer.voices[0].network, Network)
+        assert isinstance(model.transducer.voices[0].network, Network | Engine)
         assert model.predict(["abc"])[0].candidates
         assert model.config == configure(settings, base=configure(SMALL))

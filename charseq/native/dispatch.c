@@ -1,4 +1,6 @@
-/* The version of the library, and what this processor has. */
+/* What kernels.py calls: the version, what this processor has, and each function at a level.
+
+   Shapes and types were checked there; numbers of rows are checked here, before they are used. */
 #include "native.h"
 
 EXPORT int32_t charseq_version(void) { return CHARSEQ_VERSION; }
@@ -7,12 +9,79 @@ EXPORT int32_t charseq_version(void) { return CHARSEQ_VERSION; }
 EXPORT int32_t charseq_level(void) {
 #if CHARSEQ_X86
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-      return AVX512;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return PLAIN;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return AVX2;
-  }
+#if CHARSEQ_AMX
+  if (amx_available()) return AMX;
 #endif
+  return AVX512;
+#else
   return PLAIN;
+#endif
+}
+
+static const struct functions *at(int32_t level) {
+#if CHARSEQ_AMX
+  if (level == AMX) return &amx_functions;
+#endif
+#if CHARSEQ_X86
+  if (level == AVX512) return &avx512_functions;
+  if (level == AVX2) return &avx2_functions;
+#endif
+  (void)level;
+  return &plain_functions;
+}
+
+static int within(const int64_t *numbers, int64_t count, int64_t least, int64_t limit) {
+  for (int64_t i = 0; i < count; i++)
+    if (numbers[i] < least || numbers[i] >= limit) return 0;
+  return 1;
+}
+
+static int gathers(struct gather from, int64_t count) {
+  return !from.table || within(from.rows, count, 0, from.limit);
+}
+
+/* How many floats the packed weights of a product take at a level. */
+EXPORT int64_t charseq_packed(int32_t level, int64_t columns, int64_t depth) {
+  return columns * (level == AMX ? (depth + 31) / 32 * 32 : depth);
+}
+
+EXPORT void charseq_pack(int32_t level, const float *rows, int64_t columns, int64_t depth,
+                         int64_t cell, float *packed) {
+  at(level)->pack(rows, columns, depth, panel_of(cell), packed);
+}
+
+EXPORT int32_t charseq_run(int32_t level, const struct run *r) {
+  if (!within(r->order, r->count, 0, r->count) || !within(r->lengths, r->count, 1, r->steps + 1) ||
+      !gathers(r->first, r->count * r->steps) || !gathers(r->second, r->count))
+    return OUT_OF_RANGE;
+  return at(level)->run(r);
+}
+
+EXPORT int32_t charseq_step(int32_t level, const struct step *s) {
+  if (!gathers(s->first, s->count) || !gathers(s->second, s->count)) return OUT_OF_RANGE;
+  return at(level)->step(s);
+}
+
+EXPORT int32_t charseq_product(int32_t level, const struct product *p) {
+  if (!gathers(p->more, p->count)) return OUT_OF_RANGE;
+  return at(level)->product(p);
+}
+
+EXPORT int32_t charseq_look(int32_t level, const struct look *l) {
+  if (!within(l->numbers, l->texts, 0, l->stored) ||
+      !within(l->lengths, l->stored, 1, l->steps + 1))
+    return OUT_OF_RANGE;
+  return at(level)->look(l);
+}
+
+EXPORT int32_t charseq_softmax(int32_t level, const struct softmax *f) {
+  return at(level)->softmax(f);
+}
+
+EXPORT void charseq_squash(int32_t level, float *values, int64_t count) {
+  at(level)->squash(values, count);
 }

@@ -6,7 +6,7 @@
 
 /* Grows with every change of an exported function; kernels.py has the same number and refuses a
    library with another one, which an editable install may have left behind. */
-#define CHARSEQ_VERSION 1
+#define CHARSEQ_VERSION 3
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -19,8 +19,106 @@
 #else
 #define CHARSEQ_X86 0
 #endif
+/* Tiles need a compiler that knows them and a system that lends their registers. */
+#if CHARSEQ_X86 && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
+#define CHARSEQ_AMX 1
+#else
+#define CHARSEQ_AMX 0
+#endif
 
 /* What the processor has, each level with all that the ones before it have. */
-enum level { PLAIN = 0, AVX2 = 1, AVX512 = 2 };
+enum level { PLAIN = 0, AVX2 = 1, AVX512 = 2, AMX = 3 };
+
+enum cell { TANH = 0, RESIDUAL = 1, GRU = 2, LSTM = 3 };
+
+/* Numbers in a vector. Rows are filled up with zeros to whole vectors, so nothing is left over. */
+#define WIDE 16
+
+/* Rows of a table that are given by their numbers, one for each row of a step; or, without a table,
+   nothing. Numbers are checked against `limit`, the rows that there are, before any is used. */
+struct gather {
+  const float *table;
+  const int64_t *rows;
+  int64_t limit;
+};
+
+/* One direction of one layer over N sequences of up to S symbols. All rows have whole vectors. */
+struct run {
+  int64_t cell, count, steps, hidden, backward;
+  const int64_t *order;   /* N: the rows by falling length, so that those that go on come first */
+  const int64_t *lengths; /* N, each from 1 to S */
+  struct gather first;    /* N S: what is added to the gates at each symbol */
+  struct gather second;   /* N: what is added at every symbol of a row */
+  const float *recurrent; /* packed */
+  float *memory;          /* N S M: h goes to its place in each row, the rest stays */
+  float *last;            /* K N M: what is kept at the end of each row */
+  int64_t width, offset;  /* M, and where in a row of it to write */
+};
+
+/* One step of one layer for N rows. */
+struct step {
+  int64_t cell, count, hidden;
+  struct gather first, second; /* N: what is added to the gates */
+  const float *recurrent;      /* packed */
+  const float *state;          /* K N H */
+  float *after;                /* K N H */
+};
+
+/* Y = X W^T + b and what `more` adds, of N rows; with `squash` tanh of it. */
+struct product {
+  int64_t count, depth, columns, squash;
+  const float *rows;   /* N depth */
+  const float *weight; /* packed */
+  const float *bias;   /* columns, or none */
+  struct gather more;  /* N, columns wide */
+  float *out;          /* N columns */
+};
+
+/* Scaled dot-product attention: W rows look at each of T texts out of N. */
+struct look {
+  int64_t texts, width, stored, steps, hidden, value;
+  const int64_t *numbers; /* T, each below N */
+  const float *queries;   /* T W hidden */
+  const float *keys;      /* N S hidden, already scaled */
+  const float *values;    /* N S value */
+  const int64_t *lengths; /* N, each from 1 to S */
+  float *context;         /* T W value */
+};
+
+/* Logits to log-probabilities, in place. With `ended` of hard attention: a row that has come to the
+   end of its text may not write what goes on, from `going` on; any other may not write `stop`. */
+struct softmax {
+  int64_t count, columns, going, stop;
+  const uint8_t *ended; /* N, or none */
+  float *rows;          /* N columns */
+};
+
+/* What the functions of a level give back. */
+enum outcome { DONE = 0, NO_MEMORY = 1, OUT_OF_RANGE = 2 };
+
+/* The functions of one level. */
+struct functions {
+  void (*pack)(const float *rows, int64_t columns, int64_t depth, int64_t panel, float *packed);
+  int (*run)(const struct run *);
+  int (*step)(const struct step *);
+  int (*product)(const struct product *);
+  int (*look)(const struct look *);
+  int (*softmax)(const struct softmax *);
+  void (*squash)(float *values, int64_t count);
+};
+
+extern const struct functions plain_functions;
+#if CHARSEQ_X86
+extern const struct functions avx2_functions, avx512_functions;
+#endif
+#if CHARSEQ_AMX
+extern const struct functions amx_functions;
+int amx_available(void);
+#endif
+
+/* Vectors side by side in a panel of weights. Of cells with gates these are the gates of the same
+   sixteen units, so that a unit's step is done as soon as its products are. */
+#define MOST_PANEL 4
+static inline int64_t panel_of(int64_t cell) { return cell == GRU ? 3 : MOST_PANEL; }
 
 #endif

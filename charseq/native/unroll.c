@@ -6,7 +6,7 @@
 #include "unroll.h"
 
 #include "coarse.h"
-#include "tiles.h"
+#include "matrix.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,8 +8,6 @@
 
 #include "native.h"
 
-enum cell { TANH = 0, RESIDUAL = 1, GRU = 2, LSTM = 3 };
-
 struct loop {
   int64_t cell, level, coarse;              /* coarse: low is bfloat16 */
   int64_t directions, steps, batch, hidden; /* D, T, B, H */
@@ -18,7 +16,7 @@ struct loop {
   const int64_t *lengths;                   /* B, or NULL: every row is T long */
   const void *projected;                    /* T B D GH, low, in place: W_x x + b */
   const void *product;                      /* D B GH, back D B H, low, where another makes it */
-  const uint16_t *weights;                  /* D packed matrices (see tiles.c), or NULL */
+  const uint16_t *weights;                  /* D packed matrices (see matrix.c), or NULL */
   float *states;                            /* K D T+1 B H, with that before the first step */
   float *gates;                             /* D T B NH */
   void *current;                            /* D rows width, low: what is multiplied next */

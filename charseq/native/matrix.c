@@ -5,7 +5,7 @@
    below each other stand side by side, as the instruction wants them. The left side is read in
    panels of 32 rows. */
 #define _GNU_SOURCE
-#include "tiles.h"
+#include "matrix.h"
 
 #if CHARSEQ_X86 && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #include <cpuid.h>
@@ -153,7 +153,7 @@ static TARGET void pack(const struct side *side, int64_t deep, int64_t wide, uin
     }
 }
 
-EXPORT void charseq_pack(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
+EXPORT void charseq_pack_matrix(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
   pack(side, deep, wide, to);
 }
 
@@ -175,7 +175,7 @@ static TARGET void lay_panel(const struct side *side, int64_t m, int64_t high, i
 }
 
 /* A block of results, with the bias, to where it belongs. */
-static TARGET void put_block(const struct product *product, const float *block, int64_t m,
+static TARGET void put_block(const struct multiplication *product, const float *block, int64_t m,
                              int64_t n) {
   for (int64_t row = 0; row < 32 && m + row < product->high; row++)
     for (int64_t half = 0; half < 32 && n + half < product->wide; half += 16) {
@@ -206,7 +206,7 @@ EXPORT TARGET void charseq_sum(const uint16_t *from, int64_t pitch, int64_t high
     }
 }
 
-EXPORT TARGET int32_t charseq_multiply(const struct product *product) {
+EXPORT TARGET int32_t charseq_multiply(const struct multiplication *product) {
   const int64_t width = UP(product->deep), columns = UP(product->wide);
   uint16_t *right = aligned_alloc(64, (size_t)(width * columns) * sizeof(uint16_t));
   uint16_t *panel = aligned_alloc(64, (size_t)(32 * width) * sizeof(uint16_t));
@@ -240,13 +240,13 @@ EXPORT TARGET int32_t charseq_multiply(const struct product *product) {
 #else
 
 EXPORT int32_t charseq_tiles(void) { return 0; }
-EXPORT void charseq_pack(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
+EXPORT void charseq_pack_matrix(const struct side *side, int64_t deep, int64_t wide, uint16_t *to) {
   (void)side, (void)deep, (void)wide, (void)to;
 }
 EXPORT void charseq_sum(const uint16_t *from, int64_t pitch, int64_t high, int64_t wide, float *to) {
   (void)from, (void)pitch, (void)high, (void)wide, (void)to;
 }
-EXPORT int32_t charseq_multiply(const struct product *product) {
+EXPORT int32_t charseq_multiply(const struct multiplication *product) {
   (void)product;
   return 0;
 }
