@@ -9,7 +9,9 @@ are as well.
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +20,16 @@ from torch import Tensor, nn
 from charseq import kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
 
     from charseq.kernels import Kernels
 
+EDGE = 32
+"""Rows and columns of what the matrix unit multiplies."""
+_SHARED = 2**25
+"""Multiplications that are worth a second thread."""
 _FORMATS = (torch.float32, torch.bfloat16)
 
 
@@ -110,6 +118,25 @@ class Linear(torch.autograd.Function):
         return to_inputs, to_weight, to_bias
 
 
+def share(work: Callable[[int, int], None], rows: int) -> None:
+    """``work(first, end)`` over all rows, in as many parts at a time as torch has threads.
+
+    Parts begin at multiples of ``EDGE``. The library lets go of Python's lock while it works.
+    """
+    blocks = -(-rows // EDGE)
+    count = min(torch.get_num_threads(), blocks)
+    cuts = [min(EDGE * (blocks * part // count), rows) for part in range(count + 1)]
+    others = [_pool(count).submit(work, *part) for part in pairwise(cuts[1:])]
+    work(*cuts[:2])
+    for one in others:
+        one.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads - 1)
+
+
 def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
     """``left @ right + bias``, M K times K N, into ``out``, where there is a matrix unit.
 
@@ -129,19 +156,28 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
     if found is None:
         raise ValueError("there is no compiled library")
     bias = None if bias is None else bias.contiguous()
-    call = Product(
-        left=side(left),
-        right=side(right),
-        high=high,
-        deep=deep,
-        wide=wide,
-        bias=None if bias is None else bias.data_ptr(),
-        out=out.data_ptr(),
-        coarse=out.dtype == torch.bfloat16,
-        pitch=out.stride(0),
-    )
-    if not found.library.charseq_multiply(ctypes.byref(call)):
-        raise MemoryError("no memory for a product")
+    whole = high * deep * wide < _SHARED
+
+    def rows(first: int, end: int) -> None:
+        part, room = left[first:end], out[first:end]
+        call = Product(
+            left=side(part),
+            right=side(right),
+            high=end - first,
+            deep=deep,
+            wide=wide,
+            bias=None if bias is None else bias.data_ptr(),
+            out=room.data_ptr(),
+            coarse=out.dtype == torch.bfloat16,
+            pitch=out.stride(0),
+        )
+        if not found.library.charseq_multiply(ctypes.byref(call)):
+            raise MemoryError("no memory for a product")
+
+    if whole:
+        rows(0, high)
+    else:
+        share(rows, high)
     return out
 
 

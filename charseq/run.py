@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq import kernels
 from charseq.card import render
 from charseq.checkpoint import (
     ABOUT,
@@ -56,8 +57,6 @@ class Progress:
     """How far a run has come, apart from its arrays."""
 
     seconds: float = 0.0
-    prepared: float = 0.0
-    """Seconds before the first step, out of ``seconds``; the schedule begins after them."""
     scoring: float = 0.0
     """Seconds spent on scoring, out of ``seconds``."""
     epochs: float = 0.0
@@ -66,6 +65,8 @@ class Progress:
     scores: dict[str, float] = field(default_factory=dict)
     """Dev scores of the weights that are kept; empty before the first evaluation."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    prepared: float = 0.0
+    """Seconds before the first step, out of ``seconds``; the schedule begins after them."""
 
 
 class Run:
@@ -101,6 +102,12 @@ class Run:
             return None
         note, arrays = max(found, key=lambda pair: int(pair[0]["progress"]["saves"]))
         self._compare(note)
+        before = note.get("kernels", _level())
+        if before != _level():
+            warn(
+                f"was begun with the compiled kernels {before}, now they are {_level()}: it goes "
+                "on, but not to the same last bits"
+            )
         self.progress = Progress(**note["progress"])
         self.best = {k.removeprefix(_BEST): v for k, v in arrays.items() if k.startswith(_BEST)}
         return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
@@ -170,6 +177,7 @@ class Run:
             "symbols": self._symbols(),
             "start": self.about["start"],
             "distilled": self.about.get("distilled"),
+            "kernels": _level(),
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
@@ -267,6 +275,12 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
+def _level() -> str:
+    """The compiled kernels that take part in the numbers, or that there are none."""
+    found = kernels.find()
+    return "off" if found is None else found.level
+
+
 def _versions() -> dict[str, str]:
     """Of everything that takes part in the numbers."""
     found = {"python": platform.python_version()}
@@ -275,4 +289,4 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "unknown"
-    return found
+    return found | {"kernels": _level()}

@@ -29,8 +29,6 @@ CELLS = ("tanh", "residual", "gru", "lstm")
 GATES = {"tanh": 1, "residual": 1, "gru": 3, "lstm": 4}
 KEPT = {"tanh": 0, "residual": 1, "gru": 4, "lstm": 5}
 """Values of a unit that a step keeps for the way back."""
-EDGE = 32
-"""Rows and columns of what the matrix unit multiplies."""
 
 
 class Loop(ctypes.Structure):
@@ -220,7 +218,13 @@ class _Call:
 
     def _all(self, function: Any, packed: Tensor) -> None:
         self.loop.weights = packed.data_ptr()
-        _check(function(ctypes.byref(self.loop), ctypes.c_int64(0)))
+
+        def rows(first: int, end: int) -> None:
+            part = Loop.from_buffer_copy(self.loop)
+            part.first, part.end = first, end
+            _check(function(ctypes.byref(part), ctypes.c_int64(0)))
+
+        products.share(rows, self.loop.batch)
 
     def _one(self, function: Any, step: int, product: Tensor | None) -> None:
         if product is not None:
@@ -260,7 +264,7 @@ def _kernels() -> Kernels:
 
 def _up(size: int) -> int:
     """To a multiple of what the matrix unit multiplies."""
-    return -(-size // EDGE) * EDGE
+    return -(-size // products.EDGE) * products.EDGE
 
 
 def _check(done: int) -> None:

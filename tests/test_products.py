@@ -104,6 +104,42 @@ def test_what_needs_no_gradient_gets_none() -> None:
     assert weight.grad is not None
 
 
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 64, 100, 700])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_rows_are_shared_by_threads_each_once(
+    rows: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    parts: list[tuple[int, int]] = []
+    products.share(lambda *part: parts.append(part), rows)
+    assert [row for part in sorted(parts) for row in range(*part)] == list(range(rows))
+    assert all(first % 32 == 0 for first, _ in parts)
+    assert len(parts) == min(threads, -(-rows // 32))
+
+
+def test_what_a_part_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(first: int, _end: int) -> None:
+        if first:
+            raise MemoryError("of the second")
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(MemoryError, match="of the second"):
+        products.share(work, 64)
+
+
+@needs_tiles
+def test_a_second_thread_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_SHARED", 0)
+    left, right = torch.randn(130, 50), torch.randn(50, 40)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(multiply(left, right, torch.empty(130, 40)))
+        found.append(multiply(right.T, left.T, torch.empty(40, 130)).T)
+    assert all(torch.equal(one, found[0]) for one in found[::2])
+    assert all(torch.equal(one, found[1]) for one in found[1::2])
+
+
 def test_without_autocast_or_the_library_a_layer_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_given: object) -> None:
         raise AssertionError

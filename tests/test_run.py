@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from ctypes import CDLL
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from charseq import __version__, checkpoint
+from charseq import __version__, checkpoint, kernels
 from charseq.card import render
 from charseq.config import Config
 from charseq.errors import CheckpointError
@@ -236,6 +237,21 @@ def test_a_better_model_is_published_and_a_worse_one_is_not(tmp_path: Path) -> N
     assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == '{"loss": 1.5}\n'
 
 
+def test_other_kernels_are_told_when_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They change the last bits, so the result is not that of a run without a break."""
+    monkeypatch.setattr(kernels, "find", lambda: None)
+    saved(tmp_path, 1)
+    assert Run(tmp_path, about()).resume(silent) is not None
+    monkeypatch.setattr(kernels, "find", lambda: kernels.Kernels(CDLL(None), "plain"))
+    warnings: list[str] = []
+    found = Run(tmp_path, about()).resume(warnings.append)
+    assert equal(found, state(1))
+    (warning,) = warnings
+    assert "compiled kernels off, now they are plain" in warning
+
+
 def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) -> None:
     run = saved(tmp_path / "dates", 3)
     run.best = best(3)
@@ -256,6 +272,8 @@ def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) ->
     assert {name: written[name] for name in facts} == facts
     assert written["scores"] == SCORES
     assert written["versions"]["charseq"] == __version__
+    library = kernels.find()
+    assert written["versions"]["kernels"] == ("off" if library is None else library.level)
     assert {"python", "torch", "numpy", "safetensors", "sentencepiece"} < written["versions"].keys()
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     assert lines == '{"loss": 1.5, "note": "é"}\n{"loss": 0.5}\n'

@@ -170,6 +170,17 @@ def test_a_row_does_not_see_its_neighbours(name: str, precision: torch.dtype) ->
     assert errors([alone], [whole[:, 7:9]])[0] < 1e-2 if precision == COARSE else 1e-6
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_thread_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = draw(name, 9, (5, 70, 24))
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(follow(case, COARSE, compiled=True))
+    for other in found[1:]:
+        assert all(torch.equal(one, same) for one, same in zip(other, found[0], strict=True))
+
+
 # --- when it is used
 
 

@@ -116,6 +116,11 @@ static int64_t at_end(const struct loop *loop, int64_t kept, int64_t direction, 
   return ((kept * loop->batch + row) * loop->directions + direction) * loop->hidden;
 }
 
+/* Calls lines of memory that will be written into the cache: else each write waits for its own. */
+static inline void expect(const void *from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i, 1, 3);
+}
+
 static void forward_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
                         const float *product) {
   const struct loop *loop = work->loop;
@@ -133,6 +138,10 @@ static void forward_row(const struct work *work, int64_t direction, int64_t step
       .held = state_at(loop, more, direction, step + 1, row),
       .low = low,
   };
+  if (row + 1 < loop->end) {
+    expect(gates_at(loop, direction, step, row + 1), KEPT[loop->cell] * size * 4);
+    expect(state_at(loop, 0, direction, step + 1, row + 1), size * 4);
+  }
   work->set->forward(loop, &all);
   memcpy(at(loop->outputs, place, bytes), low, (size_t)bytes);
   for (int64_t kept = 0; is_last(loop, step, row) && kept <= more; kept++)
