@@ -23,6 +23,7 @@ from charseq.errors import (
 
 COMMANDS = [
     "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
+    "verify",
     "gradients",
 ]  # fmt: skip
 
@@ -86,6 +87,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "score": "-m --json -q",
         "check": "",
         "info": "",
+        "verify": "--json",
         "gradients": "--sheet --flow -m --plot --json",
     }
     for command, flags in contract.items():
