@@ -374,6 +374,8 @@ def _beside(path: str) -> str:
     if path == "-":
         return "-"
     place = Path(path)
+    if not place.name:  # a folder, or nothing: the reader will say so
+        return f"{path}.converted"
     packed = place.name[-3:] if place.name.lower().endswith(".gz") else ""
     name = Path(place.name[: len(place.name) - len(packed)])
     return str(place.with_name(f"{name.stem}.converted{name.suffix}{packed}"))

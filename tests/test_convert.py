@@ -580,6 +580,8 @@ def test_equal_rows_give_equal_bytes_packed_or_not(tmp_path: Path) -> None:
         (".hidden", ".hidden.converted"),
         ("words.GZ", "words.converted.GZ"),
         ("-", "-"),
+        ("", ".converted"),
+        (".", "..converted"),
     ],
 )
 def test_without_a_target_it_lies_beside(path: str, expected: str) -> None:
