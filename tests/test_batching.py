@@ -329,7 +329,7 @@ def test_ids_are_int64_and_weights_float32_whatever_was_given() -> None:
     """Torch indexes by int64 alone, and a weight of float64 would make every loss float64."""
     ids, offsets = np.array([3, 4, 5, 3, 4], dtype=np.int32), np.array([0, 2, 5])
     orders: list[Any] = [
-        Batches([[3, 4], [5]], [[3], []], weights=[1, 2], batch_size=2),
+        Batches([[3, 4], [5]], [[3], []], weights=[1.0, 2.0], batch_size=2),
         Lines(ids, offsets, batch_size=2),
         Stream(ids, offsets, batch_size=2, steps=3),
     ]
