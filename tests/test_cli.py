@@ -1,10 +1,12 @@
 """The contract of the command line: what goes in, what comes out, where, and with which code."""
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,50 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
         done = process("predict", "a", code=ECHO, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1
     assert done.stderr == b"charseq: error: No space left on device\n"
+
+
+OWN = str(Path(__file__).parent / "fixtures" / "soft")
+TELLING = ["convert - -o -", f"verify {OWN}", f"info {OWN}", f"predict -m {OWN} 3.4.77", "--help"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", TELLING)
+def test_no_command_has_more_to_say_of_a_full_disk(words: str) -> None:
+    code = ECHO if words.startswith("convert") else ""
+    with Path("/dev/full").open("wb") as full:
+        done = process(
+            *words.split(), code=code, stdout=full, stderr=subprocess.PIPE, input=b"a\n" * 9000
+        )
+    assert done.returncode == 1
+    lines = done.stderr.decode().strip().split("\n")
+    assert len(lines) == 1
+    assert lines[0].startswith("charseq: error: ")
+    assert lines[0].endswith("No space left on device")
+
+
+def test_whoever_reads_one_line_of_a_conversion_and_goes_hears_no_complaint() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys\n{ECHO}\nfrom charseq.cli import main\nmain()", "convert", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+    ) as running:  # fmt: skip
+        assert running.stdin is not None
+        assert running.stdout is not None
+        assert running.stderr is not None
+
+        def feed() -> None:
+            with contextlib.suppress(BrokenPipeError):
+                running.stdin.write(b"abc\n" * 100_000)
+                running.stdin.close()
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        assert running.stdout.readline() == b"abc\n"
+        running.stdout.close()
+        told = running.stderr.read()
+        running.stdin = None
+        feeder.join()
+        assert running.wait() == 1
+    assert told == b""
 
 
 def test_inference_keeps_to_one_thread_unless_told(world: World) -> None:

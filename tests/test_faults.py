@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -514,3 +515,28 @@ def test_ten_bad_steps_leave_the_last_good_model(
     assert all(np.isfinite(value).all() for value in kept.values())
     assert predictor.load(tmp_path / "r").predict(["ab"])
     assert audit(tmp_path / "r").faults == []
+
+
+def test_no_more_than_a_minute_of_work_is_ever_at_stake(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default, with steps of five seconds and evaluations of three minutes between them."""
+    Clock.now = 0.0
+    monkeypatch.setattr(recipes, "time", Clock)
+    step, save, saved = Trainer._step, Run.save, [0.0]
+
+    def slow(self: Trainer, done: float) -> Any:
+        Clock.now += 5
+        return step(self, done)
+
+    def noted(self: Run, *a: Any, **k: Any) -> None:
+        save(self, *a, **k)
+        saved.append(Clock.now)
+
+    monkeypatch.setattr(Trainer, "_step", slow)
+    monkeypatch.setattr(Run, "save", noted)
+    config = cfg(epochs=0, minutes=9, evaluations=3, save_seconds=configure({}).save_seconds)
+    recipes.train(data, run=tmp_path / "r", config=config)
+    gaps = [after - before for before, after in itertools.pairwise(saved)]
+    assert max(gaps) <= 60
+    assert len(gaps) >= 9
