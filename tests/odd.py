@@ -1,8 +1,8 @@
 """odd bytes and words -> what every door of charseq does with them: a result, or one line.
 
-``CASES`` are hypothesis tests by name; the tests run each some thousand times, ``scripts/soak`` for
-minutes with new seeds. Nothing here may end in another exception than charseq's own, and nothing
-may compute for longer than ``SECONDS``.
+``CASES`` are checks by name, each of what it draws itself; the tests run each some thousand times,
+``scripts/soak`` for minutes with new seeds. Nothing here may end in another exception than
+charseq's own, and nothing may compute for longer than ``SECONDS``.
 """
 
 from __future__ import annotations
@@ -90,7 +90,6 @@ def one_line(fault: CharseqError) -> None:
     assert len(str(fault)) < 600
 
 
-@drawn
 def readers(draw: random.Random) -> None:
     """Every byte comes back in a row, or there is one fault."""
     content, kind = odd_bytes(draw), draw.choice(formats.FORMATS[:4])
@@ -133,7 +132,6 @@ def odd_header(draw: random.Random) -> dict[str, Any]:
     }
 
 
-@drawn
 def headers(draw: random.Random) -> None:
     """Weights are read, or there is one fault; nothing else, whatever the file says of itself."""
     content = bytearray(WHOLE)
@@ -160,7 +158,6 @@ SOUND: dict[str, Any] = Vocabulary("characters", "NFC", "NFC", tuple("abc"), ("V
 CUT: dict[str, Any] = Units(Vocabulary("spaced", "NFC", "NFC", ("I", "am"))).to_json()
 
 
-@drawn
 def vocabularies(draw: random.Random) -> None:
     """A vocabulary from a stranger's file is refused, or works on any text."""
     given_one = {**SOUND, draw.choice(sorted(SOUND)): odd_json(draw)}
@@ -179,7 +176,6 @@ def vocabularies(draw: random.Random) -> None:
         found.decode([one for one in ids if one < len(found) - len(found.features)])
 
 
-@drawn
 def manifests(draw: random.Random) -> None:
     """Whatever a manifest holds, it is one fault."""
     listed = {"format": 1, "files": odd_json(draw), "seal": odd_json(draw)}
@@ -222,7 +218,6 @@ VALUES = [
 ]  # fmt: skip
 
 
-@drawn
 def words(draw: random.Random) -> None:
     """Any words end in an exit code, and in one line where it is not 0."""
     command = draw.choice(sorted(cli.program.commands))
@@ -251,7 +246,7 @@ def words(draw: random.Random) -> None:
     assert code == 0 or err.getvalue() or "verify" in line, line
 
 
-CASES: dict[str, Callable[[], None]] = {
+CASES: dict[str, Callable[[random.Random], None]] = {
     "readers": readers,
     "headers": headers,
     "vocabularies": vocabularies,

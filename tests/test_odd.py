@@ -24,4 +24,4 @@ def test_they_are_twenty_thousand() -> None:
 @pytest.mark.parametrize("name", COUNTS)
 def test_nothing_odd_does_more_than_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARSEQ_MODEL", str(FIXTURES / "soft"))
-    settings(max_examples=COUNTS[name] // odd.EACH)(odd.CASES[name])()
+    settings(max_examples=COUNTS[name] // odd.EACH)(odd.drawn(odd.CASES[name]))()
