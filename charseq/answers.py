@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from charseq.convert import KEPT, SHOWN, Outcome
+from charseq.convert import KEPT
 from charseq.errors import DataError, UsageError
 from charseq.glyphs import describe, shorten
 from charseq.outputs import FLAT
+from charseq.pieces import Outcome
 from charseq.suggest import LanguageModel, LineScore
+from charseq.tally import SHOWN
 
 if TYPE_CHECKING:
     from charseq.predictor import Model

@@ -49,6 +49,7 @@ __all__ = [
     "ABOUT",
     "FORMAT",
     "WEIGHTS",
+    "check_arrays",
     "find",
     "is_finished",
     "load_arrays",
@@ -259,6 +260,17 @@ def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarra
         return dict(safetensors.load(data))
     except (SafetensorError, ValueError, OverflowError) as error:
         raise CheckpointError(f"is damaged: {reason(error)}", path=path) from error
+
+
+def check_arrays(data: bytes, path: Path) -> Shapes:
+    """The shapes of a safetensors file whose numbers are all finite.
+
+    Raises:
+        CheckpointError: as :func:`load_arrays`, or a number is NaN or infinite.
+    """
+    arrays = load_arrays(data, path=path)
+    _check_finite(arrays, path)
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> None:

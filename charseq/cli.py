@@ -19,7 +19,7 @@ import click
 from charseq import __version__, options, terminal
 from charseq.commands import convert, evaluate, predict, score, train
 from charseq.errors import CharseqError
-from charseq.inspection import check, gradients, info
+from charseq.inspection import check, gradients, info, verify
 from charseq.merging import average
 from charseq.tuning import tune
 
@@ -100,5 +100,7 @@ def program() -> None:
     """
 
 
-for command in (train, tune, average, predict, convert, evaluate, score, check, info, gradients):
+for command in (
+    train, tune, average, predict, convert, evaluate, score, check, info, verify, gradients,
+):  # fmt: skip
     program.add_command(command)

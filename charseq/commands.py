@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from charseq import options, terminal
-from charseq.errors import UsageError
+from charseq import __version__, options, terminal
+from charseq.errors import CharseqError, UsageError
 from charseq.process import prepare_inference, prepare_training
 
 WINDOW = 256
@@ -216,20 +216,29 @@ def convert(
 
     With -n or --mass there is a column for each of the best answers. What is answered from the
     --lexicon has the word lexicon in the column for notes.
+
+    A row that cannot be read keeps its place; it stands with its bytes and the reason in
+    OUT.rejects.jsonl, and the exit code is 1. After Ctrl-C or a kill the same command goes on.
     """
     prepare_inference()
     from charseq import convert as converter
-    from charseq.predictor import load
+    from charseq.predictor import fingerprint, load
 
     places = converter.targets(files, output)
     loaded = load(model, **options.chosen(searching))
     count = _count(loaded, n, beam, mass)
+    rejected = []
     for path, place in zip(files, places, strict=True):
-        converter.convert(
+        found = converter.convert(
             loaded, path, place, column=column, to=to, n=count, beam=beam, mass=mass,
             batch_size=batch_size, format=kind, header=header, force=force,
+            kept_for=f"{__version__} {fingerprint(loaded)}",
             report=terminal.silence if quiet else terminal.note,
         )  # fmt: skip
+        if found.rejected:
+            rejected.append(f"{found.path}: {found.rejected:,} rows rejected: {found.rejects}")
+    if rejected:
+        raise CharseqError("; ".join(rejected))
 
 
 @click.command(

@@ -25,63 +25,38 @@ written as a space in text and TSV); mostly it is empty. For plain text the note
 instead, by line, up to :data:`SHOWN`; those of the lexicon are only counted.
 
 With ``mass`` there are fewer than n predictions in a row where those have the mass together.
+
+A row that cannot be read keeps its place, with the note "rejected", and stands with its bytes and
+the reason in FILE.rejects.jsonl (see ``rejects``): ok and rejected rows are all rows.
+
+From file to file an interrupted conversion is gone on with by the same call (see ``journal``).
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from charseq import rows
 from charseq.errors import DataError, UsageError
 from charseq.formats import FORMATS, read_table, sniff
 from charseq.glyphs import code_points, describe
+from charseq.journal import Journal, Kept, fingerprint, keeping
 from charseq.outputs import FLAT, refuse, replacing, writing
+from charseq.pieces import Outcome, answers
 from charseq.prediction import LEXICON
-from charseq.rows import Row, Table, locate, text_of
+from charseq.rejects import Rejected, Rejects, place, rejecting
+from charseq.rows import Row, Table, Window, locate, text_of
+from charseq.tally import SHOWN, ConvertReport, summary
 
-SHOWN = 20
 KEPT = 100_000  # different unseen symbols that are counted, so that memory has a bound
 DEFAULT_NAME = "prediction"
-
-
-class Candidate(Protocol):
-    """One of the best outputs."""
-
-    @property
-    def prediction(self) -> str:
-        """The output text."""
-
-
-class Outcome(Protocol):
-    """What a model says of one text; ``candidates`` are the n best, the prediction first."""
-
-    @property
-    def prediction(self) -> str:
-        """The best output."""
-
-    @property
-    def unknown(self) -> Sequence[str]:
-        """The symbols of the text that the model has never seen, each once."""
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the output was cut at the longest length allowed."""
-
-    @property
-    def candidates(self) -> Sequence[Candidate]:
-        """The n best outputs, best first."""
-
-    @property
-    def origin(self) -> str:
-        """Where the best output comes from: the model, or the user's lexicon."""
-
-    def reaching(self, mass: float) -> Outcome:
-        """The same with as many candidates as have so much probability together."""
 
 
 class Predicts(Protocol):
@@ -95,31 +70,6 @@ class Predicts(Protocol):
         self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
     ) -> Sequence[Outcome]:
         """One outcome for each text, in order."""
-
-
-@dataclass
-class ConvertReport:
-    """What was converted.
-
-    ``rows``: rows written, without header and blank lines (plain text: lines).
-    ``distinct``: texts computed, each once a window. ``empty``: rows without a text.
-    ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
-    have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
-    stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were
-    reported, and that were only counted.
-    """
-
-    path: str
-    out: str
-    rows: int = 0
-    distinct: int = 0
-    empty: int = 0
-    flagged: int = 0
-    truncated: int = 0
-    looked_up: int = 0
-    listed: int = 0
-    unlisted: int = 0
-    unknown: Counter[str] = field(default_factory=Counter)
 
 
 def convert(
@@ -136,11 +86,14 @@ def convert(
     format: str = "auto",
     header: str = "auto",
     force: bool = False,
+    kept_for: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> ConvertReport:
     """Rewrite one file; ``-`` is stdin or stdout. ``report`` gets lines for people.
 
     ``force`` overwrites ``out`` and replaces columns that have the new columns' names.
+    ``kept_for`` names the model and all that decides its answers (a hash); with it the answers are
+    kept beside ``out`` until that is complete, and the same call goes on where it was interrupted.
 
     Raises:
         UsageError: arguments that do not fit together, or ``out`` exists.
@@ -153,7 +106,7 @@ def convert(
         raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
     _check_columns(kind, column=column, to=to)
     _check_out(path, out, kind, force=force)
-    table = read_table(path, format=kind, header=_header(kind, column, header))
+    table = read_table(path, format=kind, header=_header(kind, column, header), faulty=True)
     if to is not None and kind in ("tsv", "csv") and table.header is None:
         raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
     names = [] if kind == "text" else _new_names(to or DEFAULT_NAME, n)
@@ -161,27 +114,68 @@ def convert(
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
     append = getattr(model, "append", None) if kind == "text" else None
     cells = partial(_cells, table=table, n=n, result=result, report=report, append=append)
-    with replacing(out, force=force) as file, writing(table, file, names, force=force) as write:
-        for window in table.windows:
-            texts = [pick(row) for row in window.rows]
-            distinct = [text for text in dict.fromkeys(texts) if text]
-            outcomes = model.predict(distinct, n=n, beam=beam, batch_size=batch_size)
-            if mass is not None:
-                outcomes = [outcome.reaching(mass) for outcome in outcomes]
-            known = dict(zip(distinct, outcomes, strict=True))
+    ask = partial(model.predict, n=n, beam=beam, batch_size=batch_size)
+    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [kind, header]}
+    seek = partial(answers, ask=ask, n=n, mass=mass, batch_size=batch_size)
+    rejected = place(path, out)
+    refuse(rejected, force=force)
+    with (
+        _journal(path, out, kept_for, options, force=force) as journal,
+        replacing(out, force=force, part=journal.part if journal else None) as file,
+        writing(table, file, names, force=force) as write,
+        rejecting(rejected) as rejects,
+    ):
+        kept = iter(journal.replay() if journal else ())
+        if journal and journal.answers:
+            report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
+            result.kept = journal.answers
+        for window, texts in _read(table, pick, rejects):
+            distinct = [text for text in dict.fromkeys(texts) if isinstance(text, str) and text]
+            known = seek(distinct, kept=kept, journal=journal)
             result.distinct += len(distinct)
-            write(
-                window,
-                [
-                    None if text is None else cells(row, known.get(text))
-                    for row, text in zip(window.rows, texts, strict=True)
-                ],
-            )
+            write(window, [cells(*one, known) for one in zip(window.rows, texts, strict=True)])
+        result.rejected, result.rejects = rejects.count, str(rejects.path)
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)
     for line in summary(result):
         report(line)
     return result
+
+
+def _read(
+    table: Table, pick: Callable[[Row], str | None], rejects: Rejects
+) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
+    """Each window with its rows' texts (see :func:`_picker`); what was rejected is kept."""
+    offset = len(table.header_row.raw) if table.header_row else 0
+    for window in table.windows:
+        texts: list[str | Rejected | None] = []
+        for row in window.rows:
+            try:
+                if row.fault:
+                    raise Rejected(row.fault)
+                texts.append(pick(row))
+            except Rejected as fault:
+                place = None if table.format == "parquet" else offset
+                rejects.add(row.line, place, fault.message, row.raw)
+                texts.append(fault)
+            offset += len(row.raw)
+        yield window, texts
+
+
+def _journal(
+    path: str, out: str, kept_for: str | None, options: Mapping[str, Any], *, force: bool
+) -> AbstractContextManager[Journal | None]:
+    """Where answers are kept, from file to file; nowhere else."""
+    final = Path(os.path.realpath(out))
+    plain = out != "-" and path != "-" and Path(path).is_file()
+    if kept_for is None or not plain or (final.exists() and not final.is_file()):
+        return nullcontext()
+    identity = {
+        "the input": fingerprint(Path(path)),
+        "the model": kept_for,
+        "the options": {**options, "window": rows.WINDOW},
+    }
+    return keeping(final, identity, force=force)
 
 
 def targets(paths: Sequence[str], out: str | None) -> list[str]:
@@ -214,47 +208,35 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     return found
 
 
-def summary(result: ConvertReport) -> list[str]:
-    """The report as lines for people: counts, then what is to be known of some rows."""
-    counts = f"{result.rows:,} rows, {result.distinct:,} strings computed"
-    lines = [f"{result.path}: {counts} -> {result.out}"]
-    if result.unlisted:
-        lines.append(f"{result.path}: {result.unlisted:,} more lines with notes, not listed")
-    if result.unknown:
-        most = result.unknown.most_common(SHOWN)
-        named = ", ".join(f"{describe(symbol)} ({count:,})" for symbol, count in most)
-        more = len(result.unknown) - len(most)
-        lines.append(
-            f"{result.path}: unseen symbols in {result.flagged:,} rows: {named}"
-            + (f" and {more:,} more" if more else "")
-        )
-    if result.truncated:
-        lines.append(f"{result.path}: {result.truncated:,} predictions cut at the longest length")
-    if result.looked_up:
-        lines.append(f"{result.path}: {result.looked_up:,} predictions from the lexicon")
-    return lines
-
-
 def _cells(
     row: Row,
-    outcome: Outcome | None,
+    text: str | Rejected | None,
+    known: Mapping[str, Kept],
     *,
     table: Table,
     n: int,
     result: ConvertReport,
     report: Callable[[str], None],
     append: Callable[[str, str], str] | None,
-) -> list[str]:
-    """The new cells of one row, counted in ``result``; outcome None: the row has no text.
+) -> list[str] | None:
+    """The new cells of one row, counted in ``result``; None for a blank line, which stays.
 
     ``append``: the answer goes on from the text, and the cell holds both.
     """
+    if text is None:
+        return None
     result.rows += 1
     plain = table.format == "text"
-    if outcome is None:
+    if isinstance(text, Rejected):
+        if result.listed < SHOWN:
+            result.listed += 1
+            report(f"{table.path}:{row.line}: rejected: {text.message}")
+        return [""] if plain else [*[""] * n, "rejected"]
+    if not text:
         result.empty += 1
         return [""] if plain else [*[""] * n, "empty"]
-    cells = [outcome.prediction, *(other.prediction for other in outcome.candidates[1:n])]
+    outcome = known[text]
+    cells = list(outcome.texts)
     if append is not None:
         cells = [append(text_of(row.cells[0]), cell) for cell in cells]
     cells += [""] * (n - len(cells))
@@ -277,7 +259,7 @@ def _cells(
     return cells
 
 
-def _note(outcome: Outcome, flattened: bool, name: Callable[[str], str]) -> str:
+def _note(outcome: Kept, flattened: bool, name: Callable[[str], str]) -> str:
     unknown = f"unknown {' '.join(map(name, outcome.unknown))}" if outcome.unknown else ""
     cut = "truncated" if outcome.truncated else ""
     return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))
@@ -291,7 +273,8 @@ def _picker(
     Raises:
         (now if there is a header, else at a row)
         UsageError: not as many columns as the model reads.
-        DataError: with path and line: no such column, or no text in it.
+        DataError: with path and line: no such column.
+        Rejected: this row alone has no such key, or no text there.
     """
     count = 2 if features and table.format != "text" else 1
     labels: list[str | int] = []
@@ -304,13 +287,19 @@ def _picker(
         if not row.cells:
             return None
         names = table.header or row.names
+        alone = bool(labels) and table.format == "jsonl"
         if not labels:
             labels.extend(_labels(column, names, count))
-        places = [_place(table, label, names, len(row.cells), row.line) for label in labels]
+        try:
+            places = [_place(table, label, names, len(row.cells), row.line) for label in labels]
+        except DataError as fault:
+            if not alone:
+                raise
+            raise Rejected(fault.message) from None
         try:
             return _text([text_of(row.cells[place]) for place in places], features=features)
         except DataError as fault:
-            raise fault.at(table.path, row.line) from None
+            raise Rejected(fault.message) from None
 
     return pick
 
@@ -385,6 +374,8 @@ def _beside(path: str) -> str:
     if path == "-":
         return "-"
     place = Path(path)
+    if not place.name:  # a folder, or nothing: the reader will say so
+        return f"{path}.converted"
     packed = place.name[-3:] if place.name.lower().endswith(".gz") else ""
     name = Path(place.name[: len(place.name) - len(packed)])
     return str(place.with_name(f"{name.stem}.converted{name.suffix}{packed}"))

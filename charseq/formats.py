@@ -13,6 +13,10 @@ that whoever writes them again can leave them alone. Reading is streaming: one w
 A blank line of TSV, CSV or JSONL (or ``{}``) is no row of the table, but is not lost: it comes as
 a Row whose ``cells`` are ``()``. All other rows of a TSV or CSV have the same number of cells.
 
+A row that cannot be read is an error that names its line, or, to who asks for ``faulty`` rows, a
+Row that says its ``fault``. What leaves open where rows end (half a .gz, a quote that is never
+closed) is an error in any case.
+
 Text is UTF-8, with or without a byte order mark. Only LF and CRLF end a line: U+2028, U+0085,
 VT, FF and a lone CR are characters like others, and no white space is ever stripped.
 """
@@ -30,6 +34,8 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -50,6 +56,7 @@ ENDINGS = {
 }
 WINDOW_BYTES = 4 * 2**20
 LONGEST_LINE = 16 * 2**20
+UNCLOSED = "a quote is opened here and not closed"
 BOM = b"\xef\xbb\xbf"
 
 # The cells of one CSV record up to the quote that opens a cell which is never closed.
@@ -64,8 +71,12 @@ def sniff(path: str | Path) -> str:
     return ENDINGS.get(Path(name).suffix, "text")
 
 
-def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") -> Table:
+def read_table(
+    path: str | Path, *, format: str = "auto", header: str = "auto", faulty: bool = False
+) -> Table:
     """Open a file of rows; ``-`` is stdin, a name that ends in ``.gz`` is unpacked.
+
+    With ``faulty`` a row that cannot be read comes as one that says its fault.
 
     ``header`` (TSV and CSV): "yes", "no", or "auto", which takes the first row for a header if
     it has the cells ``source`` and ``target``, in whatever case.
@@ -86,7 +97,7 @@ def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") 
     if kind == "parquet":
         return parquet.read(path)
     shown = "stdin" if path == "-" else path
-    rows = _READERS[kind](shown, _lines(path, shown))
+    rows = _READERS[kind](shown, _lines(path, shown), faulty)
     first = next(rows, None)
     named = kind in ("tsv", "csv") and (
         header == "yes" or (header == "auto" and first is not None and _is_header(first))
@@ -95,7 +106,8 @@ def read_table(path: str | Path, *, format: str = "auto", header: str = "auto") 
         started = itertools.chain(() if first is None else (first,), rows)
         return Table(shown, kind, None, _windows(started))
     if first is None or not first.cells:
-        raise DataError("nothing here, expected a header row", path=shown, line=1)
+        what = (first and first.fault) or "nothing here"
+        raise DataError(f"{what}, expected a header row", path=shown, line=1)
     return Table(shown, kind, first.cells, _windows(rows), header_row=first)
 
 
@@ -173,87 +185,113 @@ def _body(raw: bytes) -> bytes:
     return raw[: len(raw) - len(line_end(raw))]
 
 
-def _text_rows(path: str, lines: Lines) -> Iterator[Row]:
+def _text_row(path: str, number: int, raw: bytes) -> Row:
+    return Row(number, (_decode(_body(raw), path, number),), raw=raw)
+
+
+def _tsv_row(path: str, number: int, raw: bytes) -> Row:
+    text = _decode(_body(raw), path, number)
+    return Row(number, tuple(text.split("\t")) if text else (), raw=raw)
+
+
+def _by_line(
+    read: Callable[[str, int, bytes], Row], path: str, lines: Lines, faulty: bool
+) -> Iterator[Row]:
+    """A row for each line."""
     for number, raw in lines:
-        yield Row(number, (_decode(_body(raw), path, number),), raw=raw)
+        try:
+            yield read(path, number, raw)
+        except DataError as fault:
+            if not faulty:
+                raise
+            yield Row(number, (), raw=raw, fault=fault.message)
 
 
-def _tsv_rows(path: str, lines: Lines) -> Iterator[Row]:
-    for number, raw in lines:
-        text = _decode(_body(raw), path, number)
-        yield Row(number, tuple(text.split("\t")) if text else (), raw=raw)
-
-
-def _csv_rows(path: str, lines: Lines) -> Iterator[Row]:
+def _csv_rows(path: str, lines: Lines, faulty: bool) -> Iterator[Row]:
     taken: list[bytes] = []
+    line = 1
 
     def feed() -> Iterator[str]:
         for number, raw in lines:
             taken.append(raw)
-            yield _decode(raw, path, number)
+            try:
+                text = _decode(raw, path, number)
+            except DataError:
+                if not faulty:
+                    raise
+                text = raw.decode("utf-8", "surrogateescape")  # found again when the row is whole
+            yield text
 
     reader = csv.reader(feed(), strict=True)
-    line = 1
     while True:
         try:
-            cells = next(reader)
+            cells, why = next(reader), ""
+            if faulty:
+                _decode(b"".join(taken), path, line)
         except StopIteration:
             return
         except csv.Error as fault:
-            raise _csv_fault(path, line, b"".join(taken), str(fault)) from None
-        yield Row(line, tuple(cells), raw=b"".join(taken))
+            found = _csv_fault(path, line, b"".join(taken), str(fault))
+            if not faulty or found.message.startswith(UNCLOSED):
+                raise found from None
+            why = found.message
+        except DataError as fault:
+            if not faulty:
+                raise
+            why = fault.message
+        yield Row(line, () if why else tuple(cells), raw=b"".join(taken), fault=why)
         line += len(taken)
         taken.clear()
 
 
 def _csv_fault(path: str, line: int, raw: bytes, reason: str) -> DataError:
     """Which quote or cell the csv module stumbled over, in the record that starts at ``line``."""
-    opened = _UNCLOSED.match(_decode(raw, path, line))
+    opened = _UNCLOSED.match(raw.decode("utf-8", "replace").removeprefix("\ufeff"))
     if opened and ("end of data" in reason or "limit" in reason):
         where = line + opened.group().count("\n")
         limit = "" if "end of data" in reason else f" within {csv.field_size_limit()} characters"
-        return DataError(f"a quote is opened here and not closed{limit}", path=path, line=where)
+        return DataError(f"{UNCLOSED}{limit}", path=path, line=where)
     if "new-line" in reason:
         reason = "a lone carriage return outside quotes"
     return DataError(f"not valid CSV: {reason}", path=path, line=line)
 
 
-def _even(rows: Iterator[Row], path: str) -> Iterator[Row]:
+def _even(rows: Iterator[Row], path: str, faulty: bool) -> Iterator[Row]:
     """The same rows, all (but blank ones) as wide as the first."""
     width = 0
     for row in rows:
         width = width or len(row.cells)
-        if len(row.cells) not in (0, width):
-            raise DataError(
-                f"{count_columns(len(row.cells))}, expected {width}", path=path, line=row.line
-            )
-        yield row
-
-
-def _jsonl_rows(path: str, lines: Lines) -> Iterator[Row]:
-    for number, raw in lines:
-        text = _decode(_body(raw), path, number)
-        if not text:
-            yield Row(number, (), raw=raw)
+        if len(row.cells) in (0, width):
+            yield row
             continue
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as fault:
-            message = f"not valid JSON: {fault.msg} at column {fault.colno}"
-            raise DataError(message, path=path, line=number) from None
-        except (ValueError, RecursionError) as fault:
-            raise DataError(f"not readable JSON: {fault}", path=path, line=number) from None
-        if not isinstance(value, dict):
-            message = f"a JSON {type(value).__name__}, expected one object a line"
-            raise DataError(message, path=path, line=number)
-        yield Row(number, tuple(value.values()), tuple(value), raw)
+        what = f"{count_columns(len(row.cells))}, expected {width}"
+        if not faulty:
+            raise DataError(what, path=path, line=row.line)
+        yield replace(row, cells=(), fault=what)
 
 
-_READERS: dict[str, Callable[[str, Lines], Iterator[Row]]] = {
-    "text": _text_rows,
-    "tsv": lambda path, lines: _even(_tsv_rows(path, lines), path),
-    "csv": lambda path, lines: _even(_csv_rows(path, lines), path),
-    "jsonl": _jsonl_rows,
+def _jsonl_row(path: str, number: int, raw: bytes) -> Row:
+    text = _decode(_body(raw), path, number)
+    if not text:
+        return Row(number, (), raw=raw)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as fault:
+        message = f"not valid JSON: {fault.msg} at column {fault.colno}"
+        raise DataError(message, path=path, line=number) from None
+    except (ValueError, RecursionError) as fault:
+        raise DataError(f"not readable JSON: {fault}", path=path, line=number) from None
+    if not isinstance(value, dict):
+        message = f"a JSON {type(value).__name__}, expected one object a line"
+        raise DataError(message, path=path, line=number)
+    return Row(number, tuple(value.values()), tuple(value), raw)
+
+
+_READERS: dict[str, Callable[[str, Lines, bool], Iterator[Row]]] = {
+    "text": partial(_by_line, _text_row),
+    "tsv": lambda path, lines, faulty: _even(_by_line(_tsv_row, path, lines, faulty), path, faulty),
+    "csv": lambda path, lines, faulty: _even(_csv_rows(path, lines, faulty), path, faulty),
+    "jsonl": partial(_by_line, _jsonl_row),
 }
 
 

@@ -1,4 +1,4 @@
-"""words of the command line -> check, info, gradients: looking at data, runs and mathematics.
+"""words of the command line -> check, info, verify, gradients: looking at data, runs, mathematics.
 
 As in ``commands``, what a command needs is imported when it runs.
 """
@@ -11,7 +11,7 @@ import click
 
 from charseq import options, terminal
 from charseq.config import CELLS
-from charseq.errors import CharseqError, UsageError
+from charseq.errors import CharseqError, CheckpointError, UsageError
 
 SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 
@@ -50,6 +50,31 @@ def info(*, folder: str, as_json: bool) -> None:
         terminal.write_json(facts)
     else:
         terminal.write(lines)
+
+
+@click.command(
+    short_help="Check a run before it is used.",
+    epilog=options.example("charseq verify checkpoints/dates"),
+)
+@click.argument("folder", metavar="RUN")
+@options.as_json
+@options.debug
+def verify(*, folder: str, as_json: bool) -> None:
+    """Check all that can be checked in RUN without using it, above all where it is a stranger's.
+
+    Sizes and sha256 of its files, headers, shapes by the settings, finite weights, symbols. One
+    line a fault, and exit code 1 if there is any. Only what charseq reads is checked.
+    """
+    from charseq.audit import audit
+
+    found = audit(folder)
+    if as_json:
+        terminal.write_json(found.to_json())
+    else:
+        terminal.write(map(terminal.printable, found.lines()))
+    if found.faults:
+        count = len(found.faults)
+        raise CheckpointError(f"{count} fault{'s' * (count > 1)}: do not use it", path=folder)
 
 
 @click.command(

@@ -8,6 +8,7 @@ order of the file. They share the probability 1 by their weights: the file is ta
 
 from __future__ import annotations
 
+import hashlib
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,6 +41,11 @@ class Lexicon:
     def __len__(self) -> int:
         """The number of sources."""
         return len(self._answers)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that it says."""
+        return hashlib.sha256(repr(sorted(self._answers.items())).encode()).hexdigest()
 
     def find(self, source: str, features: str = "") -> list[Candidate]:
         """The file's answers, best first; none where the source is not in it."""

@@ -43,8 +43,12 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @contextmanager
-def replacing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
+def replacing(
+    path: str | Path, *, force: bool = False, part: Path | None = None
+) -> Iterator[BinaryIO]:
     """The bytes of ``path``, which takes its name only when the block ends well.
+
+    Until then it is called ``part``, which the caller holds alone, else by a name of its own.
 
     A name that ends in ``.gz`` is packed, without a date, so that equal rows give equal bytes.
     What is no regular file (``/dev/null``, a named pipe) is written straight away.
@@ -65,8 +69,10 @@ def replacing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
             with final.open("wb") as device:
                 yield device
             return
-        temporary = final.with_name(f".charseq-{secrets.token_hex(8)}.part")
+        temporary = part or final.with_name(f".charseq-{secrets.token_hex(8)}.part")
         try:
+            if part is not None:
+                part.unlink(missing_ok=True)  # of an attempt that was killed
             with temporary.open("xb") as file:
                 with _packed(file, str(path)) as packed:
                     yield packed
@@ -102,9 +108,12 @@ def writing(
     """``write(window, values)``, which writes the rows of ``table`` with new columns ``names``.
 
     ``values`` holds one entry a row: the texts of the new columns, or None to keep the row as
-    it is. In plain text the line is replaced by the texts, separated by tabs; ``names`` is
-    empty. Without a header the new columns have no names. Tabs and line ends in the texts are
-    written as spaces in text and TSV (:data:`FLAT`).
+    it is. A row with a fault keeps its bytes and its place, and gains columns where it can; in
+    JSONL an object of the new keys stands for it.
+
+    In plain text the line is replaced by the texts, separated by tabs; ``names`` is empty.
+    Without a header the new columns have no names. Tabs and line ends in the texts are written as
+    spaces in text and TSV (:data:`FLAT`).
 
     Raises:
         DataError: a column or key of ``names`` is there already and ``force`` is false; with
@@ -120,7 +129,11 @@ def writing(
     def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
         for row, new in zip(window.rows, values, strict=True):
             try:
-                file.write(row.raw if new is None else encode(row, new))
+                keeps = new is None or (row.fault and any(place is not None for place in places))
+                if not keeps and row.fault and table.format == "jsonl":
+                    file.write(_object(names, new or ()) + line_end(row.raw))
+                else:
+                    file.write(row.raw if keeps or new is None else encode(row, new))
             except DataError as fault:
                 raise fault.at(table.path, row.line) from None
 
@@ -206,6 +219,10 @@ def _jsonl_row(row: Row, names: Sequence[str], values: Sequence[str], *, force: 
     if row.names and added:
         added.insert(0, "")
     return (body[:-1] + ", ".join(added) + "}" + end).encode()
+
+
+def _object(names: Sequence[str], values: Sequence[str]) -> bytes:
+    return json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False).encode()
 
 
 def _members(text: str) -> Iterator[tuple[str, int, int]]:

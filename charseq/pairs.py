@@ -115,9 +115,10 @@ class Pairs:
         """What was understood, for people."""
         return describe_task(self.task)
 
-    def trainer(self) -> Trainer:
-        """Model, batches and optimiser, before the first step."""
-        return self.task.trainer()
+    def trainer(self, halved: int = 0) -> Trainer:
+        """Model, batches and optimiser, before the first step; batches ``halved`` so often."""
+        size = max(1, self.task.config.batch_size >> halved)
+        return replace(self.task, config=replace(self.task.config, batch_size=size)).trainer()
 
     def publish(self, weights: Weights) -> Weights:
         """What a run keeps of the trainer's weights: all."""

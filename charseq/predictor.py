@@ -9,6 +9,7 @@ others are put into groups of similar length, which changes no answer (see ``inf
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from charseq.errors import SettingError, UsageError
 from charseq.inference import WIDTH
 from charseq.lexicon import Lexicon
 from charseq.prediction import Prediction, add_logs, rank
+from charseq.store import state_of
 from charseq.suggest import LanguageModel
 from charseq.vocabulary import BOS, EOS, UNK, Vocabulary
 
@@ -300,6 +302,15 @@ def load(
     if lexicon is not None:
         own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     return Model(path, about, config, transducer, own)
+
+
+def fingerprint(model: Model | LanguageModel) -> str:
+    """A hash of all that decides a model's answers: its files, its lexicon, its length penalty."""
+    files = state_of(model.path).files
+    parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
+    if isinstance(model, Model):
+        parts += [model.config.length_penalty, model.lexicon and model.lexicon.fingerprint]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def language_model(

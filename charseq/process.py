@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -55,25 +55,58 @@ def keep_memory() -> None:
             library.mallopt(switch, _KEPT)
 
 
+class Hurried(BaseException):
+    """A signal asked to stop while something went on that is not worth waiting for."""
+
+
+class Stop:
+    """Whether a signal has asked to stop: ``stop()`` is its number, or None."""
+
+    def __init__(self) -> None:
+        self._seen: list[signal.Signals] = []
+        self._hurry = False
+
+    def __call__(self) -> signal.Signals | None:
+        """The first signal that came."""
+        return self._seen[0] if self._seen else None
+
+    def note(self, number: int) -> None:
+        """A signal has come."""
+        self._seen.append(signal.Signals(number))
+        if self._hurry:
+            raise Hurried
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Inside, a signal ends the block at once, and is noted as any."""
+        self._hurry = True
+        try:
+            if self._seen:
+                raise Hurried
+            yield
+        finally:
+            self._hurry = False
+
+
 @contextmanager
-def stopping() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Inside, SIGINT and SIGTERM only leave a note, which the yielded function reads.
+def stopping() -> Iterator[Stop]:
+    """Inside, SIGINT and SIGTERM only leave a note, which what is yielded tells.
 
     The old handlers come back at the end, and a second signal meets them at once. Outside the main
     thread, where Python takes no signals, nothing is caught.
     """
-    seen: list[signal.Signals] = []
+    stop = Stop()
 
     def note(number: int, _frame: FrameType | None) -> None:
-        seen.append(signal.Signals(number))
         signal.signal(number, before[number])
+        stop.note(number)
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, note)
     try:
-        yield lambda: seen[0] if seen else None
+        yield stop
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,23 +23,26 @@ from charseq.config import Config, configure, defaults
 from charseq.contents import read_run, shapes_of
 from charseq.corpus import choose_task
 from charseq.distil import attend, teacher_of
-from charseq.errors import CheckpointError, Interrupted, SettingError, UsageError
+from charseq.errors import CheckpointError, Interrupted, SettingError, TrainingError, UsageError
 from charseq.pairs import Pairs
 from charseq.predictor import load
-from charseq.process import stopping
-from charseq.report import describe_calibration, describe_run, describe_scores
-from charseq.run import Progress, Run
+from charseq.process import Hurried, stopping
+from charseq.report import bar, describe_calibration, describe_run, describe_scores
+from charseq.run import Progress, Run, due, halve
 from charseq.sentences import Sentences
 from charseq.suggest import LanguageModel
 
 if TYPE_CHECKING:
+    import signal
+
     from charseq.predictor import Model
-    from charseq.trainer import Step, Trainer
+    from charseq.trainer import Trainer
 
 Report = Callable[[str], None]
 Watch = Callable[[Progress], None]
 Lesson = Pairs | Sentences
 
+MOST_HALVED = 5
 MOST_SCORING = 0.06
 """Share of a wall-clock budget for scoring the dev split; where it is spent, one is left out."""
 
@@ -156,13 +160,37 @@ def learn(
     progress: bool = False,
     watch: Watch | None = None,
 ) -> None:
-    """Train one model, from its last state if there is one."""
-    state = journal.resume(report)
-    trainer = lesson.trainer()
-    if state is not None:
-        trainer.restore(state)
-        report(f"resume     at step {trainer.number:,}, {journal.progress.seconds:.0f} s spent")
-    fit(lesson, trainer, journal, started, report=report, progress=progress, watch=watch)
+    """Train one model, from its last state if there is one.
+
+    Where memory is short the batch is halved, at most ``MOST_HALVED`` times.
+
+    Raises:
+        TrainingError: memory is short even so.
+    """
+    from charseq.runtime import is_out_of_memory
+
+    state, since = journal.resume(report), journal.progress
+    while True:
+        trainer = lesson.trainer(since.halved)
+        journal.require_space(trainer.weights.numel())
+        if state is not None:
+            trainer.restore(state)
+            report(f"resume     at step {trainer.number:,}, {since.seconds:.0f} s spent")
+        try:
+            fit(lesson, trainer, journal, started, report=report, progress=progress, watch=watch)
+        except (MemoryError, RuntimeError) as fault:
+            if not is_out_of_memory(fault):
+                raise
+            short = str(fault).split("\n")[0][:200]
+        else:
+            return
+        size = lesson.config.batch_size >> since.halved
+        if since.halved == MOST_HALVED or size < 2:
+            raise TrainingError(f"out of memory, even with batches of {size}: {short}")
+        since.halved += 1
+        state = halve(trainer.state())
+        del trainer  # before the next one needs its memory
+        report(f"memory     is short: from now on batches of {size // 2} ({short})")
 
 
 def _calibrate(lesson: Lesson, journal: Run, report: Report) -> None:
@@ -205,7 +233,12 @@ def fit(
 
     pace = Pace(1 if total else choose_threads(config.threads))
     loss, scored_at = None, -1
-    with stopping() as stop, _bar(shown=progress) as show:
+    with stopping() as stop, bar(shown=progress) as show:
+        score = partial(_score, lesson, trainer, journal, report=report, hurry=stop.hurrying)
+        if state.pending is not None:
+            better = score(min(done(trainer.number), 1.0), state.pending["loss"])
+            _keep(trainer, journal, stop(), better=better)
+            scored_at = trainer.number
         for step in trainer.steps(done):
             now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
@@ -213,22 +246,18 @@ def fit(
             state.seconds, state.epochs = time.monotonic() - begin, step.epoch
             better = False
             if _is_due(now, state, config, ruled=bool(total)):
-                better, scored_at = _score(lesson, trainer, journal, now, loss, report), step.number
+                better, scored_at = score(now, loss), step.number
             asked = stop()
             if scored_at == step.number or asked or time.monotonic() - saved >= config.save_seconds:
-                journal.save(trainer.state(), better=better)
+                _keep(trainer, journal, asked, better=better)
                 saved = time.monotonic()
-            if asked:
-                raise Interrupted(
-                    f"stopped by {asked.name} after step {step.number:,}; what was learnt is in "
-                    f"{journal.folder}, and the same command (without --force) goes on from there",
-                    signal_number=asked,
-                )
             if watch is not None and scored_at == step.number and now < 1.0:
                 watch(state)
         state.seconds = time.monotonic() - begin
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
-            _score(lesson, trainer, journal, 1.0, loss, report)
+            better = score(1.0, loss)
+            if stop():
+                _keep(trainer, journal, stop(), better=better)
 
 
 def _is_due(now: float, state: Progress, config: Config, *, ruled: bool) -> bool:
@@ -237,15 +266,15 @@ def _is_due(now: float, state: Progress, config: Config, *, ruled: bool) -> bool
     return affordable and now >= due(state.evaluations, config.evaluations)
 
 
-def due(evaluations: int, planned: int) -> float:
-    """The progress at which the next evaluation is made: more often towards the end.
-
-    After the last one, at 1, nothing is due.
-    """
-    if evaluations >= planned:
-        return float("inf")
-    left = 1.0 - (evaluations + 1) / planned
-    return 1.0 - left * math.sqrt(left)
+def _keep(trainer: Trainer, journal: Run, asked: signal.Signals | None, *, better: bool) -> None:
+    """Save. Raises Interrupted where a signal has asked to stop."""
+    journal.save(trainer.state(), better=better)
+    if asked:
+        raise Interrupted(
+            f"stopped by {asked.name} after step {trainer.number:,}; what was learnt is in "
+            f"{journal.folder}, and the same command (without --force) goes on from there",
+            signal_number=asked,
+        )
 
 
 def evaluate(
@@ -342,12 +371,23 @@ def _score(
     journal: Run,
     now: float,
     loss: float | None,
+    *,
     report: Report,
+    hurry: Callable[[], AbstractContextManager[None]],
 ) -> bool:
-    """Score the averaged weights on dev; keep them if they are the best."""
+    """Score the averaged weights on dev; keep them if they are the best.
+
+    Where a signal asks to stop meanwhile, that waits until a resumed run begins with it.
+    """
     config, state, begun = lesson.config, journal.progress, time.monotonic()
+    state.pending = {"loss": loss if loss is None or math.isfinite(loss) else None}
     weights = lesson.publish(trainer.averaged())
-    scores = lesson.score(weights)
+    try:
+        with hurry():
+            scores = lesson.score(weights)
+    except Hurried:
+        return False
+    state.pending = None
     better = not state.scores or lesson.rank(scores) > lesson.rank(state.scores)
     if better:
         state.scores, journal.best = scores, dict(weights)
@@ -360,21 +400,3 @@ def _score(
     journal.keep(weights, config.keep)
     report(describe_scores(now, state, loss, lesson.tell(scores), best=better))
     return better
-
-
-@contextmanager
-def _bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
-    """``show(progress, step)``: a bar on stderr, where that is a terminal, or nothing."""
-    if not shown:
-        yield lambda _progress, _step: None
-        return
-    from tqdm import tqdm
-
-    form = "{percentage:3.0f} % {bar} {elapsed}<{remaining}{postfix}"
-    with tqdm(total=1.0, disable=None, leave=False, bar_format=form) as bar:
-
-        def show(progress: float, step: Step) -> None:
-            bar.set_postfix_str(f"epoch {step.epoch:.1f}, loss {step.loss:.3f}", refresh=False)
-            bar.update(progress - bar.n)
-
-        yield show

@@ -5,7 +5,8 @@ It knows no flow and prints nothing: the lines are returned, aligned in two colu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from charseq.corpus import Corpus
     from charseq.run import Progress
     from charseq.task import Task
+    from charseq.trainer import Step
     from charseq.units import Units
     from charseq.vocabulary import Vocabulary
 
@@ -178,3 +180,21 @@ def _scores(scores: Mapping[str, float]) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+@contextmanager
+def bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
+    """``show(progress, step)``: a bar on stderr, where that is a terminal, or nothing."""
+    if not shown:
+        yield lambda _progress, _step: None
+        return
+    from tqdm import tqdm
+
+    form = "{percentage:3.0f} % {bar} {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, disable=None, leave=False, bar_format=form) as line:
+
+        def show(progress: float, step: Step) -> None:
+            line.set_postfix_str(f"epoch {step.epoch:.1f}, loss {step.loss:.3f}", refresh=False)
+            line.update(progress - line.n)
+
+        yield show

@@ -27,12 +27,14 @@ class Row:
     ``names``: the cells' names where each row has its own (JSONL, Parquet); else ``()``, and
     :attr:`Table.header` has them if there are any.
     ``raw``: the row's bytes with its line end and byte order mark (Parquet: empty).
+    ``fault``: why it could not be read, where faulty rows are not refused; ``cells`` is ``()``.
     """
 
     line: int
     cells: tuple[Any, ...]
     names: tuple[str, ...] = ()
     raw: bytes = b""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import json
 import math
 import platform
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 SLOTS = ("a", "b")
 _KEPT = re.compile(r"kept\.([0-9]{1,9})\.safetensors")
 _BEST = "best/"
+_BYTES = 4 * 6
+"""Bytes that a save takes for each weight: itself, average, two moments, the best twice."""
 
 
 @dataclass
@@ -65,8 +68,15 @@ class Progress:
     scores: dict[str, float] = field(default_factory=dict)
     """Dev scores of the weights that are kept; empty before the first evaluation."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
+<<<<<<< HEAD
     prepared: float = 0.0
     """Seconds before the first step, out of ``seconds``; the schedule begins after them."""
+=======
+    halved: int = 0
+    """How often the batch was halved, because memory was short."""
+    pending: dict[str, Any] | None = None
+    """Of an evaluation that a signal cut short, and with which a resumed run begins: its loss."""
+>>>>>>> rel
 
 
 class Run:
@@ -111,6 +121,17 @@ class Run:
         self.progress = Progress(**note["progress"])
         self.best = {k.removeprefix(_BEST): v for k, v in arrays.items() if k.startswith(_BEST)}
         return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
+
+    def require_space(self, numbers: int) -> None:
+        """Refuse to begin where the next save is known to fail: ``numbers`` weights and a state.
+
+        Raises:
+            CheckpointError: the disk has less room than that.
+        """
+        need, free = _BYTES * numbers, shutil.disk_usage(self.folder).free
+        if free < need:
+            what = f"a save takes {need / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB left"
+            raise CheckpointError(what, path=self.folder)
 
     def forget(self) -> None:
         """Begin anew: states to resume from go; a model stays until there is another.
@@ -269,6 +290,23 @@ def kept_evaluations(folder: str | Path) -> list[int]:
     """The evaluations of a run whose weights are there, in order."""
     found = (_KEPT.fullmatch(name) for name in names(folder))
     return sorted(int(match[1]) for match in found if match)
+
+
+def due(evaluations: int, planned: int) -> float:
+    """The progress at which the next evaluation is made: more often towards the end.
+
+    After the last one, at 1, nothing is due.
+    """
+    if evaluations >= planned:
+        return float("inf")
+    left = 1.0 - (evaluations + 1) / planned
+    return 1.0 - left * math.sqrt(left)
+
+
+def halve(state: Arrays) -> Arrays:
+    """A state as it is with batches of half the size: twice as many steps were done."""
+    counts = state["counts"] * [2, 1, 0]
+    return {**{k: v for k, v in state.items() if k != "carried"}, "counts": counts}
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -123,3 +123,12 @@ def _mix(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value ^ (value >> 31)
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether it says that memory is short: NumPy's, torch's on a CPU or on a GPU."""
+    told = str(fault)
+    return isinstance(fault, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(fault, RuntimeError)
+        and ("can't allocate memory" in told or "CUBLAS_STATUS_ALLOC_FAILED" in told)
+    )

@@ -110,8 +110,8 @@ class Sentences:
             lines.append("note       min_count=1: training meets no unseen word and rules them out")
         return lines
 
-    def trainer(self) -> Trainer:
-        """Model, batches and optimiser, before the first step."""
+    def trainer(self, halved: int = 0) -> Trainer:
+        """Model, batches and optimiser, before the first step; batches ``halved`` so often."""
         from charseq.batching import Lines, Stream
         from charseq.models import build_next_word
         from charseq.runtime import (
@@ -122,7 +122,7 @@ class Sentences:
         )
         from charseq.trainer import Trainer
 
-        config = self.config
+        config = replace(self.config, batch_size=max(1, self.config.batch_size >> halved))
         ids, offsets = unit.encode(self.corpus.train, self.units)
         counts = np.bincount(ids, minlength=len(self.units.vocabulary))
         counts[EOS] = len(offsets) - 1

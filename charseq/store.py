@@ -38,8 +38,11 @@ MANIFEST = "manifest.json"
 NEW = ".new"
 
 # A file larger than this is no part of a run; it is refused before it is read.
-LARGEST = {".safetensors": 8 * 2**30, "": 256 * 2**20}
+LARGEST = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
 LARGEST_MANIFEST = 2**20
+# Objects and lists in a file of JSON; a vocabulary is one list. Empty ones take 25 times the
+# memory that they take in the file.
+MOST_NESTED = 2**20
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -302,8 +305,10 @@ def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
     """JSON bytes from an untrusted file -> its object.
 
     Raises:
-        CheckpointError: not UTF-8, no JSON, nested without end, NaN, or no object.
+        CheckpointError: not UTF-8, no JSON, nested without end, NaN, or no object; or too many.
     """
+    if content.count(b"{") + content.count(b"[") > MOST_NESTED:
+        raise CheckpointError("is damaged: more objects than any run holds", path=path)
     try:
         value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -322,3 +323,19 @@ def test_buckets(lengths: list[int], width: int, size: int) -> None:
 def test_buckets_by_hand() -> None:
     lengths = [5, 1, 4, 8, 2, 9, 3]
     assert buckets(lengths, width=4, size=3) == [[1, 2, 4], [6], [0, 3], [5]]
+
+
+def test_ids_are_int64_and_weights_float32_whatever_was_given() -> None:
+    """Torch indexes by int64 alone, and a weight of float64 would make every loss float64."""
+    ids, offsets = np.array([3, 4, 5, 3, 4], dtype=np.int32), np.array([0, 2, 5])
+    orders: list[Any] = [
+        Batches([[3, 4], [5]], [[3], []], weights=[1.0, 2.0], batch_size=2),
+        Lines(ids, offsets, batch_size=2),
+        Stream(ids, offsets, batch_size=2, steps=3),
+    ]
+    for order in orders:
+        batch = order[0]
+        assert batch.weights.dtype == np.float32
+        kinds = {part.dtype for part in (batch.inputs, batch.labels)}
+        assert kinds == {np.dtype(np.int64)}
+    assert orders[0][0].source.dtype == np.int64

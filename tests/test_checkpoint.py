@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from charseq import checkpoint
+from charseq import checkpoint, store
 from charseq.checkpoint import ABOUT, WEIGHTS
 from charseq.errors import CharseqError, CheckpointError
 
@@ -404,3 +405,75 @@ def test_nothing_here_can_run_code() -> None:
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 assert called not in {"eval", "exec", "np.load", "compile", "__import__"}
+
+
+def test_a_lock_makes_the_folders_above_it_and_says_who_holds_it(tmp_path: Path) -> None:
+    run = tmp_path / "deep" / "down" / "run"
+    with checkpoint.lock(run):
+        assert (run / ".lock").read_bytes() == str(os.getpid()).encode()
+    assert (tmp_path / "deep" / "down").is_dir()
+    assert not run.exists()
+    run.mkdir()
+    (run / ".lock").write_bytes(b"9" * 30)  # left behind, and longer than ours
+    with checkpoint.lock(run):
+        assert (run / ".lock").read_bytes() == str(os.getpid()).encode()
+
+
+def test_the_lock_file_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with checkpoint.lock(tmp_path / "run"):
+            assert stat.S_IMODE((tmp_path / "run" / ".lock").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_a_holder_that_left_no_number_is_unknown(tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / ".lock").write_bytes(b"\xff" * 30)
+    with (tmp_path / ".lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CheckpointError) as caught, checkpoint.lock(tmp_path):
+            pass
+        assert str(caught.value).endswith(": in use by process " + "\ufffd" * 20)
+        os.truncate(tmp_path / ".lock", 0)
+        with (
+            pytest.raises(CheckpointError, match="in use by process unknown"),
+            checkpoint.lock(tmp_path),
+        ):
+            pass
+
+
+def test_the_model_in_the_package_is_the_last_resort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
+    package = tmp_path / "site" / "charseq"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(checkpoint, "__file__", str(package / "checkpoint.py"))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.find()
+    told = "there is no trained model here: name one with -m RUN, or train one"
+    assert str(caught.value) == told
+    run = run_of(package / "checkpoints" / "dates")
+    assert checkpoint.find() == run
+    store.publish(tmp_path / "checkpoints" / "other", {ABOUT: b"{}"})
+    assert checkpoint.find() == run, "without weights it is no model"
+
+
+@pytest.mark.parametrize("spoilt", [b"\0" * 20, checkpoint.save_arrays(NUMBERS)[:-1]])
+def test_damaged_arrays_name_their_file(spoilt: bytes) -> None:
+    with pytest.raises(CheckpointError, match=r"^run/x\.safetensors: is damaged: "):
+        checkpoint.load_arrays(spoilt, path=Path("run/x.safetensors"))
+
+
+def test_what_only_the_library_finds_names_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_data: bytes) -> Any:
+        raise checkpoint.SafetensorError("odd\nthing")
+
+    monkeypatch.setattr(checkpoint.safetensors, "load", load)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_arrays(checkpoint.save_arrays(NUMBERS), path=Path("run/x"))
+    assert str(caught.value) == "run/x: is damaged: odd thing"

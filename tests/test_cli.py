@@ -23,6 +23,7 @@ from charseq.errors import (
 
 COMMANDS = [
     "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
+    "verify",
     "gradients",
 ]  # fmt: skip
 
@@ -86,6 +87,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "score": "-m --json -q",
         "check": "",
         "info": "",
+        "verify": "--json",
         "gradients": "--sheet --flow -m --plot --json",
     }
     for command, flags in contract.items():
@@ -156,12 +158,11 @@ def test_debug_shows_the_traceback_anywhere(world: World, words: list[str]) -> N
     assert "Traceback" not in world.run("predict", "--", "x", "--debug")[2]
 
 
-def test_a_reader_that_goes_is_no_complaint() -> None:
+@pytest.mark.parametrize("words", [["predict"], ["convert", "-"]])
+def test_a_reader_that_goes_is_no_complaint(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = process(
-        "predict", code=ECHO, stdout=write, stderr=subprocess.PIPE, input=b"a\n" * 100_000
-    )
+    done = process(*words, code=ECHO, stdout=write, stderr=subprocess.PIPE, input=b"a\n" * 100_000)
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == b""
@@ -173,6 +174,25 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
         done = process("predict", "a", code=ECHO, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1
     assert done.stderr == b"charseq: error: No space left on device\n"
+
+
+OWN = str(Path(__file__).parent / "fixtures" / "soft")
+TELLING = ["convert - -o -", f"verify {OWN}", f"info {OWN}", f"predict -m {OWN} 3.4.77", "--help"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", TELLING)
+def test_no_command_has_more_to_say_of_a_full_disk(words: str) -> None:
+    code = ECHO if words.startswith("convert") else ""
+    with Path("/dev/full").open("wb") as full:
+        done = process(
+            *words.split(), code=code, stdout=full, stderr=subprocess.PIPE, input=b"a\n" * 9000
+        )
+    assert done.returncode == 1
+    lines = done.stderr.decode().strip().split("\n")
+    assert len(lines) == 1
+    assert lines[0].startswith("charseq: error: ")
+    assert lines[0].endswith("No space left on device")
 
 
 def test_inference_keeps_to_one_thread_unless_told(world: World) -> None:

@@ -399,9 +399,11 @@ def test_convert_has_a_column_for_each_that_the_beam_has(world: World, tmp_path:
 def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def convert(model: Upper, path: str, out: str, **options: Any) -> None:
+    def convert(model: Upper, path: str, out: str, **options: Any) -> Any:
         options.pop("report")(f"{path}: 3 rows")
+        assert options.pop("kept_for").endswith(repr(model))
         calls.append((model, path, out, options))
+        return SimpleNamespace(rejected=0)
 
     world.replace(
         "convert", convert=convert, targets=lambda paths, out: [f"{out}/{p}" for p in paths]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -299,8 +301,6 @@ FEATURES = Fake(has_features=True)
         ("a.csv", "a,b\nc,d\n", {"column": "x"}, "a.csv:1: no column 'x': expected one of 'a'"),
         ("a.csv", "a,a\nc,d\n", {"column": "a"}, "a.csv:1: 2 columns are named 'a'"),
         ("a.tsv", "a\tb\n", {"column": 3}, "a.tsv:1: no column '3': only 2 columns and no header"),
-        ("a.jsonl", '{"a": "x"}\n{"b": "x"}\n', {}, "a.jsonl:2: no column 'a': expected one"),
-        ("a.jsonl", '{"a": "x"}\n{"a": 1.5}\n', {}, "a.jsonl:2: a value of type float, exp"),
         ("a.txt", "a\n", {"column": "1"}, "plain text has no columns"),
         ("a.txt", "a\n", {"to": "p"}, "plain text has no columns"),
         ("a.tsv", "a\n", {"to": "p"}, "a.tsv has no header, so the new column cannot be named 'p'"),
@@ -313,15 +313,11 @@ FEATURES = Fake(has_features=True)
         ("a.csv", "a\n", {"header": "x"}, "header is 'x', expected auto, yes or no"),
         ("a.csv", "a,b\n", {"model": FEATURES, "column": "a"},
          "--column is 'a', expected SOURCE,FEATURES for this model"),
-        ("a.csv", 'a,b\n"x\ty",V\n', {"model": FEATURES}, "a.csv:2: a tab in the so"),
         ("a.csv", "a\n", {"model": FEATURES}, "a.csv:1: no column '2': expected one"),
         ("a.txt", "", {}, "a.txt: the file is empty, expected rows"),
         ("a.tsv", "", {}, "a.tsv: the file is empty, expected rows"),
         ("a.csv", "", {}, "a.csv:1: nothing here, expected a header row"),
         ("a.jsonl", "\n", {}, "a.jsonl: the file is empty, expected rows"),
-        ("a.txt", b"a\n\xe9t\xe9\n", {}, "a.txt:2: byte 0xe9 at column 1 is not UTF-8"),
-        ("a.tsv", "a\tb\nc\n", {}, "a.tsv:2: 1 column, expected 2"),
-        ("a.csv", "a,b\nc,d,e\n", {}, "a.csv:2: 3 columns, expected 2"),
         ("a.csv", 'a,b\nc,"d\ne,f\n', {}, "a.csv:2: a quote is opened here and not closed"),
         ("a.csv", "a,prediction\nc,d\n", {}, "a.csv:1: there is a column 'prediction'"),
         ("a.csv", "a,p_note\nc,d\n", {"to": "p"}, "a.csv:1: there is a column 'p_note'"),
@@ -336,9 +332,9 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(
 
 
 def test_a_fault_far_down_leaves_nothing(tmp_path: Path) -> None:
-    lines = "".join(f"word {i}\n" for i in range(20_000)).encode()
-    told = fault(tmp_path, "a.txt", lines + b"\xff\n")
-    assert told == "a.txt:20001: byte 0xff at column 1 is not UTF-8"
+    lines = "".join(f"word {i}\n" for i in range(20_000))
+    told = fault(tmp_path, "a.csv", f'{lines}"open\n')
+    assert told == "a.csv:20001: a quote is opened here and not closed"
     half = tmp_path / "half"
     half.mkdir()
     (half / "a.txt.gz").write_bytes(gzip.compress(os.urandom(50_000).hex().encode())[:-10])
@@ -355,6 +351,182 @@ def test_with_force_a_column_is_replaced(tmp_path: Path) -> None:
     assert run(tmp_path, "a.csv", content, force=True, to="w") == (
         "w,prediction,k,w_note\n<aa>,old,1,\n"
     )
+
+
+# --- rows that cannot be read
+
+
+def rejects_of(path: Path) -> list[tuple[int, int, str, bytes]]:
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(x["line"], x["offset"], x["reason"], base64.b64decode(x["raw"])) for x in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "model", "expected", "rejected"),
+    [
+        ("a.txt", b"a\n\xe9t\r\nb", Fake(), b"<aa>\n\r\n<bb>",
+         [(2, 2, "byte 0xe9 at column 1 is not UTF-8", b"\xe9t\r\n")]),
+        ("a.tsv", b"a\tb\nc\n\xff\td\n\n", Fake(),
+         b"a\tb\t<aa>\t\nc\t\trejected\n\xff\td\t\trejected\n\n",
+         [(2, 4, "1 column, expected 2", b"c\n"),
+          (3, 6, "byte 0xff at column 1 is not UTF-8", b"\xff\td\n")]),
+        ("a.csv", b'a,b\nc,d,e\n"x\n\xff",y\n"q"r,s\nf,g\n', Fake(),
+         (b'a,b,prediction,prediction_note\nc,d,e,,rejected\n"x\n\xff",y,,rejected\n'
+          b'"q"r,s,,rejected\nf,g,<ff>,\n'),
+         [(2, 4, "3 columns, expected 2", b"c,d,e\n"),
+          (3, 10, "byte 0xff at column 4 is not UTF-8", b'"x\n\xff",y\n'),
+          (5, 18, "not valid CSV: ',' expected after '\"'", b'"q"r,s\n')]),
+        ("a.csv", b'a,b\n"x\ty",V\nz,V\n', Fake(has_features=True),
+         b'a,b,prediction,prediction_note\n"x\ty",V,,rejected\nz,V,<z\tVz\tV>,\n',
+         [(2, 4, "a tab in the source, which a model with features cannot tell apart",
+           b'"x\ty",V\n')]),
+        ("a.jsonl", b'{"a": "x"}\n{"b": "x"}\n{"a": 1.5}\n[1]\n{"a\n', Fake(),
+         (b'{"a": "x", "prediction": "<xx>", "prediction_note": ""}\n'
+         b'{"b": "x", "prediction": "", "prediction_note": "rejected"}\n'
+         b'{"a": 1.5, "prediction": "", "prediction_note": "rejected"}\n'
+         b'{"prediction": "", "prediction_note": "rejected"}\n'
+         b'{"prediction": "", "prediction_note": "rejected"}\n'),
+         [(2, 11, "no column 'a': expected one of 'b'", b'{"b": "x"}\n'),
+          (3, 22, "a value of type float, expected text", b'{"a": 1.5}\n'),
+          (4, 33, "a JSON list, expected one object a line", b"[1]\n"),
+          (5, 37, "not valid JSON: Unterminated string starting at at column 2", b'{"a\n')]),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_read_keeps_its_place_and_is_told(
+    tmp_path: Path, name: str, content: bytes, model: Fake, expected: bytes, rejected: list[Any]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    told: list[str] = []
+    out = tmp_path / f"out.{name}"
+    found = convert(model, tmp_path / name, out, report=told.append)
+    assert out.read_bytes() == expected
+    assert rejects_of(tmp_path / f"out.{name}.rejects.jsonl") == rejected
+    assert (found.rejected, found.ok) == (len(rejected), found.rows - len(rejected))
+    assert told[0].startswith(f"{tmp_path / name}:{rejected[0][0]}: rejected: ")
+    assert any(line.endswith(f" ok -> {out}.rejects.jsonl") for line in told)
+
+
+def test_rejects_of_an_earlier_attempt_go_by_force_only(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\n")
+    convert(Fake(), tmp_path / "a.txt", tmp_path / "b.txt")
+    (tmp_path / "b.txt").unlink()
+    (tmp_path / "a.txt").write_bytes(b"x\n")
+    with pytest.raises(UsageError, match=r"b\.txt\.rejects\.jsonl exists"):
+        convert(Fake(), tmp_path / "a.txt", tmp_path / "b.txt")
+    convert(Fake(), tmp_path / "a.txt", tmp_path / "b.txt", force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_with_force_a_rejected_row_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"w,prediction\na,old\nb\n")
+    convert(Fake(), tmp_path / "a.csv", tmp_path / "b.csv", force=True)
+    lines = (tmp_path / "b.csv").read_bytes().split(b"\n")
+    assert lines[1:] == [b"a,<aa>,", b"b", b""]
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.one_of(st.binary(max_size=6), CELL.map(str.encode)), max_size=8).map(b"\n".join),
+    st.sampled_from(["a.txt", "a.tsv", "a.jsonl"]),
+)
+def test_any_bytes_give_as_many_lines_and_each_is_ok_or_rejected(
+    tmp_path_factory: Any, content: bytes, name: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "bytes"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    out, rejects = folder / f"out.{name}", folder / f"out.{name}.rejects.jsonl"
+    try:
+        found = convert(Fake(), folder / name, out, force=True)
+    except DataError as fault:  # no row at all, or none to tell the column by
+        told = str(fault)
+    else:
+        told = ""
+    if told:
+        assert re.search("the file is empty|no column", told)
+        return
+    assert out.read_bytes().count(b"\n") == content.count(b"\n")
+    lines = content.split(b"\n")
+    told = rejects_of(rejects) if rejects.exists() else []
+    assert (found.rejected, found.ok + found.rejected) == (len(told), found.rows)
+    for line, offset, _, raw in told:
+        assert raw.rstrip(b"\n") == lines[line - 1]
+        assert content[offset : offset + len(raw)] == raw
+
+
+# --- interrupted and gone on with
+
+
+class Killed(BaseException): ...
+
+
+def halting(after: int) -> Fake:
+    """A model that is killed after so many texts."""
+    model = Fake()
+
+    def answer(text: str) -> str:
+        if sum(map(len, model.calls[:-1])) >= after:
+            raise Killed
+        return f"<{text[::-1]}>"
+
+    model.answer = answer
+    return model
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz", "a.parquet"])
+def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("charseq.rows.WINDOW", 300)
+    monkeypatch.setattr("charseq.pieces.SECONDS", 0.0)
+    words = [f"w{i * 7919 % 5000:x}" for i in range(2000)]
+    form = {"a.csv": "{}\n", "a.txt": "{}\n"}.get(name, '{{"w": "{}"}}\n')
+    source, whole, out = tmp_path / name, tmp_path / f"whole.{name}", tmp_path / f"out.{name}"
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({"w": words}), source)
+    else:
+        content = "".join(map(form.format, words)).encode()
+        source.write_bytes(gzip.compress(content, mtime=0) if name.endswith("gz") else content)
+    reverse = Fake(answer=lambda text: f"<{text[::-1]}>")
+    go = partial(convert, kept_for="m", batch_size=20)
+    convert(reverse, source, whole)
+    calls = []
+    for after in (500, 1000, 0, 1300):
+        model = halting(after - sum(calls) if after else 0)
+        with pytest.raises(Killed):
+            go(model, source, out)
+        calls.append(sum(map(len, model.calls)) - len(model.calls[-1]))
+        assert not out.exists()
+    reverse.calls.clear()
+    found = go(reverse, source, out)
+    assert out.read_bytes() == whole.read_bytes()
+    again = sum(map(len, reverse.calls))
+    assert found.kept == sum(calls) == found.distinct - again
+    assert found.kept >= 1300
+    assert not list(tmp_path.glob(".charseq-*"))
+
+
+def test_what_has_changed_is_named_and_not_gone_on_with(tmp_path: Path) -> None:
+    source, out = tmp_path / "a.txt", tmp_path / "b.txt"
+    source.write_text("a\nb\n")
+
+    def attempt(**options: Any) -> Any:
+        return convert(Fake(), source, out, **{"kept_for": "m", **options})
+
+    def interrupt(**options: Any) -> None:
+        with pytest.raises(Killed):
+            convert(halting(0), source, out, kept_for="m", **options)
+
+    interrupt()
+    for changed, options in (("the model", {"kept_for": "o"}), ("the options", {"n": 2})):
+        with pytest.raises(UsageError, match=f"since then {changed} changed: --force"):
+            attempt(**options)
+    source.write_text("a\nc\n")
+    with pytest.raises(UsageError, match="since then the input changed"):
+        attempt()
+    assert attempt(force=True).kept == 0
+    assert out.read_text() == "<aa>\n<cc>\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
 
 # --- the output's name
@@ -408,6 +580,8 @@ def test_equal_rows_give_equal_bytes_packed_or_not(tmp_path: Path) -> None:
         (".hidden", ".hidden.converted"),
         ("words.GZ", "words.converted.GZ"),
         ("-", "-"),
+        ("", ".converted"),
+        (".", "..converted"),
     ],
 )
 def test_without_a_target_it_lies_beside(path: str, expected: str) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from charseq import checkpoint, examples, pairs, predictor, recipes
+from charseq.audit import audit
 from charseq.config import configure
-from charseq.errors import CharseqError, CheckpointError, DataError, Interrupted
+from charseq.errors import (
+    CharseqError,
+    CheckpointError,
+    DataError,
+    Interrupted,
+    TrainingError,
+)
 from charseq.run import Run
 from charseq.scoring import score_examples, write_errors
 from charseq.trainer import Trainer
@@ -364,3 +373,170 @@ def test_the_cards_command_can_be_pasted(
     card = (tmp_path / "checkpoints" / "data" / "README.md").read_text()
     (line,) = [line for line in card.split("\n") if "charseq predict -m" in line]
     predictor.load(line.split()[3])
+
+
+# --- memory, disk and haste
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Steps of more than ``most`` rows find no memory; the sizes of the others."""
+    real, sizes = Trainer._backward, []
+
+    def backward(self: Trainer, batch: Any) -> float:
+        if len(batch.weights) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+        sizes.append(len(batch.weights))
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "_backward", backward)
+    return sizes
+
+
+def test_where_memory_is_short_the_batch_is_halved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, lines = short_of_memory(monkeypatch, 4), []
+    config = cfg(batch_size=16, dropout=0.2)
+    facts = recipes.train(data, run=tmp_path / "r", config=config, report=lines.append)
+    assert max(sizes) == 4
+    assert len(sizes) == 2 * -(-len(PAIRS[8:]) // 4)
+    assert [line[:48] for line in lines if line.startswith("memory")] == [
+        "memory     is short: from now on batches of 8 (D",
+        "memory     is short: from now on batches of 4 (D",
+    ]
+    assert facts["epochs"] == 2.0
+    assert checkpoint.read_json(tmp_path / "r", "about.json")["settings"]["batch_size"] == 16
+
+    killed_after(5, monkeypatch, data, run=tmp_path / "s", config=config)
+    again: list[str] = []
+    recipes.train(data, run=tmp_path / "s", config=config, report=again.append)
+    assert not [line for line in again if line.startswith("memory")], "it is known by now"
+    name = "model.safetensors"
+    assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "s" / name).read_bytes()
+
+
+def test_halving_goes_on_from_the_step_that_failed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs short in mid-epoch: what was learnt stays, and the place in the data with it."""
+    real, short, steps = Trainer._backward, [True], []
+
+    def backward(self: Trainer, batch: Any) -> float:
+        if self.number == 7 and short:
+            short.clear()
+            raise MemoryError
+        steps.append((self.number, len(batch.weights)))
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "_backward", backward)
+    recipes.train(data, run=tmp_path / "r", config=cfg())
+    assert steps[6:8] == [(6, 4), (14, 2)]
+    assert steps[-1][0] == 2 * -(-len(PAIRS[8:]) // 2) - 1
+
+
+def test_after_five_halvings_it_ends_in_one_line_and_keeps_the_last_state(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = cfg(batch_size=64, epochs=4)
+    killed_after(2, monkeypatch, data, run=tmp_path / "r", config=config)
+    with monkeypatch.context() as patch:
+        short_of_memory(patch, 0)
+        with pytest.raises(TrainingError, match="out of memory, even with batches of 2: Default"):
+            recipes.train(data, run=tmp_path / "r", config=config)
+    lines: list[str] = []
+    recipes.train(data, run=tmp_path / "r", config=config, report=lines.append)
+    assert [line for line in lines if line.startswith("resume     at step")]
+
+
+def test_other_faults_of_torch_are_not_taken_for_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backward(self: Trainer, batch: Any) -> float:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Trainer, "_backward", backward)
+    with pytest.raises(RuntimeError, match="shapes"):
+        recipes.train(data, run=tmp_path / "r", config=cfg())
+
+
+def test_a_disk_without_room_for_a_save_is_said_before_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_step", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("charseq.run.shutil.disk_usage", lambda _: SimpleNamespace(free=9000))
+    with pytest.raises(CheckpointError, match=r"r: a save takes 0 MB, its disk has 0 MB left"):
+        recipes.train(data, run=tmp_path / "r", config=cfg())
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("evaluation", [1, 3])
+def test_a_signal_while_dev_is_scored_waits_for_no_score(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, evaluation: int
+) -> None:
+    """The score is made first thing when the run goes on, so that it ends as if nothing was."""
+    recipes.train(data, run=tmp_path / "whole", config=cfg(dropout=0.2))
+    real, seen = pairs.score_examples, []
+
+    def score(*a: Any, **k: Any) -> Any:
+        seen.append(1)
+        if len(seen) == evaluation:
+            os.kill(os.getpid(), number)
+            pytest.fail("it was waited for")
+        return real(*a, **k)
+
+    monkeypatch.setattr(pairs, "score_examples", score)
+    with pytest.raises(Interrupted) as caught:
+        recipes.train(data, run=tmp_path / "r", config=cfg(dropout=0.2))
+    assert caught.value.exit_code == 128 + number
+    recipes.train(data, run=tmp_path / "r", config=cfg(dropout=0.2))
+    for name in ("model.safetensors", "metrics.jsonl"):
+        before, after = ((tmp_path / run / name).read_bytes() for run in ("whole", "r"))
+        if name == "metrics.jsonl":
+            before, after = (
+                [{k: v for k, v in json.loads(x).items() if k != "seconds"} for x in y.splitlines()]
+                for y in (before, after)
+            )
+        assert before == after
+
+
+def test_ten_bad_steps_leave_the_last_good_model(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Trainer._backward
+    monkeypatch.setattr(
+        Trainer,
+        "_backward",
+        lambda self, batch: real(self, batch) if self.number < 16 else float("nan"),
+    )
+    with pytest.raises(TrainingError, match="not finite for 10 steps in a row"):
+        recipes.train(data, run=tmp_path / "r", config=cfg(evaluations=6, epochs=9))
+    kept = checkpoint.load_model(tmp_path / "r")[1]
+    assert all(np.isfinite(value).all() for value in kept.values())
+    assert predictor.load(tmp_path / "r").predict(["ab"])
+    assert audit(tmp_path / "r").faults == []
+
+
+def test_no_more_than_a_minute_of_work_is_ever_at_stake(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default, with steps of five seconds and evaluations of three minutes between them."""
+    Clock.now = 0.0
+    monkeypatch.setattr(recipes, "time", Clock)
+    step, save, saved = Trainer._step, Run.save, [0.0]
+
+    def slow(self: Trainer, done: float) -> Any:
+        Clock.now += 5
+        return step(self, done)
+
+    def noted(self: Run, *a: Any, **k: Any) -> None:
+        save(self, *a, **k)
+        saved.append(Clock.now)
+
+    monkeypatch.setattr(Trainer, "_step", slow)
+    monkeypatch.setattr(Run, "save", noted)
+    config = cfg(epochs=0, minutes=9, evaluations=3, save_seconds=configure({}).save_seconds)
+    recipes.train(data, run=tmp_path / "r", config=config)
+    gaps = [after - before for before, after in itertools.pairwise(saved)]
+    assert max(gaps) <= 60
+    assert len(gaps) >= 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from frozen import FIXTURES
 
 from charseq import checkpoint, language
 from charseq.alignment import Actions
@@ -23,7 +25,7 @@ from charseq.engine import Engine
 from charseq.ensemble import Voice
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference import Network, shapes_of
-from charseq.predictor import Prediction, Transducer, language_model, load
+from charseq.predictor import Prediction, Transducer, fingerprint, language_model, load
 from charseq.suggest import LanguageModel
 from charseq.units import Units
 from charseq.vocabulary import BOS, EOS, SPECIALS, Vocabulary
@@ -734,3 +736,25 @@ def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
         assert isinstance(model.transducer.voices[0].network, Network | Engine)
         assert model.predict(["abc"])[0].candidates
         assert model.config == configure(settings, base=configure(SMALL))
+
+
+# --- what decides the answers
+
+
+def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("to\tx\n", encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("to\ty\n", encoding="utf-8")
+    hard, soft = FIXTURES / "hard", FIXTURES / "soft"
+    given: list[dict[str, Any]] = [
+        {"run": hard},
+        {"run": soft},
+        {"run": FIXTURES / "words"},
+        {"run": hard, "length_penalty": 0.5},
+        {"run": hard, "lexicon": tmp_path / "a.tsv"},
+        {"run": hard, "lexicon": tmp_path / "b.tsv"},
+    ]
+    found = [fingerprint(load(**one)) for one in given]
+    assert len(set(found)) == len(found)
+    assert found == [fingerprint(load(**one)) for one in given]
+    shutil.copytree(hard, tmp_path / "copy")
+    assert fingerprint(load(tmp_path / "copy")) == found[0], "wherever it lies"

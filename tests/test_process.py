@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from charseq import process
-from charseq.process import stopping
+from charseq.process import Hurried, stopping
 
 NAMES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -103,6 +103,27 @@ def test_a_signal_leaves_a_note_and_a_second_one_gets_through(
         assert asked() is number
     os.kill(os.getpid(), number)
     assert caught == [number, number]
+
+
+def test_a_signal_ends_at_once_what_is_not_worth_waiting_for(caught: list[int]) -> None:
+    came: list[str] = []
+
+    def work() -> None:
+        with stop.hurrying():
+            came.append("in")
+            os.kill(os.getpid(), signal.SIGTERM)
+            came.append("after")
+
+    with stopping() as stop:
+        with stop.hurrying():
+            came.append("before")
+        with pytest.raises(Hurried):
+            work()
+        assert stop() is signal.SIGTERM
+        with pytest.raises(Hurried), stop.hurrying():
+            came.append("too late")
+    assert came == ["before", "in"]
+    assert caught == []
 
 
 def test_the_first_of_two_signals_is_the_reason(caught: list[int]) -> None:

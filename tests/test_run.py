@@ -6,6 +6,7 @@ import hashlib
 import json
 from ctypes import CDLL
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from charseq import __version__, checkpoint, kernels
 from charseq.card import render
 from charseq.config import Config
 from charseq.errors import CheckpointError
-from charseq.run import Progress, Run, kept_evaluations, kept_name
+from charseq.run import Progress, Run, halve, kept_evaluations, kept_name
 from charseq.units import Units
 from charseq.vocabulary import Vocabulary
 
@@ -383,3 +384,20 @@ def test_before_labels_are_made_settings_and_data_are_compared(tmp_path: Path) -
         Run(tmp_path, about(hidden=9)).check_origin()
     (tmp_path / "resume.a.json").write_bytes(b"{}")
     Run(tmp_path, about()).check_origin()  # damaged: resume() tells
+
+
+def test_half_the_batch_is_twice_the_steps() -> None:
+    state = {"weights": np.ones(2), "carried": np.ones(3), "counts": np.array([7, 2, 1])}
+    after = halve(state)
+    assert after.keys() == {"weights", "counts"}
+    assert after["counts"].tolist() == [14, 2, 0]
+    assert state["counts"].tolist() == [7, 2, 1]
+
+
+def test_a_save_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, about())
+    run.require_space(1000)
+    monkeypatch.setattr("charseq.run.shutil.disk_usage", lambda _: SimpleNamespace(free=24_000_000))
+    run.require_space(1_000_000)
+    with pytest.raises(CheckpointError, match="a save takes 24 MB, its disk has 24 MB left"):
+        run.require_space(1_000_001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from charseq.runtime import (
     choose_precision,
     choose_threads,
     has_bfloat16,
+    is_out_of_memory,
     seed_all,
 )
 
@@ -123,3 +125,24 @@ def test_a_single_thread_is_left_alone() -> None:
     machine = Machine({1: 1000}, most=1)
     machine.run(100)
     assert machine.used == [1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "short"),
+    [
+        (MemoryError(), True),
+        (np._core._exceptions._ArrayMemoryError((9,), np.dtype("f4")), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 byte"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_what_says_that_memory_is_short(fault: BaseException, short: bool) -> None:
+    assert is_out_of_memory(fault) is short
+
+
+def test_torch_says_it_as_we_know_it() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.float32)
+    assert is_out_of_memory(caught.value)

@@ -172,7 +172,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
         if name.startswith("CHARSEQ_"):
             monkeypatch.delenv(name)
     result = World(capfdbinary, monkeypatch)
-    result.replace("predictor", load=result.load)
+    result.replace("predictor", load=result.load, fingerprint=repr)
     return result
 
 
@@ -197,6 +197,6 @@ class Model:
     has_features = False
     def predict(self, texts, **options):
         return [Answer(text) for text in texts]
-room = types.SimpleNamespace(load=lambda run: Model())
+room = types.SimpleNamespace(load=lambda run: Model(), fingerprint=lambda model: "echo")
 charseq.predictor = sys.modules["charseq.predictor"] = room
 """

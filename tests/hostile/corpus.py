@@ -1,0 +1,269 @@
+"""sound runs -> run folders by which a stranger would run code, read, write, fill or crash.
+
+Each case is a name, how a copy of a sound run is spoilt, and the file that must be blamed. Where a
+case changes a listed file the manifest is sealed anew, as its author would do, so that not the
+checksum but what stands in the file has to be found out. ``MARK`` stands in every payload: a file
+that would appear if anything in it were run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import pickle
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charseq import checkpoint, store
+
+MARK = "hostile-was-here"
+ABOUT, WEIGHTS, MANIFEST = "about.json", "model.safetensors", "manifest.json"
+Spoil = Callable[[Path], None]
+
+
+class Case(NamedTuple):
+    """``spoil`` changes a copy of the sound run ``base``; ``blamed`` is the file to be named."""
+
+    name: str
+    spoil: Spoil
+    blamed: str
+    base: str = "soft"
+
+
+class Payload:
+    """What unpickling would turn into a file."""
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {MARK}",)
+
+
+def seal(folder: Path, **sizes: int) -> None:
+    """Write the manifest that vouches for whatever lies in the folder now."""
+    entries = {
+        path.name: store.Entry(
+            sizes.get(path.name, path.stat().st_size),
+            store.hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST and path.is_file() and not path.is_symlink()
+    }
+    (folder / MANIFEST).write_bytes(store._encode_manifest(entries))
+
+
+def holds(name: str, content: bytes) -> Spoil:
+    """The file has this content, and the manifest says so."""
+
+    def spoil(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+        seal(folder)
+
+    return spoil
+
+
+def says(change: Callable[[dict[str, Any]], Any]) -> Spoil:
+    """The run says something else of itself."""
+
+    def spoil(folder: Path) -> None:
+        about = json.loads((folder / ABOUT).read_bytes())
+        change(about)
+        (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        seal(folder)
+
+    return spoil
+
+
+def weighs(change: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
+    """Its weights are others."""
+
+    def spoil(folder: Path) -> None:
+        weights = checkpoint.load_arrays((folder / WEIGHTS).read_bytes())
+        change(weights)
+        content = checkpoint.safetensors.save(
+            {k: np.ascontiguousarray(v) for k, v in weights.items()}
+        )
+        (folder / WEIGHTS).write_bytes(content)
+        seal(folder)
+
+    return spoil
+
+
+def heads(header: Any, body: bytes = b"", length: int | None = None) -> Spoil:
+    """The weights are this safetensors header and body."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    size = len(text) if length is None else length
+    return holds(WEIGHTS, size.to_bytes(8, "little") + text + body)
+
+
+def raw_manifest(content: Any) -> Spoil:
+    """The manifest itself is this."""
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return lambda folder: (folder / MANIFEST).write_bytes(text) and None
+
+
+def lists(name: str) -> Spoil:
+    """The manifest lists a file of this name."""
+
+    def spoil(folder: Path) -> None:
+        entries = dict(store.state_of(folder).files)
+        entries[name] = store.Entry(1, "0" * 64)
+        (folder / MANIFEST).write_bytes(store._encode_manifest(entries))
+
+    return spoil
+
+
+def linked(name: str, to: str) -> Spoil:
+    """The file is a link to somewhere else."""
+
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).symlink_to(to)
+
+    return spoil
+
+
+def piped(name: str) -> Spoil:
+    """The file is a pipe that nobody ever writes to."""
+
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return spoil
+
+
+def sparse(name: str, size: int) -> Spoil:
+    """The file is a hole of this size."""
+
+    def spoil(folder: Path) -> None:
+        with (folder / name).open("r+b") as file:
+            file.truncate(size)
+
+    return spoil
+
+
+def packed(kind: str) -> bytes:
+    """An archive whose entries would leave the folder, or grow without end."""
+    out = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"../../{MARK}", "x")
+            archive.writestr("data.pkl", pickle.dumps(Payload()))
+    elif kind == "tar":
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            member = tarfile.TarInfo(f"/tmp/{MARK}")
+            tar.addfile(member, io.BytesIO(b""))
+    else:
+        out.write(gzip.compress(b"\0" * 50_000_000, 1))
+    return out.getvalue()
+
+
+def within(part: str, **changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda about: about[part].update(changes)
+
+
+def array(**parts: Any) -> dict[str, Any]:
+    return {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **parts}}
+
+
+def huge_symbols(about: dict[str, Any]) -> None:
+    about["source"]["symbols"] = [chr(0x4E00 + i) for i in range(20_000)]
+
+
+SHELL = f"$(touch {MARK})"
+CODE = f"__import__('os').system('touch {MARK}')"
+YAML = f"!!python/object/apply:os.system ['{SHELL}']"
+ONE = np.ones((1, 1), "f4")
+DEEP = b'{"a":' * 500_000
+
+CASES = [
+    # --- code in place of numbers
+    Case("weights are a pickle", holds(WEIGHTS, pickle.dumps(Payload())), WEIGHTS),
+    Case("weights are a torch zip", holds(WEIGHTS, packed("zip")), WEIGHTS),
+    Case("weights are a tar", holds(WEIGHTS, packed("tar")), WEIGHTS),
+    Case("weights are a gzip bomb", holds(WEIGHTS, packed("gz")), WEIGHTS),
+    Case("about is a pickle", holds(ABOUT, pickle.dumps(Payload())), ABOUT),
+    Case("about is YAML", holds(ABOUT, YAML.encode()), ABOUT),
+    Case("about is Python", holds(ABOUT, f"{CODE}\n".encode()), ABOUT),
+    Case("about is a script", holds(ABOUT, f"#!/bin/sh\ntouch {MARK}\n".encode()), ABOUT),
+    Case("a setting is code", says(within("settings", hidden=CODE)), ABOUT),
+    Case("an unknown setting is code", says(within("settings", trust_remote_code=True)), ABOUT),
+    Case("the cell is a module", says(within("settings", cell="os.system")), ABOUT),
+    Case("the task is a path", says(within("settings", task="../../evil.py")), ABOUT),
+    Case("the device is code", says(within("settings", device=CODE)), ABOUT),
+    Case("symbols name a class", says(within("source", kind="python/object")), ABOUT),
+    Case("units name a class", says(within("units", kind="python/object")), ABOUT, "words"),
+    Case("an array of objects", heads(array(dtype="O"), b"\0" * 8), WEIGHTS),
+    # --- out of the folder
+    Case("the manifest names a parent", lists("../escape"), MANIFEST),
+    Case("the manifest names an absolute path", lists("/etc/passwd"), MANIFEST),
+    Case("the manifest names a hidden file", lists(".bashrc"), MANIFEST),
+    Case("the manifest names a line break", lists("a\nb"), MANIFEST),
+    Case("weights are a link to a device", linked(WEIGHTS, "/dev/zero"), WEIGHTS),
+    Case("weights are a link to a secret", linked(WEIGHTS, "/etc/passwd"), WEIGHTS),
+    Case("about is a link to itself", linked(ABOUT, ABOUT), ABOUT),
+    Case("the manifest is a link", linked(MANIFEST, "/etc/passwd"), MANIFEST),
+    # --- waiting without end
+    Case("weights are a pipe", piped(WEIGHTS), WEIGHTS),
+    Case("about is a pipe", piped(ABOUT), ABOUT),
+    Case("the manifest is a pipe", piped(MANIFEST), MANIFEST),
+    # --- more than the memory holds
+    Case("weights are a hole of 7 GiB", sparse(WEIGHTS, 7 * 2**30), WEIGHTS),
+    Case("about is a hole of 7 GiB", sparse(ABOUT, 7 * 2**30), ABOUT),
+    Case("the manifest is a hole of 7 GiB", sparse(MANIFEST, 7 * 2**30), MANIFEST),
+    Case("a header of 2**63 bytes", heads(b"{}", length=2**63), WEIGHTS),
+    Case("a header of 90 MB", heads(b"{}", length=90_000_000), WEIGHTS),
+    Case("a shape of 2**62", heads(array(shape=[2**62, 4]), b"\0" * 8), WEIGHTS),
+    Case("a shape of 0 and 2**62", heads(array(shape=[0, 2**62], data_offsets=[0, 0])), WEIGHTS),
+    Case("hidden of 4096 in 8 layers", says(within("settings", hidden=4096, layers=8)), WEIGHTS),
+    Case("hidden of 2**60", says(within("settings", hidden=2**60)), ABOUT),
+    Case("twenty thousand symbols", says(huge_symbols), WEIGHTS),
+    Case("limits of 2**40", says(lambda about: about.update(limits=[2**40])), ABOUT),
+    Case("a million objects", holds(ABOUT, b'{"a":[' + b"{}," * 2_000_000 + b"1]}"), ABOUT),
+    # --- parsers
+    Case("about is nested without end", holds(ABOUT, DEEP), ABOUT),
+    Case("the manifest is nested without end", raw_manifest(DEEP[:900_000]), MANIFEST),
+    Case("a header nested without end", heads(DEEP), WEIGHTS),
+    Case("about holds NaN", holds(ABOUT, b'{"format": 1, "finished": true, "x": NaN}'), ABOUT),
+    Case("a number of 5,000 digits", says(lambda a: a.update(format=10**4000)), ABOUT),
+    Case("about is UTF-16", holds(ABOUT, '{"format": 1}'.encode("utf-16")), ABOUT),
+    Case("about is empty", holds(ABOUT, b""), ABOUT),
+    Case("weights are empty", holds(WEIGHTS, b""), WEIGHTS),
+    Case("offsets that overlap", heads({**array(), "v": array()["w"]}, b"\0" * 8), WEIGHTS),
+    Case("offsets before the start", heads(array(data_offsets=[-8, 0])), WEIGHTS),
+    Case("a shape of fractions", heads(array(shape=[2.0]), b"\0" * 8), WEIGHTS),
+    Case("an escape sequence as a name", heads({"\x1b]0;x\x07\n" * 9: 1}), WEIGHTS),
+    # --- numbers that poison
+    Case("a weight is NaN", weighs(lambda w: w["readout.bias"].fill(np.nan)), WEIGHTS),
+    Case("a weight is infinite", weighs(lambda w: w["readout.bias"].fill(np.inf)), WEIGHTS, "hard"),
+    Case("a weight of float64", weighs(lambda w: w.update(x=np.ones(2))), WEIGHTS),
+    Case("a weight is missing", weighs(lambda w: w.pop("readout.bias")), WEIGHTS, "hard"),
+    Case("a weight of other axes", weighs(lambda w: w.update({"readout.bias": ONE})), WEIGHTS),
+    Case("a temperature of 0", says(lambda a: a.update(calibration={"temperature": 0.0})), ABOUT),
+    # --- lies
+    Case("symbols twice", says(lambda a: a["source"].update(symbols=["a", "a"])), ABOUT),
+    Case("a symbol with a line break of another field", says(within("target", x="\n")), ABOUT),
+    Case("a later format", says(lambda about: about.update(format=99)), ABOUT),
+    Case("an ensemble without members", says(within("settings", ensemble=3)), ABOUT, "hard"),
+    Case("words said to be pairs", says(within("settings", task="pairs")), ABOUT, "words"),
+    Case("a manifest without a seal", raw_manifest({"format": 1, "files": {}}), MANIFEST),
+    Case("a manifest of a list", raw_manifest([1]), MANIFEST),
+    Case("a manifest of a later format", raw_manifest({"format": 2}), MANIFEST),
+    Case("a size that is a lie", lambda folder: seal(folder, **{WEIGHTS: 10}), WEIGHTS),
+]  # fmt: skip
+
+
+def build(fixtures: Path, into: Path) -> Iterator[tuple[Case, Path]]:
+    """Every case as a folder."""
+    for number, case in enumerate(CASES):
+        folder = into / f"{number:02}"
+        shutil.copytree(fixtures / case.base, folder)
+        case.spoil(folder)
+        yield case, folder

@@ -1,0 +1,27 @@
+"""Twenty thousand odd inputs: readers, headers, vocabularies, manifests and the command line."""
+
+from __future__ import annotations
+
+import odd
+import pytest
+from frozen import FIXTURES
+from hypothesis import settings
+
+COUNTS = {
+    "readers": 7_500,
+    "headers": 5_500,
+    "vocabularies": 4_000,
+    "manifests": 2_000,
+    "words": 1_000,
+}
+
+
+def test_they_are_twenty_thousand() -> None:
+    assert sum(COUNTS.values()) == 20_000
+    assert COUNTS.keys() == odd.CASES.keys()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_nothing_odd_does_more_than_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARSEQ_MODEL", str(FIXTURES / "soft"))
+    settings(max_examples=COUNTS[name] // odd.EACH)(odd.drawn(odd.CASES[name]))()
