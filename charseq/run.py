@@ -68,15 +68,12 @@ class Progress:
     scores: dict[str, float] = field(default_factory=dict)
     """Dev scores of the weights that are kept; empty before the first evaluation."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
-<<<<<<< HEAD
     prepared: float = 0.0
     """Seconds before the first step, out of ``seconds``; the schedule begins after them."""
-=======
     halved: int = 0
     """How often the batch was halved, because memory was short."""
     pending: dict[str, Any] | None = None
     """Of an evaluation that a signal cut short, and with which a resumed run begins: its loss."""
->>>>>>> rel
 
 
 class Run:
