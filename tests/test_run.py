@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from ctypes import CDLL
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -245,7 +244,7 @@ def test_other_kernels_are_told_when_a_run_goes_on(
     monkeypatch.setattr(kernels, "find", lambda: None)
     saved(tmp_path, 1)
     assert Run(tmp_path, about()).resume(silent) is not None
-    monkeypatch.setattr(kernels, "find", lambda: kernels.Kernels(CDLL(None), "plain"))
+    monkeypatch.setattr(kernels, "find", lambda: SimpleNamespace(level="plain"))
     warnings: list[str] = []
     found = Run(tmp_path, about()).resume(warnings.append)
     assert equal(found, state(1))
