@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -239,14 +240,24 @@ def save_arrays(
 
     Raises:
         CheckpointError: a number is NaN or infinite, or a type cannot be stored.
+        MemoryError: there is no room for the bytes.
     """
     plain = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     _check_finite(plain)
     notes = {"charseq": json.dumps(dict(metadata), sort_keys=True)} if metadata else None
+    _require_memory(2 * sum(array.nbytes for array in plain.values()))  # Rust's and Python's copy
     try:
         return safetensors.save(plain, notes)
     except (SafetensorError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"arrays cannot be stored: {reason(error)}") from error
+
+
+def _require_memory(size: int) -> None:
+    """Raise MemoryError where ``size`` bytes cannot be had: Rust ends the process there."""
+    try:
+        mmap.mmap(-1, size + 1).close()  # nothing of it is touched
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"no memory for the {size / 1e6:,.0f} MB of a save") from error
 
 
 def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarray]:

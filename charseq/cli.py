@@ -67,6 +67,10 @@ def _explain(fault: BaseException) -> tuple[int, str]:
     if isinstance(fault, OSError):
         reason = fault.strerror or str(fault) or type(fault).__name__
         return 1, _error(f"{fault.filename}: {reason}" if fault.filename else reason)
+    if isinstance(fault, MemoryError) or "can't allocate memory" in str(fault):
+        return 1, _error(
+            f"out of memory: {str(fault).split(chr(10))[0][:200] or 'no more is free'}"
+        )
     what = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
     return 1, _error(f"internal error: {what}; run again with --debug for the traceback")
 

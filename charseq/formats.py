@@ -28,7 +28,6 @@ import gzip
 import io
 import itertools
 import json
-import os
 import re
 import sys
 import zlib
@@ -293,8 +292,3 @@ _READERS: dict[str, Callable[[str, Lines, bool], Iterator[Row]]] = {
     "csv": lambda path, lines, faulty: _even(_csv_rows(path, lines, faulty), path, faulty),
     "jsonl": partial(_by_line, _jsonl_row),
 }
-
-
-def _reason(fault: Exception) -> str:
-    number = getattr(fault, "errno", None)
-    return os.strerror(number) if number else " ".join(str(fault).split())

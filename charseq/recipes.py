@@ -23,12 +23,12 @@ from charseq.config import Config, configure, defaults
 from charseq.contents import read_run, shapes_of
 from charseq.corpus import choose_task
 from charseq.distil import attend, teacher_of
-from charseq.errors import CheckpointError, Interrupted, SettingError, TrainingError, UsageError
+from charseq.errors import CheckpointError, Interrupted, SettingError, UsageError
 from charseq.pairs import Pairs
 from charseq.predictor import load
 from charseq.process import Hurried, stopping
 from charseq.report import bar, describe_calibration, describe_run, describe_scores
-from charseq.run import Progress, Run, due, halve
+from charseq.run import Progress, Run, due
 from charseq.sentences import Sentences
 from charseq.suggest import LanguageModel
 
@@ -42,7 +42,6 @@ Report = Callable[[str], None]
 Watch = Callable[[Progress], None]
 Lesson = Pairs | Sentences
 
-MOST_HALVED = 5
 MOST_SCORING = 0.06
 """Share of a wall-clock budget for scoring the dev split; where it is spent, one is left out."""
 
@@ -162,35 +161,32 @@ def learn(
 ) -> None:
     """Train one model, from its last state if there is one.
 
-    Where memory is short the batch is halved, at most ``MOST_HALVED`` times.
+    Where memory is short the batch is halved, at most five times.
 
     Raises:
         TrainingError: memory is short even so.
     """
     from charseq.runtime import is_out_of_memory
 
-    state, since = journal.resume(report), journal.progress
+    state, since, trainer = journal.resume(report), journal.progress, None
     while True:
-        trainer = lesson.trainer(since.halved)
-        journal.require_space(trainer.weights.numel())
-        if state is not None:
-            trainer.restore(state)
-            report(f"resume     at step {trainer.number:,}, {since.seconds:.0f} s spent")
         try:
+            trainer = lesson.trainer(since.halved)
+            journal.require_space(trainer.weights.numel())
+            if state is not None:
+                trainer.restore(state)
+                report(f"resume     at step {trainer.number:,}, {since.seconds:.0f} s spent")
             fit(lesson, trainer, journal, started, report=report, progress=progress, watch=watch)
         except (MemoryError, RuntimeError) as fault:
-            if not is_out_of_memory(fault):
+            if trainer is None or not is_out_of_memory(fault):
                 raise
             short = str(fault).split("\n")[0][:200]
         else:
             return
-        size = lesson.config.batch_size >> since.halved
-        if since.halved == MOST_HALVED or size < 2:
-            raise TrainingError(f"out of memory, even with batches of {size}: {short}")
-        since.halved += 1
-        state = halve(trainer.state())
-        del trainer  # before the next one needs its memory
-        report(f"memory     is short: from now on batches of {size // 2} ({short})")
+        # not before the fault is gone, which holds on to all that the step had made
+        size, state = journal.halve(lesson.config.batch_size, trainer.state, short)
+        trainer = None  # before the next one needs its memory
+        report(f"memory     is short: from now on batches of {size}")
 
 
 def _calibrate(lesson: Lesson, journal: Run, report: Report) -> None:

@@ -40,7 +40,7 @@ from charseq.checkpoint import (
     remove,
     save_arrays,
 )
-from charseq.errors import CheckpointError
+from charseq.errors import CheckpointError, TrainingError
 from charseq.store import MANIFEST
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
 
 SLOTS = ("a", "b")
+MOST_HALVED = 5
 _KEPT = re.compile(r"kept\.([0-9]{1,9})\.safetensors")
 _BEST = "best/"
 _BYTES = 4 * 6
@@ -129,6 +130,22 @@ class Run:
         if free < need:
             what = f"a save takes {need / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB left"
             raise CheckpointError(what, path=self.folder)
+
+    def halve(self, batch_size: int, state: Callable[[], Arrays], short: str) -> tuple[int, Arrays]:
+        """The next size of a batch, for whose training memory was ``short``, and the state then.
+
+        Raises:
+            TrainingError: it was halved five times, or memory does not hold the state itself.
+        """
+        size = batch_size >> self.progress.halved
+        if self.progress.halved == MOST_HALVED or size < 2:
+            raise TrainingError(f"out of memory, even with batches of {size}: {short}")
+        try:
+            after = halve(state())
+        except (MemoryError, RuntimeError):
+            raise TrainingError(f"out of memory, whatever the batch: {short}") from None
+        self.progress.halved += 1
+        return size // 2, after
 
     def forget(self) -> None:
         """Begin anew: states to resume from go; a model stays until there is another.

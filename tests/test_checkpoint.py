@@ -477,3 +477,23 @@ def test_what_only_the_library_finds_names_the_file_too(monkeypatch: pytest.Monk
     with pytest.raises(CheckpointError) as caught:
         checkpoint.load_arrays(checkpoint.save_arrays(NUMBERS), path=Path("run/x"))
     assert str(caught.value) == "run/x: is damaged: odd thing"
+
+
+def test_where_memory_is_short_a_save_is_an_error_and_not_the_end() -> None:
+    """In a process of its own, which may have no more memory than it has."""
+    program = (
+        "import numpy as np, resource\n"
+        "from charseq import checkpoint\n"
+        "arrays = {'w': np.ones(10**7, np.float32)}\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "limit = pages * resource.getpagesize() + 60 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "try:\n"
+        "    checkpoint.save_arrays(arrays)\n"
+        "except MemoryError as fault:\n"
+        "    print(fault)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "no memory for the 80 MB of a save\n"

@@ -132,7 +132,10 @@ AGAIN = "; run again with --debug for the traceback"
          "charseq: error: /x: Permission denied"),
         (OSError(28, "No space left on device"), 1, "charseq: error: No space left on device"),
         (ValueError("oops"), 1, f"charseq: error: internal error: ValueError: oops{AGAIN}"),
-        (MemoryError(), 1, f"charseq: error: internal error: MemoryError{AGAIN}"),
+        (AssertionError(), 1, f"charseq: error: internal error: AssertionError{AGAIN}"),
+        (MemoryError(), 1, "charseq: error: out of memory: no more is free"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\nat x.cpp"), 1,
+         "charseq: error: out of memory: DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     ],
 )  # fmt: skip
 def test_every_fault_is_one_line(world: World, fault: BaseException, code: int, said: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charseq import checkpoint, examples, pairs, predictor, recipes
+from charseq import checkpoint, cli, examples, pairs, predictor, recipes
 from charseq.audit import audit
 from charseq.config import configure
 from charseq.errors import (
@@ -400,9 +400,9 @@ def test_where_memory_is_short_the_batch_is_halved(
     facts = recipes.train(data, run=tmp_path / "r", config=config, report=lines.append)
     assert max(sizes) == 4
     assert len(sizes) == 2 * -(-len(PAIRS[8:]) // 4)
-    assert [line[:48] for line in lines if line.startswith("memory")] == [
-        "memory     is short: from now on batches of 8 (D",
-        "memory     is short: from now on batches of 4 (D",
+    assert [line for line in lines if line.startswith("memory")] == [
+        "memory     is short: from now on batches of 8",
+        "memory     is short: from now on batches of 4",
     ]
     assert facts["epochs"] == 2.0
     assert checkpoint.read_json(tmp_path / "r", "about.json")["settings"]["batch_size"] == 16
@@ -446,6 +446,21 @@ def test_after_five_halvings_it_ends_in_one_line_and_keeps_the_last_state(
     lines: list[str] = []
     recipes.train(data, run=tmp_path / "r", config=config, report=lines.append)
     assert [line for line in lines if line.startswith("resume     at step")]
+
+
+def test_where_not_even_the_state_fits_it_ends_in_one_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+
+    short_of_memory(monkeypatch, 0)
+    monkeypatch.setattr(Trainer, "state", full)
+    with pytest.raises(TrainingError, match="out of memory, whatever the batch: Default"):
+        recipes.train(data, run=tmp_path / "r", config=cfg())
+    monkeypatch.setattr(Trainer, "__init__", full)
+    words = ["train", str(data), "-o", str(tmp_path / "s"), "--epochs", "1", "--threads", "1"]
+    assert cli.run(words) == 1
 
 
 def test_other_faults_of_torch_are_not_taken_for_it(

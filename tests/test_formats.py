@@ -499,3 +499,71 @@ def test_public_tables_are_read_whole(name: str, lines: int, width: int) -> None
         pytest.skip(f"{path} is absent: set CHARSEQ_SHARED_DATA")
     table: Table = read_table(path)
     assert [len(row.cells) for row in table.rows] == [width] * lines
+
+
+# --- rows that say their fault
+
+
+def faulty(folder: Path, name: str, content: bytes, **options: Any) -> list[Row]:
+    (folder / name).write_bytes(content)
+    return list(read_table(folder / name, faulty=True, **options).rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", b"a\n\xff\nb\n", [
+            Row(1, ("a",), raw=b"a\n"),
+            Row(2, (), raw=b"\xff\n", fault="byte 0xff at column 1 is not UTF-8"),
+            Row(3, ("b",), raw=b"b\n"),
+        ]),
+        ("a.tsv", b"a\tb\n\nc\n\xff\nd\te", [
+            Row(1, ("a", "b"), raw=b"a\tb\n"),
+            Row(2, (), raw=b"\n"),
+            Row(3, (), raw=b"c\n", fault="1 column, expected 2"),
+            Row(4, (), raw=b"\xff\n", fault="byte 0xff at column 1 is not UTF-8"),
+            Row(5, ("d", "e"), raw=b"d\te"),
+        ]),
+        ("a.csv", b'a,"b\nc"\n"d"e,f\ng\n"\xff\n",h\ni\rj,k\nl,m', [
+            Row(1, ("a", "b\nc"), raw=b'a,"b\nc"\n'),
+            Row(3, (), raw=b'"d"e,f\n', fault="not valid CSV: ',' expected after '\"'"),
+            Row(4, (), raw=b"g\n", fault="1 column, expected 2"),
+            Row(5, (), raw=b'"\xff\n",h\n', fault="byte 0xff at column 2 is not UTF-8"),
+            Row(7, (), raw=b"i\rj,k\n",
+                fault="not valid CSV: a lone carriage return outside quotes"),
+            Row(8, ("l", "m"), raw=b"l,m"),
+        ]),
+        ("a.jsonl", b'{"a": 1}\n[]\n{\n\xff\n{"b": 2}\n', [
+            Row(1, (1,), ("a",), b'{"a": 1}\n'),
+            Row(2, (), raw=b"[]\n", fault="a JSON list, expected one object a line"),
+            Row(3, (), raw=b"{\n", fault="not valid JSON: Expecting property name enclosed in "
+                "double quotes at column 2"),
+            Row(4, (), raw=b"\xff\n", fault="byte 0xff at column 1 is not UTF-8"),
+            Row(5, (2,), ("b",), b'{"b": 2}\n'),
+        ]),
+    ],
+)  # fmt: skip
+def test_a_faulty_row_says_its_fault_and_the_others_are_as_ever(
+    tmp_path: Path, name: str, content: bytes, expected: list[Row]
+) -> None:
+    found = faulty(tmp_path, name, content, **({"header": "no"} if name == "a.csv" else {}))
+    assert found == expected
+    assert b"".join(row.raw for row in found) == content
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv", b'a\n"b\nc\n', "a.csv:2: a quote is opened here and not closed"),
+        ("a.csv", b'\xff,"b\nc\n', "a.csv:1: a quote is opened here and not closed"),
+        ("a.csv", b"\xff,b\n", "a.csv:1: byte 0xff at column 1 is not UTF-8, expected a header"),
+        ("a.csv", b"", "a.csv:1: nothing here, expected a header row"),
+        ("a.txt.gz", gzip.compress(b"a\n" * 99)[:-9], "a.txt.gz: the .gz is damaged or incomplete"),
+    ],
+)
+def test_where_rows_end_must_be_known_all_the_same(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        faulty(tmp_path, name, content, header="yes" if name == "a.csv" else "auto")
+    assert str(caught.value).replace(f"{tmp_path}{os.sep}", "").startswith(told)
