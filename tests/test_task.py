@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from charseq import alignment
 from charseq.alignment import Actions
 from charseq.config import Config, configure
 from charseq.errors import SettingError
-from charseq.examples import Dataset, Example
+from charseq.examples import Dataset, Example, load
 from charseq.inference import shapes_of
+from charseq.records import Records
 from charseq.task import SHAPING, Start, Task, inherit, prepare
 from charseq.trainer import Trainer
 from charseq.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
@@ -477,3 +479,35 @@ def test_a_prior_that_would_be_large_is_left_out(monkeypatch: pytest.MonkeyPatch
     assert task.prior is not None
     monkeypatch.setattr(alignment, "MOST_PRIOR", task.prior.size - 1)
     assert task_of(*toy(caesar), attention="hard").prior is None
+
+
+# --- many rows
+
+
+@pytest.mark.parametrize("attention", ["soft", "hard"])
+def test_what_is_in_files_trains_as_what_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attention: str
+) -> None:
+    draw = random.Random(3)
+    words = ["".join(draw.choices("abcdé", k=draw.randint(1, 7))) for _ in range(120)]
+    lines = [f"{word}\t{word.upper()}\tV;{i % 3}\t{1 + i % 2}\n" for i, word in enumerate(words)]
+    path = tmp_path / "words.tsv"
+    path.write_text("".join(lines), encoding="utf-8")
+    config = configure({**SMALL, "attention": attention})
+
+    def trained() -> tuple[Task, list[float], dict[str, np.ndarray]]:
+        task = prepare(load(path, columns="source,target,features,weight"), config)
+        trainer = task.trainer()
+        steps = trainer.steps(lambda number: number / (2 * len(trainer.batches)))
+        return task, [step.loss for step in steps], trainer.averaged()
+
+    task, losses, weights = trained()
+    places = [("records.FEW", 16), ("records.CHUNK", 50), ("ragged.MOST", 128), ("ragged.CHUNK", 9)]
+    for name, value in [*places, ("alignment.TOGETHER", 17)]:
+        monkeypatch.setattr(f"charseq.{name}", value)
+    other, same, weights_too = trained()
+    assert isinstance(other.dataset.train, Records)
+    assert (other.sources, other.written) == (task.sources, task.written)
+    assert (other.about, other.why, other.limits) == (task.about, task.why, task.limits)
+    assert same == losses
+    assert all(np.array_equal(weights[name], weights_too[name]) for name in weights)
