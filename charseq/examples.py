@@ -20,7 +20,6 @@ import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ from charseq.columns import ROLES, Roles
 from charseq.errors import DataError, SettingError
 from charseq.formats import ENDINGS, read_table, sniff
 from charseq.ragged import Growing
-from charseq.records import Collector, Numbers, Records
+from charseq.records import Collector, Records, choose
 from charseq.rows import Row, Table, locate, text_of
 from charseq.splits import (
     HELD_OUT,
@@ -346,9 +345,8 @@ def _understood(places: Places, table: Table, row: Row) -> str:
 def _blank_lines(part: Part) -> list[str]:
     if not part.blanks:
         return []
-    lines = "blank line" if part.blanks == 1 else "blank lines"
-    where = f"{part.path}:{part.first_blank}"
-    return [f"{where}: {part.blanks} {lines} passed over, this is the first"]
+    lines = f"{part.blanks} blank line" + "s" * (part.blanks > 1)
+    return [f"{part.path}:{part.first_blank}: {lines} passed over, this is the first"]
 
 
 def _split_three(part: Part) -> dict[str, Part]:
@@ -373,16 +371,11 @@ def _hold_out(part: Part, share: float, most: int) -> tuple[Part, Part]:
     most_values = max(1, int(np.searchsorted(counts.cumsum(), most, side="right")))
     last = values[most_values - 1] if least < hashes.max() else -1.0
     held = hashes <= last
-    return _choose(part, ~held), _choose(part, held)
+    return _some(part, ~held), _some(part, held)
 
 
-def _choose(part: Part, wanted: Bool[np.ndarray, "N"]) -> Part:
-    """Some of the examples, with their lines."""
-    some = part.examples
-    if isinstance(some, Records):
-        lines = Numbers(np.fromiter(compress(part.lines, wanted), np.int64))
-        return Part(part.path, part.columns, some.choose(wanted), lines)
-    return Part(part.path, part.columns, [*compress(some, wanted)], [*compress(part.lines, wanted)])
+def _some(part: Part, wanted: Bool[np.ndarray, "N"]) -> Part:
+    return Part(part.path, part.columns, choose(part.examples, wanted), choose(part.lines, wanted))
 
 
 def side(rows: Sequence[Example], name: str) -> Sequence[str]:

@@ -8,7 +8,8 @@ reads sees a sequence in either case. It knows no roles and no files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from itertools import compress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 
@@ -24,6 +25,7 @@ FAR = 8 * 2**20
 _MARK = b"\xff"  # which is never a byte of UTF-8
 
 Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
 class Records(Sequence[Made]):
@@ -212,3 +214,14 @@ class Numbers(Sequence[int]):
     def __getitem__(self, place: int | slice) -> int | list[int]:
         found: int | list[int] = self.array[place].tolist()
         return found
+
+    def choose(self, wanted: Bool[np.ndarray, "N"]) -> Numbers:
+        """Some of them."""
+        return Numbers(self.array[wanted])
+
+
+def choose(rows: Sequence[Item], wanted: Bool[np.ndarray, "N"]) -> Sequence[Item]:
+    """Those of the rows that are wanted, in their order; of many rows nothing is copied."""
+    if isinstance(rows, Records | Numbers):
+        return cast("Sequence[Item]", rows.choose(wanted))
+    return list(compress(rows, wanted))
