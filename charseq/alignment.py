@@ -34,6 +34,8 @@ MOST_CELLS = 2**18
 """Cells of the tables of the pairs that the actions' chances are learnt from: a second's work."""
 MOST_WALKED = 2**29
 """Cells of the tables of all pairs: beyond it, aligning takes minutes."""
+MOST_TABLE = 2**22
+"""Source symbols times target symbols: a table of them is held several times while it is learnt."""
 TOGETHER = 2**16
 """Pairs that are sorted by their lengths together."""
 BLOCK = 2**18

@@ -202,20 +202,28 @@ def _align(
     """What hard attention is to write, where it is asked for or suits the pairs; its prior; why.
 
     Raises:
-        SettingError: it is asked for, and the texts are too long to be aligned.
+        SettingError: it is asked for, and that is too much work, or takes too much memory.
     """
     if config.attention in ("soft", "none"):
         return None, None, "as set"
     read = partial(source.encode, backward=direction_of(config) == "backward")
     sources = pack(map(read, side(examples, "source")), size=len(source))
     asked = config.attention == "hard"
-    if (size := alignment.cells(sources.lengths, targets.lengths)) > alignment.MOST_WALKED:
-        if asked:
+    for what, size, most in (
+        (
+            "texts are too long",
+            alignment.cells(sources.lengths, targets.lengths),
+            alignment.MOST_WALKED,
+        ),
+        ("symbols are too many", len(source) * len(target), alignment.MOST_TABLE),
+    ):
+        if size > most and asked:
             raise SettingError(
-                f"attention is hard, but to align these pairs takes a table of {size:,} cells, "
-                f"more than {alignment.MOST_WALKED:,}: --set attention=soft"
+                f"attention is hard, but the {what} to be aligned: that takes a table of "
+                f"{size:,} cells, more than {most:,}: --set attention=soft"
             )
-        return None, None, "the texts are too long to be aligned"
+        if size > most:
+            return None, None, f"the {what} to be aligned"
     places = {symbol: place for place, symbol in enumerate(target.symbols)}
     same = [
         (SPECIALS + place, SPECIALS + places[symbol])

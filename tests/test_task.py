@@ -327,22 +327,29 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
     assert found[0] != found[1] or found[0] != found[2]
 
 
-def test_texts_that_are_too_long_to_align_get_soft_attention_or_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("limit", "what"),
+    [("MOST_WALKED", "texts are too long"), ("MOST_TABLE", "symbols are too many")],
+)
+def test_what_is_too_large_to_align_gets_soft_attention_or_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: str, what: str
 ) -> None:
     pairs = toy(str)
-    work = sum((len(source) + 1) ** 2 for source, _ in pairs)
-    monkeypatch.setattr(alignment, "MOST_WALKED", work)
+    size = sum((len(source) + 1) ** 2 for source, _ in pairs)
+    if limit == "MOST_TABLE":
+        letters = {letter for source, _ in pairs for letter in source}
+        size = (SPECIALS + len(letters)) ** 2
+    monkeypatch.setattr(alignment, limit, size)
     assert task_of(*pairs, attention="auto").config.attention == "hard"
-    monkeypatch.setattr(alignment, "MOST_WALKED", work - 1)
+    monkeypatch.setattr(alignment, limit, size - 1)
     task = task_of(*pairs, attention="auto")
     assert task.config.attention == "soft"
-    assert task.why[2] == "the texts are too long to be aligned"
+    assert task.why[2] == f"the {what} to be aligned"
     with pytest.raises(SettingError) as caught:
         task_of(*pairs, attention="hard")
     assert str(caught.value) == (
-        f"attention is hard, but to align these pairs takes a table of {work:,} cells, more than "
-        f"{work - 1:,}: --set attention=soft"
+        f"attention is hard, but the {what} to be aligned: that takes a table of {size:,} cells, "
+        f"more than {size - 1:,}: --set attention=soft"
     )
     assert task_of(*pairs, attention="soft").why[2] == "as set"
 
