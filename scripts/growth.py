@@ -39,6 +39,8 @@ TOTAL = 40_000
 SPELT = 4000
 """Rows of 10 symbols each, where the symbols grow; all symbols stand in them from 30 to 40,000."""
 BATCH = 16
+SECONDS = 1.0
+"""For what takes less than that, at least."""
 PANELS = {
     "rows": ("read", "check", "convert"),
     "length": ("before the first step", "step", "answer"),
@@ -155,10 +157,10 @@ def measure(kind: str, data: str) -> Point:
     return {**facts, "before the first step": spent, "step": stepping, "answer": answering}
 
 
-def repeated(call: Callable[[], object], seconds: float = 1.0) -> float:
+def repeated(call: Callable[[], object]) -> float:
     """Seconds of processor time for a call, from as many as fit into ``seconds``, two at least."""
     count, begun = 0, time.process_time()
-    while (spent := time.process_time() - begun) < seconds or count < 2:
+    while (spent := time.process_time() - begun) < SECONDS or count < 2:
         call()
         count += 1
     return spent / count
