@@ -13,7 +13,7 @@ ids goes through training and search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ MOST_CELLS = 2**18
 """Cells of the tables of the pairs that the actions' chances are learnt from: a second's work."""
 MOST_WALKED = 2**29
 """Cells of the tables of all pairs: beyond it, aligning takes minutes."""
+MOST_TABLE = 2**22
+"""Source symbols times target symbols: a table of them is held several times while it is learnt."""
+TOGETHER = 2**16
+"""Pairs that are sorted by their lengths together."""
 BLOCK = 2**18
 """Cells that are filled in together."""
 MOST_PRIOR = 2**20
@@ -97,6 +101,12 @@ class Aligner:
             for row, actions in zip(rows, table.walks(), strict=True):
                 found[row] = actions
         return found
+
+    def walks(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> Iterator[list[int]]:
+        """The same of any number of pairs, of which a few are in memory at a time."""
+        for first in range(0, len(sources), TOGETHER):
+            some = slice(first, first + TOGETHER)
+            yield from self.align(sources[some], targets[some])
 
     def prior(self) -> Float[np.ndarray, "S A"]:
         """Where a network's logits may begin: log P(action | source symbol), less its row's mean.
@@ -175,9 +185,9 @@ def learn(
     return Aligner(_log(stay), _log(go_on), _log(skip))
 
 
-def cells(sources: Sequence[Ids], targets: Sequence[Ids]) -> int:
-    """How much work it is to align these pairs."""
-    return sum((len(s) + 1) * (len(t) + 1) for s, t in zip(sources, targets, strict=True))
+def cells(sources: Int[np.ndarray, "N"], targets: Int[np.ndarray, "N"]) -> int:
+    """How much work it is to align pairs of these lengths."""
+    return int(((sources + 1) * (targets + 1)).sum())
 
 
 class _Table:
@@ -273,11 +283,11 @@ def _choose(sources: Sequence[Ids], targets: Sequence[Ids], seed: int) -> list[i
     """Rows drawn until their tables are large enough; in the order of the data."""
     drawn: list[int] = []
     room = MOST_CELLS
-    for row in np.random.default_rng(seed).permutation(len(sources)):
+    for row in map(int, np.random.default_rng(seed).permutation(len(sources))):
         room -= (len(sources[row]) + 1) * (len(targets[row]) + 1)
         if room < 0 and drawn:
             break
-        drawn.append(int(row))
+        drawn.append(row)
     return sorted(drawn)
 
 

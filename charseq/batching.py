@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from charseq.ragged import as_ragged
 from charseq.vocabulary import BOS, EOS, PAD
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ Ids = Sequence[int]
 
 MINGLED = 0.1
 """Half-width of the noise on the logarithm of a length, so that buckets differ between epochs."""
+
+
+MOST_DRAWN = 2**20
+"""Examples whose order is drawn together."""
 
 
 @dataclass(frozen=True)
@@ -43,58 +48,100 @@ class Batch:
 
 
 class Batches:
-    """All batches of a training run, by number; ``len`` is the number of batches in an epoch."""
+    """All batches of a training run, by number; ``len`` is the number of batches in an epoch.
+
+    Of more than ``MOST_DRAWN`` examples an epoch is drawn in parts, one after the other: every
+    k-th example belongs to the same part, so that each is like the whole. The order then takes no
+    more memory than that of one part.
+    """
 
     def __init__(
         self,
         sources: Sequence[Ids],
         targets: Sequence[Ids],
         *,
-        weights: Sequence[float] | None = None,
+        weights: Sequence[float] | Float[np.ndarray, "N"] | None = None,
         batch_size: int = 64,
         seed: int = 1,
     ) -> None:
-        self.sources = [np.asarray(ids, dtype=np.int64) for ids in sources]
-        self.targets = [np.asarray(ids, dtype=np.int64) for ids in targets]
-        given = np.ones(len(sources)) if weights is None else np.asarray(weights, dtype=np.float64)
-        self.weights = (given / given.mean()).astype(np.float32)
-        self.lengths = np.array(
-            [[len(s), len(t)] for s, t in zip(self.sources, self.targets, strict=True)]
-        )
+        if len(sources) != len(targets):
+            raise ValueError(f"{len(sources)} sources and {len(targets)} targets")
+        self.sources = as_ragged(sources)
+        self.targets = as_ragged(targets)
+        self._weights: Float[np.ndarray, "_"] | None = None
+        if weights is not None:
+            given = np.asarray(weights, dtype=np.float64)
+            self._weights = (given / given.mean()).astype(np.float32)
         self.batch_size = batch_size
         self.seed = seed
+        count = len(sources)
+        self._parts = max(1, -(-count // MOST_DRAWN))
+        sizes = [len(range(part, count, self._parts)) for part in range(self._parts)]
+        self._batches = np.array([-(-size // batch_size) for size in sizes])
         self._plan = lru_cache(maxsize=2)(self._draw)
 
     def __len__(self) -> int:
-        return -(-len(self.sources) // self.batch_size)
+        return int(self._batches.sum())
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` = 0, 1, 2, …, without end."""
+        return self.collate(self.rows(step))
+
+    def rows(self, step: int) -> Int[np.ndarray, "B"]:
+        """The examples in the batch of ``step``."""
         epoch, place = divmod(step, len(self))
-        return self.collate(self._plan(epoch)[place])
+        if self._parts == 1:
+            return self._plan(epoch, 0)[place]
+        order = np.random.default_rng([self.seed, epoch]).permutation(self._parts)
+        ends = self._batches[order].cumsum()
+        turn = int(np.searchsorted(ends, place, side="right"))
+        part = int(order[turn])
+        return self._plan(epoch, part)[place - int(ends[turn] - self._batches[part])]
+
+    @property
+    def weights(self) -> Float[np.ndarray, "N"]:
+        """The weight of each example; their mean is 1."""
+        if self._weights is None:
+            return np.ones(len(self.sources), dtype=np.float32)
+        return self._weights
+
+    @property
+    def lengths(self) -> Int[np.ndarray, "N 2"]:
+        """The symbols of source and target of each example."""
+        return np.stack([self.sources.lengths, self.targets.lengths], axis=1)
 
     def collate(self, rows: Sequence[int] | Int[np.ndarray, "B"]) -> Batch:
         """The batch of the examples ``rows``."""
-        targets = [self.targets[row] for row in rows]
-        lengths = np.array([len(self.sources[row]) for row in rows])
-        return Batch(
-            source=pad([self.sources[row] for row in rows]),
-            source_lengths=lengths,
-            inputs=pad([np.concatenate([[BOS], target]) for target in targets]),
-            labels=pad([np.concatenate([target, [EOS]]) for target in targets]),
-            weights=self.weights[np.asarray(rows)],
-        )
+        rows = np.asarray(rows)
+        read, inside, lengths = self.sources.take(rows)
+        source = np.full(inside.shape, PAD, dtype=np.int64)
+        source[inside] = read
+        written, inside, ends = self.targets.take(rows)
+        inputs = np.full((len(rows), inside.shape[1] + 1), PAD, dtype=np.int64)
+        labels = inputs.copy()
+        inputs[:, 0] = BOS
+        inputs[:, 1:][inside] = written
+        labels[:, :-1][inside] = written
+        labels[np.arange(len(rows)), ends] = EOS
+        weights = np.ones(len(rows), dtype=np.float32)
+        if self._weights is not None:
+            weights = self._weights[rows]
+        return Batch(source, lengths, inputs, labels, weights)
 
-    def _draw(self, epoch: int) -> list[Int[np.ndarray, "B"]]:
-        """The rows of every batch of one epoch."""
-        random = np.random.default_rng([self.seed, epoch])
-        total = len(self.sources)
+    def _draw(self, epoch: int, part: int) -> list[Int[np.ndarray, "B"]]:
+        """The rows of every batch of one epoch, or of a part of it."""
+        places = np.arange(part, len(self.sources), self._parts)
+        seed = [self.seed, epoch] if self._parts == 1 else [self.seed, epoch, part]
+        random = np.random.default_rng(seed)
+        total = len(places)
         noise = random.uniform(-MINGLED, MINGLED, size=(total, 2))
-        keys = np.log1p(self.lengths) + noise
+        offsets = (self.sources.offsets, self.targets.offsets)
+        lengths = np.stack([each[places + 1] - each[places] for each in offsets], axis=1)
+        keys = np.log1p(lengths) + noise
         # the first key decides coarsely, the second finely: both sides end up with little padding
         coarse = np.round(keys[:, 0] * 8)
         order = np.lexsort((random.permutation(total), keys[:, 1], coarse))
-        return _cut(order, self.batch_size, random)
+        return _cut(places[order], self.batch_size, random)
 
 
 class Lines:

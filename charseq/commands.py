@@ -194,6 +194,13 @@ def predict(
     help="Texts computed together; it never changes an answer.",
 )
 @click.option(
+    "--jobs",
+    type=click.IntRange(0, 256),
+    default=0,
+    metavar="N",
+    help="Processes that answer, once that takes a while; no answer changes.  [default: cores]",
+)
+@click.option(
     "--format",
     "kind",
     type=click.Choice(FORMATS),
@@ -207,7 +214,7 @@ def predict(
 def convert(
     *, files: tuple[str, ...], model: str | None, output: str | None, column: str | None,
     to: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
-    kind: str, header: str, force: bool, quiet: bool, **searching: Any,
+    jobs: int, kind: str, header: str, force: bool, quiet: bool, **searching: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
 
@@ -222,21 +229,25 @@ def convert(
     """
     prepare_inference()
     from charseq import convert as converter
+    from charseq.crew import sharing
     from charseq.predictor import fingerprint, load
 
     places = converter.targets(files, output)
-    loaded = load(model, **options.chosen(searching))
+    how = options.chosen(searching)
+    loaded = load(model, **how)
     count = _count(loaded, n, beam, mass)
+    known = fingerprint(loaded)
     rejected = []
-    for path, place in zip(files, places, strict=True):
-        found = converter.convert(
-            loaded, path, place, column=column, to=to, n=count, beam=beam, mass=mass,
-            batch_size=batch_size, format=kind, header=header, force=force,
-            kept_for=f"{__version__} {fingerprint(loaded)}",
-            report=terminal.silence if quiet else terminal.note,
-        )  # fmt: skip
-        if found.rejected:
-            rejected.append(f"{found.path}: {found.rejected:,} rows rejected: {found.rejects}")
+    with sharing(loaded, jobs, known, how) as crew:
+        for path, place in zip(files, places, strict=True):
+            found = converter.convert(
+                crew, path, place, column=column, to=to, n=count, beam=beam, mass=mass,
+                batch_size=batch_size, format=kind, header=header, force=force,
+                kept_for=f"{__version__} {known}",
+                report=terminal.silence if quiet else terminal.note,
+            )  # fmt: skip
+            if found.rejected:
+                rejected.append(f"{found.path}: {found.rejected:,} rows rejected: {found.rejects}")
     if rejected:
         raise CharseqError("; ".join(rejected))
 

@@ -1,7 +1,7 @@
 """files -> windows of rows -> predictions -> files, any format to the same format.
 
-One window of rows is in memory at a time; each distinct string of it is computed once. Rows,
-order and all other columns stay as they are; the file appears under its name when it is
+A shard of rows is in memory at a time, and each distinct string is computed once (see ``replies``).
+Rows, order and all other columns stay as they are; the file appears under its name when it is
 complete, and never otherwise.
 
     text                       each line is replaced by its prediction, or goes on with it where
@@ -46,12 +46,11 @@ from typing import Any, Protocol
 from charseq import rows
 from charseq.errors import DataError, UsageError
 from charseq.formats import FORMATS, read_table, sniff
-from charseq.glyphs import code_points, describe
-from charseq.journal import Journal, Kept, fingerprint, keeping
+from charseq.journal import Journal, fingerprint, keeping
 from charseq.outputs import FLAT, refuse, replacing, writing
 from charseq.pieces import Outcome, answers
-from charseq.prediction import LEXICON
 from charseq.rejects import Rejected, Rejects, place, rejecting
+from charseq.replies import Replies, Reply, Texts, bounds, shards, some
 from charseq.rows import Row, Table, Window, locate, text_of
 from charseq.tally import SHOWN, ConvertReport, summary
 
@@ -113,10 +112,8 @@ def convert(
     pick = _picker(table, column, features=model.has_features)
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
     append = getattr(model, "append", None) if kind == "text" else None
-    cells = partial(_cells, table=table, n=n, result=result, report=report, append=append)
     ask = partial(model.predict, n=n, beam=beam, batch_size=batch_size)
     options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [kind, header]}
-    seek = partial(answers, ask=ask, n=n, mass=mass, batch_size=batch_size)
     rejected = place(path, out)
     refuse(rejected, force=force)
     with (
@@ -129,11 +126,16 @@ def convert(
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
-        for window, texts in _read(table, pick, rejects):
-            distinct = [text for text in dict.fromkeys(texts) if isinstance(text, str) and text]
-            known = seek(distinct, kept=kept, journal=journal)
-            result.distinct += len(distinct)
-            write(window, [cells(*one, known) for one in zip(window.rows, texts, strict=True)])
+        seek = partial(answers, ask=ask, n=n, mass=mass, batch_size=batch_size)
+        seek = partial(seek, kept=kept, journal=journal)
+        replies = Replies(seek, kind=table.format, n=n, append=append)
+        for shard in shards(_read(table, pick, rejects), replies):
+            known = replies.of(text for _, texts in shard for text in some(texts))
+            result.distinct = replies.computed
+            for window, texts in shard:
+                found = [_reply(text, known, replies) for text in texts]
+                _count(window, texts, found, table=table, result=result, report=report)
+                write(window, [None if reply is None else reply.cells for reply in found])
         result.rejected, result.rejects = rejects.count, str(rejects.path)
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)
@@ -173,7 +175,7 @@ def _journal(
     identity = {
         "the input": fingerprint(Path(path)),
         "the model": kept_for,
-        "the options": {**options, "window": rows.WINDOW},
+        "the options": {**options, "window": [rows.WINDOW, *bounds()]},
     }
     return keeping(final, identity, force=force)
 
@@ -208,61 +210,53 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     return found
 
 
-def _cells(
-    row: Row,
-    text: str | Rejected | None,
-    known: Mapping[str, Kept],
-    *,
-    table: Table,
-    n: int,
-    result: ConvertReport,
-    report: Callable[[str], None],
-    append: Callable[[str, str], str] | None,
-) -> list[str] | None:
-    """The new cells of one row, counted in ``result``; None for a blank line, which stays.
-
-    ``append``: the answer goes on from the text, and the cell holds both.
-    """
+def _reply(
+    text: str | Rejected | None, known: Mapping[str, Reply], replies: Replies
+) -> Reply | None:
+    """What is written to a row; None: a blank line, which stays."""
     if text is None:
         return None
-    result.rows += 1
-    plain = table.format == "text"
     if isinstance(text, Rejected):
-        if result.listed < SHOWN:
-            result.listed += 1
-            report(f"{table.path}:{row.line}: rejected: {text.message}")
-        return [""] if plain else [*[""] * n, "rejected"]
-    if not text:
-        result.empty += 1
-        return [""] if plain else [*[""] * n, "empty"]
-    outcome = known[text]
-    cells = list(outcome.texts)
-    if append is not None:
-        cells = [append(text_of(row.cells[0]), cell) for cell in cells]
-    cells += [""] * (n - len(cells))
-    flattened = table.format in ("text", "tsv") and any(c != c.translate(FLAT) for c in cells)
-    result.truncated += outcome.truncated
-    result.looked_up += outcome.origin == LEXICON
-    result.flagged += bool(outcome.unknown)
-    for symbol in outcome.unknown:
+        return replies.rejected
+    return known[text] if text else replies.empty
+
+
+def _count(
+    window: Window,
+    texts: Texts,
+    found: Sequence[Reply | None],
+    *,
+    table: Table,
+    result: ConvertReport,
+    report: Callable[[str], None],
+) -> None:
+    """Add the rows of a window to ``result``; what is to be told of some is told."""
+    result.rows += len(found) - found.count(None)
+    result.empty += texts.count("")
+    for row, text, reply in zip(window.rows, texts, found, strict=True):
+        if isinstance(text, Rejected):
+            if result.listed < SHOWN:
+                result.listed += 1
+                report(f"{table.path}:{row.line}: rejected: {text.message}")
+        elif reply is not None and not reply.plain:
+            _tell(reply, row, table, result, report)
+
+
+def _tell(
+    reply: Reply, row: Row, table: Table, result: ConvertReport, report: Callable[[str], None]
+) -> None:
+    """What is to be known of a row."""
+    result.truncated += reply.truncated
+    result.looked_up += reply.looked_up
+    result.flagged += bool(reply.unknown)
+    for symbol in reply.unknown:
         if symbol in result.unknown or len(result.unknown) < KEPT:
             result.unknown[symbol] += 1
-    if not plain:
-        origin = LEXICON if outcome.origin == LEXICON else ""
-        return [*cells, "; ".join(filter(None, (origin, _note(outcome, flattened, code_points))))]
-    note = _note(outcome, flattened, describe)
-    if note and result.listed < SHOWN:
+    if reply.note and result.listed < SHOWN:
         result.listed += 1
-        report(f"{table.path}:{row.line}: {note}")
-    elif note:
+        report(f"{table.path}:{row.line}: {reply.note}")
+    elif reply.note:
         result.unlisted += 1
-    return cells
-
-
-def _note(outcome: Kept, flattened: bool, name: Callable[[str], str]) -> str:
-    unknown = f"unknown {' '.join(map(name, outcome.unknown))}" if outcome.unknown else ""
-    cut = "truncated" if outcome.truncated else ""
-    return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))
 
 
 def _picker(
@@ -283,21 +277,32 @@ def _picker(
         for label in labels:
             _place(table, label, table.header, len(table.header), 1)
 
-    def pick(row: Row) -> str | None:
-        if not row.cells:
-            return None
+    found: dict[tuple[str, ...], list[int]] = {}
+    single = count == 1 and not features
+
+    def locate_in(row: Row) -> list[int]:
         names = table.header or row.names
         alone = bool(labels) and table.format == "jsonl"
         if not labels:
             labels.extend(_labels(column, names, count))
         try:
-            places = [_place(table, label, names, len(row.cells), row.line) for label in labels]
+            return [_place(table, label, names, len(row.cells), row.line) for label in labels]
         except DataError as fault:
             if not alone:
                 raise
             raise Rejected(fault.message) from None
+
+    def pick(row: Row) -> str | None:
+        cells = row.cells
+        if not cells:
+            return None
+        places = found.get(row.names)
+        if places is None:
+            places = found[row.names] = locate_in(row)
+        if single and type(text := cells[places[0]]) is str and text.isascii():
+            return text
         try:
-            return _text([text_of(row.cells[place]) for place in places], features=features)
+            return _text([text_of(cells[place]) for place in places], features=features)
         except DataError as fault:
             raise Rejected(fault.message) from None
 

@@ -18,16 +18,19 @@ import math
 import re
 import tomllib
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from charseq import columns as grammar
 from charseq.columns import ROLES, Roles
 from charseq.errors import DataError, SettingError
 from charseq.formats import ENDINGS, read_table, sniff
+from charseq.ragged import Growing
+from charseq.records import Collector, Records, choose
 from charseq.rows import Row, Table, locate, text_of
 from charseq.splits import (
     HELD_OUT,
@@ -39,6 +42,9 @@ from charseq.splits import (
     fingerprint,
     stem,
 )
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 SETTINGS_FILE = "charseq.toml"
 TUNE = "tune"
@@ -68,17 +74,17 @@ class Dataset:
     ``problems``: what was passed over or decided, one line each.
     """
 
-    train: list[Example]
-    dev: list[Example]
-    test: list[Example]
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
     name: str
     fingerprint: str
     columns: str
     files: dict[str, Path]
-    lines: dict[str, list[int]]
+    lines: dict[str, Sequence[int]]
     problems: list[str]
 
-    def split(self, name: str) -> list[Example]:
+    def split(self, name: str) -> Sequence[Example]:
         """The examples of ``train``, ``dev`` or ``test``.
 
         Raises:
@@ -90,13 +96,14 @@ class Dataset:
 
 @dataclass
 class Part:
-    """Examples, the line of each, and the blank lines between them."""
+    """Examples, the line of each, and how many blank lines are between them."""
 
     path: Path
     columns: str = ""
-    examples: list[Example] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    blanks: list[int] = field(default_factory=list)
+    examples: Sequence[Example] = field(default_factory=list)
+    lines: Sequence[int] = field(default_factory=list)
+    blanks: int = 0
+    first_blank: int = 0
 
 
 def load(
@@ -236,18 +243,20 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
     part = Part(path)
     places: dict[tuple[str, ...], Places] = {}
+    found = Collector(Example, _unmake)
     for row in table.rows:
         if not row.cells:
-            part.blanks.append(row.line)
+            part.blanks += 1
+            part.first_blank = part.first_blank or row.line
             continue
         try:
             if row.names not in places:
                 places[row.names] = _locate(roles, table, row)
                 part.columns = part.columns or _understood(places[row.names], table, row)
-            part.examples.append(_example(row.cells, places[row.names], separator))
+            found.add(_example(row.cells, places[row.names], separator), row.line)
         except DataError as fault:
             raise fault.at(path, row.line) from None
-        part.lines.append(row.line)
+    part.examples, part.lines = found.close()
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     return part
@@ -336,9 +345,8 @@ def _understood(places: Places, table: Table, row: Row) -> str:
 def _blank_lines(part: Part) -> list[str]:
     if not part.blanks:
         return []
-    count = len(part.blanks)
-    lines = "blank line" if count == 1 else "blank lines"
-    return [f"{part.path}:{part.blanks[0]}: {count} {lines} passed over, this is the first"]
+    lines = f"{part.blanks} blank line" + "s" * (part.blanks > 1)
+    return [f"{part.path}:{part.first_blank}: {lines} passed over, this is the first"]
 
 
 def _split_three(part: Part) -> dict[str, Part]:
@@ -353,21 +361,37 @@ def _hold_out(part: Part, share: float, most: int) -> tuple[Part, Part]:
 
     At most ``most`` rows, but one source at least, unless there is no other.
     """
-    keys = [_hash(example.source) for example in part.examples]
-    counts = Counter(keys)
-    chosen: set[float] = set()
-    rows = 0
-    for key in sorted(counts):
-        rows += counts[key]
-        if (chosen and (key >= share or rows > most)) or len(counts) == 1:
-            break
-        chosen.add(key)
-    rest, held = Part(part.path, part.columns), Part(part.path, part.columns)
-    for key, example, line in zip(keys, part.examples, part.lines, strict=True):
-        home = held if key in chosen else rest
-        home.examples.append(example)
-        home.lines.append(line)
-    return rest, held
+    keys = Growing("d")
+    for source in side(part.examples, "source"):
+        keys.append(_hash(source))
+    hashes = keys.close()
+    least = hashes.min()
+    below = hashes[hashes < share] if least < share else hashes[hashes == least]
+    values, counts = np.unique(below, return_counts=True)
+    most_values = max(1, int(np.searchsorted(counts.cumsum(), most, side="right")))
+    last = values[most_values - 1] if least < hashes.max() else -1.0
+    held = hashes <= last
+    return _some(part, ~held), _some(part, held)
+
+
+def _some(part: Part, wanted: Bool[np.ndarray, "N"]) -> Part:
+    return Part(part.path, part.columns, choose(part.examples, wanted), choose(part.lines, wanted))
+
+
+def side(rows: Sequence[Example], name: str) -> Sequence[str]:
+    """The ``source``, ``target`` or ``features`` of each, all at hand or made when asked for."""
+    if isinstance(rows, Records):
+        return rows.column(("source", "target", "features").index(name))
+    return [getattr(one, name) for one in rows]
+
+
+def weights(rows: Sequence[Example]) -> Float[np.ndarray, "N"] | None:
+    """The weight of each; None where all are 1 and there are many."""
+    return rows.weights if isinstance(rows, Records) else np.array([one.weight for one in rows])
+
+
+def _unmake(one: Example) -> tuple[tuple[str, str, str], float]:
+    return (one.source, one.target, one.features), one.weight
 
 
 def _hash(source: str) -> float:

@@ -33,7 +33,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -112,9 +111,9 @@ def read_table(
 
 def line_end(raw: bytes) -> bytes:
     """What ends a row's bytes: LF, CRLF, or nothing in the last line of some files."""
-    if raw.endswith(b"\r\n"):
-        return b"\r\n"
-    return b"\n" if raw.endswith(b"\n") else b""
+    if raw[-1:] != b"\n":
+        return b""
+    return b"\r\n" if raw[-2:-1] == b"\r" else b"\n"
 
 
 def _is_header(row: Row) -> bool:
@@ -180,17 +179,24 @@ def _decode(raw: bytes, path: str, line: int) -> str:
     return text.removeprefix("\ufeff") if line == 1 else text
 
 
-def _body(raw: bytes) -> bytes:
-    return raw[: len(raw) - len(line_end(raw))]
+def _line(raw: bytes, path: str, number: int) -> str:
+    """The text of a line without its end."""
+    body = raw[: len(raw) - len(line_end(raw))]
+    if number == 1:
+        return _decode(body, path, number)
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return _decode(body, path, number)
 
 
 def _text_row(path: str, number: int, raw: bytes) -> Row:
-    return Row(number, (_decode(_body(raw), path, number),), raw=raw)
+    return Row(number, (_line(raw, path, number),), (), raw)
 
 
 def _tsv_row(path: str, number: int, raw: bytes) -> Row:
-    text = _decode(_body(raw), path, number)
-    return Row(number, tuple(text.split("\t")) if text else (), raw=raw)
+    text = _line(raw, path, number)
+    return Row(number, tuple(text.split("\t")) if text else (), (), raw)
 
 
 def _by_line(
@@ -266,11 +272,11 @@ def _even(rows: Iterator[Row], path: str, faulty: bool) -> Iterator[Row]:
         what = f"{count_columns(len(row.cells))}, expected {width}"
         if not faulty:
             raise DataError(what, path=path, line=row.line)
-        yield replace(row, cells=(), fault=what)
+        yield row._replace(cells=(), fault=what)
 
 
 def _jsonl_row(path: str, number: int, raw: bytes) -> Row:
-    text = _decode(_body(raw), path, number)
+    text = _line(raw, path, number)
     if not text:
         return Row(number, (), raw=raw)
     try:

@@ -22,11 +22,14 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from sys import getsizeof
 from typing import Any, BinaryIO, cast
 
 from charseq.errors import DataError, UsageError
 from charseq.formats import BOM, line_end
+from charseq.memory import Memory
 from charseq.parquet import arrow
 from charseq.rows import Row, Table, Window
 
@@ -34,6 +37,8 @@ from charseq.rows import Row, Table, Window
 FLAT = str.maketrans("\t\n\r", "   ")
 ROW_GROUP = 2**16
 ROW_GROUP_BYTES = 64 * 2**20
+TAILS = 8 * 2**20
+"""Bytes of memory for what was appended to rows before."""
 CODECS = {"SNAPPY", "GZIP", "BROTLI", "ZSTD"}
 
 Write = Callable[[Window, Sequence[Sequence[str] | None]], None]
@@ -126,34 +131,59 @@ def writing(
         return
     encode = _encoder(table.format, names, places, force=force)
 
+    inside = any(place is not None for place in places)
+
     def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
+        lines = []
         for row, new in zip(window.rows, values, strict=True):
             try:
-                keeps = new is None or (row.fault and any(place is not None for place in places))
-                if not keeps and row.fault and table.format == "jsonl":
-                    file.write(_object(names, new or ()) + line_end(row.raw))
+                if new is None or (row.fault and inside):
+                    lines.append(row.raw)
+                elif row.fault and table.format == "jsonl":
+                    lines.append(_object(names, new) + line_end(row.raw))
                 else:
-                    file.write(row.raw if keeps or new is None else encode(row, new))
+                    lines.append(encode(row, new))
             except DataError as fault:
                 raise fault.at(table.path, row.line) from None
+        file.write(b"".join(lines))
 
     if table.header_row is not None:
-        title = _tsv_row if table.format == "tsv" else _csv_row
         added = [name for name, place in zip(names, places, strict=True) if place is None]
-        file.write(title(table.header_row, added, [None] * len(added)))
+        if table.format == "tsv":
+            file.write(_before_end(table.header_row, _tsv_tail(added)))
+        else:
+            file.write(_after_quotes(table.header_row, _csv_tail(added)))
     yield write
 
 
 def _encoder(
     kind: str, names: Sequence[str], places: Sequence[int | None], *, force: bool
 ) -> Callable[[Row, Sequence[str]], bytes]:
-    encoders: dict[str, Callable[[Row, Sequence[str]], bytes]] = {
-        "text": _text_row,
-        "tsv": lambda row, values: _tsv_row(row, values, places),
-        "csv": lambda row, values: _csv_row(row, values, places),
-        "jsonl": lambda row, values: _jsonl_row(row, names, values, force=force),
+    """From a row and the texts of its new columns to its bytes."""
+    if any(place is not None for place in places):
+        inside = _tsv_cells if kind == "tsv" else _csv_cells
+        return lambda row, values: inside(row, values, places)
+    ways: dict[str, tuple[Callable[[Sequence[str]], bytes], Callable[[Row, bytes], bytes]]] = {
+        "text": (lambda values: b"\t".join(map(_flat, values)), _replaced),
+        "tsv": (_tsv_tail, _before_end),
+        "csv": (_csv_tail, _after_quotes),
+        "jsonl": (partial(_jsonl_tail, names), _before_brace),
     }
-    return encoders[kind]
+    encode, join = ways[kind]
+    tails: Memory[tuple[str, ...], bytes] = Memory(TAILS)
+
+    def with_tail(row: Row, values: Sequence[str]) -> bytes:
+        if kind == "jsonl" and not new.isdisjoint(row.names):
+            return _jsonl_row(row, names, values, force=force)
+        key = tuple(values)
+        tail = tails.get(key)
+        if tail is None:
+            tail = encode(key)
+            tails.put(key, tail, getsizeof(tail))  # the texts are somebody else's as well
+        return join(row, tail)
+
+    new = frozenset(names)
+    return with_tail
 
 
 def _places(table: Table, names: Sequence[str], *, force: bool) -> list[int | None]:
@@ -174,12 +204,45 @@ def _taken(name: str) -> DataError:
 # ------------------------------------------------------------------ lines
 
 
-def _text_row(row: Row, values: Sequence[str]) -> bytes:
+def _tsv_tail(values: Sequence[str]) -> bytes:
+    return b"".join([b"\t" + _flat(value) for value in values])
+
+
+def _csv_tail(values: Sequence[str]) -> bytes:
+    return b"".join([b"," + _quoted(value).encode() for value in values])
+
+
+def _jsonl_tail(names: Sequence[str], values: Sequence[str]) -> bytes:
+    members = zip(names, values, strict=True)
+    return ", ".join([f"{_json(key)}: {_json(value)}" for key, value in members]).encode()
+
+
+def _replaced(row: Row, tail: bytes) -> bytes:
+    """The tail in place of a line."""
     mark = BOM if row.line == 1 and row.raw.startswith(BOM) else b""
-    return mark + b"\t".join(map(_flat, values)) + line_end(row.raw)
+    return mark + tail + line_end(row.raw)
 
 
-def _tsv_row(row: Row, values: Sequence[str], places: Sequence[int | None]) -> bytes:
+def _before_end(row: Row, tail: bytes) -> bytes:
+    """The tail behind a line of TSV."""
+    end = line_end(row.raw)
+    return row.raw[: len(row.raw) - len(end)] + tail + end
+
+
+def _after_quotes(row: Row, tail: bytes) -> bytes:
+    """The tail behind a record of CSV."""
+    # A quoted cell ends in a quote, so all CR and LF at the end belong to the line end.
+    body = row.raw.rstrip(b"\r\n")
+    return body + tail + row.raw[len(body) :]
+
+
+def _before_brace(row: Row, tail: bytes) -> bytes:
+    body = row.raw.rstrip(b" \t\r\n")
+    return body[:-1] + (b", " if row.names else b"") + tail + row.raw[len(body) - 1 :]
+
+
+def _tsv_cells(row: Row, values: Sequence[str], places: Sequence[int | None]) -> bytes:
+    """The row with some cells replaced."""
     end = line_end(row.raw)
     cells = row.raw[: len(row.raw) - len(end)].split(b"\t")
     for value, place in zip(values, places, strict=True):
@@ -190,35 +253,31 @@ def _tsv_row(row: Row, values: Sequence[str], places: Sequence[int | None]) -> b
     return b"\t".join(cells) + end
 
 
-def _csv_row(row: Row, values: Sequence[str], places: Sequence[int | None]) -> bytes:
-    # A quoted cell ends in a quote, so all CR and LF at the end belong to the line end.
-    body = row.raw.rstrip(b"\r\n")
-    end = row.raw[len(body) :]
-    added = [v for v, place in zip(values, places, strict=True) if place is None]
-    if len(added) < len(values):
-        cells = list(row.cells)
-        for value, place in zip(values, places, strict=True):
-            if place is not None:
-                cells[place] = value
-        body = ",".join(map(_quoted, cells)).encode()
-    return body + b"".join(b"," + _quoted(value).encode() for value in added) + end
+def _csv_cells(row: Row, values: Sequence[str], places: Sequence[int | None]) -> bytes:
+    """The row with some cells replaced; all are quoted anew."""
+    cells = list(row.cells)
+    for value, place in zip(values, places, strict=True):
+        if place is None:
+            cells.append(value)
+        else:
+            cells[place] = value
+    end = row.raw[len(row.raw.rstrip(b"\r\n")) :]
+    return ",".join(map(_quoted, cells)).encode() + end
 
 
 def _jsonl_row(row: Row, names: Sequence[str], values: Sequence[str], *, force: bool) -> bytes:
+    """The object with some values replaced."""
     new = dict(zip(names, values, strict=True))
+    there = [name for name in names if name in row.names]
+    if not force:
+        raise _taken(there[0])
     body = row.raw.decode().rstrip(" \t\r\n")
     end = row.raw.decode()[len(body) :]
-    there = [name for name in names if name in row.names]
-    if there:
-        if not force:
-            raise _taken(there[0])
-        for key, start, stop in reversed(list(_members(body))):
-            if key in new:
-                body = body[:start] + _json(new[key]) + body[stop:]
-    added = [f"{_json(key)}: {_json(new[key])}" for key in names if key not in there]
-    if row.names and added:
-        added.insert(0, "")
-    return (body[:-1] + ", ".join(added) + "}" + end).encode()
+    for key, start, stop in reversed(list(_members(body))):
+        if key in new:
+            body = body[:start] + _json(new[key]) + body[stop:]
+    added = [f", {_json(key)}: {_json(new[key])}" for key in names if key not in there]
+    return (body[:-1] + "".join(added) + "}" + end).encode()
 
 
 def _object(names: Sequence[str], values: Sequence[str]) -> bytes:

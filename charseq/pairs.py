@@ -274,7 +274,9 @@ def of_run(found: Contents, data: str | Path) -> Pairs:
     return lesson
 
 
-def _rows(model: Model, data: str | Path, split: str | None) -> tuple[list[examples.Example], str]:
+def _rows(
+    model: Model, data: str | Path, split: str | None
+) -> tuple[Sequence[examples.Example], str]:
     """The rows to score, as the model's settings and those of ``data`` read them; their split."""
     settings = {**model.about["settings"], **examples.settings_of(data)}
     return choose_rows(data, settings, split, model.about["data"]["fingerprint"])

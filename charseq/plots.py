@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -125,6 +125,39 @@ def series(
             axes.set_xticks(ticks)
             axes.minorticks_off()
         _legend(figure, [axes])
+
+
+class Panel(NamedTuple):
+    """Lines by their names, each from its (xs, ys), and what stands along the axes."""
+
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    xlabel: str
+    ylabel: str
+
+
+def panels(path: str | Path, shown: Sequence[Panel], *, columns: int, title: str) -> None:
+    """Panels of lines with markers, logarithmic both ways; a name has one look in all of them.
+
+    A straight line that rises by one decade in a decade is what grows as fast as x.
+
+    Raises:
+        ValueError: ``path`` ends in neither .png nor .svg.
+    """
+    names = list(dict.fromkeys(name for panel in shown for name in panel.lines))
+    rows = -(-len(shown) // columns)
+    with _page(path, 1.8 + 3.4 * columns, 1.0 + 2.9 * rows) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes, panel in zip(grid, shown, strict=False):
+            for name, (xs, ys) in panel.lines.items():
+                number = names.index(name)
+                _line(axes, number, name, xs, ys, marker=MARKERS[number % len(MARKERS)])
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            _label(axes, panel.xlabel, panel.ylabel, "")
+        for axes in grid[len(shown) :]:
+            axes.remove()
+        _make_legible([figure.suptitle(title)])
+        _legend(figure, grid[: len(shown)])
 
 
 def heat_map(

@@ -61,7 +61,7 @@ def score_examples(
 
 def choose_rows(
     data: str | Path, settings: Mapping[str, Any], split: str | None, fingerprint: str
-) -> tuple[list[Example], str]:
+) -> tuple[Sequence[Example], str]:
     """The rows to score, and the name of their split.
 
     Without ``split``: test; but every row of one file, if it is not the file of the training.

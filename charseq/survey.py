@@ -1,21 +1,24 @@
 """Dataset -> Report: what is in it, and what could spoil a training. `charseq check` prints it.
 
 It changes nothing and judges little: it counts, and says where the first case stands. Texts that
-Unicode calls equal (NFC) count as the same text.
+Unicode calls equal (NFC) count as the same text. Of a row nothing but hash values is kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import statistics
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-from charseq.examples import Dataset, Example
+import numpy as np
+
+from charseq.examples import Dataset, Example, side
+from charseq.ragged import Growing
 from charseq.splits import SPLITS
 from charseq.vocabulary import split_features
 
@@ -142,29 +145,45 @@ class Report:
 
 
 def inspect(dataset: Dataset, *, feature_separator: str = ";") -> Report:
-    """Look through all splits of ``dataset``."""
-    texts = {
-        side: [(split, i, getattr(e, side)) for split, i, e in _rows(dataset)] for side in SIDES
-    }
-    edge = re.compile("^ |  | $")
+    """Look through all splits of ``dataset``, one text after the other."""
+    splits = [name for name in SPLITS if dataset.split(name)]
+    marks = {name: _Marks(dataset.split(name)) for name in splits}
+    counts = {name: _symbols(dataset, name, feature_separator) for name in (*SIDES, "features")}
     return Report(
         name=dataset.name,
         columns=dataset.columns,
         fingerprint=dataset.fingerprint,
-        splits=tuple(_split(s, dataset.split(s)) for s in SPLITS if dataset.split(s)),
-        inventories=tuple(_inventories(dataset, feature_separator)),
-        leaks=tuple(_leaks(dataset)),
-        forms=tuple(f for side in SIDES for f in _forms(dataset, side, texts[side])),
-        odd=tuple(o for side in SIDES for o in _odd(dataset, side, texts[side])),
-        edges=sum(bool(edge.search(text)) for side in SIDES for _, _, text in texts[side]),
+        splits=tuple(_split(name, dataset.split(name), marks[name]) for name in splits),
+        inventories=tuple(_inventories(counts)),
+        leaks=tuple(_leaks(dataset, marks)),
+        forms=tuple(f for name in SIDES for f in _forms(dataset, name)),
+        odd=tuple(o for name in SIDES for o in _odd(dataset, name, counts[name])),
+        edges=sum(_edges(text) for name in SIDES for _, _, text in _texts(dataset, name)),
         notes=tuple(dataset.problems),
     )
 
 
-def _rows(dataset: Dataset) -> Iterator[tuple[str, int, Example]]:
+class _Marks:
+    """Hash values of the rows of a split: 8 bytes for each source, input and row.
+
+    Of ten million rows two different ones have the same with a chance of one in 400,000.
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        kept = [Growing("q") for _ in range(3)]
+        for one in examples:
+            source = _same(one.source)
+            given = (source, one.features)
+            for part, key in zip(kept, (source, given, (given, _same(one.target))), strict=True):
+                part.append(hash(key))
+        self.sources, self.inputs, self.rows = (part.close() for part in kept)
+
+
+def _texts(dataset: Dataset, name: str) -> Iterator[tuple[str, int, str]]:
+    """Every text of a side, with its split and number."""
     for split in SPLITS:
-        for number, example in enumerate(dataset.split(split)):
-            yield split, number, example
+        for number, text in enumerate(side(dataset.split(split), name)):
+            yield split, number, text
 
 
 def _place(dataset: Dataset, split: str, number: int) -> str:
@@ -172,55 +191,69 @@ def _place(dataset: Dataset, split: str, number: int) -> str:
 
 
 def _same(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _split(name: str, examples: Sequence[Example]) -> Split:
-    targets: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for e in examples:
-        targets[_same(e.source), e.features].add(_same(e.target))
+def _split(name: str, examples: Sequence[Example], marks: _Marks) -> Split:
+    different, first = np.unique(marks.rows, return_index=True)
+    _, targets = np.unique(marks.inputs[first], return_counts=True)
     return Split(
         name=name,
         rows=len(examples),
-        sources=len({source for source, _ in targets}),
-        repeated=len(examples) - sum(map(len, targets.values())),
-        ambiguous=sum(len(found) > 1 for found in targets.values()),
-        source=_lengths([len(e.source) for e in examples]),
-        target=_lengths([len(e.target) for e in examples]),
+        sources=len(np.unique(marks.sources)),
+        repeated=len(examples) - len(different),
+        ambiguous=int((targets > 1).sum()),
+        source=_lengths(side(examples, "source")),
+        target=_lengths(side(examples, "target")),
     )
 
 
-def _lengths(lengths: Sequence[int]) -> Lengths:
-    return Lengths(min(lengths), statistics.median(lengths), max(lengths))
+def _lengths(texts: Sequence[str]) -> Lengths:
+    lengths = Growing("I")
+    for text in texts:
+        lengths.append(len(text))
+    counts = Counter(dict(enumerate(np.bincount(lengths.close()).tolist())))
+    found = sorted((+counts).items())
+    ends = list(accumulate(count for _, count in found))
+    low, high = (found[bisect(ends, place)][0] for place in ((ends[-1] - 1) // 2, ends[-1] // 2))
+    return Lengths(found[0][0], low if ends[-1] % 2 else (low + high) / 2, found[-1][0])
 
 
-def _leaks(dataset: Dataset) -> Iterator[Leak]:
+def _edges(text: str) -> bool:
+    """Whether a space stands at an end, or two in a row."""
+    return text.startswith(" ") or text.endswith(" ") or "  " in text
+
+
+def _leaks(dataset: Dataset, marks: Mapping[str, _Marks]) -> Iterator[Leak]:
     """For each two splits, the sources that stand in both."""
     for later in SPLITS[1:]:
         for earlier in SPLITS[: SPLITS.index(later)]:
-            before = {(_same(e.source), e.features) for e in dataset.split(earlier)}
-            sources = {source for source, _ in before}
-            found: dict[str, int] = {}
-            same = set()
-            for number, e in enumerate(dataset.split(later)):
-                source = _same(e.source)
-                if source in sources:
-                    found.setdefault(source, number)
-                    if (source, e.features) in before:
-                        same.add(source)
-            if found:
-                first, number = next(iter(found.items()))
-                place = _place(dataset, later, number)
-                yield Leak(earlier, later, len(found), len(same), first, place)
+            if earlier not in marks or later not in marks:
+                continue
+            before, now = marks[earlier], marks[later]
+            there = np.isin(now.sources, before.sources)
+            if there.any():
+                same = np.isin(now.inputs, before.inputs)
+                number = int(there.argmax())
+                yield Leak(
+                    earlier,
+                    later,
+                    sources=len(np.unique(now.sources[there])),
+                    same=len(np.unique(now.sources[same])),
+                    first=_same(dataset.split(later)[number].source),
+                    place=_place(dataset, later, number),
+                )
 
 
-def _forms(dataset: Dataset, side: str, texts: Iterable[tuple[str, int, str]]) -> Iterator[Forms]:
+def _forms(dataset: Dataset, name: str) -> Iterator[Forms]:
     """The side's mix of Unicode forms, if it is one."""
     counts = Counter({"composed": 0, "decomposed": 0, "neither": 0})
     first: dict[str, str] = {}
-    for split, number, text in texts:
-        composed = text.isascii() or unicodedata.is_normalized("NFC", text)
-        decomposed = text.isascii() or unicodedata.is_normalized("NFD", text)
+    for split, number, text in _texts(dataset, name):
+        if text.isascii():
+            continue
+        composed = unicodedata.is_normalized("NFC", text)
+        decomposed = unicodedata.is_normalized("NFD", text)
         if not (composed and decomposed):
             form = "composed" if composed else "decomposed" if decomposed else "neither"
             counts[form] += 1
@@ -228,37 +261,46 @@ def _forms(dataset: Dataset, side: str, texts: Iterable[tuple[str, int, str]]) -
                 first[form] = _place(dataset, split, number)
     if len(first) > 1 or "neither" in first:
         rarest = min(first, key=lambda form: counts[form])
-        yield Forms(side, **counts, place=first[rarest])
+        yield Forms(name, **counts, place=first[rarest])
 
 
-def _odd(dataset: Dataset, side: str, texts: Sequence[tuple[str, int, str]]) -> Iterator[Odd]:
-    counts: Counter[str] = Counter()
-    for _, _, text in texts:
-        counts.update(text)
-    odd = {c: n for c, n in counts.items() if _is_odd(c)}
+def _odd(dataset: Dataset, name: str, symbols: Mapping[str, Counter[str]]) -> Iterator[Odd]:
+    odd = {c: n for c, n in sum(symbols.values(), Counter()).items() if _is_odd(c)}
     first: dict[str, str] = {}
-    for split, number, text in texts if odd else ():
+    for split, number, text in _texts(dataset, name) if odd else ():
         for c in odd.keys() & set(text) - first.keys():
             first[c] = _place(dataset, split, number)
+        if len(first) == len(odd):
+            break
     for c in sorted(odd):
-        yield Odd(side, _code(c), _name(c), odd[c], first[c])
+        yield Odd(name, _code(c), _name(c), odd[c], first[c])
 
 
-def _inventories(dataset: Dataset, separator: str) -> Iterator[Inventory]:
-    for side in (*SIDES, "features"):
-        counts: dict[str, Counter[str]] = {}
-        for split in SPLITS:
-            counts[split] = Counter()
-            for text, times in Counter(getattr(e, side) for e in dataset.split(split)).items():
-                for symbol in split_features(text, separator) if side == "features" else text:
-                    counts[split][symbol] += times
+def _symbols(dataset: Dataset, name: str, separator: str) -> dict[str, Counter[str]]:
+    """How often each character of a side, or each feature, stands in each split."""
+    found: dict[str, Counter[str]] = {}
+    for split in SPLITS:
+        counts = found[split] = Counter()
+        texts = side(dataset.split(split), name)
+        if name == "features":
+            for text, times in Counter(texts).items():
+                for symbol in split_features(text, separator):
+                    counts[symbol] += times
+        else:
+            for text in texts:
+                counts.update(text)
+    return found
+
+
+def _inventories(every: Mapping[str, Mapping[str, Counter[str]]]) -> Iterator[Inventory]:
+    for name, counts in every.items():
         known = counts["train"]
         unseen = {s: tuple(sorted(counts[s].keys() - known.keys())) for s in SPLITS[1:] if known}
         total = sum(counts.values(), Counter())
         if total:
             symbols = sorted(total, key=lambda symbol: (-total[symbol], symbol))
             yield Inventory(
-                side, tuple(symbols), {s: found for s, found in unseen.items() if found}
+                name, tuple(symbols), {s: found for s, found in unseen.items() if found}
             )
 
 

@@ -16,8 +16,8 @@ class ConvertReport:
 
     ``rows``: rows written, without header and blank lines (plain text: lines).
     ``rejected``: those of them that could not be read, which are in the file ``rejects``.
-    ``distinct``: texts computed, each once a window; ``kept``: those of them that an interrupted
-    attempt had computed. ``empty``: rows without a text.
+    ``distinct``: texts computed, each once while it is remembered; ``kept``: those of them that an
+    interrupted attempt had computed. ``empty``: rows without a text.
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
     stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from charseq.config import Config, parse
 from charseq.decoding import Limits
 from charseq.ensemble import direction_of
 from charseq.errors import SettingError
+from charseq.examples import side, weights
+from charseq.ragged import Ragged, pack
 from charseq.vocabulary import SPECIALS, Vocabulary, build
 
 if TYPE_CHECKING:
@@ -57,9 +60,9 @@ class Task:
     limits: Limits
     why: tuple[str, str, str]
     """How the symbols of source and target were told apart, and how the input is looked at."""
-    sources: list[list[int]]
+    sources: Ragged
     """The ids of the training sources."""
-    written: list[list[int]]
+    written: Ragged
     """What is to be written for each: symbols, or actions where attention is hard."""
     start: Start | None = None
     prior: Float[np.ndarray, "S A"] | None = None
@@ -95,7 +98,7 @@ class Task:
         )
         from charseq.trainer import Trainer
 
-        config, examples = self.config, self.dataset.train
+        config = self.config
         device = choose_device(config.device)
         choose_threads(config.threads)
         seed_all(config.seed)
@@ -109,7 +112,7 @@ class Task:
             Batches(
                 self.sources,
                 self.written,
-                weights=[one.weight for one in examples],
+                weights=weights(self.dataset.train),
                 batch_size=config.batch_size,
                 seed=config.seed,
             ),
@@ -150,7 +153,8 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     source, source_why = _vocabulary(dataset.train, config, "source", start)
     target, target_why = _vocabulary(dataset.train, config, "target", start)
     backward = direction_of(config) == "backward"
-    targets = [target.encode(one.target, backward=backward) for one in dataset.train]
+    write = partial(target.encode, backward=backward)
+    targets = pack(map(write, side(dataset.train, "target")), size=len(target))
     actions, prior, attention_why = _align(dataset.train, targets, config, source, target)
     config = replace(
         config,
@@ -158,14 +162,11 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
         direction=direction_of(config) if config.ensemble == 1 else config.direction,
         prior=prior is not None,
     )
-    hard = config.attention == "hard"
-    sources = [
-        source.encode(one.source, one.features, ended=hard, backward=backward)
-        for one in dataset.train
-    ]
+    read = partial(source.encode, ended=config.attention == "hard", backward=backward)
+    texts, features = side(dataset.train, "source"), side(dataset.train, "features")
+    sources = pack(map(read, texts, features), size=len(source))
     written = targets if actions is None else actions
-    sizes = [(alignment.places(s), len(t)) for s, t in zip(sources, written, strict=True)]
-    limits = Limits.learn(sizes)
+    limits = Limits.learn(_sizes(sources, written))
     why = (source_why, target_why, attention_why)
     return Task(config, dataset, source, target, limits, why, sources, written, start, prior)
 
@@ -193,28 +194,36 @@ def _resolved(config: Config, *, found: bool) -> str:
 
 def _align(
     examples: Sequence[Example],
-    targets: Sequence[list[int]],
+    targets: Ragged,
     config: Config,
     source: Vocabulary,
     target: Vocabulary,
-) -> tuple[list[list[int]] | None, Float[np.ndarray, "S A"] | None, str]:
+) -> tuple[Ragged | None, Float[np.ndarray, "S A"] | None, str]:
     """What hard attention is to write, where it is asked for or suits the pairs; its prior; why.
 
     Raises:
-        SettingError: it is asked for, and the texts are too long to be aligned.
+        SettingError: it is asked for, and that is too much work, or takes too much memory.
     """
     if config.attention in ("soft", "none"):
         return None, None, "as set"
-    backward = direction_of(config) == "backward"
-    sources = [source.encode(one.source, backward=backward) for one in examples]
+    read = partial(source.encode, backward=direction_of(config) == "backward")
+    sources = pack(map(read, side(examples, "source")), size=len(source))
     asked = config.attention == "hard"
-    if (size := alignment.cells(sources, targets)) > alignment.MOST_WALKED:
-        if asked:
+    for what, size, most in (
+        (
+            "texts are too long",
+            alignment.cells(sources.lengths, targets.lengths),
+            alignment.MOST_WALKED,
+        ),
+        ("symbols are too many", len(source) * len(target), alignment.MOST_TABLE),
+    ):
+        if size > most and asked:
             raise SettingError(
-                f"attention is hard, but to align these pairs takes a table of {size:,} cells, "
-                f"more than {alignment.MOST_WALKED:,}: --set attention=soft"
+                f"attention is hard, but the {what} to be aligned: that takes a table of "
+                f"{size:,} cells, more than {most:,}: --set attention=soft"
             )
-        return None, None, "the texts are too long to be aligned"
+        if size > most:
+            return None, None, f"the {what} to be aligned"
     places = {symbol: place for place, symbol in enumerate(target.symbols)}
     same = [
         (SPECIALS + place, SPECIALS + places[symbol])
@@ -223,7 +232,7 @@ def _align(
     ]
     sizes = (len(source), len(target))
     aligner = alignment.learn(sources, targets, sizes=sizes, same=same, seed=config.seed)
-    walks = aligner.align(sources, targets)
+    walks = pack(aligner.walks(sources, targets), size=Actions(len(target)).size)
     left = aligner.surprise(sources, targets, walks)
     if not asked and left > alignment.SURE:
         return None, None, f"the output does not follow the input ({left:.0%} left open)"
@@ -278,25 +287,31 @@ def _rows(vocabulary: Vocabulary) -> dict[tuple[str, str | int], int]:
 
 
 def _vocabulary(
-    examples: Sequence[Example], config: Config, side: str, start: Start | None
+    examples: Sequence[Example], config: Config, name: str, start: Start | None
 ) -> tuple[Vocabulary, str]:
-    """The symbols of ``side``; those of the run to start from come first."""
+    """The symbols of the side ``name``; those of the run to start from come first."""
     settings = config.to_json()
-    kind, form = settings[f"{side}_symbols"], settings[f"{side}_form"]
-    old: Vocabulary | None = getattr(start, side) if start is not None else None
+    kind, form = settings[f"{name}_symbols"], settings[f"{name}_form"]
+    old: Vocabulary | None = getattr(start, name) if start is not None else None
     if old is not None:
-        for name, asked, has in (("symbols", kind, old.kind), ("form", form, old.form)):
+        for what, asked, has in (("symbols", kind, old.kind), ("form", form, old.form)):
             if asked not in ("auto", has):
-                raise SettingError(f"{side}_{name} is {asked}, but the run to start from has {has}")
+                raise SettingError(f"{name}_{what} is {asked}, but the run to start from has {has}")
         kind, form = old.kind, old.form
     found, why = build(
-        [getattr(one, side) for one in examples],
+        side(examples, name),
         kind=kind,
         form=form,
-        features=[one.features for one in examples if one.features] if side == "source" else (),
+        features=filter(None, side(examples, "features")) if name == "source" else (),
         feature_separator=config.feature_separator,
-        min_count=config.min_count if side == "source" else 1,
+        min_count=config.min_count if name == "source" else 1,
         subword_size=config.subword_size,
         seed=config.seed,
     )
     return (found, why) if old is None else (old.extended(found), "as in the run to start from")
+
+
+def _sizes(sources: Ragged, written: Ragged) -> list[tuple[int, int]]:
+    """The different lengths of what is read, without features behind EOS, and written for it."""
+    pairs = zip(sources, written, strict=True)
+    return sorted({(alignment.places(read), len(ids)) for read, ids in pairs})

@@ -281,7 +281,7 @@ def build(
     """
     if kind not in ("auto", *KINDS) or form not in ("auto", *FORMS) or not feature_separator:
         raise SettingError(f"symbols '{kind}', form '{form}', separator '{feature_separator}'")
-    texts = list(texts)
+    texts = texts if isinstance(texts, Sequence) else list(texts)
     why = "as set"
     if kind == "auto":
         kind, why = choose_kind(texts)

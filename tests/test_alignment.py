@@ -337,7 +337,7 @@ def test_what_follows_its_source_is_told_from_what_does_not(name: str) -> None:
 
 
 def test_the_work_is_known_before_it_is_done() -> None:
-    assert cells([[], [A, B]], [[A], [A, B, C]]) == 1 * 2 + 3 * 4
+    assert cells(np.array([0, 2]), np.array([1, 3])) == 1 * 2 + 3 * 4
 
 
 # --- what a network begins with

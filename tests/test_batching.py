@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charseq import batching
 from charseq.batching import Batch, Batches, Lines, Stream, buckets, pad
 from charseq.vocabulary import BOS, EOS, PAD
 
@@ -137,8 +138,36 @@ def test_without_weights_all_weigh_one() -> None:
     assert make(5).collate([0, 3]).weights.tolist() == [1.0, 1.0]
 
 
+def test_a_large_epoch_is_drawn_in_parts_that_are_like_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "MOST_DRAWN", 10)
+    batches = make(35, batch_size=4)
+    epochs = []
+    for epoch in range(2):
+        rows = [batches.rows(epoch * len(batches) + place) for place in range(len(batches))]
+        assert sorted(np.concatenate(rows).tolist()) == list(range(35))
+        assert all(len({row % 4 for row in batch.tolist()}) == 1 for batch in rows)
+        epochs.append([batch.tolist() for batch in rows])
+    assert len(batches) == 3 + 3 + 3 + 2
+    assert epochs[0] != epochs[1]
+    again = make(35, batch_size=4)
+    assert again.rows(2 * len(batches) - 1).tolist() == epochs[1][-1]  # straight away
+
+
+def test_all_in_one_part_is_the_order_it_always_was() -> None:
+    batches = make(35, batch_size=4)
+    random = np.random.default_rng([batches.seed, 1])
+    noise = random.uniform(-batching.MINGLED, batching.MINGLED, size=(35, 2))
+    keys = np.log1p(batches.lengths) + noise
+    order = np.lexsort((random.permutation(35), keys[:, 1], np.round(keys[:, 0] * 8)))
+    cuts = [order[first : first + 4] for first in range(0, 35, 4)]
+    expected = [cuts[place].tolist() for place in random.permutation(len(cuts))]
+    assert [batches.rows(len(cuts) + place).tolist() for place in range(len(cuts))] == expected
+
+
 def test_sources_without_targets_are_refused() -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 sources and 1 targets"):
         Batches([[4], [5]], [[4]])
 
 

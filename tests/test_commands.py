@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -423,6 +425,22 @@ def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
     ]
     assert world.loaded == ["RUN"]
     assert world.run(*words, "--quiet") == (0, "", "")
+
+
+def test_convert_takes_as_many_processes_as_are_asked_for(world: World, tmp_path: Path) -> None:
+    asked: list[tuple[Any, int, Mapping[str, Any]]] = []
+
+    @contextmanager
+    def sharing(model: Any, jobs: int, known: str, how: Mapping[str, Any]) -> Iterator[Any]:
+        asked.append((model, jobs, how))
+        yield model
+
+    world.replace("crew", sharing=sharing)
+    (tmp_path / "words.txt").write_text("a\n")
+    words = ["convert", "-q", str(tmp_path / "words.txt"), "-o", "-"]
+    assert world.run(*words)[0] == world.run(*words, "--jobs", "3")[0] == 0
+    assert [(model, jobs) for model, jobs, _ in asked] == [(world.model, 0), (world.model, 3)]
+    assert world.run(*words, "--jobs", "-1")[0] == 2
 
 
 def test_convert_rewrites_a_file(world: World, tmp_path: Path) -> None:

@@ -624,14 +624,28 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- windows, options and counts
 
 
-def test_each_string_is_computed_once_a_window(
+def test_each_string_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charseq.rows.WINDOW", 4)
+    monkeypatch.setattr("charseq.replies.ENOUGH", 1)
+    model = Fake()
+    out = run(tmp_path, "a.txt", "a\nb\na\n\na\nb\nc\n", model=model)
+    assert model.calls == [["a", "b"], ["c"]]
+    assert out == "<aa>\n<bb>\n<aa>\n\n<aa>\n<bb>\n<cc>\n"
+
+
+def test_what_was_forgotten_is_computed_again_and_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charseq.rows.WINDOW", 4)
-    model = Fake()
-    out = run(tmp_path, "a.txt", "a\nb\na\n\na\nb\n", model=model)
-    assert model.calls == [["a", "b"], ["a", "b"]]
-    assert out == "<aa>\n<bb>\n<aa>\n\n<aa>\n<bb>\n"
+    monkeypatch.setattr("charseq.rows.WINDOW", 3)
+    monkeypatch.setattr("charseq.replies.ENOUGH", 1)
+    content = "".join(f"w{number % 7}\t{number}\n" for number in range(40))
+    whole, forgetful = Fake(), Fake()
+    expected = run(tmp_path, "a.tsv", content, model=whole)
+    for room in ("charseq.replies.ROOM", "charseq.outputs.TAILS"):
+        monkeypatch.setattr(room, 1500)
+    (tmp_path / "again").mkdir()
+    assert run(tmp_path / "again", "a.tsv", content, model=forgetful) == expected
+    assert sum(map(len, whole.calls)) == 7 < sum(map(len, forgetful.calls))
 
 
 def test_options_reach_the_model(tmp_path: Path) -> None:
@@ -756,6 +770,9 @@ def test_memory_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("charseq.rows.WINDOW", 256)
+    monkeypatch.setattr("charseq.replies.SHARD", 1024)
+    for room in ("charseq.replies.ROOM", "charseq.outputs.TAILS"):
+        monkeypatch.setattr(room, 100_000)
     line = '{{"w": "w{}"}}\n' if "json" in name else "w{}\n"
 
     def peak(count: int) -> int:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charseq import examples
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
 from charseq.examples import Dataset, Example, load, settings_of
+from charseq.records import Records
 
 DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -477,3 +479,44 @@ def test_public_sets(
     assert (len(dataset.train), len(dataset.dev)) == sizes
     assert first is None or dataset.train[0] == first
     assert dataset.problems == []
+
+
+# --- many rows
+
+
+@pytest.mark.parametrize("columns", ["", "source,target,weight", "source,features,target"])
+def test_many_rows_are_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    third = {"": "", "source,target,weight": "\t{}.5"}.get(columns, "\tV;{}")
+    lines = [f"w{i % 97}é\tT{i}{third.format(i % 3)}\n" + "\n" * (i == 9) for i in range(400)]
+    path = put(tmp_path, "all.tsv", "".join(lines))
+    few = load(path, columns=columns)
+    for name, value in (("records.FEW", 16), ("records.CHUNK", 50), ("ragged.MOST", 256)):
+        monkeypatch.setattr(f"charseq.{name}", value)
+    many = load(path, columns=columns)
+    assert isinstance(many.train, Records)
+    assert (many.train, many.dev, many.test) == (few.train, few.dev, few.test)
+    assert {name: list(found) for name, found in many.lines.items()} == few.lines
+    assert (many.problems, many.fingerprint) == (few.problems, few.fingerprint)
+    weights = [one.weight for one in few.train]
+    assert (
+        [1.0] * len(weights) if many.train.weights is None else many.train.weights.tolist()
+    ) == weights
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), st.integers(0, 30))
+def test_whole_sources_are_held_out_by_their_hash(sources: list[str], most: int) -> None:
+    part = examples.Part(Path("x"), "", [Example(s, "t") for s in sources], [*range(len(sources))])
+    ranked = sorted(set(sources), key=examples._hash)
+    chosen: list[str] = []
+    rows = 0
+    for source in ranked if len(ranked) > 1 else ():
+        rows += sources.count(source)
+        if chosen and (examples._hash(source) >= 0.3 or rows > most):
+            break
+        chosen.append(source)
+    rest, held = examples._hold_out(part, 0.3, most)
+    assert [one.source for one in held.examples] == [s for s in sources if s in chosen]
+    assert [one.source for one in rest.examples] == [s for s in sources if s not in chosen]
+    assert sorted([*rest.lines, *held.lines]) == part.lines

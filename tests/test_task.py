@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from charseq import alignment
 from charseq.alignment import Actions
 from charseq.config import Config, configure
 from charseq.errors import SettingError
-from charseq.examples import Dataset, Example
+from charseq.examples import Dataset, Example, load
 from charseq.inference import shapes_of
+from charseq.records import Records
 from charseq.task import SHAPING, Start, Task, inherit, prepare
 from charseq.trainer import Trainer
 from charseq.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
@@ -325,22 +327,29 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
     assert found[0] != found[1] or found[0] != found[2]
 
 
-def test_texts_that_are_too_long_to_align_get_soft_attention_or_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("limit", "what"),
+    [("MOST_WALKED", "texts are too long"), ("MOST_TABLE", "symbols are too many")],
+)
+def test_what_is_too_large_to_align_gets_soft_attention_or_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: str, what: str
 ) -> None:
     pairs = toy(str)
-    work = sum((len(source) + 1) ** 2 for source, _ in pairs)
-    monkeypatch.setattr(alignment, "MOST_WALKED", work)
+    size = sum((len(source) + 1) ** 2 for source, _ in pairs)
+    if limit == "MOST_TABLE":
+        letters = {letter for source, _ in pairs for letter in source}
+        size = (SPECIALS + len(letters)) ** 2
+    monkeypatch.setattr(alignment, limit, size)
     assert task_of(*pairs, attention="auto").config.attention == "hard"
-    monkeypatch.setattr(alignment, "MOST_WALKED", work - 1)
+    monkeypatch.setattr(alignment, limit, size - 1)
     task = task_of(*pairs, attention="auto")
     assert task.config.attention == "soft"
-    assert task.why[2] == "the texts are too long to be aligned"
+    assert task.why[2] == f"the {what} to be aligned"
     with pytest.raises(SettingError) as caught:
         task_of(*pairs, attention="hard")
     assert str(caught.value) == (
-        f"attention is hard, but to align these pairs takes a table of {work:,} cells, more than "
-        f"{work - 1:,}: --set attention=soft"
+        f"attention is hard, but the {what} to be aligned: that takes a table of {size:,} cells, "
+        f"more than {size - 1:,}: --set attention=soft"
     )
     assert task_of(*pairs, attention="soft").why[2] == "as set"
 
@@ -477,3 +486,35 @@ def test_a_prior_that_would_be_large_is_left_out(monkeypatch: pytest.MonkeyPatch
     assert task.prior is not None
     monkeypatch.setattr(alignment, "MOST_PRIOR", task.prior.size - 1)
     assert task_of(*toy(caesar), attention="hard").prior is None
+
+
+# --- many rows
+
+
+@pytest.mark.parametrize("attention", ["soft", "hard"])
+def test_what_is_in_files_trains_as_what_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attention: str
+) -> None:
+    draw = random.Random(3)
+    words = ["".join(draw.choices("abcdé", k=draw.randint(1, 7))) for _ in range(120)]
+    lines = [f"{word}\t{word.upper()}\tV;{i % 3}\t{1 + i % 2}\n" for i, word in enumerate(words)]
+    path = tmp_path / "words.tsv"
+    path.write_text("".join(lines), encoding="utf-8")
+    config = configure({**SMALL, "attention": attention})
+
+    def trained() -> tuple[Task, list[float], dict[str, np.ndarray]]:
+        task = prepare(load(path, columns="source,target,features,weight"), config)
+        trainer = task.trainer()
+        steps = trainer.steps(lambda number: number / (2 * len(trainer.batches)))
+        return task, [step.loss for step in steps], trainer.averaged()
+
+    task, losses, weights = trained()
+    places = [("records.FEW", 16), ("records.CHUNK", 50), ("ragged.MOST", 128), ("ragged.CHUNK", 9)]
+    for name, value in [*places, ("alignment.TOGETHER", 17)]:
+        monkeypatch.setattr(f"charseq.{name}", value)
+    other, same, weights_too = trained()
+    assert isinstance(other.dataset.train, Records)
+    assert (other.sources, other.written) == (task.sources, task.written)
+    assert (other.about, other.why, other.limits) == (task.about, task.why, task.limits)
+    assert same == losses
+    assert all(np.array_equal(weights[name], weights_too[name]) for name in weights)

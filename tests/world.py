@@ -171,6 +171,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
     for name in list(os.environ):
         if name.startswith("CHARSEQ_"):
             monkeypatch.delenv(name)
+    monkeypatch.setattr("charseq.crew.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
     result.replace("predictor", load=result.load, fingerprint=repr)
     return result
@@ -187,7 +188,7 @@ def process(*words: str, code: str = "", **options: Any) -> subprocess.Completed
 
 
 ECHO = """
-import types, charseq
+import pathlib, types, charseq
 class Answer:
     def __init__(self, text):
         self.prediction, self.probability, self.unknown, self.truncated = text, 1.0, [], False
@@ -195,6 +196,7 @@ class Answer:
         self.candidates = [self]
 class Model:
     has_features = False
+    path = pathlib.Path("runs/echo")
     def predict(self, texts, **options):
         return [Answer(text) for text in texts]
 room = types.SimpleNamespace(load=lambda run: Model(), fingerprint=lambda model: "echo")

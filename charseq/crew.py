@@ -1,0 +1,246 @@
+"""a model, texts -> the same answers, from several processes.
+
+    with sharing(model, jobs) as crew:
+        crew.predict(texts)
+
+A text's answer does not depend on its neighbours, so any share of the texts may be answered by any
+process, and what comes out is the same for any number of them. The first process answers alone
+until that has taken :data:`ALONE` seconds: what is done by then is done sooner without help. Then
+each helper loads the run for itself and answers its share of every call. It holds a pipe to the
+first process and ends with it, however that ends.
+
+    {"run": "...", "known": "...", ...}   what is loaded, to a helper first of all
+    {"texts": [...], ...}                 a share, to a helper
+    {"answers": [...]}                    from a helper; {"fault": "..."}: why there are none
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from charseq.errors import CharseqError, SettingError
+from charseq.prediction import Candidate, Prediction
+from charseq.process import prepare_inference
+
+MODULE = "charseq.crew"
+ALONE = 1.0
+"""Seconds of answering before there is help; to start a helper takes half of that."""
+FEWEST = 16
+"""Texts in a share, at least: so many are computed side by side."""
+GRACE = 2.0
+"""Seconds that a helper has to end."""
+
+
+class Answers(Protocol):
+    """A model that is loaded from a run (:class:`charseq.predictor.Model` is one)."""
+
+    path: Path
+
+    @property
+    def has_features(self) -> bool:
+        """Whether a text is "source TAB features"."""
+
+    def predict(
+        self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 256
+    ) -> list[Prediction]:
+        """One prediction for each text, in order."""
+
+
+class Crew:
+    """A model and its helpers, which answer as the model would."""
+
+    def __init__(self, model: Answers, jobs: int, known: str, options: Mapping[str, Any]) -> None:
+        """``jobs`` processes in all; the others as for :func:`sharing`."""
+        self.model = model
+        self.jobs = jobs
+        self.helpers: list[Helper] = []
+        self._spent = 0.0
+        self._job = {"run": str(model.path), "known": known, "options": dict(options)}
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the model has; without it, it has what the model has not."""
+        return getattr(self.model, name)
+
+    def predict(
+        self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 256
+    ) -> list[Prediction]:
+        """One prediction for each text, in order.
+
+        Raises:
+            CharseqError: as the model; or a helper failed or was killed.
+        """
+        options: dict[str, Any] = {"n": n, "beam": beam, "batch_size": batch_size}
+        if self._spent < ALONE:
+            begun = time.monotonic()
+            found = self.model.predict(texts, **options)
+            self._spent += time.monotonic() - begun
+            return found
+        while len(self.helpers) < self.jobs - 1:
+            self.helpers.append(Helper(len(self.helpers) + 2, self._job))
+        distinct = sorted(dict.fromkeys(texts), key=len)
+        count = max(1, min(self.jobs, len(distinct) // FEWEST))
+        own, *shares = [distinct[first::count] for first in range(count)]
+        for helper, share in zip(self.helpers, shares, strict=False):
+            helper.ask(share, options)
+        known = dict(zip(own, self.model.predict(own, **options), strict=True))
+        for helper, share in zip(self.helpers, shares, strict=False):
+            known |= zip(share, helper.hear(), strict=True)
+        return [known[text] for text in texts]
+
+
+class Helper:
+    """One process with the same model."""
+
+    def __init__(self, number: int, job: Mapping[str, Any]) -> None:
+        self.number = number
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        home = str(Path(__file__).resolve().parent.parent)
+        paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # in a group of its own, so that Ctrl-C reaches the first process alone
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            process_group=0,
+        )
+        self._tell(job)
+
+    def ask(self, texts: Sequence[str], options: Mapping[str, Any]) -> None:
+        """Give it a share."""
+        self._tell({"texts": texts, **options})
+
+    def hear(self) -> list[Prediction]:
+        """The answers to its share. Raises CharseqError where there are none."""
+        line = self.process.stdout.readline() if self.process.stdout else b""
+        if not line.endswith(b"\n"):
+            raise CharseqError(self._end())
+        said = json.loads(line)
+        if "fault" in said:
+            raise (SettingError if said["code"] == SettingError.exit_code else CharseqError)(
+                said["fault"]
+            )
+        return [unpack(one) for one in said["answers"]]
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        try:
+            if self.process.stdin is not None:
+                self.process.stdin.write(json.dumps(message).encode() + b"\n")
+                self.process.stdin.flush()
+        except BrokenPipeError:
+            raise CharseqError(self._end()) from None
+
+    def _end(self) -> str:
+        """Why it is over, in one line."""
+        code = self.process.wait()
+        self.errors.seek(0)
+        last = self.errors.read().decode("utf-8", "replace").strip().split("\n")[-1]
+        ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed: {last}"
+        return f"process {self.number} of those that answer {ended}; --jobs 1 does without others"
+
+
+@contextmanager
+def sharing(
+    model: Answers, jobs: int, known: str, options: Mapping[str, Any] | None = None
+) -> Iterator[Answers]:
+    """The model, with helpers that are ended with the block; ``jobs`` 0: as many as cores.
+
+    ``options`` are those the model was loaded with, ``known`` is its
+    :func:`charseq.predictor.fingerprint`, which that of a helper's model must equal.
+    """
+    jobs = jobs or cores()
+    if jobs == 1:
+        yield model
+        return
+    crew = Crew(model, jobs, known, options or {})
+    try:
+        yield crew
+    finally:
+        for helper in crew.helpers:
+            helper.close()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def pack(one: Prediction) -> list[Any]:
+    """A prediction as JSON."""
+    candidates = [[c.prediction, c.probability, c.score, c.origin] for c in one.candidates]
+    facts = [one.source, one.prediction, one.probability, list(one.unknown), one.truncated]
+    return [*facts, candidates]
+
+
+def unpack(value: Sequence[Any]) -> Prediction:
+    """The prediction that :func:`pack` wrote, to the last bit."""
+    source, prediction, probability, unknown, truncated, candidates = value
+    found = [Candidate(*one) for one in candidates]
+    return Prediction(source, prediction, probability, unknown, truncated, found)
+
+
+def main() -> int:
+    """Answer share after share, until there is no more; the exit code."""
+    prepare_inference()
+    from charseq.predictor import fingerprint, load
+
+    lines = sys.stdin.buffer
+    first = lines.readline()
+    if not first:
+        return 0
+    job = json.loads(first)
+    model: Any = None
+    fault: dict[str, Any] | None = None
+    try:
+        model = load(job["run"], **job["options"])
+        if fingerprint(model) != job["known"]:
+            fault = {"fault": f"{job['run']}: the run has changed on the way", "code": 1}
+    except (CharseqError, OSError) as error:
+        fault = {"fault": str(error), "code": 1}
+    for line in lines:
+        _say(fault or _answer(model, json.loads(line)))
+    return 0
+
+
+def _answer(model: Answers, share: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"answers": [pack(one) for one in model.predict(share.pop("texts"), **share)]}
+    except CharseqError as error:
+        return {"fault": str(error), "code": error.exit_code}
+
+
+def _say(message: Mapping[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # nobody listens any more; the end of stdin will say so
+        sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""rows of numbers, of different lengths -> one array and where each begins; large ones in a file.
+
+It knows neither what the numbers mean nor who reads them. An array grows in memory up to
+:data:`MOST` bytes; what is larger goes to a file without a name, which the system removes with the
+process, however that ends, and is read from there as if it stood in memory. So what a training
+holds of its data does not grow with them. The file lies where TMPDIR says, else in /var/tmp, which
+is a disk where /tmp may be memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
+
+import numpy as np
+
+from charseq.errors import DataError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int, Integer
+
+MOST = 32 * 2**20
+"""Bytes of an array that is held in memory."""
+BLOCK = 2**20
+"""Bytes that are written to a file at once."""
+KINDS = {"B": np.uint8, "H": np.uint16, "I": np.uint32, "q": np.int64, "d": np.float64}
+"""Types of numbers, by their codes in the module ``array``."""
+CHUNK = 4096
+"""Rows that are read at once where all are read in order."""
+
+
+class Growing:
+    """One array that grows at its end, until :meth:`close` gives it out."""
+
+    def __init__(self, code: str) -> None:
+        """``code`` is the type of its numbers, one of :data:`KINDS`."""
+        self.size = 0
+        self._held = array(code)
+        self._file: BinaryIO | None = None
+        self._room = MOST // self._held.itemsize
+
+    def append(self, number: float | int) -> None:
+        """Add one number."""
+        self._held.append(cast("Any", number))
+        self.size += 1
+        if len(self._held) >= self._room:
+            self._spill()
+
+    def extend(self, numbers: Sequence[int]) -> None:
+        """Add some."""
+        self._held.extend(numbers)
+        self.size += len(numbers)
+        if len(self._held) >= self._room:
+            self._spill()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add the numbers that stand in ``data`` as bytes."""
+        self._held.frombytes(data)
+        self.size += len(data) // self._held.itemsize
+        if len(self._held) >= self._room:
+            self._spill()
+
+    def close(self) -> np.ndarray:
+        """The array, which is not to be written to; nothing can be added any more."""
+        kind = np.dtype(KINDS[self._held.typecode])
+        if self._file is None:
+            return np.frombuffer(self._held, dtype=kind) if self.size else np.empty(0, kind)
+        self._spill()
+        with self._file:
+            self._file.flush()
+            return np.memmap(self._file, dtype=kind, mode="r").view(np.ndarray)
+
+    def _spill(self) -> None:
+        try:
+            if self._file is None:
+                self._file = cast("BinaryIO", tempfile.TemporaryFile(dir=_folder()))  # noqa: SIM115
+                self._room = max(1, min(BLOCK, MOST) // self._held.itemsize)
+            self._file.write(self._held)
+        except OSError as fault:
+            with suppress(OSError, AttributeError):  # what is held cannot be written either
+                self._file.close()  # type: ignore[union-attr]
+            raise DataError(
+                f"no room for the data: {fault.strerror or fault}; TMPDIR names another folder",
+                path=_folder() or tempfile.gettempdir(),
+            ) from None
+        del self._held[:]
+
+
+class Ragged(Sequence[list[int]]):
+    """Rows of numbers; row i is ``flat[offsets[i]:offsets[i + 1]]``, and comes as a list."""
+
+    def __init__(self, flat: Integer[np.ndarray, "_"], offsets: Int[np.ndarray, "_"]) -> None:
+        self.flat = flat
+        self.offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, place: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(place, slice):
+            first, end, step = place.indices(len(self))
+            if step == 1:
+                return list(self._between(first, max(first, end)))
+            return [self[row] for row in range(first, end, step)]
+        row = range(len(self))[place]
+        found: list[int] = self.flat[self.offsets[row] : self.offsets[row + 1]].tolist()
+        return found
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for first in range(0, len(self), CHUNK):
+            yield from self._between(first, min(first + CHUNK, len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(map(list.__eq__, self, map(list, other)))
+
+    __hash__ = None  # type: ignore[assignment]  # it is compared by its rows
+
+    @property
+    def lengths(self) -> Int[np.ndarray, "N"]:
+        """The number of numbers of each row."""
+        return np.diff(self.offsets)
+
+    def take(
+        self, rows: Int[np.ndarray, "B"]
+    ) -> tuple[Integer[np.ndarray, "_"], Bool[np.ndarray, "B W"], Int[np.ndarray, "B"]]:
+        """All numbers of some rows, one row after another; where they stand in a table; lengths."""
+        begins = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - begins
+        columns = np.arange(lengths.max(initial=0))
+        inside = columns < lengths[:, None]
+        return self.flat[(begins[:, None] + columns)[inside]], inside, lengths
+
+    def _between(self, first: int, end: int) -> Iterator[list[int]]:
+        offsets = self.offsets[first : end + 1].tolist()
+        numbers = self.flat[offsets[0] : offsets[-1]].tolist()
+        base = offsets[0]
+        for begin, stop in pairwise(offsets):
+            yield numbers[begin - base : stop - base]
+
+
+def pack(rows: Iterable[Sequence[int]], *, size: int) -> Ragged:
+    """Rows of numbers from 0 to ``size`` - 1, in as few bytes as hold them.
+
+    Raises:
+        DataError: there is no room for a large one on the disk.
+    """
+    flat = Growing("B" if size <= 2**8 else "H" if size <= 2**16 else "I")
+    offsets = Growing("q")
+    offsets.append(0)
+    for row in rows:
+        flat.extend(row)
+        offsets.append(flat.size)
+    return Ragged(flat.close(), offsets.close())
+
+
+def as_ragged(rows: Sequence[Sequence[int]]) -> Ragged:
+    """Rows that may be so already."""
+    if isinstance(rows, Ragged):
+        return rows
+    return pack(rows, size=max((max(row, default=0) for row in rows), default=0) + 1)
+
+
+def _folder() -> str | None:
+    """Where large arrays go; None: where the system's temporary files do."""
+    lasting = Path("/var/tmp")  # noqa: S108 - only files without a name are made there
+    named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    return None if named or not os.access(lasting, os.W_OK) else str(lasting)
