@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from charseq.convert import KEPT
 from charseq.errors import DataError, UsageError
-from charseq.glyphs import describe, shorten
-from charseq.outputs import FLAT
+from charseq.glyphs import FLAT, KEPT, describe, shorten
 from charseq.pieces import Outcome
 from charseq.suggest import LanguageModel, LineScore
 from charseq.tally import SHOWN
@@ -43,7 +41,7 @@ class Candidate(Protocol):
 
 
 class Answer(Outcome, Protocol):
-    """What a model says of one text (:class:`charseq.predictor.Prediction` is one)."""
+    """What a model says of one text (:class:`charseq.prediction.Prediction` is one)."""
 
     @property
     def probability(self) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -47,6 +46,8 @@ def run(words: Sequence[str]) -> int:
     except BaseException as fault:  # noqa: BLE001 - the edge of the program: nothing goes further
         code, message = _explain(fault)
         if "--debug" in before_texts:
+            import traceback
+
             traceback.print_exception(fault)
         click.echo(message, err=True)
     return code if isinstance(code, int) else 0

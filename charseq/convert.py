@@ -46,15 +46,15 @@ from typing import Any, Protocol
 from charseq import rows
 from charseq.errors import DataError, UsageError
 from charseq.formats import FORMATS, read_table, sniff
+from charseq.glyphs import FLAT, KEPT
 from charseq.journal import Journal, fingerprint, keeping
-from charseq.outputs import FLAT, refuse, replacing, writing
+from charseq.outputs import refuse, replacing, writing
 from charseq.pieces import Outcome, answers
 from charseq.rejects import Rejected, Rejects, place, rejecting
 from charseq.replies import Replies, Reply, Texts, bounds, shards, some
 from charseq.rows import Row, Table, Window, locate, text_of
 from charseq.tally import SHOWN, ConvertReport, summary
 
-KEPT = 100_000  # different unseen symbols that are counted, so that memory has a bound
 DEFAULT_NAME = "prediction"
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charseq.inference import Network, side_by_side
-from charseq.kernels import CELLS, Kernels, Rows, empty, interleave, wide, widen, zeros
+from charseq.kernels import CELLS, Kernels, Rows
+from charseq.vectors import empty, interleave, wide, widen, zeros
 from charseq.vocabulary import EOS
 
 if TYPE_CHECKING:
@@ -68,10 +69,12 @@ class State:
 
 @dataclass(frozen=True)
 class Layer:
-    """A cell above the first: its input's matrix and bias, its recurrent matrix."""
+    """A cell: the matrix of its input, with the bias above the first layer, and the recurrent one.
+
+    In the first layer tables have the bias.
+    """
 
     input: Packed
-    bias: Float32[np.ndarray, "GH"]
     recurrent: Packed
 
 
@@ -81,13 +84,13 @@ class Engine:
     def __init__(self, network: Network, kernels: Kernels) -> None:
         self.kernels = kernels
         self.cell = cell = network.cell
-        self.kept = CELLS[cell][2]
+        _, self.gates, self.kept = CELLS[cell]
         self.hidden = wide(network.hidden)
         self.actions = network.actions
         self.symbols = len(network.output[0])
         pack = kernels.pack
-        self.read = [_columns(cell, table) for table in network.read]
-        self.given = _columns(cell, network.given)
+        self.read = [_columns(self.gates, table) for table in network.read]
+        self.given = _columns(self.gates, network.given)
         self.embedding = widen(network.embedding)
         self.encoder = [
             [self._layer(one, 2 if number else 0) for one in pair]
@@ -96,9 +99,9 @@ class Engine:
         self.decoder = [
             self._layer(one, 1 if number else 0) for number, one in enumerate(network.decoder)
         ]
-        self.bridge = self._pack_memory(network.bridge[0]), widen(network.bridge[1][:, 0])
-        self.readout = pack(network.readout[0]), widen(network.readout[1][:, 0])
-        self.output = pack(network.output[0]), widen(network.output[1][:, 0], -math.inf)
+        self.bridge = self._pack_memory(network.bridge[0], network.bridge[1][:, 0])
+        self.readout = pack(network.readout[0], network.readout[1][:, 0])
+        self.output = pack(network.output[0], network.output[1][:, 0], fill=-math.inf)
         self.attention = None
         if network.key is not None and network.value is not None:
             key = network.key * np.float32(1 / math.sqrt(network.hidden))
@@ -118,9 +121,7 @@ class Engine:
             shared, ids, lengths = self._share_features(ids, lengths)
         ids = np.ascontiguousarray(ids[:, : int(lengths.max())])
         memory, last = self._encode(ids, lengths, shared)
-        weight, bias = self.bridge
-        rows = last.reshape(-1, 2 * self.hidden)
-        hidden = self.kernels.product(weight, rows, bias=bias)
+        hidden = self.kernels.product(self.bridge, last.reshape(-1, 2 * self.hidden))
         soft = hard = None
         rows = memory.reshape(-1, 2 * self.hidden)
         if self.attention is not None:
@@ -167,11 +168,9 @@ class Engine:
         if state.memory is not None:
             memory = state.memory
             context = kernels.look(top, memory.keys, memory.values, memory.lengths, state.texts)
-            more = Rows(context, np.arange(len(context)))
-        weight, bias = self.readout
-        mixed = kernels.product(weight, top, bias=bias, more=more, squash=True)
-        weight, bias = self.output
-        logs = kernels.product(weight, mixed, bias=bias, more=likely)
+            more = Rows(context)
+        mixed = kernels.product(self.readout, top, more=more, squash=True)
+        logs = kernels.product(self.output, mixed, more=likely)
         going = 0 if self.actions is None else self.actions.symbols
         kernels.log_softmax(logs, ended=ended, going=going, stop=EOS)
         return logs[:, : self.symbols], replace(state, hidden=hidden, places=places)
@@ -216,10 +215,9 @@ class Engine:
                 if number == 0:
                     first = Rows(self.read[direction], ids)
                     if shared is not None:
-                        second = Rows(self.kernels.product(layer.input, shared), np.arange(count))
+                        second = Rows(self.kernels.product(layer.input, shared))
                 else:
-                    given = self._feed(layer, below.reshape(-1, width))
-                    first = Rows(given.table, given.numbers.reshape(count, steps))
+                    first = self._feed(layer, below.reshape(-1, width))
                 self.kernels.run(
                     self.cell, layer.recurrent, lengths, memory, last[number], first=first,
                     second=second, offset=direction * self.hidden, backward=direction == 1,
@@ -229,25 +227,27 @@ class Engine:
 
     def _feed(self, layer: Layer, below: Float32[np.ndarray, "N I"]) -> Rows:
         """What a layer above the first adds to its gates, row by row."""
-        table = self.kernels.product(layer.input, below, bias=layer.bias)
-        return Rows(table, np.arange(len(table)))
+        return Rows(self.kernels.product(layer.input, below))
 
     def _layer(self, cell: CellWeights, states: int) -> Layer:
         """A layer's weights; what it reads are so many states side by side, or else a vector."""
-        given = interleave(self.cell, cell.input)
-        packed = self.kernels.pack(_spread(given, states) if states else given)
-        bias = np.ascontiguousarray(interleave(self.cell, cell.bias)[:, 0])
-        recurrent = interleave(self.cell, cell.recurrent)
-        return Layer(packed, bias, self.kernels.pack(recurrent, self.cell))
+        given = interleave(self.gates, cell.input)
+        recurrent = self.kernels.pack(interleave(self.gates, cell.recurrent), cell=self.cell)
+        if not states:
+            return Layer(self.kernels.pack(given), recurrent)
+        bias = interleave(self.gates, cell.bias)[:, 0]
+        return Layer(self.kernels.pack(_spread(given, states), bias), recurrent)
 
-    def _pack_memory(self, weight: Float32[np.ndarray, "X M"]) -> Packed:
+    def _pack_memory(
+        self, weight: Float32[np.ndarray, "X M"], bias: Float32[np.ndarray, "X"] | None = None
+    ) -> Packed:
         """A matrix that is multiplied with both directions' states side by side."""
-        return self.kernels.pack(_spread(weight, 2))
+        return self.kernels.pack(_spread(weight, 2), bias)
 
 
-def _columns(cell: str, table: Float32[np.ndarray, "V GH"]) -> Float32[np.ndarray, "V GW"]:
+def _columns(gates: int, table: Float32[np.ndarray, "V GH"]) -> Float32[np.ndarray, "V GW"]:
     """A table of gates in the order of steps."""
-    return widen(interleave(cell, np.ascontiguousarray(table.T)).T)
+    return widen(interleave(gates, np.ascontiguousarray(table.T)).T)
 
 
 def _spread(weight: Float32[np.ndarray, "X I"], halves: int) -> Float32[np.ndarray, "X W"]:

@@ -14,6 +14,7 @@ The environment variable ``CHARSEQ_KERNELS`` is ``auto`` (the best that the proc
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -24,20 +25,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.errors import SettingError
+from charseq.vectors import WIDE, empty, widen, zeros
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-VERSION = 3
+VERSION = 4
 """The library's, as ``native.h`` has it: another one was left behind by an older install."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
 """What the kernels are compiled for; each processor can run the first ones, up to its own."""
 VARIABLE = "CHARSEQ_KERNELS"
-WIDE = 16
-"""Numbers in a vector."""
 CELLS = {"tanh": (0, 1, 1), "residual": (1, 1, 1), "gru": (2, 3, 1), "lstm": (3, 4, 2)}
 """The library's number of a cell, its gates, and the states that it keeps."""
 
+_FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_INDEX, _FLAG = np.dtype(np.int64), np.dtype(np.bool_)
 _NO_CELL = -1
 _NO_MEMORY = 1
 
@@ -55,22 +57,17 @@ def _struct(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": tuple(fields)})
 
 
+_Run = _struct(
+    "Run",
+    "cell count steps hidden backward width offset",
+    "order lengths first* second* recurrent memory last",
+)
 _Step = _struct("Step", "cell count hidden", "first* second* recurrent state after")
 _Product = _struct("Product", "count depth columns squash", "rows weight bias more* out")
 _Look = _struct(
     "Look", "texts width stored steps hidden value", "numbers queries keys values lengths context"
 )
 _Softmax = _struct("Softmax", "count columns going stop", "ended rows")
-
-
-class _Run(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("cell", "count", "steps", "hidden", "backward")),
-        *((name, ctypes.c_void_p) for name in ("order", "lengths")),
-        *((name, _Gather) for name in ("first", "second")),
-        *((name, ctypes.c_void_p) for name in ("recurrent", "memory", "last")),
-        *((name, ctypes.c_int64) for name in ("width", "offset")),
-    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,10 @@ class Packed:
     columns: int
     depth: int
     cell: str | None
+    bias: Float32[np.ndarray, "M"] | None
+    """Added to every row of a product."""
+    place: ctypes.c_void_p
+    bias_place: ctypes.c_void_p | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Rows:
     """Rows of a table, by their numbers: what is added to something, row by row."""
 
     table: Float32[np.ndarray, "M W"]
-    numbers: Int64[np.ndarray, "*N"]
+    numbers: Int64[np.ndarray, "*N"] | None = None
+    """None: the first row of the table to the first, and so on."""
 
 
 class Kernels:
@@ -105,8 +107,20 @@ class Kernels:
         library.charseq_packed.argtypes = (ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
         library.charseq_pack.restype = None
 
-    def pack(self, matrix: Float32[np.ndarray, "M K"], cell: str | None = None) -> Packed:
-        """A matrix for :meth:`product`; with a cell, its recurrent one for steps, interleaved."""
+    def pack(
+        self,
+        matrix: Float32[np.ndarray, "M K"],
+        bias: Float32[np.ndarray, "M"] | None = None,
+        *,
+        cell: str | None = None,
+        fill: float = 0.0,
+    ) -> Packed:
+        """A matrix for :meth:`product`; with a cell, its recurrent one for steps, interleaved.
+
+        A bias is filled up with ``fill``.
+        """
+        if bias is not None and len(bias) != len(matrix):
+            raise ValueError(f"{len(bias)} numbers are no bias of {len(matrix)}")
         given = widen(matrix)
         if given.shape[0] % WIDE:
             given = np.concatenate([given, zeros(-len(given) % WIDE, given.shape[1])])
@@ -120,14 +134,15 @@ class Kernels:
             ctypes.c_int64(_NO_CELL if cell is None else CELLS[cell][0]),
             _at(numbers, numbers.shape),
         )
-        return Packed(numbers, columns, depth, cell)
+        added = None if bias is None else widen(bias, fill)
+        place = None if added is None else _at(added, (columns,))
+        return Packed(numbers, columns, depth, cell, added, _at(numbers, numbers.shape), place)
 
     def product(
         self,
         weight: Packed,
         rows: Float32[np.ndarray, "N K"],
         *,
-        bias: Float32[np.ndarray, "M"] | None = None,
         more: Rows | None = None,
         squash: bool = False,
     ) -> Float32[np.ndarray, "N M"]:
@@ -140,8 +155,7 @@ class Kernels:
             "product",
             _Product(
                 count, weight.depth, columns, squash,
-                _at(rows, (count, weight.depth)), _at(weight.numbers, weight.numbers.shape),
-                None if bias is None else _at(bias, (columns,)),
+                _at(rows, (count, weight.depth)), weight.place, weight.bias_place,
                 _gather(more, (count,), columns), _at(out, out.shape),
             ),
         )  # fmt: skip
@@ -167,7 +181,7 @@ class Kernels:
                 number, count, hidden,
                 _gather(first, (count,), gates * hidden),
                 _gather(second, (count,), gates * hidden),
-                _at(recurrent.numbers, recurrent.numbers.shape),
+                recurrent.place,
                 _at(state, (kept, count, hidden)), _at(after, (kept, count, hidden)),
             ),
         )  # fmt: skip
@@ -200,13 +214,12 @@ class Kernels:
         self._call(
             "run",
             _Run(
-                number, count, steps, hidden, backward,
-                _at(order, (count,), np.int64), _at(lengths, (count,), np.int64),
+                number, count, steps, hidden, backward, width, offset,
+                _at(order, (count,), _INDEX), _at(lengths, (count,), _INDEX),
                 _gather(first, (count, steps), gates * hidden),
                 _gather(second, (count,), gates * hidden),
-                _at(recurrent.numbers, recurrent.numbers.shape),
+                recurrent.place,
                 _at(memory, (count, steps, width)), _at(last, (kept, count, width)),
-                width, offset,
             ),
         )  # fmt: skip
 
@@ -228,9 +241,9 @@ class Kernels:
             "look",
             _Look(
                 len(texts), count // len(texts), stored, steps, hidden, value,
-                _at(texts, texts.shape, np.int64), _at(queries, (count, hidden)),
+                _at(texts, texts.shape, _INDEX), _at(queries, (count, hidden)),
                 _at(keys, (stored, steps, hidden)), _at(values, (stored, steps, value)),
-                _at(lengths, (stored,), np.int64), _at(context, (count, value)),
+                _at(lengths, (stored,), _INDEX), _at(context, (count, value)),
             ),
         )  # fmt: skip
         return context
@@ -251,15 +264,9 @@ class Kernels:
         count, columns = rows.shape
         if not (0 <= going <= columns and 0 <= stop < columns):
             raise ValueError(f"{going} or {stop} is no symbol of {columns}")
-        last = None if ended is None else _at(ended, (count,), np.bool_)
+        last = None if ended is None else _at(ended, (count,), _FLAG)
         self._call(
             "softmax", _Softmax(count, columns, going, stop, last, _at(rows, (count, columns)))
-        )
-
-    def tanh(self, values: Float32[np.ndarray, "N"]) -> None:
-        """In place, as every kernel computes it."""
-        self.library.charseq_squash(
-            self.number, _at(values, values.shape), ctypes.c_int64(values.size)
         )
 
     def expand(
@@ -274,7 +281,7 @@ class Kernels:
         if logs.strides != (width * apart * 4, apart * 4, 4) or logs.dtype != np.float32:
             logs, apart = np.ascontiguousarray(logs, dtype=np.float32), symbols
         self.library.charseq_expand(
-            _at(scores, (count, width), np.float64), ctypes.c_void_p(logs.ctypes.data),
+            _at(scores, (count, width), _DOUBLE), ctypes.c_void_p(logs.ctypes.data),
             *map(ctypes.c_int64, (count, width, symbols, apart, wanted)),
             *(ctypes.c_void_p(out.ctypes.data) for out in (parents, chosen, totals)),
         )  # fmt: skip
@@ -287,44 +294,6 @@ class Kernels:
             raise MemoryError
         if code:
             raise IndexError(f"{name}: a number of a row, or a length, is out of range")
-
-
-def empty(*shape: int) -> Float32[np.ndarray, "..."]:
-    """An array that begins where a line of the cache does."""
-    size = int(np.prod(shape))
-    room = np.empty(size + WIDE, dtype=np.float32)
-    begin = -(room.ctypes.data // 4) % WIDE
-    return room[begin : begin + size].reshape(shape)
-
-
-def zeros(*shape: int) -> Float32[np.ndarray, "..."]:
-    """The same, filled."""
-    array = empty(*shape)
-    array[...] = 0.0
-    return array
-
-
-def wide(size: int) -> int:
-    """Whole vectors for so many numbers."""
-    return -(-size // WIDE) * WIDE
-
-
-def widen(rows: Float32[np.ndarray, "*N W"], fill: float = 0.0) -> Float32[np.ndarray, "*N V"]:
-    """Rows filled up to whole vectors."""
-    array = empty(*rows.shape[:-1], wide(rows.shape[-1]))
-    array[..., : rows.shape[-1]] = rows
-    array[..., rows.shape[-1] :] = fill
-    return array
-
-
-def interleave(cell: str, rows: Float32[np.ndarray, "GH I"]) -> Float32[np.ndarray, "GW I"]:
-    """A cell's rows, gate after gate, in the order of steps: sixteen units with all their gates."""
-    gates = CELLS[cell][1]
-    split = rows.reshape(gates, len(rows) // gates, rows.shape[1])
-    padded = np.zeros((gates, wide(split.shape[1]), rows.shape[1]), dtype=np.float32)
-    padded[:, : split.shape[1]] = split
-    turned = padded.reshape(gates, -1, WIDE, rows.shape[1]).transpose(1, 0, 2, 3)
-    return np.ascontiguousarray(turned).reshape(-1, rows.shape[1])
 
 
 @cache
@@ -370,7 +339,7 @@ def load(folder: Path) -> ctypes.CDLL | None:
 
 
 def _at(
-    array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: type = np.float32
+    array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: np.dtype[Any] = _FLOAT
 ) -> ctypes.c_void_p:
     """Where an array's numbers are, if it is what the library expects.
 
@@ -378,9 +347,7 @@ def _at(
         ValueError: another shape, type or layout.
     """
     if array.shape != shape or array.dtype != kind or not array.flags.c_contiguous:
-        raise ValueError(
-            f"an array {array.dtype} {array.shape}, expected {kind.__name__} {shape} without gaps"
-        )
+        raise ValueError(f"an array {array.dtype} {array.shape}, expected {kind} {shape}, no gaps")
     return ctypes.c_void_p(array.ctypes.data)
 
 
@@ -389,7 +356,11 @@ def _gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> _Gather:
     if rows is None:
         return _Gather(None, None, 0)
     limit = len(rows.table)
-    return _Gather(_at(rows.table, (limit, width)), _at(rows.numbers, shape, np.int64), limit)
+    numbers = rows.numbers
+    if numbers is None and limit != math.prod(shape):
+        raise ValueError(f"{limit} rows, expected {shape}")
+    at = None if numbers is None else _at(numbers, shape, _INDEX)
+    return _Gather(_at(rows.table, (limit, width)), at, limit)
 
 
 def _fits(recurrent: Packed, cell: str, hidden: int) -> None:

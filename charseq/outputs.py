@@ -29,12 +29,11 @@ from typing import Any, BinaryIO, cast
 
 from charseq.errors import DataError, UsageError
 from charseq.formats import BOM, line_end
+from charseq.glyphs import FLAT
 from charseq.memory import Memory
 from charseq.parquet import arrow
 from charseq.rows import Row, Table, Window
 
-# What would break a line of text or TSV; it is written as a space there.
-FLAT = str.maketrans("\t\n\r", "   ")
 ROW_GROUP = 2**16
 ROW_GROUP_BYTES = 64 * 2**20
 TAILS = 8 * 2**20
@@ -118,7 +117,7 @@ def writing(
 
     In plain text the line is replaced by the texts, separated by tabs; ``names`` is empty.
     Without a header the new columns have no names. Tabs and line ends in the texts are written as
-    spaces in text and TSV (:data:`FLAT`).
+    spaces in text and TSV (:data:`glyphs.FLAT`).
 
     Raises:
         DataError: a column or key of ``names`` is there already and ``force`` is false; with

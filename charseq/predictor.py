@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq import language
-from charseq import lexicon as lexicons
 from charseq.alignment import Actions, places
 from charseq.batching import buckets
 from charseq.calibration import Calibration
@@ -28,7 +27,6 @@ from charseq.decoding import ROOM, Hypothesis, Limits, beam, greedy, penalty
 from charseq.ensemble import Voice, voices_of
 from charseq.errors import SettingError, UsageError
 from charseq.inference import WIDTH
-from charseq.lexicon import Lexicon
 from charseq.prediction import Prediction, add_logs, rank
 from charseq.store import state_of
 from charseq.suggest import LanguageModel
@@ -37,6 +35,7 @@ from charseq.vocabulary import BOS, EOS, UNK, Vocabulary
 if TYPE_CHECKING:
     import numpy as np
 
+    from charseq.lexicon import Lexicon
     from charseq.units import Units
 
 
@@ -300,6 +299,8 @@ def load(
     )
     own = None
     if lexicon is not None:
+        from charseq import lexicon as lexicons
+
         own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     return Model(path, about, config, transducer, own)
 

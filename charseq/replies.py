@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from charseq.glyphs import code_points, describe
+from charseq.glyphs import FLAT, code_points, describe
 from charseq.journal import Kept
 from charseq.memory import Memory
-from charseq.outputs import FLAT
 from charseq.prediction import LEXICON
 from charseq.rejects import Rejected
 from charseq.rows import Window

@@ -92,7 +92,7 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
     Raises:
         OSError: the file cannot be written; what was there stays.
     """
-    from charseq import outputs
+    from charseq import glyphs, outputs
 
     lines = ["source\tprediction\treferences\n"]
     rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
@@ -100,7 +100,7 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
         if not judged.right:
             cells = (prediction.source, prediction.prediction, " | ".join(references))
             # a tab or line end inside a cell, and the tab before features, is written as a space
-            lines.append("\t".join(cell.translate(outputs.FLAT) for cell in cells) + "\n")
+            lines.append("\t".join(cell.translate(glyphs.FLAT) for cell in cells) + "\n")
     lines = list(dict.fromkeys(lines))
     with outputs.replacing(path, force=True) as file:
         file.write("".join(lines).encode())

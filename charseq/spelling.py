@@ -74,7 +74,9 @@ class Inventory:
         spaces = [number for number, text in enumerate(texts) if text[:1].isspace()]
         self.spaces = np.array(spaces, dtype=np.int64)
         self.closing = np.array([EOS, *spaces])
-        self.letters = np.setdiff1d(self.index.every, self.spaces)
+        inner = np.ones(len(texts), dtype=bool)
+        inner[self.spaces] = False
+        self.letters = self.index.every[inner[self.index.every]]
         self.blank = np.array([not text.strip() for text in texts])
 
 

@@ -3,20 +3,24 @@
 All variants take turns for several rounds and the median of each is told, since a laptop's speed
 wanders. Texts are random: 10 source and 10 target symbols of 40, hidden 256, embedding 128.
 "in torch" is the same training without the compiled library, "by autograd" that with the
-recurrences as loops of whole single steps that autograd differentiates; the ratios are what each
-gains.
-The share of the ceiling counts the products of a training step alone, forward and twice back, at
-the fastest rate of a product that was measured in its format in the same run.
+recurrences as loops of whole single steps that autograd differentiates, "by NumPy" a search without
+the library; the ratios are what each gains.
+The share of the ceiling counts the products alone. Of a training step, forward and twice back, it
+is taken at the fastest rate of a product that was measured in its format in the same run; of a
+search at the rate of the product that it uses.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,19 +32,23 @@ import numpy as np
 import torch
 
 from charseq import decoding, kernels, language, models, products
+from charseq.alignment import Actions
 from charseq.batching import Batches, Lines
 from charseq.config import CELLS, configure, defaults
+from charseq.engine import Engine
 from charseq.inference import Network
 from charseq.process import keep_memory
 from charseq.recurrence import Recurrence, StepByStep
 from charseq.runtime import choose_precision, choose_threads
 from charseq.trainer import Recipe, Trainer
 from charseq.unrolling import GATES
+from charseq.vectors import WIDE
 from charseq.vocabulary import EOS, SPECIALS
 
 LENGTH, SYMBOLS = 10, 40
 HEAD = 44
-FORMS = (" in torch", " by autograd")
+FORMS = (" in torch", " by autograd", " by NumPy")
+LARGE = 512
 WORDS, TYPED = 11, 20
 SIZE = SPECIALS + SYMBOLS
 Measure = Callable[[], float]
@@ -69,7 +77,8 @@ def main(
     keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
     makers: dict[str, tuple[str, Callable[[], Measure]]] = {}
-    for library in ("numpy float32", "torch float32", "torch bfloat16", "tiles bfloat16"):
+    libraries = "numpy float32", "torch float32", "torch bfloat16", "tiles bfloat16", "kernels"
+    for library in libraries:
         make = partial(ceiling, library, batch_size, hidden, seconds / 4)
         makers[f"product {library}"] = "GFLOP/s", make
     for cell in CELLS:
@@ -79,10 +88,11 @@ def main(
             makers[f"{name} {cell} in torch"] = "examples/s", partial(uncompiled, make)
             plain = partial(uncompiled, partial(make, step_by_step=True))
             makers[f"{name} {cell} by autograd"] = "examples/s", plain
-    for cell in CELLS:
-        for name, width in (("greedy", 1), ("beam 5", 5)):
-            make = partial(search, cell, hidden, width, batch_size, seconds)
-            makers[f"{name} {cell}"] = "words/s", make
+    for name, what in searches(batch_size).items():
+        make = partial(search, hidden=hidden, seconds=seconds, **what)
+        makers[name] = "words/s", make
+        plain = partial(uncompiled, partial(make, compiled=False))
+        makers[f"{name} by NumPy"] = "words/s", plain
     for words, samples in ((15_000, 0), (15_000, 2000), (50_000, 2000)):
         make = partial(reading, words, samples, batch_size, seconds)
         makers[f"next word, {words:,}, {samples or 'all'}"] = "words/s", make
@@ -90,7 +100,7 @@ def main(
     makers["charseq --help"] = "s", partial(starting, "--help")
     makers["charseq predict x"] = "s", partial(starting, "predict", "x")
     names = [name for name in makers if only in name]
-    if any(name.startswith("train ") for name in names):
+    if any(name.startswith(("train ", "greedy ", "beam ")) for name in names):
         names += [name for name in makers if name.startswith("product ") and name not in names]
     chosen = {name: (makers[name][0], makers[name][1]()) for name in names}
     found: dict[str, list[float]] = {name: [] for name in chosen}
@@ -105,6 +115,7 @@ def main(
         "hidden": hidden,
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "kernels": level(),
     }
     rows = [
         {
@@ -141,13 +152,18 @@ def shares(rows: list[dict[str, Any]], hidden: int, precision: str) -> dict[str,
     ceilings = [
         rate for name, rate in medians.items() if name.startswith("product") and precision in name
     ]
-    return {
-        f"train {cell}": round(
-            100 * billions(cell, hidden) * medians[f"train {cell}"] / max(ceilings), 1
-        )
+    found = {
+        f"train {cell}": 100 * billions(cell, hidden) * medians[f"train {cell}"] / max(ceilings)
         for cell in CELLS
         if f"train {cell}" in medians and ceilings
     }
+    for name, what in searches(0).items():
+        for form, product in (("", "kernels"), (" by NumPy", "numpy float32")):
+            rate, highest = medians.get(name + form), medians.get(f"product {product}")
+            if rate and highest:
+                work = searched(what["cell"], hidden, what["width"], what["attention"])
+                found[name + form] = 100 * work * rate / highest
+    return {name: round(part, 1) for name, part in found.items()}
 
 
 def billions(cell: str, hidden: int) -> float:
@@ -163,6 +179,42 @@ def billions(cell: str, hidden: int) -> float:
         + written * embedding * (hidden + SIZE)  # readout and logits
     )
     return 2 * 3 * macs / 1e9
+
+
+def searches(batch_size: int) -> dict[str, dict[str, Any]]:
+    """What is measured of decoding: soft attention; for two cells hard, or large batches, too."""
+    found = {}
+    for cell in CELLS:
+        for name, width in (("greedy", 1), ("beam 5", 5)):
+            what = {"cell": cell, "width": width, "attention": "soft", "batch_size": batch_size}
+            found[f"{name} {cell}"] = what
+            if cell in ("gru", "lstm"):
+                found[f"{name} {cell}, hard"] = {**what, "attention": "hard"}
+                found[f"{name} {cell}, {LARGE}"] = {**what, "batch_size": LARGE}
+    return found
+
+
+def searched(cell: str, hidden: int, width: int, attention: str) -> float:
+    """Floating-point operations of the products of one word's search, in 10^9."""
+    wide, embedding = GATES[cell] * hidden, configure({}).embedding
+    written, hard = width * (LENGTH + 1), attention == "hard"
+    places, symbols = LENGTH + hard, Actions(SIZE).size if hard else SIZE
+    macs = (
+        2 * places * hidden * wide  # both readers; what they read are rows of a table
+        + (2 if cell == "lstm" else 1) * 2 * hidden * hidden  # the bridge
+        + written * (hidden * wide + embedding * (hidden + symbols))
+    )
+    if hard:
+        macs += places * embedding * (4 * hidden + wide)  # what is heard and said at each place
+    else:
+        macs += (places * 2 * hidden + written * places) * (hidden + embedding)
+    return 2 * macs / 1e9
+
+
+def level() -> str:
+    """That of the compiled kernels in use."""
+    found = kernels.find()
+    return "none" if found is None else found.level
 
 
 def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -187,6 +239,12 @@ def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
     if library == "numpy float32":
         blocks = random.standard_normal((-(-batch // 16), hidden, 16), dtype=np.float32)
         return repeated(lambda: np.matmul(weight, blocks), work, seconds)
+    if library == "kernels":
+        found = kernels.find()
+        if found is None or hidden % WIDE:
+            return lambda: 0.0
+        packed, lines = found.pack(weight), random.standard_normal((batch, hidden), dtype="f4")
+        return repeated(lambda: found.product(packed, lines), work, seconds)
     kind = torch.float32 if library == "torch float32" else torch.bfloat16
     rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32)).to(kind)
     matrix = torch.from_numpy(weight.T.copy()).to(kind)
@@ -262,20 +320,34 @@ def recurrence(
     return repeated(both_ways, batch_size, seconds)
 
 
-def random_network(cell: str, hidden: int) -> Network:
+def random_network(cell: str, hidden: int, attention: str) -> Network:
     """An untrained network that never ends an output by itself."""
     torch.manual_seed(0)
-    model = models.build(configure({"cell": cell, "hidden": hidden}), sources=SIZE, targets=SIZE)
+    config = configure({"cell": cell, "hidden": hidden, "attention": attention})
+    targets = Actions(SIZE).size if attention == "hard" else SIZE
+    model = models.build(config, sources=SIZE, targets=targets)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     weights["output_bias"][EOS] = -1e4
     return Network(weights, cell=cell, layers=1)
 
 
-def search(cell: str, hidden: int, width: int, batch_size: int, seconds: float) -> Measure:
+def search(
+    *,
+    cell: str,
+    hidden: int,
+    width: int,
+    attention: str,
+    batch_size: int,
+    seconds: float,
+    compiled: bool = True,
+) -> Measure:
     """Words per second from ids to best ids, all outputs cut at the length of 10."""
-    network = random_network(cell, hidden)
+    plain, found = random_network(cell, hidden, attention), kernels.find() if compiled else None
+    network = plain if found is None else Engine(plain, found)
     random = np.random.default_rng(1)
+    end = [EOS] if attention == "hard" else []
     sources = random.integers(SPECIALS, SIZE, size=(batch_size, LENGTH)).tolist()
+    sources = [[*source, *end] for source in sources]
     limits = [LENGTH] * batch_size
 
     def decode() -> None:
@@ -332,12 +404,18 @@ def typing(words: int) -> Measure:
 
 
 def starting(*words: str) -> Measure:
-    """Seconds of a whole process."""
+    """Seconds of a whole process, its modules compiled before as those of an installed program."""
     program = Path(sys.executable).with_name("charseq")
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [str(program), *words]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
 
     def measure() -> float:
         begun = time.perf_counter()
-        subprocess.run([program, *words], check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=environment)
         return time.perf_counter() - begun
 
     return measure

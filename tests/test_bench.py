@@ -30,22 +30,32 @@ def test_every_rate_is_measured() -> None:
         "recurrence tanh in torch",
         "recurrence tanh by autograd",
         "greedy tanh",
+        "greedy tanh by NumPy",
         "beam 5 tanh",
+        "beam 5 tanh by NumPy",
         "product numpy float32",
         "product torch float32",
         "product torch bfloat16",
         "product tiles bfloat16",
+        "product kernels",
     ]
     assert {name: gain > 0 for name, gain in found["ratios"].items()} == {
         "train tanh over in torch": True,
         "train tanh over by autograd": True,
         "recurrence tanh over in torch": True,
         "recurrence tanh over by autograd": True,
+        "greedy tanh over by NumPy": True,
+        "beam 5 tanh over by NumPy": True,
     }
+    absent = [] if have_tiles() else ["product tiles bfloat16"]
+    absent += ["product kernels"] if found["kernels"] == "none" else []
     for row in found["rates"]:
         assert 0 <= row["lowest"] <= row["median"] <= row["highest"]
-        assert row["lowest"] > 0 or (row["name"] == "product tiles bfloat16" and not have_tiles())
-    assert list(found["shares"]) == ["train tanh"]
+        assert row["lowest"] > 0 or row["name"] in absent
+    searches = ["greedy tanh", "greedy tanh by NumPy", "beam 5 tanh", "beam 5 tanh by NumPy"]
+    if found["kernels"] == "none":
+        searches = searches[1::2]
+    assert list(found["shares"]) == ["train tanh", *searches]
     assert 0 < found["shares"]["train tanh"] < 100
     assert found["batch_size"] == 4
 
@@ -63,7 +73,15 @@ def test_the_table_has_a_row_for_each() -> None:
         "product torch float32",
         "product torch bfloat16",
         "product tiles bfloat16",
+        "product kernels",
     ]
+
+
+def test_hard_attention_and_large_batches_are_measured() -> None:
+    found = json.loads(bench("--only", "greedy lstm", "--json"))
+    names = [row["name"] for row in found["rates"] if row["unit"] == "words/s"]
+    assert names[::2] == ["greedy lstm", "greedy lstm, hard", "greedy lstm, 512"]
+    assert names[1::2] == [f"{name} by NumPy" for name in names[::2]]
 
 
 def test_words_are_measured_as_well() -> None:

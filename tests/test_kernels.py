@@ -18,18 +18,9 @@ from jaxtyping import TypeCheckError
 
 from charseq import kernels
 from charseq.errors import SettingError
-from charseq.kernels import (
-    LEVELS,
-    VARIABLE,
-    WIDE,
-    Kernels,
-    Rows,
-    interleave,
-    wide,
-    widen,
-    zeros,
-)
+from charseq.kernels import LEVELS, VARIABLE, Kernels, Rows
 from charseq.lanes import GATES, KEPT, LANES, advance, to_blocks, to_rows
+from charseq.vectors import WIDE, interleave, wide, widen, zeros
 
 FOLDER = Path(kernels.__file__).parent / "native"
 BUILT = kernels.load(FOLDER)
@@ -71,14 +62,12 @@ def test_products_are_numpys(sizes: tuple[int, int, int], level: str) -> None:
     weight, rows = normal(columns, depth, scale=depth**-0.5), normal(count, depth, seed=2)
     bias, more = normal(columns, seed=3), normal(5, columns, seed=4)
     numbers = np.random.default_rng(5).integers(5, size=count)
-    packed = found.pack(weight)
     for squash, added in itertools.product((False, True), repeat=2):
         expected = rows @ weight.T + (bias + more[numbers] if added else 0)
         expected = np.tanh(expected) if squash else expected
-        given: dict[str, Any] = {}
-        if added:
-            given = {"bias": widen(bias), "more": Rows(widen(more), numbers)}
-        out = found.product(packed, widen(rows), squash=squash, **given)
+        packed = found.pack(weight, bias if added else None)
+        addend = Rows(widen(more), numbers) if added else None
+        out = found.product(packed, widen(rows), squash=squash, more=addend)
         assert out.shape == (count, wide(columns))
         np.testing.assert_allclose(out[:, :columns], expected, rtol=0, atol=near(level))
         assert not out[:, columns:].any()
@@ -103,7 +92,8 @@ def test_a_step_is_numpys(cell: str, hidden: int, level: str) -> None:
         expected, given = cells_of(cell, hidden, count)
         after = zeros(*given["state"].shape)
         found.step(
-            cell, found.pack(interleave(cell, given["recurrent"]), cell), given["state"], after,
+            cell, found.pack(interleave(GATES[cell], given["recurrent"]), cell=cell),
+            given["state"], after,
             first=Rows(given["first"], given["numbers"]),
             second=Rows(given["second"], given["rest"]),
         )  # fmt: skip
@@ -126,7 +116,7 @@ def cells_of(cell: str, hidden: int, count: int) -> tuple[np.ndarray, dict[str, 
     blocks = np.stack([to_blocks(one) for one in before])
     after = np.empty_like(blocks)
     advance(cell, recurrent, to_blocks(projected), blocks, after)
-    turned = [widen(interleave(cell, table.T.copy()).T) for table in (first, second)]
+    turned = [widen(interleave(GATES[cell], table.T.copy()).T) for table in (first, second)]
     given = {
         "recurrent": recurrent, "state": widen(state), "first": turned[0], "second": turned[1],
         "numbers": numbers, "rest": rest,
@@ -141,7 +131,9 @@ def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
     """Row by row, from its own end if backward, to the last bit."""
     found, count, steps, hidden = at_level(level), 70, 5, 24
     room = wide(hidden)
-    packed = found.pack(interleave(cell, normal(GATES[cell] * hidden, hidden, scale=0.2)), cell)
+    packed = found.pack(
+        interleave(GATES[cell], normal(GATES[cell] * hidden, hidden, scale=0.2)), cell=cell
+    )
     table = normal(9, GATES[cell] * room, seed=2)
     ids = np.random.default_rng(3).integers(9, size=(count, steps))
     lengths = np.random.default_rng(4).integers(1, steps + 1, size=count)
@@ -209,13 +201,15 @@ def test_what_may_not_be_written_has_no_probability(level: str) -> None:
 
 @each_level
 def test_tanh_is_right_everywhere(level: str) -> None:
-    values = np.concatenate([np.linspace(-12, 12, 400_016), [0.0, -0.0, np.inf, -np.inf]])
-    values = values.astype("f4")[: -(-len(values) // WIDE) * WIDE]
-    values = np.resize(values, wide(len(values)))
-    expected = np.tanh(values.astype("f8"))
-    at_level(level).tanh(values)
-    assert np.abs(values - expected).max() < 4e-7
-    assert np.abs(values).max() == 1.0
+    """As a step from nothing has it."""
+    values = np.concatenate([np.linspace(-12, 12, 400_028), [0.0, -0.0, np.inf, -np.inf]])
+    table = widen(values.astype("f4").reshape(-1, WIDE))
+    after = zeros(1, *table.shape)
+    found = at_level(level)
+    nothing = found.pack(zeros(WIDE, WIDE), cell="tanh")
+    found.step("tanh", nothing, zeros(1, *table.shape), after, first=Rows(table))
+    assert np.abs(after[0] - np.tanh(table.astype("f8"))).max() < 4e-7
+    assert np.abs(after).max() == 1.0
 
 
 @needs_library
@@ -245,7 +239,7 @@ def wrong_calls() -> dict[str, Callable[[Kernels], object]]:
 
     def step(kernels: Kernels, **changes: Any) -> None:
         given = {
-            "cell": "gru", "recurrent": kernels.pack(zeros(96, 32), "gru"),
+            "cell": "gru", "recurrent": kernels.pack(zeros(96, 32), cell="gru"),
             "state": zeros(1, 3, 32), "after": zeros(1, 3, 32),
             "first": Rows(zeros(5, 96), numbers),
         } | changes  # fmt: skip
@@ -256,8 +250,8 @@ def wrong_calls() -> dict[str, Callable[[Kernels], object]]:
 
     def run(kernels: Kernels, **changes: Any) -> None:
         given = {
-            "cell": "gru", "recurrent": kernels.pack(zeros(96, 32), "gru"), "lengths": numbers + 2,
-            "memory": zeros(3, 2, 64), "last": zeros(1, 3, 64),
+            "cell": "gru", "recurrent": kernels.pack(zeros(96, 32), cell="gru"),
+            "lengths": numbers + 2, "memory": zeros(3, 2, 64), "last": zeros(1, 3, 64),
             "first": Rows(zeros(5, 96), np.zeros((3, 2), dtype=np.int64)),
         } | changes  # fmt: skip
         kernels.run(**given)
@@ -275,16 +269,17 @@ def wrong_calls() -> dict[str, Callable[[Kernels], object]]:
         "rows of float64": lambda k: product(k, rows=np.zeros((3, 32))),
         "rows with gaps": lambda k: product(k, rows=zeros(6, 32)[::2]),
         "rows turned": lambda k: product(k, rows=np.asfortranarray(rows)),
-        "a bias too short": lambda k: product(k, bias=zeros(32)),
+        "a bias too short": lambda k: k.pack(zeros(48, 32), zeros(32)),
+        "too few rows": lambda k: product(k, more=Rows(zeros(2, 48))),
         "a table too narrow": lambda k: product(k, more=Rows(zeros(5, 32), numbers)),
         "too few numbers": lambda k: product(k, more=Rows(zeros(5, 48), numbers[:2])),
         "numbers of 32 bits": lambda k: product(k, more=Rows(zeros(5, 48), numbers.astype("i4"))),
         "a number beyond": lambda k: product(k, more=Rows(zeros(5, 48), numbers + 5)),
         "a number below": lambda k: product(k, more=Rows(zeros(5, 48), numbers - 1)),
-        "a cell's matrix": lambda k: product(k, weight=k.pack(zeros(96, 32), "gru")),
+        "a cell's matrix": lambda k: product(k, weight=k.pack(zeros(96, 32), cell="gru")),
         "no cell's matrix": lambda k: step(k, recurrent=k.pack(zeros(96, 32))),
-        "another cell's": lambda k: step(k, recurrent=k.pack(zeros(128, 32), "lstm")),
-        "another size's": lambda k: step(k, recurrent=k.pack(zeros(48, 16), "gru")),
+        "another cell's": lambda k: step(k, recurrent=k.pack(zeros(128, 32), cell="lstm")),
+        "another size's": lambda k: step(k, recurrent=k.pack(zeros(48, 16), cell="gru")),
         "a state too many": lambda k: step(k, state=zeros(2, 3, 32), after=zeros(2, 3, 32)),
         "no room after": lambda k: step(k, after=zeros(1, 2, 32)),
         "symbols beyond": lambda k: step(k, first=Rows(zeros(5, 96), numbers + 5)),

@@ -41,7 +41,8 @@ static int within(const int64_t *numbers, int64_t count, int64_t least, int64_t 
 }
 
 static int gathers(struct gather from, int64_t count) {
-  return !from.table || within(from.rows, count, 0, from.limit);
+  if (!from.table) return 1;
+  return from.rows ? within(from.rows, count, 0, from.limit) : count <= from.limit;
 }
 
 /* How many floats the packed weights of a product take at a level. */
@@ -80,8 +81,4 @@ EXPORT int32_t charseq_look(int32_t level, const struct look *l) {
 
 EXPORT int32_t charseq_softmax(int32_t level, const struct softmax *f) {
   return at(level)->softmax(f);
-}
-
-EXPORT void charseq_squash(int32_t level, float *values, int64_t count) {
-  at(level)->squash(values, count);
 }

@@ -6,7 +6,7 @@
 
 /* Grows with every change of an exported function; kernels.py has the same number and refuses a
    library with another one, which an editable install may have left behind. */
-#define CHARSEQ_VERSION 3
+#define CHARSEQ_VERSION 4
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -34,8 +34,9 @@ enum cell { TANH = 0, RESIDUAL = 1, GRU = 2, LSTM = 3 };
 /* Numbers in a vector. Rows are filled up with zeros to whole vectors, so nothing is left over. */
 #define WIDE 16
 
-/* Rows of a table that are given by their numbers, one for each row of a step; or, without a table,
-   nothing. Numbers are checked against `limit`, the rows that there are, before any is used. */
+/* Rows of a table that are given by their numbers, one for each row of a step; without numbers, one
+   after the other; without a table, nothing. Numbers are checked against `limit`, the rows that there
+   are, before any is used. */
 struct gather {
   const float *table;
   const int64_t *rows;
@@ -45,6 +46,7 @@ struct gather {
 /* One direction of one layer over N sequences of up to S symbols. All rows have whole vectors. */
 struct run {
   int64_t cell, count, steps, hidden, backward;
+  int64_t width, offset;  /* M, and where in a row of it to write */
   const int64_t *order;   /* N: the rows by falling length, so that those that go on come first */
   const int64_t *lengths; /* N, each from 1 to S */
   struct gather first;    /* N S: what is added to the gates at each symbol */
@@ -52,7 +54,6 @@ struct run {
   const float *recurrent; /* packed */
   float *memory;          /* N S M: h goes to its place in each row, the rest stays */
   float *last;            /* K N M: what is kept at the end of each row */
-  int64_t width, offset;  /* M, and where in a row of it to write */
 };
 
 /* One step of one layer for N rows. */
@@ -104,7 +105,6 @@ struct functions {
   int (*product)(const struct product *);
   int (*look)(const struct look *);
   int (*softmax)(const struct softmax *);
-  void (*squash)(float *values, int64_t count);
 };
 
 extern const struct functions plain_functions;

@@ -18,7 +18,7 @@
 #define GROUP 512
 
 INLINE const float *row_of(struct gather from, int64_t place, int64_t width) {
-  return from.table ? from.table + from.rows[place] * width : 0;
+  return from.table ? from.table + (from.rows ? from.rows[place] : place) * width : 0;
 }
 
 INLINE float *room_for(int64_t count) {
@@ -270,8 +270,4 @@ static TARGET int softmax(const struct softmax *f) {
   return DONE;
 }
 
-static TARGET void squash(float *values, int64_t count) {
-  for (int64_t i = 0; i < count; i += WIDE) store(values + i, tanh_of(load(values + i)));
-}
-
-const struct functions LEVEL(functions) = {pack, run, step, product, look, softmax, squash};
+const struct functions LEVEL(functions) = {pack, run, step, product, look, softmax};
