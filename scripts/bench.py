@@ -52,6 +52,13 @@ Measure = Callable[[], float]
 @click.option("--seconds", default=2.0, show_default=True, help="Time of one turn.")
 @click.option("--batch-size", default=64, show_default=True)
 @click.option("--hidden", default=256, show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="cuda: rates of a GPU, at several sizes of a batch.",
+)
 @click.option("--only", default="", help="Only variants whose name contains this.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(
@@ -61,10 +68,18 @@ def main(
     seconds: float,
     batch_size: int,
     hidden: int,
+    device: str,
     only: str,
     as_json: bool,
 ) -> None:
     """Measure everything in turns and print it."""
+    if device == "cuda":
+        import bench_gpu
+
+        known, rates = bench_gpu.measure(rounds=rounds, seconds=seconds, hidden=hidden, only=only)
+        told = json.dumps({**known, "rates": rates}) if as_json else bench_gpu.table(known, rates)
+        click.echo(told)
+        return
     choose_threads(threads)
     keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
