@@ -171,8 +171,12 @@ class Lines:
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` = 0, 1, 2, …, without end."""
+        return self.collate(self.rows(step))
+
+    def rows(self, step: int) -> Int[np.ndarray, "B"]:
+        """The lines in the batch of ``step``."""
         epoch, place = divmod(step, len(self))
-        return self.collate(self._plan(epoch)[place])
+        return self._plan(epoch)[place]
 
     def collate(self, rows: Sequence[int] | Int[np.ndarray, "B"]) -> Batch:
         """The batch of the lines ``rows``."""

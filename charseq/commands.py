@@ -268,6 +268,7 @@ def convert(
     help="Which part of DATA.  [default: test; all of a single file of other data]",
 )
 @options.beam
+@options.device
 @click.option("--errors", metavar="FILE", help="Write the wrong answers there, as TSV.")
 @click.option(
     "--details",
@@ -278,7 +279,7 @@ def convert(
 @options.debug
 def evaluate(
     *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
-    errors: str | None, details: bool, as_json: bool,
+    device: str | None, errors: str | None, details: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, whichever it was trained on.
 
@@ -300,7 +301,7 @@ def evaluate(
     from charseq.predictor import load
     from charseq.suggest import LanguageModel
 
-    loaded = [load(run) for run in models or (None,)]
+    loaded = [load(run, device=device or "cpu") for run in models or (None,)]
     words = isinstance(loaded[0], LanguageModel)
     if len(loaded) == 2:
         facts = recipes.compare(data, models=(loaded[0], loaded[1]), split=split, beam=beam)

@@ -48,6 +48,27 @@ class Hypothesis:
     truncated: bool = False
 
 
+@runtime_checkable
+class Searcher(Protocol):
+    """A network that searches by itself, since it is not here that it is fast."""
+
+    @property
+    def actions(self) -> Any:
+        """What hard attention writes; None where symbols are written."""
+        ...
+
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        *,
+        width: int,
+        length_penalty: float = 0.0,
+    ) -> list[list[Hypothesis]]:
+        """Up to ``width`` outputs for each source, best first, as :func:`beam` gives them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Limits:
     """The longest output to allow, learnt from pairs: a table by source length, then a line.

@@ -7,7 +7,7 @@ by 1 - p, so that the mean stays. It knows no modules and asks nobody whether tr
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -35,12 +35,18 @@ class Dropout(torch.autograd.Function):
 
     One random byte decides a value. Drawn eight at a time they cost a tenth of torch's Bernoulli
     numbers on a CPU. What is done with them is one pass of the compiled library, where it is there,
-    or else arithmetic instead of comparisons; the noise is the same.
+    or else arithmetic instead of comparisons; the noise is the same. On a GPU torch has one kernel
+    for all of it, and the probability is exact.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
         """The thinned values."""
+        ctx.probability = probability
+        if values.is_cuda:
+            thinned, kept = torch.ops.aten.native_dropout(values, probability, train=True)
+            ctx.save_for_backward(kept)
+            return cast("Tensor", thinned)
         limit = round(256 * probability)
         words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
         drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
@@ -57,6 +63,9 @@ class Dropout(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The gradient goes where the values went."""
         (noise,) = ctx.saved_tensors
+        if noise.is_cuda:
+            scale = 1 / (1 - ctx.probability)
+            return torch.ops.aten.native_dropout_backward(gradients[0], noise, scale), None
         if ctx.limit is not None:
             return _thin(gradients[0], noise, ctx.limit), None
         return gradients[0] * noise, None

@@ -19,7 +19,7 @@ members are added in their order. It knows no search and no texts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from charseq import kernels
 from charseq.config import CELLS
+from charseq.decoding import Searcher
 from charseq.engine import Engine
 from charseq.errors import SettingError
 from charseq.inference import Network
@@ -37,13 +38,15 @@ if TYPE_CHECKING:
 
     from charseq.config import Config
 
+    Weights = Mapping[str, np.ndarray]
+
 MOST_SEED = 2**32
 
 
 class Voice(NamedTuple):
     """What answers in one direction, and its share in the answers of all."""
 
-    network: Network | Engine | Ensemble
+    network: Network | Engine | Ensemble | Searcher
     backward: bool = False
     """Whether texts are read, and outputs written, from the end."""
     share: float = 1.0
@@ -102,20 +105,28 @@ def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "
     return mean
 
 
-def voices_of(config: Config, weights: Mapping[str, np.ndarray]) -> tuple[Voice, ...]:
+def voices_of(
+    config: Config,
+    weights: Mapping[str, np.ndarray],
+    unite: Callable[[Sequence[Config], Sequence[Weights]], Any] | None = None,
+) -> tuple[Voice, ...]:
     """The networks of a run of pairs for use: the one place that builds them.
 
     The members that write in one direction are one voice, since they agree on every step.
+    ``unite`` makes one network of a voice's members; by default those of this room and of
+    ``inference``.
     """
+    unite = _unite if unite is None else unite
     if config.ensemble == 1:
-        return (Voice(_single(config, weights), backward=direction_of(config) == "backward"),)
+        network = unite([config], [weights])
+        return (Voice(network, backward=direction_of(config) == "backward"),)
     voices = []
     for direction in ("forward", "backward"):
         members = range(config.ensemble)
         own = [number for number in members if direction_of(config, number) == direction]
-        networks = [_single(member_of(config, number), part(weights, number)) for number in own]
-        if networks:
-            network = networks[0] if len(networks) == 1 else Ensemble(networks)
+        if own:
+            configs = [member_of(config, number) for number in own]
+            network = unite(configs, [part(weights, number) for number in own])
             share = len(own) / config.ensemble
             voices.append(Voice(network, backward=direction == "backward", share=share))
     return tuple(voices)
@@ -128,7 +139,13 @@ def direction_of(config: Config, number: int = 0) -> str:
     return "backward" if number % 2 else "forward"
 
 
-def _single(config: Config, weights: Mapping[str, np.ndarray]) -> Network | Engine:
+def _unite(configs: Sequence[Config], weights: Sequence[Weights]) -> Network | Engine | Ensemble:
+    """The members of a voice as one network."""
+    networks = [_single(*one) for one in zip(configs, weights, strict=True)]
+    return networks[0] if len(networks) == 1 else Ensemble(networks)
+
+
+def _single(config: Config, weights: Weights) -> Network | Engine:
     network = Network(weights, cell=config.cell, layers=config.layers)
     found = kernels.find()
     return network if found is None else Engine(network, found)

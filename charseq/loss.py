@@ -14,6 +14,7 @@ et al. 2015), and with every word in S it is the softmax itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +32,7 @@ OUTCOMES = EOS
 BLOCK = 2**25
 """Logits that :class:`Softmax` holds at a time, in the format of the products."""
 TILE = 2**19
-"""Logits that it holds in float32: few enough to stay in a processor's cache."""
+"""Logits that it holds in float32 on a CPU: few enough to stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Given:
     labels: Int[Tensor, "B T"]
     weights: Float[Tensor, "B"]
     carried: Float[Tensor, "L K B H"] | None = None
+    fixed: bool = False
+    """Whether no shape may depend on a value: so a step can be recorded and played again."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,36 @@ class Sample(NamedTuple):
     """K, in ascending order."""
     correction: Tensor
     """K: -log π_k, to be added to a logit; -inf for a symbol of the batch that was not drawn."""
+    places: Tensor
+    """V: where each symbol stands among these, if it is one of them."""
 
 
-def draw(chances: Float[Tensor, "V"], own: Int[Tensor, "..."]) -> Sample:
-    """Each symbol by itself with its chance, besides the batch's ``own``."""
+def draw(
+    chances: Float[Tensor, "V"], own: Int[Tensor, "..."], *, size: int | None = None
+) -> Sample:
+    """Each symbol by itself with its chance, besides the batch's ``own``.
+
+    With ``size`` there are so many, those of the batch first, then those drawn; what is left is
+    filled up with others, which count for nothing.
+    """
     drawn = torch.rand_like(chances) < chances
     correction = torch.where(drawn, -chances.log(), -torch.inf)
-    symbols = drawn.index_fill(0, own.flatten(), value=True).nonzero()[:, 0]
-    return Sample(symbols, correction[symbols])
+    taken = drawn.index_fill(0, own.flatten(), value=True)
+    if size is None:
+        symbols = taken.nonzero()[:, 0]
+        return Sample(symbols, correction[symbols], taken.cumsum(0) - 1)
+    rank = 2 - taken.int() - torch.zeros_like(taken).index_fill(0, own.flatten(), value=True).int()
+    order = rank.sort(stable=True).indices
+    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=own.device))
+    return Sample(order[:size], correction[order[:size]], places)
+
+
+def room_for(samples: int, own: int, symbols: int) -> int:
+    """A ``size`` for :func:`draw` that leaves out what was drawn once in a billion steps.
+
+    The number drawn varies by less than √samples; ``own`` counts the batch's symbols.
+    """
+    return min(symbols, own + samples + math.ceil(6 * math.sqrt(samples)))
 
 
 def chances_of(counts: Int[Tensor, "V"], samples: int) -> Float[Tensor, "V"]:
@@ -196,7 +221,7 @@ def compare(logits: Tensor, labels: Tensor, correction: Tensor, smoothing: float
     even = correction.exp()
     even *= smoothing / even.sum().clamp(min=1)  # of nothing drawn, nothing is spread
     spread = even.sum()
-    size = max(1, TILE // logits.shape[1])
+    size = max(1, (BLOCK if logits.is_cuda else TILE) // logits.shape[1])
     for start in range(0, len(logits), size):
         block, places = logits[start : start + size], labels[start : start + size, None]
         scores = block.to(correction.dtype)

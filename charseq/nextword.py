@@ -24,7 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from charseq.dropout import Dropout, drop_locked
-from charseq.loss import OUTCOMES, Given, Learner, Loss, chances_of, draw, softmax_loss
+from charseq.loss import (
+    OUTCOMES,
+    Given,
+    Learner,
+    Loss,
+    chances_of,
+    draw,
+    room_for,
+    softmax_loss,
+)
 from charseq.onehot import embed
 from charseq.products import linear
 from charseq.recurrence import Recurrence
@@ -74,7 +83,7 @@ class NextWord(Learner):
         traits: Int[Tensor, "K V"] | None = None,
     ) -> None:
         super().__init__()
-        self.cell, self.context = cell, context
+        self.cell, self.context, self.samples = cell, context, samples
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.embedding = nn.Parameter(torch.randn(symbols, embedding) * START)
         self.traits = None
@@ -116,25 +125,34 @@ class NextWord(Learner):
     def loss(self, given: Given, *, smoothing: float) -> Loss:
         """Cross-entropy of the labels, over all outcomes or over a sample."""
         inputs, labels = given.inputs, given.labels
-        kept = (labels.T.flatten() != PAD).nonzero()[:, 0]
+        known = labels.T.flatten() != PAD
+        # what lies behind the ends is left out, or where no shape may change counts for nothing
+        kept = None if given.fixed else known.nonzero()[:, 0]
         output: Tensor | None = self.output
         bias: Tensor = self.output_bias
         correction: Tensor | None = None
         if self.chances is not None:
             # a small vocabulary for this batch: its own symbols and the sample
-            chosen, correction = draw(self.chances, torch.cat([inputs, labels], dim=1))
-            inputs, labels = torch.searchsorted(chosen, inputs), torch.searchsorted(chosen, labels)
+            own = torch.cat([inputs, labels], dim=1)
+            size = room_for(self.samples, own.numel(), len(bias)) if given.fixed else None
+            chosen, correction, places = draw(self.chances, own, size=size)
+            inputs, labels = places[inputs], places[labels]
             matrix, bias = self.vectors(chosen), bias.index_select(0, chosen)
             output = None if output is None else embed(chosen, output)
         else:
             matrix = self.vectors()
         outputs, final = self.read(self.enter(inputs, matrix), given.carried)
-        weights = given.weights.expand(labels.shape[::-1]).flatten()[kept]
+        weights = given.weights.expand(labels.shape[::-1]).flatten()
+        outputs, rows = outputs.flatten(0, 1), labels.T.flatten()
+        if kept is None:
+            weights = weights * known
+        else:
+            outputs, rows, weights = outputs.index_select(0, kept), rows[kept], weights[kept]
         total = softmax_loss(
-            outputs.flatten(0, 1).index_select(0, kept),
+            outputs,
             matrix if output is None else output,
             bias,
-            labels.T.flatten()[kept],
+            rows,
             weights=weights,
             correction=correction,
             smoothing=smoothing,

@@ -50,5 +50,24 @@ class Gather(torch.autograd.Function):
         """The sum over steps, for each symbol, in the order of the steps."""
         (ids,) = ctx.saved_tensors
         gradient = gradients[0].reshape(ids.numel(), gradients[0].shape[-1])
+        if gradient.is_cuda:  # index_add_ there adds in no fixed order
+            return None, add_up(ids, gradient, ctx.size)
         total = gradient.new_zeros(ctx.size, gradient.shape[1])
         return None, total.index_add_(0, ids.flatten(), gradient)
+
+
+FEW = 512
+"""Rows of a matrix whose gradient a GPU has sooner as a product than by sorting the ids."""
+
+
+def add_up(
+    ids: Int[Tensor, "*time"], gradient: Float[Tensor, "N E"], size: int
+) -> Float[Tensor, "V E"]:
+    """The sum of the rows of equal ids, in an order that their number alone decides."""
+    if size > FEW:
+        summed: Tensor = torch.ops.aten.embedding_dense_backward(
+            gradient, ids.flatten(), size, -1, scale_grad_by_freq=False
+        )
+        return summed
+    symbols = torch.arange(size, device=ids.device)
+    return (symbols[:, None] == ids.flatten()).to(gradient.dtype) @ gradient

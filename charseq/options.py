@@ -214,6 +214,11 @@ mass = click.option(
 )
 
 
+device = click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    help="Where to compute; cuda is a GPU, worth it for many texts.  [default: cpu]",
+)
 searching = together(
     click.option(
         "--lexicon",
@@ -231,8 +236,9 @@ searching = together(
         metavar="A",
         help="Prefer longer answers, with a beam.  [default: the model's]",
     ),
+    device,
 )
-"""The user's own pairs, and what the beam prefers: see :func:`charseq.predictor.load`."""
+"""The user's own pairs, what the beam prefers, and where: see :func:`charseq.predictor.load`."""
 
 
 complete = click.option(

@@ -20,10 +20,10 @@ from charseq.config import Config, configure
 from charseq.contents import Contents, read_run
 from charseq.decoding import Limits
 from charseq.distil import mix
-from charseq.ensemble import cells_of, direction_of, member_of, voices_of
+from charseq.ensemble import cells_of, direction_of, member_of
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.metrics import is_right, signature, standard_error
-from charseq.predictor import Model, Transducer
+from charseq.predictor import Model, Transducer, voices_on
 from charseq.report import describe_task
 from charseq.scoring import choose_rows, score_examples, write_errors
 from charseq.task import Start, prepare
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.distil import Label, Source
+    from charseq.ensemble import Voice
     from charseq.prediction import Prediction
     from charseq.scoring import Outcome
     from charseq.trainer import Trainer
@@ -127,8 +128,7 @@ class Pairs:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        voices = voices_of(config, weights)
-        transducer = Transducer(voices, task.source, task.target, task.limits)
+        transducer = Transducer(self._voices(weights), task.source, task.target, task.limits)
         rows = task.dataset.dev[: config.dev_limit]
         return asdict(score_examples(transducer, rows, width=1).scores)
 
@@ -139,7 +139,7 @@ class Pairs:
         """
         task, config = self.task, self.config
         transducer = Transducer(
-            voices_of(config, weights),
+            self._voices(weights),
             task.source,
             task.target,
             task.limits,
@@ -152,6 +152,12 @@ class Pairs:
         outcome = score_examples(transducer, rows, width=config.beam, n=config.beam)
         found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
         return {} if found is None else {"calibration": found.to_json()}
+
+    def _voices(self, weights: Weights) -> tuple[Voice, ...]:
+        """The networks in use, where the run is trained."""
+        from charseq.runtime import choose_device
+
+        return voices_on(choose_device(self.config.device).type, self.config, weights)
 
     @staticmethod
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
@@ -268,7 +274,8 @@ def of_run(found: Contents, data: str | Path) -> Pairs:
     known = ("columns", "header", "feature_separator")
     own: dict[str, Any] = examples.settings_of(data)
     own = {name: value for name, value in own.items() if name in known}
-    lesson = Pairs(data, configure(own, base=found.config))
+    # to score a few times needs no torch, which would take longer to load
+    lesson = Pairs(data, configure({**own, "device": "cpu"}, base=found.config))
     limits = Limits(tuple(found.about["limits"]))
     lesson.task = replace(lesson.task, source=found.source, target=found.target, limits=limits)
     return lesson

@@ -23,7 +23,7 @@ from charseq.calibration import Calibration
 from charseq.checkpoint import find
 from charseq.config import Config, configure
 from charseq.contents import read_run
-from charseq.decoding import ROOM, Hypothesis, Limits, beam, greedy, penalty
+from charseq.decoding import ROOM, Hypothesis, Limits, Searcher, beam, greedy, penalty
 from charseq.ensemble import Voice, voices_of
 from charseq.errors import SettingError, UsageError
 from charseq.inference import WIDTH
@@ -125,6 +125,8 @@ class Transducer:
         """
         limits = [self._limit(ids) for ids in sources]
         network = (self.voices[0] if voice is None else voice).network
+        if isinstance(network, Searcher):
+            return network.search(sources, limits, width=width, length_penalty=self.length_penalty)
         state = network.start(sources)
         if width == 1:
             return [[best] for best in greedy(network, state, limits)]
@@ -149,7 +151,9 @@ class Transducer:
             ids = [self.encode(*parts, backward=True) for parts in texts]
         # a text without symbols, an empty line say, has no output
         found = [[Output("", 0.0, 1.0, truncated=False)] for _ in ids]
-        for group in buckets([len(row) for row in ids], width=WIDTH, size=batch_size):
+        # who searches by itself cuts what it gets as suits it
+        size = max(len(ids), 1) if isinstance(voice.network, Searcher) else batch_size
+        for group in buckets([len(row) for row in ids], width=WIDTH, size=size):
             if ids[group[0]]:
                 searched = self.search([ids[row] for row in group], width, voice)
                 for row, hypotheses in zip(group, searched, strict=True):
@@ -264,6 +268,7 @@ def load(
     lexicon: str | Path | None = None,
     lexicon_columns: str = "",
     length_penalty: float | None = None,
+    device: str = "cpu",
 ) -> Model | LanguageModel:
     """The model of a run folder; without one, of the run that :func:`checkpoint.find` chooses.
 
@@ -273,8 +278,10 @@ def load(
         lexicon_columns: its columns, as the setting ``columns``; by default by its header, else
             as in the data of the training.
         length_penalty: how much the beam prefers longer outputs; by default the run's setting.
+        device: ``cuda`` computes on a GPU, by torch; ``cpu`` needs none.
 
     Raises:
+        SettingError: there is no such GPU, or the run predicts words, which one has no use for.
         CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
         DataError: with path and line: the lexicon cannot be read as asked.
         UsageError: lexicon or length penalty for a run that predicts words, or no such penalty.
@@ -285,12 +292,14 @@ def load(
         if lexicon is not None or length_penalty is not None:
             what = "a length penalty" if lexicon is None else "a lexicon"
             raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
+        if device != "cpu":
+            raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
         return language_model(path, about, config, units, weights)
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
     limits = Limits(tuple(about["limits"]))
     transducer = Transducer(
-        voices_of(config, weights),
+        voices_on(device, config, weights),
         source,
         target,
         limits,
@@ -303,6 +312,21 @@ def load(
 
         own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     return Model(path, about, config, transducer, own)
+
+
+def voices_on(device: str, config: Config, weights: Mapping[str, np.ndarray]) -> tuple[Voice, ...]:
+    """The networks of a run of pairs on the CPU, without torch, or on a GPU.
+
+    Raises:
+        SettingError: ``device`` is cuda, and there is no GPU.
+    """
+    if device == "cpu":
+        return voices_of(config, weights)
+    from charseq.accelerator import Network
+    from charseq.runtime import choose_device
+
+    there = choose_device(device)
+    return voices_of(config, weights, lambda configs, parts: Network(configs, parts, there))
 
 
 def fingerprint(model: Model | LanguageModel) -> str:

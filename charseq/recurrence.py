@@ -3,6 +3,9 @@
 The product W_x x_t of all steps is one matrix product; the loop over time and its gradient are
 the hand-derived ones of ``bptt``, run as one ``autograd.Function``. Time comes first.
 
+On a GPU a layer is one kernel for all steps (see ``fused``), else, of gated cells, a call of the
+vendor's library (see ``cudnn``), where there are such.
+
 No step is masked. The backward direction reads each row reversed within its own length, so the
 padding of both directions lies at the end, where nothing reads it: the final state is taken at
 each row's last symbol, and whoever uses the outputs masks the padded ones.
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from charseq import unrolling
+from charseq import cudnn, fused, unrolling
 from charseq.bptt import RECURRENCES, Trace
 from charseq.cells import CELLS, Cell
 from charseq.dropout import Dropout, drop_locked
@@ -73,6 +76,8 @@ class Recurrence(nn.Module):
         Without ``lengths`` every row is T long; without ``initial`` the state starts at zero
         (with two directions it always does). Outputs beyond a row's length are to be ignored.
         """
+        if not self._is_fused(inputs) and cudnn.fits(self.cell, inputs):
+            return self._call(inputs, lengths, initial)
         finals = []
         for layer in range(self.layers):
             if layer:
@@ -85,6 +90,43 @@ class Recurrence(nn.Module):
                 inputs, final = self._run_layer(cells, inputs, lengths, start)
             finals.append(final)
         return inputs, torch.stack(finals)
+
+    def _call(
+        self, inputs: Tensor, lengths: Tensor | None, initial: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` gives, by calls of the vendor's library."""
+        low = cudnn.number_format(self._low(inputs))
+        beyond = cudnn.held(len(inputs), lengths, inputs.device)
+        finals = []
+        for layer in range(self.layers):
+            if layer:
+                inputs = drop_locked(inputs, self.dropout, training=self.training)
+            start = self._start(initial, layer, inputs)
+            first = layer * self.directions
+            cells: Any = self.cells[first : first + self.directions]
+            weights = [(one.input, one.bias, self._thin(one.recurrent)) for one in cells]
+            inputs, final = cudnn.run_layer(
+                self.cell, weights, inputs, start, beyond=beyond, low=low
+            )
+            finals.append(final)
+        return inputs, torch.stack(finals)
+
+    def _is_fused(self, inputs: Tensor) -> bool:
+        """Whether a layer is one kernel of ours."""
+        return fused.fits(self.cell, self.hidden, inputs.shape[1], inputs.device, self._low(inputs))
+
+    @staticmethod
+    def _low(inputs: Tensor) -> torch.dtype:
+        """The format of products."""
+        kind = inputs.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
+
+    def _thin(self, recurrent: Tensor) -> Tensor:
+        """W_h, in training with some of its weights left out."""
+        if not self.training or not self.recurrent_dropout:
+            return recurrent
+        thinned: Tensor = Dropout.apply(recurrent, self.recurrent_dropout)
+        return thinned
 
     def _start(self, initial: Tensor | None, layer: int, inputs: Tensor) -> Tensor:
         """K D B H, the state before the first step of one layer, in the format of the weights."""
@@ -104,9 +146,7 @@ class Recurrence(nn.Module):
             for name in ("input", "bias")
         )
         projected = linear(inputs, weight, bias)
-        recurrent = [cell.recurrent for cell in cells]
-        if self.training and self.recurrent_dropout:
-            recurrent = [Dropout.apply(matrix, self.recurrent_dropout) for matrix in recurrent]
+        recurrent = [self._thin(cell.recurrent) for cell in cells]
         found: tuple[Tensor, Tensor] = unrolling.Unrolled.apply(
             self.cell, projected, lengths, start, *recurrent
         )
@@ -134,17 +174,34 @@ class Recurrence(nn.Module):
         ``order`` (see :func:`reversal`) turns the inputs for the second direction, if there is
         one; ``start`` is K D B H.
         """
+        if self._is_fused(inputs):
+            return self._run_fused(cells, inputs, order, start)
         ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
-        projected = torch.stack(
-            [cell.project(way).to(start.dtype) for cell, way in zip(cells, ways, strict=True)]
-        )
         recurrent = torch.stack([cell.recurrent for cell in cells]).transpose(1, 2)
         kind = inputs.device.type
         if torch.is_autocast_enabled(kind):
             recurrent = recurrent.to(torch.get_autocast_dtype(kind))
-        if self.training and self.recurrent_dropout:
-            recurrent = Dropout.apply(recurrent, self.recurrent_dropout)
-        states: Tensor = Unroll.apply(self.cell, projected, recurrent.contiguous(), start)
+        recurrent = self._thin(recurrent).contiguous()
+        projected = torch.stack(
+            [cell.project(way).to(start.dtype) for cell, way in zip(cells, ways, strict=True)]
+        )
+        states: Tensor = Unroll.apply(self.cell, projected, recurrent, start)
+        return states
+
+    def _run_fused(
+        self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
+    ) -> Tensor:
+        """The same in one kernel, and the input products of both directions in one."""
+        low = self._low(inputs)
+        inputs = inputs.to(low)
+        ways = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
+        given = torch.stack(ways).flatten(1, 2)
+        weight = torch.stack([cell.input for cell in cells]).to(low).transpose(1, 2)
+        bias = torch.stack([cell.bias for cell in cells]).to(low)[:, None]
+        projected = torch.baddbmm(bias, given, weight).unflatten(1, inputs.shape[:2])
+        recurrent = torch.stack([cell.recurrent for cell in cells]).transpose(1, 2)
+        recurrent = self._thin(recurrent).to(low).contiguous()
+        states: Tensor = fused.Fused.apply(self.cell, projected, recurrent, start)
         return states
 
 

@@ -21,6 +21,10 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingError("device is cuda, but torch finds no CUDA device here: use --device cpu")
+    if name == "cuda":
+        # products that are the same in every run, and float32 that is float32
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 

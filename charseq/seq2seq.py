@@ -119,7 +119,9 @@ class EncoderDecoder(Learner):
         """What the encoder is given, its outputs, and its final states."""
         vectors = embed(source.T, self.source_embedding)
         if self.pointer is not None:
-            vectors, lengths = share_features(vectors, source, lengths)
+            # how many columns to keep is in the values, and asking a GPU for one makes it wait
+            trimmed = not source.is_cuda
+            vectors, lengths = share_features(vectors, source, lengths, trimmed=trimmed)
         vectors = self._drop(vectors)
         return vectors, *self.encoder(vectors, lengths)
 
@@ -138,15 +140,23 @@ class EncoderDecoder(Learner):
 
 
 def share_features(
-    read: Float[Tensor, "S B E"], source: Int[Tensor, "B S"], lengths: Int[Tensor, "B"]
+    read: Float[Tensor, "S B E"],
+    source: Int[Tensor, "B S"],
+    lengths: Int[Tensor, "B"],
+    *,
+    trimmed: bool = True,
 ) -> tuple[Float[Tensor, "T B E"], Int[Tensor, "B"]]:
-    """The vectors of texts up to EOS, each with those of the features behind EOS; the lengths."""
+    """The vectors of texts up to EOS, each with those of the features behind EOS; the lengths.
+
+    What is longer than the longest text is left out if ``trimmed``, else it is padding.
+    """
     ends = (source == EOS).int().argmax(dim=1)
     places = torch.arange(source.shape[1], device=source.device)
     behind = ((places > ends[:, None]) & (places < lengths[:, None])).to(read.dtype)
     shared = torch.einsum("bs,sbe->be", behind, read)
     shared = shared * behind.sum(dim=1).clamp(min=1).rsqrt()[:, None]
-    return read[: int(ends.max()) + 1] + shared, ends + 1
+    steps = int(ends.max()) + 1 if trimmed else len(read)
+    return read[:steps] + shared, ends + 1
 
 
 def _apply(layer: nn.Linear, values: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ the model's state is carried over, its gradient is not (truncated back-propagati
 Williams & Peng 1990).
 
 All parameters are views into one flat buffer, so that clipping, AdamW (Loshchilov & Hutter 2019)
-and the running average are one operation each. The learning rate follows the progress p of the
-budget, be it steps or seconds: a linear rise over the first ``warmup``, then half a cosine to 0.
+and the running average are one operation each. On a GPU the step is that of ``recorder``, which
+does the same without waiting for the device; it is asked how it went every ``READ`` steps. The
+learning rate follows the progress p of the budget, be it steps or seconds: a linear rise over the
+first ``warmup``, then half a cosine to 0.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from charseq import adam
 from charseq.batching import Batch, Batches, Lines, Stream
 from charseq.errors import TrainingError
 from charseq.loss import Given, Learner
+from charseq.recorder import Buffers, Reading, Recorder
 from charseq.runtime import seed_all
 
 if TYPE_CHECKING:
@@ -37,13 +40,18 @@ Flat = TypeVar("Flat", Tensor, np.ndarray)
 
 BETA1 = 0.9
 """AdamW's decay of gradients."""
+READ = 32
+"""Steps on a GPU between two looks at the loss."""
 MOST_SKIPPED = 10
 """Steps with a non-finite loss or gradient, in a row, after which training stops."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did; ``loss`` is in nats per symbol, ``progress`` that before the step."""
+    """What one step did; ``loss`` is in nats per symbol, ``progress`` that before the step.
+
+    On a GPU loss, norm and whether a step was skipped are those of the last step looked at.
+    """
 
     number: int
     epoch: float
@@ -83,7 +91,9 @@ class Trainer:
         *,
         device: torch.device,
         precision: torch.dtype = torch.float32,
+        recorded: bool | None = None,
     ) -> None:
+        """``recorded``: take the steps of ``recorder``; by default on a GPU."""
         self.model = model.to(device)
         self.batches = batches
         self.recipe = recipe
@@ -101,6 +111,19 @@ class Trainer:
             "exp_avg_sq": torch.zeros_like(self.average),
             "step": torch.zeros((), device=device),
         }
+        self._recorder: Recorder | None = None
+        self._reading = Reading(math.nan, math.nan, 0, 0, 0)
+        if recorded or (recorded is None and device.type == "cuda"):
+            self._recorder = Recorder(
+                self.model,
+                batches,
+                Buffers(self.weights.data, self.average, **self._moments),
+                precision=precision,
+                clip=recipe.clip,
+                smoothing=recipe.label_smoothing,
+                decay=recipe.weight_decay,
+                betas=(BETA1, recipe.beta2),
+            )
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -124,7 +147,7 @@ class Trainer:
         """
         self.model.train()
         while (done := progress(self.number)) < 1.0:
-            yield self._step(done)
+            yield self._step(done) if self._recorder is None else self._queue(self._recorder, done)
 
     def averaged(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """The weights to score and to keep, by name: copies, on the CPU."""
@@ -135,9 +158,13 @@ class Trainer:
     def state(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """Everything a resumed run needs, as arrays: copies, on the CPU."""
         tensors = {"weights": self.weights.detach(), "average": self.average, **self._moments}
-        if self._carried is not None:
-            tensors["carried"] = self._carried
+        carried = self._carried if self._recorder is None else self._recorder.carried
+        if carried is not None:
+            tensors["carried"] = carried.float()
         arrays = {name: value.to("cpu", copy=True).numpy() for name, value in tensors.items()}
+        if self._recorder is not None:
+            self._look(self._recorder)
+            arrays["seen"] = np.array([self._reading.loss, self._reading.norm], dtype=np.float32)
         counts = np.array([self.number, self.skipped, self._in_a_row], dtype=np.int64)
         return {**arrays, "counts": counts}
 
@@ -150,6 +177,11 @@ class Trainer:
         self._carried = None
         if "carried" in state:
             self._carried = torch.from_numpy(np.array(state["carried"])).to(self.device)
+        if self._recorder is not None:
+            loss, norm = map(float, state.get("seen", (math.nan, math.nan)))
+            self._reading = Reading(loss, norm, self.skipped, self._in_a_row, self._in_a_row)
+            self._recorder.set_counts(self._reading)
+            self._recorder.carried = self._carried
 
     def start_from(self, weights: Mapping[str, np.ndarray]) -> None:
         """Begin with given weights instead of random ones.
@@ -192,6 +224,34 @@ class Trainer:
             skipped=not sound,
         )
 
+    def _queue(self, recorder: Recorder, progress: float) -> Step:
+        """A step on a GPU: it has begun, and may not be done."""
+        recipe = self.recipe
+        seed_all(recipe.seed, self.number)
+        rate = recipe.learning_rate * schedule(progress, recipe.warmup)
+        examples = recorder.step(self.number, rate, self._following())
+        self.number += 1
+        before = self.skipped
+        if self.number == 1 or self.number % READ == 0:
+            self._look(recorder)
+        return Step(
+            number=self.number,
+            epoch=self.number / len(self.batches),
+            progress=progress,
+            loss=self._reading.loss,
+            gradient_norm=self._reading.norm,
+            learning_rate=rate,
+            examples=examples,
+            skipped=self.skipped > before,
+        )
+
+    def _look(self, recorder: Recorder) -> None:
+        """Wait for the device, and see how it went."""
+        self._reading = recorder.read()
+        self.skipped, self._in_a_row = self._reading.skipped, self._reading.in_a_row
+        if self._reading.worst >= MOST_SKIPPED:
+            self._give_up()
+
     def _backward(self, batch: Batch) -> float:
         """The mean loss of a batch; its gradient is left in the flat buffer's ``grad``."""
         if self.weights.grad is not None:
@@ -209,33 +269,43 @@ class Trainer:
         """The batch on the device, with what is carried over from the batch before."""
         names = ("source", "source_lengths", "inputs", "labels", "weights")
         arrays = {name: getattr(batch, name) for name in names}
-        tensors = {name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()}
+        tensors: dict[str, Any] = {
+            name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()
+        }
         return Given(**tensors, carried=self._carried)
 
     def _update(self, gradient: Tensor, rate: float, scale: float) -> None:
-        """A step of AdamW by a scaled gradient, and the running average (Polyak & Juditsky 1992).
-
-        The average is quicker at the start of a run.
-        """
-        recipe = self.recipe
-        decay = min(recipe.ema, (1 + self.number) / (10 + self.number)) if recipe.ema else 1.0
+        """A step of AdamW by a scaled gradient; the running average (Polyak & Juditsky 1992)."""
+        recipe, follow = self.recipe, self._following()
         if adam.fits(self.weights):
-            by = adam.Numbers(scale, rate, recipe.weight_decay, BETA1, recipe.beta2, 1 - decay)
+            by = adam.Numbers(scale, rate, recipe.weight_decay, BETA1, recipe.beta2, follow)
             adam.advance(self.weights.data, gradient, self._moments, self.average, by)
             return
         gradient.mul_(scale)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
-        self.average.lerp_(self.weights.data, 1 - decay)
+        self.average.lerp_(self.weights.data, follow)
+
+    def _following(self) -> float:
+        """The share of the way that the average goes towards the weights in this step.
+
+        It is more at the start of a run, and none where there is no average.
+        """
+        ema = self.recipe.ema
+        return 1 - (min(ema, (1 + self.number) / (10 + self.number)) if ema else 1.0)
 
     def _count(self, sound: bool) -> None:
         self._in_a_row = 0 if sound else self._in_a_row + 1
         self.skipped += not sound
         if self._in_a_row >= MOST_SKIPPED:
-            raise TrainingError(
-                f"the loss was not finite for {MOST_SKIPPED} steps in a row (the last was step "
-                f"{self.number + 1}); begin anew with --force and a lower --set learning_rate=0.001"
-            )
+            self._give_up()
+
+    def _give_up(self) -> None:
+        last = self.number + (self._recorder is None)  # a step that was queued has been counted
+        raise TrainingError(
+            f"the loss was not finite for {MOST_SKIPPED} steps in a row (the last was step "
+            f"{last}); begin anew with --force and a lower --set learning_rate=0.001"
+        )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:
         """Views into a flat buffer, by the parameters' names."""

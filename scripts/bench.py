@@ -36,6 +36,7 @@ from charseq.alignment import Actions
 from charseq.batching import Batches, Lines
 from charseq.config import CELLS, configure, defaults
 from charseq.engine import Engine
+from charseq.errors import SettingError
 from charseq.inference import Network
 from charseq.process import keep_memory
 from charseq.recurrence import Recurrence, StepByStep
@@ -60,6 +61,13 @@ Measure = Callable[[], float]
 @click.option("--seconds", default=2.0, show_default=True, help="Time of one turn.")
 @click.option("--batch-size", default=64, show_default=True)
 @click.option("--hidden", default=256, show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="cuda: rates of a GPU, at several sizes of a batch.",
+)
 @click.option("--only", default="", help="Only variants whose name contains this.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(
@@ -69,10 +77,16 @@ def main(
     seconds: float,
     batch_size: int,
     hidden: int,
+    device: str,
     only: str,
     as_json: bool,
 ) -> None:
     """Measure everything in turns and print it."""
+    if device == "cuda":
+        click.echo(
+            on_gpu(as_json=as_json, rounds=rounds, seconds=seconds, hidden=hidden, only=only)
+        )
+        return
     choose_threads(threads)
     keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
@@ -130,6 +144,17 @@ def main(
     facts["ratios"] = ratios(found)
     facts["shares"] = shares(rows, hidden, facts["precision"])
     click.echo(json.dumps({**facts, "rates": rows}) if as_json else table(facts, rows))
+
+
+def on_gpu(*, as_json: bool, **how: Any) -> str:
+    """The rates of a GPU, which have a module of their own; one line where there is none."""
+    import bench_gpu
+
+    try:
+        facts, rows = bench_gpu.measure(**how)
+    except SettingError as error:
+        raise click.ClickException(str(error)) from error
+    return json.dumps({**facts, "rates": rows}) if as_json else bench_gpu.table(facts, rows)
 
 
 def ratios(found: dict[str, list[float]]) -> dict[str, float]:

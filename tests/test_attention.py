@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from charseq.alignment import Actions
-from charseq.attention import Attention, Pointer
+from charseq.attention import Attention, Pointer, look_up
 
 H, M, E = 3, 4, 5
 LENGTHS = [5, 2, 1]
@@ -159,3 +159,14 @@ def test_a_pointers_weights_are_two_matrices(pointer: Pointer) -> None:
     for weight in pointer.parameters():
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.7 * bound < float(weight.detach().abs().max()) <= bound
+
+
+def test_a_product_with_one_hot_rows_looks_up_the_same() -> None:
+    values = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
+    places = torch.tensor(PLACES).T
+    found = look_up(values, places)
+    wanted = values.gather(0, places[:, :, None].expand(-1, -1, 4))
+    assert torch.equal(found, wanted)
+    arriving = torch.randn_like(wanted)
+    gradients = [torch.autograd.grad(one, values, arriving)[0] for one in (found, wanted)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 from charseq.products import have_tiles
 
 BENCH = Path(__file__).parent.parent / "scripts" / "bench.py"
@@ -92,3 +95,43 @@ def test_words_are_measured_as_well() -> None:
         ("next word, 15,000, latency", "s"),
     ]
     assert all(row["lowest"] > 0 for row in found["rates"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, BENCH, "--device", "cuda"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: device is cuda, but torch finds no CUDA device here: use --device cpu\n"
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_the_rates_of_a_gpu_are_measured() -> None:
+    rows = json.loads(bench("--device", "cuda", "--only", "gru", "--json"))["rates"]
+    assert {row["batch"] for row in rows} == {64, 512, 4096}
+    assert all(row["median"] > 0 for row in rows)
+
+
+def test_every_way_of_a_gpu_has_a_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that can be said of it without one: names, units, and a table with a column a batch."""
+    monkeypatch.syspath_prepend(BENCH.parent)
+    import bench_gpu
+
+    made = bench_gpu.variants(16, 4, 0.01, torch.device("cpu"))
+    assert {unit for unit, _ in made.values()} == {"sequences/s", "examples/s", "words/s"}
+    assert {f"train {cell}{how}" for cell in bench_gpu.CELLS for how in ("", ", not recorded")} < {
+        *made
+    }
+    rows = [
+        {"name": "train gru", "batch": batch, "median": 1000.0 * batch, "unit": "examples/s"}
+        for batch in (64, 512)
+    ]
+    first, *lines = bench_gpu.table({"machine": "a card"}, rows).split("\n")
+    assert first == "machine a card"
+    assert [line.split() for line in lines] == [
+        ["batch", "64", "512"],
+        ["train", "gru", "64,000", "512,000", "examples/s"],
+    ]

@@ -375,12 +375,14 @@ def test_a_model_is_loaded_with_what_was_chosen(world: World, tmp_path: Path, co
     world.model = Sure()
     (tmp_path / "a.txt").write_text("a\n", encoding="utf-8")
     place = ["a"] if command == "predict" else [str(tmp_path / "a.txt"), "-o", "-"]
-    chosen = shlex.split("--lexicon own.tsv --lexicon-columns target,source --length-penalty 0.5")
+    words = "--lexicon own.tsv --lexicon-columns target,source --length-penalty 0.5 --device cuda"
+    chosen = shlex.split(words)
     assert world.run(command, *place)[1] == "A\n"
     assert world.chosen == {}
     assert world.run(command, *chosen, *place)[1] == "A\n"
     assert world.chosen == {
         "lexicon": "own.tsv", "lexicon_columns": "target,source", "length_penalty": 0.5,
+        "device": "cuda",
     }  # fmt: skip
     code, _, err = world.run(command, *chosen[2:], *place)
     assert (code, err) == (2, "charseq: error: --lexicon-columns is for --lexicon\n")
@@ -649,3 +651,11 @@ def test_evaluate_tells_of_sentences(world: World) -> None:
     world.model = Upper()
     world.run("evaluate", "D")
     assert calls[-1]["beam"] == 3
+
+
+def test_evaluate_computes_where_it_is_told_to(world: World) -> None:
+    world.replace("recipes", evaluate=lambda *_, **__: SCORES)
+    world.run("evaluate", "data/", "--json")
+    assert world.chosen == {}
+    world.run("evaluate", "data/", "--json", "--device", "cuda")
+    assert world.chosen == {"device": "cuda"}

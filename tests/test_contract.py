@@ -25,7 +25,7 @@ FUNCTION_LINES = 60
 WITH_TORCH = {
     "onehot", "cells", "attention", "bptt", "loss", "recurrence", "seq2seq", "models", "trainer",
     "runtime", "autograd", "flow", "gradients", "dropout", "nextword", "unrolling", "products",
-    "adam",
+    "adam", "accelerator", "cudnn", "fused", "player", "recorder", "resident", "search",
 }  # fmt: skip
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

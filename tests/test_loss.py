@@ -20,6 +20,7 @@ from charseq.loss import (
     chances_of,
     cross_entropy,
     draw,
+    room_for,
     softmax_loss,
 )
 from charseq.vocabulary import PAD
@@ -279,7 +280,7 @@ def test_each_symbol_is_drawn_as_often_as_its_chance_says() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     seen = torch.zeros(len(COUNTS))
     for _ in range(4000):
-        symbols, correction = draw(chances, nothing)
+        symbols, correction, _ = draw(chances, nothing)
         seen[symbols] += 1
         torch.testing.assert_close(correction, -chances[symbols].log())
     assert float((seen / 4000 - chances).abs().max()) < 0.03
@@ -290,7 +291,7 @@ def test_the_symbols_of_the_batch_are_there_but_count_only_if_drawn() -> None:
     chances = chances_of(COUNTS, 4)
     own = torch.tensor([[11, 10, 4], [0, 1, 4]])
     for _ in range(50):
-        symbols, correction = draw(chances, own)
+        symbols, correction, _ = draw(chances, own)
         assert symbols.tolist() == sorted(set(symbols.tolist()))
         assert {0, 1, 4, 10, 11} <= set(symbols.tolist())
         weights = dict(zip(symbols.tolist(), correction.exp().tolist(), strict=True))
@@ -334,7 +335,7 @@ def test_the_drawn_symbols_stand_for_all_but_the_right_one() -> None:
 
 def test_with_nothing_to_compare_there_is_nothing_to_learn() -> None:
     case = case_of(8)
-    only = Sample(torch.arange(9), torch.full((9,), -math.inf))
+    only = Sample(torch.arange(9), torch.full((9,), -math.inf), torch.arange(9))
     value = loss_of(case, only, smoothing=0.2)
     assert value.item() == 0
     for gradient in torch.autograd.grad(value, case.learnt):
@@ -367,3 +368,26 @@ def test_a_model_without_a_loss_says_so() -> None:
     given = Given(ids, ids[:, 0], ids, ids, torch.ones(2))
     with pytest.raises(TypeError, match=r"Learner has no loss for .*2, 3"):
         Learner().loss(given, smoothing=0.0)
+
+
+def test_a_sample_of_fixed_size_is_the_same_sample() -> None:
+    """Those of the batch first, then those drawn, then others, which count for nothing."""
+    chances = chances_of(COUNTS, 4)
+    own = torch.tensor([[11, 10, 4], [0, 1, 4]])
+    for seed in range(30):
+        torch.manual_seed(seed)
+        free = draw(chances, own)
+        torch.manual_seed(seed)
+        fixed = draw(chances, own, size=len(COUNTS) - 1)
+        assert fixed.symbols.shape == fixed.correction.shape == (len(COUNTS) - 1,)
+        assert fixed.places[own].max() < 5, "the batch's own are always there"
+        assert torch.equal(fixed.symbols[fixed.places[own]], own)
+        assert torch.equal(free.symbols[free.places[own]], own)
+        known = dict(zip(free.symbols.tolist(), free.correction.tolist(), strict=True))
+        for symbol, value in zip(fixed.symbols.tolist(), fixed.correction.tolist(), strict=True):
+            assert value == known.get(symbol, -math.inf)
+
+
+def test_there_is_room_for_what_is_drawn() -> None:
+    assert room_for(100, 30, 50_000) == 30 + 100 + 60
+    assert room_for(100, 30, 150) == 150

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.onehot import decode, embed, encode
+from charseq.onehot import FEW, add_up, decode, embed, encode
 
 SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 SEEDS = st.integers(0, 10_000)
@@ -88,3 +88,12 @@ def test_no_ids_give_no_rows() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     assert encode(none, 3).shape == (0, 3)
     assert embed(none, torch.ones(3, 2)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("size", [7, FEW + 1])
+def test_rows_of_equal_ids_add_up_in_a_fixed_order(size: int) -> None:
+    """As a product, or where that would be large by sorting: what a GPU does."""
+    ids = torch.tensor([[0, 3, 3], [6, 0, 3]])
+    gradient = torch.randn(6, 4, dtype=torch.float64)
+    wanted = torch.zeros(size, 4, dtype=torch.float64).index_add_(0, ids.flatten(), gradient)
+    torch.testing.assert_close(add_up(ids, gradient, size), wanted, rtol=1e-12, atol=1e-12)

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from frozen import FIXTURES
+from frozen import TEXTS as FROZEN
 
-from charseq import checkpoint, language
+from charseq import accelerator, checkpoint, language, runtime
 from charseq.alignment import Actions
 from charseq.calibration import Calibration
 from charseq.config import configure, defaults
@@ -758,3 +760,30 @@ def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path)
     assert found == [fingerprint(load(**one)) for one in given]
     shutil.copytree(hard, tmp_path / "copy")
     assert fingerprint(load(tmp_path / "copy")) == found[0], "wherever it lies"
+
+
+# --- on a GPU
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
+        load(FIXTURES / "hard", device="cuda")
+    with pytest.raises(SettingError, match=r"words predicts words, on the CPU only"):
+        load(FIXTURES / "words", device="cuda")
+
+
+@pytest.mark.parametrize("run", ["hard", "soft"])
+def test_a_network_that_searches_by_itself_answers_the_same(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of a GPU, on a CPU: answers, their order and, nearly, their probabilities."""
+    monkeypatch.setattr(runtime, "choose_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(accelerator, "ROWS", 40)
+    plain, other = load(FIXTURES / run), load(FIXTURES / run, device="cuda")
+    assert isinstance(other.transducer.voices[0].network, accelerator.Network)
+    texts = FROZEN[run] * 2
+    for one, two in zip(plain.predict(texts, n=3), other.predict(texts, n=3), strict=True):
+        assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]
+        scores = [[c.score for c in answer.candidates] for answer in (one, two)]
+        np.testing.assert_allclose(*scores, atol=1e-4)

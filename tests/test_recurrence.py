@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charseq import kernels
+from charseq import fused, kernels
 from charseq import recurrence as module
 from charseq.cells import CELLS
 from charseq.recurrence import Permute, Recurrence, Unroll, reversal, unroll_cell
@@ -281,3 +281,31 @@ def test_autocast_rounds_the_products_with_the_state_as_well(name: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = recurrence(inputs, initial=initial)[0].detach()
     assert 0 < float((outputs - exact).abs().max()) < 0.1
+
+
+# --- in one kernel
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("name", ["tanh", "residual", "gru"])
+def test_around_a_kernel_for_all_steps_nothing_else_changes(
+    name: str, bidirectional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes in and comes out of it, with the loop over steps in its place."""
+    made = build(name, layers=2, bidirectional=bidirectional)
+    inputs = normal(5, 3, I).requires_grad_()
+    lengths = torch.tensor([5, 1, 3])
+    inside = (torch.arange(5)[:, None] < lengths)[:, :, None]
+    found = []
+    for able in (False, True):
+        monkeypatch.setattr(fused, "fits", lambda *_, able=able: able)
+        monkeypatch.setattr(fused, "Fused", Unroll)
+        torch.manual_seed(6)
+        outputs, final = made(inputs, lengths)
+        loss = (outputs * inside * normal(*outputs.shape)).sum() + (
+            final * normal(*final.shape)
+        ).sum()
+        gradients = torch.autograd.grad(loss, [inputs, *made.parameters()])
+        found.append([outputs * inside, final, *gradients])
+    for one, other in zip(*found, strict=True):
+        close(one, other)
