@@ -18,7 +18,6 @@ from charseq.batching import Batches, Lines, Stream
 from charseq.vocabulary import BOS, EOS, PAD
 
 if TYPE_CHECKING:
-
     from jaxtyping import Int, Integer
 
 RING = 64
