@@ -301,7 +301,8 @@ def evaluate(
     from charseq.predictor import load
     from charseq.suggest import LanguageModel
 
-    loaded = [load(run, device=device or "cpu") for run in models or (None,)]
+    how: dict[str, Any] = {} if device is None else {"device": device}
+    loaded = [load(run, **how) for run in models or (None,)]
     words = isinstance(loaded[0], LanguageModel)
     if len(loaded) == 2:
         facts = recipes.compare(data, models=(loaded[0], loaded[1]), split=split, beam=beam)

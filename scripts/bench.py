@@ -50,6 +50,7 @@ LENGTH, SYMBOLS = 10, 40
 HEAD = 44
 FORMS = (" in torch", " by autograd", " by NumPy")
 LARGE = 512
+LIBRARIES = ("numpy float32", "torch float32", "torch bfloat16", "tiles bfloat16", "kernels")
 WORDS, TYPED = 11, 20
 SIZE = SPECIALS + SYMBOLS
 Measure = Callable[[], float]
@@ -83,16 +84,14 @@ def main(
 ) -> None:
     """Measure everything in turns and print it."""
     if device == "cuda":
-        click.echo(
-            on_gpu(as_json=as_json, rounds=rounds, seconds=seconds, hidden=hidden, only=only)
-        )
+        how = {"rounds": rounds, "seconds": seconds, "hidden": hidden, "only": only}
+        click.echo(on_gpu(how, as_json=as_json))
         return
     choose_threads(threads)
     keep_memory()
     precision = choose_precision("auto", torch.device("cpu"))
     makers: dict[str, tuple[str, Callable[[], Measure]]] = {}
-    libraries = "numpy float32", "torch float32", "torch bfloat16", "tiles bfloat16", "kernels"
-    for library in libraries:
+    for library in LIBRARIES:
         make = partial(ceiling, library, batch_size, hidden, seconds / 4)
         makers[f"product {library}"] = "GFLOP/s", make
     for cell in CELLS:
@@ -146,7 +145,7 @@ def main(
     click.echo(json.dumps({**facts, "rates": rows}) if as_json else table(facts, rows))
 
 
-def on_gpu(*, as_json: bool, **how: Any) -> str:
+def on_gpu(how: dict[str, Any], *, as_json: bool) -> str:
     """The rates of a GPU, which have a module of their own; one line where there is none."""
     import bench_gpu
 

@@ -786,4 +786,4 @@ def test_a_network_that_searches_by_itself_answers_the_same(
     for one, two in zip(plain.predict(texts, n=3), other.predict(texts, n=3), strict=True):
         assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]
         scores = [[c.score for c in answer.candidates] for answer in (one, two)]
-        np.testing.assert_allclose(*scores, atol=1e-4)
+        np.testing.assert_allclose(*scores, rtol=1e-4)
