@@ -138,6 +138,7 @@ class Panel(NamedTuple):
 def panels(path: str | Path, shown: Sequence[Panel], *, columns: int, title: str) -> None:
     """Panels of lines with markers, logarithmic both ways; a name has one look in all of them.
 
+    Panels side by side share what is on their vertical axis.
     A straight line that rises by one decade in a decade is what grows as fast as x.
 
     Raises:
@@ -146,7 +147,7 @@ def panels(path: str | Path, shown: Sequence[Panel], *, columns: int, title: str
     names = list(dict.fromkeys(name for panel in shown for name in panel.lines))
     rows = -(-len(shown) // columns)
     with _page(path, 1.8 + 3.4 * columns, 1.0 + 2.9 * rows) as figure:
-        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        grid = figure.subplots(rows, columns, sharey="row", squeeze=False).flatten()
         for axes, panel in zip(grid, shown, strict=False):
             for name, (xs, ys) in panel.lines.items():
                 number = names.index(name)

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,11 @@ def measure(kind: str, data: str) -> Point:
     if kind == "read":
         return {**facts, "seconds": spent}
     stepping = repeated(lambda: next(steps))
+    # as many texts as are computed side by side, and the same for each size
+    dataset = lesson.task.dataset
+    lesson.task = replace(lesson.task, dataset=replace(dataset, dev=dataset.train[:BATCH]))
     weights = lesson.publish(trainer.averaged())
-    answering = repeated(lambda: lesson.score(weights)) / lesson.counts["dev"]
+    answering = repeated(lambda: lesson.score(weights)) / BATCH
     return {**facts, "before the first step": spent, "step": stepping, "answer": answering}
 
 

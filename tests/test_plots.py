@@ -302,3 +302,20 @@ def test_of_very_many_labels_every_nth_is_shown(tmp_path: Path, drawn: list[Figu
     assert [text.get_text() for text in axes.get_xticklabels()] == columns[::3]
     assert list(axes.get_xticks()) == list(range(1, 301, 3))
     assert drawn[0].get_size_inches()[0] < 30
+
+
+def test_panels_are_logarithmic_and_share_their_heights(tmp_path: Path) -> None:
+    shown = [
+        plots.Panel({"one": ([1, 10, 100], [2.0, 20.0, 200.0])}, "rows", "seconds"),
+        plots.Panel({"one": ([1, 10], [1.0, 3.0]), "two": ([1, 10], [5.0, 5.0])}, "é$", "seconds"),
+        plots.Panel({"two": ([1, 2], [1.0, 1.0])}, "rows", "MB"),
+    ]
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_legend", lambda figure, axes: seen.extend(axes))
+        plots.panels(tmp_path / "a.png", shown, columns=2, title="Growth")
+    assert [(axes.get_xscale(), axes.get_yscale()) for axes in seen] == [("log", "log")] * 3
+    assert seen[0].get_ylim() == seen[1].get_ylim() != seen[2].get_ylim()
+    colours = [line.get_color() for axes in seen for line in axes.get_lines()]
+    assert colours == [plots.COLOURS[0], plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[1]]
+    assert (tmp_path / "a.png").stat().st_size > 5000
