@@ -195,7 +195,7 @@ class _Table:
 
     def __init__(self, aligner: Aligner, sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
         self.source = _fill(sources, more=1, fill=EOS)
-        self.target = _fill(targets, more=0, fill=EOS)
+        self.target = _fill(targets, more=0, fill=EOS, least=2)  # so that there are diagonals
         self.lengths = np.array([len(ids) for ids in sources])
         self.ends = np.array([len(ids) for ids in targets])
         pairs = self.source[:, :, None], self.target[:, None, :]
@@ -248,18 +248,30 @@ class _Table:
         skip += _gather(self.source[:, :-1], chances, skip.size)
 
     def _before(self, add: Callable[[Any, Any], Any]) -> Float[np.ndarray, "B S T"]:
-        """Log-probability to come to each cell from the beginning, over all walks or the best."""
+        """Log-probability to come to each cell from the beginning, over all walks or the best.
+
+        Cells of one diagonal depend on those before it alone and are filled in together.
+        """
         rows, places, ends = self.stay.shape
         table = np.full((rows, places, ends + 1), LEAST)
         table[:, 0, 0] = 0.0
-        for place in range(places):
-            if place:
-                np.add(table[:, place - 1], self.skip[:, place - 1, None], out=table[:, place])
-                going = table[:, place - 1, :-1] + self.go_on[:, place - 1]
-                table[:, place, 1:] = add(table[:, place, 1:], going)
-            for end in range(1, ends + 1):
-                staying = table[:, place, end - 1] + self.stay[:, place, end - 1]
-                table[:, place, end] = add(table[:, place, end], staying)
+        flat, stay, go_on = (_flat(part) for part in (table, self.stay, self.go_on))
+        for total in range(1, places + ends):
+            first, last = max(0, total - ends), min(places - 1, total)
+            left, above = min(last, total - 1), max(first, 1)
+            found = np.full((rows, last - first + 1), LEAST)
+            before = flat[:, _along(above - 1, last - 1, total - 1, ends + 1)]
+            found[:, above - first :] = before + self.skip[:, above - 1 : last]
+            if left >= above:
+                came = flat[:, _along(above - 1, left - 1, total - 2, ends + 1)]
+                came = came + go_on[:, _along(above - 1, left - 1, total - 2, ends)]
+                part = found[:, above - first : left - first + 1]
+                part[:] = add(part, came)
+            stayed = flat[:, _along(first, left, total - 1, ends + 1)]
+            stayed = stayed + stay[:, _along(first, left, total - 1, ends)]
+            part = found[:, : left - first + 1]
+            part[:] = add(part, stayed)
+            flat[:, _along(first, last, total, ends + 1)] = found
         return table
 
     def _after(self) -> Float[np.ndarray, "B S T"]:
@@ -267,16 +279,38 @@ class _Table:
         rows, places, ends = self.stay.shape
         table = np.full((rows, places, ends + 1), LEAST)
         table[np.arange(rows), self.lengths, self.ends] = 0.0
-        for place in reversed(range(places)):
-            if place + 1 < places:
-                going = table[:, place + 1] + self.skip[:, place, None]
-                further = table[:, place + 1, 1:] + self.go_on[:, place]
-                going[:, :-1] = _add(going[:, :-1], further)
-                table[:, place] = _add(table[:, place], going)
-            for end in reversed(range(ends)):
-                staying = table[:, place, end + 1] + self.stay[:, place, end]
-                table[:, place, end] = _add(table[:, place, end], staying)
+        flat, stay, go_on = (_flat(part) for part in (table, self.stay, self.go_on))
+        for total in reversed(range(places + ends - 1)):
+            first, last = max(0, total - ends), min(places - 1, total)
+            right, below = max(first, total - ends + 1), min(last, places - 2)
+            found = flat[:, _along(first, last, total, ends + 1)]
+            if below >= first:
+                going = flat[:, _along(first + 1, below + 1, total + 1, ends + 1)]
+                going = going + self.skip[:, first : below + 1]
+                if below >= right:
+                    further = flat[:, _along(right + 1, below + 1, total + 2, ends + 1)]
+                    further = further + go_on[:, _along(right, below, total, ends)]
+                    part = going[:, right - first :]
+                    part[:] = _add(part, further)
+                part = found[:, : below - first + 1]
+                part[:] = _add(part, going)
+            if last >= right:
+                staying = flat[:, _along(right, last, total + 1, ends + 1)]
+                staying = staying + stay[:, _along(right, last, total, ends)]
+                part = found[:, right - first :]
+                part[:] = _add(part, staying)
         return table
+
+
+def _flat(table: Float[np.ndarray, "B S T"]) -> Float[np.ndarray, "B ST"]:
+    """Tables whose rows stand one behind the other, without a copy."""
+    return table.reshape(len(table), -1)
+
+
+def _along(first: int, last: int, total: int, width: int) -> slice:
+    """The cells (place, total - place), from place ``first`` to ``last``, of such a table."""
+    step = width - 1
+    return slice(first * step + total, last * step + total + 1, step)
 
 
 def _choose(sources: Sequence[Ids], targets: Sequence[Ids], seed: int) -> list[int]:
@@ -305,9 +339,9 @@ def _blocks(sources: Sequence[Ids], targets: Sequence[Ids]) -> list[list[int]]:
     return blocks
 
 
-def _fill(rows: Sequence[Ids], *, more: int, fill: int) -> Int[np.ndarray, "B T"]:
-    """Rows in one array, of at least one column, with ``more`` columns than the longest needs."""
-    width = max(1, max(map(len, rows)) + more)
+def _fill(rows: Sequence[Ids], *, more: int, fill: int, least: int = 1) -> Int[np.ndarray, "B T"]:
+    """Rows in one array, of ``least`` columns, with ``more`` columns than the longest needs."""
+    width = max(least, max(map(len, rows)) + more)
     table = np.full((len(rows), width), fill, dtype=np.int64)
     for place, row in enumerate(rows):
         table[place, : len(row)] = row

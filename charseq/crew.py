@@ -168,16 +168,18 @@ class Helper:
 def sharing(
     model: Answers, jobs: int, known: str, options: Mapping[str, Any] | None = None
 ) -> Iterator[Answers]:
-    """The model, with helpers that are ended with the block; ``jobs`` 0: as many as cores.
+    """The model, with helpers that are ended with the block.
 
+    ``jobs`` 0: as many processes as cores; on a GPU, which one process fills, one.
     ``options`` are those the model was loaded with, ``known`` is its
     :func:`charseq.predictor.fingerprint`, which that of a helper's model must equal.
     """
-    jobs = jobs or cores()
+    options = options or {}
+    jobs = jobs or (cores() if options.get("device", "cpu") == "cpu" else 1)
     if jobs == 1:
         yield model
         return
-    crew = Crew(model, jobs, known, options or {})
+    crew = Crew(model, jobs, known, options)
     try:
         yield crew
     finally:

@@ -109,8 +109,9 @@ def test_a_run_that_has_changed_on_the_way_is_refused(
 
 
 def test_there_is_no_help_where_it_does_not_pay(model: Model) -> None:
-    with sharing(model, 1, "") as alone:
-        assert alone is model
+    for jobs, options in ((1, {}), (0, {"device": "cuda"})):
+        with sharing(model, jobs, "", options) as alone:
+            assert alone is model
     with sharing(model, 2, fingerprint(model)) as found:
         assert isinstance(found, Crew)
         assert found.predict(TEXTS[:3], beam=1) == model.predict(TEXTS[:3], beam=1)
