@@ -226,7 +226,8 @@ def trainable(contents: Contents) -> EncoderDecoder:
     from charseq.models import build
 
     targets = contents.weights["target_embedding"].shape[0]
-    model = build(contents.config, sources=len(contents.source), targets=targets)
+    prior = contents.weights.get("prior")
+    model = build(contents.config, sources=len(contents.source), targets=targets, prior=prior)
     state = {name: torch.from_numpy(value.copy()) for name, value in contents.weights.items()}
     model.load_state_dict(state)
     return model

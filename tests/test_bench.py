@@ -59,7 +59,7 @@ def test_every_rate_is_measured() -> None:
     if found["kernels"] == "none":
         searches = searches[1::2]
     assert list(found["shares"]) == ["train tanh", *searches]
-    assert 0 < found["shares"]["train tanh"] < 100
+    assert found["shares"]["train tanh"] > 0
     assert found["batch_size"] == 4
 
 
