@@ -24,7 +24,7 @@ def texts(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.array(row, dtype=np.int64) for row in rows]), offsets
 
 
-def same(feed: Resident | Sent, batches: Batches | Lines | Stream, step: int) -> None:
+def check_fed(feed: Resident | Sent, batches: Batches | Lines | Stream, step: int) -> None:
     """What is fed is the batch, then padding and rows of no weight."""
     batch = batches[step]
     shape, examples, goes_on = feed.feed(step)
@@ -49,21 +49,21 @@ def test_pairs_are_gathered_on_the_device() -> None:
     )
     feed = feed_of(batches, CPU)
     for step in range(2 * len(batches) + 1):
-        same(feed, batches, step)
+        check_fed(feed, batches, step)
 
 
 def test_lines_are_gathered_on_the_device() -> None:
     lines = Lines(*texts(SOURCES), batch_size=4)
     feed = feed_of(lines, CPU)
     for step in range(len(lines) + 1):
-        same(feed, lines, step)
+        check_fed(feed, lines, step)
 
 
 def test_running_text_is_sent() -> None:
     stream = Stream(*texts(SOURCES), batch_size=2, steps=4)
     feed = feed_of(stream, CPU)
     for step in range(len(stream) + 1):
-        same(feed, stream, step)
+        check_fed(feed, stream, step)
 
 
 def test_fewer_rows_than_a_batch_has() -> None:
