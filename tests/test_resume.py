@@ -28,15 +28,15 @@ SETTINGS: dict[str, Any] = {
     "epochs": 20,
     "threads": 1,
     "device": "cpu",
-    "hidden": 16,
-    "embedding": 8,
+    "hidden": 64,
+    "embedding": 16,
     "batch_size": 16,
     "dropout": 0.3,
     "save_seconds": 0.03,
     "evaluations": 5,
     "seed": 7,
 }
-ROWS = 11 * SETTINGS["batch_size"] - 5  # an epoch is 11 steps, the last of them smaller
+ROWS = 41 * SETTINGS["batch_size"] - 5  # an epoch is 41 steps, the last of them smaller
 PATIENCE = 60.0
 
 
@@ -177,7 +177,9 @@ def test_however_often_it_is_ended_it_ends_with_the_same_bits(
 
     process = training.start_and_wait(3)
     steps = [resumed_at(training.said)]
+    process.send_signal(signal.SIGSTOP)  # held: it may not end while the other is refused
     message = refusal(training.data, training.run, config)
+    process.send_signal(signal.SIGCONT)
     assert message == f"{training.run}: in use by process {process.pid}"
     stop(process, signal.SIGTERM, 143)
     last = training.said.split("\n")[-2]
