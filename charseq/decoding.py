@@ -208,7 +208,7 @@ def _follow(
     """One symbol at a time, as ``choose`` takes it from the log-probabilities of some rows."""
     count = len(limits)
     most = np.asarray(limits)
-    found: list[Hypothesis | None] = [None] * count
+    lengths, cuts = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
     history: list[np.ndarray] = []
     scores = np.zeros(count)
     alive = np.arange(count)
@@ -219,20 +219,21 @@ def _follow(
         cut = ~ended & (most[alive] <= len(history))
         # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
         scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
-        for row in np.flatnonzero(ended | cut):
-            text = alive[row]
-            ids = tuple(int(step[text]) for step in history)
-            found[text] = Hypothesis(ids, float(scores[text]), bool(cut[row]))
-        going = np.flatnonzero(~(ended | cut))
-        if len(going) < len(alive):
+        over = ended | cut
+        if over.any():
+            done = alive[over]
+            lengths[done], cuts[done] = len(history), cut[over]
+            going = np.flatnonzero(~over)
             if not len(going):
                 break
             state = model.select(state, going, 1)
-        alive, symbols = alive[going], symbols[going]
+            alive, symbols = alive[going], symbols[going]
         written = np.zeros(count, dtype=np.int64)
         written[alive] = symbols
         history.append(written)
-    return [hypothesis for hypothesis in found if hypothesis is not None]
+    texts = np.array(history, dtype=np.int64).reshape(len(history), count).T.tolist()
+    facts = zip(texts, lengths.tolist(), scores.tolist(), cuts.tolist(), strict=True)
+    return [Hypothesis(tuple(ids[:size]), score, cut) for ids, size, score, cut in facts]
 
 
 def _draw(logs: Float[np.ndarray, "V"], temperature: float, top_p: float, uniform: float) -> int:

@@ -207,9 +207,9 @@ class Engine:
         count, steps = ids.shape
         width = 2 * self.hidden
         last = empty(len(self.encoder), self.kept, count, width)
-        memory = below = zeros(0)
+        memory = below = empty(0)
         for number, pair in enumerate(self.encoder):
-            memory = zeros(count, steps, width)
+            memory = empty(count, steps, width)
             for direction, layer in enumerate(pair):
                 second = None
                 if number == 0:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.errors import SettingError
-from charseq.vectors import WIDE, empty, widen, zeros
+from charseq.vectors import WIDE, address, empty, widen, zeros
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
@@ -40,6 +40,7 @@ CELLS = {"tanh": (0, 1, 1), "residual": (1, 1, 1), "gru": (2, 3, 1), "lstm": (3,
 
 _FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _INDEX, _FLAG = np.dtype(np.int64), np.dtype(np.bool_)
+_PLACE = ctypes.c_void_p
 _NO_CELL = -1
 _NO_MEMORY = 1
 
@@ -80,8 +81,8 @@ class Packed:
     cell: str | None
     bias: Float32[np.ndarray, "M"] | None
     """Added to every row of a product."""
-    place: ctypes.c_void_p
-    bias_place: ctypes.c_void_p | None
+    place: int
+    bias_place: int | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ class Kernels:
         library.charseq_packed.restype = ctypes.c_int64
         library.charseq_packed.argtypes = (ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
         library.charseq_pack.restype = None
+        library.charseq_pack.argtypes = (
+            ctypes.c_int32, _PLACE, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _PLACE,
+        )  # fmt: skip
+        library.charseq_expand.restype = None
+        library.charseq_expand.argtypes = (_PLACE,) * 2 + (ctypes.c_int64,) * 5 + (_PLACE,) * 3
 
     def pack(
         self,
@@ -129,9 +135,9 @@ class Kernels:
         self.library.charseq_pack(
             self.number,
             _at(np.ascontiguousarray(given), (columns, depth)),
-            ctypes.c_int64(columns),
-            ctypes.c_int64(depth),
-            ctypes.c_int64(_NO_CELL if cell is None else CELLS[cell][0]),
+            columns,
+            depth,
+            _NO_CELL if cell is None else CELLS[cell][0],
             _at(numbers, numbers.shape),
         )
         added = None if bias is None else widen(bias, fill)
@@ -202,7 +208,7 @@ class Kernels:
         """All steps of a direction of a layer, from zero, or from each row's end with ``backward``.
 
         h is written into ``memory`` and what is kept at the end into ``last``, in each row from
-        ``offset`` on; what lies beyond a row's length stays as it is.
+        ``offset`` on; beyond a row's length ``memory`` is zero.
         """
         number, gates, kept = CELLS[cell]
         count, steps, width = memory.shape
@@ -281,9 +287,9 @@ class Kernels:
         if logs.strides != (width * apart * 4, apart * 4, 4) or logs.dtype != np.float32:
             logs, apart = np.ascontiguousarray(logs, dtype=np.float32), symbols
         self.library.charseq_expand(
-            _at(scores, (count, width), _DOUBLE), ctypes.c_void_p(logs.ctypes.data),
-            *map(ctypes.c_int64, (count, width, symbols, apart, wanted)),
-            *(ctypes.c_void_p(out.ctypes.data) for out in (parents, chosen, totals)),
+            _at(scores, (count, width), _DOUBLE), address(logs),
+            count, width, symbols, apart, wanted,
+            *(address(out) for out in (parents, chosen, totals)),
         )  # fmt: skip
         return parents, chosen, totals
 
@@ -340,7 +346,7 @@ def load(folder: Path) -> ctypes.CDLL | None:
 
 def _at(
     array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: np.dtype[Any] = _FLOAT
-) -> ctypes.c_void_p:
+) -> int:
     """Where an array's numbers are, if it is what the library expects.
 
     Raises:
@@ -348,7 +354,7 @@ def _at(
     """
     if array.shape != shape or array.dtype != kind or not array.flags.c_contiguous:
         raise ValueError(f"an array {array.dtype} {array.shape}, expected {kind} {shape}, no gaps")
-    return ctypes.c_void_p(array.ctypes.data)
+    return address(array)
 
 
 def _gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> _Gather:

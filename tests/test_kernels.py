@@ -138,6 +138,7 @@ def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
     ids = np.random.default_rng(3).integers(9, size=(count, steps))
     lengths = np.random.default_rng(4).integers(1, steps + 1, size=count)
     memory, last = zeros(count, steps, 3 * room), zeros(KEPT[cell], count, 3 * room)
+    memory[:] = np.nan
     first, second = Rows(table, ids), Rows(table, ids[:, 0].copy())
     found.run(
         cell, packed, lengths, memory, last, first=first, second=second, offset=room,
@@ -153,6 +154,9 @@ def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
             state = after
             assert np.array_equal(memory[row, place, room : 2 * room], state[0, 0])
         assert np.array_equal(last[:, row, room : 2 * room], state[:, 0])
+        assert not memory[row, lengths[row] :, room : 2 * room].any()
+    assert np.isnan(memory[:, :, :room]).all()
+    assert np.isnan(memory[:, :, 2 * room :]).all()
         assert not memory[row, lengths[row] :].any()
     assert not memory[:, :, :room].any()
     assert not memory[:, :, 2 * room :].any()

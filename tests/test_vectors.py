@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charseq.vectors import WIDE, empty, interleave, wide, widen, zeros
+from charseq.vectors import WIDE, address, empty, interleave, wide, widen, zeros
 
 
 def test_sizes_are_rounded_up() -> None:
@@ -19,6 +19,14 @@ def test_arrays_begin_where_a_line_of_the_cache_does(shape: tuple[int, ...]) -> 
         assert (array.shape, array.dtype) == (shape, np.float32)
         assert array.ctypes.data % 64 == 0
     assert not zeros(*shape).any()
+
+
+def test_where_an_array_is() -> None:
+    array = np.arange(12, dtype="f4").reshape(3, 4)
+    locked = array.view()
+    locked.flags.writeable = False
+    for one in (array, array[1:], locked, locked[2:], array[:0], np.zeros(3, dtype=np.bool_)):
+        assert address(one) == one.ctypes.data
 
 
 def test_rows_are_filled_up() -> None:

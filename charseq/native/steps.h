@@ -122,6 +122,9 @@ static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, st
   const float *first[CHUNK], *second[CHUNK];
   memset(state, 0, 4 * size * sizeof *state);
   float *h = state, *h_after = state + size, *c = state + 2 * size, *c_after = state + 3 * size;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t place = r->lengths[order[i]]; place < r->steps; place++)
+      memset(r->memory + (order[i] * r->steps + place) * r->width + r->offset, 0, (size_t)bytes);
   for (int64_t t = 0; t < r->steps; t++) {
     while (rows && r->lengths[order[rows - 1]] <= t) rows--;
     if (!rows) break;

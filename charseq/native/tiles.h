@@ -37,7 +37,8 @@ INLINE int prepare(struct operand *x, const float *rows, int64_t count, int64_t 
   size_t bytes = (size_t)((count + SIDE - 1) / SIDE * SIDE * room * 2) * sizeof *x->parts;
   *x = (struct operand){aligned_alloc(64, bytes), depth, room};
   if (!x->parts) return 0;
-  memset(x->parts, 0, bytes);
+  /* of rows that are not there anything may be computed, but not of depths */
+  if (depth < room) memset(x->parts, 0, bytes);
   if (rows) renew(x, rows, count);
   return 1;
 }
