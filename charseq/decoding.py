@@ -261,7 +261,7 @@ class _Outputs:
         self._limits = np.array(limits, dtype=np.int64)
         self._largest = np.array([penalty(limit + 1, length_penalty) for limit in limits])
         self._bar = np.full(len(limits), -np.inf)
-        """What a text's ``width``-th finished output is worth, once there is one."""
+        """What a text's ``width``-th finished output is worth, once there is one: more is asked."""
 
     def finish(
         self,
@@ -273,7 +273,8 @@ class _Outputs:
     ) -> None:
         """Take in those of one step's continuations, best first, that end."""
         first = slice(self.width)
-        ends = (chosen[:, first] == EOS) & (totals[:, first] > -np.inf)
+        worth = totals[:, first] / penalty(written.shape[2] + 1, self.length_penalty)
+        ends = (chosen[:, first] == EOS) & (worth > self._bar[texts, None])
         for row in np.flatnonzero(ends.any(axis=1)):
             text = texts[row]
             finished = self.finished[text]

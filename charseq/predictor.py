@@ -188,13 +188,7 @@ class Transducer:
         Probabilities are calibrated by all that was found, not by the ``n``; where nothing was
         searched there is nothing to calibrate.
         """
-        merged: dict[str, Output] = {}
-        for voice, some in zip(self.voices, outputs, strict=True):
-            for one in some:
-                score = one.score + math.log(voice.share)
-                if one.text in merged:
-                    score = add_logs(merged[one.text].score, score)
-                merged[one.text] = merged.get(one.text, one)._replace(score=score)
+        merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
         calibrated = self.calibration.probabilities if self.calibration and searched else None
         candidates = rank(
             {one.text: one.score for one in merged.values()},
@@ -205,6 +199,17 @@ class Transducer:
         best = candidates[0]
         cut = merged[best.prediction].truncated
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
+
+    def _merge(self, outputs: Sequence[Sequence[Output]]) -> dict[str, Output]:
+        """What several voices found, each text once, with its mean probability."""
+        merged: dict[str, Output] = {}
+        for voice, some in zip(self.voices, outputs, strict=True):
+            for one in some:
+                score = one.score + math.log(voice.share)
+                if one.text in merged:
+                    score = add_logs(merged[one.text].score, score)
+                merged[one.text] = merged.get(one.text, one)._replace(score=score)
+        return merged
 
 
 class Model:

@@ -215,6 +215,8 @@ def searches(batch_size: int) -> dict[str, dict[str, Any]]:
             if cell in ("gru", "lstm"):
                 found[f"{name} {cell}, hard"] = {**what, "attention": "hard"}
                 found[f"{name} {cell}, {LARGE}"] = {**what, "batch_size": LARGE}
+                both = {"attention": "hard", "batch_size": LARGE}
+                found[f"{name} {cell}, hard, {LARGE}"] = {**what, **both}
     return found
 
 
