@@ -19,7 +19,7 @@ from charseq import kernels
 from charseq.vocabulary import BOS, EOS
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float, Int, Shaped
 
 
 ROOM = 1.25
@@ -183,15 +183,15 @@ def beam(
         parents, chosen, totals = _best(scores, logs.reshape(len(alive), width, -1))
         outputs.finish(alive, parents, chosen, totals, written)
         going = np.argsort(chosen == EOS, axis=1, kind="stable")[:, :width]
-        best = np.take_along_axis(totals, going[:, :1], axis=1)[:, 0]
+        best = _pick(totals, going[:, :1])[:, 0]
         stays = np.flatnonzero(outputs.go_on(alive, best, written, scores))
         if not len(stays):
             break
         alive, taken = alive[stays], going[stays]
-        parents = np.take_along_axis(parents[stays], taken, axis=1)
-        chosen = np.take_along_axis(chosen[stays], taken, axis=1)
-        scores = np.take_along_axis(totals[stays], taken, axis=1)
-        before = np.take_along_axis(written[stays], parents[:, :, None], axis=1)
+        parents = _pick(parents[stays], taken)
+        chosen = _pick(chosen[stays], taken)
+        scores = _pick(totals[stays], taken)
+        before = _pick(written[stays], parents[:, :, None])
         written = np.concatenate([before, chosen[:, :, None]], axis=2)
         state = model.select(state, (stays[:, None] * width + parents).ravel(), width)
         symbols = chosen.ravel()
@@ -207,33 +207,30 @@ def _follow(
 ) -> list[Hypothesis]:
     """One symbol at a time, as ``choose`` takes it from the log-probabilities of some rows."""
     count = len(limits)
-    most = np.asarray(limits)
-    lengths, cuts = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
-    history: list[np.ndarray] = []
-    scores = np.zeros(count)
+    most = np.asarray(limits, dtype=np.int64)
+    ids = np.zeros((count, most.max(initial=0)), dtype=np.int64)
+    lengths, cuts, scores = np.zeros_like(most), np.zeros(count, dtype=np.bool_), np.zeros(count)
     alive = np.arange(count)
+    size = 0
     while len(alive):
         logs, state = model.step(symbols, state)
         symbols = choose(logs, alive)
         ended = symbols == EOS
-        cut = ~ended & (most[alive] <= len(history))
+        cut = ~ended & (most[alive] <= size)
         # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
         scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
         over = ended | cut
         if over.any():
-            done = alive[over]
-            lengths[done], cuts[done] = len(history), cut[over]
+            lengths[alive[over]], cuts[alive[over]] = size, cut[over]
             going = np.flatnonzero(~over)
             if not len(going):
                 break
             state = model.select(state, going, 1)
             alive, symbols = alive[going], symbols[going]
-        written = np.zeros(count, dtype=np.int64)
-        written[alive] = symbols
-        history.append(written)
-    texts = np.array(history, dtype=np.int64).reshape(len(history), count).T.tolist()
-    facts = zip(texts, lengths.tolist(), scores.tolist(), cuts.tolist(), strict=True)
-    return [Hypothesis(tuple(ids[:size]), score, cut) for ids, size, score, cut in facts]
+        ids[alive, size] = symbols
+        size += 1
+    facts = zip(ids.tolist(), lengths.tolist(), scores.tolist(), cuts.tolist(), strict=True)
+    return [Hypothesis(tuple(text[:size]), score, cut) for text, size, score, cut in facts]
 
 
 def _draw(logs: Float[np.ndarray, "V"], temperature: float, top_p: float, uniform: float) -> int:
@@ -258,7 +255,7 @@ class _Outputs:
         self.width = width
         self.length_penalty = length_penalty
         self.finished: list[list[Hypothesis]] = [[] for _ in limits]
-        self._limits = np.array(limits, dtype=np.int64)
+        self._limits = np.asarray(limits)
         self._largest = np.array([penalty(limit + 1, length_penalty) for limit in limits])
         self._bar = np.full(len(limits), -np.inf)
         """What a text's ``width``-th finished output is worth, once there is one: more is asked."""
@@ -328,14 +325,19 @@ def _expand(
     totals = (scores[:, :, None] + logs).reshape(count, width * size)
     wanted = min(2 * width, width * size)
     places = np.argpartition(-totals, wanted - 1, axis=1)[:, :wanted]
-    found = np.take_along_axis(totals, places, axis=1)
+    found = _pick(totals, places)
     # Of equal totals the earlier place comes first. The partition does not know that, so where the
     # last one taken has equals that were left out, the whole row is sorted.
     last = found.min(axis=1, keepdims=True)
     tied = np.flatnonzero((totals == last).sum(axis=1) > (found == last).sum(axis=1))
     if len(tied):
         places[tied] = np.argsort(-totals[tied], axis=1, kind="stable")[:, :wanted]
-        found = np.take_along_axis(totals, places, axis=1)
+        found = _pick(totals, places)
     order = np.lexsort((places, -found), axis=1)
-    places = np.take_along_axis(places, order, axis=1)
-    return places // size, places % size, np.take_along_axis(found, order, axis=1)
+    places = _pick(places, order)
+    return places // size, places % size, _pick(found, order)
+
+
+def _pick(values: Shaped[np.ndarray, "B ..."], places: Int[np.ndarray, "B ..."]) -> Any:
+    """Of each text's values those at its places."""
+    return np.take_along_axis(values, places, axis=1)

@@ -362,6 +362,20 @@ def test_the_search_goes_on_while_a_longer_output_may_win_by_its_length() -> Non
     assert [one.score for one in found] == pytest.approx([math.log(0.2), math.log(0.3)])
 
 
+@pytest.mark.parametrize(("chance", "steps"), [(0.41, 1), (0.45, 2)])
+def test_the_search_ends_when_no_longer_output_can_win(chance: float, steps: int) -> None:
+    """What goes on from 0.45 could, at its longest, be worth more than the 0.5 that has ended."""
+    logs = np.full((1, 6, 6, 6), -np.inf)
+    logs[0, BOS, BOS, EOS], logs[0, BOS, BOS, 4] = math.log(0.5), math.log(chance)
+    logs[0, BOS, 4, EOS] = math.log(0.1)
+    model = Markov(1)
+    model.table = logs
+    assert (math.log(chance) / penalty(2, 1.0) > math.log(0.5)) == (steps == 2)
+    (found,) = beam(model, model.start(0), [1], width=1, length_penalty=1.0)
+    assert [one.ids for one in found] == [()]
+    assert len(model.rows) == steps
+
+
 # --- sampling
 
 CHANCES = [0.0, 0.0, 0.1, 0.2, 0.4, 0.3]
