@@ -30,7 +30,7 @@ from charseq.vectors import WIDE, address, empty, widen, zeros
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-VERSION = 4
+VERSION = 5
 """The library's, as ``native.h`` has it: another one was left behind by an older install."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
 """What the kernels are compiled for; each processor can run the first ones, up to its own."""

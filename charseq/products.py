@@ -1,9 +1,9 @@
 """matrix, matrix -> their product: where bfloat16 products are the library's, and where torch's.
 
-A linear layer under autocast, forward and back, on the matrix unit for bfloat16 that newer
-processors have (``native/matrix.c``); with one, a product of the size that these models have takes
-a third of torch's time. Everything else goes to torch. Sums are float32, so gradients of weights
-are as well.
+A linear layer under autocast, forward and back, where the processor multiplies bfloat16: on a
+matrix unit, or else in pairs (``native/matrix.c``). On the first, a product of the size that these
+models have takes a third of torch's time. Everything else goes to torch. Sums are float32, so
+gradients of weights are as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from charseq.kernels import Kernels
 
 EDGE = 32
-"""Rows and columns of what the matrix unit multiplies."""
+"""Rows and columns of what is multiplied at once."""
 _SHARED = 2**25
 """Multiplications that are worth a second thread."""
 _FORMATS = (torch.float32, torch.bfloat16)
@@ -57,18 +57,19 @@ class Product(ctypes.Structure):
         ("out", ctypes.c_void_p),
         ("coarse", ctypes.c_int64),
         ("pitch", ctypes.c_int64),
+        ("level", ctypes.c_int64),
     )
 
 
-def have_tiles() -> bool:
-    """Whether the library is there and the processor has a matrix unit for bfloat16."""
+def available() -> bool:
+    """Whether the library is there, and the processor multiplies bfloat16 at its level."""
     found = kernels.find()
-    return found is not None and _has_tiles(found)
+    return found is not None and _multiplies(found)
 
 
 @cache
-def _has_tiles(found: Kernels) -> bool:
-    return found.level == kernels.LEVELS[-1] and bool(found.library.charseq_tiles())
+def _multiplies(found: Kernels) -> bool:
+    return bool(found.library.charseq_coarse(found.number))
 
 
 def linear(
@@ -82,7 +83,7 @@ def linear(
         or torch.get_autocast_dtype(kind) != torch.bfloat16
         or weight.dtype != torch.float32
         or inputs.dtype not in _FORMATS
-        or not have_tiles()
+        or not available()
     ):
         return nn.functional.linear(inputs, weight, bias)
     found: Tensor = Linear.apply(inputs, weight, bias)
@@ -90,7 +91,7 @@ def linear(
 
 
 class Linear(torch.autograd.Function):
-    """``linear`` on the matrix unit; the result is bfloat16, and so is what comes back to it."""
+    """``linear`` by the library; the result is bfloat16, and so is what comes back to it."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -138,7 +139,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``left @ right + bias``, M K times K N, into ``out``, where there is a matrix unit.
+    """``left @ right + bias``, M K times K N, into ``out``, where it is :func:`available`.
 
     All are float32 or bfloat16, and matrices may be transposed views. What is multiplied is
     rounded to bfloat16, sums are float32, and so is the bias.
@@ -153,8 +154,8 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
     if out.dtype not in _FORMATS or (bias is not None and bias.dtype != torch.float32):
         raise ValueError(f"a product of {out.dtype} and a bias cannot be made")
     found = kernels.find()
-    if found is None:
-        raise ValueError("there is no compiled library")
+    if found is None or not _multiplies(found):
+        raise ValueError("there is no compiled library, or it does not multiply bfloat16 here")
     bias = None if bias is None else bias.contiguous()
     whole = high * deep * wide < _SHARED
 
@@ -170,6 +171,7 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
             out=room.data_ptr(),
             coarse=out.dtype == torch.bfloat16,
             pitch=out.stride(0),
+            level=found.number,
         )
         if not found.library.charseq_multiply(ctypes.byref(call)):
             raise MemoryError("no memory for a product")

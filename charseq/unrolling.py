@@ -2,8 +2,8 @@
 
 The same mathematics as ``bptt``, of which it knows nothing, with all that lies between two products
 of a step in one pass over memory (``native/unroll.c``). The products are torch's, a step at a time;
-where the processor has a matrix unit for bfloat16 and that is the format, the library makes them as
-well and one call does all steps.
+where the processor multiplies bfloat16 and that is the format, the library makes them as well and
+one call does all steps.
 
 Letters as in ``bptt``, but time comes first and directions lie side by side: what a direction reads
 or says stands where the input lies, so nothing is turned round outside. In bfloat16 all that is
@@ -145,12 +145,12 @@ class Unrolled(torch.autograd.Function):
 
 
 class _Weights:
-    """The recurrent matrices as a product wants them: packed for the matrix unit, or not."""
+    """The recurrent matrices as a product wants them: packed for the library's, or not."""
 
     def __init__(self, matrices: Sequence[Tensor], low: torch.dtype) -> None:
         self.matrices = [matrix.contiguous() for matrix in matrices]
         self.low = low
-        self.packed = low == torch.bfloat16 and products.have_tiles()
+        self.packed = low == torch.bfloat16 and products.available()
 
     def room(self, batch: int, width: int) -> Tensor:
         """D rows width: of what is multiplied in a step."""
@@ -160,7 +160,7 @@ class _Weights:
         return make(len(self.matrices), batch, width, dtype=self.low)
 
     def pack(self, *, back: bool) -> Tensor:
-        """All matrices in the order of the matrix unit, for W h or for W^T g."""
+        """All matrices in the order of the library's products, for W h or for W^T g."""
         wide, hidden = self.matrices[0].shape
         depth, columns = (wide, hidden) if back else (hidden, wide)
         packed = torch.empty(len(self.matrices), _up(depth) * _up(columns), dtype=torch.bfloat16)
@@ -263,7 +263,7 @@ def _kernels() -> Kernels:
 
 
 def _up(size: int) -> int:
-    """To a multiple of what the matrix unit multiplies."""
+    """To a multiple of what is multiplied at once."""
     return -(-size // products.EDGE) * products.EDGE
 
 

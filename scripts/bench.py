@@ -50,7 +50,7 @@ LENGTH, SYMBOLS = 10, 40
 HEAD = 44
 FORMS = (" in torch", " by autograd", " by NumPy")
 LARGE = 512
-LIBRARIES = ("numpy float32", "torch float32", "torch bfloat16", "tiles bfloat16", "kernels")
+LIBRARIES = ("numpy float32", "torch float32", "torch bfloat16", "library bfloat16", "kernels")
 WORDS, TYPED = 11, 20
 SIZE = SPECIALS + SYMBOLS
 Measure = Callable[[], float]
@@ -274,8 +274,8 @@ def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
     kind = torch.float32 if library == "torch float32" else torch.bfloat16
     rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32)).to(kind)
     matrix = torch.from_numpy(weight.T.copy()).to(kind)
-    if library == "tiles bfloat16":
-        if not products.have_tiles():
+    if library == "library bfloat16":
+        if not products.available():
             return lambda: 0.0
         out = torch.empty(batch, 3 * hidden)
         return repeated(lambda: products.multiply(rows, matrix, out), work, seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from charseq.products import have_tiles
+from charseq.products import available
 
 BENCH = Path(__file__).parent.parent / "scripts" / "bench.py"
 
@@ -39,7 +39,7 @@ def test_every_rate_is_measured() -> None:
         "product numpy float32",
         "product torch float32",
         "product torch bfloat16",
-        "product tiles bfloat16",
+        "product library bfloat16",
         "product kernels",
     ]
     assert {name: gain > 0 for name, gain in found["ratios"].items()} == {
@@ -50,7 +50,7 @@ def test_every_rate_is_measured() -> None:
         "greedy tanh over by NumPy": True,
         "beam 5 tanh over by NumPy": True,
     }
-    absent = [] if have_tiles() else ["product tiles bfloat16"]
+    absent = [] if available() else ["product library bfloat16"]
     absent += ["product kernels"] if found["kernels"] == "none" else []
     for row in found["rates"]:
         assert 0 <= row["lowest"] <= row["median"] <= row["highest"]
@@ -75,7 +75,7 @@ def test_the_table_has_a_row_for_each() -> None:
         "product numpy float32",
         "product torch float32",
         "product torch bfloat16",
-        "product tiles bfloat16",
+        "product library bfloat16",
         "product kernels",
     ]
 

@@ -1,17 +1,23 @@
-"""Products on the matrix unit against float64, at sizes that fill no tile and lie in every way."""
+"""Products of bfloat16 against float64, at sizes that fill no tile and lie in every way."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from charseq import kernels, products
 from charseq.products import Linear, linear, multiply
 
-needs_tiles = pytest.mark.skipif(not products.have_tiles(), reason="there is no matrix unit here")
+LIBRARY = kernels.find()
+UNITS = [
+    name
+    for name in (() if LIBRARY is None else kernels.LEVELS[: LIBRARY.number + 1])
+    if LIBRARY is not None and LIBRARY.library.charseq_coarse(kernels.LEVELS.index(name))
+]
+each_unit = pytest.mark.parametrize("unit", UNITS or [None], indirect=True)
 SIZES = st.tuples(*[st.integers(1, 70)] * 3)
 FORMATS = st.sampled_from([torch.float32, torch.bfloat16])
 
@@ -28,8 +34,23 @@ def lay(matrix: Tensor, way: str) -> Tensor:
 WAYS = st.sampled_from(["whole", "turned", "apart"])
 
 
-@needs_tiles
-@settings(max_examples=60, deadline=None)
+@pytest.fixture
+def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every way in which this processor multiplies bfloat16: in pairs, on a matrix unit."""
+    if LIBRARY is None or request.param is None:
+        pytest.skip("the processor does not multiply bfloat16, or the library is not built")
+    found = kernels.Kernels(LIBRARY.library, request.param)
+    monkeypatch.setattr(kernels, "find", lambda: found)
+    assert products.available()
+    name: str = request.param
+    return name
+
+
+@each_unit
+@pytest.mark.usefixtures("unit")
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(0, 99), SIZES, st.tuples(FORMATS, FORMATS, FORMATS), st.tuples(WAYS, WAYS))
 def test_a_product_is_that_of_the_rounded_values(
     seed: int,
@@ -52,7 +73,8 @@ def test_a_product_is_that_of_the_rounded_values(
     assert bool((room == 7.0).all()), "nothing is written beside it"
 
 
-@needs_tiles
+@each_unit
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize("shape", [(1, 1), (5, 33), (100, 16)])
 def test_rows_are_added(shape: tuple[int, int]) -> None:
     whole = torch.randn(shape[0], shape[1] + 3).bfloat16()
@@ -62,7 +84,8 @@ def test_rows_are_added(shape: tuple[int, int]) -> None:
         products.add_rows(whole.float())
 
 
-@needs_tiles
+@each_unit
+@pytest.mark.usefixtures("unit")
 def test_products_of_others_stay_right_beside_it() -> None:
     """torch uses the same unit, and both leave it set up for themselves."""
     left, right = torch.randn(64, 64).bfloat16(), torch.randn(64, 64).bfloat16()
@@ -72,7 +95,8 @@ def test_products_of_others_stay_right_beside_it() -> None:
         assert torch.equal(left @ right, before)
 
 
-@needs_tiles
+@each_unit
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize("shape", [(4, 6, 40), (33, 40)])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_layer_and_its_gradients_are_those_of_torch(
@@ -94,7 +118,8 @@ def test_a_layer_and_its_gradients_are_those_of_torch(
         assert float((one - other).float().norm()) < 0.01 * float(other.float().norm())
 
 
-@needs_tiles
+@each_unit
+@pytest.mark.usefixtures("unit")
 def test_what_needs_no_gradient_gets_none() -> None:
     inputs, weight = torch.randn(3, 4), torch.randn(5, 4, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -127,7 +152,8 @@ def test_what_a_part_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         products.share(work, 64)
 
 
-@needs_tiles
+@each_unit
+@pytest.mark.usefixtures("unit")
 def test_a_second_thread_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_SHARED", 0)
     left, right = torch.randn(130, 50), torch.randn(50, 40)
@@ -150,7 +176,7 @@ def test_without_autocast_or_the_library_a_layer_is_torchs(monkeypatch: pytest.M
     double = linear(inputs.double(), weight.double())
     assert double.dtype == torch.float64
     monkeypatch.setattr(kernels, "find", lambda: None)
-    assert not products.have_tiles()
+    assert not products.available()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(inputs, weight).dtype == torch.bfloat16
     with pytest.raises(ValueError, match="no compiled library"):

@@ -22,7 +22,6 @@ from charseq.recurrence import Recurrence
 LIBRARY = kernels.find()
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="the library is not built here")
 ABLE = () if LIBRARY is None else kernels.LEVELS[: LIBRARY.number + 1]
-TILES = bool(ABLE) and LIBRARY is not None and bool(LIBRARY.library.charseq_tiles())
 NAMES = tuple(CELLS)
 FINE, COARSE = torch.float32, torch.bfloat16
 
@@ -142,14 +141,15 @@ def test_every_level_of_the_processor_says_the_same(
     )
 
 
-@pytest.mark.skipif(not TILES, reason="the processor has no matrix unit")
 @pytest.mark.parametrize("name", NAMES)
-def test_the_matrix_unit_multiplies_as_torch_does(
-    name: str, monkeypatch: pytest.MonkeyPatch
+def test_packed_weights_are_multiplied_as_torch_does(
+    name: str, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not products.available():
+        pytest.skip(f"bfloat16 is not multiplied at the level {level}")
     case = draw(name, 5, (3, 33, 40))
     packed = follow(case, COARSE, compiled=True)
-    monkeypatch.setattr(products, "have_tiles", lambda: False)
+    monkeypatch.setattr(products, "available", lambda: False)
     apart = follow(case, COARSE, compiled=True)
     assert 0 < max(errors(packed, apart)) < 1e-2
 

@@ -1,4 +1,4 @@
-/* Products on the matrix unit: see matrix.c. Each struct has its twin in products.py. */
+/* Products of bfloat16: see matrix.c. Each struct has its twin in products.py. */
 #ifndef CHARSEQ_MATRIX_H
 #define CHARSEQ_MATRIX_H
 
@@ -18,13 +18,14 @@ struct multiplication {
   const float *bias; /* wide, or NULL */
   void *out;
   int64_t coarse, pitch; /* of out */
+  int64_t level;
 };
 
 /* 32 rows of `width` bfloat16 (a multiple of 32) times a packed matrix, into 32 rows of `columns`
-   floats; between charseq_tiles_begin and charseq_tiles_end, which keep 64 bytes. */
-void charseq_tiles_product(const uint16_t *left, int64_t width, const uint16_t *right, float *out,
-                           int64_t columns);
-void charseq_tiles_begin(void *kept);
-void charseq_tiles_end(const void *kept);
+   floats; between charseq_coarse_begin and charseq_coarse_end, which keep 64 bytes. */
+void charseq_coarse_product(int64_t level, const uint16_t *left, int64_t width,
+                            const uint16_t *right, float *out, int64_t columns);
+void charseq_coarse_begin(int64_t level, void *kept);
+void charseq_coarse_end(int64_t level, const void *kept);
 
 #endif

@@ -6,7 +6,7 @@
 
 /* Grows with every change of an exported function; kernels.py has the same number and refuses a
    library with another one, which an editable install may have left behind. */
-#define CHARSEQ_VERSION 4
+#define CHARSEQ_VERSION 5
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))

@@ -1,6 +1,6 @@
 /* The loop over time of bptt.py, forward and back, with one pass over memory for each step.
 
-   Where the weights are packed for the matrix unit, one call does all steps; else the caller makes
+   Where the weights are packed for products of matrix.c, one call does all steps; else the caller makes
    the product of a step and calls for that step alone. Rows do not know each other, so threads may
    share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
 #include "unroll.h"
@@ -185,7 +185,8 @@ static void all_rows(const struct work *work, int64_t direction, int64_t step, i
   const int64_t packed = loop->width * work->columns;
   for (int64_t start = loop->first; start < loop->end; start += 32) {
     if (loop->weights && multiplied)
-      charseq_tiles_product(
+      charseq_coarse_product(
+          loop->level,
           at(loop->current, (direction * loop->rows + start) * loop->width, sizeof(uint16_t)),
           loop->width, loop->weights + direction * packed, work->wide, work->columns);
     for (int64_t row = start; row < loop->end && row < start + 32; row++) {
@@ -235,14 +236,14 @@ EXPORT int32_t charseq_unroll(const struct loop *loop, int64_t step) {
   struct work work;
   char tiles[64];
   const int ready = prepare(&work, loop, width);
-  if (ready && loop->weights) charseq_tiles_begin(tiles);
+  if (ready && loop->weights) charseq_coarse_begin(loop->level, tiles);
   for (int64_t direction = 0; ready && direction < loop->directions; direction++)
     if (loop->weights)
       for (int64_t each = 0; each < loop->steps; each++)
         all_rows(&work, direction, each, width, 1, forward_row);
     else
       all_rows(&work, direction, step, width, 1, forward_row);
-  if (ready && loop->weights) charseq_tiles_end(tiles);
+  if (ready && loop->weights) charseq_coarse_end(loop->level, tiles);
   release(&work);
   return ready;
 }
@@ -253,7 +254,7 @@ EXPORT int32_t charseq_unroll_back(const struct loop *loop, int64_t step) {
   struct work work;
   char tiles[64];
   const int ready = prepare(&work, loop, width);
-  if (ready && loop->weights) charseq_tiles_begin(tiles);
+  if (ready && loop->weights) charseq_coarse_begin(loop->level, tiles);
   for (int64_t direction = 0; ready && direction < loop->directions; direction++)
     if (loop->weights) {
       for (int64_t each = last; each >= 0; each--)
@@ -262,7 +263,7 @@ EXPORT int32_t charseq_unroll_back(const struct loop *loop, int64_t step) {
     } else {
       all_rows(&work, direction, step, width, step < last, backward_row);
     }
-  if (ready && loop->weights) charseq_tiles_end(tiles);
+  if (ready && loop->weights) charseq_coarse_end(loop->level, tiles);
   release(&work);
   return ready;
 }
