@@ -17,17 +17,14 @@ first process and ends with it, however that ends.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from charseq.child import Child, cores
 from charseq.errors import CharseqError, SettingError
 from charseq.prediction import Candidate, Prediction
 from charseq.process import prepare_inference
@@ -103,18 +100,7 @@ class Helper:
 
     def __init__(self, number: int, job: Mapping[str, Any]) -> None:
         self.number = number
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        home = str(Path(__file__).resolve().parent.parent)
-        paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # in a group of its own, so that Ctrl-C reaches the first process alone
-        self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            process_group=0,
-        )
+        self.child = Child(MODULE)
         self._tell(job)
 
     def ask(self, texts: Sequence[str], options: Mapping[str, Any]) -> None:
@@ -123,7 +109,8 @@ class Helper:
 
     def hear(self) -> list[Prediction]:
         """The answers to its share. Raises CharseqError where there are none."""
-        line = self.process.stdout.readline() if self.process.stdout else b""
+        pipe = self.child.process.stdout
+        line = pipe.readline() if pipe else b""
         if not line.endswith(b"\n"):
             raise CharseqError(self._end())
         said = json.loads(line)
@@ -135,33 +122,22 @@ class Helper:
 
     def close(self) -> None:
         """End it, whatever it does."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self.process.terminate()
-        try:
-            self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.errors.close()
+        if self.child.process.stdout is not None:
+            self.child.process.stdout.close()
+        self.child.process.terminate()
+        self.child.wait(GRACE)
+        self.child.end()
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         try:
-            if self.process.stdin is not None:
-                self.process.stdin.write(json.dumps(message).encode() + b"\n")
-                self.process.stdin.flush()
+            self.child.tell(message)
         except BrokenPipeError:
             raise CharseqError(self._end()) from None
 
     def _end(self) -> str:
         """Why it is over, in one line."""
-        code = self.process.wait()
-        self.errors.seek(0)
-        last = self.errors.read().decode("utf-8", "replace").strip().split("\n")[-1]
-        ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed: {last}"
-        return f"process {self.number} of those that answer {ended}; --jobs 1 does without others"
+        why = self.child.end() or "has ended"
+        return f"process {self.number} of those that answer {why}; --jobs 1 does without others"
 
 
 @contextmanager
@@ -185,13 +161,6 @@ def sharing(
     finally:
         for helper in crew.helpers:
             helper.close()
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def pack(one: Prediction) -> list[Any]:

@@ -13,13 +13,9 @@ is trained is the business of ``apprentice``, which is started here by its name 
 from __future__ import annotations
 
 import json
-import os
 import queue
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from charseq.checkpoint import is_finished, read
+from charseq.child import Child, cores
 from charseq.contents import read_run, shapes_of
 from charseq.ensemble import cells_of, join
 from charseq.errors import CheckpointError, Interrupted, TrainingError
@@ -195,21 +192,11 @@ class Worker:
     def __init__(self, job: Job, started: float, heard: Heard) -> None:
         self.job = job
         self.fault = ""
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        home = str(Path(__file__).resolve().parent.parent)
-        paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # in a group of its own Ctrl-C reaches us alone, and we pass it on once
-        self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", APPRENTICE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            process_group=0,
-        )
-        self._tell(self.process.stdin, json.dumps({**asdict(job), "started": started}) + "\n")
-        ears = threading.Thread(target=self._listen, args=(self.process.stdout, heard), daemon=True)
-        ears.start()
+        self.child = Child(APPRENTICE)
+        with suppress(BrokenPipeError):  # it is over already: its end says why
+            self.child.tell({**asdict(job), "started": started})
+        pipe = self.child.process.stdout
+        threading.Thread(target=self._listen, args=(pipe, heard), daemon=True).start()
 
     def hear(self, line: str) -> str:
         """What one line of the process says to people; a fault is remembered instead."""
@@ -221,23 +208,9 @@ class Worker:
 
     def close(self) -> None:
         """The process is over. Raises TrainingError where it did not do its job."""
-        code = self.process.wait()
-        if self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()
-        self.errors.seek(0)
-        said = self.errors.read().decode("utf-8", "replace").strip().split("\n")[-1]
-        self.errors.close()
-        if code:
-            ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed: {said}"
+        if ended := self.child.end():
             what = self.fault or f"{ended}; the same command goes on from what is saved"
             raise TrainingError(f"{self.job.name}{':' if self.fault else ''} {what}")
-
-    def _tell(self, pipe: IO[bytes] | None, text: str) -> None:
-        with suppress(BrokenPipeError):  # it is over already: its end says why
-            if pipe is not None:
-                pipe.write(text.encode())
-                pipe.flush()
 
     def _listen(self, pipe: IO[bytes] | None, heard: Heard) -> None:
         if pipe is not None:
@@ -251,13 +224,10 @@ def dismiss(workers: Iterable[Worker]) -> None:
     """Ask processes to save and stop; who takes too long is killed, and keeps its last save."""
     workers = list(workers)
     for worker in workers:
-        worker.process.terminate()
+        worker.child.process.terminate()
     deadline = time.monotonic() + GRACE
     for worker in workers:
-        try:
-            worker.process.wait(max(deadline - time.monotonic(), 0.0))
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
+        worker.child.wait(deadline - time.monotonic())
         with suppress(TrainingError):  # that it was stopped
             worker.close()
 
@@ -300,11 +270,6 @@ def places(count: int, *, clocked: bool, need: int) -> int:
     most = count if clocked else min(count, cores())
     memory = available_memory()
     return most if memory is None else max(1, min(most, memory // max(need, 1)))
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
