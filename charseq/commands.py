@@ -247,7 +247,7 @@ def convert(
                 report=terminal.silence if quiet else terminal.note,
             )  # fmt: skip
             if found.rejected:
-                rejected.append(f"{found.path}: {found.rejected:,} rows rejected: {found.rejects}")
+                rejected.append(f"{found.path}: {found.refused}: {found.rejects}")
     if rejected:
         raise CharseqError("; ".join(rejected))
 

@@ -44,6 +44,11 @@ class ConvertReport:
         """Rows that could be read: ``ok + rejected == rows``."""
         return self.rows - self.rejected
 
+    @property
+    def refused(self) -> str:
+        """How many rows could not be read, in words."""
+        return f"{self.rejected:,} row{'s' * (self.rejected != 1)} rejected"
+
 
 def summary(result: ConvertReport) -> list[str]:
     """The report as lines for people: counts, then what is to be known of some rows."""
@@ -52,8 +57,7 @@ def summary(result: ConvertReport) -> list[str]:
         counts += f" ({result.kept:,} of them before it was interrupted)"
     lines = [f"{result.path}: {counts} -> {result.out}"]
     if result.rejected:
-        told = f"{result.rejected:,} rows rejected, {result.ok:,} ok -> {result.rejects}"
-        lines.append(f"{result.path}: {told}")
+        lines.append(f"{result.path}: {result.refused}, {result.ok:,} ok -> {result.rejects}")
     if result.unlisted:
         lines.append(f"{result.path}: {result.unlisted:,} more lines with notes, not listed")
     if result.unknown:

@@ -17,6 +17,7 @@ def test_rejected_rows_and_kept_answers_are_told() -> None:
         "a", "b", rows=9, rejected=2, rejects="b.rejects.jsonl", distinct=5, kept=4
     )
     assert found.ok == 7
+    assert ConvertReport("a", "b", rows=9, rejected=1).refused == "1 row rejected"
     assert summary(found) == [
         "a: 9 rows, 5 strings computed (4 of them before it was interrupted) -> b",
         "a: 2 rows rejected, 7 ok -> b.rejects.jsonl",
