@@ -145,8 +145,8 @@ class Config:
     direction: str = setting(
         "auto",
         "model",
-        "pairs: from which end texts are read and outputs written; auto: forward, and in an "
-        "ensemble every second member backward",
+        "pairs: from which end texts are read and outputs written; auto: backward with hard "
+        "attention, else forward, and in an ensemble every second member the other way",
         choices=DIRECTIONS,
     )
     prior: bool = setting(

@@ -133,10 +133,14 @@ def voices_of(
 
 
 def direction_of(config: Config, number: int = 0) -> str:
-    """The direction of a member, counted from 0: as set, else forward and backward in turn."""
+    """The direction of a member, counted from 0: as set, else one and the other in turn.
+
+    The first is backward, but for soft attention and none, where it is forward.
+    """
     if config.direction != "auto":
         return config.direction
-    return "backward" if number % 2 else "forward"
+    first = config.attention in ("soft", "none")
+    return "forward" if first == (number % 2 == 0) else "backward"
 
 
 def _unite(configs: Sequence[Config], weights: Sequence[Weights]) -> Network | Engine | Ensemble:

@@ -152,16 +152,17 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
         config = _shaped(config, start)
     source, source_why = _vocabulary(dataset.train, config, "source", start)
     target, target_why = _vocabulary(dataset.train, config, "target", start)
-    backward = direction_of(config) == "backward"
-    write = partial(target.encode, backward=backward)
-    targets = pack(map(write, side(dataset.train, "target")), size=len(target))
+    before = direction_of(config)
+    targets = _written(dataset, config, target)
     actions, prior, attention_why = _align(dataset.train, targets, config, source, target)
     config = replace(
-        config,
-        attention=_resolved(config, found=actions is not None),
-        direction=direction_of(config) if config.ensemble == 1 else config.direction,
-        prior=prior is not None,
+        config, attention=_resolved(config, found=actions is not None), prior=prior is not None
     )
+    if direction_of(config) != before:  # it was to be seen what attention suits the pairs
+        targets = _written(dataset, config, target)
+    backward = direction_of(config) == "backward"
+    if config.ensemble == 1:
+        config = replace(config, direction=direction_of(config))
     read = partial(source.encode, ended=config.attention == "hard", backward=backward)
     texts, features = side(dataset.train, "source"), side(dataset.train, "features")
     sources = pack(map(read, texts, features), size=len(source))
@@ -169,6 +170,12 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     limits = Limits.learn(_sizes(sources, written))
     why = (source_why, target_why, attention_why)
     return Task(config, dataset, source, target, limits, why, sources, written, start, prior)
+
+
+def _written(dataset: Dataset, config: Config, target: Vocabulary) -> Ragged:
+    """The ids of the training split's targets, in the order in which they are written."""
+    write = partial(target.encode, backward=direction_of(config) == "backward")
+    return pack(map(write, side(dataset.train, "target")), size=len(target))
 
 
 def _shaped(config: Config, start: Start) -> Config:
