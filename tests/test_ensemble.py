@@ -15,6 +15,7 @@ from charseq.decoding import Model, beam, greedy
 from charseq.ensemble import (
     Ensemble,
     cells_of,
+    direction_of,
     join,
     mean_of,
     member_of,
@@ -219,6 +220,16 @@ def test_weights_are_joined_and_taken_apart() -> None:
 
 
 # --- both directions
+
+
+@pytest.mark.parametrize(
+    ("attention", "first"), [("hard", "backward"), ("soft", "forward"), ("none", "forward")]
+)
+def test_members_write_from_one_end_and_the_other_in_turn(attention: str, first: str) -> None:
+    config = config_of(ensemble=3, direction="auto", attention=attention)
+    ways = [direction_of(config, number) for number in range(3)]
+    assert ways == [first, ({"forward", "backward"} - {first}).pop(), first]
+    assert direction_of(config_of(attention=attention, direction="forward"), 1) == "forward"
 
 
 def test_members_that_write_in_one_direction_are_one_voice() -> None:

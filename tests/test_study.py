@@ -89,7 +89,7 @@ def walking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "forms.tsv").write_text("".join(rows), encoding="utf-8")
     small = {
         "hidden": 6, "embedding": 5, "epochs": 1, "device": "cpu", "attention": "hard",
-        "columns": "source,features,target", "threads": 1,
+        "columns": "source,features,target", "threads": 1, "direction": "forward",
     }  # fmt: skip
     recipes.train(folder / "forms.tsv", run=folder / "run", config=configure(small))
     return folder / "run"
@@ -111,6 +111,20 @@ def test_a_run_with_hard_attention_tells_its_actions(walking: Path, tmp_path: Pa
     assert len(facts["flows"][-1]["logs"]) == 1 + len(facts["outputs"])
     assert found.lines[0] == f"abca\ty => {answer}"
     assert [path.exists() for path in found.draw(tmp_path)] == [True, True]
+
+
+def test_a_run_that_writes_from_the_end_is_told_in_its_own_order(
+    walking: Path, tmp_path: Path
+) -> None:
+    small = {**read_run(walking).config.to_json(), "direction": "backward"}
+    data = walking.parent / "forms.tsv"
+    recipes.train(data, run=tmp_path / "run", config=configure(small))
+    facts = study.study_run(tmp_path / "run", "abcc\ty").facts
+    assert facts["inputs"] == ["c", "c", "b", "a", "<end>", "y"]
+    answer = load(tmp_path / "run").predict(["abcc\ty"], beam=1)[0].prediction
+    assert facts["prediction"] == answer
+    assert "".join(facts["outputs"][:-1]).replace("→", "") == answer[::-1]
+    assert facts["outputs"][-1] == "<end>"
 
 
 def test_the_trainable_model_walks_as_the_one_that_predicts(walking: Path) -> None:

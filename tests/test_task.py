@@ -298,7 +298,7 @@ def test_what_is_asked_for_is_done() -> None:
 
 def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> None:
     """Features say nothing of the alignment: no walk comes to them."""
-    task = task_of(*toy(caesar, "V;PL"), attention="hard")
+    task = task_of(*toy(caesar, "V;PL"), attention="hard", direction="forward")
     actions = Actions(len(task.target))
     for row, source, written in zip(task.dataset.train, task.sources, task.written, strict=True):
         assert source == [*task.source.encode(row.source), EOS, *task.source.encode("", "V;PL")]
@@ -316,6 +316,21 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
     shapes = {name: value.shape for name, value in trainer.averaged().items()}
     assert shapes["target_embedding"] == (actions.size, 5)
     assert shapes["source_embedding"] == (len(task.source), 5)
+
+
+def test_with_hard_attention_texts_are_read_and_written_from_the_end() -> None:
+    """What attention it is to be is only known when the pairs have been aligned."""
+    hard = task_of(*toy(caesar), attention="auto")
+    soft = task_of(*toy(lambda word: "".join(sorted(word))), attention="auto")
+    assert (hard.config.attention, hard.config.direction) == ("hard", "backward")
+    assert (soft.config.attention, soft.config.direction) == ("soft", "forward")
+    actions = Actions(len(hard.target))
+    for row, source, written in zip(hard.dataset.train, hard.sources, hard.written, strict=True):
+        assert source == [*hard.source.encode(row.source)[::-1], EOS]
+        assert actions.spell(written) == hard.target.encode(row.target)[::-1]
+    for row, source, written in zip(soft.dataset.train, soft.sources, soft.written, strict=True):
+        assert source == soft.source.encode(row.source)
+        assert written == soft.target.encode(row.target)
 
 
 def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
