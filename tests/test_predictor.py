@@ -448,10 +448,15 @@ def test_an_unfinished_run_with_a_model_can_be_used(run: Path, tmp_path: Path) -
         load(tmp_path / "early")
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "residual"])
-def test_a_run_with_hard_attention_is_used_like_any(cell: str, tmp_path: Path) -> None:
+def test_a_run_with_hard_attention_is_used_like_any(
+    cell: str, direction: str, tmp_path: Path
+) -> None:
     """No bit depends on batches; a candidate's score is that of all its walks in the beam."""
-    run = run_of(tmp_path / "hard", source=TAGGED, attention="hard", cell=cell, scale=0.5)
+    backward = direction == "backward"
+    how = {"attention": "hard", "cell": cell, "direction": direction}
+    run = run_of(tmp_path / "hard", source=TAGGED, scale=0.5, **how)
     model = load(run)
     texts = [f"{text}\t{tags}" for text in TEXTS for tags in ("V", "")]
     alone = {text: model.predict([text], n=16)[0] for text in texts}
@@ -461,10 +466,12 @@ def test_a_run_with_hard_attention_is_used_like_any(cell: str, tmp_path: Path) -
     actions = Actions(len(TARGET))
     sums = 0
     for text in texts:
-        ids = model.transducer.encode(*model.transducer.parts(text))
+        ids = model.transducer.encode(*model.transducer.parts(text), backward=backward)
         walks = model.transducer.search([ids], 16)[0]
+        step = -1 if backward else 1
         for one in alone[text].candidates:
-            same = [w for w in walks if TARGET.decode(actions.spell(w.ids)) == one.prediction]
+            spelt = {w: TARGET.decode(actions.spell(w.ids)[::step]) for w in walks}
+            same = [walk for walk, told in spelt.items() if told == one.prediction]
             total = sum(math.exp(walk.score) for walk in same)
             assert one.probability == pytest.approx(total, rel=1e-5)
             sums += len(same) > 1

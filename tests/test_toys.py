@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from charseq.config import CELLS, configure
-from charseq.ensemble import Voice
+from charseq.ensemble import voices_of
 from charseq.examples import Dataset, Example
-from charseq.inference import Network
 from charseq.predictor import Transducer
 from charseq.scoring import score_examples
 from charseq.task import prepare
@@ -67,8 +66,8 @@ def learn(dataset: Dataset, *, kind: str, steps: int = STEPS, **settings: Any) -
     trainer = task.trainer()
     last = [step.number for step in trainer.steps(lambda step: step / steps)][-1]
     assert last == steps
-    network = Network(trainer.averaged(), cell=config.cell, layers=config.layers)
-    learnt = Transducer([Voice(network)], task.source, task.target, task.limits)
+    voices = voices_of(task.config, trainer.averaged())
+    learnt = Transducer(voices, task.source, task.target, task.limits)
     return score_examples(learnt, dataset.dev, width=1).scores.exact_match
 
 
