@@ -208,27 +208,27 @@ def _follow(
     """One symbol at a time, as ``choose`` takes it from the log-probabilities of some rows."""
     count = len(limits)
     most = np.asarray(limits, dtype=np.int64)
-    ids = np.zeros((count, most.max(initial=0)), dtype=np.int64)
+    history: list[np.ndarray] = []
     lengths, cuts, scores = np.zeros_like(most), np.zeros(count, dtype=np.bool_), np.zeros(count)
     alive = np.arange(count)
-    size = 0
     while len(alive):
         logs, state = model.step(symbols, state)
         symbols = choose(logs, alive)
         ended = symbols == EOS
-        cut = ~ended & (most[alive] <= size)
+        cut = ~ended & (most[alive] <= len(history))
         # a cut text keeps the score of what it wrote; the symbol beyond the limit is dropped
         scores[alive] += np.where(cut, 0.0, logs[np.arange(len(alive)), symbols])
         over = ended | cut
         if over.any():
-            lengths[alive[over]], cuts[alive[over]] = size, cut[over]
+            lengths[alive[over]], cuts[alive[over]] = len(history), cut[over]
             going = np.flatnonzero(~over)
             if not len(going):
                 break
             state = model.select(state, going, 1)
             alive, symbols = alive[going], symbols[going]
-        ids[alive, size] = symbols
-        size += 1
+        history.append(np.zeros_like(most))
+        history[-1][alive] = symbols
+    ids = np.array(history, dtype=np.int64).reshape(len(history), count).T
     facts = zip(ids.tolist(), lengths.tolist(), scores.tolist(), cuts.tolist(), strict=True)
     return [Hypothesis(tuple(text[:size]), score, cut) for text, size, score, cut in facts]
 

@@ -139,8 +139,10 @@ def direction_of(config: Config, number: int = 0) -> str:
     """
     if config.direction != "auto":
         return config.direction
-    first = config.attention in ("soft", "none")
-    return "forward" if first == (number % 2 == 0) else "backward"
+    ways = ["backward", "forward"]
+    if config.attention in ("soft", "none"):
+        ways.reverse()
+    return ways[number % 2]
 
 
 def _unite(configs: Sequence[Config], weights: Sequence[Weights]) -> Network | Engine | Ensemble:

@@ -1,8 +1,8 @@
 /* The loop over time of bptt.py, forward and back, with one pass over memory for each step.
 
-   Where the weights are packed for products of matrix.c, one call does all steps; else the caller makes
-   the product of a step and calls for that step alone. Rows do not know each other, so threads may
-   share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
+   Where the weights are packed for products of matrix.c, one call does all steps; else the caller
+   makes the product of a step and calls for that step alone. Rows do not know each other, so threads
+   may share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
 #include "unroll.h"
 
 #include "coarse.h"
