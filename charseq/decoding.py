@@ -95,6 +95,17 @@ class Limits:
         return math.ceil(seen * beyond * ROOM) + 4
 
 
+@runtime_checkable
+class Writer(Protocol):
+    """A model that goes through a whole search by itself, from where its texts begin."""
+
+    def write(
+        self, state: Any, limits: Sequence[int], *, width: int, length_penalty: float
+    ) -> list[list[Hypothesis]]:
+        """What :func:`beam` finds, to the last bit."""
+        ...
+
+
 def penalty(length: int, strength: float) -> float:
     """What the score of an output of ``length`` symbols, its end counted, is divided by.
 
@@ -105,6 +116,8 @@ def penalty(length: int, strength: float) -> float:
 
 def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     """The likeliest symbol at every step, for one row per text; ``limits`` count symbols."""
+    if isinstance(model, Writer):
+        return [one for one, *_ in model.write(state, limits, width=1, length_penalty=0.0)]
     begin = np.full(len(limits), BOS)
     return _follow(model, begin, state, limits, lambda logs, _: logs.argmax(axis=1))
 
@@ -170,6 +183,15 @@ def beam(
     outputs are compared by their scores over the :func:`penalty` of their lengths; what goes on
     could at best keep its score and become as long as its limit allows.
     """
+    if isinstance(model, Writer):
+        return model.write(state, limits, width=width, length_penalty=length_penalty)
+    return _search(model, state, limits, width, length_penalty)
+
+
+def _search(
+    model: Model, state: Any, limits: Sequence[int], width: int, length_penalty: float
+) -> list[list[Hypothesis]]:
+    """A beam search, step by step, of all texts at once."""
     outputs = _Outputs(limits, width, length_penalty)
     count = len(limits)
     alive = np.arange(count)

@@ -20,51 +20,14 @@ from charseq.inference import Network, side_by_side
 from charseq.kernels import CELLS, Kernels, Rows
 from charseq.vectors import empty, interleave, wide, widen, zeros
 from charseq.vocabulary import EOS
+from charseq.writer import Memory, State, Track, Writer
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int, Int64
 
+    from charseq.decoding import Hypothesis
     from charseq.kernels import Packed
     from charseq.lanes import CellWeights
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What soft attention looks at, of all texts that were read: M texts, S positions."""
-
-    keys: Float32[np.ndarray, "M S H"]
-    values: Float32[np.ndarray, "M S E"]
-    lengths: Int64[np.ndarray, "M"]
-
-
-@dataclass(frozen=True)
-class Track:
-    """What hard attention reads at each of S places of M texts: multiplied out, in rows.
-
-    ``heard`` goes into the first layer's gates, ``said`` into the readout.
-    """
-
-    heard: Float32[np.ndarray, "MS GH"]
-    said: Float32[np.ndarray, "MS E"]
-    ends: Int64[np.ndarray, "M"]
-    """The place behind each text's last symbol, before its features."""
-    ids: Int64[np.ndarray, "MS"]
-    """The source symbols, which say what is added to the logits where there is a prior."""
-    steps: int
-
-
-@dataclass(frozen=True)
-class State:
-    """Rows of a search: ``width`` rows for each of T texts, text by text."""
-
-    hidden: Float32[np.ndarray, "L K N H"]
-    memory: Memory | None
-    track: Track | None
-    texts: Int64[np.ndarray, "T"]
-    """The texts that are still there, by their numbers among those that were read."""
-    places: Int64[np.ndarray, "N"]
-    """Where hard attention stands, before the next symbol is read; else 0."""
-    width: int
 
 
 @dataclass(frozen=True)
@@ -111,6 +74,12 @@ class Engine:
         heard, said = network.pointer
         if heard is not None and said is not None:
             self.pointer = self._pack_memory(heard), self._pack_memory(said)
+        self.going = 0 if self.actions is None else self.actions.symbols
+        self.writer = Writer(
+            kernels, cell, [(layer.input, layer.recurrent) for layer in self.decoder],
+            given=self.given, readout=self.readout, output=self.output, prior=self.prior,
+            symbols=self.symbols, going=self.going,
+        )  # fmt: skip
 
     def start(self, sources: Sequence[Sequence[int]]) -> State:
         """As :meth:`charseq.inference.Network.start`."""
@@ -171,9 +140,14 @@ class Engine:
             more = Rows(context)
         mixed = kernels.product(self.readout, top, more=more, squash=True)
         logs = kernels.product(self.output, mixed, more=likely)
-        going = 0 if self.actions is None else self.actions.symbols
-        kernels.log_softmax(logs, ended=ended, going=going, stop=EOS)
+        kernels.log_softmax(logs, ended=ended, going=self.going, stop=EOS)
         return logs[:, : self.symbols], replace(state, hidden=hidden, places=places)
+
+    def write(
+        self, state: State, limits: Sequence[int], *, width: int, length_penalty: float
+    ) -> list[list[Hypothesis]]:
+        """As :func:`charseq.decoding.beam`, from a state as :meth:`start` gives it."""
+        return self.writer.write(state, limits, width=width, length_penalty=length_penalty)
 
     def select(self, state: State, rows: Int[np.ndarray, "M"], width: int) -> State:
         """As :meth:`charseq.inference.Network.select`."""

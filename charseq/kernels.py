@@ -30,7 +30,7 @@ from charseq.vectors import WIDE, address, empty, widen, zeros
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-VERSION = 5
+VERSION = 6
 """The library's, as ``native.h`` has it: another one was left behind by an older install."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
 """What the kernels are compiled for; each processor can run the first ones, up to its own."""
@@ -38,37 +38,39 @@ VARIABLE = "CHARSEQ_KERNELS"
 CELLS = {"tanh": (0, 1, 1), "residual": (1, 1, 1), "gru": (2, 3, 1), "lstm": (3, 4, 2)}
 """The library's number of a cell, its gates, and the states that it keeps."""
 
-_FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-_INDEX, _FLAG = np.dtype(np.int64), np.dtype(np.bool_)
+FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+INDEX, FLAG = np.dtype(np.int64), np.dtype(np.bool_)
 _PLACE = ctypes.c_void_p
 _NO_CELL = -1
 _NO_MEMORY = 1
 
 
-class _Gather(ctypes.Structure):
+class Gather(ctypes.Structure):
+    """``struct gather`` of ``native.h``."""
+
     _fields_ = (("table", ctypes.c_void_p), ("rows", ctypes.c_void_p), ("limit", ctypes.c_int64))
 
 
-def _struct(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
+def structure(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
     """A structure of ``native.h``: numbers, pointers, and where a name ends in *, a gather."""
     fields: list[tuple[str, Any]] = [(field, ctypes.c_int64) for field in numbers.split()]
     for field in pointers.split():
-        kind = _Gather if field.endswith("*") else ctypes.c_void_p
+        kind = Gather if field.endswith("*") else ctypes.c_void_p
         fields.append((field.rstrip("*"), kind))
     return type(name, (ctypes.Structure,), {"_fields_": tuple(fields)})
 
 
-_Run = _struct(
+_Run = structure(
     "Run",
     "cell count steps hidden backward width offset",
     "order lengths first* second* recurrent memory last",
 )
-_Step = _struct("Step", "cell count hidden", "first* second* recurrent state after")
-_Product = _struct("Product", "count depth columns squash", "rows weight bias more* out")
-_Look = _struct(
+_Step = structure("Step", "cell count hidden", "first* second* recurrent state after")
+_Product = structure("Product", "count depth columns squash", "rows weight bias more* out")
+_Look = structure(
     "Look", "texts width stored steps hidden value", "numbers queries keys values lengths context"
 )
-_Softmax = _struct("Softmax", "count columns going stop", "ended rows")
+_Softmax = structure("Softmax", "count columns going stop", "ended rows")
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,15 @@ class Kernels:
         numbers = empty(self.library.charseq_packed(self.number, columns, depth))
         self.library.charseq_pack(
             self.number,
-            _at(np.ascontiguousarray(given), (columns, depth)),
+            place_of(np.ascontiguousarray(given), (columns, depth)),
             columns,
             depth,
             _NO_CELL if cell is None else CELLS[cell][0],
-            _at(numbers, numbers.shape),
+            place_of(numbers, numbers.shape),
         )
         added = None if bias is None else widen(bias, fill)
-        place = None if added is None else _at(added, (columns,))
-        return Packed(numbers, columns, depth, cell, added, _at(numbers, numbers.shape), place)
+        place = None if added is None else place_of(added, (columns,))
+        return Packed(numbers, columns, depth, cell, added, place_of(numbers, numbers.shape), place)
 
     def product(
         self,
@@ -157,12 +159,12 @@ class Kernels:
             raise ValueError("the matrix was packed for the steps of a cell")
         count, columns = len(rows), weight.columns
         out = empty(count, columns)
-        self._call(
+        self.call(
             "product",
             _Product(
                 count, weight.depth, columns, squash,
-                _at(rows, (count, weight.depth)), weight.place, weight.bias_place,
-                _gather(more, (count,), columns), _at(out, out.shape),
+                place_of(rows, (count, weight.depth)), weight.place, weight.bias_place,
+                gather(more, (count,), columns), place_of(out, out.shape),
             ),
         )  # fmt: skip
         return out
@@ -181,14 +183,14 @@ class Kernels:
         number, gates, kept = CELLS[cell]
         _, count, hidden = state.shape
         _fits(recurrent, cell, hidden)
-        self._call(
+        self.call(
             "step",
             _Step(
                 number, count, hidden,
-                _gather(first, (count,), gates * hidden),
-                _gather(second, (count,), gates * hidden),
+                gather(first, (count,), gates * hidden),
+                gather(second, (count,), gates * hidden),
                 recurrent.place,
-                _at(state, (kept, count, hidden)), _at(after, (kept, count, hidden)),
+                place_of(state, (kept, count, hidden)), place_of(after, (kept, count, hidden)),
             ),
         )  # fmt: skip
 
@@ -217,15 +219,15 @@ class Kernels:
         if not 0 <= offset <= width - hidden:
             raise ValueError(f"{hidden} numbers from {offset} on are not within rows of {width}")
         order = np.argsort(-lengths, kind="stable")
-        self._call(
+        self.call(
             "run",
             _Run(
                 number, count, steps, hidden, backward, width, offset,
-                _at(order, (count,), _INDEX), _at(lengths, (count,), _INDEX),
-                _gather(first, (count, steps), gates * hidden),
-                _gather(second, (count,), gates * hidden),
+                place_of(order, (count,), INDEX), place_of(lengths, (count,), INDEX),
+                gather(first, (count, steps), gates * hidden),
+                gather(second, (count,), gates * hidden),
                 recurrent.place,
-                _at(memory, (count, steps, width)), _at(last, (kept, count, width)),
+                place_of(memory, (count, steps, width)), place_of(last, (kept, count, width)),
             ),
         )  # fmt: skip
 
@@ -243,13 +245,13 @@ class Kernels:
         if not len(texts) or count % len(texts):
             raise ValueError(f"{count} rows cannot look at {len(texts)} texts")
         context = empty(count, value)
-        self._call(
+        self.call(
             "look",
             _Look(
                 len(texts), count // len(texts), stored, steps, hidden, value,
-                _at(texts, texts.shape, _INDEX), _at(queries, (count, hidden)),
-                _at(keys, (stored, steps, hidden)), _at(values, (stored, steps, value)),
-                _at(lengths, (stored,), _INDEX), _at(context, (count, value)),
+                place_of(texts, texts.shape, INDEX), place_of(queries, (count, hidden)),
+                place_of(keys, (stored, steps, hidden)), place_of(values, (stored, steps, value)),
+                place_of(lengths, (stored,), INDEX), place_of(context, (count, value)),
             ),
         )  # fmt: skip
         return context
@@ -270,9 +272,9 @@ class Kernels:
         count, columns = rows.shape
         if not (0 <= going <= columns and 0 <= stop < columns):
             raise ValueError(f"{going} or {stop} is no symbol of {columns}")
-        last = None if ended is None else _at(ended, (count,), _FLAG)
-        self._call(
-            "softmax", _Softmax(count, columns, going, stop, last, _at(rows, (count, columns)))
+        last = None if ended is None else place_of(ended, (count,), FLAG)
+        self.call(
+            "softmax", _Softmax(count, columns, going, stop, last, place_of(rows, (count, columns)))
         )
 
     def expand(
@@ -287,13 +289,13 @@ class Kernels:
         if logs.strides != (width * apart * 4, apart * 4, 4) or logs.dtype != np.float32:
             logs, apart = np.ascontiguousarray(logs, dtype=np.float32), symbols
         self.library.charseq_expand(
-            _at(scores, (count, width), _DOUBLE), address(logs),
+            place_of(scores, (count, width), DOUBLE), address(logs),
             count, width, symbols, apart, wanted,
             *(address(out) for out in (parents, chosen, totals)),
         )  # fmt: skip
         return parents, chosen, totals
 
-    def _call(self, name: str, what: ctypes.Structure) -> None:
+    def call(self, name: str, what: ctypes.Structure) -> None:
         """One function of the library."""
         code = getattr(self.library, f"charseq_{name}")(self.number, ctypes.byref(what))
         if code == _NO_MEMORY:
@@ -344,8 +346,8 @@ def load(folder: Path) -> ctypes.CDLL | None:
     return None
 
 
-def _at(
-    array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: np.dtype[Any] = _FLOAT
+def place_of(
+    array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: np.dtype[Any] = FLOAT
 ) -> int:
     """Where an array's numbers are, if it is what the library expects.
 
@@ -357,16 +359,16 @@ def _at(
     return address(array)
 
 
-def _gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> _Gather:
+def gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> Gather:
     """Rows of a table as the library takes them."""
     if rows is None:
-        return _Gather(None, None, 0)
+        return Gather(None, None, 0)
     limit = len(rows.table)
     numbers = rows.numbers
     if numbers is None and limit != math.prod(shape):
         raise ValueError(f"{limit} rows, expected {shape}")
-    at = None if numbers is None else _at(numbers, shape, _INDEX)
-    return _Gather(_at(rows.table, (limit, width)), at, limit)
+    at = None if numbers is None else place_of(numbers, shape, INDEX)
+    return Gather(place_of(rows.table, (limit, width)), at, limit)
 
 
 def _fits(recurrent: Packed, cell: str, hidden: int) -> None:

@@ -82,3 +82,14 @@ EXPORT int32_t charseq_look(int32_t level, const struct look *l) {
 EXPORT int32_t charseq_softmax(int32_t level, const struct softmax *f) {
   return at(level)->softmax(f);
 }
+
+EXPORT int32_t charseq_search(int32_t level, const struct search *s) {
+  const struct decoder *d = s->decoder;
+  if (s->first < 0 || s->last > s->texts || s->width < 1 || d->symbols < 1 || d->begin < 0 ||
+      d->begin >= d->given || d->symbols > d->given || d->symbols > d->columns ||
+      !within(s->limits, s->texts, 0, s->most + 1) || !gathers(s->likely, s->texts * s->steps) ||
+      (s->keys && !within(s->lengths, s->texts, 1, s->steps + 1)) ||
+      (s->heard && !within(s->ends, s->texts, 0, s->steps)))
+    return OUT_OF_RANGE;
+  return search_texts(at(level), s);
+}

@@ -6,7 +6,7 @@
 
 /* Grows with every change of an exported function; kernels.py has the same number and refuses a
    library with another one, which an editable install may have left behind. */
-#define CHARSEQ_VERSION 5
+#define CHARSEQ_VERSION 6
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -94,6 +94,36 @@ struct softmax {
   float *rows;          /* N columns */
 };
 
+/* A network that writes: the weights of steps and products, layer by layer. */
+struct decoder {
+  int64_t cell, layers, hidden, value, columns;   /* H, numbers of the readout and of the logits */
+  int64_t symbols, given, begin, stop, going;     /* what can be written, what can be read; see softmax */
+  const float *table;                             /* given GH: what the first layer's gates get */
+  const float *const *input, *const *bias;        /* by layer, none of the first: packed; GH */
+  const float *const *recurrent;                  /* of all layers, packed */
+  const float *readout, *readout_bias, *output, *output_bias;
+};
+
+/* A beam search for the texts from `first` to `last` of N that were read. With soft attention there
+   are keys and values, with hard attention there is what is heard and said at each place. Of each text
+   up to W outputs are told, the best first, of up to `most` symbols each. */
+struct search {
+  int64_t texts, steps, first, last, width, most;
+  const struct decoder *decoder;
+  const float *state;          /* layers K N H: where each text begins */
+  const float *keys, *values;  /* N S H, N S value, or none */
+  const int64_t *lengths;      /* N, each from 1 to S */
+  const float *heard, *said;   /* N S GH, N S value, or none */
+  const int64_t *ends;         /* N, each below S */
+  struct gather likely;        /* N S: what is added to the logits at a place */
+  const int64_t *limits;       /* N, none beyond `most` */
+  const double *penalties;     /* most + 2: what a score is divided by, by the length */
+  int64_t *found, *sizes;      /* N: its outputs; N W: their symbols */
+  double *scores;              /* N W */
+  uint8_t *cut;                /* N W: whether the limit ended it */
+  int32_t *written;            /* N W most */
+};
+
 /* What the functions of a level give back. */
 enum outcome { DONE = 0, NO_MEMORY = 1, OUT_OF_RANGE = 2 };
 
@@ -106,6 +136,12 @@ struct functions {
   int (*look)(const struct look *);
   int (*softmax)(const struct softmax *);
 };
+
+/* A text's best continuations, and the search that is made of them: search.c. */
+EXPORT void charseq_expand(const double *scores, const float *logs, int64_t texts, int64_t width,
+                           int64_t symbols, int64_t apart, int64_t wanted, int64_t *parents,
+                           int64_t *chosen, double *totals);
+int search_texts(const struct functions *level, const struct search *s);
 
 extern const struct functions plain_functions;
 #if CHARSEQ_X86
