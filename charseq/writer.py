@@ -104,7 +104,7 @@ class Writer:
         given: Float32[np.ndarray, "V GH"],
         readout: Packed,
         output: Packed,
-        prior: Float32[np.ndarray, "S V"] | None,
+        prior: Float32[np.ndarray, "S C"] | None,
         symbols: int,
         going: int,
     ) -> None:

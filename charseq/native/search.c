@@ -11,6 +11,18 @@
 /* Rows that are computed side by side, unless one text has more. */
 enum { ROWS = 128 };
 
+/* Logarithms that are looked at together, as far as there are so many. */
+enum { BLOCK = 16 };
+
+/* Whether one of a block may get a total above `bar`: rounding errs towards yes. */
+static int may_pass(const float *logs, double score, double bar) {
+  float least = (float)(bar - score);
+  least -= fabsf(least) * 1e-6f;
+  int any = 0;
+  for (int i = 0; i < BLOCK; i++) any |= logs[i] > least;
+  return any;
+}
+
 /* The `wanted` largest of scores[w] + logs[w][v] of each text, the largest first, of equals the one
    that comes first: its row w, its symbol v, its total. Rows of logs are `apart` from each other. */
 void charseq_expand(const double *scores, const float *logs, int64_t texts, int64_t width,
@@ -19,16 +31,23 @@ void charseq_expand(const double *scores, const float *logs, int64_t texts, int6
   for (int64_t text = 0; text < texts; text++) {
     int64_t found = 0;
     for (int64_t w = 0; w < width; w++, scores++, logs += apart)
-      for (int64_t v = 0; v < symbols; v++) {
-        double total = *scores + (double)logs[v];
-        if (found == wanted && !(total > totals[wanted - 1])) continue;
-        int64_t place = found < wanted ? found++ : wanted - 1;
-        for (; place && total > totals[place - 1]; place--) {
-          totals[place] = totals[place - 1];
-          parents[place] = parents[place - 1];
-          chosen[place] = chosen[place - 1];
+      for (int64_t v = 0; v < symbols;) {
+        int64_t end = v + BLOCK < symbols ? v + BLOCK : symbols;
+        if (found == wanted && end - v == BLOCK && !may_pass(logs + v, *scores, totals[wanted - 1])) {
+          v = end;
+          continue;
         }
-        totals[place] = total, parents[place] = w, chosen[place] = v;
+        for (; v < end; v++) {
+          double total = *scores + (double)logs[v];
+          if (found == wanted && !(total > totals[wanted - 1])) continue;
+          int64_t place = found < wanted ? found++ : wanted - 1;
+          for (; place && total > totals[place - 1]; place--) {
+            totals[place] = totals[place - 1];
+            parents[place] = parents[place - 1];
+            chosen[place] = chosen[place - 1];
+          }
+          totals[place] = total, parents[place] = w, chosen[place] = v;
+        }
       }
     parents += wanted, chosen += wanted, totals += wanted;
   }
@@ -234,11 +253,18 @@ static void tell(const struct search *s, const struct beam *b) {
   }
 }
 
-/* The rows of the next step, where they begin: at rows of this one, or else (from below zero) at the
-   beginning of their texts. */
-static void fill(const struct work *r, int64_t rows, int64_t before) {
+/* The states of the next step's rows: those after rows of this one, or where (below zero) texts
+   begin. */
+static void fill(struct work *r, int64_t rows, int64_t before) {
   const struct search *s = r->s;
   const struct decoder *d = r->d;
+  int64_t same = 0;
+  while (same < rows && r->from[same] == same) same++;
+  if (same == rows && rows == before) { /* nothing has moved */
+    float *after = r->after;
+    r->after = r->state, r->state = after;
+    return;
+  }
   for (int64_t part = 0; part < d->layers * r->kept; part++) {
     float *to = r->state + part * rows * d->hidden;
     const float *after = r->after + part * before * d->hidden;
