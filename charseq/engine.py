@@ -158,11 +158,13 @@ class Engine:
 
     def _share_features(
         self, ids: Int64[np.ndarray, "N S"], lengths: Int64[np.ndarray, "N"]
-    ) -> tuple[Float32[np.ndarray, "N E"], Int64[np.ndarray, "N T"], Int64[np.ndarray, "N"]]:
-        """What hard attention adds to every symbol; the ids up to EOS, and their number."""
+    ) -> tuple[Float32[np.ndarray, "N E"] | None, Int64[np.ndarray, "N T"], Int64[np.ndarray, "N"]]:
+        """What hard attention adds to every symbol, or nothing; ids up to EOS, and their number."""
         ends = (ids == EOS).argmax(axis=1)
         places = np.arange(ids.shape[1])
         behind = (places > ends[:, None]) & (places < lengths[:, None])
+        if not behind.any():
+            return None, ids, ends + 1
         shared = zeros(len(ids), self.embedding.shape[1])
         for place in np.flatnonzero(behind.any(axis=0)):
             rows = np.flatnonzero(behind[:, place])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -331,8 +332,7 @@ def side_by_side(
     if int(lengths.min()) <= max(room - WIDTH, 0):
         raise ValueError(f"lengths {lengths.min()} to {steps} do not round up to one length")
     ids = np.full((len(sources), room), PAD)
-    for row, source in enumerate(sources):
-        ids[row, : len(source)] = source
+    ids[np.arange(room) < lengths[:, None]] = np.fromiter(chain.from_iterable(sources), np.int64)
     return ids, lengths
 
 

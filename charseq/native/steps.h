@@ -25,6 +25,12 @@ INLINE float *room_for(int64_t count) {
   return aligned_alloc(64, (size_t)((count + WIDE - 1) / WIDE * WIDE) * sizeof(float));
 }
 
+/* Have some vectors brought near while something else is computed: rows of a table are far apart, and
+   in a large batch far away. */
+INLINE void fetch(const float *from, int64_t vectors) {
+  for (int64_t v = 0; v < vectors; v++) __builtin_prefetch(from + v * WIDE);
+}
+
 /* A cell's sixteen units of one row. `s` has the products of each gate, `a` and `b` what is added,
    the rows of sigmoid gates halved. */
 INLINE void units(int64_t cell, const float *s, const float *a, const float *b, const float *hidden,
@@ -63,6 +69,10 @@ INLINE void advance(int64_t cell, int64_t count, int64_t hidden, const struct op
   float out[CHUNK * MOST_PANEL * WIDE];
   for (int64_t v = 0; v < vectors; v += most) {
     int64_t wide = vectors - v < most ? vectors - v : most;
+    for (int64_t row = 0; row < count; row++) {
+      fetch(first[row] + v * WIDE, wide);
+      if (second[row]) fetch(second[row] + v * WIDE, wide);
+    }
     panel(x, 0, count, weight, wide, out, wide * WIDE);
     weight += panel_size(hidden, wide);
     for (int64_t row = 0; row < count; row++)
@@ -182,6 +192,8 @@ static TARGET int product(const struct product *p) {
       int64_t wide = p->columns - column < MOST_PANEL * WIDE ? p->columns - column : MOST_PANEL * WIDE;
       for (int64_t first = 0; first < rows; first += CHUNK) {
         int64_t some = rows - first < CHUNK ? rows - first : CHUNK;
+        for (int64_t row = 0; p->more.table && row < some; row++)
+          fetch(row_of(p->more, group + first + row, p->columns) + column, wide / WIDE);
         panel(&x, first, some, weight, wide / WIDE, out, wide);
         for (int64_t row = 0; row < some; row++) {
           int64_t place = group + first + row;
