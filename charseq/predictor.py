@@ -163,14 +163,15 @@ class Transducer:
     def _spell(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[Output]:
         """The texts of what was written; sequences that spell the same are one, their sum."""
         found: dict[str, Output] = {}
+        actions, strength = self.actions, self.length_penalty
         for one in hypotheses:
-            ids = one.ids if self.actions is None else self.actions.spell(one.ids)
+            ids = one.ids if actions is None else actions.spell(one.ids)
             text = self.target.decode(reversed(ids) if backward else ids)
             if text in found:
                 score = add_logs(found[text].score, one.score)
                 found[text] = found[text]._replace(score=score)
             else:
-                loss = penalty(len(one.ids) + 1, self.length_penalty)
+                loss = penalty(len(one.ids) + 1, strength) if strength else 1.0
                 found[text] = Output(text, one.score, loss, one.truncated)
         return list(found.values())
 
