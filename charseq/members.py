@@ -106,10 +106,6 @@ def train(lesson: Lesson, journal: Run, job: Job, started: float, *, report: Rep
         CheckpointError: the ensemble was begun with other settings or other data.
     """
     config, state = lesson.config, journal.resume(report)
-    if config.device == "cuda":  # say now that there is none, not in every process
-        from charseq.runtime import choose_device
-
-        choose_device(config.device)
     if state is None:
         clear(journal.folder)
         clocked = not config.epochs

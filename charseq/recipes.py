@@ -92,6 +92,10 @@ def train(
     """
     started = time.monotonic()
     config = settled(data, config)
+    if config.device == "cuda" and not dry_run:  # say that there is none before all is read
+        from charseq.runtime import choose_device
+
+        choose_device(config.device)
     lesson = lesson_of(data, config, init_from)
     teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
     if teacher is not None and isinstance(lesson, Sentences):
@@ -126,9 +130,7 @@ def train(
         journal.finish()
         members.clear(folder)
     report(f"kept       {folder}")
-    if not evaluated:
-        return {}
-    return lesson.evaluate(cast("Any", load(folder)), version=__version__)
+    return lesson.evaluate(cast("Any", load(folder)), version=__version__) if evaluated else {}
 
 
 def settled(data: str | Path, config: Config | None) -> Config:

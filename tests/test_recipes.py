@@ -206,6 +206,20 @@ def test_what_is_refused_leaves_no_folder(
         assert not (tmp_path / "run").exists()
 
 
+def test_that_there_is_no_gpu_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for ensemble in (1, 2):
+        config = replace(config_of(device="cuda"), task="pairs", ensemble=ensemble)
+        with pytest.raises(SettingError, match="no CUDA device here"):
+            recipes.train(tmp_path / "none.tsv", run=tmp_path / "run", config=config)
+    with pytest.raises(DataError):  # who only looks at data needs no GPU
+        recipes.train(tmp_path / "none.tsv", config=config, dry_run=True)
+
+
 def test_a_finished_run_is_trained_anew_only_by_force(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     recipes.train(data, run=run, config=config_of(epochs=1))
