@@ -162,7 +162,13 @@ class Config:
         256, "model", "size of a recurrent state, per direction", least=1, most=4096, next_word=512
     )
     layers: int = setting(
-        1, "model", "recurrent layers in the encoder and in the decoder", least=1, most=8
+        0,
+        "model",
+        "recurrent layers in the encoder and in the decoder; 0: two with hard attention and 20,000 "
+        "pairs or more, else one",
+        least=0,
+        most=8,
+        next_word=1,
     )
     tied: bool = setting(True, "model", "use the target embedding as the output matrix as well")
     dropout: float = setting(

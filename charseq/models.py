@@ -26,7 +26,8 @@ def build(
 ) -> EncoderDecoder:
     """The untrained model of ``config`` for so many source and target ids.
 
-    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere.
+    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere. Layers
+    that are still to be chosen are one.
 
     Raises:
         SettingError: the cell "mlp", which rewrites nothing.
@@ -39,7 +40,7 @@ def build(
         cell=config.cell,
         embedding=config.embedding,
         hidden=config.hidden,
-        layers=config.layers,
+        layers=config.layers or 1,
         attention=config.attention == "soft",
         pointer=config.attention == "hard",
         tied=config.tied,
@@ -61,7 +62,7 @@ def build_next_word(
         cell=config.cell,
         embedding=config.embedding,
         hidden=config.hidden,
-        layers=config.layers,
+        layers=config.layers or 1,
         context=config.context,
         tied=config.tied,
         dropout=config.dropout,

@@ -60,7 +60,7 @@ class Sentences:
             CharseqError: the data, the settings or the run to start from do not allow it.
         """
         self.data = data
-        self.config = config
+        self.config = config = replace(config, layers=config.layers or 1)
         self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
         if not self.corpus.dev:
             raise DataError("no lines for dev: more lines, different ones, are needed", path=data)

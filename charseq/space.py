@@ -24,13 +24,13 @@ from charseq.examples import SETTINGS_FILE, TUNE, read_toml
 _BOTH: dict[str, Any] = {
     "batch_size": [16, 32, 64, 128],
     "cell": ["gru", "lstm"],
-    "layers": [1, 2],
     "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
     "weight_decay": {"low": 1e-3, "high": 0.1, "log": True},
 }
 USUAL: dict[str, Any] = {
     "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
     **_BOTH,
+    "layers": [0, 1, 2],
     "hidden": {"low": 128, "high": 512, "step": 64},
     "embedding": {"low": 64, "high": 256, "step": 32},
     "label_smoothing": {"low": 0.0, "high": 0.2, "step": 0.05},
@@ -40,6 +40,7 @@ USUAL: dict[str, Any] = {
 USUAL_NEXT_WORD: dict[str, Any] = {
     "learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
     **_BOTH,
+    "layers": [1, 2],
     "hidden": {"low": 256, "high": 768, "step": 128},
     "embedding": {"low": 128, "high": 512, "step": 64},
     "embedding_dropout": {"low": 0.0, "high": 0.3, "step": 0.05},

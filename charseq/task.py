@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "direction", "tied")
 """Settings that the weights are made for; a run that starts from another takes them from it."""
+MANY = 20_000
+"""Pairs from which on two layers are worth it, with hard attention: see ``docs/accuracy.md``."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,9 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     backward = direction_of(config) == "backward"
     if config.ensemble == 1:
         config = replace(config, direction=direction_of(config))
+    if not config.layers:
+        many = config.attention == "hard" and len(dataset.train) >= MANY
+        config = replace(config, layers=2 if many else 1)
     read = partial(source.encode, ended=config.attention == "hard", backward=backward)
     texts, features = side(dataset.train, "source"), side(dataset.train, "features")
     sources = pack(map(read, texts, features), size=len(source))
@@ -183,7 +188,7 @@ def _shaped(config: Config, start: Start) -> Config:
     config = replace(config, prior=parse("prior", start.settings["prior"]))
     for name in SHAPING:
         asked, has = getattr(config, name), parse(name, start.settings[name])
-        if name in ("attention", "direction") and asked == "auto":
+        if name in ("attention", "direction", "layers") and asked in ("auto", 0):
             config = replace(config, **{name: has})
         elif asked != has:
             raise SettingError(

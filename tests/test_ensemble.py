@@ -33,6 +33,7 @@ SOURCES, TARGETS = 30, 21
 def config_of(**settings: Any) -> Config:
     small = {
         "epochs": 1, "hidden": 12, "embedding": 7, "attention": "soft", "direction": "forward",
+        "layers": 1,
     }  # fmt: skip
     return configure({**small, **settings})
 

@@ -65,7 +65,7 @@ def loaded(run: Path) -> Model:
 def test_what_is_known_before_training(lesson: Pairs, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
     assert lesson.name == "upper"
-    found = {"direction": "forward", "prior": False}
+    found = {"direction": "forward", "layers": 1, "prior": False}
     assert lesson.about["settings"] == {**config_of().to_json(), **found}
     assert lesson.about["data"]["fingerprint"] == read.fingerprint
     assert lesson.about["data"]["examples"] == {"train": len(read.train), "dev": 8}

@@ -45,7 +45,7 @@ def task_of(*pairs: tuple[str, ...], start: Start | None = None, **settings: Any
 
 def start_of(source: str, target: str, features: tuple[str, ...] = (), **settings: Any) -> Start:
     """A trained run whose every weight can be told from every other."""
-    config = configure({**SMALL, **settings})
+    config = configure({**SMALL, "layers": 1, **settings})
     sides = (
         Vocabulary("characters", "NFC", "NFC", tuple(source), features),
         Vocabulary("characters", "NFC", "NFC", tuple(target)),
@@ -101,7 +101,7 @@ def test_a_task_says_of_itself_what_a_run_keeps() -> None:
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
     about = json.loads(json.dumps(task.about))
     assert about == task.about
-    found = {"direction": "forward", "prior": False}
+    found = {"direction": "forward", "layers": 1, "prior": False}
     assert about["settings"] == configure({**SMALL, "seed": 3, **found}).to_json()
     assert Vocabulary.from_json(about["source"]) == task.source
     assert Vocabulary.from_json(about["target"]) == task.target
@@ -249,7 +249,7 @@ def test_a_trainer_begins_with_the_inherited_weights() -> None:
 
 def test_the_defaults_make_a_task() -> None:
     task = prepare(dataset([Example("a", "b")]), Config())
-    assert task.config == Config(attention="soft", direction="forward", prior=False)
+    assert task.config == Config(attention="soft", direction="forward", layers=1, prior=False)
     assert len(task.source) == len(task.target) == SPECIALS + 1
 
 
@@ -377,6 +377,25 @@ def test_auto_takes_the_kind_of_the_start() -> None:
         assert all(np.isfinite(value).all() for value in task.trainer().averaged().values())
     with pytest.raises(SettingError, match=r"attention is soft, .* has hard: --set attention=hard"):
         task_of(("a", "b"), start=start_of("a", "b", attention="hard"), attention="soft")
+
+
+def test_layers_left_open_are_two_for_many_pairs_with_hard_attention_or_those_of_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = toy(caesar)
+    assert task_of(*pairs, attention="hard").config.layers == 1
+    monkeypatch.setattr("charseq.task.MANY", ROWS + 1)
+    assert task_of(*pairs, attention="hard").config.layers == 1
+    monkeypatch.setattr("charseq.task.MANY", ROWS)
+    assert task_of(*pairs, attention="hard").config.layers == 2
+    assert task_of(*pairs, attention="soft").config.layers == 1
+    assert task_of(*pairs, attention="hard", layers=1).config.layers == 1
+    assert task_of(*pairs, attention="soft", layers=3).config.layers == 3
+    for layers in (1, 2):
+        start = start_of("abcdef", "abcdef", attention="hard", layers=layers)
+        assert task_of(*pairs, start=start, attention="hard").config.layers == layers
+        with pytest.raises(SettingError, match=f"layers is 3, .* has {layers}: --set layers="):
+            task_of(*pairs, start=start, attention="hard", layers=3)
 
 
 def test_a_start_that_only_said_whether_there_is_attention_is_understood() -> None:
