@@ -117,6 +117,8 @@ def _settings(about: Mapping[str, Any], path: Path) -> Config:
         cells_of(config)
     except SettingError as error:
         raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error
+    if not config.layers:  # a setting that leaves them open, which a run has settled
+        raise CheckpointError("is damaged: layers is 0, expected 1 or more", path=path / ABOUT)
     return config
 
 

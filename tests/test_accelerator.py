@@ -29,7 +29,8 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def build(**options: Any) -> tuple[Config, Weights]:
     """Settings and weights; embeddings are doubled, so that outputs differ."""
     torch.manual_seed(0)
-    config = configure({"hidden": 16, "embedding": 8, "direction": "forward", **options})
+    sizes = {"hidden": 16, "embedding": 8, "layers": 1}
+    config = configure({**sizes, "direction": "forward", **options})
     targets = Actions(TARGETS).size if config.attention == "hard" else TARGETS
 
     def single(one: Config) -> Weights:

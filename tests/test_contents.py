@@ -64,7 +64,8 @@ def next_word(units: Units = UNITS, **settings: Any) -> tuple[About, Weights]:
 
 def pairs(**settings: Any) -> tuple[About, Weights]:
     """A run of pairs."""
-    config = configure({**SMALL, "attention": "soft", **settings}, base=defaults("pairs"))
+    sizes = {**SMALL, "attention": "soft", "layers": 1, **settings}
+    config = configure(sizes, base=defaults("pairs"))
     source, target = SIDES
     shapes = inference.shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
@@ -231,6 +232,7 @@ def weighs(name: str, *shape: int) -> Spoil:
 
 
 OF_BOTH = {
+    "layers that are still to be chosen": (within("settings", layers=0), "about.json"),
     **{
         f"no {key}": (gone(key), "about.json")
         for key in (

@@ -332,7 +332,7 @@ def test_an_output_without_an_end_is_cut_and_marked(width: int) -> None:
 # --- a run folder
 
 
-SMALL = {"hidden": 12, "embedding": 7, "beam": 3, "attention": "soft"}
+SMALL = {"hidden": 12, "embedding": 7, "layers": 1, "beam": 3, "attention": "soft"}
 
 
 def run_of(
