@@ -127,7 +127,7 @@ def test_an_unfinished_run_without_scores() -> None:
     ],
 )
 def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
-    config = configure({"hidden": 6, "embedding": 5, **settings})
+    config = configure({"hidden": 6, "embedding": 5, "layers": 1, **settings})
     targets = Actions(4 + 60).size if config.attention == "hard" else 4 + 60
     prior = np.zeros((4 + 2 + 2, targets)) if config.attention == "hard" else None
     model = build(config, sources=4 + 2 + 2, targets=targets, prior=prior)
