@@ -97,7 +97,9 @@ class Pairs:
         """Learn what a teacher says of ``sources`` as well; its symbols join those of the pairs."""
         task = self.task
         train = mix(task.dataset.train, sources, labels)
-        self.task = prepare(replace(task.dataset, train=train), self.asked, task.start)
+        # labels are many, but they ask for no larger network
+        asked = replace(self.asked, layers=self.config.layers)
+        self.task = prepare(replace(task.dataset, train=train), asked, task.start)
         self.config = self.task.config
         self.distilled = dict(teacher)
 
