@@ -97,8 +97,8 @@ class Pairs:
         """Learn what a teacher says of ``sources`` as well; its symbols join those of the pairs."""
         task = self.task
         train = mix(task.dataset.train, sources, labels)
-        # labels are many, but they ask for no larger network
-        asked = replace(self.asked, layers=self.config.layers)
+        # labels are many, but they ask for no other network
+        asked = replace(self.asked, layers=self.config.layers, direction=self.config.direction)
         self.task = prepare(replace(task.dataset, train=train), asked, task.start)
         self.config = self.task.config
         self.distilled = dict(teacher)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "direction", "tied")
 """Settings that the weights are made for; a run that starts from another takes them from it."""
 MANY = 20_000
-"""Pairs from which on two layers are worth it, with hard attention: see ``docs/accuracy.md``."""
+"""Pairs from which on hard attention is better with two layers, forward: ``docs/accuracy.md``."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,9 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     """
     if start is not None:
         config = _shaped(config, start)
+    many = len(dataset.train) >= MANY
+    if many and config.direction == "auto" and config.ensemble == 1:
+        config = replace(config, direction="forward")
     source, source_why = _vocabulary(dataset.train, config, "source", start)
     target, target_why = _vocabulary(dataset.train, config, "target", start)
     before = direction_of(config)
@@ -166,8 +169,7 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     if config.ensemble == 1:
         config = replace(config, direction=direction_of(config))
     if not config.layers:
-        many = config.attention == "hard" and len(dataset.train) >= MANY
-        config = replace(config, layers=2 if many else 1)
+        config = replace(config, layers=2 if many and config.attention == "hard" else 1)
     read = partial(source.encode, ended=config.attention == "hard", backward=backward)
     texts, features = side(dataset.train, "source"), side(dataset.train, "features")
     sources = pack(map(read, texts, features), size=len(source))

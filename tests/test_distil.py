@@ -278,13 +278,13 @@ def test_more_pairs_are_trained_on(data: Path, run: Path) -> None:
     assert lesson.about["data"]["examples"]["train"] == 152
 
 
-def test_labels_ask_for_no_larger_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_ask_for_no_other_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charseq.task.MANY", 200)
     lesson = Pairs(data, config_of(attention="hard", layers=0))
     sources = [(word, "") for word in words_of(100, "xyz")]
     lesson.attend(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
     assert len(lesson.task.dataset.train) > 200
-    assert lesson.config.layers == 1
+    assert (lesson.config.layers, lesson.config.direction) == (1, "backward")
 
 
 def test_a_stopped_student_goes_on_with_its_teacher_only(

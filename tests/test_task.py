@@ -388,6 +388,7 @@ def test_layers_left_open_are_two_for_many_pairs_with_hard_attention_or_those_of
     assert task_of(*pairs, attention="hard").config.layers == 1
     monkeypatch.setattr("charseq.task.MANY", ROWS)
     assert task_of(*pairs, attention="hard").config.layers == 2
+    monkeypatch.undo()
     assert task_of(*pairs, attention="soft").config.layers == 1
     assert task_of(*pairs, attention="hard", layers=1).config.layers == 1
     assert task_of(*pairs, attention="soft", layers=3).config.layers == 3
@@ -396,6 +397,22 @@ def test_layers_left_open_are_two_for_many_pairs_with_hard_attention_or_those_of
         assert task_of(*pairs, start=start, attention="hard").config.layers == layers
         with pytest.raises(SettingError, match=f"layers is 3, .* has {layers}: --set layers="):
             task_of(*pairs, start=start, attention="hard", layers=3)
+
+
+def test_many_pairs_are_written_forward_where_nothing_else_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = toy(caesar)
+    few = task_of(*pairs, attention="hard")
+    monkeypatch.setattr("charseq.task.MANY", ROWS)
+    many = task_of(*pairs, attention="hard")
+    assert (few.config.direction, many.config.direction) == ("backward", "forward")
+    assert list(many.written[0]) != list(few.written[0])
+    set_so = task_of(*pairs, attention="hard", direction="backward")
+    assert list(set_so.written[0]) == list(few.written[0])
+    start = start_of("abcdef", "abcdef", attention="hard", direction="backward")
+    assert task_of(*pairs, start=start, attention="hard").config.direction == "backward"
+    assert task_of(*pairs, attention="hard", ensemble=2).config.direction == "auto"
 
 
 def test_a_start_that_only_said_whether_there_is_attention_is_understood() -> None:
