@@ -146,8 +146,8 @@ class Config:
         "auto",
         "model",
         "pairs: from which end texts are read and outputs written; auto: backward with hard "
-        "attention and fewer than 20,000 pairs, else forward, and in an ensemble every second "
-        "member the other way",
+        "attention and fewer than 20,000 pairs, else forward; of an ensemble's members one and the "
+        "other in turn",
         choices=DIRECTIONS,
     )
     prior: bool = setting(

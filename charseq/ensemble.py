@@ -135,7 +135,8 @@ def voices_of(
 def direction_of(config: Config, number: int = 0) -> str:
     """The direction of a member, counted from 0: as set, else one and the other in turn.
 
-    The first is backward, but for soft attention and none, where it is forward.
+    The first is backward, but for soft attention and none, where it is forward. A single model of
+    many pairs has been set before (see ``task.prepare``).
     """
     if config.direction != "auto":
         return config.direction

@@ -120,7 +120,7 @@ class Writer:
             _pointers([None if one is None else one.bias_place for one in above]),
             _pointers([recurrent.place for _, recurrent in layers]),
         ]
-        self._kept = given, layers, readout, output, places
+        self._alive = given, layers, readout, output, places  # the library has but their places
         self._decoder = _Decoder(
             CELLS[cell][0], self.layers, self.hidden, self.value, output.columns,
             symbols, len(given), BOS, EOS, going,
@@ -134,11 +134,15 @@ class Writer:
         """As :func:`charseq.decoding.beam`, for texts that were read and not yet begun.
 
         Raises:
-            ValueError: a text of the state was begun, or there are not as many limits as texts.
+            ValueError: rows of the state were selected or have gone on, or there are not as many
+                limits as texts.
         """
         count, most = len(limits), max(limits)
-        if state.width != 1 or state.places.any() or len(state.texts) != count:
-            raise ValueError(f"{count} limits are not for texts of which {len(state.texts)} begin")
+        as_read = np.array_equal(state.texts, np.arange(count))
+        if state.width != 1 or state.places.any() or not as_read:
+            raise ValueError(
+                f"{count} limits are not for the {len(state.texts)} texts as they begin"
+            )
         found = np.zeros(count, dtype=np.int64)
         sizes, scores = np.empty((count, width), dtype=np.int64), np.empty((count, width))
         cut, written = np.empty((count, width), np.bool_), np.empty((count, width, most), np.int32)

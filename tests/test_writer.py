@@ -85,7 +85,10 @@ def test_a_search_that_cannot_be_is_refused(attention: str) -> None:
     wide = kernels.select(state, np.repeat(np.arange(6), 2), 2)
     fewer = kernels.select(state, np.arange(5), 1)
     ahead = replace(after, places=np.ones(6, dtype=np.int64))
-    for wrong, limits in ((state, [4] * 5), (wide, [4] * 6), (fewer, [4] * 5), (ahead, [4] * 6)):
+    turned = kernels.select(state, np.arange(6)[::-1].copy(), 1)
+    for wrong, limits in (
+        (state, [4] * 5), (wide, [4] * 6), (fewer, [4] * 5), (ahead, [4] * 6), (turned, [4] * 6),
+    ):  # fmt: skip
         with pytest.raises(ValueError):  # noqa: PT011 - in whatever words
             beam(kernels, wrong, limits, width=2)
     with pytest.raises(IndexError):
