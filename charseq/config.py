@@ -14,7 +14,7 @@ from typing import Any
 
 from charseq.errors import SettingError
 
-SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "subwords", "bpe")
+SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
 DIRECTIONS = ("auto", "forward", "backward")

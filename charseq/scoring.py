@@ -51,7 +51,7 @@ def score_examples(
             rivals[text].append(row.target)
     predictions = transducer.predict(texts, n=n, width=width, batch_size=batch_size)
     references = [rivals[text] for text in texts]
-    split = transducer.target.split
+    split = transducer.target.pieces
     judgements = [
         metrics.judge(one.prediction, rivals[text], split)
         for one, text in zip(predictions, texts, strict=True)

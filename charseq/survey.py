@@ -20,7 +20,7 @@ import numpy as np
 from charseq.examples import Dataset, Example, side
 from charseq.ragged import Growing
 from charseq.splits import SPLITS
-from charseq.vocabulary import split_features
+from charseq.tags import split_features
 
 SIDES = ("source", "target")
 SHOWN = 80

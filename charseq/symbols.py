@@ -10,10 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
+from charseq import phones
+
 # What `auto` looks at: about this many texts, and what it takes for a phone (AH0, t͡ʃʰ).
 SAMPLE = 5000
 LONGEST_PHONE = 4
 MOST_PHONES = 400
+# The least share of phones whose marks are symbols of their own.
+MARKED = 0.05
 
 
 def normalise(text: str, form: str) -> str:
@@ -24,7 +28,9 @@ def normalise(text: str, form: str) -> str:
 
 
 def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
-    """``spaced`` if the texts look like phones between single spaces, else ``characters``.
+    """``spaced`` or ``parts`` if the texts look like phones between single spaces.
+
+    Else ``characters``.
 
     Nearly all texts must be cut by single spaces (a lone phone has none). Then either every piece
     is one letter, or pieces are short, mostly letters (not the numbers of a date), several to a
@@ -51,11 +57,22 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     )
     if ragged > 0.01 * len(texts) or not (single or short):
         return "characters", f"spaces stand between words: {facts}"
-    return "spaced", f"phones between spaces: {facts}"
+    facts = f"phones between spaces: {facts}"
+    whole: Counter[str] = Counter()
+    for piece, count in pieces.items():
+        whole[normalise(piece, "NFD")] += count
+    marks = phones.marks_of(whole)
+    share = phones.share(whole, marks)
+    if share < MARKED or any(phone.startswith(phones.HOLDER) for phone in whole):
+        return "spaced", facts
+    return "parts", f"{facts}, {share:.0%} have marks of {len(marks)} that stand on many letters"
 
 
-def choose_form(texts: Sequence[str], form: str) -> tuple[str, str, str]:
-    """(form, written, why). Written is the form that the texts themselves keep to, NFC or NFD."""
+def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tuple[str, str, str]:
+    """(form, written, why). Written is the form that the texts themselves keep to, NFC or NFD.
+
+    ``apart`` says that marks are symbols of their own.
+    """
     if form == "none":
         return "none", "none", "as set"
     texts = _sample(texts)
@@ -70,6 +87,8 @@ def choose_form(texts: Sequence[str], form: str) -> tuple[str, str, str]:
     note = ", written back as NFD like the texts" if written == "NFD" else ""
     if form != "auto":
         return form, written, "as set" + note
+    if apart:
+        return "NFD", written, "marks fall apart" + note
     hangul = sum(0xAC00 <= ord(c) <= 0xD7A3 for text in composed for c in text)
     letters = sum(c.isalpha() for text in composed for c in text)
     letters += sum(c.isalpha() for text in texts if text.isascii() for c in text)

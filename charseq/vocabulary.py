@@ -22,14 +22,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
-from charseq import subwords
+from charseq import phones, subwords
 from charseq.errors import CheckpointError, MissingExtraError, SettingError
 from charseq.subwords import BYTES, SPACE_MARK
 from charseq.symbols import choose_form, choose_kind, normalise
+from charseq.tags import split_features
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = 4
-KINDS = ("characters", "graphemes", "spaced", "subwords", "bpe")
+KINDS = ("characters", "graphemes", "spaced", "parts", "subwords", "bpe")
+SPACED = ("spaced", "parts")
+"""Kinds whose phones stand between spaces; with parts, marks on them are symbols of their own."""
 SUBWORDS = {"subwords": "unigram", "bpe": "bpe"}
 """Kinds whose symbols sentencepiece learns, and its name for them."""
 FORMS = ("NFC", "NFD", "NFKC", "NFKD", "none")
@@ -38,7 +41,6 @@ WRITTEN = ("NFC", "NFD", "none")
 MOST_SYMBOLS = 1_000_000
 LONGEST_SYMBOL = 1000
 LARGEST_SCORE = 1e6
-DEEPEST_FEATURE = 16
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,21 @@ class Vocabulary:
         text = normalise(text, self.form)
         if self.kind == "characters":
             return list(text)
-        if self.kind == "spaced":
-            return [piece for piece in text.split(" ") if piece]
+        if self.kind in SPACED:
+            pieces = [piece for piece in text.split(" ") if piece]
+            if self.kind == "spaced":
+                return pieces
+            marks = self._marks
+            return [symbol for piece in pieces for symbol in phones.cut(piece, marks)]
         if self.kind == "graphemes":
             return cast("list[str]", self._clusters.findall(text))
         return [self.symbols[i - SPECIALS] for i in self._subword_ids(text)]
+
+    def pieces(self, text: str) -> list[str]:
+        """What the errors of ``text`` are counted in: its symbols, but phones with their marks."""
+        if self.kind == "parts":
+            return [piece for piece in normalise(text, self.form).split(" ") if piece]
+        return self.split(text)
 
     def encode(
         self, text: str, features: str = "", *, ended: bool = False, backward: bool = False
@@ -119,6 +131,9 @@ class Vocabulary:
         elif self.kind == "spaced":
             spellings = self._spellings
             text = " ".join([s for i in ids if (s := spellings[i])])
+        elif self.kind == "parts":
+            spellings = self._spellings
+            text = phones.join(s for i in ids if (s := spellings[i]))
         else:
             spellings = self._spellings
             text = "".join([spellings[i] for i in ids])
@@ -183,6 +198,10 @@ class Vocabulary:
         return {f: i for i, f in enumerate(self.features, SPECIALS + len(self.symbols))}
 
     @cached_property
+    def _marks(self) -> frozenset[str]:
+        return frozenset(s for s in self.symbols if s.startswith(phones.HOLDER))
+
+    @cached_property
     def _spellings(self) -> tuple[str, ...]:
         return ("",) * SPECIALS + self.symbols + ("",) * len(self.features)
 
@@ -223,41 +242,6 @@ class Vocabulary:
         return ids
 
 
-def split_features(text: str, separator: str = ";") -> list[str]:
-    """The features of one row, in order; nested tags become paths, so that parts are shared.
-
-    ``V;NOM(3,SG)`` gives ``V``, ``NOM(3)``, ``NOM(SG)``. Inside brackets a comma separates too.
-    Text whose brackets do not pair up, or hold nothing, is cut at the separators only.
-    """
-    plain = [part for piece in text.split(separator) if (part := piece.strip(" "))]
-    if "(" not in text:
-        return plain
-    found: list[str] = []
-    path: list[str] = []
-    name, before = "", ""
-    for cut in re.split(f"([(),]|{re.escape(separator)})", text):
-        if cut == "(":
-            if before == ")" or len(path) == DEEPEST_FEATURE:
-                return plain
-            path.append(name)
-            name, before = "", cut
-        elif cut in (")", separator) or (cut == "," and path):
-            if cut == ")" and (not path or (before == "(" and not name)):
-                return plain
-            if name:
-                found.append("(".join([*path, name]) + ")" * len(path))
-            if cut == ")":
-                path.pop()
-            name, before = "", cut
-        elif cut.strip(" "):
-            if before == ")":
-                return plain
-            name += cut.strip(" ")
-    if path:
-        return plain
-    return [*found, name] if name else found
-
-
 def build(
     texts: Iterable[str],
     *,
@@ -285,7 +269,7 @@ def build(
     why = "as set"
     if kind == "auto":
         kind, why = choose_kind(texts)
-    form, written, form_why = choose_form(texts, form)
+    form, written, form_why = choose_form(texts, form, apart=kind == "parts")
     parts: Counter[str] = Counter()
     for row, count in Counter(features).items():
         for part in split_features(normalise(row, "NFC"), feature_separator):
@@ -305,7 +289,9 @@ def _fill(
         return replace(draft, symbols=tuple(pieces), scores=tuple(scores))
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(draft.split(text))
+        counts.update(draft.pieces(text))
+    if draft.kind == "parts":
+        counts = phones.count(counts)
     # A longer symbol would make a checkpoint that from_json refuses.
     kept = [s for s in _ranked(counts) if counts[s] >= min_count and len(s) <= LONGEST_SYMBOL]
     return replace(draft, symbols=tuple(kept))
@@ -379,8 +365,12 @@ def _check_kind(vocabulary: Vocabulary) -> None:
     symbols, scores = vocabulary.symbols, vocabulary.scores
     if vocabulary.kind == "characters" and any(len(symbol) != 1 for symbol in symbols):
         raise _bad("a symbol of several characters, where the kind is characters")
-    if vocabulary.kind == "spaced" and any(" " in symbol for symbol in symbols):
+    if vocabulary.kind in SPACED and any(" " in symbol for symbol in symbols):
         raise _bad("a symbol holds a space, where spaces stand between symbols")
+    if vocabulary.kind == "parts" and any(
+        symbol.startswith(phones.HOLDER) and len(symbol) != 2 for symbol in symbols
+    ):
+        raise _bad("a symbol is neither a phone nor a mark behind a dotted circle")
     if vocabulary.kind not in SUBWORDS:
         if scores:
             raise _bad(f"scores are for subwords, the kind is {vocabulary.kind}")

@@ -20,11 +20,11 @@ from charseq.vocabulary import (
     EOS,
     KINDS,
     LONGEST_SYMBOL,
+    SPACED,
     SUBWORDS,
     UNK,
     Vocabulary,
     build,
-    split_features,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -105,6 +105,42 @@ def test_spaced_cuts_at_the_space_character_only() -> None:
     assert vocabulary.split("  t͡ʃ  a ") == ["t͡ʃ", "a"]
     assert vocabulary.split("\u00a0 \u3000\t") == ["\u00a0", "\u3000\t"]
     assert vocabulary.decode(vocabulary.encode(" t͡ʃ  a")) == "t͡ʃ a"
+
+
+PHONES = ["ǎː a t", "a aː b", "ǔ u t t", "i iː b", "i ǐ ǐ", "uː u ǔ uː", "ǎ t͡ʃ a"] * 2
+
+
+def test_marks_that_stand_on_many_letters_are_symbols_of_their_own() -> None:
+    vocabulary, line = build(PHONES)
+    assert vocabulary.kind == "parts"
+    assert set(vocabulary.symbols) == {"a", "i", "u", "b", "t", "t͡ʃ", "◌ː", "◌\u030c"}
+    assert (vocabulary.form, vocabulary.written) == ("NFD", "NFC")
+    assert "marks" in line
+    assert vocabulary.split(" ǎː  b") == ["a", "◌\u030c", "◌ː", "b"]
+    assert vocabulary.pieces(" ǎː  b") == ["a\u030cː", "b"]  # errors are counted in phones
+    for text in PHONES:
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+        backward = vocabulary.encode(text, backward=True)
+        assert vocabulary.decode(reversed(backward)) == text
+    assert vocabulary.unknown("ěː") == ["e"]  # what is known of marks holds for unseen letters
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+def test_phones_may_be_kept_whole_and_marks_be_cut_where_few_have_them() -> None:
+    assert "ǎː" in build(PHONES, kind="spaced")[0].symbols
+    few = ["b c d f g"] * 80 + PHONES
+    assert build(few)[0].kind == "spaced"
+    assert "◌ː" in build(few, kind="parts")[0].symbols
+    composed, _ = build(PHONES, kind="parts", form="NFC")  # a letter and its tone are one then
+    assert composed.split("ǎː") == ["ǎ", "◌ː"]
+
+
+def test_a_dotted_circle_in_the_texts_is_not_taken_for_a_mark() -> None:
+    vocabulary, _ = build([*PHONES, "a ◌ː b"])
+    assert vocabulary.kind == "spaced"
+    assert vocabulary.decode(vocabulary.encode("a ◌ː")) == "a ◌ː"
+    with pytest.raises(SettingError, match="take spaced"):
+        build(["◌ː a"], kind="parts")
 
 
 def test_graphemes_keep_a_family_and_a_syllable_whole() -> None:
@@ -200,8 +236,10 @@ def test_text_comes_back(kind: str, texts: list[str], form: str) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(texts=TEXTS)
-def test_spaced_text_comes_back_with_single_spaces(texts: list[str]) -> None:
-    vocabulary, _ = build(texts, kind="spaced", form="none")
+@pytest.mark.parametrize("kind", SPACED)
+def test_spaced_text_comes_back_with_single_spaces(kind: str, texts: list[str]) -> None:
+    texts = [text.replace("◌", "") for text in texts]
+    vocabulary, _ = build(texts, kind=kind, form="none")
     for text in texts:
         pieces = [piece for piece in text.split(" ") if piece]
         assert vocabulary.decode(vocabulary.encode(text)) == " ".join(pieces)
@@ -256,45 +294,6 @@ def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
         build(["a"], **wrong)  # type: ignore[arg-type]
 
 
-# --- features
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("", []),
-        ("V;PST", ["V", "PST"]),
-        ("V; PST ;;", ["V", "PST"]),
-        ("V;NOM(3,SG,BANTU1)", ["V", "NOM(3)", "NOM(SG)", "NOM(BANTU1)"]),
-        ("N;ABL(SG;PSS(1,SG))", ["N", "ABL(SG)", "ABL(PSS(1))", "ABL(PSS(SG))"]),
-        ("A(B(C),D);E", ["A(B(C))", "A(D)", "E"]),
-        ("a,b;c", ["a,b", "c"]),
-        ("N;ABL(SG", ["N", "ABL(SG"]),
-        ("N;ABL(PL;SG", ["N", "ABL(PL", "SG"]),
-        ("N)a;b", ["N)a", "b"]),
-        ("A(B)C;d", ["A(B)C", "d"]),
-        ("A(B)(C)", ["A(B)(C)"]),
-        ("X();Y", ["X()", "Y"]),
-        ("(" * 99 + "a" + ")" * 99, ["(" * 99 + "a" + ")" * 99]),
-    ],
-)
-def test_features_are_cut_at_separators_outside_brackets(text: str, parts: list[str]) -> None:
-    assert split_features(text) == parts
-
-
-def test_other_separators_of_features() -> None:
-    assert split_features("Case=Nom|Number=Sing", "|") == ["Case=Nom", "Number=Sing"]
-    assert split_features("V  PST (a b)", " ") == ["V", "PST", "(a)", "(b)"]
-    assert split_features("V::NOM(3::SG)", "::") == ["V", "NOM(3)", "NOM(SG)"]
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.text("ab();, ", max_size=15))
-def test_no_letter_of_a_feature_is_lost(text: str) -> None:
-    kept = set("".join(split_features(text)))
-    assert set(text) & {"a", "b"} <= kept
-
-
 # --- JSON
 
 
@@ -331,6 +330,9 @@ def test_a_vocabulary_that_was_used_can_be_sent_to_another_process() -> None:
         ({"symbols": ["x" * 1001]}, "too long"),
         ({"symbols": ["ab"]}, "several characters"),
         ({"kind": "spaced", "symbols": ["a b"]}, "a symbol holds a space"),
+        ({"kind": "parts", "symbols": ["a b"]}, "a symbol holds a space"),
+        ({"kind": "parts", "symbols": ["a", "◌"]}, "neither a phone nor a mark"),
+        ({"kind": "parts", "symbols": ["a", "◌ːː"]}, "neither a phone nor a mark"),
         ({"features": ["V", "V"]}, r"features\[1\] 'V' stands there twice"),
         ({"features": None}, "features is not a list"),
         ({"feature_separator": ""}, "feature_separator is ''"),
