@@ -1,4 +1,4 @@
-"""phones between spaces <-> letters, and marks of their own: ǎː ǔ is a ◌̌ ◌ː u ◌̌.
+"""phones between spaces <-> letters, and marks of their own: ǎː ˈu is a ◌̌ ◌ː ˈ◌ u.
 
 Length, tone and stress stand on many letters. Where each letter with its marks is one symbol, what
 is learnt of a long a says nothing of a long u. A mark that stands on several letters which are
@@ -20,43 +20,54 @@ FEWEST_LETTERS = 3
 SEEN = 2
 """How often a letter is seen, at least, with a mark and without it."""
 
-_MARKS = frozenset(("Mn", "Lm", "Sk", "No", "Nd"))
+_LETTERS = frozenset(("Lu", "Ll", "Lt", "Lo"))
 _TIES = frozenset("\u035c\u0361")  # they stand between two letters
 
 
 def cut(phone: str, marks: Collection[str]) -> list[str]:
-    """A phone's letter, and behind it each of ``marks`` that it ends with, as a symbol."""
-    end = len(phone)
-    while end > 1 and HOLDER + phone[end - 1] in marks:
-        end -= 1
-    return [phone[:end], *(HOLDER + mark for mark in phone[end:])]
+    """A phone's letter, and around it those of ``marks`` that it begins or ends with."""
+    first, last = 0, len(phone)
+    while last > 1 and HOLDER + phone[last - 1] in marks:
+        last -= 1
+    while first < last - 1 and phone[first] + HOLDER in marks:
+        first += 1
+    before = [mark + HOLDER for mark in phone[:first]]
+    return [*before, phone[first:last], *(HOLDER + mark for mark in phone[last:])]
 
 
 def join(symbols: Iterable[str]) -> str:
     """Phones between single spaces, each with its marks; the inverse of :func:`cut`."""
-    return "".join([" ", *" ".join(symbols)]).replace(" " + HOLDER, "").removeprefix(" ")
+    spaced = "".join([" ", *" ".join(symbols), " "])
+    return spaced.replace(" " + HOLDER, "").replace(HOLDER + " ", "").strip(" ")
+
+
+def is_mark(symbol: str) -> bool:
+    """Whether a symbol is a mark and not a phone: one character beside the dotted circle."""
+    return len(symbol) == 2 and HOLDER in symbol
 
 
 def marks_of(phones: Mapping[str, int]) -> list[str]:
     """The marks that are worth to be symbols, as such, of phones in NFD with their counts."""
-    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for phone, count in phones.items():
-        end = len(phone)
-        while end > 1 and _may_be_cut(phone[end - 1]):
-            end -= 1
-        forms[phone[:end]][phone[end:]] += count
-    letters: Counter[str] = Counter()
+    forms: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
+    for phone, number in phones.items():
+        letters = [place for place, one in enumerate(phone) if not _may_be_cut(one)]
+        if letters:
+            first, last = letters[0], letters[-1] + 1
+            before = [mark + HOLDER for mark in phone[:first]]
+            marks = (*before, *(HOLDER + mark for mark in phone[last:]))
+            forms[phone[first:last]][marks] += number
+    found: Counter[str] = Counter()
     for seen in forms.values():
         total = seen.total()
         for mark in set().union(*seen):
-            having = sum(count for marks, count in seen.items() if mark in marks)
-            letters[mark] += having >= SEEN and total - having >= SEEN
-    return sorted(HOLDER + mark for mark, count in letters.items() if count >= FEWEST_LETTERS)
+            having = sum(number for marks, number in seen.items() if mark in marks)
+            found[mark] += having >= SEEN and total - having >= SEEN
+    return sorted(mark for mark, letters in found.items() if letters >= FEWEST_LETTERS)
 
 
 def share(phones: Mapping[str, int], marks: Collection[str]) -> float:
     """How many of the phones, in NFD with their counts, have any of ``marks``."""
-    marked = sum(count for phone, count in phones.items() if len(cut(phone, marks)) > 1)
+    marked = sum(number for phone, number in phones.items() if len(cut(phone, marks)) > 1)
     return marked / max(1, sum(phones.values()))
 
 
@@ -64,13 +75,12 @@ def count(phones: Mapping[str, int]) -> Counter[str]:
     """The symbols of phones with their counts: letters, and marks that are worth it.
 
     Raises:
-        SettingError: a phone begins like the symbol of a mark.
+        SettingError: a phone has the dotted circle of marks.
     """
     for phone in phones:
-        if phone.startswith(HOLDER):
+        if HOLDER in phone:
             raise SettingError(
-                f"symbols are parts, but the phone '{phone[:40]}' begins with {HOLDER}, as marks "
-                "do: take spaced"
+                f"symbols are parts, but '{phone[:40]}' has {HOLDER}, as marks do: take spaced"
             )
     marks = marks_of(phones)
     found: Counter[str] = Counter()
@@ -81,4 +91,4 @@ def count(phones: Mapping[str, int]) -> Counter[str]:
 
 
 def _may_be_cut(character: str) -> bool:
-    return unicodedata.category(character) in _MARKS and character not in _TIES
+    return unicodedata.category(character) not in _LETTERS and character not in _TIES

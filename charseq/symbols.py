@@ -63,7 +63,7 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
         whole[normalise(piece, "NFD")] += count
     marks = phones.marks_of(whole)
     share = phones.share(whole, marks)
-    if share < MARKED or any(phone.startswith(phones.HOLDER) for phone in whole):
+    if share < MARKED or any(phones.HOLDER in phone for phone in whole):
         return "spaced", facts
     return "parts", f"{facts}, {share:.0%} have marks of {len(marks)} that stand on many letters"
 

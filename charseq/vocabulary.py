@@ -199,7 +199,7 @@ class Vocabulary:
 
     @cached_property
     def _marks(self) -> frozenset[str]:
-        return frozenset(s for s in self.symbols if s.startswith(phones.HOLDER))
+        return frozenset(filter(phones.is_mark, self.symbols))
 
     @cached_property
     def _spellings(self) -> tuple[str, ...]:
@@ -368,9 +368,9 @@ def _check_kind(vocabulary: Vocabulary) -> None:
     if vocabulary.kind in SPACED and any(" " in symbol for symbol in symbols):
         raise _bad("a symbol holds a space, where spaces stand between symbols")
     if vocabulary.kind == "parts" and any(
-        symbol.startswith(phones.HOLDER) and len(symbol) != 2 for symbol in symbols
+        phones.HOLDER in symbol and not phones.is_mark(symbol) for symbol in symbols
     ):
-        raise _bad("a symbol is neither a phone nor a mark behind a dotted circle")
+        raise _bad("a symbol is neither a phone nor a mark beside a dotted circle")
     if vocabulary.kind not in SUBWORDS:
         if scores:
             raise _bad(f"scores are for subwords, the kind is {vocabulary.kind}")
