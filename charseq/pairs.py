@@ -265,8 +265,10 @@ def _task(row: examples.Example, model: Model) -> tuple[str, ...]:
 
 
 def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
-    """Whether both cut every text into the same symbols."""
-    same = (one.kind, one.form) == (other.kind, other.form)
+    """Whether the errors of both are counted in the same pieces of text."""
+    same = one.piece_kind == other.piece_kind
+    if one.form != other.form:  # phones that Unicode calls equal are the same in either form
+        same = same and one.piece_kind == "spaced" and {one.form, other.form} == {"NFC", "NFD"}
     learnt = one.kind in SUBWORDS
     return same and (not learnt or (one.symbols, one.scores) == (other.symbols, other.scores))
 
@@ -335,7 +337,7 @@ def _facts(
             unit="row",
             references="any",
             match="NFC",
-            ser="spaced" if target.kind == "parts" else target.kind,
+            ser=target.piece_kind,
             beam=width,
             length_penalty=model.transducer.length_penalty or None,
         ),

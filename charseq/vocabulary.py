@@ -78,6 +78,11 @@ class Vocabulary:
             return cast("list[str]", self._clusters.findall(text))
         return [self.symbols[i - SPECIALS] for i in self._subword_ids(text)]
 
+    @property
+    def piece_kind(self) -> str:
+        """The kind of what errors are counted in."""
+        return "spaced" if self.kind == "parts" else self.kind
+
     def pieces(self, text: str) -> list[str]:
         """What the errors of ``text`` are counted in: its symbols, but phones with their marks."""
         if self.kind == "parts":
