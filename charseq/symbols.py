@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from charseq import phones
@@ -16,8 +16,10 @@ from charseq import phones
 SAMPLE = 5000
 LONGEST_PHONE = 4
 MOST_PHONES = 400
-# The least share of phones whose marks are symbols of their own.
+# Marks are symbols of their own where so many phones have some, and there are fewer texts than
+# it takes to learn each letter with its marks alone.
 MARKED = 0.05
+FEW = 5000
 
 
 def normalise(text: str, form: str) -> str:
@@ -30,12 +32,14 @@ def normalise(text: str, form: str) -> str:
 def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     """``spaced`` or ``parts`` if the texts look like phones between single spaces.
 
-    Else ``characters``.
+    Else ``characters``. With ``parts`` marks that stand on many letters are symbols of their own
+    (see ``phones``), which helps where texts are few and makes no difference where they are many.
 
     Nearly all texts must be cut by single spaces (a lone phone has none). Then either every piece
     is one letter, or pieces are short, mostly letters (not the numbers of a date), several to a
     text, and the same few again and again (not words or initials).
     """
+    few = len(texts) < FEW
     texts = _sample(texts)
     spaced = sum(" " in text for text in texts)
     apart = sum(" " in text or len(text) <= LONGEST_PHONE for text in texts)
@@ -57,15 +61,11 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     )
     if ragged > 0.01 * len(texts) or not (single or short):
         return "characters", f"spaces stand between words: {facts}"
-    facts = f"phones between spaces: {facts}"
-    whole: Counter[str] = Counter()
-    for piece, count in pieces.items():
-        whole[normalise(piece, "NFD")] += count
-    marks = phones.marks_of(whole)
-    share = phones.share(whole, marks)
-    if share < MARKED or any(phones.HOLDER in phone for phone in whole):
-        return "spaced", facts
-    return "parts", f"{facts}, {share:.0%} have marks of {len(marks)} that stand on many letters"
+    share, marks = _marked(pieces) if few else (0.0, 0)
+    if share < MARKED:
+        return "spaced", f"phones between spaces: {facts}"
+    marked = f"{share:.0%} have some of {marks} marks that stand on many letters"
+    return "parts", f"phones between spaces: {facts}, {marked}"
 
 
 def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tuple[str, str, str]:
@@ -95,6 +95,20 @@ def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tupl
     if 2 * hangul > letters:
         return "NFD", written, "Hangul falls apart into jamo" + note
     return "NFC", written, "the default" + note
+
+
+def _marked(pieces: Mapping[str, int]) -> tuple[float, int]:
+    """The share of phones with marks that are worth to be symbols, and how many marks those are.
+
+    None, where the sign that would tell marks from phones stands in the texts.
+    """
+    whole: Counter[str] = Counter()
+    for piece, count in pieces.items():
+        whole[normalise(piece, "NFD")] += count
+    if any(phones.HOLDER in phone for phone in whole):
+        return 0.0, 0
+    marks = phones.marks_of(whole)
+    return phones.share(whole, marks), len(marks)
 
 
 def _letters(piece: str) -> int:
