@@ -77,10 +77,10 @@ class Config:
         "auto", "data", "how target texts are cut into symbols", choices=SYMBOL_KINDS
     )
     source_form: str = setting(
-        "auto", "data", "Unicode form of sources; auto: NFC, or NFD for Hangul", choices=FORMS
+        "auto", "data", "Unicode form of sources; auto: NFC; NFD: Hangul, parts", choices=FORMS
     )
     target_form: str = setting(
-        "auto", "data", "Unicode form of targets; auto: NFC, or NFD for Hangul", choices=FORMS
+        "auto", "data", "Unicode form of targets; auto: NFC; NFD: Hangul, parts", choices=FORMS
     )
     subword_size: int = setting(
         1000, "data", "size of a subword inventory", least=300, most=100_000

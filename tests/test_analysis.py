@@ -27,7 +27,7 @@ class Table:
         self.answers = answers
         self.sure = sure
         self.source: Any = SimpleNamespace(features=features)
-        self.target: Any = SimpleNamespace(split=str.split)
+        self.target: Any = SimpleNamespace(pieces=str.split)
 
     def predict(self, texts: Sequence[str], **_: Any) -> list[Prediction]:
         found = []

@@ -22,7 +22,7 @@ class Fake:
     def __init__(self, table: dict[str, str], *features: str) -> None:
         self.table = table
         self.source = SimpleNamespace(features=features)
-        self.target = SimpleNamespace(split=str.split)
+        self.target = SimpleNamespace(pieces=str.split)
         self.calls: list[tuple[list[str], dict[str, Any]]] = []
 
     def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
