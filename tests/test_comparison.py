@@ -22,7 +22,7 @@ class Fixed:
     def __init__(self, known: set[str]) -> None:
         self.known = known
         self.source: Any = SimpleNamespace(features=())
-        self.target: Any = SimpleNamespace(split=list)
+        self.target: Any = SimpleNamespace(pieces=list)
 
     def predict(self, texts: Sequence[str], **_: Any) -> list[Prediction]:
         answers = ["a" if text in self.known else "abc" for text in texts]
