@@ -237,7 +237,7 @@ def test_errors_with_line_ends_stay_one_row_each(tmp_path: Path) -> None:
     class Fake:
         from types import SimpleNamespace as S
 
-        source, target = S(features=()), S(split=list)
+        source, target = S(features=()), S(pieces=list)
 
         def predict(self, texts: Any, **_: Any) -> Any:
             return [self.S(source=t, prediction="p") for t in texts]
