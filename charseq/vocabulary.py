@@ -65,18 +65,10 @@ class Vocabulary:
         Raises:
             MissingExtraError: grapheme clusters without the package ``regex``.
         """
-        text = normalise(text, self.form)
-        if self.kind == "characters":
-            return list(text)
-        if self.kind in SPACED:
-            pieces = [piece for piece in text.split(" ") if piece]
-            if self.kind == "spaced":
-                return pieces
+        if self.kind == "parts":
             marks = self._marks
-            return [symbol for piece in pieces for symbol in phones.cut(piece, marks)]
-        if self.kind == "graphemes":
-            return cast("list[str]", self._clusters.findall(text))
-        return [self.symbols[i - SPECIALS] for i in self._subword_ids(text)]
+            return [symbol for phone in self.pieces(text) for symbol in phones.cut(phone, marks)]
+        return self.pieces(text)
 
     @property
     def piece_kind(self) -> str:
@@ -84,10 +76,19 @@ class Vocabulary:
         return "spaced" if self.kind == "parts" else self.kind
 
     def pieces(self, text: str) -> list[str]:
-        """What the errors of ``text`` are counted in: its symbols, but phones with their marks."""
-        if self.kind == "parts":
-            return [piece for piece in normalise(text, self.form).split(" ") if piece]
-        return self.split(text)
+        """What the errors of ``text`` are counted in: its symbols, but phones with their marks.
+
+        Raises:
+            MissingExtraError: as :meth:`split`.
+        """
+        text = normalise(text, self.form)
+        if self.kind == "characters":
+            return list(text)
+        if self.kind in SPACED:
+            return [piece for piece in text.split(" ") if piece]
+        if self.kind == "graphemes":
+            return cast("list[str]", self._clusters.findall(text))
+        return [self.symbols[i - SPECIALS] for i in self._subword_ids(text)]
 
     def encode(
         self, text: str, features: str = "", *, ended: bool = False, backward: bool = False

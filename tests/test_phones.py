@@ -55,7 +55,7 @@ def test_a_mark_is_worth_it_if_several_letters_are_seen_with_it_and_without_it()
     assert marks_of(TONES + Counter(e=1, eː=9)) == [LONG]
     for changed in ({"u": 1}, {"uː": 1}, {"u": 0}):  # too rarely without it, with it, never
         assert marks_of({**TONES, **changed}) == []
-    # dental letters are not seen without their mark; aspiration is an other matter
+    # dental letters are not seen without their mark; aspiration is another matter
     dental = {"t̪": 9, "t̪ʰ": 9, "d̪": 9, "d̪ʰ": 9, "n̪": 9, "n̪ʰ": 9}
     assert marks_of(dental) == [HOLDER + "ʰ"]
     # ARPAbet: of a vowel's stresses each is seen without the others

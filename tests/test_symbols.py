@@ -19,6 +19,7 @@ ARPABET = ["AH0 B AW1 T", "K AE1 T", "HH AH0 L OW1", "W ER1 L D", "S T R IY1 T"]
     "texts",
     [
         ["a b c", "x", "b a"],
+        ARPABET * 4,
         ["t͡ʃ a ɲ", "d͡ʒʰ iː n", "ɔ̀ː k o"],
         ["k a ˥˥ t o ˧˥", "m i ˥˥ n u ˧˥"],
         ["1 2 3", "4 5"],
@@ -38,7 +39,7 @@ def test_phones_whose_marks_stand_on_many_letters_are_cut_into_parts() -> None:
     rare = ["b c d f g"] * 40
     assert choose_kind([*rare, *STRESSED])[0] == "spaced"
     many = STRESSED * (FEW // len(STRESSED))
-    assert [choose_kind(many[places:])[0] for places in (0, 1)] == ["spaced", "parts"]
+    assert [choose_kind(many[left_out:])[0] for left_out in (0, 1)] == ["spaced", "parts"]
     assert "have some of 2 marks that stand on many letters" in choose_kind(STRESSED * 2)[1]
 
 
@@ -72,7 +73,7 @@ def test_many_different_short_words_are_no_phones() -> None:
     words = [
         f"{a}{b} {b}{c} {c}{a}" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyzßäöü"
     ]
-    assert choose_kind(words)[0] != "characters"  # 300 different pieces could be phones
+    assert choose_kind(words)[0] == "parts"  # 300 different pieces could be phones
     pairs = [f"{chr(97 + i % 26)}{chr(300 + i)} aa bb" for i in range(500)]
     assert choose_kind(pairs)[0] == "characters"
 
@@ -113,5 +114,6 @@ def test_public_sets_are_told_apart(folder: str, column: int, kind: str) -> None
     rows = path.read_bytes().decode("utf-8").split("\n")
     texts = [row.split("\t")[column] for row in rows if row]
     assert choose_kind(texts)[0] == kind
-    assert (choose_kind(texts[:100])[0] == "characters") == (kind == "characters")
+    few = "parts" if folder == "g2p/hbs_latn" else kind  # it has marks, but 8,000 pairs
+    assert choose_kind(texts[:100])[0] == few
     assert choose_form(texts, "auto")[0] == "NFC"
