@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from charseq.predictor import load
-    from charseq.recipes import train
+    from charseq.inference.predictor import load
+    from charseq.training.train import train
 
 __all__ = ["load", "train"]
 __version__ = "0.1.0"
@@ -21,11 +21,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """``load`` and ``train``, from their rooms, when they are first asked for."""
     if name == "load":
-        from charseq.predictor import load
+        from charseq.inference.predictor import load
 
         return load
     if name == "train":
-        from charseq.recipes import train
+        from charseq.training.train import train
 
         return train
     raise AttributeError(f"module 'charseq' has no attribute '{name}'")

@@ -1,6 +1,6 @@
 """``python -m charseq`` -> the command ``charseq``."""
 
-from charseq.cli import main
+from charseq.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """one of our modules -> a process of its own: objects in, lines out, and why it is over.
 
-    child = Child("charseq.crew")
+    child = Child("charseq.inference.pool")
     child.tell({"run": "..."})     a line of JSON into its stdin
     child.process.stdout           what it answers
     child.end()                    "was ended by SIGKILL", "failed: no space left", or ""

@@ -31,20 +31,24 @@ import click
 import numpy as np
 import torch
 
-from charseq import decoding, kernels, language, models, products
-from charseq.alignment import Actions
-from charseq.batching import Batches, Lines
 from charseq.config import CELLS, configure, defaults
-from charseq.engine import Engine
+from charseq.data.batches import Batches, Lines
+from charseq.data.text.alignment import Actions
+from charseq.data.text.vocabulary import EOS, SPECIALS
+from charseq.decoding import next_word_numpy
+from charseq.decoding import search as decoding
+from charseq.decoding.seq2seq_native import Engine
+from charseq.decoding.seq2seq_numpy import Network
 from charseq.errors import SettingError
-from charseq.inference import Network
+from charseq.kernels import library as kernels
+from charseq.kernels import matmul
+from charseq.kernels.layout import WIDE
+from charseq.kernels.rnn_native import GATES
+from charseq.models import factory
+from charseq.models.device import choose_precision, choose_threads
+from charseq.models.rnn import Recurrence, StepByStep
 from charseq.process import keep_memory
-from charseq.recurrence import Recurrence, StepByStep
-from charseq.runtime import choose_precision, choose_threads
-from charseq.trainer import Recipe, Trainer
-from charseq.unrolling import GATES
-from charseq.vectors import WIDE
-from charseq.vocabulary import EOS, SPECIALS
+from charseq.training.trainer import Recipe, Trainer
 
 LENGTH, SYMBOLS = 10, 40
 HEAD = 44
@@ -275,10 +279,10 @@ def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
     rows = torch.from_numpy(random.standard_normal((batch, hidden), dtype=np.float32)).to(kind)
     matrix = torch.from_numpy(weight.T.copy()).to(kind)
     if library == "library bfloat16":
-        if not products.available():
+        if not matmul.available():
             return lambda: 0.0
         out = torch.empty(batch, 3 * hidden)
-        return repeated(lambda: products.multiply(rows, matrix, out), work, seconds)
+        return repeated(lambda: matmul.multiply(rows, matrix, out), work, seconds)
     return repeated(lambda: rows @ matrix, work, seconds)
 
 
@@ -309,7 +313,7 @@ def training(
     random = np.random.default_rng(0)
     rows = random.integers(SPECIALS, SIZE, size=(2, 40 * batch_size, LENGTH)).tolist()
     torch.manual_seed(0)
-    model = models.build(config, sources=SIZE, targets=SIZE)
+    model = factory.build(config, sources=SIZE, targets=SIZE)
     if step_by_step:
         for part in (model.encoder, model.decoder):
             part.__class__ = StepByStep
@@ -351,7 +355,7 @@ def random_network(cell: str, hidden: int, attention: str) -> Network:
     torch.manual_seed(0)
     config = configure({"cell": cell, "hidden": hidden, "attention": attention})
     targets = Actions(SIZE).size if attention == "hard" else SIZE
-    model = models.build(config, sources=SIZE, targets=targets)
+    model = factory.build(config, sources=SIZE, targets=targets)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     weights["output_bias"][EOS] = -1e4
     return Network(weights, cell=cell, layers=1)
@@ -395,7 +399,7 @@ def reading(words: int, samples: int, batch_size: int, seconds: float) -> Measur
     counts = np.bincount(drawn, minlength=words)
     torch.manual_seed(0)
     trainer = Trainer(
-        models.build_next_word(
+        factory.build_next_word(
             config,
             counts=np.concatenate([np.zeros(SPECIALS, dtype=np.int64), counts]),
             traits=None,
@@ -415,9 +419,9 @@ def typing(words: int) -> Measure:
     config = defaults("next-word")
     torch.manual_seed(0)
     counts = np.ones(SPECIALS + words, dtype=np.int64)
-    model = models.build_next_word(config, counts=counts, traits=None, samples=0)
+    model = factory.build_next_word(config, counts=counts, traits=None, samples=0)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    network = language.Network(weights, cell=config.cell, layers=1, context=1)
+    network = next_word_numpy.Network(weights, cell=config.cell, layers=1, context=1)
     symbols, state = network.start([[SPECIALS]])
 
     def measure() -> float:

@@ -17,14 +17,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from charseq import accelerator, cudnn, fused, models, recorder, recurrence
-from charseq.attention import Attention
-from charseq.batching import Batches
 from charseq.config import configure
-from charseq.loss import Given, Learner, Loss, cross_entropy
-from charseq.runtime import choose_device
-from charseq.trainer import Recipe, Trainer
-from charseq.vocabulary import EOS, PAD, SPECIALS
+from charseq.data.batches import Batches
+from charseq.data.text.vocabulary import EOS, PAD, SPECIALS
+from charseq.decoding import seq2seq_gpu
+from charseq.kernels import rnn_cudnn, rnn_fused
+from charseq.models import factory, rnn
+from charseq.models.device import choose_device
+from charseq.models.layers import Attention
+from charseq.models.loss import Given, Learner, Loss, cross_entropy
+from charseq.training import gpu_step
+from charseq.training.trainer import Recipe, Trainer
 
 CELLS = ("tanh", "residual", "gru", "lstm")
 LENGTH, SYMBOLS, EMBEDDING = 10, 40, 128
@@ -112,7 +115,7 @@ def variants(
             found[f"recurrence {cell}{told}"] = sequences, make
             make = partial(one_way, cell, *size, recorded=recorded, by_step=True)
             found[f"recurrence {cell}, step by step{told}"] = sequences, make
-            if cell in cudnn.CELLS:
+            if cell in rnn_cudnn.CELLS:
                 make = partial(one_way, cell, *size, recorded=recorded, library=True)
                 found[f"recurrence {cell}, library{told}"] = sequences, make
         make = partial(one_way, "nn", *size, recorded=recorded)
@@ -142,7 +145,7 @@ def one_way(
     torch.manual_seed(0)
     layer: Any = nn.LSTM(EMBEDDING, hidden)
     if cell != "nn":
-        layer = recurrence.Recurrence(cell, EMBEDDING, hidden)
+        layer = rnn.Recurrence(cell, EMBEDDING, hidden)
     layer = layer.to(device)
     inputs = torch.randn(LENGTH, batch, EMBEDDING, device=device, requires_grad=True)
     arriving = torch.randn(LENGTH, batch, hidden, device=device)
@@ -172,11 +175,11 @@ class no_kernels:  # noqa: N801 - used as a statement
     """Inside, no kernel of ours runs: a layer is a loop over single steps, or the library's."""
 
     def __enter__(self) -> None:
-        self._kept = fused.fits
-        fused.fits = lambda *_: False
+        self._kept = rnn_fused.fits
+        rnn_fused.fits = lambda *_: False
 
     def __exit__(self, *_: object) -> None:
-        fused.fits = self._kept
+        rnn_fused.fits = self._kept
 
 
 def play(run: Callable[[], None]) -> Callable[[], None]:
@@ -211,7 +214,7 @@ def training(
     torch.manual_seed(0)
     config = configure({"cell": cell, "hidden": hidden, "attention": "soft"})
     trainer = Trainer(
-        models.build(config, sources=SIZE, targets=SIZE),
+        factory.build(config, sources=SIZE, targets=SIZE),
         batches_of(batch),
         Recipe(),
         device=device,
@@ -220,7 +223,7 @@ def training(
     steps = trainer.steps(lambda _: 0.5)
 
     def step() -> None:
-        recorder.MOST_GRAPHS = graphs
+        gpu_step.MOST_GRAPHS = graphs
         next(steps)
 
     return repeated(step, batch, seconds, warm=4)
@@ -253,10 +256,10 @@ def decoding(
     """Words per second from ids to best ids, all outputs cut at the length of 10."""
     torch.manual_seed(0)
     config = configure({"cell": cell, "hidden": hidden, "attention": "soft"})
-    model = models.build(config, sources=SIZE, targets=SIZE)
+    model = factory.build(config, sources=SIZE, targets=SIZE)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     weights["output_bias"][EOS] = -1e4
-    network = accelerator.Network([config], [weights], device)
+    network = seq2seq_gpu.Network([config], [weights], device)
     random = np.random.default_rng(1)
     sources = random.integers(SPECIALS, SIZE, size=(batch, LENGTH)).tolist()
     limits = [LENGTH] * batch

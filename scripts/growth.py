@@ -138,9 +138,9 @@ def by_texts(folder: Path, what: str) -> Callable[[int], Iterator[Point]]:
 
 def measure(kind: str, data: str) -> Point:
     """What one process does; seconds are those of its processor time."""
-    import charseq.trainer  # noqa: F401 - so that torch is loaded before the clock runs
+    import charseq.training.trainer  # noqa: F401 - so that torch is loaded before the clock runs
     from charseq.config import configure
-    from charseq.pairs import Pairs
+    from charseq.training.pairs import Pairs
 
     asked = {"device": "cpu", "threads": 1, "batch_size": BATCH if kind == "texts" else 64}
     begun = time.process_time()
@@ -247,7 +247,7 @@ def table(points: list[Point]) -> str:
 
 def draw(path: str, points: list[Point]) -> None:
     """Time above memory, a column for each of what grows."""
-    from charseq import plots
+    from charseq.gradients import plots
 
     units = {"seconds": "seconds of processor time", "megabytes": "most memory, MB"}
     shown = []

@@ -27,14 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charseq.bptt import RECURRENCES
-from charseq.cells import CELLS, Cell
-from charseq.loss import cross_entropy
-from charseq.onehot import encode
+from charseq.data.text.vocabulary import PAD
+from charseq.kernels.bptt import RECURRENCES
+from charseq.models.cells import CELLS, Cell
+from charseq.models.device import choose_threads
+from charseq.models.loss import cross_entropy
+from charseq.models.onehot import encode
+from charseq.models.rnn import Unroll
 from charseq.process import keep_memory
-from charseq.recurrence import Unroll
-from charseq.runtime import choose_threads
-from charseq.vocabulary import PAD
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -72,7 +72,7 @@ def draw(
 
 
 def as_shipped(_cell: Cell, _lag: int) -> None:
-    """Leave the start of ``charseq.cells``."""
+    """Leave the start of ``charseq.models.cells``."""
 
 
 def uniform(cell: Cell, _lag: int) -> None:
@@ -241,7 +241,7 @@ def examine(networks: Networks, *, lag: int, seeds: Sequence[int]) -> list[tuple
 def reach(cell: Cell, kind: str, *, lag: int, batch: int) -> float:
     """‖∂L/∂h_1‖ / ‖∂L/∂h_T‖ for a random ∂L/∂h_T: what lag + 1 steps back leave of it.
 
-    By ``charseq.bptt``, in float64, since float32 knows nothing below 1e-45.
+    By ``charseq.kernels.bptt``, in float64, since float32 knows nothing below 1e-45.
     """
     random = stream(1, lag, 3)
     inputs = encode(draw(random, batch, lag)[0], SYMBOLS)
@@ -427,7 +427,7 @@ def grid(results: Sequence[Result], title: str, show: Callable[[Result], str]) -
 
 def picture(results: Sequence[Result], path: Path) -> None:
     """Mean accuracy in percent over the lag, one line for each form that is drawn."""
-    from charseq import plots
+    from charseq.gradients import plots
 
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for result in (one for one in results if FORMS[one.form].drawn):

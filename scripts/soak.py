@@ -62,7 +62,7 @@ def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
 
 def same(_place: Path, scale: float) -> Facts:
     """Hashes of texts and bits, in every batch size and order; a block of texts after another."""
-    from charseq import predictor
+    from charseq.inference import predictor
 
     count = max(20, int(100_000 * scale))
     models = {name: predictor.load(FIXTURES / name) for name in ("hard", "soft", "words")}
@@ -141,7 +141,7 @@ def fuzz(_place: Path, scale: float) -> Facts:
 
 SAVER = """
 import sys
-from charseq import store
+from charseq.runs import store
 print("ready", flush=True)
 n = int(sys.argv[2])
 while True:
@@ -155,7 +155,7 @@ while True:
 
 def saves(place: Path, scale: float) -> Facts:
     """Kills at random moments; every state that was told is there, whole."""
-    from charseq import store
+    from charseq.runs import store
 
     run, last, torn = place / "run", 0, 0
     kills = max(5, int(500 * scale))
@@ -182,7 +182,7 @@ def saves(place: Path, scale: float) -> Facts:
 
 SAVE = """
 import os, sys
-from charseq import store
+from charseq.runs import store
 from charseq.errors import CheckpointError
 os.path.exists("/soak-begins")
 try:
@@ -201,7 +201,7 @@ CALLS = "openat,write,fsync,close,rename,mkdir,unlink,unlinkat,rmdir,newfstatat,
 
 def faults(place: Path, scale: float) -> Facts:
     """Each call of a save fails, or is the last that the process makes."""
-    from charseq import store
+    from charseq.runs import store
 
     require(shutil.which("strace") is not None, "strace is not installed")
     counts = _count(place)
@@ -255,7 +255,7 @@ def _strace(run: Path, what: str, log: Path | None = None) -> tuple[int, str]:
 
 def _count(place: Path) -> dict[str, tuple[int, int]]:
     """First and last number of each call between the two marks, counted for each by itself."""
-    from charseq import store
+    from charseq.runs import store
 
     log = place / "calls"
     store.publish(place / "run", OLD)
@@ -395,7 +395,7 @@ def _pieces(place: Path) -> list[int]:
 COUNTER = """
 import resource, sys
 from types import SimpleNamespace as S
-from charseq.convert import convert
+from charseq.inference.convert import convert
 class Model:
     has_features = False
     def predict(self, texts, **options):

@@ -27,10 +27,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq import checkpoint, cli, formats, store
+from charseq.cli import main
+from charseq.data.formats import reader
+from charseq.data.text.tokenizer import Units
+from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, CheckpointError, DataError
-from charseq.units import Units
-from charseq.vocabulary import Vocabulary
+from charseq.runs import folder, store
 
 SECONDS = 5.0
 NUMBERS = [-1, 0, 1, 2, 3, 8, 24, 2**31, 2**53, 2**63, 2**200, 1.5, True, None, "2"]
@@ -92,13 +94,13 @@ def one_line(fault: CharseqError) -> None:
 
 def readers(draw: random.Random) -> None:
     """Every byte comes back in a row, or there is one fault."""
-    content, kind = odd_bytes(draw), draw.choice(formats.FORMATS[:4])
+    content, kind = odd_bytes(draw), draw.choice(reader.FORMATS[:4])
     titled, faulty = draw.random() < 0.5, draw.random() < 0.5
     stdin = SimpleNamespace(buffer=io.BytesIO(content))
     header = "yes" if titled and kind in ("tsv", "csv") else "auto"
     with quickly(), mock.patch.object(sys, "stdin", stdin):
         try:
-            table = formats.read_table("-", format=kind, header=header, faulty=faulty)
+            table = reader.read_table("-", format=kind, header=header, faulty=faulty)
             rows = [*([table.header_row] if table.header_row else []), *table.rows]
         except DataError as fault:
             one_line(fault)
@@ -113,7 +115,7 @@ def readers(draw: random.Random) -> None:
 
 
 ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, dtype=np.float16)}
-WHOLE = checkpoint.save_arrays(ARRAYS)
+WHOLE = folder.save_arrays(ARRAYS)
 
 
 def odd_header(draw: random.Random) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def headers(draw: random.Random) -> None:
             content[draw.randrange(len(content))] = draw.randrange(256)
     with quickly():
         try:
-            found = checkpoint.load_arrays(bytes(content))
+            found = folder.load_arrays(bytes(content))
         except CheckpointError as fault:
             one_line(fault)
             return
@@ -205,7 +207,7 @@ def elsewhere() -> Iterator[None]:
 FLAGS = sorted(
     {
         (name, flag)
-        for name, command in cli.program.commands.items()
+        for name, command in main.program.commands.items()
         for option in command.params
         if isinstance(option, click.Option)
         for flag in option.opts
@@ -220,7 +222,7 @@ VALUES = [
 
 def words(draw: random.Random) -> None:
     """Any words end in an exit code, and in one line where it is not 0."""
-    command = draw.choice(sorted(cli.program.commands))
+    command = draw.choice(sorted(main.program.commands))
     own = [flag for name, flag in FLAGS if name == command]
     line = [command]
     for _ in range(draw.randint(0, 3)):
@@ -239,7 +241,7 @@ def words(draw: random.Random) -> None:
         contextlib.redirect_stderr(err),
         mock.patch.object(sys, "stdin", stdin),
     ):
-        code = cli.run(line)
+        code = main.run(line)
     assert code in (0, 1, 2), (line, code, err.getvalue())
     assert "internal error" not in err.getvalue(), (line, err.getvalue())
     assert "Traceback" not in err.getvalue() or "--debug" in line, line

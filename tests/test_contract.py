@@ -13,23 +13,32 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted((ROOT / "charseq").glob("*.py"))
+MODULES = sorted((ROOT / "charseq").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-TESTS = sorted((ROOT / "tests").glob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 
-# Where torch may be imported as a module is loaded; elsewhere only inside the functions that
-# need it, so that predicting on a CPU and asking for help never load it.
+# Where torch may be imported as a module is loaded; elsewhere only inside the functions that need
+# it, so that predicting on a CPU and asking for help never load it.
 WITH_TORCH = {
-    "onehot", "cells", "attention", "bptt", "loss", "recurrence", "seq2seq", "models", "trainer",
-    "runtime", "autograd", "flow", "gradients", "dropout", "nextword", "unrolling", "products",
-    "adam", "accelerator", "cudnn", "fused", "player", "recorder", "resident", "search",
+    "models", "kernels.adamw", "kernels.bptt", "kernels.cuda_graphs", "kernels.matmul",
+    "kernels.rnn_cudnn", "kernels.rnn_fused", "kernels.rnn_native", "decoding.gpu_search",
+    "decoding.seq2seq_gpu", "gradients.autograd", "gradients.compare", "gradients.flow",
+    "training.gpu_step", "training.resident", "training.trainer",
 }  # fmt: skip
 
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-each_program = pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=lambda path: path.name)
+
+def dotted(path: Path) -> str:
+    """The name of a module or script: data.text.vocabulary, scripts.bench."""
+    place = path.relative_to(ROOT).with_suffix("")
+    parts = place.parts[1:] if place.parts[0] == "charseq" else place.parts
+    return ".".join(part for part in parts if part != "__init__") or "charseq"
+
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=dotted)
+each_program = pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=dotted)
 
 
 def parse(path: Path) -> ast.Module:
@@ -89,7 +98,8 @@ def test_the_first_line_says_it_all(path: Path) -> None:
 @each_module
 def test_a_module_has_its_tests(path: Path) -> None:
     if path.stem not in ("__init__", "__main__"):
-        assert (ROOT / "tests" / f"test_{path.stem}.py").is_file()
+        place = path.relative_to(ROOT / "charseq")
+        assert (ROOT / "tests" / place.with_name(f"test_{place.name}")).is_file()
 
 
 def test_no_room_without_a_name() -> None:
@@ -102,7 +112,8 @@ def test_no_room_without_a_name() -> None:
 
 @each_module
 def test_torch_is_loaded_only_where_tensors_are(path: Path) -> None:
-    if path.stem not in WITH_TORCH:
+    name = dotted(path)
+    if not {name, name.partition(".")[0]} & WITH_TORCH:
         assert "torch" not in packages(loaded(parse(path)))
 
 
@@ -111,7 +122,7 @@ def test_pandas_and_pyarrow_stay_in_formats_and_wait_there(path: Path) -> None:
     tables = {"pandas", "pyarrow"}
     assert not tables & packages(loaded(parse(path)))
     everywhere = {name for node in ast.walk(parse(path)) for name in imported(node)}
-    if path.stem != "formats":
+    if dotted(path) != "data.formats.reader":
         assert not tables & packages(iter(everywhere))
 
 
@@ -128,12 +139,12 @@ def test_jaxtyping_is_for_type_checkers_only(path: Path) -> None:
     ("door", "unwanted"),
     [
         ("charseq", ["torch", "pandas", "numpy", "pyarrow", "jaxtyping"]),
-        ("charseq.cli", ["torch", "pandas", "numpy", "pyarrow", "jaxtyping"]),
-        ("charseq.predictor", ["torch", "pandas", "pyarrow", "jaxtyping"]),
-        ("charseq.convert", ["torch", "pandas", "pyarrow", "jaxtyping"]),
-        ("charseq.recipes", ["torch", "pandas", "pyarrow", "jaxtyping"]),
-        ("charseq.study", ["torch", "pandas", "matplotlib", "jaxtyping"]),
-        ("charseq.tune", ["torch", "pandas", "optuna", "sqlalchemy", "jaxtyping"]),
+        ("charseq.cli.main", ["torch", "pandas", "numpy", "pyarrow", "jaxtyping"]),
+        ("charseq.inference.predictor", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.inference.convert", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.training.train", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.gradients.study", ["torch", "pandas", "matplotlib", "jaxtyping"]),
+        ("charseq.training.tuning.tune", ["torch", "pandas", "optuna", "sqlalchemy", "jaxtyping"]),
     ],
 )
 def test_a_door_opens_at_once(door: str, unwanted: list[str]) -> None:
@@ -223,7 +234,7 @@ def test_the_gate_lets_pass(line: str) -> None:
 
 
 def test_a_wrong_shape_is_an_error_in_the_test_run() -> None:
-    from charseq.attention import Attention
+    from charseq.models.layers import Attention
 
     attention = Attention(query=4, memory=6, value=5)
     queries, memory = torch.zeros(3, 2, 4), torch.zeros(7, 2, 6)

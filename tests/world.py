@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 import charseq
-from charseq import cli, prediction
-from charseq.suggest import LanguageModel, LineScore
+from charseq.cli import main
+from charseq.inference import prediction
+from charseq.inference.language_model import LanguageModel, LineScore
 
 ROOT = Path(__file__).parent.parent
 
@@ -161,7 +162,7 @@ class World:
         self.patch.setattr(sys, "stdin", io.TextIOWrapper(raw))
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        code = cli.run(words)
+        code = main.run(words)
         out, err = self.capture.readouterr()
         return code, out.decode(), err.decode()
 
@@ -171,7 +172,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
     for name in list(os.environ):
         if name.startswith("CHARSEQ_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr("charseq.crew.cores", lambda: 1)
+    monkeypatch.setattr("charseq.inference.pool.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
     result.replace("predictor", load=result.load, fingerprint=repr)
     return result
@@ -180,7 +181,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
 def process(*words: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[bytes]:
     """``charseq WORDS`` as a process of its own, after ``code``."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
-    program = f"import sys\n{code}\nfrom charseq.cli import main\nmain()"
+    program = f"import sys\n{code}\nfrom charseq.cli.main import main\nmain()"
     return subprocess.run(
         [sys.executable, "-c", program, *words],
         capture_output="stdout" not in options, env=environment, check=False, **options,
@@ -200,5 +201,5 @@ class Model:
     def predict(self, texts, **options):
         return [Answer(text) for text in texts]
 room = types.SimpleNamespace(load=lambda run: Model(), fingerprint=lambda model: "echo")
-charseq.predictor = sys.modules["charseq.predictor"] = room
+charseq.inference.predictor = sys.modules["charseq.inference.predictor"] = room
 """

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charseq import checkpoint, store
+from charseq.runs import folder as checkpoint
+from charseq.runs import store
 
 MARK = "hostile-was-here"
 ABOUT, WEIGHTS, MANIFEST = "about.json", "model.safetensors", "manifest.json"

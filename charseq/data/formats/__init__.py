@@ -1,0 +1,1 @@
+"""File formats: rows in, rows out."""

@@ -1,0 +1,1 @@
+"""Texts -> symbols -> ids, and the alignment of pairs."""

@@ -1,0 +1,1 @@
+"""The networks forward only, and the searches over their outputs."""

@@ -1,0 +1,311 @@
+"""prefixes -> state; symbols, state -> log-probabilities, state: next word, forward only, in NumPy.
+
+The same network as ``nextword``, from the same weights by the same names, without torch. It knows
+no search and no texts. ``inference`` is its sibling for pairs.
+
+    x_t      = M[symbol_t]
+    h_t      = RNN(x_t, h_{t-1})                    tanh, residual (sheet B), GRU or LSTM
+      or     = tanh(W [x_{t-n+1}; ...; x_t] + b)    cell "mlp", zeros before the first symbol
+    logits_t = M (W_r h_t + b_r) + b                or a matrix of its own, if not tied
+
+Same text, same answer: texts are lanes of blocks (see ``lanes``), which also makes reading a line
+step by step and all at once the same to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from charseq.data.text.vocabulary import BOS, EOS, PAD
+from charseq.decoding.blocks import (
+    GATES,
+    KEPT,
+    LANES,
+    pick_lanes,
+    run_cell,
+    scale_cell,
+    to_blocks,
+    to_rows,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
+
+STEPS = 16
+"""Steps that are read at once, and whose states are in memory together."""
+GROUP = 256
+"""Lines that are read side by side."""
+TABLE = 2**22
+"""Most numbers in a table of every symbol's W_x x + b; beyond, products are made as needed."""
+TILE = 512
+"""Rows of the output matrix that stay in the cache while every block is multiplied."""
+FOLD = 32
+"""Sums over V that are kept apart until the end, so that many small terms do not get lost."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What was read, in blocks of lanes; of the cell "mlp" the last n - 1 vectors x."""
+
+    past: Float32[np.ndarray, "L K G S 16"]
+    rows: int
+
+
+class Network:
+    """The weights of a next-word network, laid out for use. All arrays are float32.
+
+    ``begin`` is the symbol that stands before a line: BOS, or EOS if it learnt from running text.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, np.ndarray],
+        *,
+        cell: str,
+        layers: int,
+        context: int,
+        begin: int = BOS,
+    ) -> None:
+        self.cell = cell
+        self.begin = begin
+        named = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
+        self.embedding = named["embedding"]
+        self.readout = named["readout.weight"], named["readout.bias"][:, None]
+        bias = named["output_bias"].copy()
+        bias[[PAD, BOS]] = -np.inf  # no outcomes
+        self.output = np.ascontiguousarray(named.get("output", self.embedding)), bias[:, None]
+        size = self.embedding.shape[1]
+        if cell == "mlp":
+            self.mixer = named["hidden.weight"], named["hidden.bias"][:, None]
+            self._shape = 1, context - 1, size
+        else:
+            names = [f"recurrence.cells.{layer}" for layer in range(layers)]
+            self.cells = [scale_cell(named, name, cell) for name in names]
+            self._shape = layers, KEPT[cell], self.cells[0].recurrent.shape[1]
+        self._table = self._project_all()
+
+    def start(self, prefixes: Sequence[Sequence[int]]) -> tuple[Int[np.ndarray, "N"], State]:
+        """Begin lines: the last symbol of each, and the state before it. Prefixes may be empty."""
+        layers, kept, size = self._shape
+        blocks = -(-len(prefixes) // LANES)
+        past = np.zeros((layers, kept, blocks, size, LANES), dtype=np.float32)
+        symbols = np.full(len(prefixes), self.begin)
+        return self.extend(symbols, State(past, len(prefixes)), prefixes)
+
+    def extend(
+        self, symbols: Int[np.ndarray, "N"], state: State, more: Sequence[Sequence[int]]
+    ) -> tuple[Int[np.ndarray, "N"], State]:
+        """Read ``symbols`` and ``more`` but for the last of each row, which is given back."""
+        lengths = np.array([len(ids) for ids in more], dtype=np.int64)
+        # the longest first, so that blocks come to their end one after the other
+        order = np.argsort(-lengths, kind="stable")
+        rows = [[int(symbols[row]), *more[row]] for row in order]
+        lengths = lengths[order]
+        past = pick_lanes(state.past, order)
+        final = past.copy()
+        for begin in range(0, max(lengths, default=0), STEPS):
+            going = int((lengths > begin).sum())
+            # the last symbol of a row is given back unread
+            ids = _fill([row[:-1][begin : begin + STEPS] for row in rows[:going]], PAD)
+            _, states = self._run(ids, past[:, :, : len(ids) // LANES])
+            past = states[-1]
+            ended = np.flatnonzero(lengths[:going] <= begin + STEPS)
+            block, lane = ended // LANES, ended % LANES
+            step = lengths[ended] - begin - 1
+            final[:, :, block, :, lane] = states[step, :, :, block, :, lane]
+        back = np.argsort(order)
+        last = np.array([row[-1] for row in rows], dtype=np.int64)
+        return last[back], State(pick_lanes(final, back), state.rows)
+
+    def step(
+        self, symbols: Int[np.ndarray, "N"], state: State
+    ) -> tuple[Float32[np.ndarray, "N V"], State]:
+        """Log-probabilities of the symbol after ``symbols``, one row each, and the next state."""
+        ids = np.full((state.past.shape[2] * LANES, 1), PAD)
+        ids[: state.rows, 0] = symbols
+        tops, states = self._run(ids, state.past)
+        return self._answer(tops[0], state.rows), State(states[0], state.rows)
+
+    def select(self, state: State, rows: Int[np.ndarray, "M"], _width: int) -> State:
+        """The state of other rows: repeated, reordered, or left out, whatever text they are of."""
+        return State(pick_lanes(state.past, rows), len(rows))
+
+    def scan(
+        self, rows: Sequence[Sequence[int]], *, size: int = 256
+    ) -> Iterator[
+        tuple[
+            Int[np.ndarray, "M"],
+            Int[np.ndarray, "M"],
+            Int[np.ndarray, "M"],
+            Float32[np.ndarray, "M V"],
+        ]
+    ]:
+        """Read whole lines, which are without BOS and the EOS at their end, in any order.
+
+        Yields (numbers of the rows, positions, labels, log-probabilities), where a label is the
+        symbol at the position and the last label of a line is EOS; ``size`` positions at most.
+        Memory is bounded: lines of any length and number are read ``GROUP`` x ``STEPS`` at once.
+        """
+        order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
+        for first in range(0, len(order), GROUP):
+            group = order[first : first + GROUP]
+            for lane, position, labels, tops in self._read([rows[row] for row in group]):
+                for cut in range(0, len(lane), size):
+                    part = slice(cut, cut + size)
+                    hidden = to_blocks(_whole_blocks(tops[part]))
+                    logs = self._answer(hidden, len(tops[part]))
+                    yield np.array(group)[lane[part]], position[part], labels[part], logs
+
+    def _read(
+        self, rows: Sequence[Sequence[int]]
+    ) -> Iterator[
+        tuple[
+            Int[np.ndarray, "M"],
+            Int[np.ndarray, "M"],
+            Int[np.ndarray, "M"],
+            Float32[np.ndarray, "M H"],
+        ]
+    ]:
+        """(row, position, label, h) of all positions of lines, the longest line first."""
+        _, state = self.start([[] for _ in rows])
+        past = state.past
+        whole = [[self.begin, *row, EOS] for row in rows]
+        lengths = np.array([len(row) - 1 for row in whole])
+        for begin in range(0, int(lengths[0]), STEPS):
+            end = begin + STEPS
+            going = int((lengths > begin).sum())
+            ids = _fill([row[begin : min(end, len(row) - 1)] for row in whole[:going]], PAD)
+            labels = _fill([row[begin + 1 : end + 1] for row in whole[:going]], PAD)
+            tops, states = self._run(ids, past[:, :, : len(ids) // LANES])
+            past = states[-1]
+            known = np.arange(begin, begin + ids.shape[1]) < lengths[:going, None]
+            lane, step = np.nonzero(known)
+            hidden = tops[step, lane // LANES, :, lane % LANES]
+            yield lane, begin + step, labels[lane, step], hidden
+
+    def _run(
+        self, ids: Int[np.ndarray, "N T"], past: Float32[np.ndarray, "L K G S 16"]
+    ) -> tuple[Float32[np.ndarray, "T G H 16"], Float32[np.ndarray, "T L K G S 16"]]:
+        """h, and all that is kept, after every step."""
+        if self.cell == "mlp":
+            return self._look_back(ids, past)
+        layers: list[np.ndarray] = []
+        projected = self._project(ids)
+        for cell, before in zip(self.cells, past, strict=True):
+            if layers:
+                projected = np.matmul(cell.input, layers[-1][:, 0]) + cell.bias
+            layers.append(run_cell(self.cell, cell.recurrent, projected, before))
+        return layers[-1][:, 0], np.stack(layers, axis=1)
+
+    def _look_back(
+        self, ids: Int[np.ndarray, "N T"], past: Float32[np.ndarray, "1 K G S 16"]
+    ) -> tuple[Float32[np.ndarray, "T G H 16"], Float32[np.ndarray, "T 1 K G S 16"]]:
+        """The cell "mlp": h of the last n vectors, of which n - 1 are kept."""
+        kept, steps = past.shape[1], ids.shape[1]
+        known = np.concatenate([past[0], self._enter(ids)])
+        seen = np.concatenate([known[k : k + steps] for k in range(kept + 1)], axis=2)
+        weight, bias = self.mixer
+        hidden = np.tanh(np.matmul(weight, seen) + bias)
+        windows = sliding_window_view(known[1:], kept, axis=0)
+        return hidden, np.moveaxis(windows, -1, 1)[:, None]
+
+    def _enter(self, ids: Int[np.ndarray, "N T"]) -> Float32[np.ndarray, "T G E 16"]:
+        """The vectors x."""
+        return to_blocks(self.embedding[ids])
+
+    def _project(self, ids: Int[np.ndarray, "N T"]) -> Float32[np.ndarray, "T G GH 16"]:
+        """W_x x + b of the first layer, by the table if there is one; the bits are the same."""
+        if self._table is not None:
+            return to_blocks(self._table[ids])
+        projected: np.ndarray = np.matmul(self.cells[0].input, self._enter(ids))
+        projected += self.cells[0].bias
+        return projected
+
+    def _project_all(self) -> Float32[np.ndarray, "V GH"] | None:
+        """W_x x + b of every symbol, unless that takes too much room; it depends on the model."""
+        self._table = None
+        symbols = len(self.embedding)
+        if self.cell == "mlp" or symbols * len(self.cells[0].input) > TABLE:
+            return None
+        ids = _fill([[symbol] for symbol in range(symbols)], PAD)
+        return to_rows(self._project(ids)[0])[:symbols]
+
+    def _answer(
+        self, hidden: Float32[np.ndarray, "G H 16"], rows: int
+    ) -> Float32[np.ndarray, "N V"]:
+        """Log-probabilities; the idle lanes are left out."""
+        weight, bias = self.readout
+        mixed = np.matmul(weight, hidden) + bias
+        matrix, bias = self.output
+        logits = np.empty((len(mixed), len(matrix), LANES), dtype=np.float32)
+        for first in range(0, len(matrix), TILE):
+            tile = slice(first, first + TILE)
+            np.matmul(matrix[tile], mixed, out=logits[:, tile])
+        logits += bias
+        found = np.empty((len(logits), LANES, len(matrix)), dtype=np.float32)
+        for block, turned in zip(logits, found, strict=True):
+            np.subtract(block, _fold(np.maximum, block), out=block)
+            np.subtract(block, np.log(_fold(np.add, np.exp(block))), out=block)
+            turned[...] = block.T
+        return found.reshape(-1, len(matrix))[:rows]
+
+
+def shapes_of(
+    *,
+    cell: str,
+    embedding: int,
+    hidden: int,
+    layers: int,
+    context: int,
+    tied: bool,
+    symbols: int,
+) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of such a network: what a checkpoint must hold."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding": (symbols, embedding),
+        "readout.weight": (embedding, hidden),
+        "readout.bias": (embedding,),
+        "output_bias": (symbols,),
+    }
+    if not tied:
+        shapes["output"] = (symbols, embedding)
+    if cell == "mlp":
+        shapes["hidden.weight"] = (hidden, context * embedding)
+        shapes["hidden.bias"] = (hidden,)
+        return shapes
+    rows = GATES[cell] * hidden
+    for layer in range(layers):
+        name = f"recurrence.cells.{layer}"
+        shapes[f"{name}.input"] = (rows, hidden if layer else embedding)
+        shapes[f"{name}.bias"] = (rows,)
+        shapes[f"{name}.recurrent"] = (rows, hidden)
+    return shapes
+
+
+def _fold(ufunc: np.ufunc, values: Float32[np.ndarray, "V 16"]) -> Float32[np.ndarray, "16"]:
+    """The sum or maximum over V, in an order that V alone decides."""
+    whole = len(values) // FOLD * FOLD
+    wide = values[:whole].reshape(-1, FOLD * LANES)
+    parts = [ufunc.reduce(wide, axis=0).reshape(FOLD, LANES)] if whole else []
+    folded: np.ndarray = ufunc.reduce(np.concatenate([*parts, values[whole:]]), axis=0)
+    return folded
+
+
+def _fill(rows: Sequence[Sequence[int]], idle: int) -> Int[np.ndarray, "N T"]:
+    """Rows of different lengths as whole blocks of lanes, as long as the first, the longest."""
+    filled = np.full((-(-len(rows) // LANES) * LANES, len(rows[0])), idle)
+    for lane, row in enumerate(rows):
+        filled[lane, : len(row)] = row
+    return filled
+
+
+def _whole_blocks(rows: Float32[np.ndarray, "M H"]) -> Float32[np.ndarray, "N H"]:
+    """Rows filled up with zeros to whole blocks of lanes."""
+    filled = np.zeros((-(-len(rows) // LANES) * LANES, rows.shape[1]), dtype=np.float32)
+    filled[: len(rows)] = rows
+    return filled

@@ -1,0 +1,176 @@
+"""scored rows -> how sure the scores are, where they fall short, and what was written instead.
+
+Everything comes as values for JSON. It knows no models: what a symbol is, the caller's ``split``
+says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charseq.data.text.normalise import normalise
+from charseq.evaluation import bootstrap, metrics
+from charseq.inference.calibration import expected_calibration_error
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from charseq.evaluation.scoring import Outcome
+
+TOP = (1, 2, 3, 5)
+"""How many candidates are looked at."""
+BUCKETS = 8
+"""About so many lengths of sources are told apart."""
+MOST = 20
+"""So many edits of a kind are told, the most frequent first."""
+KINDS = {"replace": "substitutions", "delete": "deletions", "insert": "insertions"}
+
+
+def counts(outcome: Outcome) -> Int[np.ndarray, "C 4"]:
+    """For each source, whatever its features and Unicode form: rows, right, edits, gold symbols."""
+    rows = [(1, one.right, one.edits, one.symbols) for one in outcome.judgements]
+    names = [normalise(row.source, "NFC") for row in outcome.rows]
+    return bootstrap.gather(names, np.array(rows, dtype=np.int64))
+
+
+def exact_match(totals: Int[np.ndarray, "R 4"]) -> Float[np.ndarray, "R"]:
+    """In percent, from sums of :func:`counts`."""
+    return np.asarray(100 * totals[:, 1] / totals[:, 0])
+
+
+def symbol_error_rate(totals: Int[np.ndarray, "R 4"]) -> Float[np.ndarray, "R"]:
+    """In percent, from sums of :func:`counts`."""
+    return np.asarray(100 * totals[:, 2] / np.maximum(1, totals[:, 3]))
+
+
+def intervals(outcome: Outcome) -> dict[str, Any]:
+    """Bounds of ``exact_match``, ``wer`` and ``ser`` in percent, and how they were found.
+
+    Where every row is right, or none is, the bounds of ``exact_match`` are those of a share that
+    was not seen. None: a score about which resampling has nothing to say.
+    """
+    found = counts(outcome)
+    totals = bootstrap.bootstrap(found)
+    rows, right, edits, _ = found.sum(axis=0).tolist()
+    several = len(found) > 1
+    exact = bootstrap.interval(exact_match(totals)) if several else None
+    unseen = 100 * bootstrap.largest_unseen(len(found))
+    if right == rows:
+        exact = [100 - unseen, 100.0]
+    elif not right:
+        exact = [0.0, unseen]
+    return {
+        "exact_match": exact,
+        "wer": exact and [100 - bound for bound in reversed(exact)],
+        "ser": bootstrap.interval(symbol_error_rate(totals)) if several and edits else None,
+        "confidence": bootstrap.CONFIDENCE,
+        "sources": len(found),
+        "resamples": bootstrap.RESAMPLES,
+        "seed": bootstrap.SEED,
+    }
+
+
+def among_first(outcome: Outcome, width: int) -> list[dict[str, Any]]:
+    """How many rows in percent have a right answer among the first k of ``width`` candidates."""
+    ranks = []
+    for prediction, references in zip(outcome.predictions, outcome.references, strict=True):
+        texts = [one.prediction for one in prediction.candidates]
+        found = (k for k, text in enumerate(texts, 1) if metrics.is_right(text, references))
+        ranks.append(next(found, width + 1))
+    return [
+        {"k": k, "exact_match": 100 * sum(rank <= k for rank in ranks) / len(ranks)}
+        for k in TOP
+        if k <= width
+    ]
+
+
+def calibration_error(outcome: Outcome) -> float:
+    """How far the answers' probabilities are from how often they are right, in percent.
+
+    Right is here what the row itself has: the probabilities of several targets of a source sum to
+    no more than 1.
+    """
+    right = [
+        metrics.is_right(prediction.prediction, [row.target])
+        for prediction, row in zip(outcome.predictions, outcome.rows, strict=True)
+    ]
+    sure = [prediction.probability for prediction in outcome.predictions]
+    return 100 * expected_calibration_error(sure, right)
+
+
+def by_length(
+    outcome: Outcome, split: Callable[[str], Sequence[str]]
+) -> list[dict[str, int | float]]:
+    """Exact match by the number of symbols of the source, in ranges of about as many rows each.
+
+    ``split`` cuts a source into symbols.
+    """
+    lengths = {row.source: len(split(row.source)) for row in outcome.rows}
+    rows: Counter[int] = Counter()
+    right: Counter[int] = Counter()
+    for row, judged in zip(outcome.rows, outcome.judgements, strict=True):
+        rows[lengths[row.source]] += 1
+        right[lengths[row.source]] += judged.right
+    share = rows.total() / BUCKETS
+    groups: list[list[int]] = []
+    for length in sorted(rows):
+        if not groups or sum(rows[one] for one in groups[-1]) >= share:
+            groups.append([])
+        groups[-1].append(length)
+    if len(groups) > 1 and sum(rows[one] for one in groups[-1]) < share / 2:
+        rest = groups.pop()
+        groups[-1] += rest
+    return [_range(group, rows, right) for group in groups]
+
+
+def confusions(outcome: Outcome, split: Callable[[str], Sequence[str]]) -> dict[str, Any]:
+    """The edits that lead from the nearest references to what was written, each kind counted.
+
+    A reference and a prediction are aligned with as few edits as can be, those that ``ser``
+    counts; of several such alignments one is taken. ``share`` is in percent of all edits.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    found: dict[str, Counter[tuple[str, str]]] = {kind: Counter() for kind in KINDS.values()}
+    rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
+    for prediction, references, judged in rows:
+        if not judged.edits:
+            continue
+        guess, gold = metrics.cut(prediction.prediction, references, split)
+        for edit in Levenshtein.editops(gold, guess):
+            reference = "" if edit.tag == "insert" else gold[edit.src_pos]
+            written = "" if edit.tag == "delete" else guess[edit.dest_pos]
+            found[KINDS[edit.tag]][reference, written] += 1
+    edits = sum(counter.total() for counter in found.values())
+    return {
+        "edits": edits,
+        **{
+            kind: {"count": counter.total(), "most": _most(counter, edits)}
+            for kind, counter in found.items()
+        },
+    }
+
+
+def _range(
+    lengths: Sequence[int], rows: Mapping[int, int], right: Mapping[int, int]
+) -> dict[str, int | float]:
+    examples = sum(rows[length] for length in lengths)
+    return {
+        "shortest": lengths[0],
+        "longest": lengths[-1],
+        "examples": examples,
+        "exact_match": 100 * sum(right[length] for length in lengths) / examples,
+    }
+
+
+def _most(counter: Counter[tuple[str, str]], edits: int) -> list[dict[str, Any]]:
+    """The most frequent, those that are equally frequent in the order of their symbols."""
+    ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"reference": reference, "written": written, "count": count, "share": 100 * count / edits}
+        for (reference, written), count in ranked[:MOST]
+    ]

@@ -1,0 +1,255 @@
+"""model, lines -> perplexity, hits, keystrokes saved: per word, whatever the symbols are.
+
+    perplexity       = exp(-Σ log P(line) / words)       words: those of the lines, and every end
+    bits             = -Σ log2 P(line) / characters      characters: of the lines, and every end
+    hit@k            = 100 * words among the first k suggested in their place / words without ends
+    keystrokes saved = 100 * (1 - strokes / strokes by hand)
+
+By hand a word takes a stroke for each letter and one for the space behind it. A keyboard shows
+``SUGGESTIONS`` words, given the letters typed so far; as soon as the right one is among them it is
+taken with one stroke, which writes the space as well. An unknown word is a miss and typed by hand.
+
+To a model of words all unknown words are one, and their letters cost nothing: perplexities can be
+compared where as many words are unknown (``oov``). Lines of running text are read one after the
+other, in ``LANES`` parts that begin afresh; suggestions that are searched for see their line only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charseq.data.text.normalise import normalise
+from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
+from charseq.decoding.blocks import LANES
+from charseq.errors import DataError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
+
+    from charseq.inference.language_model import LanguageModel
+    from charseq.inference.prediction import Prediction
+
+SUGGESTIONS = 3
+"""Words that the keyboard shows."""
+SAMPLED = 500
+"""Words whose suggestions are searched for, where a word has several symbols."""
+LINES = 10_000
+"""Lines that are in memory as ids at once."""
+HITS = (1, 3, 5)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``hit_at_1``, ``hit_at_3``, ``hit_at_5``, ``keystrokes_saved`` and ``oov`` in percent."""
+
+    words: int
+    """Words and line ends: what perplexity is an average over."""
+    perplexity: float
+    bits_per_character: float
+    hit_at_1: float
+    hit_at_3: float
+    hit_at_5: float
+    keystrokes_saved: float
+    oov: float
+    """Words with a symbol that the model does not know, of all words without line ends."""
+    sampled: int | None
+    """Hits and keystrokes are of so many words, evenly spread; None: of all."""
+
+
+def measure(model: LanguageModel, lines: Sequence[str]) -> Scores:
+    """How well ``model`` expects ``lines``.
+
+    Raises:
+        DataError: there are no lines.
+    """
+    if not lines:
+        raise DataError("no lines to score")
+    loss = 0.0
+    keyboard = _Keyboard(model)
+    for labels, logs in _read(model, lines):
+        loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
+        if model.whole:
+            keyboard.type(labels, logs)
+    count, unknown, letters = _count(model, lines)
+    typing = keyboard.typing if model.whole else _search(model, lines)
+    # the keyboard of words has not typed the unknown ones
+    typed = count if model.whole else typing.words
+    by_hand = letters + count if model.whole else typing.by_hand
+    characters = sum(len(" ".join(line.split())) for line in lines)
+    words = count + len(lines)
+    hits = [_percent(hits, typed) for hits in typing.hits]
+    return Scores(
+        words=words,
+        perplexity=_per_word(loss, words),
+        bits_per_character=loss / math.log(2) / (characters + len(lines)),
+        hit_at_1=hits[0],
+        hit_at_3=hits[1],
+        hit_at_5=hits[2],
+        keystrokes_saved=_percent(typing.saved, by_hand),
+        oov=_percent(unknown, count),
+        sampled=None if model.whole else typed,
+    )
+
+
+def perplexity_of(model: LanguageModel, lines: Sequence[str]) -> float:
+    """The perplexity of :func:`measure` alone.
+
+    Raises:
+        DataError: there are no lines.
+    """
+    if not lines:
+        raise DataError("no lines to score")
+    loss = 0.0
+    for labels, logs in _read(model, lines):
+        loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
+    return _per_word(loss, _count(model, lines)[0] + len(lines))
+
+
+@dataclass
+class _Typing:
+    """What became of the words that were typed."""
+
+    words: int = 0
+    by_hand: int = 0
+    saved: int = 0
+    hits: list[int] = field(default_factory=lambda: [0] * len(HITS))
+
+    def add(self, rank: int | float, letters: int, strokes: int) -> None:
+        """A word, which had ``rank`` better suggestions before any letter was typed."""
+        self.words += 1
+        self.by_hand += letters + 1
+        self.saved += letters + 1 - strokes
+        self.hits = [hits + (rank < k) for hits, k in zip(self.hits, HITS, strict=True)]
+
+
+class _Keyboard:
+    """Types words that are one symbol each, from the probabilities of all of them at once.
+
+    A word is suggested where fewer than ``SUGGESTIONS`` words are likelier, of those that begin
+    with the letters typed; these stand together in the order of the alphabet.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.typing = _Typing()
+        self.texts = model.inventory.texts
+        self.index = model.inventory.index
+        self._ranges = lru_cache(maxsize=100_000)(self._find)
+
+    def type(self, labels: Int[np.ndarray, "M"], logs: Float32[np.ndarray, "M V"]) -> None:
+        """Each of ``labels`` that is a known word, in a place with such log-probabilities."""
+        for label, row in zip(labels.tolist(), logs, strict=True):
+            if label in (EOS, UNK):
+                continue
+            value = row[label]
+            # of equals the first is suggested first
+            better = np.count_nonzero(row[SPECIALS:] > value)
+            rank = int(better) + int(np.count_nonzero(row[SPECIALS:label] == value))
+            letters = len(self.texts[label])
+            strokes = 1 if rank < SUGGESTIONS else self._strokes(label, row, letters + 1)
+            self.typing.add(rank, letters, strokes)
+
+    def _strokes(self, label: int, row: Float32[np.ndarray, "V"], by_hand: int) -> int:
+        """The strokes for a word that is not suggested before its first letter is typed."""
+        starts, stops = self._ranges(label)
+        if not len(starts):
+            return by_hand
+        ids = self.index.ids[starts[0] : stops[0]]
+        values = row[ids]
+        better = (values > row[label]) | ((values == row[label]) & (ids < label))
+        sums = np.concatenate([[0], np.cumsum(better)])
+        ranks = sums[stops - starts[0]] - sums[starts - starts[0]]
+        offered = np.flatnonzero(ranks < SUGGESTIONS)
+        return int(offered[0]) + 2 if len(offered) else by_hand
+
+    def _find(self, label: int) -> tuple[Int[np.ndarray, "P"], Int[np.ndarray, "P"]]:
+        """Where the words stand that begin with the first letter, the first two, and so on."""
+        text = self.texts[label]
+        found = [self.index.range(text[:length]) for length in range(1, len(text))]
+        ends = np.array([(one.start, one.stop) for one in found], dtype=np.int64).reshape(-1, 2)
+        return ends[:, 0], ends[:, 1]
+
+
+def _read(
+    model: LanguageModel, lines: Sequence[str]
+) -> Iterator[tuple[Int[np.ndarray, "M"], Float32[np.ndarray, "M V"]]]:
+    """Labels and log-probabilities of every position, line ends included."""
+    for first in range(0, len(lines), LINES):
+        rows = [model.units.encode(line) for line in lines[first : first + LINES]]
+        if model.config.running:
+            rows = _join(rows)
+        for _, _, labels, logs in model.network.scan(rows):
+            yield labels, logs
+
+
+def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Running text: the lines in ``LANES`` parts, with the ends between them as symbols."""
+    size = -(-len(rows) // LANES)
+    parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+    return [[symbol for row in part for symbol in (*row, EOS)][:-1] for part in parts]
+
+
+def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
+    """Words, those with an unknown symbol, and the letters of all."""
+    count, unknown, letters = 0, 0, 0
+    for line in lines:
+        words = model.units.words(line)
+        count += len(words)
+        letters += sum(map(len, words))
+        ids = model.units.encode(line)
+        if model.whole:
+            unknown += ids.count(UNK)
+        elif UNK in ids:
+            unknown += sum(UNK in model.units.encode(word) for word in words)
+    return count, unknown, letters
+
+
+def _search(model: LanguageModel, lines: Sequence[str]) -> _Typing:
+    """Type some of the words, with suggestions that are searched for."""
+    befores, words = _choose(lines, model.units.vocabulary.written)
+    found = _suggestions(model.predict(befores, n=max(HITS)))
+    ranks = [
+        shown.index(word) if word in shown else math.inf
+        for word, shown in zip(words, found, strict=True)
+    ]
+    strokes = {k: 1 for k, rank in enumerate(ranks) if rank < SUGGESTIONS}
+    for length in range(1, max(map(len, words), default=0)):
+        going = [k for k, word in enumerate(words) if k not in strokes and length < len(word)]
+        texts = [f"{befores[k]} {words[k][:length]}" for k in going]
+        found = _suggestions(model.complete(texts, n=SUGGESTIONS))
+        for k, shown in zip(going, found, strict=True):
+            if words[k] in shown:
+                strokes[k] = length + 1
+    typing = _Typing()
+    for k, word in enumerate(words):
+        typing.add(ranks[k], len(word), strokes.get(k, len(word) + 1))
+    return typing
+
+
+def _choose(lines: Sequence[str], form: str) -> tuple[list[str], list[str]]:
+    """Some of the words between spaces, evenly spread, and what stands before each."""
+    places = [(row, word) for row, line in enumerate(lines) for word in range(len(line.split()))]
+    spread = np.linspace(0, len(places) - 1, min(len(places), SAMPLED)).round().astype(int)
+    befores, words = [], []
+    for row, place in (places[k] for k in spread):
+        parts = lines[row].split()
+        befores.append(" ".join(parts[:place]))
+        words.append(normalise(parts[place], form))
+    return befores, words
+
+
+def _suggestions(found: Sequence[Prediction]) -> list[list[str]]:
+    return [[one.prediction for one in prediction.candidates] for prediction in found]
+
+
+def _per_word(loss: float, words: int) -> float:
+    return math.exp(min(loss / words, 700.0))  # more than that is no number
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0

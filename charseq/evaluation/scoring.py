@@ -1,0 +1,113 @@
+"""model, examples -> predictions, scores, and a file of errors.
+
+It knows how texts are scored against the targets of their source, not how a model is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq.data import pairs
+from charseq.errors import DataError
+from charseq.evaluation import metrics
+
+if TYPE_CHECKING:
+    from charseq.data.pairs import Dataset, Example
+    from charseq.inference.prediction import Prediction
+    from charseq.inference.predictor import Transducer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rows, and in their order predictions, what each was compared with, how well; the scores."""
+
+    rows: Sequence[Example]
+    predictions: Sequence[Prediction]
+    references: Sequence[Sequence[str]]
+    judgements: Sequence[metrics.Judgement]
+    scores: metrics.Scores
+
+
+def score_examples(
+    transducer: Transducer,
+    rows: Sequence[Example],
+    *,
+    width: int,
+    n: int = 1,
+    batch_size: int = 256,
+) -> Outcome:
+    """Every row is scored; it is right if it meets any target that its source has in ``rows``.
+
+    Predictions come with up to ``n`` candidates.
+    """
+    rivals: dict[str, list[str]] = {}
+    texts = []
+    for row in rows:
+        text = f"{row.source}\t{row.features}" if transducer.source.features else row.source
+        texts.append(text)
+        if row.target not in rivals.setdefault(text, []):
+            rivals[text].append(row.target)
+    predictions = transducer.predict(texts, n=n, width=width, batch_size=batch_size)
+    references = [rivals[text] for text in texts]
+    split = transducer.target.pieces
+    judgements = [
+        metrics.judge(one.prediction, rivals[text], split)
+        for one, text in zip(predictions, texts, strict=True)
+    ]
+    return Outcome(rows, predictions, references, judgements, metrics.summarise(judgements))
+
+
+def choose_rows(
+    data: str | Path, settings: Mapping[str, Any], split: str | None, fingerprint: str
+) -> tuple[Sequence[Example], str]:
+    """The rows to score, and the name of their split.
+
+    Without ``split``: test; but every row of one file, if it is not the file of the training.
+
+    Raises:
+        DataError: there is no such split; the message names those there are.
+    """
+    known = {name: settings[name] for name in ("columns", "header", "feature_separator")}
+    if split is None or split == "all":
+        if Path(data).is_dir():
+            split = split or "test"
+        else:
+            whole = pairs.load(data, splits=("train", "dev", "test"), **known)
+            if split or whole.fingerprint != fingerprint:
+                return [*whole.train, *whole.dev, *whole.test], "all"
+            return whole.test, "test"
+    if split == "all":
+        return _every_split(pairs.load(data, **known)), "all"
+    rows = pairs.load(data, splits=(split,), **known).split(split)
+    if not rows:
+        raise DataError(f"the {split} split is empty", path=data)
+    return rows, split
+
+
+def write_errors(path: str | Path, outcome: Outcome) -> int:
+    """Each distinct wrong text once, as TSV: source, prediction, references; returns their number.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
+    """
+    from charseq import display
+    from charseq.data.formats import writer
+
+    lines = ["source\tprediction\treferences\n"]
+    rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
+    for prediction, references, judged in rows:
+        if not judged.right:
+            cells = (prediction.source, prediction.prediction, " | ".join(references))
+            # a tab or line end inside a cell, and the tab before features, is written as a space
+            lines.append("\t".join(cell.translate(display.FLAT) for cell in cells) + "\n")
+    lines = list(dict.fromkeys(lines))
+    with writer.replacing(path, force=True) as file:
+        file.write("".join(lines).encode())
+    return len(lines) - 1
+
+
+def _every_split(dataset: Dataset) -> list[Example]:
+    return [*dataset.train, *dataset.dev, *dataset.test]

@@ -1,0 +1,1 @@
+"""The worked sheets: gradients derived by hand, checked and drawn."""

@@ -1,0 +1,238 @@
+"""cells, or a run and a text -> how gradients flow: numbers, lines, pictures.
+
+It computes nothing itself: the gradients are of ``flow``, the pictures of ``plots``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from charseq.config import CELLS
+from charseq.data.text.vocabulary import SPECIALS
+from charseq.display import shown
+from charseq.errors import MissingExtraError, UsageError
+from charseq.inference.loading import Contents, read_run
+from charseq.inference.predictor import load
+from charseq.runs.folder import find
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from charseq.data.text.vocabulary import Vocabulary
+    from charseq.gradients.flow import Flow
+    from charseq.inference.predictor import Model
+    from charseq.models.seq2seq import EncoderDecoder
+
+TERM_STEPS = 30
+"""Steps of the t x k picture: enough to see a gradient die, few enough to see the squares."""
+TERM_SCALE = 1.0
+
+Picture = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was found, for programs and for people, and how to draw it."""
+
+    facts: dict[str, Any]
+    lines: list[str]
+    pictures: Mapping[str, Picture]
+    """By file name; each writes its picture to the path it is given."""
+
+    def draw(self, folder: Path) -> list[Path]:
+        """Write every picture into ``folder``, which is made if need be; their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in self.pictures.items():
+            picture(folder / name)
+        return [folder / name for name in self.pictures]
+
+
+def require_plots() -> None:
+    """Raises MissingExtraError without matplotlib: before the work, not after it."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "plot", "drawing pictures")
+
+
+def study_cells(
+    cells: Sequence[str] = CELLS,
+    *,
+    scales: Sequence[float] = (),
+    steps: int = 500,
+    hidden: int = 64,
+    seed: int = 1,
+) -> Study:
+    """Random recurrences: ‖∂L_T/∂h_k‖ by distance, and the t x k terms of sheet C.
+
+    ``scales`` are factors of an orthogonal W_hh, by default those of :mod:`charseq.gradients.flow`.
+    """
+    from charseq.gradients import flow as flows
+    from charseq.gradients import plots
+
+    found = flows.flow(cells, scales=scales or flows.SCALES, steps=steps, hidden=hidden, seed=seed)
+    tables = {
+        cell: flows.terms(
+            cell, scale=TERM_SCALE, steps=min(steps, TERM_STEPS), hidden=hidden, seed=seed
+        ).numpy()
+        for cell in cells
+    }
+
+    def curves(path: Path) -> None:
+        panels = {cell: {one.name: one.logs for one in found if one.cell == cell} for cell in cells}
+        plots.curves(
+            path,
+            panels,
+            xlabel="distance T - k in steps",
+            ylabel="gradient norm ‖∂L_T/∂h_k‖",
+            title="What is left of a gradient, by the scale of W_hh",
+        )
+
+    def heat(cell: str) -> Picture:
+        return lambda path: plots.heat_map(
+            path,
+            tables[cell],
+            xlabel="step k that W_hh acted at",
+            ylabel="step t of the loss",
+            title=f"{cell}: what step k adds to the gradient of L_t",
+            scale="‖∂L_t/∂h_t · ∂h_t/∂h_k · ∂⁺h_k/∂W_hh‖",
+            log=True,
+        )
+
+    facts = {
+        "steps": steps,
+        "hidden": hidden,
+        "seed": seed,
+        "flows": [one.to_json() for one in found],
+        "terms": {cell: table.tolist() for cell, table in tables.items()},
+    }
+    pictures = {"flow.png": curves} | {f"terms-{cell}.png": heat(cell) for cell in cells}
+    return Study(facts, flows.lines(found), pictures)
+
+
+def study_run(run: str | Path | None, text: str) -> Study:
+    """A trained run on ``text``: what each input symbol gets, and the flow in its recurrences.
+
+    The outputs are the run's own prediction, found as ``charseq predict`` finds it.
+
+    Raises:
+        CheckpointError: no such run, or one that cannot be read.
+        UsageError: a text without symbols, or a run that is not one network for pairs.
+    """
+    from charseq.gradients import flow as flows
+    from charseq.gradients import plots
+
+    path = find(run)
+    contents = _one_network(path)
+    transducer = cast("Model", load(path)).transducer
+    source, target = contents.source, contents.target
+    spelling, features = transducer.parts(text)
+    backward = transducer.voices[0].backward
+    ids = transducer.encode(spelling, features, backward=backward)
+    if not ids:
+        raise UsageError("the text has no symbols, so there are no gradients to look at")
+    answer = transducer.predict([text])[0].prediction
+    written: Sequence[int] = target.encode(answer, backward=backward)
+    inputs, outputs = source.split(spelling), target.split(answer)
+    if backward:
+        inputs.reverse()
+        outputs.reverse()
+    if transducer.actions is not None:
+        written = transducer.search([ids], 1)[0][0].ids
+        spelt = transducer.actions.spell(written)
+        answer = target.decode(reversed(spelt) if backward else spelt)
+        outputs = _actions(written, target)
+        inputs.append(flows.END)
+    inputs += source.split_features(features)
+    model = trainable(contents)
+    received = flows.character_gradients(model, ids, written)
+    found = flows.trained_flow(model, ids, written)
+
+    def curves(place: Path) -> None:
+        plots.curves(
+            place,
+            _panels(found),
+            xlabel="distance T - k in steps",
+            ylabel="gradient norm ‖∂L_T/∂h_k‖",
+            title=f"{path.name}: what is left of a gradient",
+        )
+
+    facts = {
+        "run": str(path),
+        "source": text,
+        "prediction": answer,
+        "inputs": inputs,
+        "outputs": [*outputs, flows.END],
+        "gradients": received.tolist(),
+        "flows": [one.to_json() for one in found],
+    }
+    lines = [
+        f"{text} => {answer}",
+        "",
+        "share of each input (columns) in the gradient of each output (rows), in percent",
+        *flows.character_lines(received, inputs, outputs),
+        "",
+        *flows.lines(found),
+    ]
+    characters = _characters(path.name, received, inputs, [*outputs, flows.END])
+    return Study(facts, lines, {"run-characters.png": characters, "run-flow.png": curves})
+
+
+def _characters(
+    name: str, received: Tensor, inputs: Sequence[str], outputs: Sequence[str]
+) -> Picture:
+    """The picture of the gradient that each input (a column) gets from each output (a row)."""
+    from charseq.gradients import plots
+
+    total = received.sum(dim=1, keepdim=True)
+    return lambda path: plots.heat_map(
+        path,
+        (100 * received / total.where(total > 0, 1.0)).numpy(),
+        xlabel="input",
+        ylabel="output",
+        title=f"{name}: which inputs each output's gradient reaches",
+        scale="share of ‖∂ log p(output) / ∂ input‖, in percent",
+        rows=[shown(symbol) for symbol in outputs],
+        columns=[shown(symbol) for symbol in inputs],
+    )
+
+
+def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
+    """What hard attention writes, for people: an arrow where it goes on to the next symbol."""
+    size = len(target)
+    names = [""] * SPECIALS + list(target.symbols)
+    return [
+        "→" if action == 2 * size else names[action % size] + "→" * (action >= size)
+        for action in written
+    ]
+
+
+def _one_network(path: Path) -> Contents:
+    """A run of pairs. Raises UsageError for one that predicts words, or an ensemble."""
+    contents = read_run(path)
+    if contents.units is not None:
+        raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
+    if contents.config.ensemble > 1:
+        raise UsageError(f"{path} is an ensemble; this shows one network")
+    return contents
+
+
+def trainable(contents: Contents) -> EncoderDecoder:
+    """The model of a run with its weights, in torch."""
+    import torch
+
+    from charseq.models.factory import build
+
+    targets = contents.weights["target_embedding"].shape[0]
+    prior = contents.weights.get("prior")
+    model = build(contents.config, sources=len(contents.source), targets=targets, prior=prior)
+    state = {name: torch.from_numpy(value.copy()) for name, value in contents.weights.items()}
+    model.load_state_dict(state)
+    return model
+
+
+def _panels(found: Sequence[Flow]) -> dict[str, dict[str, Sequence[float]]]:
+    """One panel, a line for each recurrence."""
+    return {found[0].cell: {one.name: one.logs for one in found}}

@@ -1,0 +1,1 @@
+"""A run in use: loading, prediction, conversion of files."""

@@ -1,0 +1,74 @@
+"""config -> module: the only room that knows all models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from charseq.errors import SettingError
+from charseq.models.next_word import NextWord
+from charseq.models.seq2seq import EncoderDecoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Int
+
+    from charseq.config import Config
+
+
+def build(
+    config: Config,
+    *,
+    sources: int,
+    targets: int,
+    prior: Float[np.ndarray, "S V"] | None = None,
+) -> EncoderDecoder:
+    """The untrained model of ``config`` for so many source and target ids.
+
+    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere. Layers
+    that are still to be chosen are one.
+
+    Raises:
+        SettingError: the cell "mlp", which rewrites nothing.
+    """
+    if config.cell == "mlp":
+        raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
+    return EncoderDecoder(
+        sources=sources,
+        targets=targets,
+        cell=config.cell,
+        embedding=config.embedding,
+        hidden=config.hidden,
+        layers=config.layers or 1,
+        attention=config.attention == "soft",
+        pointer=config.attention == "hard",
+        tied=config.tied,
+        dropout=config.dropout,
+        prior=None if prior is None else torch.from_numpy(prior).float(),
+    )
+
+
+def build_next_word(
+    config: Config,
+    *,
+    counts: Int[np.ndarray, "V"],
+    traits: Int[np.ndarray, "K V"] | None,
+    samples: int,
+) -> NextWord:
+    """The untrained model of ``config`` for symbols that occur so often; see ``nextword``."""
+    return NextWord(
+        symbols=len(counts),
+        cell=config.cell,
+        embedding=config.embedding,
+        hidden=config.hidden,
+        layers=config.layers or 1,
+        context=config.context,
+        tied=config.tied,
+        dropout=config.dropout,
+        embedding_dropout=config.embedding_dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        samples=samples,
+        counts=torch.from_numpy(counts),
+        traits=None if traits is None else torch.from_numpy(traits),
+    )

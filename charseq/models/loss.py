@@ -1,0 +1,238 @@
+"""logits, labels -> (sum, count): cross-entropy, in nats, over the symbols that are not padding.
+
+    L = -Σ_i w_i Σ_k q_k log softmax(o_i)_k,   q = (1 - ε) y + ε / V
+with label smoothing ε (Szegedy et al. 2016) and a weight w per row. Sum and count come apart, so
+that sums over batches, devices or ranks divide by the right count.
+
+Where V is tens of thousands of words, logits and softmax are most of the work. There the loss is
+taken from what comes before the logits, o = W r + b, and its gradient is found on the way, so that
+only a part of the logits exists at a time. Over a sample S of the words it is
+    L = -log (e^{o_y} / (e^{o_y} + Σ_{k in S, k ≠ y} e^{o_k} / π_k))
+where π_k is the chance of k to be in S: the sum is right on average (Bengio & Senecal 2008; Jean
+et al. 2015), and with every word in S it is the softmax itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from charseq.data.text.vocabulary import EOS, PAD
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+OUTCOMES = EOS
+"""The first symbol that a text may go on with; padding and the beginning of a text lie before."""
+
+BLOCK = 2**25
+"""Logits that :class:`Softmax` holds at a time, in the format of the products."""
+TILE = 2**19
+"""Logits that it holds in float32 on a CPU: few enough to stay in its cache."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A batch as tensors, and the state after the batch before where this one goes on from it."""
+
+    source: Int[Tensor, "B S"]
+    source_lengths: Int[Tensor, "B"]
+    inputs: Int[Tensor, "B T"]
+    labels: Int[Tensor, "B T"]
+    weights: Float[Tensor, "B"]
+    carried: Float[Tensor, "L K B H"] | None = None
+    fixed: bool = False
+    """Whether no shape may depend on a value: so a step can be recorded and played again."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The weighted sum over a batch, its count, and the state after it, if there is one."""
+
+    total: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+    carried: Float[Tensor, "L K B H"] | None = None
+
+
+class Learner(nn.Module):
+    """A network that says how wrong it was: all that the trainer asks of it."""
+
+    def loss(self, given: Given, *, smoothing: float) -> Loss:
+        """The loss of a batch, with a share ``smoothing`` of every label spread over all."""
+        raise TypeError(f"{type(self).__name__} has no loss for {given.labels.shape}, {smoothing}")
+
+
+def cross_entropy(
+    logits: Float[Tensor, "B T V"],
+    labels: Int[Tensor, "B T"],
+    *,
+    weights: Float[Tensor, "B"] | None = None,
+    smoothing: float = 0.0,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Weighted sum of the losses and the weighted count of labels that are not ``PAD``."""
+    losses = nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(),
+        labels.reshape(-1),
+        ignore_index=PAD,
+        label_smoothing=smoothing,
+        reduction="none",
+    ).view_as(labels)
+    counted = (labels != PAD).to(losses.dtype)
+    if weights is not None:
+        losses = losses * weights[:, None]
+        counted = counted * weights[:, None]
+    return losses.sum(), counted.sum()
+
+
+class Sample(NamedTuple):
+    """The symbols that a batch is concerned with: its own, and those drawn for comparison."""
+
+    symbols: Tensor
+    """K, in ascending order."""
+    correction: Tensor
+    """K: -log π_k, to be added to a logit; -inf for a symbol of the batch that was not drawn."""
+    places: Tensor
+    """V: where each symbol stands among these, if it is one of them."""
+
+
+def draw(
+    chances: Float[Tensor, "V"], own: Int[Tensor, "..."], *, size: int | None = None
+) -> Sample:
+    """Each symbol by itself with its chance, besides the batch's ``own``.
+
+    With ``size`` there are so many, those of the batch first, then those drawn; what is left is
+    filled up with others, which count for nothing.
+    """
+    drawn = torch.rand_like(chances) < chances
+    correction = torch.where(drawn, -chances.log(), -torch.inf)
+    taken = drawn.index_fill(0, own.flatten(), value=True)
+    if size is None:
+        symbols = taken.nonzero()[:, 0]
+        return Sample(symbols, correction[symbols], taken.cumsum(0) - 1)
+    rank = 2 - taken.int() - torch.zeros_like(taken).index_fill(0, own.flatten(), value=True).int()
+    order = rank.sort(stable=True).indices
+    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=own.device))
+    return Sample(order[:size], correction[order[:size]], places)
+
+
+def room_for(samples: int, own: int, symbols: int) -> int:
+    """A ``size`` for :func:`draw` that leaves out what was drawn once in a billion steps.
+
+    The number drawn varies by less than √samples; ``own`` counts the batch's symbols.
+    """
+    return min(symbols, own + samples + math.ceil(6 * math.sqrt(samples)))
+
+
+def chances_of(counts: Int[Tensor, "V"], samples: int) -> Float[Tensor, "V"]:
+    """π: in proportion to count^0.75 (Mikolov et al. 2013), 1 at most, ``samples`` in sum.
+
+    What never occurs is drawn as if it occurred once, and what is no outcome never.
+    """
+    shares = counts.clamp(min=1).double()[OUTCOMES:] ** 0.75
+    ranked = shares.sort(descending=True).values
+    left = samples - torch.arange(len(ranked), device=counts.device)
+    # scale[k]: if the k most frequent are certain, what the others' shares are multiplied by
+    scale = left / ranked.flip(0).cumsum(0).flip(0)
+    certain = int((scale * ranked > 1).sum())
+    found = torch.ones_like(shares)
+    if certain < len(shares):
+        found = (shares * scale[certain]).clamp(max=1)
+    return nn.functional.pad(found, (OUTCOMES, 0)).float()
+
+
+def softmax_loss(
+    outputs: Float[Tensor, "N E"],
+    matrix: Float[Tensor, "K E"],
+    bias: Float[Tensor, "K"],
+    labels: Int[Tensor, "N"],
+    *,
+    weights: Float[Tensor, "N"],
+    correction: Float[Tensor, "K"] | None = None,
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Weighted sum of the losses of the logits ``outputs @ matrix.T + bias``.
+
+    Products are in the format of autocast where that is on, the softmax in float32 or better.
+    Without ``correction`` the rows of the matrix are all symbols, and all outcomes are compared;
+    with that of a :class:`Sample` they are its symbols, and so are the ``labels``, by place. There
+    the part of the loss that ``smoothing`` spreads over all is estimated as well.
+    """
+    if correction is None:
+        correction = torch.zeros_like(bias)
+        correction[:OUTCOMES] = -torch.inf
+    kind = outputs.device.type
+    low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else outputs.dtype
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    total: Tensor = Softmax.apply(
+        outputs, matrix, bias, labels, weights.to(wide), correction.to(wide), smoothing, low
+    )
+    return total
+
+
+class Softmax(torch.autograd.Function):
+    """The loss of a softmax together with the product before it, a block of rows at a time.
+
+    With p = softmax(o), ∂L/∂o = w (p - q), and the rest are three products:
+    ∂L/∂r = W^T ∂L/∂o, ∂L/∂W = Σ ∂L/∂o r^T, ∂L/∂b = Σ ∂L/∂o  (sheet A).
+    """
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - torch hands them over by place
+        ctx: Any,
+        outputs: Tensor,
+        matrix: Tensor,
+        bias: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        correction: Tensor,
+        smoothing: float,
+        low: torch.dtype,
+    ) -> Tensor:
+        """Σ_i w_i L_i, in the format of ``weights``; products are in ``low``."""
+        factors, offset = matrix.to(low), bias.to(low)
+        to_outputs, to_matrix, to_bias = map(torch.zeros_like, (outputs, matrix, bias))
+        total = weights.new_zeros(())
+        size = max(1, BLOCK // len(matrix))
+        for start in range(0, len(outputs), size):
+            part = slice(start, start + size)
+            weight = weights[part, None]
+            logits = torch.addmm(offset, outputs[part].to(low), factors.T)
+            total += compare(logits, labels[part], correction, smoothing) @ weights[part]
+            to_outputs[part] = (logits @ factors) * weight
+            to_matrix += logits.T @ (outputs[part] * weight).to(low)
+            to_bias += (weight.T.to(low) @ logits)[0]
+        ctx.save_for_backward(to_outputs, to_matrix, to_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """What forward has found, times the gradient of the sum."""
+        found = (gradient * gradients[0] for gradient in ctx.saved_tensors)
+        return *found, None, None, None, None, None
+
+
+def compare(logits: Tensor, labels: Tensor, correction: Tensor, smoothing: float) -> Tensor:
+    """The losses L_i of rows of logits, which are replaced by p - q on the way."""
+    losses = []
+    even = correction.exp()
+    even *= smoothing / even.sum().clamp(min=1)  # of nothing drawn, nothing is spread
+    spread = even.sum()
+    size = max(1, (BLOCK if logits.is_cuda else TILE) // logits.shape[1])
+    for start in range(0, len(logits), size):
+        block, places = logits[start : start + size], labels[start : start + size, None]
+        scores = block.to(correction.dtype)
+        own = scores.gather(1, places)
+        shares = (scores + correction).scatter_(1, places, own).softmax(1)
+        share = shares.gather(1, places)
+        # a share too small for the format counts as the smallest: its gradient is right anyway
+        losses.append(-share.clamp(min=torch.finfo(share.dtype).tiny).log())
+        shares.scatter_(1, places, share - 1)
+        if smoothing:
+            losses[-1] += spread * own - (scores @ even)[:, None]
+            shares.sub_(even).scatter_add_(1, places, spread.expand_as(share))
+        block.copy_(shares)
+    return torch.cat(losses)[:, 0]

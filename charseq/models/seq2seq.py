@@ -1,0 +1,163 @@
+"""source, inputs -> logits: the encoder-decoder of sheet E, for training.
+
+The whole input is read before the first symbol is written:
+    memory, final = BiRNN(E_s[source])            every input symbol, from both sides
+    state_0       = W_b final + b                 the bridge: all that crosses without attention
+    h_t           = RNN(E_t[input_t], h_{t-1})
+    r_t           = tanh(W_r h_t + c_t)           c_t: attention's context (absent without it)
+    logits_t      = E_t r_t + b                   or a matrix of its own, if not tied
+The decoder's recurrence does not see the contexts, so attention runs for all steps at once.
+
+With hard monotonic attention (Aharoni & Goldberg 2017) what is written are actions (see
+``alignment``), which move a place along the source. The memory of that place, m, is read as it is:
+    h_t      = RNN(E_t[input_t] + P m_place(t), h_{t-1})
+    r_t      = tanh(W_r h_t + c_t + Q m_place(t))
+and to the logits a row of a table is added, that of the source symbol at the place. It begins as
+the log-probabilities of the alignment (``Aligner.prior``), so that the
+network learns what these leave open.
+In training all places are known beforehand, since the inputs are given. Features, which have no
+order, are then no places: the sum of their n vectors, divided by √n, is added to every symbol's.
+
+Its forward-only twin for use without torch is ``inference``; both share the names of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from charseq.data.text.alignment import Actions
+from charseq.data.text.vocabulary import EOS, PAD
+from charseq.kernels.matmul import linear
+from charseq.models.dropout import Dropout
+from charseq.models.layers import Attention, Pointer
+from charseq.models.loss import Given, Learner, Loss, cross_entropy
+from charseq.models.onehot import embed
+from charseq.models.rnn import Recurrence
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class EncoderDecoder(Learner):
+    """Weights and forward pass; sizes are numbers of symbols (V), units (E, H) and layers."""
+
+    def __init__(
+        self,
+        *,
+        sources: int,
+        targets: int,
+        cell: str = "gru",
+        embedding: int = 128,
+        hidden: int = 256,
+        layers: int = 1,
+        attention: bool = True,
+        pointer: bool = False,
+        tied: bool = True,
+        dropout: float = 0.3,
+        prior: Float[Tensor, "S V"] | None = None,
+    ) -> None:
+        super().__init__()
+        if attention and pointer:
+            raise ValueError("attention is soft or hard, not both")
+        if prior is not None and not pointer:
+            raise ValueError("a prior is for hard attention")
+        self.dropout = dropout
+        self.source_embedding = nn.Parameter(torch.randn(sources, embedding))
+        self.target_embedding = nn.Parameter(torch.randn(targets, embedding) / math.sqrt(embedding))
+        self.encoder = Recurrence(cell, embedding, hidden, layers=layers, bidirectional=True)
+        self.decoder = Recurrence(cell, embedding, hidden, layers=layers)
+        self.bridge = nn.Linear(2 * hidden, hidden)
+        self.attention = Attention(hidden, 2 * hidden, embedding) if attention else None
+        self.pointer = Pointer(2 * hidden, embedding, Actions.of(targets)) if pointer else None
+        self.prior = None if prior is None else nn.Parameter(prior.clone())
+        self.readout = nn.Linear(hidden, embedding)
+        self.output = None if tied else nn.Parameter(torch.empty(targets, embedding))
+        self.output_bias = nn.Parameter(torch.zeros(targets))
+        for weight in (self.bridge.weight, self.readout.weight, self.output):
+            if weight is not None:
+                nn.init.xavier_uniform_(weight)
+        nn.init.zeros_(self.bridge.bias)
+        nn.init.zeros_(self.readout.bias)
+
+    def forward(
+        self,
+        source: Int[Tensor, "B S"],
+        source_lengths: Int[Tensor, "B"],
+        inputs: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of the symbol after each of ``inputs``, which are given (teacher forcing)."""
+        _, memory, final = self.read(source, source_lengths)
+        # the scale of a row of the tied matrix suits the output; as an input it should be near 1
+        scale = math.sqrt(self.target_embedding.shape[1])
+        given = self._drop(embed(inputs.T, self.target_embedding) * scale)
+        if self.attention is not None or self.pointer is not None:
+            memory = self._drop(memory)
+        places, said = None, None
+        if self.pointer is not None:
+            places = self.pointer.places(inputs, len(memory))
+            heard, said = self.pointer(memory, places)
+            given = given + heard
+        hidden, _ = self.decoder(given, initial=_apply(self.bridge, final).to(given.dtype))
+        mixed = _apply(self.readout, hidden)
+        if said is not None:
+            mixed = mixed + said
+        if self.attention is not None:
+            mixed = mixed + self.attention(hidden, memory, source != PAD)[0]
+        matrix = self.target_embedding if self.output is None else self.output
+        logits = linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
+        if self.prior is not None and places is not None:
+            logits = logits + embed(source.gather(1, places).T, self.prior)
+        return logits.transpose(0, 1)
+
+    def read(
+        self, source: Int[Tensor, "B S"], lengths: Int[Tensor, "B"]
+    ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B M"], Float[Tensor, "L K B M"]]:
+        """What the encoder is given, its outputs, and its final states."""
+        vectors = embed(source.T, self.source_embedding)
+        if self.pointer is not None:
+            # how many columns to keep is in the values, and asking a GPU for one makes it wait
+            trimmed = not source.is_cuda
+            vectors, lengths = share_features(vectors, source, lengths, trimmed=trimmed)
+        vectors = self._drop(vectors)
+        return vectors, *self.encoder(vectors, lengths)
+
+    def loss(self, given: Given, *, smoothing: float) -> Loss:
+        """Cross-entropy of the labels."""
+        logits = self(given.source, given.source_lengths, given.inputs)
+        weights = given.weights
+        return Loss(*cross_entropy(logits, given.labels, weights=weights, smoothing=smoothing))
+
+    def _drop(self, values: Tensor) -> Tensor:
+        """Dropout (Srivastava et al. 2014) in training, nothing otherwise."""
+        if not self.training or not self.dropout:
+            return values
+        dropped: Tensor = Dropout.apply(values, self.dropout)
+        return dropped
+
+
+def share_features(
+    read: Float[Tensor, "S B E"],
+    source: Int[Tensor, "B S"],
+    lengths: Int[Tensor, "B"],
+    *,
+    trimmed: bool = True,
+) -> tuple[Float[Tensor, "T B E"], Int[Tensor, "B"]]:
+    """The vectors of texts up to EOS, each with those of the features behind EOS; the lengths.
+
+    What is longer than the longest text is left out if ``trimmed``, else it is padding.
+    """
+    ends = (source == EOS).int().argmax(dim=1)
+    places = torch.arange(source.shape[1], device=source.device)
+    behind = ((places > ends[:, None]) & (places < lengths[:, None])).to(read.dtype)
+    shared = torch.einsum("bs,sbe->be", behind, read)
+    shared = shared * behind.sum(dim=1).clamp(min=1).rsqrt()[:, None]
+    steps = int(ends.max()) + 1 if trimmed else len(read)
+    return read[:steps] + shared, ends + 1
+
+
+def _apply(layer: nn.Linear, values: Tensor) -> Tensor:
+    return linear(values, layer.weight, layer.bias)

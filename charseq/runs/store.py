@@ -1,0 +1,400 @@
+"""folder <-> named bytes, all or nothing: the redo log under every checkpoint.
+
+It knows no model, no arrays and no training.
+
+A run folder holds plain files and ``manifest.json``, which lists size and sha256 of every one of
+them. :func:`publish` changes any number of files at once, with the folder ``.new`` as a redo log:
+
+    1. write    RUN/.new/<file> for each new file                   (fsync)
+    2. commit   RUN/.new/manifest.json appears, by a rename         (fsync)   <- old becomes new
+    3. move     each RUN/.new/<file> to RUN/<file>, manifest last   (fsync)
+
+Killed before 2 the folder is the old state: a ``.new`` without a manifest is ignored, and removed
+by the next writer. Killed after 2 it is the new state: whoever reads takes the manifest in ``.new``
+for the truth and looks for each file first there, then in RUN; the next writer finishes step 3.
+Every read is compared with the manifest, so one flipped bit is an error that names the file.
+One writer at a time: hold :func:`charseq.runs.folder.lock`. Readers need no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from charseq.errors import CheckpointError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+NEW = ".new"
+
+# A file larger than this is no part of a run; it is refused before it is read.
+LARGEST = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
+LARGEST_MANIFEST = 2**20
+# Objects and lists in a file of JSON; a vocabulary is one list. Empty ones take 25 times the
+# memory that they take in the file.
+MOST_NESTED = 2**20
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 60
+_ATTEMPTS = 20
+# No link is followed and no pipe waited for, on systems that have these flags.
+PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the manifest says of one file: its size in bytes and its sha256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run holds, and the folders in which its files are looked for, in order."""
+
+    folder: Path
+    files: dict[str, Entry]
+    places: tuple[Path, ...]
+
+
+def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] = ()) -> None:
+    """Put ``files`` into ``run`` and take the names in ``drop`` out, all at once or not at all.
+
+    The run's other files stay. The caller holds :func:`charseq.runs.folder.lock`.
+
+    Raises:
+        CheckpointError: a name that is no plain file name, or the disk refuses (full, read-only).
+            The run is then the complete old or the complete new state.
+    """
+    folder, gone, created = Path(run), set(drop), False
+    for name in files:
+        _check_name(name, folder)
+    try:
+        created = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        _settle(folder)
+        kept = {name: item for name, item in state_of(folder).files.items() if name not in gone}
+        _commit(folder, files, kept)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the disk that refused to write may refuse this too
+            _discard(folder)
+            if created:
+                folder.rmdir()
+        what = f"cannot be written: {reason(error)}; the last complete state is kept"
+        raise CheckpointError(what, path=folder) from error
+    try:
+        _move(folder)
+    except OSError as error:
+        what = f"is stored, but cannot be tidied: {reason(error)}; the next save will do it"
+        raise CheckpointError(what, path=folder) from error
+
+
+def remove(run: str | Path, unwanted: Iterable[str]) -> None:
+    """Take files out of the run; names that it does not hold are ignored.
+
+    Raises:
+        CheckpointError: as :func:`publish`.
+    """
+    gone = set(unwanted) & names(run)
+    if gone:
+        publish(run, {}, drop=gone)
+
+
+def _commit(folder: Path, files: Mapping[str, bytes], kept: Mapping[str, Entry]) -> None:
+    """Steps 1 and 2; on an error there is no commit."""
+    new = folder / NEW
+    new.mkdir()
+    entries = dict(kept)
+    for name, content in files.items():
+        _write(new / name, content)
+        entries[name] = Entry(len(content), hashlib.sha256(content).hexdigest())
+    part = new / f"{MANIFEST}.part"
+    _write(part, _encode_manifest(entries))
+    _sync_folder(new)  # the files' names are on disk before the manifest that vouches for them
+    _sync_folder(folder)
+    _sync_folder(folder.parent)
+    part.replace(new / MANIFEST)
+    _sync_folder(new)
+
+
+def _move(folder: Path) -> None:
+    """Step 3; may be repeated any number of times."""
+    wanted = _log(folder)
+    if wanted is None:
+        return
+    new = folder / NEW
+    for name in wanted:
+        with contextlib.suppress(FileNotFoundError):  # a kept file, or moved before a kill
+            (new / name).replace(folder / name)
+    with contextlib.suppress(CheckpointError):  # a damaged old manifest names nothing to remove
+        for name in (_decode_manifest(folder / MANIFEST) or {}).keys() - wanted.keys():
+            (folder / name).unlink(missing_ok=True)
+    _sync_folder(folder)
+    (new / MANIFEST).replace(folder / MANIFEST)
+    _sync_folder(folder)
+    shutil.rmtree(new)
+
+
+def _settle(folder: Path) -> None:
+    """Finish what a killed writer committed, or remove what it did not."""
+    if _log(folder) is not None:
+        _move(folder)
+    else:
+        _discard(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove ``.new``, its manifest first: without it the rest counts for nothing."""
+    new = folder / NEW
+    if new.is_symlink():  # never ours: take the link away and leave what it points to alone
+        new.unlink()
+    elif new.exists():
+        (new / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(new)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file, on disk when this returns; its mode follows the umask."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows opens no folders; NTFS journals their entries itself
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def names(run: str | Path) -> set[str]:
+    """The names of the run's files; empty where there is no run.
+
+    Raises:
+        CheckpointError: the manifest is damaged.
+    """
+    return set(state_of(run).files)
+
+
+def read(run: str | Path, name: str) -> bytes:
+    """The content of one file, compared with the manifest.
+
+    Raises:
+        CheckpointError: there is no such run or file, or it is damaged.
+    """
+    return read_all(run, [name])[name]
+
+
+def read_all(run: str | Path, wanted: Iterable[str]) -> dict[str, bytes]:
+    """The contents of several files, all of one and the same state, even while a writer works.
+
+    Raises:
+        CheckpointError: there is no such run or file, or it is damaged.
+    """
+    listed = list(wanted)
+    return consistently(run, lambda state: {name: fetch(state, name) for name in listed})
+
+
+def consistently(run: str | Path, work: Callable[[State], _Result]) -> _Result:
+    """``work`` on one state of the run; again if a writer replaced that state meanwhile.
+
+    Raises:
+        CheckpointError: what ``work`` raised although nobody was writing.
+    """
+    before = None
+    for _ in range(_ATTEMPTS):
+        state = state_of(run)
+        try:
+            return work(state)
+        except CheckpointError:
+            if state == before:
+                raise
+            before = state
+            time.sleep(0.01)
+    raise CheckpointError("changes too fast to be read; try again", path=run)
+
+
+def state_of(run: str | Path) -> State:
+    """What the run holds now; no files where there is no run.
+
+    Raises:
+        CheckpointError: the manifest is damaged.
+    """
+    folder = Path(run)
+    files = _log(folder)
+    if files is not None:
+        return State(folder, files, (folder / NEW, folder))
+    return State(folder, _decode_manifest(folder / MANIFEST) or {}, (folder,))
+
+
+def fetch(state: State, name: str) -> bytes:
+    """The content of one file of ``state``, compared with the manifest.
+
+    Raises:
+        CheckpointError: it is not part of the run, missing, or damaged.
+    """
+    with open_file(state, name) as file:
+        entry = state.files[name]
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(entry.size + 1) if size == entry.size else b""
+    if len(content) != entry.size or hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise CheckpointError(
+            f"is damaged: it differs from {MANIFEST}; restore it from a copy or train again",
+            path=state.folder / name,
+        )
+    return content
+
+
+def open_file(state: State, name: str) -> BinaryIO:
+    """A listed file, wherever the state keeps it, not yet compared with the manifest.
+
+    Raises:
+        CheckpointError: it is not part of the run, missing, or no plain file.
+    """
+    if name not in state.files:
+        if state.files:
+            raise CheckpointError("is not part of this run", path=state.folder / name)
+        raise CheckpointError(absence(state.folder), path=state.folder)
+    for place in state.places:
+        with contextlib.suppress(FileNotFoundError):
+            return _open_plain(place / name)
+    raise CheckpointError("is missing", path=state.folder / name)
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | PLAIN), "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        link = path.is_symlink()
+        what = "is a symbolic link, expected a plain file" if link else reason(error)
+        raise CheckpointError(what, path=path) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CheckpointError("is not a plain file", path=path)
+    return file
+
+
+def absence(folder: Path) -> str:
+    """Why there is nothing to read in ``folder``."""
+    if folder.is_dir():
+        return f"holds no trained model ({MANIFEST} is missing)"
+    return "is a file, expected the folder of a run" if folder.exists() else "there is no such run"
+
+
+def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
+    """JSON bytes from an untrusted file -> its object.
+
+    Raises:
+        CheckpointError: not UTF-8, no JSON, nested without end, NaN, or no object; or too many.
+    """
+    if content.count(b"{") + content.count(b"[") > MOST_NESTED:
+        raise CheckpointError("is damaged: more objects than any run holds", path=path)
+    try:
+        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"is damaged: no JSON: {reason(error)}", path=path) from error
+    if not isinstance(value, dict):
+        raise CheckpointError("is damaged: expected a JSON object", path=path)
+    return value
+
+
+def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse what a newer charseq, or something else, has written.
+
+    Raises:
+        CheckpointError: a format number that is missing or larger than ours.
+    """
+    number = fields.get("format")
+    if type(number) is not int or number < 1:
+        raise CheckpointError("is damaged or foreign: it has no format number", path=path)
+    if number > FORMAT:
+        what = f"was written by a newer charseq, in a format after {FORMAT}: upgrade charseq"
+        raise CheckpointError(what, path=path)
+
+
+def shown(name: str) -> str:
+    """An untrusted name, quoted and cut so that it stays in one line of a message."""
+    return ascii(name if len(name) <= _SHOWN else name[:_SHOWN] + "...")
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200]
+
+
+def _encode_manifest(files: Mapping[str, Entry]) -> bytes:
+    listed = {name: {"size": e.size, "sha256": e.sha256} for name, e in sorted(files.items())}
+    seal = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return (json.dumps({"format": FORMAT, "files": listed, "seal": seal}, indent=1) + "\n").encode()
+
+
+def _decode_manifest(path: Path) -> dict[str, Entry] | None:
+    """The files that a manifest lists; None where there is none.
+
+    It must equal, byte for byte, what :func:`_encode_manifest` makes of it, so that a flipped
+    bit in the manifest itself is noticed too.
+    """
+    try:
+        with _open_plain(path) as file:
+            content = file.read(LARGEST_MANIFEST)
+    except FileNotFoundError:
+        return None
+    fields = parse_object(content, path)
+    check_format(fields, path)
+    listed = fields.get("files")
+    if not isinstance(listed, dict):
+        raise CheckpointError("is damaged: it lists no files", path=path)
+    entries = {name: _check_entry(name, item, path) for name, item in listed.items()}
+    if _encode_manifest(entries) != content:
+        raise CheckpointError("is damaged: it does not agree with its seal", path=path)
+    return entries
+
+
+def _log(folder: Path) -> dict[str, Entry] | None:
+    """The manifest of a committed ``.new``, else None."""
+    if (folder / NEW).is_symlink():
+        return None
+    try:
+        return _decode_manifest(folder / NEW / MANIFEST)
+    except CheckpointError:  # no commit, then: the state below counts, each of its files checked
+        return None
+
+
+def _check_entry(name: str, item: Any, path: Path) -> Entry:
+    _check_name(name, path)
+    limit = LARGEST.get(Path(name).suffix, LARGEST[""])
+    match item:
+        case {"size": int(size), "sha256": str(digest)}:
+            if _DIGEST.fullmatch(digest) and type(size) is int and 0 <= size <= limit:
+                return Entry(size, digest)
+    raise CheckpointError(f"is damaged: bad size or sha256 of {shown(name)}", path=path)
+
+
+def _check_name(name: str, path: Path) -> None:
+    if not _NAME.fullmatch(name) or name == MANIFEST:
+        raise CheckpointError(f"{shown(name)} is not the plain name of a run's file", path=path)
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no number")

@@ -1,0 +1,1 @@
+"""data -> trained runs: the training loop, the two tasks, ensembles, distillation, averaging."""

@@ -1,0 +1,194 @@
+"""run or runs -> one run whose weights are the mean of theirs.
+
+The last evaluations of one training (Izmailov et al. 2018), or runs that were fine-tuned from the
+same weights (Wortsman et al. 2022): such weights lie close enough to each other that their mean is
+a network as well, often a better one, and no slower than a single one. Runs from different random
+weights have nothing in common number by number, and are refused; for them there are ensembles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charseq.errors import CheckpointError, UsageError
+from charseq.inference.loading import Contents, read_run, shapes_of
+from charseq.runs.folder import WEIGHTS, find, is_finished, load_arrays, lock, names, read
+from charseq.runs.training_state import Run, kept_evaluations, kept_name
+from charseq.training import next_word, pairs
+
+if TYPE_CHECKING:
+    Weights = Mapping[str, np.ndarray]
+
+Report = Callable[[str], None]
+
+
+def average(
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    last: int | None = None,
+    best: int | None = None,
+    data: str | Path | None = None,
+    force: bool = False,
+    report: Report,
+) -> dict[str, Any]:
+    """Average kept evaluations of one run, or the models of several, into the run ``output``.
+
+    Args:
+        runs: one run that kept evaluations (the setting ``keep``), or several from one start.
+        output: the folder to make.
+        last: of one run, so many of the last evaluations that it kept; by default all it kept.
+        best: instead, so many of those it kept, the best by dev score.
+        data: scored on its dev split where given.
+        force: whether a run that is there already gives way.
+        report: takes each line for people.
+
+    Returns:
+        run, parameters, scores, and averaged: what the mean was made of.
+
+    Raises:
+        UsageError: counts that do not go together.
+        CheckpointError: a run is missing or damaged, kept nothing, or does not fit the others.
+    """
+    folders = [find(run) for run in runs]
+    if any(folder.resolve() == Path(output).resolve() for folder in folders):
+        raise UsageError(f"{output} is one of the runs to average, expected another folder")
+    contents = [read_run(folder) for folder in folders]
+    for folder, found in zip(folders, contents, strict=True):
+        if found.config.ensemble > 1:
+            raise CheckpointError("is an ensemble: its members are not averaged", path=folder)
+    if len(folders) == 1:
+        weights, made = _of_evaluations(folders[0], contents[0], last=last, best=best)
+    elif last is not None or best is not None:
+        raise UsageError("--last and --best choose among the evaluations of one run, not of many")
+    else:
+        weights, made = _of_runs(folders, contents)
+    first = contents[0]
+    report(f"averaged   {made['of']}")
+    with lock(output):
+        if is_finished(output) and not force:
+            what = "is finished already: --force replaces it, -o names another folder"
+            raise CheckpointError(what, path=output)
+        journal = Run(Path(output), {**_origin(first.about), "averaged": made})
+        journal.forget()
+        journal.best = weights
+        journal.progress.seconds = sum(one.about["seconds"] for one in contents)
+        journal.progress.epochs = sum(one.about["epochs"] for one in contents)
+        if data is not None:
+            _score(journal, first, weights, data)
+            now, before = _told(journal.progress.scores), _told(first.about["scores"])
+            report(f"scores     {now}; {folders[0]} had {before}")
+        journal.finish()
+    report(f"kept       {output}")
+    return {
+        "run": str(output),
+        "parameters": journal.about["parameters"],
+        "scores": journal.progress.scores,
+        "averaged": made,
+    }
+
+
+def mean(parts: Sequence[Weights]) -> dict[str, np.ndarray]:
+    """The mean of weights by name, added up in float64, so that their order counts for nothing."""
+    found: dict[str, np.ndarray] = {}
+    for name in parts[0]:
+        stacked = np.stack([part[name] for part in parts])
+        found[name] = np.asarray(stacked.mean(axis=0, dtype=np.float64), dtype=np.float32)
+    return found
+
+
+def _of_evaluations(
+    folder: Path, found: Contents, *, last: int | None, best: int | None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The mean of evaluations that a run kept, and what it is made of."""
+    there = kept_evaluations(folder)
+    if not there:
+        what = "kept no evaluations to average: train with --set keep=5"
+        raise CheckpointError(what, path=folder)
+    if last is not None and best is not None:
+        raise UsageError("--last and --best exclude each other: give one of them")
+    count = last or best or len(there)
+    if count > len(there):
+        raise CheckpointError(f"kept {len(there)} evaluations, not {count}", path=folder)
+    chosen = there[-count:]
+    if best is not None:
+        chosen = sorted(_ranked(folder, found, there)[:count])
+    shapes = shapes_of(found.about)
+    parts = []
+    for number in chosen:
+        path = folder / kept_name(number)
+        arrays = load_arrays(read(folder, path.name), path=path)
+        if {name: value.shape for name, value in arrays.items()} != shapes:
+            raise CheckpointError("is damaged: these are not the run's weights", path=path)
+        parts.append(arrays)
+    told = f"evaluations {', '.join(map(str, chosen))} of {folder}"
+    return mean(parts), {"of": told, "runs": [_fingerprint(folder)], "evaluations": chosen}
+
+
+def _ranked(folder: Path, found: Contents, there: Sequence[int]) -> list[int]:
+    """Kept evaluations, best first; of equals the later."""
+    family = pairs.Pairs if found.units is None else next_word.Sentences
+    try:
+        lines = [json.loads(line) for line in read(folder, "metrics.jsonl").splitlines()]
+        scores = {number: family.rank(lines[number - 1]) for number in there}
+        return sorted(there, key=lambda number: (scores[number], number), reverse=True)
+    except (ValueError, LookupError, TypeError) as error:
+        what = "does not tell the scores of its evaluations"
+        raise CheckpointError(what, path=folder / "metrics.jsonl") from error
+
+
+def _of_runs(
+    folders: Sequence[Path], contents: Sequence[Contents]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The mean of runs that began with the same weights, and what it is made of."""
+    first, begun = contents[0], contents[0].about.get("start")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError("a run is named twice among those to average")
+    for folder, found in zip(folders[1:], contents[1:], strict=True):
+        if not begun or found.about.get("start") != begun:
+            raise UsageError(
+                f"{folders[0]} and {folder} did not start from the same weights (--init-from), so "
+                "their mean is no network"
+            )
+        symbols = [(one.source, one.target, one.units) for one in (first, found)]
+        if symbols[0] != symbols[1] or shapes_of(found.about) != shapes_of(first.about):
+            raise UsageError(f"{folders[0]} and {folder} differ in their symbols or shapes")
+    made = {"of": ", ".join(map(str, folders)), "runs": [_fingerprint(one) for one in folders]}
+    return mean([one.weights for one in contents]), made
+
+
+def _score(journal: Run, found: Contents, weights: Weights, data: str | Path) -> None:
+    """Score the mean on dev as a training scores; its probabilities are calibrated as well."""
+    lesson: pairs.Pairs | next_word.Sentences
+    if found.units is None:
+        lesson = pairs.of_run(found, data)
+        journal.about |= lesson.calibrate(weights)
+    else:
+        lesson = next_word.of_run(found, data)
+    journal.progress.scores = lesson.score(weights)
+    journal.record(journal.progress.scores)
+
+
+def _origin(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run says of itself that holds for a mean as well: settings, symbols, data."""
+    kept = ("settings", "source", "target", "units", "limits", "start", "distilled", "data")
+    return {name: about[name] for name in kept if name in about}
+
+
+def _fingerprint(folder: Path) -> str:
+    """The sha256 of a run's weights."""
+    return hashlib.sha256(read(folder, WEIGHTS)).hexdigest() if WEIGHTS in names(folder) else ""
+
+
+def _told(scores: Mapping[str, float]) -> str:
+    """Dev scores in a few words."""
+    if not scores:
+        return "none"
+    family = next_word.Sentences if "perplexity" in scores else pairs.Pairs
+    return " ".join(family.tell(scores).split())

@@ -1,0 +1,211 @@
+"""model, batches -> steps on a GPU, each recorded once for its shape and then played again.
+
+A step of so small a model is some hundred kernels of a few microseconds, which take longer to
+start than to run. So all of it, from the symbols to the average of the weights, is a CUDA graph:
+the first batch of a shape runs as it is, the second is recorded, and from then on one call starts
+everything. Nothing may depend on the host in between, and nothing does:
+
+- what changes from step to step, the rate and which rows are read, lies in memory that is sent to;
+- noise comes from (seed, step): torch's generator is seeded before each play, and a graph draws
+  from where the generator stands, so recorded or not, the numbers are the same;
+- whether loss and gradient are finite is decided on the device: if not, AdamW is told so and leaves
+  weights and moments alone, the average does not move, and a counter does.
+
+Losses stay on the device until they are read. On a CPU the same step runs without recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from charseq.models.loss import Given, Learner
+from charseq.training.resident import RING, Shape, feed_of
+
+if TYPE_CHECKING:
+    from charseq.data.batches import Batches, Lines, Stream
+
+EPSILON = 1e-8
+"""AdamW's."""
+MOST_GRAPHS = 96
+"""Shapes that are recorded; others, if there are more, run as they are."""
+
+
+class Buffers(NamedTuple):
+    """What a step moves, one after the other in the order of the parameters; and AdamW's count."""
+
+    weights: Tensor
+    average: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the device says of the last step, and of the steps that were skipped so far."""
+
+    loss: float
+    norm: float
+    skipped: int
+    in_a_row: int
+    """Skipped steps in a row, up to now."""
+    worst: int
+    """The most there were since the counts were set."""
+
+
+class Recorder:
+    """The steps of one training: the model, one buffer of its weights, average, moments."""
+
+    def __init__(
+        self,
+        model: Learner,
+        batches: Batches | Lines | Stream,
+        buffers: Buffers,
+        *,
+        precision: torch.dtype,
+        clip: float,
+        smoothing: float,
+        decay: float,
+        betas: tuple[float, float],
+    ) -> None:
+        """``decay`` and ``betas`` are those of AdamW."""
+        self.model = model
+        self.buffers = buffers
+        self.precision = precision
+        self.clip = clip
+        self.smoothing = smoothing
+        self.decay = decay
+        self.betas = betas
+        self.carried: Tensor | None = None
+        """The state at the end of each row, where rows go on in the next batch."""
+        self._parts = list(model.parameters())
+        device = buffers.weights.device
+        self._feed = feed_of(batches, device)
+        # rate, and how far the average follows
+        self._ring = torch.zeros(RING, 2, pin_memory=device.type == "cuda")
+        self._told = torch.zeros(2, device=device)
+        self._seen = torch.zeros(2, device=device)
+        self._counts = torch.zeros(3, device=device)
+        self._broken = torch.zeros((), device=device)
+        self._gradient = torch.zeros_like(buffers.average)
+        self._graphs: dict[Shape, torch.cuda.CUDAGraph | None] = {}
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._pool: Any = None
+
+    def step(self, number: int, rate: float, follow: float) -> int:
+        """Start step ``number``, counted from 0; how many examples it has.
+
+        ``follow`` is the share of the way that the average goes towards the weights. The noise is
+        that of torch's generator, which is to be seeded before.
+        """
+        slot = self._ring[number % RING]
+        slot[0], slot[1] = rate, follow
+        self._told.copy_(slot, non_blocking=True)
+        shape, examples, goes_on = self._feed.feed(number)
+        graph = self._graphs.get(shape)
+        if graph is not None:
+            graph.replay()
+        elif self._may_record(shape):
+            self._graphs[shape] = graph = self._record(shape)
+            graph.replay()
+        else:
+            self._graphs.setdefault(shape, None)
+            self._run(shape)
+        if self.carried is not None and not goes_on:
+            self.carried.zero_()
+        return examples
+
+    def read(self) -> Reading:
+        """Wait for the device, and see."""
+        loss, norm, skipped, in_a_row, worst = torch.cat([self._seen, self._counts]).tolist()
+        return Reading(loss, norm, int(skipped), int(in_a_row), int(worst))
+
+    def set_counts(self, reading: Reading) -> None:
+        """Go on counting from here."""
+        seen, counts = [reading.loss, reading.norm], [reading.skipped, reading.in_a_row]
+        self._seen.copy_(torch.tensor(seen))
+        self._counts.copy_(torch.tensor([*counts, reading.in_a_row], dtype=torch.float32))
+
+    def _may_record(self, shape: Shape) -> bool:
+        """Whether a step of this shape has run before, and there is room for one more graph.
+
+        And the state that is carried, if any, must have its place by then.
+        """
+        ready = self.carried is not None or not self._feed.goes_on
+        recorded = sum(graph is not None for graph in self._graphs.values())
+        seen = self._stream is not None and shape in self._graphs
+        return seen and ready and recorded < MOST_GRAPHS
+
+    def _record(self, shape: Shape) -> torch.cuda.CUDAGraph:
+        """The graph of a step; it has not run yet."""
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                self._run(shape)
+            finally:
+                graph.capture_end()
+        self._pool = graph.pool()
+        return graph
+
+    def _run(self, shape: Shape) -> None:
+        """A whole step on the device, of what was sent; see the module."""
+        given = Given(*self._feed.give(shape), carried=self.carried, fixed=True)
+        kind, low = self._told.device.type, self.precision != torch.float32
+        with torch.autocast(kind, dtype=self.precision, enabled=low):
+            found = self.model.loss(given, smoothing=self.smoothing)
+        mean = found.total / found.count
+        gradients = torch.autograd.grad(mean, self._parts, materialize_grads=True)
+        torch.cat([part.reshape(-1) for part in gradients], out=self._gradient)
+        norm = torch.linalg.vector_norm(self._gradient)
+        sound = mean.detach().isfinite() & norm.isfinite()
+        self._broken.copy_(~sound)
+        self._gradient.mul_(torch.where(norm > self.clip, self.clip / norm, 1.0))
+        self._update()
+        self.buffers.average.lerp_(self.buffers.weights, self._told[1] * sound)
+        self._seen.copy_(torch.stack([mean.detach().float(), norm.float()]))
+        self._count()
+        if self._feed.goes_on and found.carried is not None:
+            self._carry(found.carried.detach(), sound)
+
+    def _update(self) -> None:
+        """AdamW in one kernel, which does nothing after a broken step.
+
+        It is what ``torch.optim.AdamW(fused=True)`` calls; that class takes seconds to load.
+        """
+        known = self.buffers
+        known.step.add_(1.0 - self._broken)
+        torch.ops.aten._fused_adamw_.tensor_lr(
+            [known.weights],
+            [self._gradient],
+            [known.exp_avg],
+            [known.exp_avg_sq],
+            [],
+            [known.step],
+            lr=self._told[0],
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+            found_inf=self._broken,
+        )
+
+    def _count(self) -> None:
+        """Skipped steps: all, in a row, and the most in a row."""
+        skipped, in_a_row, worst = self._counts.unbind()
+        in_a_row = (in_a_row + 1) * self._broken
+        found = [skipped + self._broken, in_a_row, torch.maximum(worst, in_a_row)]
+        self._counts.copy_(torch.stack(found))
+
+    def _carry(self, state: Tensor, sound: Tensor) -> None:
+        """What the next batch begins with: the state, or nothing after a broken step."""
+        if self.carried is None:
+            self.carried = torch.zeros_like(state)
+        self.carried.copy_(torch.where(sound, state, 0.0))

@@ -1,0 +1,287 @@
+"""lines of text -> what there is to learn from them, and how well it was learnt.
+
+One of the two families that ``recipes`` can train; the other is ``pairs``, with the same
+functions. It knows the flow of neither training nor saving.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charseq.config import Config
+from charseq.data import corpus
+from charseq.data.splits import SPLITS
+from charseq.data.text import tokenizer as unit
+from charseq.data.text.vocabulary import EOS, SPECIALS
+from charseq.errors import DataError, SettingError
+from charseq.evaluation.metrics import signature
+from charseq.evaluation.next_word import SUGGESTIONS, measure, perplexity_of
+from charseq.inference.loading import Contents, read_run
+from charseq.inference.predictor import language_model
+from charseq.runs.folder import WEIGHTS, find, read
+from charseq.training import traits
+from charseq.training.prepare import recipe_of
+from charseq.training.report import describe_lines
+
+if TYPE_CHECKING:
+    from charseq.inference.language_model import LanguageModel
+    from charseq.training.trainer import Trainer
+
+    Weights = Mapping[str, np.ndarray]
+
+SHARED = (
+    *("cell", "embedding", "hidden", "layers", "context", "tied"),
+    *("units", "case", "punctuation"),
+)
+"""Settings that decide the weights' shapes, and what is a word; a run that starts from another must
+have the same."""
+
+LARGE = 5000
+"""From so many symbols on, the softmax is sampled where the settings leave it open, over"""
+SAMPLES = 2000
+"""so many."""
+
+
+class Sentences:
+    """A training on lines of text, as ``recipes`` sees it: before, during and after."""
+
+    def __init__(
+        self, data: str | Path, config: Config, init_from: str | Path | None = None
+    ) -> None:
+        """Read the data once, and learn its symbols.
+
+        Raises:
+            CharseqError: the data, the settings or the run to start from do not allow it.
+        """
+        self.data = data
+        self.config = config = replace(config, layers=config.layers or 1)
+        self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
+        if not self.corpus.dev:
+            raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
+        self.name = self.corpus.name
+        self.start_print: str | None = None
+        self.start = None if init_from is None else self._begin_with(find(init_from))
+        form = config.target_form if self.start is None else self.start.target.form
+        self.units, self.why = unit.build(
+            self.corpus.train,
+            kind=config.units,
+            case=config.case,
+            punctuation=config.punctuation,
+            limit=config.word_limit,
+            min_count=config.min_count,
+            form=form,
+            subword_size=config.subword_size,
+            seed=config.seed,
+        )
+        if self.start is not None:
+            known = self.start.target.extended(self.units.vocabulary)
+            self.units = replace(self.units, vocabulary=known)
+            self.why = "as in the run to start from"
+        if not self.units.vocabulary.symbols:
+            raise DataError(f"no word in it {config.min_count} times: --set min_count=1", path=data)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the run says of itself before training."""
+        data = self.corpus
+        return {
+            "settings": self.config.to_json(),
+            "units": self.units.to_json(),
+            "start": self.start_print,
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "columns": "",
+                "examples": {"train": len(data.train), "dev": len(data.dev)},
+            },
+        }
+
+    def describe(self) -> list[str]:
+        """What was understood, for people."""
+        lines = describe_lines(self.corpus, self.units, self.why, running=self.config.running)
+        if self.units.kind == "words" and self.config.min_count == 1:
+            # and where they come all the same, each costs as much as many others
+            lines.append("note       min_count=1: training meets no unseen word and rules them out")
+        return lines
+
+    def trainer(self, halved: int = 0) -> Trainer:
+        """Model, batches and optimiser, before the first step; batches ``halved`` so often."""
+        from charseq.data.batches import Lines, Stream
+        from charseq.models.device import choose_device, choose_precision, choose_threads, seed_all
+        from charseq.models.factory import build_next_word
+        from charseq.training.trainer import Trainer
+
+        config = replace(self.config, batch_size=max(1, self.config.batch_size >> halved))
+        ids, offsets = unit.encode(self.corpus.train, self.units)
+        counts = np.bincount(ids, minlength=len(self.units.vocabulary))
+        counts[EOS] = len(offsets) - 1
+        device = choose_device(config.device)
+        choose_threads(config.threads)
+        seed_all(config.seed)
+        batches: Lines | Stream
+        if config.running:
+            batches = Stream(
+                ids, offsets, batch_size=config.batch_size, steps=config.segment, seed=config.seed
+            )
+        else:
+            batches = Lines(ids, offsets, batch_size=config.batch_size, seed=config.seed)
+        model = build_next_word(
+            config, counts=counts, traits=self._traits(), samples=self._samples()
+        )
+        trainer = Trainer(
+            model,
+            batches,
+            recipe_of(config),
+            device=device,
+            precision=choose_precision(config.precision, device),
+        )
+        if self.start is not None:
+            trainer.start_from(_inherit(self.start, trainer.averaged()))
+        return trainer
+
+    def publish(self, weights: Weights) -> Weights:
+        """What a run keeps of the trainer's weights: vectors of words with their traits' added."""
+        kept = dict(weights)
+        shared = kept.pop("traits", None)
+        table = self._traits()
+        if shared is not None and table is not None:
+            kept["embedding"] = kept["embedding"] + shared[table].sum(axis=0)
+        return kept
+
+    def score(self, weights: Weights) -> dict[str, float]:
+        """Dev perplexity of ``weights``."""
+        config = self.config
+        model = language_model(Path(), self.about, config, self.units, weights)
+        lines = list(islice(self.corpus.dev, config.dev_limit))
+        return {"perplexity": perplexity_of(model, lines)}
+
+    @staticmethod
+    def rank(scores: Mapping[str, float]) -> tuple[float, float]:
+        """Less perplexity wins."""
+        return -scores["perplexity"], 0.0
+
+    @staticmethod
+    def tell(scores: Mapping[str, float]) -> str:
+        """Dev scores in a few words."""
+        return f"dev perplexity {scores['perplexity']:7.1f}"
+
+    def evaluate(self, model: LanguageModel, *, version: str) -> dict[str, Any]:
+        """What :func:`evaluate` returns of the dev split."""
+        return _facts(model, self.data, self.corpus.dev, "dev", version=version)
+
+    def _traits(self) -> np.ndarray | None:
+        """A row of traits for each id, or None where symbols are not words or have none."""
+        if self.config.units != "words" or not self.config.traits:
+            return None
+        # no word looks like these, so they share nothing
+        specials = ["\0" * (number + 1) for number in range(SPECIALS)]
+        return traits.traits_of([*specials, *self.units.vocabulary.symbols])
+
+    def _samples(self) -> int:
+        """How many symbols the softmax is sampled over; 0 for all."""
+        if self.config.samples >= 0:
+            return self.config.samples
+        return SAMPLES if len(self.units.vocabulary) > LARGE else 0
+
+    def _begin_with(self, path: Path) -> Contents:
+        """Another run, whose symbols ours join, and whose weights are the first."""
+        found = read_run(path)
+        if found.units is None:
+            raise SettingError(f"{path} rewrites pairs, it is no start for predicting words")
+        asked = {name: getattr(self.config, name) for name in SHARED}
+        theirs = {name: getattr(found.config, name) for name in SHARED}
+        if self.config.target_form != "auto":
+            asked["target_form"], theirs["target_form"] = self.config.target_form, found.target.form
+        for name, ours in asked.items():
+            if ours != theirs[name]:
+                raise SettingError(
+                    f"{name} is {ours}, but the run to start from has {theirs[name]}: "
+                    f"--set {name}={theirs[name]}"
+                )
+        self.start_print = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
+        return found
+
+
+def evaluate(
+    model: LanguageModel, data: str | Path, *, split: str | None = None, version: str
+) -> dict[str, Any]:
+    """Score ``model`` on the lines of a split of ``data``.
+
+    Without ``split``: test; but every line of one file, if it is not the file of the training.
+    ``version`` is the program's, for the signature.
+
+    Returns:
+        run, parameters, seconds (of training), epochs, data, split, words, perplexity,
+        bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, sampled, signature.
+
+    Raises:
+        DataError: there are no such lines.
+    """
+    if split is None or split == "all":
+        whole = Path(data).is_dir()
+        splits = ("test",) if whole and not split else SPLITS
+        found = corpus.load(data, splits=splits, running=model.config.running)
+        ours = found.fingerprint == model.about["data"]["fingerprint"]
+        if split is None and (whole or ours):
+            return _facts(model, data, found.test, "test", version=version)
+        return _facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+    lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
+    return _facts(model, data, lines, split, version=version)
+
+
+def of_run(found: Contents, data: str | Path) -> Sentences:
+    """A run's own training again, on the dev split of ``data``: to score other weights for it."""
+    lesson = Sentences(data, found.config)
+    if found.units is not None:
+        lesson.units = found.units
+    return lesson
+
+
+def _facts(
+    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
+) -> dict[str, Any]:
+    """What :func:`evaluate` returns, for given lines."""
+    about, lines = model.about, list(lines)
+    if not lines:
+        raise DataError(f"no lines for the {split} split", path=data)
+    scores = asdict(measure(model, lines))
+    return {
+        "run": str(model.path),
+        "parameters": about["parameters"],
+        "seconds": about["seconds"],
+        "epochs": about["epochs"],
+        "data": str(data),
+        "split": split,
+        **scores,
+        "signature": signature(
+            charseq=version,
+            split=split,
+            n=scores["words"],
+            unit="word",
+            units=model.units.kind,
+            case=model.units.case,
+            punctuation=model.units.punctuation,
+            state="running" if model.config.running else "by line",
+            suggestions=SUGGESTIONS,
+            typed="all" if scores["sampled"] is None else scores["sampled"],
+        ),
+    }
+
+
+def _inherit(start: Contents, fresh: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights of ``start`` for more symbols; new ones keep their ``fresh`` rows."""
+    weights = {name: np.array(value) for name, value in start.weights.items()}
+    before = len(start.target)
+    for name in ("embedding", "output", "output_bias"):
+        if name in weights:
+            weights[name] = np.concatenate([weights[name], fresh[name][before:]])
+    if "traits" in fresh:  # already in the words' vectors
+        weights["traits"] = np.zeros_like(fresh["traits"])
+    return weights

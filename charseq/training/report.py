@@ -1,0 +1,200 @@
+"""data sets, tasks and runs -> lines for people.
+
+It knows no flow and prints nothing: the lines are returned, aligned in two columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from charseq.inference.loading import is_next_word, shapes_of
+
+if TYPE_CHECKING:
+    from charseq.data.corpus import Corpus
+    from charseq.data.text.tokenizer import Units
+    from charseq.data.text.vocabulary import Vocabulary
+    from charseq.runs.training_state import Progress
+    from charseq.training.prepare import Task
+    from charseq.training.trainer import Step
+
+SHOWN_PAIRS = 3
+SHOWN_SYMBOLS = 40
+
+
+def describe_task(task: Task) -> list[str]:
+    """Counts, the first three pairs as understood, and the symbols of both sides."""
+    data = task.dataset
+    files = ", ".join(str(path) for path in dict.fromkeys(data.files.values()))
+    lines = [
+        _line("data", f"{len(data.train):,} train, {len(data.dev):,} dev, from {files}"),
+        _line("columns", data.columns),
+        *(_line("note", problem) for problem in data.problems),
+    ]
+    for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
+        read = task.source.split(one.source) + [
+            f"<{part}>" for part in task.source.split_features(one.features)
+        ]
+        written = task.target.split(one.target)
+        lines.append(_line(f"pair {number}", f"{_spelt(read)}  =>  {_spelt(written)}"))
+    for side, vocabulary, why in zip(
+        ("source", "target"), (task.source, task.target), task.why[:2], strict=True
+    ):
+        lines.append(_line(side, f"{_inventory(vocabulary)}; {why}"))
+    return [*lines, _line("attention", f"{task.config.attention}: {task.why[2]}")]
+
+
+def describe_lines(corpus: Corpus, units: Units, why: str, *, running: bool) -> list[str]:
+    """Counts, the first lines as understood, and the symbols of a training on text."""
+    files = ", ".join(dict.fromkeys(str(lines.path) for lines in (corpus.train, corpus.dev)))
+    lines = [
+        _line("data", f"{len(corpus.train):,} lines train, {len(corpus.dev):,} dev, from {files}"),
+        *(_line("note", problem) for problem in corpus.problems),
+    ]
+    known = units.encode
+    for number, text in enumerate(islice(corpus.train, SHOWN_PAIRS), 1):
+        lines.append(_line(f"line {number}", " ".join(map(units.spelling, known(text)))))
+    state = "carried on from line to line (running)" if running else "begun anew at each line"
+    return [*lines, _line("symbols", f"{units.kind}: {why}"), _line("state", state)]
+
+
+def describe_run(about: Mapping[str, Any]) -> list[str]:
+    """Settings, shapes (as on sheet C), parameters, scores and the data of a run."""
+    settings = about["settings"]
+    state = "finished" if about["finished"] else "not finished"
+    lines = [
+        _line("training", f"{state}; {about['epochs']} epochs, {about['seconds']:.0f} s"),
+        _line("scores", _scores(about["scores"])),
+        _line("data", f"{about['data']['name']}, {_counts(about['data']['examples'])}"),
+        _line("", f"sha256 {about['data']['fingerprint']}"),
+        _line("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
+    ]
+    lines[2:2] = [*_members(about), *describe_calibration(about), *_made(about)]
+    sides = {side: about[side] for side in ("source", "target") if side in about}
+    if is_next_word(about):
+        sides = {"symbols": about["units"]["vocabulary"]}
+    for side, known in sides.items():
+        symbols = known["symbols"]
+        shown = " ".join(symbols[:SHOWN_SYMBOLS]) + (" …" if len(symbols) > SHOWN_SYMBOLS else "")
+        kind = "words" if side == "symbols" and known["kind"] == "spaced" else known["kind"]
+        count = f"{len(symbols):,} {kind}, {known['form']}"
+        if known["features"]:
+            count += f", {len(known['features'])} features"
+        lines.append(_line(side, f"{count}: {shown}"))
+    lines.append("settings")
+    lines += [f"  {name:18} {value}" for name, value in settings.items()]
+    shapes = _distinct(about, shapes_of(about))
+    width = max(map(len, shapes))
+    lines.append("shapes")
+    lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
+    lines.append(_line("parameters", f"{about['parameters']:,}"))
+    return lines
+
+
+def _members(about: Mapping[str, Any]) -> list[str]:
+    """A line for each member of an ensemble."""
+    return [
+        _line(
+            f"member {number}",
+            f"{one['cell']}, seed {one['seed']}, {one['epochs']} epochs, {_scores(one['scores'])}",
+        )
+        for number, one in enumerate(about.get("members", ()), 1)
+    ]
+
+
+def _made(about: Mapping[str, Any]) -> list[str]:
+    """Of a run that was made from others: which ones."""
+    lines = []
+    if "averaged" in about:
+        lines.append(_line("averaged", about["averaged"]["of"]))
+    if "distilled" in about:
+        texts = "" if about["distilled"].get("unlabelled") is None else ", with unlabelled texts"
+        lines.append(_line("teacher", about["distilled"]["teacher"] + texts))
+    return lines
+
+
+def _distinct(about: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The shapes that differ: of an ensemble those of the first member of each cell."""
+    cells = [one["cell"] for one in about.get("members", ())]
+    first = {cells.index(cell) for cell in cells}
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if not cells or int(name.split(".")[1]) in first
+    }
+
+
+def describe_calibration(about: Mapping[str, Any]) -> list[str]:
+    """How a run's probabilities were calibrated, in one line; none where they were not."""
+    found = about.get("calibration")
+    if found is None:
+        return []
+    return [
+        _line(
+            "calibrated",
+            f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
+            f"probabilities {found['ece_before']:.1f} -> {found['ece_after']:.1f} %, "
+            f"{found['examples']:,} examples",
+        )
+    ]
+
+
+def describe_scores(
+    done: float, state: Progress, loss: float | None, told: str, *, best: bool
+) -> str:
+    """One evaluation in training, whose scores are ``told``; ``loss`` is None before any step."""
+    mark = "  best so far" if best else ""
+    shown = "" if loss is None else f"loss {loss:.3f}  "
+    return (
+        f"{100 * done:3.0f} %  {state.seconds:5.0f} s  epoch {state.epochs:6.2f}  {shown}"
+        f"{told}{mark}"
+    )
+
+
+def _line(head: str, text: str) -> str:
+    return f"{head:10} {text}"
+
+
+def _spelt(symbols: Sequence[str]) -> str:
+    """Symbols apart from each other; a space among them is shown as an open box."""
+    return " ".join(symbol.replace(" ", "␣") for symbol in symbols)
+
+
+def _inventory(vocabulary: Vocabulary) -> str:
+    features = f" and {len(vocabulary.features)} features" if vocabulary.features else ""
+    return f"{len(vocabulary.symbols)} symbols{features}"
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    if not scores:
+        return "none yet"
+    if "perplexity" in scores:
+        return f"dev perplexity {scores['perplexity']:.1f} per word"
+    return (
+        f"dev exact match {scores['exact_match']:.2f} %, ser {scores['ser']:.2f} %, "
+        f"{scores['examples']:.0f} examples, greedy"
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+@contextmanager
+def bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
+    """``show(progress, step)``: a bar on stderr, where that is a terminal, or nothing."""
+    if not shown:
+        yield lambda _progress, _step: None
+        return
+    from tqdm import tqdm
+
+    form = "{percentage:3.0f} % {bar} {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, disable=None, leave=False, bar_format=form) as line:
+
+        def show(progress: float, step: Step) -> None:
+            line.set_postfix_str(f"epoch {step.epoch:.1f}, loss {step.loss:.3f}", refresh=False)
+            line.update(progress - line.n)
+
+        yield show

@@ -1,0 +1,139 @@
+"""check, info, gradients: what each prints, and what it asks of the rooms below."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from world import World, process
+
+from charseq.cli import main
+from charseq.config import Config
+from charseq.gradients import study
+
+
+def test_check_and_info_print_lines_or_an_object(world: World, tmp_path: Path) -> None:
+    configs: list[Config] = []
+
+    def check(data: str, *, config: Config) -> SimpleNamespace:
+        configs.append(config)
+        return SimpleNamespace(lines=lambda: ["rows 3", "é"], to_json=lambda: {"rows": 3})
+
+    world.replace("recipes", check=check, info=lambda run: ({"run": run}, ["a run", "b"]))
+    assert world.run("check", str(tmp_path), "--columns", "target,source") == (0, "rows 3\né\n", "")
+    assert configs == [Config(task="pairs", columns="target,source")]
+    assert world.run("check", str(tmp_path), "--json") == (0, '{"rows": 3}\n', "")
+    assert world.run("info", "R") == (0, "a run\nb\n", "")
+    assert world.run("info", "R", "--json") == (0, '{"run": "R"}\n', "")
+
+
+# --- gradients
+
+
+def difference_of(value: float) -> SimpleNamespace:
+    """A room of comparisons whose worst difference is ``value``."""
+    return SimpleNamespace(
+        compare=lambda sheet: [SimpleNamespace(to_json=lambda: {"sheet": sheet})],
+        lines=lambda found, *, full: [f"full {full}", f"{len(found)} row"],
+        worst=lambda found: value,
+        LIMIT=1e-10,
+    )
+
+
+def test_gradients_compares_all_sheets_or_one(world: World) -> None:
+    world.replace("gradients", **vars(difference_of(1e-11)))
+    assert world.run("gradients") == (0, "full False\n1 row\n", "")
+    assert world.run("gradients", "--sheet", "b1") == (0, "full True\n1 row\n", "")
+    assert world.run("gradients", "--sheet", "D", "--json") == (0, '[{"sheet": "D"}]\n', "")
+
+
+@pytest.mark.parametrize("difference", [2e-10, float("inf"), float("nan")])
+def test_a_difference_ends_in_exit_code_1(world: World, difference: float) -> None:
+    world.replace("gradients", **vars(difference_of(difference)))
+    code, out, err = world.run("gradients")
+    assert (code, out) == (1, "full False\n1 row\n")
+    assert err == f"charseq: error: by hand and by autograd differ by {difference:g}\n"
+
+
+def test_the_sheets_themselves_pass() -> None:
+    """The whole command as a process: the table, the count, the exit code."""
+    done = process("gradients")
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode()
+    for sheet in ("A", "B1", "B2", "B3", "C", "D", "E", "F"):
+        assert f"\n{sheet}. " in out
+    assert "numbers compared" in out
+
+
+def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    class Found:
+        facts: ClassVar = {"steps": 3}
+        lines: ClassVar = ["a line"]
+
+        def draw(self, folder: Path) -> list[Path]:
+            return [folder / "flow.png"]
+
+    def study_cells(cells: Any, **options: Any) -> Found:
+        asked.append((tuple(cells), options))
+        return Found()
+
+    def study_run(run: str | None, text: str) -> Found:
+        asked.append((run, text))
+        return Found()
+
+    world.replace("study", study_cells=study_cells, study_run=study_run, require_plots=lambda: None)
+    words = [
+        "--flow",
+        "--cell",
+        "gru",
+        "--cell",
+        "tanh",
+        "--scale",
+        "2",
+        "--steps",
+        "9",
+        "--hidden",
+        "7",
+        "--seed",
+        "4",
+    ]
+    assert world.run("gradients", *words) == (0, "a line\n", "")
+    options = {"scales": (2.0,), "steps": 9, "hidden": 7, "seed": 4}
+    assert asked.pop() == (("gru", "tanh"), options)
+    assert world.run("gradients", "--flow", "--json") == (0, '{"steps": 3}\n', "")
+    assert asked.pop()[0] == ("tanh", "residual", "gru", "lstm")
+    code, out, err = world.run("gradients", "-m", "R", "a text", "--plot", str(tmp_path))
+    assert (code, out) == (0, "a line\n")
+    assert err == f"drawn {tmp_path / 'flow.png'}\n"
+    assert asked == [("R", "a text")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--plot here", "are for --flow"),
+        ("--cell gru", "are for --flow"),
+        ("-m R", "are for --flow"),
+        ("--flow --sheet A", "exclude each other"),
+        ("--flow -m R", "wants a text"),
+        ("--sheet G", "'G' is not one of"),
+        ("--flow --steps 1", "--steps"),
+    ],
+)
+def test_words_that_do_not_fit(world: World, words: str, said: str) -> None:
+    code, out, err = world.run("gradients", *words.split())
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_extra_is_named_before_the_work(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "find_spec", lambda name: None)
+    assert main.run(["gradients", "--flow", "--plot", "x"]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "pip install 'charseq[plot]'" in err

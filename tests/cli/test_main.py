@@ -1,0 +1,216 @@
+"""The contract of the command line: what goes in, what comes out, where, and with which code."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from world import ECHO, ROOT, Upper, World, process
+
+import charseq
+from charseq.cli import main
+from charseq.config import SETTINGS
+from charseq.errors import (
+    CheckpointError,
+    DataError,
+    Interrupted,
+    MissingExtraError,
+    SettingError,
+)
+
+COMMANDS = [
+    "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
+    "verify",
+    "gradients",
+]  # fmt: skip
+
+
+# --- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_in_an_example_that_the_parser_takes(world: World, command: str) -> None:
+    code, out, err = world.run(command, "--help")
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    block = out.rstrip("\n").split("\n\n")[-1].split("\n")
+    assert block[0].strip() == "Example:"
+    for line in block[1:]:
+        words = shlex.split(re.split(r" [<>] ", line)[0].split("|")[-1])
+        assert words[:2] == ["charseq", command]
+        main.program.commands[command].make_context(command, words[2:])
+
+
+def test_help_lists_all_commands_and_settings(world: World) -> None:
+    code, out, _ = world.run("--help")
+    assert code == 0
+    assert re.findall(r"^  (\w+)  ", out, flags=re.MULTILINE) == COMMANDS
+    _, out, _ = world.run("train", "--help")
+    for name in SETTINGS:
+        assert re.search(rf"^ +{name} ", out, flags=re.MULTILINE)
+    assert world.run("-h")[0] == 0
+    assert world.run("--version") == (0, f"charseq, version {charseq.__version__}\n", "")
+
+
+def test_no_command_is_a_usage_error_with_help(world: World) -> None:
+    code, out, err = world.run()
+    assert (code, out) == (2, "")
+    assert "Commands:" in err
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS), ["x"]])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys; from charseq.cli.main import run; run(sys.argv[1:]);"
+        "heavy = {'torch', 'pandas', 'numpy', 'pyarrow', 'safetensors',"
+        " 'charseq.inference.predictor'};"
+        "sys.exit(','.join(heavy & set(sys.modules)) or 0)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_flags_are_those_of_the_contract() -> None:
+    contract = {
+        "train": "-o --task --cell --minutes --epochs --seed --threads --device --columns --set "
+        "--init-from --distil-from --unlabelled --ensemble --cells --dry-run --json",
+        "average": "-o --last --best --data --force --json -q",
+        "predict": "-m -n --beam --scores --json --complete --generate --temperature --top-p "
+        "--most --seed -q",
+        "convert": "-m -o --column --to -n --beam --batch-size --format --force",
+        "evaluate": "-m --split --beam --errors --details --json",
+        "score": "-m --json -q",
+        "check": "",
+        "info": "",
+        "verify": "--json",
+        "gradients": "--sheet --flow -m --plot --json",
+    }
+    for command, flags in contract.items():
+        there = {flag for item in main.program.commands[command].params for flag in item.opts}
+        assert set(flags.split()) <= there
+
+
+def test_the_module_is_a_door_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "charseq", "--version"], cwd=ROOT, capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip().endswith(charseq.__version__)
+
+
+def test_the_package_is_a_door_too(world: World) -> None:
+    world.replace("recipes", train=print)
+    assert charseq.load == world.load
+    assert charseq.train is print
+    assert set(charseq.__all__) == {"load", "train"}
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = charseq.nothing
+
+
+# --- the edge
+
+AGAIN = "; run again with --debug for the traceback"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (DataError("bad\nrow", path="f.tsv", line=3), 1, "charseq: error: f.tsv:3: bad row"),
+        (DataError("a\x1b[31mb\u202e"), 1, "charseq: error: a\\x1b[31mb\\u202e"),
+        (CheckpointError("is damaged", path="run"), 1, "charseq: error: run: is damaged"),
+        (SettingError("cell is 'x'"), 2, "charseq: error: cell is 'x'"),
+        (MissingExtraError("pyarrow", "parquet", "Parquet"), 1,
+         "charseq: error: Parquet needs pyarrow: pip install 'charseq[parquet]'"),
+        (Interrupted("saved", signal_number=2), 130, "charseq: error: saved"),
+        (Interrupted("saved", signal_number=15), 143, "charseq: error: saved"),
+        (KeyboardInterrupt(), 130, "charseq: interrupted"),
+        (PermissionError(13, "Permission denied", "/x"), 1,
+         "charseq: error: /x: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "charseq: error: No space left on device"),
+        (ValueError("oops"), 1, f"charseq: error: internal error: ValueError: oops{AGAIN}"),
+        (AssertionError(), 1, f"charseq: error: internal error: AssertionError{AGAIN}"),
+        (MemoryError(), 1, "charseq: error: out of memory: no more is free"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\nat x.cpp"), 1,
+         "charseq: error: out of memory: DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)  # fmt: skip
+def test_every_fault_is_one_line(world: World, fault: BaseException, code: int, said: str) -> None:
+    def load(_: str | None) -> Upper:
+        raise fault
+
+    world.replace("predictor", load=load)
+    found, out, err = world.run("predict", "x")
+    assert (found, out) == (code, "")
+    assert err.lstrip("\n") == said + "\n"
+
+
+@pytest.mark.parametrize("words", [["--debug", "predict", "x"], ["predict", "x", "--debug"]])
+def test_debug_shows_the_traceback_anywhere(world: World, words: list[str]) -> None:
+    def load(_: str | None) -> Upper:
+        raise DataError("bad row")
+
+    world.replace("predictor", load=load)
+    code, _, err = world.run(*words)
+    assert code == 1
+    assert "Traceback" in err
+    assert err.endswith("charseq: error: bad row\n")
+    assert "Traceback" not in world.run("predict", "--", "x", "--debug")[2]
+
+
+@pytest.mark.parametrize("words", [["predict"], ["convert", "-"]])
+def test_a_reader_that_goes_is_no_complaint(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = process(*words, code=ECHO, stdout=write, stderr=subprocess.PIPE, input=b"a\n" * 100_000)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = process("predict", "a", code=ECHO, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == b"charseq: error: No space left on device\n"
+
+
+OWN = str(Path(__file__).parents[1] / "fixtures" / "soft")
+TELLING = ["convert - -o -", f"verify {OWN}", f"info {OWN}", f"predict -m {OWN} 3.4.77", "--help"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", TELLING)
+def test_no_command_has_more_to_say_of_a_full_disk(words: str) -> None:
+    code = ECHO if words.startswith("convert") else ""
+    with Path("/dev/full").open("wb") as full:
+        done = process(
+            *words.split(), code=code, stdout=full, stderr=subprocess.PIPE, input=b"a\n" * 9000
+        )
+    assert done.returncode == 1
+    lines = done.stderr.decode().strip().split("\n")
+    assert len(lines) == 1
+    assert lines[0].startswith("charseq: error: ")
+    assert lines[0].endswith("No space left on device")
+
+
+def test_inference_keeps_to_one_thread_unless_told(world: World) -> None:
+    names = [f"{library}_NUM_THREADS" for library in ("OPENBLAS", "OMP", "MKL")]
+    for name in names:
+        world.patch.delenv(name, raising=False)
+    world.patch.setenv("OMP_NUM_THREADS", "2")
+    world.run("predict", "x")
+    assert [os.environ[name] for name in names] == ["1", "2", "1"]
+
+
+def test_completion_answers_without_a_command() -> None:
+    done = process(
+        env={"_CHARSEQ_COMPLETE": "bash_complete", "COMP_WORDS": "charseq pre", "COMP_CWORD": "1"}
+    )
+    assert done.stdout == b"plain,predict\n"
+    assert done.returncode == 0

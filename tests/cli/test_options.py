@@ -1,0 +1,237 @@
+"""Options are made from the declaration of settings, and the four places of a setting rank."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from charseq.cli import options
+from charseq.config import SETTINGS, Config, defaults
+from charseq.errors import SettingError, UsageError
+
+
+@click.command()
+@options.settings
+def command(**named: Any) -> dict[str, Any]:
+    return named
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    return command.main(list(words), standalone_mode=False)
+
+
+def test_an_option_not_given_is_none() -> None:
+    assert parsed() == dict.fromkeys(options.NAMED) | {"no_attention": False}
+
+
+def test_options_have_the_type_of_their_setting() -> None:
+    found = parsed(
+        "--task", "next-word", "--cell", "mlp", "--minutes", "0.5", "--epochs", "3",
+        "--seed", "7", "--threads", "2", "--device", "cpu", "--columns", "target,source",
+        "--ensemble", "4", "--cells", "gru,lstm",
+        "--no-attention",
+    )  # fmt: skip
+    assert found == {
+        "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
+        "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
+        "attention": None, "no_attention": True,
+    }  # fmt: skip
+    assert parsed("--attention", "hard")["attention"] == "hard"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--cell", "transformer"),
+        ("--seed", "-1"),
+        ("--epochs", "1.5"),
+        ("--minutes", "-3"),
+        ("--task", "words"),
+        ("--attention", "true"),
+    ],
+)
+def test_limits_and_choices_are_those_of_the_declaration(words: tuple[str, str]) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        parsed(*words)
+    assert words[0] in caught.value.format_message()
+
+
+def test_help_says_what_the_declaration_says() -> None:
+    text = " ".join(command.get_help(click.Context(command)).split())
+    for name in options.NAMED:
+        assert SETTINGS[name].metadata["help"][1:] in text
+    assert "[default: gru; next-word: lstm]" in text
+    assert "[default: 5.0]" in text
+    assert "[tanh|residual|gru|lstm|mlp]" in text
+    assert "[auto|pairs|next-word]" in text
+
+
+def test_the_table_lists_every_setting_in_lines_that_fit() -> None:
+    lines = options.table().split("\n")
+    assert lines[0] == "\b"
+    assert max(map(len, lines)) <= options.WIDTH
+    starts = set()
+    for name, item in SETTINGS.items():
+        [line] = [line for line in lines if line.startswith(f"    {name} ")]
+        assert str(item.default).lower() in line.lower()
+        assert str(item.metadata["next-word"]).lower() in line.lower()
+        starts.add(line.index(item.metadata["help"].split()[0] + " ", 22))
+    assert len(starts) == 1, "one column for what they mean"
+
+
+def test_assignments_join_the_options() -> None:
+    named = {"cell": "gru", "seed": None}
+    assert options.given(named, ["hidden=12", "learning-rate=0.1", "feature_separator=="]) == {
+        "cell": "gru", "hidden": "12", "learning_rate": "0.1", "feature_separator": "=",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="'hidden', expected NAME=VALUE"):
+        options.given({}, ["hidden"])
+    with pytest.raises(UsageError, match="cell is given twice"):
+        options.given(named, ["cell=lstm"])
+    with pytest.raises(UsageError, match="hidden is given twice"):
+        options.given({}, ["hidden=1", "hidden=2"])
+
+
+def test_no_attention_is_a_word_for_a_setting() -> None:
+    assert options.given({"attention": None, "no_attention": True}, []) == {"attention": "none"}
+    assert options.given({"attention": "none", "no_attention": True}, []) == {"attention": "none"}
+    assert options.given({"attention": None, "no_attention": False}, []) == {}
+    with pytest.raises(UsageError, match="--no-attention and --attention exclude each other"):
+        options.given({"attention": "hard", "no_attention": True}, [])
+    with pytest.raises(UsageError, match="attention is given twice"):
+        options.given({"attention": None, "no_attention": True}, ["attention=hard"])
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in SETTINGS:
+        monkeypatch.delenv(f"CHARSEQ_{name.upper()}", raising=False)
+    (tmp_path / "charseq.toml").write_text(
+        'cell = "tanh"\nhidden = 10\nlayers = 2\nminutes = 3\n', encoding="utf-8"
+    )
+    return str(tmp_path)
+
+
+def test_flags_before_environment_before_file_before_defaults(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARSEQ_HIDDEN", "20")
+    monkeypatch.setenv("CHARSEQ_LAYERS", "3")
+    monkeypatch.setenv("CHARSEQ_MODEL", "not a setting")
+    config = options.configured(data, {"layers": "4"})
+    assert (config.cell, config.hidden, config.layers) == ("tanh", 20, 4)
+    assert config.dropout == Config().dropout
+    nowhere = Config(task="pairs", hidden=20, layers=3)
+    assert options.configured(data + "/nowhere", {}) == nowhere
+
+
+def test_a_higher_place_chooses_between_minutes_and_epochs(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert options.configured(data, {}).minutes == 3
+    monkeypatch.setenv("CHARSEQ_EPOCHS", "5")
+    config = options.configured(data, {})
+    assert (config.epochs, config.minutes) == (5, 0)
+    config = options.configured(data, {"minutes": 2})
+    assert (config.epochs, config.minutes) == (0, 2)
+    with pytest.raises(SettingError, match="exclude each other"):
+        options.configured(data, {"minutes": 2, "epochs": 3})
+
+
+def test_a_fault_names_its_place(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError, match=r"^unknown setting 'hiden'; did you mean 'hidden'"):
+        options.configured(data, {"hiden": 1})
+    monkeypatch.setenv("CHARSEQ_CELL", "cnn")
+    with pytest.raises(SettingError, match=r"^environment, CHARSEQ_\.\.\.: cell is 'cnn'"):
+        options.configured(data, {})
+    monkeypatch.delenv("CHARSEQ_CELL")
+    (Path(data) / "charseq.toml").write_text("hidden = 'big'\n", encoding="utf-8")
+    with pytest.raises(SettingError, match=r"charseq\.toml: hidden is 'big'"):
+        options.configured(data, {})
+
+
+# --- the task and its defaults
+
+
+@pytest.mark.parametrize(("cell", "rate"), [("tanh", 2e-3), ("residual", 1e-3), ("gru", 5e-3)])
+def test_a_cell_without_gates_learns_words_slower(text: str, cell: str, rate: float) -> None:
+    assert options.configured(text, {"cell": cell}).learning_rate == rate
+    assert options.configured(text, {"cell": cell, "learning_rate": 0.1}).learning_rate == 0.1
+    assert options.configured(text, {"cell": cell, "task": "pairs"}).learning_rate == 2e-3
+
+
+@pytest.fixture
+def text(data: str) -> str:
+    """A folder that looks like text, whose charseq.toml says nothing."""
+    (Path(data) / "charseq.toml").unlink()
+    (Path(data) / "train.txt").write_text("a b\nc d\n", encoding="utf-8")
+    return data
+
+
+@pytest.fixture
+def pairs(data: str) -> str:
+    (Path(data) / "charseq.toml").unlink()
+    (Path(data) / "train.tsv").write_text("a\tb\nc\td\n", encoding="utf-8")
+    return data
+
+
+def test_text_and_pairs_have_their_own_defaults(text: str) -> None:
+    config = options.configured(text, {})
+    assert config == defaults("next-word")
+    assert (config.cell, config.min_count, config.hidden) == ("lstm", 2, 512)
+    assert options.configured(text + "/train.txt", {}) == config
+    (Path(text) / "train.txt").write_text("a b\tc d\n", encoding="utf-8")
+    config = options.configured(text, {})
+    assert config == defaults("pairs")
+    assert (config.cell, config.min_count, config.hidden) == ("gru", 1, 256)
+
+
+def test_what_is_given_lies_over_the_defaults_of_the_task(text: str) -> None:
+    Path(text, "charseq.toml").write_text("cell = 'tanh'\nepochs = 3\n", encoding="utf-8")
+    config = options.configured(text, {"hidden": "7"})
+    assert (config.cell, config.hidden, config.min_count) == ("tanh", 7, 2)
+    assert (config.epochs, config.minutes) == (3, 0)
+
+
+def test_a_task_that_is_set_goes_before_the_looks_of_the_data(text: str) -> None:
+    assert options.configured(text, {"task": "pairs"}) == defaults("pairs")
+
+
+def test_the_task_ranks_like_any_setting(pairs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options.configured(pairs, {}) == defaults("pairs")
+    Path(pairs, "charseq.toml").write_text("task = 'next-word'\n", encoding="utf-8")
+    assert options.configured(pairs, {}) == defaults("next-word")
+    monkeypatch.setenv("CHARSEQ_TASK", "pairs")
+    assert options.configured(pairs, {}) == defaults("pairs")
+    assert options.configured(pairs, {"task": "next-word"}) == defaults("next-word")
+    monkeypatch.setenv("CHARSEQ_TASK", "auto")
+    assert options.configured(pairs, {}) == defaults("pairs")
+    monkeypatch.setenv("CHARSEQ_TASK", "next-word")
+    assert options.configured(pairs, {"task": "auto"}) == defaults("pairs")
+
+
+def test_a_wrong_task_names_its_place(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError, match=r"^task is 'words', expected one of auto, pairs"):
+        options.configured(text, {"task": "words"})
+    monkeypatch.setenv("CHARSEQ_TASK", "words")
+    with pytest.raises(SettingError, match=r"^environment, CHARSEQ_\.\.\.: task is 'words'"):
+        options.configured(text, {})
+    Path(text, "charseq.toml").write_text("task = 'words'\n", encoding="utf-8")
+    with pytest.raises(SettingError, match=r"charseq\.toml: task is 'words'"):
+        options.configured(text, {})
+
+
+def test_an_option_on_the_line_is_told_from_one_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.command()
+    @options.beam
+    def typed(beam: int | None) -> tuple[int | None, bool]:
+        return beam, options.is_typed("beam")
+
+    assert typed.main([], standalone_mode=False) == (None, False)
+    assert typed.main(["--beam", "3"], standalone_mode=False) == (3, True)
+    monkeypatch.setenv("CHARSEQ_BEAM", "4")
+    assert typed.main([], standalone_mode=False) == (4, False)
+    assert typed.main(["--beam", "3"], standalone_mode=False) == (3, True)

@@ -1,0 +1,38 @@
+"""The models that come with charseq do what their cards say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import charseq
+from charseq.inference.language_model import LanguageModel
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
+
+
+@pytest.mark.parametrize("name", ["dates", "sentences"])
+def test_a_shipped_model_is_small_and_finished(name: str) -> None:
+    size = sum(path.stat().st_size for path in (SHIPPED / name).iterdir())
+    assert size < 3_000_000
+    assert charseq.load(SHIPPED / name).about["finished"]
+
+
+def test_dates() -> None:
+    model = charseq.load(SHIPPED / "dates")
+    found = model.predict(["3. März 2021", "le 14 juillet 1789"])
+    assert [one.prediction for one in found] == ["2021-03-03", "1789-07-14"]
+
+
+def test_sentences() -> None:
+    model = charseq.load(SHIPPED / "sentences")
+    assert isinstance(model, LanguageModel)
+    assert model.predict(["I love machine"])[0].prediction == "learning"
+    assert model.complete(["I love mach"])[0].prediction == "machine"
+    keyboard = model.session()
+    keyboard.feed("I love")
+    keyboard.feed("machine")
+    assert keyboard.predict().prediction == "learning"
+    good, bad = model.score(["I love machine learning.", "Learning love I machine."])
+    assert good.score > bad.score + 5

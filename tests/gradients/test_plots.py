@@ -1,0 +1,321 @@
+"""Figures as files: of the right kind, the same every time, and honest about what they show."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from charseq.gradients import plots
+
+WORDS = {"xlabel": "steps", "ylabel": "norm", "title": "a title"}
+PANELS = {
+    "tanh": {"0.5": [0.0, -30.0, -60.0], "2": [0.0, 3.0, 7.0]},
+    "gru": {"0.5": [0.0, -1.0, -math.inf]},
+    "lstm": {"3": [0.0, 1.0]},
+}
+
+
+def draw_curves(path: Path) -> None:
+    plots.curves(path, PANELS, **WORDS)
+
+
+def draw_series(path: Path) -> None:
+    named = {"tanh": ([10, 100], [0.9, math.nan]), "gru": ([10, 100, 1000], [1.0, 0.9, 0.5])}
+    plots.series(path, named, log_x=True, **WORDS)
+
+
+def draw_terms(path: Path) -> None:
+    plots.heat_map(path, np.tril(np.ones((6, 6))), scale="norm", log=True, **WORDS)
+
+
+def draw_symbols(path: Path) -> None:
+    columns = ["a", "$x$", "日", "\n", "◌\u0301", "<V;PST>"]
+    plots.heat_map(path, [range(6)] * 2, rows=["b", "<end>"], columns=columns, scale="%", **WORDS)
+
+
+EVERY = [draw_curves, draw_series, draw_terms, draw_symbols]
+each_figure = pytest.mark.parametrize("draw", EVERY, ids=lambda draw: draw.__name__)
+Draw = Callable[[Path], None]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are written, to be looked into."""
+    kept: list[Figure] = []
+    write = Figure.savefig
+
+    def record(self: Figure, *given: Any, **options: Any) -> None:
+        write(self, *given, **options)
+        kept.append(self)
+
+    monkeypatch.setattr(Figure, "savefig", record)
+    return kept
+
+
+# --- files
+
+
+@each_figure
+def test_a_png_is_one(draw: Draw, tmp_path: Path) -> None:
+    path = tmp_path / "one.PNG"
+    draw(path)
+    raw = path.read_bytes()
+    assert raw[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", raw[16:24])
+    assert 600 < width < 2000
+    assert 500 < height < 1500
+    assert b"matplotlib" not in raw.lower()
+
+
+@each_figure
+def test_an_svg_is_one_and_has_no_date(draw: Draw, tmp_path: Path) -> None:
+    path = tmp_path / "one.svg"
+    draw(path)
+    text = path.read_text(encoding="utf-8")
+    assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "dc:date" not in text
+    assert "nan" not in re.sub(r"<!--.*?-->", "", text).lower()
+
+
+@each_figure
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_same_numbers_give_the_same_file(draw: Draw, suffix: str, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}{suffix}" for number in range(2)]
+    for file in files:
+        draw(file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_another_process_gives_the_same_file(tmp_path: Path) -> None:
+    draw_curves(tmp_path / "here.svg")
+    program = (
+        "from pathlib import Path; from math import inf; from charseq.gradients import plots;"
+        f"plots.curves(Path('there.svg'), {PANELS!r}, **{WORDS!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    assert (tmp_path / "there.svg").read_bytes() == (tmp_path / "here.svg").read_bytes()
+
+
+def test_a_users_own_settings_change_nothing_and_stay(tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    draw_series(tmp_path / "one.png")
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9}):
+        before = dict(mpl.rcParams)
+        draw_series(tmp_path / "other.png")
+        assert dict(mpl.rcParams) | {"backend": before["backend"]} == before
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()
+
+
+@each_figure
+@pytest.mark.parametrize("name", ["x.pdf", "x", "png", "x.png.gz"])
+def test_an_unknown_suffix_is_refused_in_one_sentence(
+    draw: Draw, name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"x?\S*: a figure's name ends in \.png or \.svg$"):
+        draw(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_matplotlib_is_loaded_when_a_figure_is_drawn_and_pyplot_never(tmp_path: Path) -> None:
+    program = (
+        "import sys; from charseq.gradients import plots; before = 'matplotlib' in sys.modules;"
+        "plots.series('x.png', {'a': ([1], [1])}, xlabel='', ylabel='', title='');"
+        "print(before, 'matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.stdout.split() == ["False", "True", "False"]
+
+
+def test_without_matplotlib_the_import_error_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for draw in EVERY:
+        with pytest.raises(ModuleNotFoundError, match="matplotlib"):
+            draw(tmp_path / "x.png")
+
+
+# --- what they show
+
+
+def test_a_panel_per_cell_with_its_lines_alike_in_all(tmp_path: Path, drawn: list[Figure]) -> None:
+    draw_curves(tmp_path / "x.svg")
+    panels = drawn[0].axes
+    assert [axes.get_title() for axes in panels] == list(PANELS)
+    for axes, lines in zip(panels, PANELS.values(), strict=True):
+        assert [line.get_label() for line in axes.get_lines()] == list(lines)
+        for line, values in zip(axes.get_lines(), lines.values(), strict=True):
+            assert list(line.get_xdata()) == list(range(len(values)))
+            wanted = [value if math.isfinite(value) else math.nan for value in values]
+            np.testing.assert_array_equal(line.get_ydata(), wanted)
+    # the lowest panel of each column has numbers on its axis
+    below = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels]
+    assert below == [False, True, True]
+    styles = {
+        name: {
+            (line.get_color(), line.get_linestyle())
+            for axes in panels
+            for line in axes.get_lines()
+            if line.get_label() == name
+        }
+        for name in ("0.5", "2", "3")
+    }
+    assert all(len(found) == 1 for found in styles.values())
+    assert len(set.union(*styles.values())) == 3
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0.5", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "note"),
+    [
+        ([0, -60.0], (-20, 7), "norm (cut off below 1e-20)"),
+        ([0, 60.0], (0, 20), "norm (cut off above 1e+20)"),
+        ([-60.0, 60.0], (-20, 20), "norm (cut off below 1e-20 and above 1e+20)"),
+        ([0, -19.5], (-20, 7), "norm"),
+        ([0.0, -math.inf], (0, 7), "norm"),
+    ],
+)
+def test_an_axis_says_where_it_cuts(
+    values: list[float], limits: tuple[int, int], note: str, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    plots.curves(tmp_path / "x.png", {"a": {"1": values}, "b": {"1": [6.5]}}, **WORDS)
+    low, high = drawn[0].axes[0].get_ylim()
+    assert (low, max(high, 7)) == (limits[0], max(limits[1], 7))
+    assert drawn[0].axes[1].get_ylim() == (low, high)
+    assert drawn[0].get_supylabel() == note
+
+
+def test_values_of_the_axis_are_powers_of_ten(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.curves(tmp_path / "x.png", {"a": {"1": [0.2, 0.9]}}, **WORDS)
+    axes = drawn[0].axes[0]
+    assert axes.get_ylim() == (0, 1)
+    assert {text.get_text() for text in axes.get_yticklabels()} <= {
+        f"$10^{{{power}}}$" for power in range(-1, 3)
+    }
+
+
+def test_series_keep_their_points_and_few_of_them_are_the_ticks(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    draw_series(tmp_path / "x.png")
+    (axes,) = drawn[0].axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "100", "1000"]
+    first, second = axes.get_lines()
+    np.testing.assert_array_equal(first.get_ydata(), [0.9, math.nan])
+    np.testing.assert_array_equal(second.get_xdata(), [10, 100, 1000])
+    assert first.get_marker() != second.get_marker()
+    many = {"a": (list(range(1, 40)), list(range(1, 40)))}
+    plots.series(tmp_path / "x.png", many, log_y=True, **WORDS)
+    assert drawn[1].axes[0].get_yscale() == "log"
+    assert len(drawn[1].axes[0].get_xticks()) < 15
+
+
+def test_a_heat_map_has_its_first_row_on_top_and_counts_from_one(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    table = np.arange(1.0, 31.0).reshape(5, 6)
+    plots.heat_map(tmp_path / "x.png", table, scale="norm", **WORDS)
+    axes, bar = drawn[0].axes
+    (image,) = axes.images
+    np.testing.assert_array_equal(image.get_array(), table)
+    assert image.origin == "upper"
+    assert image.get_extent() == [0.5, 6.5, 5.5, 0.5]
+    assert image.get_clim() == (0, 30)
+    assert bar.get_ylabel() == "norm"
+    assert all(float(tick).is_integer() for tick in (*axes.get_xticks(), *axes.get_yticks()))
+
+
+@pytest.mark.parametrize(
+    ("table", "limits", "cut"),
+    [
+        ([[0.0, 1e-3], [1e-5, 10.0]], (1e-5, 10.0), "neither"),
+        ([[0.0, 1e-30], [1e-5, 10.0]], (1e-7, 10.0), "min"),
+        ([[0.0, 4.0]], (0.4, 4.0), "neither"),
+        ([[0.0, 0.0]], (0.1, 1.0), "neither"),
+    ],
+)
+def test_logarithmic_colours_leave_zeros_white_and_say_where_they_end(
+    table: list[list[float]],
+    limits: tuple[float, float],
+    cut: str,
+    tmp_path: Path,
+    drawn: list[Figure],
+) -> None:
+    plots.heat_map(tmp_path / "x.png", table, scale="norm", log=True, **WORDS)
+    image = drawn[0].axes[0].images[0]
+    assert image.get_clim() == pytest.approx(limits)
+    assert image.colorbar.extend == cut
+    np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), np.array(table) == 0)
+
+
+def test_labels_that_no_font_has_are_shown_by_their_number(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    unknown = "\U000e0100"  # a mark that has no picture of its own in any font
+    columns = ["a", "$x$", unknown, "\n", "ж"]
+    plots.heat_map(tmp_path / "x.png", [range(5)], rows=["b"], columns=columns, scale="%", **WORDS)
+    labels = drawn[0].axes[0].get_xticklabels()
+    assert [text.get_text() for text in labels] == ["a", "$x$", "U+E0100", "U+000A", "ж"]
+    assert [text.get_rotation() for text in labels] == [0, 90, 90, 90, 0]
+    assert not any(text.get_parse_math() for text in labels)  # a dollar is a dollar
+
+
+def test_a_character_of_another_font_is_written_in_that(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    # matplotlib brings both fonts along: "⎴" is missing in DejaVu Sans and stands in STIX
+    plots.heat_map(tmp_path / "x.png", [[1, 2]], columns=["a", "⎴"], rows=["⎴"], scale="%", **WORDS)
+    axes = drawn[0].axes[0]
+    first, second = axes.get_xticklabels()
+    assert [first.get_text(), second.get_text()] == ["a", "⎴"]
+    assert first.get_fontproperties().get_file() is None
+    assert second.get_fontproperties().get_file() is not None
+    assert second.get_fontsize() == first.get_fontsize()
+    plots.curves(tmp_path / "x.png", {"⎴": {"⎴ $": [0.0]}}, **(WORDS | {"title": "\0 $1 $2 ⎴"}))
+    assert drawn[1].get_suptitle() == "U+0000 $1 $2 U+23B4"
+
+
+def test_of_very_many_labels_every_nth_is_shown(tmp_path: Path, drawn: list[Figure]) -> None:
+    columns = [chr(97 + i % 26) for i in range(300)]
+    plots.heat_map(
+        tmp_path / "x.png", [range(300)], rows=["b"], columns=columns, scale="%", **WORDS
+    )
+    axes = drawn[0].axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == columns[::3]
+    assert list(axes.get_xticks()) == list(range(1, 301, 3))
+    assert drawn[0].get_size_inches()[0] < 30
+
+
+def test_panels_are_logarithmic_and_share_their_heights(tmp_path: Path) -> None:
+    shown = [
+        plots.Panel({"one": ([1, 10, 100], [2.0, 20.0, 200.0])}, "rows", "seconds"),
+        plots.Panel({"one": ([1, 10], [1.0, 3.0]), "two": ([1, 10], [5.0, 5.0])}, "é$", "seconds"),
+        plots.Panel({"two": ([1, 2], [1.0, 1.0])}, "rows", "MB"),
+    ]
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_legend", lambda figure, axes: seen.extend(axes))
+        plots.panels(tmp_path / "a.png", shown, columns=2, title="Growth")
+    assert [(axes.get_xscale(), axes.get_yscale()) for axes in seen] == [("log", "log")] * 3
+    assert seen[0].get_ylim() == seen[1].get_ylim() != seen[2].get_ylim()
+    colours = [line.get_color() for axes in seen for line in axes.get_lines()]
+    assert colours == [plots.COLOURS[0], plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[1]]
+    assert (tmp_path / "a.png").stat().st_size > 5000

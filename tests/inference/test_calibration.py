@@ -1,0 +1,246 @@
+"""Probabilities by the formula in plain arithmetic, numbers found again in drawn rows, ECE."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charseq.errors import CheckpointError
+from charseq.inference.calibration import (
+    FEWEST,
+    FEWEST_SOURCES,
+    HOTTEST,
+    Calibration,
+    Event,
+    expected_calibration_error,
+    fit,
+)
+
+PLAIN = {"temperature": 1.0, "rest": 0.0, "ece_before": 9.0, "ece_after": 1.5, "examples": 200}
+SCORES = st.lists(st.floats(1e-12, 1.0), min_size=1, max_size=8).map(
+    lambda parts: [math.log(part / (sum(parts) * 1.01)) for part in parts]
+)
+
+
+def calibration(temperature: float, rest: float) -> Calibration:
+    return Calibration(**{**PLAIN, "temperature": temperature, "rest": rest})
+
+
+def draw(
+    temperature: float, rest: float, rows: int, *, width: int = 4, seed: int = 1
+) -> list[Event]:
+    """Rows that come true as the formula says."""
+    random = np.random.default_rng(seed)
+    events = []
+    for row in range(rows):
+        parts = np.sort(random.dirichlet([0.6] * (width + 1))[1:])
+        scores = np.log(np.maximum(parts[::-1], 1e-9)).tolist()
+        chances = calibration(temperature, rest).probabilities(scores)
+        place = int(random.choice(width + 1, p=[*chances, 1 - math.fsum(chances)]))
+        events.append(Event(f"source {row}", scores, None if place == width else place))
+    return events
+
+
+# --- probabilities
+
+
+@given(SCORES, st.floats(0.2, 5), st.floats(-8, 8))
+def test_the_formula(scores: list[float], temperature: float, rest: float) -> None:
+    found = calibration(temperature, rest).probabilities(scores)
+    powers = [math.exp(score) ** (1 / temperature) for score in scores]
+    left = max(1 - sum(math.exp(score) for score in scores), 1e-6) ** (1 / temperature)
+    total = sum(powers) + math.exp(rest) * left
+    assert found == pytest.approx([power / total for power in powers], rel=1e-6, abs=1e-12)
+
+
+@given(SCORES, st.floats(0.2, 5), st.floats(-8, 8))
+def test_the_order_stays_and_the_sum_is_at_most_one(
+    scores: list[float], temperature: float, rest: float
+) -> None:
+    scores = sorted(scores, reverse=True)
+    found = calibration(temperature, rest).probabilities(scores)
+    assert found == sorted(found, reverse=True)
+    assert min(found) >= 0
+    assert math.fsum(found) <= 1 + 1e-12
+
+
+def test_temperature_one_and_rest_zero_change_nothing() -> None:
+    scores = [math.log(0.5), math.log(0.2), math.log(0.1)]
+    assert calibration(1.0, 0.0).probabilities(scores) == pytest.approx([0.5, 0.2, 0.1])
+
+
+@pytest.mark.parametrize("scores", [[0.0], [1e-7, -20.0], [-4000.0, -5000.0], [-1e-12]])
+def test_scores_at_the_edge_give_probabilities(scores: list[float]) -> None:
+    for temperature in (1 / HOTTEST, 1.0, HOTTEST):
+        found = calibration(temperature, -3.0).probabilities(scores)
+        assert all(0 <= one <= 1 for one in found)
+        assert math.fsum(found) <= 1 + 1e-12
+
+
+# --- fit
+
+
+@pytest.mark.parametrize(("temperature", "rest"), [(0.6, -2.0), (1.8, 1.0), (0.8, 0.5)])
+def test_what_rows_were_drawn_by_is_found_again(temperature: float, rest: float) -> None:
+    found = fit(draw(temperature, rest, 6000))
+    assert found is not None
+    assert found.temperature == pytest.approx(temperature, rel=0.1)
+    assert found.rest == pytest.approx(rest, abs=0.2)
+    assert found.examples == 6000
+    assert found.ece_after < 2.5
+    assert found.ece_after < found.ece_before
+
+
+def test_no_neighbour_is_likelier() -> None:
+    """Nothing of the fit's own arithmetic is used to judge it."""
+    events = draw(0.7, -1.5, 1500)
+    found = fit(events)
+    assert found is not None
+
+    def surprise(temperature: float, rest: float) -> float:
+        """With what is held against extremes: 1/T around 1, by 0.5; rest around 0, by 5."""
+        total = 0.5 * ((1 / temperature - 1) / 0.5) ** 2 + 0.5 * (rest / 5) ** 2
+        for event in events:
+            chances = calibration(temperature, rest).probabilities(event.scores)
+            came = 1 - math.fsum(chances) if event.right is None else chances[event.right]
+            total -= math.log(came)
+        return total
+
+    best = surprise(found.temperature, found.rest)
+    for temperature, rest in ((1.02, 0), (0.98, 0), (1, 0.05), (1, -0.05)):
+        assert surprise(found.temperature * temperature, found.rest + rest) > best
+
+
+def test_rows_come_in_any_order_and_have_few_or_many_candidates() -> None:
+    events = draw(0.5, -1.0, 400, width=3)
+    events += [Event(f"greedy {one.source}", one.scores[:1], None) for one in events[:50]]
+    found, turned = fit(events), fit(events[::-1])
+    assert found is not None
+    assert turned is not None
+    assert found.temperature == pytest.approx(turned.temperature)
+    assert found.rest == pytest.approx(turned.rest)
+
+
+def test_too_few_sources_give_nothing() -> None:
+    events = draw(0.5, -2.0, FEWEST)
+    assert fit(events) is not None
+    assert fit(events[1:]) is None
+    assert fit(events[1:] * 5) is None, "the same sources again are no more of them"
+    assert fit([]) is None
+
+
+def test_where_every_row_is_right_or_none_is_the_numbers_stay_sound() -> None:
+    events = draw(1.0, 0.0, 500)
+    right = fit([Event(one.source, one.scores, 0) for one in events])
+    assert right is not None
+    assert 1 / HOTTEST <= right.temperature <= HOTTEST
+    sure = right.probabilities(events[0].scores)[0]
+    assert 0.5 < sure < 1
+    wrong = fit([Event(one.source, one.scores, None) for one in events])
+    assert wrong is not None
+    assert 0 < math.fsum(wrong.probabilities(events[0].scores)) < 0.2
+
+
+def test_scores_that_mean_the_opposite_are_not_turned_round() -> None:
+    events = [Event(one.source, one.scores, 3) for one in draw(1.0, 0.0, 2000)]
+    found = fit(events)
+    assert found is None or found.temperature <= HOTTEST
+
+
+def test_what_is_calibrated_already_is_left_or_hardly_moved() -> None:
+    found = fit(draw(1.0, 0.0, 3000))
+    assert found is None or (abs(found.temperature - 1) < 0.1 and abs(found.rest) < 0.2)
+
+
+# --- expected calibration error
+
+
+def test_the_error_of_two_bins_by_hand() -> None:
+    sure = [0.9, 0.1, 0.8, 0.3]
+    # sorted 0.1 0.3 | 0.8 0.9: means 0.2 and 0.85 against shares 0.5 and 0.5
+    right = [True, False, False, True]
+    assert expected_calibration_error(sure, right, bins=2) == pytest.approx((0.3 + 0.35) / 2)
+    assert expected_calibration_error(sure, right, bins=1) == pytest.approx(abs(0.525 - 0.5))
+
+
+def test_equal_probabilities_do_not_depend_on_the_order_of_rows() -> None:
+    sure = [0.5] * 40
+    right = [True] * 20 + [False] * 20
+    assert expected_calibration_error(sure, right) == pytest.approx(0)
+    assert expected_calibration_error(sure, right[::-1]) == pytest.approx(0)
+    assert expected_calibration_error([0.75] * 40, right) == pytest.approx(0.25)
+
+
+def test_the_error_sees_what_cancels_over_all_rows() -> None:
+    sure = [0.2] * 50 + [0.8] * 50
+    right = [True] * 25 + [False] * 25 + [True] * 25 + [False] * 25
+    assert expected_calibration_error(sure, right, bins=10) == pytest.approx(0.3)
+
+
+def test_arrays_and_few_rows_are_taken() -> None:
+    found = expected_calibration_error(np.array([1.0, 0.0]), np.array([True, False]))
+    assert found == 0
+    assert expected_calibration_error([0.25], [False]) == 0.25
+
+
+@pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], []), ([0.5], [True, False])])
+def test_what_is_no_list_of_outcomes(sure: list[float], right: list[bool]) -> None:
+    with pytest.raises(ValueError, match="probabilities"):
+        expected_calibration_error(sure, right)
+
+
+# --- JSON
+
+
+def test_json_gives_it_back() -> None:
+    one = Calibration(**PLAIN)
+    assert Calibration.from_json(one.to_json()) == one
+    assert Calibration.from_json(None) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temperature": math.nan}, "temperature is nan, expected a number from 0.1 to 10"),
+        ({"temperature": 0}, "temperature is 0,"),
+        ({"temperature": -1.0}, "temperature is -1.0,"),
+        ({"temperature": math.inf}, "temperature is inf,"),
+        ({"temperature": "1"}, "temperature is '1',"),
+        ({"temperature": True}, "temperature is True,"),
+        ({"temperature": None}, "temperature is None,"),
+        ({"rest": math.nan}, "rest is nan, expected a number from -50 to 50"),
+        ({"rest": 1e9}, "rest is "),
+        ({"rest": [1] * 99}, r"rest is \[1, 1"),
+        ({"ece_before": -1}, "ece_before is -1"),
+        ({"ece_after": 101.0}, "ece_after is 101.0"),
+        ({"examples": 0}, "examples is 0, expected a number above 0"),
+        ({"examples": 1.5}, "examples is 1.5"),
+        ({"more": 1}, "must have temperature, rest, ece_before, ece_after, examples"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said) as caught:
+        Calibration.from_json({**PLAIN, **change})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 160
+
+
+@pytest.mark.parametrize("value", [[], "text", 1.5, {}, {"temperature": 1.0}])
+def test_what_is_no_object_of_its_fields_is_refused(value: Any) -> None:
+    with pytest.raises(CheckpointError, match="'calibration' must have"):
+        Calibration.from_json(value)
+
+
+def test_forms_of_a_few_words_are_enough_but_not_of_a_handful() -> None:
+    events = draw(0.5, -2.0, 400)
+
+    def of(words: int) -> list[Event]:
+        return [Event(str(k % words), one.scores, one.right) for k, one in enumerate(events)]
+
+    assert fit(of(FEWEST_SOURCES)) is not None
+    assert fit(of(FEWEST_SOURCES - 1)) is None

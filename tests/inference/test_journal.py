@@ -1,0 +1,153 @@
+"""Answers that were kept come back in order, and nothing else ever does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charseq.errors import DataError, UsageError
+from charseq.inference.journal import Journal, Kept, keeping
+
+IDENTITY = {"the input": "a" * 64, "the model": "m", "the options": {"n": 1}}
+FEW = [Kept(("x", "y\n\ud800"), ("ß",), truncated=False, origin="model")]
+MORE = [Kept((f"{n}" * 50,), (), truncated=True, origin="lexicon") for n in range(3)]
+
+
+class Killed(BaseException): ...
+
+
+def attempt(out: Path, *added: list[Kept], identity: Any = None, force: bool = False) -> list[Kept]:
+    """What an attempt finds that is killed after it has added this."""
+    found: list[Kept] = []
+
+    def until_killed() -> None:
+        with keeping(out, identity or IDENTITY, force=force) as journal:
+            found.extend(journal.replay())
+            assert len(found) == journal.answers
+            for answers in added:
+                journal.add(answers)
+            raise Killed
+
+    with pytest.raises(Killed):
+        until_killed()
+    return found
+
+
+def journal_of(out: Path) -> Path:
+    (path,) = out.parent.glob(".charseq-*.journal")
+    return path
+
+
+def test_what_was_kept_comes_back_in_order(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert attempt(out, FEW, MORE) == []
+    assert attempt(out, MORE) == FEW + MORE
+    assert attempt(out) == FEW + MORE + MORE
+    assert FEW[0].prediction == "x"
+
+
+def test_it_is_gone_when_all_went_well_or_the_input_must_change(tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 250)  # a name as long as may be
+    attempt(out, FEW)
+    with keeping(out, IDENTITY, force=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    attempt(out, FEW)
+    with pytest.raises(DataError), keeping(out, IDENTITY, force=False):
+        raise DataError("a quote")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_full_disk_it_stays(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), keeping(tmp_path / "out", IDENTITY, force=False):
+        raise OSError("full")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 2**16), st.booleans())
+def test_of_a_damaged_journal_only_whole_lines_count(
+    tmp_path_factory: Any, number: int, cut: bool
+) -> None:
+    out = tmp_path_factory.mktemp("journal") / "out"
+    attempt(out, FEW, MORE, FEW)
+    path = journal_of(out)
+    whole = path.read_bytes()
+    start = whole.index(b"\n") + 1
+    place = start + number % (len(whole) - start)
+    if cut:
+        path.write_bytes(whole[:place])
+    else:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+    found = attempt(out, MORE)
+    assert found in ([], FEW, FEW + MORE)
+    assert attempt(out) == found + MORE, "what comes after goes where the damage began"
+
+
+def test_a_half_written_beginning_is_no_beginning(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    attempt(out, FEW)
+    journal_of(out).write_bytes(journal_of(out).read_bytes()[:20])
+    assert attempt(out, MORE) == []
+    assert attempt(out) == MORE
+
+
+def test_another_conversion_is_refused_and_by_force_begun_anew(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    attempt(out, FEW)
+    other = {**IDENTITY, "the model": "n", "the options": {"n": 2}}
+    told = "since then the model and the options changed: --force begins anew"
+    with pytest.raises(UsageError, match=told), keeping(out, other, force=False):
+        pass
+    assert attempt(out) == FEW, "and it is still there"
+    assert attempt(out, force=True) == FEW, "force is no reason to lose what fits"
+    assert attempt(out, MORE, identity=other, force=True) == []
+    assert attempt(out, identity=other) == MORE
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from charseq.inference.journal import keeping
+with keeping(Path(sys.argv[1]), {}, force=False):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(UsageError, match="is being written by another process"):
+            keeping(out, {}, force=False).__enter__()
+        holder.kill()
+        holder.wait()
+    with keeping(out, {}, force=False) as journal:
+        assert isinstance(journal, Journal)
+
+
+def test_where_it_cannot_be_written_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none/out: cannot be written: No such file"):
+        keeping(tmp_path / "none" / "out", {}, force=False).__enter__()
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    attempt(tmp_path / "out", FEW)
+    path = journal_of(tmp_path / "out")
+    path.unlink()
+    (tmp_path / "victim").write_bytes(b"dear")
+    path.symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match="cannot be written"):
+        keeping(tmp_path / "out", {}, force=True).__enter__()
+    assert (tmp_path / "victim").read_bytes() == b"dear"
+    assert path.is_symlink()

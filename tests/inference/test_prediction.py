@@ -1,0 +1,87 @@
+"""Candidates in their order, and sums of probabilities as logarithms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from charseq.errors import SettingError
+from charseq.inference.prediction import Candidate, Prediction, add_logs, rank
+
+
+def test_the_best_come_first_and_equals_keep_their_order() -> None:
+    scores = {"a": -2.0, "b": -1.0, "c": -2.0, "d": -0.5}
+    found = rank(scores, 3)
+    assert [one.prediction for one in found] == ["d", "b", "a"]
+    assert [one.score for one in found] == [-0.5, -1.0, -2.0]
+    assert [one.probability for one in found] == [math.exp(one.score) for one in found]
+
+
+@pytest.mark.parametrize("n", [4, 9])
+def test_there_may_be_fewer(n: int) -> None:
+    assert rank({"a": 0.0}, n) == [Candidate("a", 1.0, 0.0)]
+    assert rank({}, n) == []
+
+
+@pytest.mark.parametrize(("one", "other"), [(0.5, 0.25), (1e-300, 0.3), (0.2, 0.2)])
+def test_probabilities_are_added(one: float, other: float) -> None:
+    expected = math.log(one + other)
+    assert add_logs(math.log(one), math.log(other)) == pytest.approx(expected)
+    assert add_logs(math.log(other), math.log(one)) == pytest.approx(expected)
+
+
+def test_sums_of_what_is_far_too_small_for_a_float() -> None:
+    assert add_logs(-5000.0, -5000.0) == pytest.approx(-5000 + math.log(2))
+    assert add_logs(-2.0, -5000.0) == -2.0
+
+
+def test_probabilities_may_be_calibrated_by_all_that_was_found() -> None:
+    seen: list[list[float]] = []
+
+    def halves(scores: Sequence[float]) -> list[float]:
+        seen.append(list(scores))
+        return [0.5 ** (place + 1) for place in range(len(scores))]
+
+    found = rank({"a": -2.0, "b": -1.0, "c": -3.0}, 2, calibrated=halves)
+    assert found == [Candidate("b", 0.5, -1.0), Candidate("a", 0.25, -2.0)]
+    assert seen == [[-1.0, -2.0, -3.0]]
+
+
+def test_a_penalty_changes_the_order_and_no_number() -> None:
+    scores = {"long": -3.0, "short": -2.0}
+    found = rank(scores, 2, penalties={"long": 2.0, "short": 1.0})
+    assert found == [Candidate("long", math.exp(-3), -3.0), Candidate("short", math.exp(-2), -2.0)]
+
+
+# --- as many as have a mass together
+
+
+def answer(*chances: float) -> Prediction:
+    candidates = [Candidate(str(k), chance, -k) for k, chance in enumerate(map(float, chances))]
+    return Prediction("a", "0", chances[0], [], truncated=False, candidates=candidates)
+
+
+@pytest.mark.parametrize(
+    ("mass", "count"),
+    [(0.01, 1), (0.5, 1), (0.51, 2), (0.8, 2), (0.9, 3), (0.90001, 4), (0.99, 4), (1.0, 4)],
+)
+def test_no_more_candidates_than_have_the_mass(mass: float, count: int) -> None:
+    """0.5 + 0.3 + 0.1 is less than 0.9 in binary, which is no reason for a fourth."""
+    full = answer(0.5, 0.3, 0.1, 0.05)
+    assert full.reaching(mass).candidates == full.candidates[:count]
+    assert full.reaching(mass).prediction == "0"
+
+
+def test_the_first_is_given_whatever_the_mass_and_none_stays_none() -> None:
+    assert answer(0.0).reaching(1.0).candidates == answer(0.0).candidates
+    empty = Prediction("a", "", 0.0, [], truncated=False, candidates=[])
+    assert empty.reaching(0.5) == empty
+    assert empty.origin == "model"
+
+
+@pytest.mark.parametrize("mass", [0.0, -0.5, 1.01, math.nan, math.inf])
+def test_what_is_no_mass(mass: float) -> None:
+    with pytest.raises(SettingError, match=r"^mass is .*, expected a number above 0, at most 1$"):
+        answer(0.5).reaching(mass)

@@ -1,0 +1,798 @@
+"""Texts in, predictions out: each computed once, in order, with the truth about what is odd."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from frozen import FIXTURES
+from frozen import TEXTS as FROZEN
+
+from charseq.config import configure, defaults
+from charseq.data.text.alignment import Actions
+from charseq.data.text.tokenizer import Units
+from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
+from charseq.decoding import next_word_numpy, seq2seq_gpu
+from charseq.decoding.ensemble import Voice
+from charseq.decoding.search import Limits
+from charseq.decoding.seq2seq_native import Engine
+from charseq.decoding.seq2seq_numpy import Network, shapes_of
+from charseq.errors import CheckpointError, SettingError
+from charseq.inference.calibration import Calibration
+from charseq.inference.language_model import LanguageModel
+from charseq.inference.predictor import Prediction, Transducer, fingerprint, language_model, load
+from charseq.models import device
+from charseq.runs import folder as checkpoint
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"))
+TARGET = Vocabulary("characters", "NFC", "NFC", tuple("xyz"))
+TAGGED = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"), features=("V", "N"))
+
+Rows = list[tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+class Scripted:
+    """A network that gives whole outputs the probabilities of a table; others have none.
+
+    A state is a list of rows: the source's ids and what was written so far.
+    """
+
+    actions: Actions | None = None
+
+    def __init__(self, outputs: dict[str, float], target: Vocabulary = TARGET) -> None:
+        self.size = len(target)
+        self.outputs = {(*target.encode(text), EOS): p for text, p in outputs.items()}
+        self.started: list[list[tuple[int, ...]]] = []
+
+    def start(self, sources: Sequence[Sequence[int]]) -> Rows:
+        self.started.append([tuple(ids) for ids in sources])
+        return [(tuple(ids), ()) for ids in sources]
+
+    def step(self, symbols: np.ndarray, state: Rows) -> tuple[np.ndarray, Rows]:
+        after = [
+            (source, written if symbol == BOS else (*written, int(symbol)))
+            for symbol, (source, written) in zip(symbols, state, strict=True)
+        ]
+        with np.errstate(divide="ignore"):
+            return np.log(np.array([self.following(written) for _, written in after])), after
+
+    def following(self, written: tuple[int, ...]) -> np.ndarray:
+        found = np.zeros(self.size)
+        for ids, probability in self.outputs.items():
+            if ids[: len(written)] == written and len(ids) > len(written):
+                found[ids[len(written)]] += probability
+        return found / (found.sum() or 1.0)
+
+    def select(self, state: Rows, rows: np.ndarray, _width: int) -> Rows:
+        return [state[row] for row in rows]
+
+
+def scripted(
+    outputs: dict[str, float], source: Vocabulary = SOURCE, target: Vocabulary = TARGET
+) -> tuple[Transducer, Scripted]:
+    network = Scripted(outputs, target)
+    limits = Limits((0, 2))
+    return Transducer([Voice(network)], source, target, limits), network  # type: ignore[arg-type]
+
+
+def found(prediction: Prediction) -> list[tuple[str, float]]:
+    return [(one.prediction, round(one.probability, 9)) for one in prediction.candidates]
+
+
+# --- a transducer
+
+
+def test_each_text_is_computed_once_and_the_order_is_kept() -> None:
+    transducer, network = scripted({"x": 1.0})
+    texts = ["a", "abcdefgh", "b", "a", "", "abcde", "b", "a"]
+    answers = transducer.predict(texts, batch_size=2)
+    assert [one.source for one in answers] == texts
+    computed = [ids for group in network.started for ids in group]
+    assert sorted(computed) == sorted({tuple(SOURCE.encode(text)) for text in texts if text})
+    assert max(map(len, network.started)) == 2
+    assert [one.prediction for one in answers] == ["x", "x", "x", "x", "", "x", "x", "x"]
+    assert transducer.predict([]) == []
+
+
+def test_a_text_without_symbols_has_an_empty_answer() -> None:
+    spaced = Vocabulary("spaced", "NFC", "NFC", ("a",))
+    transducer, network = scripted({"x": 1.0}, source=spaced)
+    for answer in transducer.predict(["", "  "], n=3, width=3):
+        assert found(answer) == [("", 1.0)]
+        assert answer.unknown == []
+        assert not answer.truncated
+    assert network.started == []
+
+
+def test_what_was_never_seen_is_named_once_in_order() -> None:
+    transducer, _ = scripted({"x": 1.0}, source=TAGGED)
+    texts = ["abc\tV", "aßbßñ\tV", "a\tV;Q;N;Q", "ñ\tQ"]
+    unknown = [one.unknown for one in transducer.predict(texts)]
+    assert unknown == [[], ["ß", "ñ"], ["Q"], ["ñ", "Q"]]
+    plain, _ = scripted({"x": 1.0})
+    assert plain.predict(["a\tb"])[0].unknown == ["\t"]
+
+
+@pytest.mark.parametrize("text", ["a", "", "a\tV\tN", "\t\t"])
+def test_features_stand_behind_one_tab(text: str) -> None:
+    transducer, network = scripted({"x": 1.0}, source=TAGGED)
+    with pytest.raises(SettingError, match=f"has {text.count(chr(9))} tabs, expected one"):
+        transducer.predict(["a\tV", text])
+    assert network.started == [], "nothing is computed before every text is understood"
+    ids = TAGGED.encode("a", "V;N")
+    transducer.predict(["a\tV;N", "\tV", "a\t"])
+    assert sorted(network.started[0]) == sorted([tuple(ids), tuple(ids[1:2]), tuple(ids[:1])])
+
+
+OUTPUTS = {"x": 0.4, "yx": 0.3, "yy": 0.25, "z": 0.05}
+
+
+@pytest.mark.parametrize(("n", "width"), [(1, 4), (2, 4), (4, 1), (4, 4), (9, 1), (3, 9)])
+def test_candidates_are_the_likeliest_outputs(n: int, width: int) -> None:
+    transducer, _ = scripted(OUTPUTS)
+    (answer,) = transducer.predict(["abc"], n=n, width=width)
+    assert found(answer) == [*OUTPUTS.items()][:n]
+    assert (answer.prediction, answer.probability) == ("x", pytest.approx(0.4))
+    for one in answer.candidates:
+        assert one.score == pytest.approx(math.log(OUTPUTS[one.prediction]))
+    assert not answer.truncated
+
+
+def test_greedy_takes_the_likeliest_symbol_and_a_beam_the_likeliest_output() -> None:
+    transducer, _ = scripted(OUTPUTS)
+    assert found(transducer.predict(["abc"], width=1)[0]) == [("yx", 0.3)]
+    assert found(transducer.predict(["abc"], width=2)[0]) == [("x", 0.4)]
+
+
+def test_outputs_that_spell_the_same_are_one_candidate() -> None:
+    """Together they are likelier than the output that was ahead of each."""
+    target = Vocabulary("graphemes", "none", "NFC", ("x", "e\u0301", "e", "\u0301"))
+    network = Scripted({}, target)
+    first = SPECIALS
+    network.outputs = {
+        (first, EOS): 0.4,
+        (first + 1, EOS): 0.35,
+        (first + 2, first + 3, EOS): 0.25,
+    }
+    transducer = Transducer([Voice(network)], SOURCE, target, Limits((0, 2)))  # type: ignore[arg-type]
+    (answer,) = transducer.predict(["a"], n=5, width=5)
+    assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
+    assert answer.prediction == "\u00e9"
+    assert answer.probability == pytest.approx(0.6)
+
+
+# --- hard attention
+
+V = len(TARGET)
+X, Y, Z = range(SPECIALS, V)
+GO, SKIP = V, 2 * V
+WALKS = {
+    (X, GO + Y): 0.2,
+    (GO + X, Y): 0.15,
+    (X, Y, SKIP): 0.1,
+    (GO + Z,): 0.3,
+    (SKIP, GO + X): 0.15,
+    (SKIP,): 0.1,
+}
+SPELT = {"xy": 0.45, "z": 0.3, "x": 0.15, "": 0.1}
+
+
+def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Transducer, Scripted]:
+    """A network that writes actions; those of ``WALKS``."""
+    network = Scripted({})
+    network.actions = Actions(V)
+    network.size = Actions(V).size
+    network.outputs = {(*ids, EOS): probability for ids, probability in WALKS.items()}
+    return Transducer([Voice(network)], source, TARGET, Limits((0, 2)), **options), network  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n", "width"), [(4, 6), (2, 6), (1, 9)])
+def test_walks_that_write_the_same_are_one_candidate(n: int, width: int) -> None:
+    """Together they are likelier than the walk that was ahead of each."""
+    transducer, _ = walking()
+    (answer,) = transducer.predict(["abc"], n=n, width=width)
+    assert found(answer) == [*SPELT.items()][:n]
+    assert (answer.prediction, round(answer.probability, 9)) == ("xy", 0.45)
+    assert answer.candidates[0].score == pytest.approx(math.log(0.45))
+    assert found(transducer.predict(["abc"], width=1)[0]) == [("xy", 0.2)], "greedy takes one walk"
+
+
+def test_what_is_calibrated_are_sums() -> None:
+    transducer, _ = walking(calibration=CALIBRATION)
+    (answer,) = transducer.predict(["abc"], width=9)
+    chances = CALIBRATION.probabilities([math.log(p) for p in SPELT.values()])
+    assert answer.probability == pytest.approx(chances[0])
+
+
+def test_hard_attention_reads_the_end_of_a_text_before_its_features() -> None:
+    transducer, network = walking(TAGGED)
+    answers = transducer.predict(["abc\tV;N", "\tV", "\t", "a\t"], width=2)
+    a, b, c, v, n = TAGGED.encode("abc", "V;N")
+    started = {ids for group in network.started for ids in group}
+    assert started == {(a, b, c, EOS, v, n), (EOS, v), (a, EOS)}
+    assert found(answers[2]) == [("", 1.0)], "without a symbol nothing is searched"
+    plain, network = walking()
+    assert found(plain.predict([""], n=2, width=2)[0]) == [("", 1.0)]
+    assert network.started == []
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_walk_that_does_not_end_is_cut_and_marked(width: int) -> None:
+    transducer, network = walking()
+    network.outputs = {(*(X, GO + Y) * 40, EOS): 1.0}
+    (answer,) = transducer.predict(["a"], n=width, width=width)
+    assert answer.truncated
+    assert answer.prediction == "xyxyxyx"
+
+
+def test_a_walk_may_always_come_to_its_end() -> None:
+    """However short what was written in training, and however many features stand behind."""
+    transducer, network = walking(TAGGED)
+    network.outputs = {(*[GO + X] * 40, EOS): 1.0}
+    (answer,) = transducer.predict([f"{'a' * 40}\tV;N"])
+    assert (answer.prediction, answer.truncated) == ("x" * 40, False)
+
+
+# --- calibration and length
+
+CALIBRATION = Calibration(temperature=0.5, rest=-1.0, ece_before=20.0, ece_after=2.0, examples=200)
+
+
+def calibrated(outputs: dict[str, float], **options: Any) -> Transducer:
+    transducer, network = scripted(outputs)
+    return Transducer(
+        [Voice(network)], SOURCE, TARGET, transducer.limits, calibration=CALIBRATION, **options
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_probabilities_are_calibrated_by_all_that_the_beam_found(n: int) -> None:
+    """Of x, yx and yy the beam finds all, whatever n; what is left, z, counts for 1/e of itself."""
+    (answer,) = calibrated(OUTPUTS).predict(["abc"], n=n, width=3)
+    total = 0.4**2 + 0.3**2 + 0.25**2 + math.exp(-1) * 0.05**2
+    expected = [0.4**2 / total, 0.3**2 / total, 0.25**2 / total][:n]
+    assert [one.prediction for one in answer.candidates] == ["x", "yx", "yy"][:n]
+    assert [one.probability for one in answer.candidates] == pytest.approx(expected)
+    assert answer.probability == answer.candidates[0].probability
+    scores = [math.exp(one.score) for one in answer.candidates]
+    assert scores == pytest.approx([0.4, 0.3, 0.25][:n]), "the model's own"
+
+
+def test_what_is_not_searched_is_certain_and_not_calibrated() -> None:
+    (answer,) = calibrated(OUTPUTS).predict([""], n=3, width=3)
+    assert found(answer) == [("", 1.0)]
+    (answer,) = calibrated({"x": 1.0}).predict(["a"], width=1)
+    assert 0.99 < answer.probability < 1
+
+
+def test_backward_everything_is_turned_but_the_answer() -> None:
+    """The network is given the source from its end, and what it writes is read from the end."""
+    _, network = scripted({"xy": 0.7, "yy": 0.3})
+    read: list[list[int]] = []
+    start = network.start
+    network.start = lambda sources: (read.extend(map(list, sources)), start(sources))[1]  # type: ignore[method-assign]
+    voice = Voice(network, backward=True)  # type: ignore[arg-type]
+    transducer = Transducer([voice], SOURCE, TARGET, Limits((0, 2)))
+    (answer,) = transducer.predict(["abc"], n=2, width=2)
+    assert read == [SOURCE.encode("abc")[::-1]]
+    assert found(answer) == [("yx", 0.7), ("yy", 0.3)]
+
+
+def test_an_output_has_the_mean_of_what_the_voices_give_it() -> None:
+    """By shares; the backward one writes xy where it means yx."""
+    voices = [
+        Voice(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], share=0.75),  # type: ignore[arg-type]
+        Voice(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, share=0.25),  # type: ignore[arg-type]
+    ]
+    transducer = Transducer(voices, SOURCE, TARGET, Limits((0, 2)))
+    (answer,) = transducer.predict(["abc"], n=3, width=3)
+    assert found(answer) == [
+        ("yx", pytest.approx(0.75 * 0.4 + 0.25 * 0.8)),
+        ("x", pytest.approx(0.75 * 0.5 + 0.25 * 0.2)),
+        ("yy", pytest.approx(0.75 * 0.1)),
+    ]
+    (greedily,) = transducer.predict(["abc"])
+    assert found(greedily) == [("x", pytest.approx(0.75 * 0.5))]
+    assert found(transducer.predict([""], n=2)[0]) == [("", 1.0)]
+
+
+def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> None:
+    transducer, network = scripted(OUTPUTS)
+    (plain,) = transducer.predict(["abc"], n=3, width=3)
+    longer = Transducer([Voice(network)], SOURCE, TARGET, transducer.limits, length_penalty=3.0)  # type: ignore[arg-type]
+    (answer,) = longer.predict(["abc"], n=3, width=3)
+    assert [one.prediction for one in plain.candidates] == ["x", "yx", "yy"]
+    assert [one.prediction for one in answer.candidates] == ["yx", "x", "yy"]
+    scores = {one.prediction: one.score for one in plain.candidates}
+    assert {one.prediction: one.score for one in answer.candidates} == scores
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_output_without_an_end_is_cut_and_marked(width: int) -> None:
+    """The limit after texts of up to two target symbols: a quarter more, and four."""
+    transducer, _ = scripted({"xy" * 40: 1.0})
+    (answer,) = transducer.predict(["a"], n=width, width=width)
+    assert answer.truncated
+    assert answer.prediction == "xyxyxyx"
+    whole, _ = scripted({"xyxyxyx": 1.0})
+    (answer,) = whole.predict(["a"], n=width, width=width)
+    assert not answer.truncated
+    assert answer.prediction == "xyxyxyx"
+
+
+# --- a run folder
+
+
+SMALL = {"hidden": 12, "embedding": 7, "layers": 1, "beam": 3, "attention": "soft"}
+
+
+def run_of(
+    folder: Path, *, source: Vocabulary = SOURCE, scale: float = 1.0, **settings: Any
+) -> Path:
+    """A finished run with random weights."""
+    config = configure({**SMALL, **settings})
+    shapes = shapes_of(
+        cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
+        attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
+        prior=hard and config.prior,
+        tied=config.tied, sources=len(source),
+        targets=Actions(len(TARGET)).size if hard else len(TARGET),
+    )  # fmt: skip
+    draw = np.random.default_rng(1)
+    weights = {
+        name: (scale * draw.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()
+    }
+    about = {
+        "format": 1, "finished": True, "settings": config.to_json(), "source": source.to_json(),
+        "target": TARGET.to_json(), "limits": [0, 2, 3, 4], "parameters": 1, "seconds": 2.0,
+        "epochs": 3.0, "scores": {}, "versions": {},
+        "data": {
+            "name": "toy", "fingerprint": "f" * 64, "columns": "", "examples": {"train": 1},
+        },
+    }  # fmt: skip
+    publish(folder, about, weights)
+    return folder
+
+
+def publish(folder: Path, about: Any, weights: dict[str, np.ndarray]) -> None:
+    files = {"about.json": json.dumps(about).encode()}
+    checkpoint.publish(folder, {**files, "model.safetensors": checkpoint.save_arrays(weights)})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_of(tmp_path_factory.mktemp("models") / "toy")
+
+
+TEXTS = ["a", "abc", "hgfedcba", "bb", "cab", "ß", "dddd", "abcd", "hh", "gab"]
+
+
+def test_a_run_is_loaded_by_name_or_from_the_environment(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = load(run)
+    assert (model.path, model.name, model.has_features) == (run, "toy", False)
+    assert model.config.beam == 3
+    assert model.about["limits"] == [0, 2, 3, 4]
+    monkeypatch.setenv("CHARSEQ_MODEL", str(run))
+    assert load().path == run
+    monkeypatch.delenv("CHARSEQ_MODEL")
+    monkeypatch.chdir(tmp_path)
+    run_of(tmp_path / "checkpoints" / "here", source=TAGGED)
+    assert load().path == Path("checkpoints") / "here"
+    assert load().has_features
+    with pytest.raises(CheckpointError, match=r"^none: there is no such run$"):
+        load("none")
+
+
+def test_the_beam_is_the_runs_unless_given(run: Path) -> None:
+    model = load(run)
+    usual = model.predict(TEXTS, n=3)
+    assert usual == model.predict(TEXTS, n=3, beam=3)
+    assert model.predict(TEXTS) != model.predict(TEXTS, beam=1)
+    wide = model.predict(TEXTS, n=1, beam=9)
+    assert any(a.probability > b.probability for a, b in zip(wide, usual, strict=True))
+
+
+@pytest.mark.parametrize("name", ["n", "beam", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_counts_below_one_are_refused(run: Path, name: str, value: int) -> None:
+    with pytest.raises(SettingError, match=f"{name} is {value}, expected 1 or more"):
+        load(run).predict(["a"], **{name: value})
+
+
+def test_neighbours_and_batches_change_no_bit(run: Path) -> None:
+    model = load(run)
+    wanted = {text: model.predict([text], n=4)[0] for text in TEXTS}
+    for size in (1, 2, 3, 64):
+        for texts in (TEXTS, TEXTS[::-1], [*TEXTS, *TEXTS[:3]]):
+            assert model.predict(texts, n=4, batch_size=size) == [wanted[text] for text in texts]
+
+
+def test_candidates_are_sorted_and_their_scores_are_true(run: Path) -> None:
+    model = load(run)
+    network = model.transducer.voices[0].network
+    for answer in model.predict(TEXTS, n=8):
+        scores = [one.score for one in answer.candidates]
+        assert scores == sorted(scores, reverse=True)
+        assert len({one.prediction for one in answer.candidates}) == len(scores)
+        assert 1 <= len(scores) <= 8
+        assert sum(one.probability for one in answer.candidates) <= 1 + 1e-6
+        assert answer.prediction == answer.candidates[0].prediction
+        assert answer.probability == answer.candidates[0].probability
+        for one in answer.candidates if not answer.truncated else []:
+            state = network.start([SOURCE.encode(answer.source)])
+            total, before = 0.0, BOS
+            for symbol in [*TARGET.encode(one.prediction), EOS]:
+                logs, state = network.step(np.array([before]), state)
+                total, before = total + float(logs[0, symbol]), symbol
+            assert one.score == pytest.approx(total, abs=1e-5)
+            assert one.probability == pytest.approx(math.exp(total), rel=1e-4)
+
+
+def test_an_unfinished_run_with_a_model_can_be_used(run: Path, tmp_path: Path) -> None:
+    about, weights = checkpoint.load_model(run)
+    publish(tmp_path / "half", {**about, "finished": False}, weights)
+    assert load(tmp_path / "half").predict(TEXTS) == load(run).predict(TEXTS)
+    checkpoint.publish(tmp_path / "early", {"resume.a.json": b"{}"})
+    with pytest.raises(CheckpointError, match=r"early/about\.json: is not part of this run$"):
+        load(tmp_path / "early")
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "residual"])
+def test_a_run_with_hard_attention_is_used_like_any(
+    cell: str, direction: str, tmp_path: Path
+) -> None:
+    """No bit depends on batches; a candidate's score is that of all its walks in the beam."""
+    backward = direction == "backward"
+    how = {"attention": "hard", "cell": cell, "direction": direction}
+    run = run_of(tmp_path / "hard", source=TAGGED, scale=0.5, **how)
+    model = load(run)
+    texts = [f"{text}\t{tags}" for text in TEXTS for tags in ("V", "")]
+    alone = {text: model.predict([text], n=16)[0] for text in texts}
+    for size in (1, 3, 64):
+        for some in (texts, texts[::-1], texts[::5]):
+            assert model.predict(some, n=16, batch_size=size) == [alone[text] for text in some]
+    actions = Actions(len(TARGET))
+    sums = 0
+    for text in texts:
+        ids = model.transducer.encode(*model.transducer.parts(text), backward=backward)
+        walks = model.transducer.search([ids], 16)[0]
+        step = -1 if backward else 1
+        for one in alone[text].candidates:
+            spelt = {w: TARGET.decode(actions.spell(w.ids)[::step]) for w in walks}
+            same = [walk for walk, told in spelt.items() if told == one.prediction]
+            total = sum(math.exp(walk.score) for walk in same)
+            assert one.probability == pytest.approx(total, rel=1e-5)
+            sums += len(same) > 1
+        if not walks[0].truncated:
+            going = {sum(action >= actions.symbols for action in walk.ids) for walk in walks}
+            assert going == {len(text.partition("\t")[0])}
+    assert sums
+
+
+# --- the user's own pairs
+
+
+def test_the_lexicon_answers_before_the_model(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("abc\tword\nabc\tother\nß\tss\n", encoding="utf-8")
+    plain, model = load(run), load(run, lexicon=own)
+    answers = model.predict(["abc", "ß", "cab", "abc"], n=1)
+    assert [one.prediction for one in answers[:2]] == ["word", "ss"]
+    assert [one.origin for one in answers] == ["lexicon", "lexicon", "model", "lexicon"]
+    assert answers[1].unknown == []
+    assert answers[2] == plain.predict(["cab"])[0]
+    assert answers[3] == answers[0]
+    (several,) = model.predict(["abc"], n=4)
+    assert [one.prediction for one in several.candidates[:2]] == ["word", "other"]
+    assert several.candidates[2:] == plain.predict(["abc"], n=4)[0].candidates[:2]
+
+
+def test_a_lexicon_knows_features(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", source=TAGGED, columns="source,features,target")
+    own = tmp_path / "own.tsv"
+    own.write_text("abc\tV;N\tword\n", encoding="utf-8")
+    model = load(run, lexicon=own)
+    answers = model.predict(["abc\tV;N", "abc\tV"])
+    assert answers[0].prediction == "word"
+    assert answers[0].source == "abc\tV;N"
+    assert answers[1] == load(run).predict(["abc\tV"])[0]
+    with pytest.raises(SettingError, match="has 0 tabs, expected one"):
+        model.predict(["abc\tV;N", "abc"])
+    turned = tmp_path / "turned.tsv"
+    turned.write_text("word\tabc\tV;N\n", encoding="utf-8")
+    again = load(run, lexicon=turned, lexicon_columns="target,source,features")
+    assert again.predict(["abc\tV;N"]) == answers[:1]
+
+
+def test_a_run_is_calibrated_and_prefers_lengths_as_it_says(run: Path, tmp_path: Path) -> None:
+    about, weights = checkpoint.load_model(run)
+    told = {**about, "calibration": CALIBRATION.to_json()}
+    told["settings"] = {**about["settings"], "length_penalty": 3.0}
+    publish(tmp_path / "told", told, weights)
+    plain = load(run).predict(TEXTS, n=3)
+    same = load(tmp_path / "told", length_penalty=0.0).predict(TEXTS, n=3)
+    for before, after in zip(plain, same, strict=True):
+        scores = [one.score for one in before.candidates]
+        assert [(one.prediction, one.score) for one in after.candidates] == [
+            (one.prediction, one.score) for one in before.candidates
+        ]
+        chances = CALIBRATION.probabilities(scores)
+        assert [one.probability for one in after.candidates] == pytest.approx(chances)
+    longer = load(tmp_path / "told").predict(TEXTS)
+    assert longer == [
+        one.reaching(1e-9) for one in load(tmp_path / "told", length_penalty=3.0).predict(TEXTS)
+    ]
+    count = sum(len(one.prediction) for one in longer)
+    assert count > sum(len(one.prediction) for one in same)
+
+
+def test_neighbours_and_batches_change_no_bit_of_what_is_calibrated(
+    run: Path, tmp_path: Path
+) -> None:
+    about, weights = checkpoint.load_model(run)
+    publish(tmp_path / "told", {**about, "calibration": CALIBRATION.to_json()}, weights)
+    model = load(tmp_path / "told")
+    alone = [model.predict([text], n=3)[0] for text in TEXTS]
+    for size in (1, 3, 64):
+        assert model.predict(TEXTS[::-1], n=3, batch_size=size) == alone[::-1]
+
+
+# --- models by strangers
+
+
+def changed(**changes: Any) -> Any:
+    return lambda about, weights: about.update(changes)
+
+
+def setting(**changes: Any) -> Any:
+    return lambda about, weights: about["settings"].update(changes)
+
+
+def side(**changes: Any) -> Any:
+    return lambda about, weights: about["source"].update(changes)
+
+
+def calibration(**changes: Any) -> Any:
+    return changed(calibration={**CALIBRATION.to_json(), **changes})
+
+
+def weight(name: str, *shape: int) -> Any:
+    return lambda about, weights: weights.update({name: np.zeros(shape, np.float32)})
+
+
+HOSTILE = {
+    "no source": (lambda about, weights: about.pop("source"), "about.json"),
+    "source is a list": (changed(source=[1]), "about.json"),
+    "target of another field": (lambda about, weights: about["target"].update(x=1), "about.json"),
+    "symbols are numbers": (side(symbols=[1, 2]), "about.json"),
+    "symbols twice": (side(symbols=["a", "a"]), "about.json"),
+    "another kind": (side(kind="python"), "about.json"),
+    "more symbols than rows": (side(symbols=[*"abcdefghi"]), "model.safetensors"),
+    "settings are none": (changed(settings=None), "about.json"),
+    "unknown setting": (setting(code="import os"), "about.json"),
+    "hidden is a list": (setting(hidden=[1]), "about.json"),
+    "hidden is enormous": (setting(hidden=2**40), "about.json"),
+    "hidden is another": (setting(hidden=4096, layers=8), "model.safetensors"),
+    "layers are infinite": (setting(layers=1e400), "about.json"),
+    "another cell": (setting(cell="lstm"), "model.safetensors"),
+    "an unknown cell": (setting(cell="os.system"), "about.json"),
+    "no attention": (setting(attention=False), "model.safetensors"),
+    "not tied": (setting(tied=False), "model.safetensors"),
+    "a weight too long": (weight("bridge.bias", 13), "model.safetensors"),
+    "a weight of other axes": (weight("bridge.bias", 12, 1), "model.safetensors"),
+    "a weight without axes": (weight("bridge.bias"), "model.safetensors"),
+    "a weight too many": (weight("x" * 999, 1), "model.safetensors"),
+    "a weight less": (lambda about, weights: weights.pop("bridge.bias"), "model.safetensors"),
+    "no weights": (lambda about, weights: weights.clear(), "model.safetensors"),
+    "no limits": (lambda about, weights: about.pop("limits"), "about.json"),
+    "limits are none": (changed(limits=[]), "about.json"),
+    "limits are an object": (changed(limits={"0": 1}), "about.json"),
+    "limits are texts": (changed(limits=["1"]), "about.json"),
+    "limits are true": (changed(limits=[True]), "about.json"),
+    "limits are fractions": (changed(limits=[1.5]), "about.json"),
+    "limits are negative": (changed(limits=[-1]), "about.json"),
+    "limits are enormous": (changed(limits=[2**31]), "about.json"),
+    "calibration is a list": (changed(calibration=[1]), "about.json"),
+    "temperature is nan": (calibration(temperature=math.nan), "about.json"),
+    "temperature is 0": (calibration(temperature=0.0), "about.json"),
+    "temperature is negative": (calibration(temperature=-1.0), "about.json"),
+    "temperature is text": (calibration(temperature="1" * 999), "about.json"),
+    "length penalty is text": (setting(length_penalty="long"), "about.json"),
+    "a newer format": (changed(format=99), "about.json"),
+    "a format of text": (changed(format="1"), "about.json"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_model_is_refused_in_one_line(name: str, run: Path, tmp_path: Path) -> None:
+    spoil, file = HOSTILE[name]
+    about, weights = checkpoint.load_model(run)
+    spoil(about, weights)
+    publish(tmp_path / "bad", about, weights)
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "bad")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/bad/{file}: ")
+    assert len(message) < 500 + len(str(tmp_path))
+    assert "\n" not in message
+
+
+# --- no torch
+
+PROGRAM = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "pandas"):
+            raise ImportError(f"{name} is not for this path")
+
+sys.meta_path.insert(0, Refuse())
+import charseq
+assert "numpy" not in sys.modules
+run, texts, out = sys.argv[1:]
+model = charseq.load(run)
+assert model.predict(["abc"], n=2)[0].source == "abc"
+from charseq.training import train as recipes
+from charseq.inference.convert import convert
+convert(model, texts, out, report=lambda line: None)
+assert recipes.evaluate(texts, model=model)["examples"] == 2
+recipes.info(run)
+recipes.check(texts)
+assert not {"torch", "pandas"} & sys.modules.keys()
+"""
+
+
+def test_using_a_model_never_loads_torch(run: Path, tmp_path: Path) -> None:
+    pairs, out = tmp_path / "pairs.tsv", tmp_path / "out.tsv"
+    pairs.write_text("abc\tx\nb\ty\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(run), str(pairs), str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    predicted = [one.prediction for one in load(run).predict(["abc", "b"])]
+    rows = [line.split("\t") for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [row[2] for row in rows] == predicted
+
+
+def words_of(folder: Path, **changes: Any) -> Path:
+    """A finished run that predicts words, with random weights."""
+    units = Units(Vocabulary("spaced", "NFC", "NFC", ("I", "love", "you")))
+    small = {"hidden": 12, "embedding": 7, **changes}
+    config = configure(small, base=defaults("next-word"))
+    shapes = next_word_numpy.shapes_of(
+        cell=config.cell, embedding=7, hidden=12, layers=1, context=3, tied=True,
+        symbols=len(units.vocabulary),
+    )  # fmt: skip
+    draw = np.random.default_rng(1)
+    weights = {name: draw.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    about = {
+        "format": 1, "finished": True, "settings": config.to_json(), "units": units.to_json(),
+        "parameters": 1, "seconds": 2.0, "epochs": 3.0, "scores": {}, "versions": {},
+        "data": {
+            "name": "toy", "fingerprint": "f" * 64, "columns": "", "examples": {"train": 1},
+        },
+    }  # fmt: skip
+    publish(folder, about, weights)
+    return folder
+
+
+WORDS_PROGRAM = (
+    PROGRAM.partition("import charseq\n")[0]
+    + """
+import charseq
+run, text = sys.argv[1:]
+model = charseq.load(run)
+assert model.predict(["I love"], n=2)[0].source == "I love"
+assert model.complete(["I lo"]) and model.generate(["I"], most=3) and model.score(["I love you"])
+from charseq.training import train as recipes
+assert recipes.evaluate(text, model=model)["words"] == 7
+recipes.info(run)
+assert not {"torch", "pandas"} & sys.modules.keys()
+"""
+)
+
+
+def test_predicting_words_never_loads_torch(tmp_path: Path) -> None:
+    run, text = words_of(tmp_path / "words"), tmp_path / "lines.txt"
+    text.write_text("I love you\nyou love\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WORDS_PROGRAM, str(run), str(text)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("running", "begin"), [(False, BOS), (True, EOS)])
+def test_a_run_of_words_is_loaded_with_what_it_learnt_to_begin_with(
+    running: bool, begin: int, tmp_path: Path
+) -> None:
+    run = words_of(tmp_path / "words", running=running, cell="mlp", beam=3)
+    model = load(run)
+    assert isinstance(model, LanguageModel)
+    assert (model.path, model.name, model.has_features) == (run, "words", False)
+    assert (model.config.beam, model.network.begin, model.network.cell) == (3, begin, "mlp")
+    weights = checkpoint.load_model(run)[1]
+    again = language_model(run, model.about, model.config, model.units, weights)
+    assert again.predict(["I", ""], n=3) == model.predict(["I", ""], n=3)
+
+
+def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
+    for number, settings in enumerate(
+        [{"cell": "lstm", "layers": 2}, {"cell": "tanh", "tied": False}, {"cell": "residual"},
+         {"attention": "none"}, {"attention": "hard"}, {"attention": "hard", "layers": 2}]
+    ):  # fmt: skip
+        model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
+        assert isinstance(model.transducer.voices[0].network, Network | Engine)
+        assert model.predict(["abc"])[0].candidates
+        assert model.config == configure(settings, base=configure(SMALL))
+
+
+# --- what decides the answers
+
+
+def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("to\tx\n", encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("to\ty\n", encoding="utf-8")
+    hard, soft = FIXTURES / "hard", FIXTURES / "soft"
+    given: list[dict[str, Any]] = [
+        {"run": hard},
+        {"run": soft},
+        {"run": FIXTURES / "words"},
+        {"run": hard, "length_penalty": 0.5},
+        {"run": hard, "lexicon": tmp_path / "a.tsv"},
+        {"run": hard, "lexicon": tmp_path / "b.tsv"},
+    ]
+    found = [fingerprint(load(**one)) for one in given]
+    assert len(set(found)) == len(found)
+    assert found == [fingerprint(load(**one)) for one in given]
+    shutil.copytree(hard, tmp_path / "copy")
+    assert fingerprint(load(tmp_path / "copy")) == found[0], "wherever it lies"
+
+
+# --- on a GPU
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
+        load(FIXTURES / "hard", device="cuda")
+    with pytest.raises(SettingError, match=r"words predicts words, on the CPU only"):
+        load(FIXTURES / "words", device="cuda")
+
+
+@pytest.mark.parametrize("run", ["hard", "soft"])
+def test_a_network_that_searches_by_itself_answers_the_same(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of a GPU, on a CPU: answers, their order and, nearly, their probabilities."""
+    monkeypatch.setattr(device, "choose_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(seq2seq_gpu, "ROWS", 40)
+    plain, other = load(FIXTURES / run), load(FIXTURES / run, device="cuda")
+    assert isinstance(other.transducer.voices[0].network, seq2seq_gpu.Network)
+    texts = FROZEN[run] * 2
+    for one, two in zip(plain.predict(texts, n=3), other.predict(texts, n=3), strict=True):
+        assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]
+        scores = [[c.score for c in answer.candidates] for answer in (one, two)]
+        np.testing.assert_allclose(*scores, rtol=1e-4)

@@ -1,0 +1,501 @@
+"""A model folder is loaded whole and checked, or refused in one line, whoever made it."""
+
+import ast
+import contextlib
+import errno
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from charseq.errors import CharseqError, CheckpointError
+from charseq.runs import folder as checkpoint
+from charseq.runs import store
+from charseq.runs.folder import ABOUT, WEIGHTS
+
+SAID: dict[str, Any] = {"format": 1, "finished": True, "settings": {"hidden": 3}, "more": "é"}
+NUMBERS = {
+    "w": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "half": np.asarray([0.5, 1.5], dtype=np.float16),
+    "one": np.asarray(3.25, dtype=np.float32),
+    "none": np.zeros((0, 4), dtype=np.float32),
+}
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def run_of(folder: Path, about: bytes | None = None, weights: bytes | None = None) -> Path:
+    """A run whose manifest is right, whatever its files hold."""
+    files = {
+        ABOUT: as_json(SAID) if about is None else about,
+        WEIGHTS: checkpoint.save_arrays(NUMBERS) if weights is None else weights,
+    }
+    checkpoint.publish(folder, files)
+    return folder
+
+
+def safetensors_of(header: object, numbers: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else as_json(header)
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + numbers
+
+
+def one(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8)) -> dict[str, Any]:
+    return {"w": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+
+
+def test_a_model_comes_back_as_it_went(tmp_path: Path) -> None:
+    about, weights = checkpoint.load_model(run_of(tmp_path / "run"))
+    assert about == SAID
+    assert weights.keys() == NUMBERS.keys()
+    for name, array in weights.items():
+        assert array.dtype == np.float32
+        assert array.shape == NUMBERS[name].shape
+        assert np.array_equal(array, NUMBERS[name])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),
+        arrays_of.arrays(
+            st.sampled_from(["<f4", ">f4", "<f8", "<f2", "<i8", "u1", "?", "<u4"]),
+            arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+            elements={"allow_nan": False, "allow_infinity": False},
+        ),
+        max_size=4,
+    )
+)
+def test_any_arrays_survive(arrays: dict[str, np.ndarray]) -> None:
+    turned = {name: array.T for name, array in arrays.items()}
+    data = checkpoint.save_arrays(turned)
+    back = checkpoint.load_arrays(data)
+    assert back.keys() == turned.keys()
+    for name, array in back.items():
+        assert array.dtype == turned[name].dtype.newbyteorder("=")
+        assert array.shape == turned[name].shape
+        assert np.array_equal(array, turned[name])
+    assert checkpoint.save_arrays(dict(reversed(turned.items()))) == data
+    assert safetensors.numpy.load(data).keys() == turned.keys()
+
+
+def test_equal_arrays_give_equal_bytes_in_every_process() -> None:
+    code = (
+        "import sys, numpy as np; from charseq.runs.folder import save_arrays;"
+        "sys.stdout.buffer.write(save_arrays({c: np.ones(2) for c in 'hgfedcba'},"
+        "{c: c for c in 'hgfedcba'}))"
+    )
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in (1, 2)
+    ]  # fmt: skip
+    assert made[0] == made[1]
+    assert b'\\"a\\": \\"a\\"' in made[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_non_finite_is_neither_saved_nor_loaded(tmp_path: Path, bad: float, dtype: str) -> None:
+    broken = {"good": np.ones(3), "bad": np.asarray([1, bad], dtype=dtype)}
+    with pytest.raises(CheckpointError, match="'bad' holds NaN or infinity"):
+        checkpoint.save_arrays(broken)
+    if dtype != "f8":
+        del broken["good"]
+        run = run_of(tmp_path / "run", weights=safetensors.numpy.save(broken))
+        with pytest.raises(CheckpointError, match=r"model\.safetensors: 'bad' holds NaN"):
+            checkpoint.load_model(run)
+
+
+def test_objects_are_not_stored() -> None:
+    with pytest.raises(CheckpointError, match="cannot be stored"):
+        checkpoint.save_arrays({"a": np.asarray([print], dtype=object)})
+
+
+HOSTILE_WEIGHTS = {
+    "nothing": b"",
+    "seven bytes": b"\x01" * 7,
+    "pickle": b"\x80\x04\x95" + b"\x00" * 40,
+    "zip": b"PK\x03\x04" + b"\x00" * 40,
+    "header of 2**63 bytes": safetensors_of(b"{}", length=2**63),
+    "header of 100 MB": safetensors_of(b"{}", length=100_000_000),
+    "no json": safetensors_of(b"hello"),
+    "deep json": safetensors_of(b'{"a":' * 200_000),
+    "a list": safetensors_of([]),
+    "huge shape": safetensors_of(one(shape=[2**62, 4]), b"\0" * 8),
+    "huge empty shape": safetensors_of(one(shape=[0] + [2**62] * 7, offsets=[0, 0])),
+    "axes": safetensors_of(one(shape=[1] * 100, offsets=[0, 4]), b"\0" * 4),
+    "negative": safetensors_of(one(shape=[-2, -1]), b"\0" * 8),
+    "negative offset": safetensors_of(one(offsets=[-8, 0])),
+    "float shape": safetensors_of(one(shape=[2.0]), b"\0" * 8),
+    "true shape": safetensors_of(one(shape=[True], offsets=[0, 4]), b"\0" * 4),
+    "big number": safetensors_of(b'{"w":{"dtype":"F32","shape":[1' + b"0" * 5000 + b"]}}"),
+    "text shape": safetensors_of(one(shape="2"), b"\0" * 8),
+    "no offsets": safetensors_of({"w": {"dtype": "F32", "shape": [2]}}, b"\0" * 8),
+    "not described": safetensors_of({"w": 7}, b"\0" * 8),
+    "dtype of python": safetensors_of(one(dtype="O"), b"\0" * 8),
+    "dtype number": safetensors_of(one(dtype=5), b"\0" * 8),
+    "float64": safetensors.numpy.save({"w": np.ones(2)}),
+    "int64": safetensors.numpy.save({"w": np.ones(2, dtype=np.int64)}),
+    "gap": safetensors_of(one(offsets=[4, 12]), b"\0" * 12),
+    "overlap": safetensors_of(
+        one() | {"v": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"\0" * 8
+    ),
+    "truncated": checkpoint.save_arrays(NUMBERS)[:-3],
+    "longer": checkpoint.save_arrays(NUMBERS) + b"\0" * 3,
+    "line in a name": safetensors_of({"w\nx\x1b[31m" * 50: 1}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_WEIGHTS)
+def test_a_hostile_header_is_refused_before_its_numbers_are_read(case: str) -> None:
+    data = HOSTILE_WEIGHTS[case]
+    with pytest.raises(CheckpointError):
+        checkpoint._read_header(io.BytesIO(data), len(data), None, ("F16", "F32"))
+
+
+@pytest.mark.parametrize("case", HOSTILE_WEIGHTS)
+def test_hostile_weights_are_one_quick_line(tmp_path: Path, case: str) -> None:
+    run = run_of(tmp_path / "run", weights=HOSTILE_WEIGHTS[case])
+    started = time.monotonic()
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_model(run)
+    assert time.monotonic() - started < 5
+    line = str(caught.value)
+    assert line.startswith(f"{run / WEIGHTS}: ")
+    assert len(line) < 400
+    assert line.isprintable()
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_no_bytes_do_more_than_raise(data: st.DataObject) -> None:
+    whole = bytearray(checkpoint.save_arrays(NUMBERS))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        whole[place] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(CheckpointError):
+        checkpoint.load_arrays(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+
+
+HOSTILE_ABOUT = {
+    "nothing": b"",
+    "no json": b"{'a': 1}",
+    "list": b"[1]",
+    "deep": b'{"a":' * 500_000,
+    "not utf-8": b'{"format": 1, "a": "\xff"}',
+    "no format": as_json({"finished": True, "settings": {}}),
+    "format text": as_json({**SAID, "format": "1"}),
+    "format true": as_json({**SAID, "format": True}),
+    "finished text": as_json({**SAID, "finished": "yes"}),
+    "settings list": as_json({**SAID, "settings": []}),
+    "no settings": as_json({"format": 1, "finished": True}),
+    "nan": b'{"format": 1, "finished": true, "settings": {}, "wer": NaN}',
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_ABOUT)
+def test_hostile_about_is_one_quick_line(tmp_path: Path, case: str) -> None:
+    run = run_of(tmp_path / "run", about=HOSTILE_ABOUT[case])
+    for call in (checkpoint.load_model, checkpoint.is_finished):
+        with pytest.raises(CheckpointError) as caught:
+            call(run)
+        line = str(caught.value)
+        assert line.startswith(f"{run / ABOUT}: ")
+        assert len(line) < 400
+        assert line.isprintable()
+
+
+def test_a_newer_format_is_said_before_anything_else(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", about=as_json({"format": 10**50}))
+    with pytest.raises(CheckpointError, match=r"about\.json: .*newer charseq.*upgrade"):
+        checkpoint.load_model(run)
+
+
+def test_shapes_can_be_refused_before_a_weight_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path / "run")
+    read: list[str] = []
+    fetch = checkpoint.fetch
+    monkeypatch.setattr(checkpoint, "fetch", lambda s, name: read.append(name) or fetch(s, name))
+
+    def refuse(about: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
+        assert about == SAID
+        assert shapes == {name: array.shape for name, array in NUMBERS.items()}
+        raise CheckpointError("wrong shapes")
+
+    with pytest.raises(CheckpointError, match="wrong shapes"):
+        checkpoint.load_model(run, check=refuse)
+    assert set(read) == {ABOUT}
+
+
+def test_a_sparse_giant_is_refused_unread(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    with (run / WEIGHTS).open("r+b") as file:
+        file.truncate(6 * 2**30)
+    started = time.monotonic()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: is damaged"):
+        checkpoint.load_model(run)
+    assert time.monotonic() - started < 2
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    whole = (run / WEIGHTS).read_bytes()
+    for place in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[place] ^= 4
+        (run / WEIGHTS).write_bytes(flipped)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            checkpoint.load_model(run)
+
+
+def test_state_of_training(tmp_path: Path) -> None:
+    assert not checkpoint.is_finished(tmp_path / "none")
+    run = run_of(tmp_path / "run", about=as_json({**SAID, "finished": False}))
+    assert not checkpoint.is_finished(run)
+    run_of(run)
+    assert checkpoint.is_finished(run)
+    assert checkpoint.read_json(run, ABOUT) == SAID
+
+
+def test_find_prefers_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
+    for age, name in enumerate(["new", "old", "unusable", "damaged"]):
+        run = run_of(tmp_path / "checkpoints" / name)
+        os.utime(run / ABOUT, (2e9 - age, 2e9 - age))
+    os.utime(tmp_path / "checkpoints" / "unusable" / ABOUT, (3e9, 3e9))
+    checkpoint.remove(tmp_path / "checkpoints" / "unusable", [WEIGHTS])
+    os.utime(tmp_path / "checkpoints" / "damaged" / ABOUT, (3e9, 3e9))
+    (tmp_path / "checkpoints" / "damaged" / "manifest.json").write_text("{}")
+    (tmp_path / "checkpoints" / "README.md").touch()
+    assert checkpoint.find() == Path("checkpoints/new")
+    os.utime(tmp_path / "checkpoints" / "old" / ABOUT, (3e9, 3e9))
+    assert checkpoint.find() == Path("checkpoints/old")
+    monkeypatch.setenv("CHARSEQ_MODEL", "checkpoints/new")
+    assert checkpoint.find() == Path("checkpoints/new")
+    assert checkpoint.find("checkpoints/old") == Path("checkpoints/old")
+    for absent, why in [("nowhere", "no such run"), (".", "no trained"), ("checkpoints/README.md",
+                                                                         "is a file")]:  # fmt: skip
+        with pytest.raises(CheckpointError, match=why):
+            checkpoint.find(absent)
+    monkeypatch.setenv("CHARSEQ_MODEL", "nowhere")
+    with pytest.raises(CheckpointError, match="nowhere: there is no such run"):
+        checkpoint.find()
+
+
+def test_find_falls_back_to_the_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
+    place = tmp_path / "repo" / "charseq" / "runs" / "x.py"
+    monkeypatch.setattr(checkpoint, "__file__", str(place))
+    with pytest.raises(CheckpointError, match="-m RUN"):
+        checkpoint.find()
+    shipped = run_of(tmp_path / "repo" / "checkpoints" / "dates")
+    assert checkpoint.find() == shipped
+
+
+HOLDER = """
+import sys, time
+from charseq.runs.folder import lock
+with lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run)], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        started = time.monotonic()
+        with (
+            pytest.raises(CheckpointError, match=f"run: in use by process {holder.pid}$"),
+            checkpoint.lock(run),
+        ):
+            pass
+        assert time.monotonic() - started < 2
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with checkpoint.lock(run):
+            checkpoint.publish(run, {"a": b"1"})
+    assert sorted(p.name for p in run.iterdir()) == ["a", "manifest.json"]
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(CharseqError, match="bad data"), checkpoint.lock(tmp_path / "run"):
+        raise CharseqError("bad data")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    with checkpoint.lock(tmp_path / "mine"):
+        pass
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_only_one_of_many_holds_the_lock(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most, refused = [0], [0]
+
+    def take(number: int) -> None:
+        for _ in range(100):
+            try:
+                with checkpoint.lock(tmp_path / "run"):
+                    inside.append(number)
+                    most[0] = max(most[0], len(inside))
+                    time.sleep(0)
+                    inside.remove(number)
+            except CheckpointError:
+                refused[0] += 1
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert refused[0] < 400
+
+
+def test_a_lock_that_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(CheckpointError, match="file: cannot be locked"),
+        checkpoint.lock(tmp_path / "file"),
+    ):
+        pass
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(CheckpointError, match="No locks available"), checkpoint.lock(tmp_path):
+        pass
+
+
+def test_nothing_here_can_run_code() -> None:
+    code = "import sys, charseq.runs.folder; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for module in ("folder.py", "store.py"):
+        text = (Path(checkpoint.__file__).parent / module).read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                assert not {"pickle", "marshal", "shelve"} & {name.name for name in node.names}
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {"eval", "exec", "np.load", "compile", "__import__"}
+
+
+def test_a_lock_makes_the_folders_above_it_and_says_who_holds_it(tmp_path: Path) -> None:
+    run = tmp_path / "deep" / "down" / "run"
+    with checkpoint.lock(run):
+        assert (run / ".lock").read_bytes() == str(os.getpid()).encode()
+    assert (tmp_path / "deep" / "down").is_dir()
+    assert not run.exists()
+    run.mkdir()
+    (run / ".lock").write_bytes(b"9" * 30)  # left behind, and longer than ours
+    with checkpoint.lock(run):
+        assert (run / ".lock").read_bytes() == str(os.getpid()).encode()
+
+
+def test_the_lock_file_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with checkpoint.lock(tmp_path / "run"):
+            assert stat.S_IMODE((tmp_path / "run" / ".lock").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_a_holder_that_left_no_number_is_unknown(tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / ".lock").write_bytes(b"\xff" * 30)
+    with (tmp_path / ".lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CheckpointError) as caught, checkpoint.lock(tmp_path):
+            pass
+        assert str(caught.value).endswith(": in use by process " + "\ufffd" * 20)
+        os.truncate(tmp_path / ".lock", 0)
+        with (
+            pytest.raises(CheckpointError, match="in use by process unknown"),
+            checkpoint.lock(tmp_path),
+        ):
+            pass
+
+
+def test_the_model_in_the_package_is_the_last_resort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
+    package = tmp_path / "site" / "charseq"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(checkpoint, "__file__", str(package / "runs" / "folder.py"))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.find()
+    told = "there is no trained model here: name one with -m RUN, or train one"
+    assert str(caught.value) == told
+    run = run_of(package / "checkpoints" / "dates")
+    assert checkpoint.find() == run
+    store.publish(tmp_path / "checkpoints" / "other", {ABOUT: b"{}"})
+    assert checkpoint.find() == run, "without weights it is no model"
+
+
+@pytest.mark.parametrize("spoilt", [b"\0" * 20, checkpoint.save_arrays(NUMBERS)[:-1]])
+def test_damaged_arrays_name_their_file(spoilt: bytes) -> None:
+    with pytest.raises(CheckpointError, match=r"^run/x\.safetensors: is damaged: "):
+        checkpoint.load_arrays(spoilt, path=Path("run/x.safetensors"))
+
+
+def test_what_only_the_library_finds_names_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_data: bytes) -> Any:
+        raise checkpoint.SafetensorError("odd\nthing")
+
+    monkeypatch.setattr(checkpoint.safetensors, "load", load)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_arrays(checkpoint.save_arrays(NUMBERS), path=Path("run/x"))
+    assert str(caught.value) == "run/x: is damaged: odd thing"
+
+
+def test_where_memory_is_short_a_save_is_an_error_and_not_the_end() -> None:
+    """In a process of its own, which may have no more memory than it has."""
+    program = (
+        "import numpy as np, resource\n"
+        "from charseq.runs import folder as checkpoint\n"
+        "arrays = {'w': np.ones(10**7, np.float32)}\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "limit = pages * resource.getpagesize() + 60 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "try:\n"
+        "    checkpoint.save_arrays(arrays)\n"
+        "except MemoryError as fault:\n"
+        "    print(fault)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "no memory for the 80 MB of a save\n"

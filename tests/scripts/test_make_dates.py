@@ -1,0 +1,372 @@
+"""The dates: the committed files obey the card's rules, and the script makes those very bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "make_dates.py"
+DATA = ROOT / "data"
+SIZES = {"train": 40_000, "dev": 2_000, "test": 2_000}
+UNSEEN = ("3. März 2021", "March 3rd, 2021", "2021年3月3日", "٣ مارس ٢٠٢١")
+
+Pair = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def splits() -> dict[str, list[Pair]]:
+    found = {}
+    for name in SIZES:
+        text = (DATA / f"{name}.tsv").read_bytes().decode("utf-8")
+        assert text.endswith("\n")
+        cells = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+        assert all(len(row) == 2 for row in cells)
+        found[name] = [(row[0], row[1]) for row in cells]
+    return found
+
+
+@pytest.fixture(scope="module")
+def pairs(splits: dict[str, list[Pair]]) -> list[Pair]:
+    return [pair for rows in splits.values() for pair in rows]
+
+
+@pytest.fixture(scope="module")
+def dates() -> Iterator[ModuleType]:
+    pytest.importorskip("babel", reason="Babel is needed to make the dates")
+    spec = importlib.util.spec_from_file_location("make_dates", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_dates"] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["make_dates"]
+
+
+# --- the committed files
+
+
+def test_the_files_have_their_sizes(splits: dict[str, list[Pair]]) -> None:
+    assert {name: len(rows) for name, rows in splits.items()} == SIZES
+    assert sum((DATA / f"{name}.tsv").stat().st_size for name in SIZES) < 3_000_000
+
+
+def test_a_target_is_an_iso_date(pairs: list[Pair]) -> None:
+    for _, target in pairs:
+        assert date.fromisoformat(target).isoformat() == target
+        assert 1800 <= int(target[:4]) <= 2099
+
+
+def test_a_source_is_nfc_on_one_line_without_control_signs(pairs: list[Pair]) -> None:
+    for source, _ in pairs:
+        assert unicodedata.is_normalized("NFC", source)
+        assert source.strip()
+        assert not any(unicodedata.category(sign) in ("Cc", "Co", "Cs", "Cn") for sign in source)
+        # of the invisible ones only the joiner that Persian spelling asks for
+        assert {sign for sign in source if unicodedata.category(sign) == "Cf"} <= {"\u200c"}
+
+
+def bare(source: str) -> str:
+    """The letters with their marks, caseless, without anything between them."""
+    return "".join(c for c in source.casefold() if unicodedata.category(c)[0] in "LM")
+
+
+def loose(source: str) -> tuple[str, ...]:
+    """The runs of letters and of digits, caseless, whatever stands between them."""
+
+    def kind(sign: str) -> str:
+        return unicodedata.category(sign)[0].replace("M", "L")
+
+    runs = groupby(unicodedata.normalize("NFC", source).casefold(), key=kind)
+    return tuple("".join(signs) for name, signs in runs if name in "LN")
+
+
+def test_no_source_stands_twice_in_any_spelling(pairs: list[Pair]) -> None:
+    times = Counter(loose(source) for source, _ in pairs)
+    assert [run for run, count in times.items() if count > 1] == []
+
+
+def test_what_is_shown_as_unseen_is_unseen(pairs: list[Pair]) -> None:
+    assert not {loose(text) for text in UNSEEN} & {loose(source) for source, _ in pairs}
+
+
+# --- the written rules, read a second time and without the script
+
+
+def by_the_card(source: str) -> str:
+    """The card's rules 2 to 7 for a string without letters; knows nothing of the script."""
+    decimal = groupby(source, key=lambda sign: unicodedata.decimal(sign, None) is not None)
+    parts = [(is_number, "".join(run)) for is_number, run in decimal]
+    raw = [text for is_number, text in parts if is_number]
+    between = [text for is_number, text in parts[1:-1] if not is_number]
+    numbers = ["".join(str(unicodedata.decimal(sign)) for sign in text) for text in raw]
+    if len(numbers) == 1:
+        assert len(numbers[0]) in (6, 8)
+        head = len(numbers[0]) - 4
+        numbers = [numbers[0][:head], numbers[0][head:-2], numbers[0][-2:]]
+        order = "ymd"
+    elif len(numbers[0]) == 4 or int(numbers[0]) > 31:
+        order = "ymd"
+    elif int(numbers[0]) > 12:
+        order = "dmy"
+    elif int(numbers[1]) > 12:
+        order = "mdy"
+    else:
+        order = "mdy" if "/" in between[0] and raw[0].isascii() else "dmy"
+    assert len(numbers) == 3
+    part = dict(zip(order, numbers, strict=True))
+    if len(part["y"]) == 2:
+        part["y"] = ("19" if part["y"] >= "50" else "20") + part["y"]
+    return f"{part['y']}-{part['m']:0>2}-{part['d']:0>2}"
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("3/4/2021", "2021-03-04"),
+        ("25/4/2021", "2021-04-25"),
+        ("3.4.2021", "2021-04-03"),
+        ("3-4-21", "2021-04-03"),
+        ("3 / 4 / 50", "1950-03-04"),
+        ("3 4 49", "2049-04-03"),
+        ("3-25-2021", "2021-03-25"),
+        ("٣/٤/٢٠٢١", "2021-04-03"),
+        ("２０２１／３／４", "2021-03-04"),
+        ("2021/3/4", "2021-03-04"),
+        ("99-03-04", "1999-03-04"),
+        ("20210304", "2021-03-04"),
+        (" (210304).", "2021-03-04"),
+        ("2021_03_04", "2021-03-04"),
+    ],
+)
+def test_the_two_readings_of_the_rules_agree(dates: ModuleType, source: str, target: str) -> None:
+    assert by_the_card(source) == target
+    assert dates.settled(source).isoformat() == target
+
+
+def test_every_row_of_digits_obeys_the_rules(pairs: list[Pair]) -> None:
+    rows = [(s, t) for s, t in pairs if not any(c.isalpha() or c == "〇" for c in s)]
+    assert len(rows) > 10_000
+    assert [(s, t, by_the_card(s)) for s, t in rows if by_the_card(s) != t] == []
+
+
+def test_in_every_row_day_and_year_can_be_read(pairs: list[Pair]) -> None:
+    for source, target in pairs:
+        numbers = [
+            "".join(str(unicodedata.decimal(sign)) for sign in run)
+            for run in re.findall(r"\d+", source)
+        ]
+        if len(numbers) == 2 and "年" not in source:  # the month in words
+            short = [number for number in numbers if len(number) <= 2]
+            if len(short) == 2:
+                assert target[2:4] == numbers[1]
+                assert int(target[8:]) == int(numbers[0])
+            else:
+                assert target[:4] in numbers
+                assert int(target[8:]) == int(short[0])
+
+
+def test_the_examples_of_the_card_are_rows(pairs: list[Pair]) -> None:
+    card = (DATA / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `(.+?)` \| `(\d{4}-\d\d-\d\d)` \|", card, re.MULTILINE)
+    assert len(shown) >= 10
+    assert set(shown) <= set(pairs)
+
+
+def test_english_weekdays_are_true(pairs: list[Pair]) -> None:
+    names = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+    found = 0
+    for source, target in pairs:
+        said = next((i for i, name in enumerate(names) if name in source.casefold()), None)
+        if said is not None:
+            assert date.fromisoformat(target).weekday() == said, source
+            found += 1
+    assert found > 500
+
+
+@pytest.mark.parametrize(
+    ("pattern", "least"),
+    [
+        (r"[٠-٩]", 500),
+        (r"[۰-۹]", 300),
+        (r"[०-९]", 300),
+        (r"[০-৯]", 300),
+        (r"[๐-๙]", 50),
+        (r"[０-９]", 50),
+        (r"[一二三四五六七八九]年", 100),
+        (r"\d(st|nd|rd|th)\b", 500),
+        (r"\b1er\b", 30),
+        (r"\b1º", 30),
+        (r"^\d{8}$", 100),
+        (r"^\d\d?/\d\d?/\d{4}$", 500),
+        (r"\b[IVX]+\b", 300),
+        (r"[А-Яа-я]{3}", 1500),
+        (r"[Ͱ-Ͽ]{3}", 300),
+        (r"[֐-׿]{3}", 300),
+        (r"[؀-ۿ]{3}", 1000),
+        (r"[ऀ-ॿ]{2}", 800),
+        (r"[ঀ-৿]{2}", 300),
+        (r"[฀-๿]{2}", 300),
+        (r"[Ⴀ-ჿ]{3}", 300),
+        (r"[԰-֏]{3}", 300),
+        (r"년", 300),
+    ],
+)
+def test_what_the_card_promises_is_there(pairs: list[Pair], pattern: str, least: int) -> None:
+    assert sum(re.search(pattern, source) is not None for source, _ in pairs) >= least
+
+
+# --- the script
+
+
+def run(folder: Path, *options: str, hashing: str = "0") -> dict[str, bytes]:
+    sizes = ["--train", "300", "--dev", "20", "--test", "30"]
+    subprocess.run(
+        [sys.executable, str(SCRIPT), "--out", str(folder), *sizes, *options],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONHASHSEED": hashing},
+    )
+    return {name: (folder / f"{name}.tsv").read_bytes() for name in SIZES}
+
+
+def test_the_same_seed_gives_the_same_bytes(dates: ModuleType, tmp_path: Path) -> None:
+    assert dates.__doc__
+    first = run(tmp_path / "a")
+    assert {name: data.count(b"\n") for name, data in first.items()} == {
+        "train": 300, "dev": 20, "test": 30,
+    }  # fmt: skip
+    assert run(tmp_path / "b", hashing="1") == first
+    assert run(tmp_path / "c", "--seed", "2")["test"] != first["test"]
+    longer = run(tmp_path / "d", "--train", "400")
+    assert longer["test"] == first["test"]
+    assert longer["train"].startswith(first["train"])
+
+
+def test_the_committed_files_and_counts_are_the_scripts(
+    dates: ModuleType, tmp_path: Path, splits: dict[str, list[Pair]]
+) -> None:
+    card = (DATA / "README.md").read_text(encoding="utf-8")
+    made_with = f"Babel {dates.babel.__version__}, which carries CLDR {dates.get_cldr_version()}"
+    if made_with not in card:
+        pytest.skip(f"the committed files were not made with {made_with}")
+    made = dates.make(tmp_path, 1, {name: SIZES[name] for name in ("test", "dev", "train")})
+    for name in splits:
+        assert (tmp_path / f"{name}.tsv").read_bytes() == (DATA / f"{name}.tsv").read_bytes()
+    counts = card.partition("<!-- counts:begin -->\n")[2].partition("<!-- counts:end -->")[0]
+    assert counts == dates.summary(made)
+    rows = [row for split in made.values() for row in split]
+    clean = sum(not any(tag.startswith("fault") for tag in row.tags) for row in rows)
+    assert 0.68 < clean / len(rows) < 0.8
+    assert len({row.locale for row in rows}) >= 36
+
+
+def test_no_name_means_two_months(dates: ModuleType) -> None:
+    assert {name: months for name, months in dates.all_names().items() if len(months) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("word", "month", "expected"),
+    [
+        ("septmber", 9, True),
+        ("okotber", 10, True),
+        ("jui", 6, False),
+        ("juli", 6, False),
+        ("juij", 6, False),
+        ("мая", 3, False),
+    ],
+)
+def test_a_typo_has_to_be_recoverable(
+    dates: ModuleType, word: str, month: int, expected: bool
+) -> None:
+    assert dates.recoverable(word, month) is expected
+
+
+@pytest.mark.parametrize("kind", ["case", "spacing", "punctuation", "typo", "accents"])
+def test_a_fault_leaves_the_digits_and_the_reading(dates: ModuleType, kind: str) -> None:
+    rng = Random(3)
+    changed = 0
+    for code in dates.languages():
+        for _ in range(40):
+            pattern = rng.choice(dates.languages()[code].patterns)
+            when = dates.pick_date(rng, pattern, code)
+            pieces = dates.written(pattern, when, code, rng)
+            if not dates.decided(pieces, when):
+                continue
+            before = dates.joined(pieces)
+            after = dates.joined(dates.fault(kind, pieces, when, code, rng))
+            changed += before != after
+            assert re.findall(r"\d+", after) == re.findall(r"\d+", before)
+            if dates.settled(before):
+                assert dates.settled(after) == when
+            if kind in ("spacing", "punctuation"):
+                assert bare(after) == bare(before)
+            if kind in ("case", "accents"):
+                assert dates.folded(after.replace("ae", "a")) == dates.folded(
+                    before.replace("ae", "a")
+                )
+    assert changed > 100
+
+
+def test_a_date_in_pieces(dates: ModuleType) -> None:
+    def text(pattern: str, code: str, when: date) -> str:
+        return dates.joined(dates.written(pattern, when, code, Random(0)))
+
+    third = date(2021, 3, 3)
+    assert text("MMMM #, y", "en_US", third) == "March 3rd, 2021"
+    assert text("'den' d. MMMM y", "de", third) == "den 3. März 2021"
+    assert text("# MMMM y", "fr", date(2021, 2, 1)) == "1er février 2021"
+    assert text("LLL. d, y", "en_US", date(2021, 5, 11)) == "May 11, 2021"
+    assert text("LLL. d, y", "en_US", date(2021, 10, 11)) == "Oct. 11, 2021"
+    assert text("^ddLLLyy", "en_GB", third) == "03MAR21"
+    assert text("d LLL ''yy", "en_GB", date(1999, 12, 31)) == "31 Dec '99"
+    assert text("d.%.y", "pl", date(2021, 9, 2)) == "2.IX.2021"
+    assert text("EEEE d MMMM y", "ar_LB", third).endswith("آذار 2021")
+
+
+def test_chinese_numerals_and_other_digits(dates: ModuleType) -> None:
+    assert [dates.chinese(n) for n in ("1", "10", "11", "20", "31")] == [
+        "一", "十", "十一", "二十", "三十一",
+    ]  # fmt: skip
+    pieces = dates.written("y年M月d日", date(2021, 3, 23), "ko", Random(0))
+    assert (
+        dates.joined(dates.with_digits(pieces, "〇一二三四五六七八九")) == "二〇二一年三月二十三日"
+    )
+    pieces = dates.written("y/MM/dd", date(2021, 3, 23), "ko", Random(0))
+    assert dates.joined(dates.with_digits(pieces, "０１２３４５６７８９")) == "２０２１／０３／２３"
+
+
+def test_capitals_as_the_language_has_them(dates: ModuleType) -> None:
+    assert dates.cased("Nisan", "upper", "tr") == "NİSAN"
+    assert dates.cased("KASIM", "lower", "tr") == "kasım"
+    assert dates.cased("Μαρτίου", "upper", "el") == "ΜΑΡΤΙΟΥ"
+    assert dates.plain("septiembre, août, Kasım, أغسطس, ३ मार्च") == (
+        "septiembre, aout, Kasim, اغسطس, ३ मार्च"
+    )
+
+
+def test_two_labels_for_one_source_are_refused(
+    dates: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = iter(["2021-01-01", "2021-01-02"])
+    monkeypatch.setattr(
+        dates,
+        "make_row",
+        lambda _rng, code: dates.Row("x", next(targets), code, frozenset()),
+    )
+    with pytest.raises(ValueError, match="two dates for 'x'"):
+        list(zip(range(2), dates.rows(1), strict=False))

@@ -1,0 +1,156 @@
+"""The step of a GPU, run on a CPU without recording: the same training as the plain one."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charseq.data.batches import Batches, Lines, Stream
+from charseq.data.text.alignment import Actions
+from charseq.data.text.vocabulary import EOS
+from charseq.errors import TrainingError
+from charseq.models.device import seed_all
+from charseq.models.loss import Learner
+from charseq.models.next_word import NextWord
+from charseq.models.seq2seq import EncoderDecoder
+from charseq.runs.folder import load_arrays, save_arrays
+from charseq.training.gpu_step import Reading
+from charseq.training.trainer import MOST_SKIPPED, READ, Recipe, Trainer
+
+SYMBOLS = 9
+CPU = torch.device("cpu")
+KINDS = ("soft", "hard", "none", "lines", "sampled", "running")
+
+
+def rows(count: int = 21) -> list[list[int]]:
+    draw = np.random.default_rng(5)
+    return [draw.integers(4, SYMBOLS, draw.integers(1, 6)).tolist() for _ in range(count)]
+
+
+def learner(kind: str, dropout: float, cell: str) -> tuple[Learner, Batches | Lines | Stream]:
+    """A small model and its data; hard attention has features behind EOS."""
+    seed_all(1)
+    given = rows()
+    size: dict[str, Any] = {"embedding": 8, "hidden": 16, "dropout": dropout, "cell": cell}
+    if kind in ("soft", "hard", "none"):
+        hard = kind == "hard"
+        targets = Actions(SYMBOLS).size if hard else SYMBOLS
+        sources = [[*row, EOS, 7] for row in given] if hard else given
+        model = EncoderDecoder(
+            sources=SYMBOLS, targets=targets, attention=kind == "soft", pointer=hard, **size
+        )
+        return model, Batches(sources, [row[::-1] for row in given], batch_size=4, seed=3)
+    samples = 3 if kind == "sampled" else 0
+    model = NextWord(symbols=SYMBOLS, samples=samples, counts=torch.arange(SYMBOLS), **size)
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in given])])
+    if kind == "running":
+        return model, Stream(np.concatenate(given), offsets, batch_size=4, steps=5, seed=3)
+    return model, Lines(np.concatenate(given), offsets, batch_size=4, seed=3)
+
+
+def trainer_of(
+    kind: str, *, recorded: bool, dropout: float = 0.0, cell: str = "gru", **numbers: Any
+) -> Trainer:
+    model, batches = learner(kind, dropout, cell)
+    return Trainer(model, batches, Recipe(**numbers), device=CPU, recorded=recorded)
+
+
+def take(trainer: Trainer, count: int) -> list[float]:
+    """The losses of the next steps, each looked at when it is done."""
+    found = []
+    for step in islice(trainer.steps(lambda number: number / 60), count):
+        recorder = trainer._recorder
+        found.append(step.loss if recorder is None else recorder.read().loss)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_and_weights_are_those_of_the_plain_step(kind: str) -> None:
+    plain, queued = (trainer_of(kind, recorded=recorded) for recorded in (False, True))
+    np.testing.assert_allclose(take(queued, 25), take(plain, 25), rtol=1e-5)
+    for name in ("weights", "average", "exp_avg", "exp_avg_sq", "step"):
+        np.testing.assert_allclose(
+            queued.state()[name], plain.state()[name], rtol=1e-4, atol=1e-6, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("soft", "lstm"), ("hard", "gru"), ("running", "lstm")])
+def test_a_restored_training_takes_the_same_steps(kind: str, cell: str) -> None:
+    """Through bytes, with noise, stopped between two looks at the loss."""
+    made = {"recorded": True, "dropout": 0.3, "cell": cell}
+    whole, first = trainer_of(kind, **made), trainer_of(kind, **made)
+    steps = [list(islice(whole.steps(lambda number: number / 90), READ + 9))]
+    found = list(islice(first.steps(lambda number: number / 90), 7))
+    data = save_arrays(first.state())
+    second = trainer_of(kind, **made)
+    second.restore(load_arrays(data))
+    found += list(islice(second.steps(lambda number: number / 90), READ + 2))
+    assert [step.number for step in found] == [step.number for step in steps[0]]
+    assert found[-1].loss == steps[0][-1].loss
+    one, other = second.state(), whole.state()
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_broken_step_changes_nothing_and_is_counted() -> None:
+    trainer = trainer_of("soft", recorded=True)
+    take(trainer, 3)
+    before = trainer.state()
+    assert trainer._recorder is not None
+    weights = trainer._recorder._feed._weights
+    weights.fill_(torch.inf)
+    take(trainer, 2)
+    weights.fill_(1.0)
+    after = trainer.state()
+    for name in ("weights", "average", "exp_avg", "exp_avg_sq", "step"):
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    assert after["counts"].tolist() == [5, 2, 2]
+    take(trainer, 1)
+    assert trainer.state()["counts"].tolist() == [6, 2, 0]
+
+
+def test_a_broken_step_forgets_the_state_carried() -> None:
+    trainer = trainer_of("running", recorded=True)
+    recorder = trainer._recorder
+    assert recorder is not None
+    take(trainer, 1)
+    assert recorder.carried is not None
+    assert recorder.carried.any()
+    with torch.no_grad():
+        trainer.model.output_bias[5] = torch.nan
+    take(trainer, 1)
+    assert not recorder.carried.any()
+
+
+def test_many_broken_steps_end_the_training_soon() -> None:
+    trainer = trainer_of("soft", recorded=True)
+    with torch.no_grad():
+        trainer.model.output_bias[5] = torch.nan
+    with pytest.raises(TrainingError, match=f"not finite for {MOST_SKIPPED} steps in a row"):
+        for _ in trainer.steps(lambda number: number / 100):
+            pass
+    assert trainer.number <= READ
+
+
+def test_the_loss_is_looked_at_now_and_then() -> None:
+    trainer = trainer_of("soft", recorded=True)
+    steps = list(islice(trainer.steps(lambda number: number / 100), 2 * READ))
+    looks = [step.number for step, last in zip(steps[1:], steps, strict=False) if step != last]
+    changed = [
+        one.number for one, last in zip(steps[1:], steps, strict=False) if one.loss != last.loss
+    ]
+    assert len(looks) == 2 * READ - 1
+    assert changed == [READ, 2 * READ]
+    assert steps[0].loss == steps[READ - 2].loss > steps[-1].loss
+
+
+def test_counting_goes_on_from_a_reading() -> None:
+    trainer = trainer_of("soft", recorded=True)
+    recorder = trainer._recorder
+    assert recorder is not None
+    recorder.set_counts(Reading(1.5, 0.25, 7, 3, 0))
+    assert recorder.read() == Reading(1.5, 0.25, 7, 3, 3)

@@ -1,0 +1,321 @@
+"""Pairs as a family that can be trained: what it says, what it is scored by, what is kept."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from world import write_capitals
+
+from charseq.config import Config, configure
+from charseq.data import pairs as examples
+from charseq.errors import DataError, SettingError, UsageError
+from charseq.inference.calibration import Event, fit
+from charseq.inference.predictor import Model, Transducer, load
+from charseq.runs import folder as checkpoint
+from charseq.training import pairs, train
+from charseq.training.pairs import Pairs, compare, evaluate
+
+
+def config_of(**settings: Any) -> Config:
+    small = {
+        "epochs": 12, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
+        "embedding": 6, "batch_size": 8, "evaluations": 1, "learning_rate": 0.03, "dropout": 0,
+        "beam": 2, "task": "pairs", "attention": "soft",
+    }  # fmt: skip
+    return configure({**small, **settings})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = random.Random(1)
+    words = list(dict.fromkeys("".join(draw.choices("abc", k=4)) for _ in range(70)))
+    folder = tmp_path_factory.mktemp("pairs") / "upper"
+    return write_capitals(folder, dev=words[:8], test=words[8:14], train=words[14:])
+
+
+@pytest.fixture(scope="module")
+def lesson(data: Path) -> Pairs:
+    return Pairs(data, config_of())
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    run = tmp_path_factory.mktemp("runs") / "upper"
+    train.train(data, run=run, config=config_of())
+    return loaded(run)
+
+
+@pytest.fixture(scope="module")
+def other(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Another run on the same pairs, which has seen them twice only."""
+    run = tmp_path_factory.mktemp("runs") / "brief"
+    train.train(data, run=run, config=config_of(epochs=2))
+    return loaded(run)
+
+
+def loaded(run: Path) -> Model:
+    found = load(run)
+    assert isinstance(found, Model)
+    return found
+
+
+def test_what_is_known_before_training(lesson: Pairs, data: Path) -> None:
+    read = examples.load(data, splits=("train", "dev"))
+    assert lesson.name == "upper"
+    found = {"direction": "forward", "layers": 1, "prior": False}
+    assert lesson.about["settings"] == {**config_of().to_json(), **found}
+    assert lesson.about["data"]["fingerprint"] == read.fingerprint
+    assert lesson.about["data"]["examples"] == {"train": len(read.train), "dev": 8}
+    assert set(lesson.about["source"]["symbols"]) == set("abc")
+    assert set(lesson.about["target"]["symbols"]) == set("ABC")
+    told = lesson.describe()
+    assert told[0].startswith(f"data       {len(read.train)} train, 8 dev")
+
+
+def test_everything_that_was_trained_is_kept(lesson: Pairs) -> None:
+    weights = lesson.trainer().averaged()
+    kept = lesson.publish(weights)
+    assert kept.keys() == weights.keys()
+    assert all(np.array_equal(kept[name], weights[name]) for name in weights)
+
+
+def test_scores_are_those_of_greedy_search_on_dev(model: Model, data: Path) -> None:
+    weights = checkpoint.load_model(model.path)[1]
+    words = [row.source for row in examples.load(data).dev]
+    found = model.predict(words, beam=1)
+    right = [one.prediction == one.source.upper() for one in found]
+    assert 0 < sum(right) < 8, "a model that knows some"
+    scores = Pairs(data, config_of()).score(weights)
+    assert scores["exact_match"] == pytest.approx(100 * sum(right) / 8)
+    assert scores["examples"] == 8
+    assert Pairs(data, config_of(dev_limit=3)).score(weights)["exact_match"] == pytest.approx(
+        100 * sum(right[:3]) / 3
+    )
+
+
+@pytest.fixture(scope="module")
+def plenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough dev rows to calibrate by, where nobody can be sure; one source has two targets."""
+    folder = tmp_path_factory.mktemp("pairs") / "plenty"
+    folder.mkdir()
+    words = ["".join(letters) for letters in itertools.product("abcd", repeat=4)]
+    draw = random.Random(1)
+    draw.shuffle(words)
+    rows = [f"{word}\t{draw.choice((word, word.upper()))}\n" for word in words]
+    (folder / "train.tsv").write_text("".join(rows[:100]), encoding="utf-8")
+    dev = [*rows[100:230], f"{words[100]}\tAAAA\n"]
+    (folder / "dev.tsv").write_text("".join(dev), encoding="utf-8")
+    return folder
+
+
+def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    train.train(plenty, run=tmp_path / "run", config=config_of(epochs=9), report=told.append)
+    model = loaded(tmp_path / "run")
+    rows = examples.load(plenty).dev
+    raw = Transducer(
+        model.transducer.voices, model.transducer.source, model.transducer.target,
+        model.transducer.limits,
+    )  # fmt: skip
+    found = raw.predict([row.source for row in rows], n=2, width=2)
+    places = [[one.prediction for one in answer.candidates] for answer in found]
+    events = [
+        Event(
+            row.source,
+            [one.score for one in answer.candidates],
+            place.index(row.target) if row.target in place else None,
+        )
+        for row, answer, place in zip(rows, found, places, strict=True)
+    ]
+    expected = fit(events)
+    assert expected is not None
+    assert 0 < sum(event.right == 0 for event in events) < len(events)
+    assert model.about["calibration"] == expected.to_json()
+    assert model.transducer.calibration == expected
+    assert [line for line in told if line.startswith("calibrated ")] == [
+        line for line in train.info(model.path)[1] if line.startswith("calibrated ")
+    ]
+    assert "calibrated by 131 dev examples" in " ".join(
+        checkpoint.read(model.path, "README.md").decode().split()
+    )
+    (answer,) = model.predict([rows[0].source], n=2)
+    scores = [one.score for one in answer.candidates]
+    assert [one.probability for one in answer.candidates] == expected.probabilities(scores)
+
+
+def test_few_sources_are_not_searched_to_calibrate(
+    lesson: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "score_examples", None)
+    assert lesson.calibrate(lesson.trainer().averaged()) == {}
+
+
+def test_rows_to_calibrate_by_come_from_all_over_dev(
+    plenty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson = Pairs(plenty, config_of())
+    asked: list[Any] = []
+
+    def spy(_transducer: Any, rows: Any, **options: Any) -> Any:
+        asked.append((list(rows), options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pairs, "score_examples", spy)
+    for most, step in ((131, 1), (130, 2), (44, 3)):
+        monkeypatch.setattr(pairs, "MOST_CALIBRATED", most)
+        with pytest.raises(KeyboardInterrupt):
+            lesson.calibrate(lesson.trainer().averaged())
+        assert asked.pop() == (examples.load(plenty).dev[::step], {"width": 2, "n": 2})
+
+
+def test_more_matches_win_then_fewer_errors() -> None:
+    def rank(exact: float, ser: float) -> tuple[float, float]:
+        return Pairs.rank({"exact_match": exact, "ser": ser, "wer": 0.0, "examples": 9.0})
+
+    assert rank(30, 60) > rank(10, 40) > rank(10, 50)
+    assert rank(10, 40) == rank(10, 40)
+    told = Pairs.tell({"exact_match": 7.25, "ser": 100.0})
+    assert told == "dev exact   7.2 %  ser 100.0 %"
+
+
+def test_the_last_report_is_an_evaluation_of_dev(model: Model, data: Path) -> None:
+    facts = Pairs(data, config_of()).evaluate(model, version="9")
+    assert facts == evaluate(model, data, split="dev", version="9")
+    assert facts["split"] == "dev"
+    assert facts["beam"] == 2
+    assert facts["signature"].startswith("charseq:9|split:dev|n:8|")
+    assert evaluate(model, data, version="9")["examples"] == 6
+    assert facts["signature"].endswith("|beam:2")
+    longer = load(model.path, length_penalty=0.5)
+    assert isinstance(longer, Model)
+    assert evaluate(longer, data, version="9")["signature"].endswith("|beam:2|length_penalty:0.5")
+    with pytest.raises(SettingError, match="beam is 0, expected 1 or more"):
+        evaluate(model, data, beam=0, version="9")
+
+
+def test_an_evaluation_tells_how_sure_it_is_and_where_it_falls_short(
+    model: Model, data: Path
+) -> None:
+    facts = evaluate(model, data, split="train", version="9")
+    words = [row.source for row in examples.load(data).train]
+    answers = model.predict(words, n=2)
+    first, second = facts["top_k"]
+    assert (first["k"], second["k"]) == (1, 2)
+    assert first["exact_match"] == facts["exact_match"]
+    among = [word.upper() in {one.prediction for one in found.candidates} for word, found in zip(
+        words, answers, strict=True)]  # fmt: skip
+    assert second["exact_match"] == pytest.approx(100 * sum(among) / len(words))
+    assert facts["exact_match"] < second["exact_match"], "a model whose second answer helps"
+    low, high = facts["intervals"]["exact_match"]
+    assert low < facts["exact_match"] < high
+    assert facts["intervals"]["sources"] == len(words)
+    assert facts["by_length"] == [
+        {"shortest": 4, "longest": 4, "examples": len(words), "exact_match": facts["exact_match"]}
+    ]
+    told = facts["confusions"]
+    assert 100 * told["edits"] / (4 * len(words)) == pytest.approx(facts["ser"])
+    assert {one["reference"] for one in told["substitutions"]["most"]} <= set("ABC")
+    sure = np.mean([one.probability for one in answers])
+    assert abs(100 * sure - facts["exact_match"]) <= facts["ece"] + 1e-9
+    assert evaluate(model, data, split="train", beam=1, version="9")["top_k"] == [
+        {"k": 1, "exact_match": pytest.approx(facts["exact_match"], abs=5)}
+    ]
+
+
+def test_two_runs_are_compared_on_the_same_rows(model: Model, other: Model, data: Path) -> None:
+    facts = compare(other, model, data, split="train", version="9")
+    one, two = facts["models"]
+    assert one == evaluate(other, data, split="train", version="9")
+    assert two == evaluate(model, data, split="train", version="9")
+    found = facts["comparison"]
+    assert found["exact_match"]["difference"] == pytest.approx(
+        two["exact_match"] - one["exact_match"]
+    )
+    assert found["ser"]["difference"] == pytest.approx(two["ser"] - one["ser"])
+    assert found["exact_match"]["difference"] > 0
+    assert found["better"] == ("second" if found["exact_match"]["p"] < 0.05 else None)
+    assert (facts["split"], facts["examples"]) == ("train", one["examples"])
+    right = found["both_right"] + found["only_second"]
+    assert 100 * right / facts["examples"] == pytest.approx(two["exact_match"])
+    short = compare(other, model, data, beam=1, version="9")
+    assert [one["beam"] for one in short["models"]] == [1, 1]
+    assert (short["split"], short["examples"]) == ("test", 6)
+
+
+def test_a_file_that_either_was_trained_on_is_compared_on_test(
+    model: Model, tmp_path: Path
+) -> None:
+    words = list(dict.fromkeys("".join(random.Random(2).choices("abc", k=900))[k : k + 5] for k in
+        range(890)))  # fmt: skip
+    file = tmp_path / "words.tsv"
+    file.write_text("".join(f"{word}\t{word.upper()}\n" for word in words))
+    train.train(file, run=tmp_path / "run", config=config_of(epochs=1))
+    its = load(tmp_path / "run")
+    assert isinstance(its, Model)
+    alone = evaluate(model, file, version="9")
+    assert (alone["split"], alone["examples"]) == ("all", len(words))
+    for pair in ((its, model), (model, its)):
+        facts = compare(*pair, file, version="9")
+        assert facts["split"] == "test"
+        assert 0 < facts["examples"] < len(words) / 5
+        assert [one["examples"] for one in facts["models"]] == [facts["examples"]] * 2
+
+
+def test_what_cannot_be_compared_is_said(model: Model, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        text = (data / f"{name}.tsv").read_text(encoding="utf-8")
+        rows = [line.split("\t") for line in text.splitlines()]
+        (folder / f"{name}.tsv").write_text("".join(f"{a}\tV\t{b}\n" for a, b in rows))
+    turned = config_of(epochs=1, columns="target,source")
+    train.train(data, run=tmp_path / "turned", config=turned)
+    with pytest.raises(DataError, match=r"turned reads other columns of it than .*upper; "):
+        compare(loaded(tmp_path / "turned"), model, data, version="9")
+    config = config_of(epochs=1, columns="source,features,target")
+    train.train(folder, run=tmp_path / "featured", config=config)
+    featured = loaded(tmp_path / "featured")
+    for pair in ((featured, model), (model, featured)):
+        with pytest.raises(UsageError, match=r"upper takes no features, the other model does"):
+            compare(*pair, folder, version="9")
+
+
+def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
+    model: Model, data: Path, tmp_path: Path
+) -> None:
+    for kind in ("spaced", "parts"):
+        config = config_of(epochs=1, target_symbols=kind)
+        train.train(data, run=tmp_path / kind, config=config)
+    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "parts"))
+    found = compare(model, spaced, data, version="9")
+    assert found["comparison"]["ser"] is None
+    assert found["comparison"]["exact_match"]["difference"] <= 0
+    # marks are symbols of their own, but errors are counted in phones; one has NFC, one NFD
+    assert compare(spaced, parts, data, version="9")["comparison"]["ser"] is not None
+
+
+def test_without_dev_there_is_no_lesson(tmp_path: Path) -> None:
+    (tmp_path / "one.tsv").write_text("a\tA\n")
+    with pytest.raises(DataError, match="no examples for dev: more than one source is needed"):
+        Pairs(tmp_path / "one.tsv", config_of())
+
+
+def test_text_without_columns_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
+    with pytest.raises(DataError) as caught:
+        Pairs(tmp_path, config_of())
+    assert str(caught.value) == f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target"
+
+
+def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(model: Model, data: Path) -> None:
+    lesson = Pairs(data, config_of(), model.path)
+    weights = lesson.trainer().averaged()
+    start = checkpoint.load_model(model.path)[1]
+    assert all(np.array_equal(weights[name], start[name]) for name in start)
+    with pytest.raises(UsageError, match="--task next-word"):
+        Pairs(data, config_of(cell="mlp")).trainer()

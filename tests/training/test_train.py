@@ -1,0 +1,709 @@
+"""The journeys as a whole, on tiny data: train, resume, fine-tune, evaluate, check, info."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import charseq
+from charseq.config import Config, configure, defaults
+from charseq.data import pairs as examples
+from charseq.errors import (
+    CharseqError,
+    CheckpointError,
+    DataError,
+    Interrupted,
+    SettingError,
+    TrainingError,
+    UsageError,
+)
+from charseq.evaluation.metrics import Scores
+from charseq.inference.predictor import load
+from charseq.runs import folder as checkpoint
+from charseq.runs.training_state import Progress
+from charseq.training import pairs
+from charseq.training import train as recipes
+from charseq.training.train import choose_task, due
+from charseq.training.trainer import Step, Trainer
+
+KEYS = {
+    "run", "parameters", "seconds", "epochs", "data", "split", "examples", "exact_match", "wer",
+    "ser", "standard_error", "ece", "intervals", "top_k", "by_length", "confusions", "beam",
+    "signature",
+}  # fmt: skip
+
+
+def config_of(**settings: Any) -> Config:
+    small = {
+        "epochs": 2, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
+        "embedding": 6, "batch_size": 8, "evaluations": 3, "learning_rate": 0.01, "beam": 2,
+        "attention": "soft",
+    }  # fmt: skip
+    return configure({**small, **settings})
+
+
+def words_of(count: int, letters: str = "abcd", seed: int = 1) -> list[str]:
+    draw = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found["".join(draw.choices(letters, k=draw.randint(2, 5)))] = None
+    return list(found)
+
+
+def write(path: Path, words: Sequence[str]) -> None:
+    text = "".join(f"{word}\t{word.upper()}\n" for word in words)
+    path.write_text(text, encoding="utf-8", newline="")
+
+
+def make(folder: Path, words: Sequence[str], dev: int = 10) -> Path:
+    """A folder of pairs: train, dev and test."""
+    folder.mkdir(parents=True)
+    write(folder / "train.tsv", words[2 * dev :])
+    write(folder / "dev.tsv", words[:dev])
+    write(folder / "test.tsv", words[dev : 2 * dev])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("data") / "upper", words_of(80))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that knows its task about half."""
+    folder = tmp_path_factory.mktemp("runs") / "upper"
+    recipes.train(data, run=folder, config=config_of(epochs=10, learning_rate=0.03, dropout=0))
+    return folder
+
+
+def weights_of(run: Path) -> dict[str, np.ndarray]:
+    return checkpoint.load_model(run)[1]
+
+
+def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+# --- what is learnt
+
+
+def test_the_task_is_as_asked_or_by_the_data(data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "train.txt").write_text("I love machine learning\na line\n")
+    (tmp_path / "lines.txt").write_text("a line\nanother\n")
+    (tmp_path / "pairs.txt").write_text("a\tb\nc\td\n")
+    for path in (text, tmp_path / "lines.txt"):
+        assert choose_task(path) == choose_task(str(path), "auto") == "next-word"
+    for path in (data, data / "train.tsv", tmp_path / "pairs.txt", tmp_path / "none"):
+        assert choose_task(path) == "pairs"
+    for path in (text, data, tmp_path / "none"):
+        assert choose_task(path, "pairs") == "pairs"
+        assert choose_task(path, "next-word") == "next-word"
+
+
+def test_the_choice_is_written_down(data: Path, tmp_path: Path) -> None:
+    """So that a run begun with the choice made elsewhere, by the command line, goes on."""
+    config = config_of(epochs=3)
+    assert config.task == "auto"
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path, config=config, report=interrupting(1))
+    assert checkpoint.read_json(tmp_path, "about.json")["settings"]["task"] == "pairs"
+    facts = recipes.train(data, run=tmp_path, config=config_of(epochs=3, task="pairs"))
+    assert facts["epochs"] == 3.0
+
+
+# --- train
+
+
+def test_training_on_a_folder_leaves_a_model(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+    facts = charseq.train(data, config=config_of(), report=lines.append)
+    run = tmp_path / "checkpoints" / "upper"
+    assert facts.keys() == KEYS
+    assert facts["run"] == str(Path("checkpoints") / "upper")
+    assert (facts["split"], facts["examples"], facts["epochs"]) == ("dev", 10, 2.0)
+    about, weights = checkpoint.load_model(run)
+    assert about["finished"]
+    assert facts["parameters"] == sum(value.size for value in weights.values())
+    found = {"task": "pairs", "direction": "forward", "layers": 1, "prior": False}
+    assert about["settings"] == {**config_of().to_json(), **found}, "what auto came to"
+    assert about["data"]["examples"] == {"train": 60, "dev": 10}
+    assert about["data"]["fingerprint"] == examples.load(data, splits=("train", "dev")).fingerprint
+    assert about["scores"]["examples"] == 10
+    assert charseq.load(run).predict(["ab"])[0].source == "ab"
+    assert charseq.load().path == Path("checkpoints") / "upper"
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
+    assert len(metrics) == 3
+    assert metrics[-1]["step"] == 2 * 8
+    assert about["scores"]["exact_match"] == max(one["exact_match"] for one in metrics)
+    card = (run / "README.md").read_text(encoding="utf-8")
+    assert f"dev exact match {about['scores']['exact_match']:.2f} %" in card
+    assert "upper: 60 train, 10 dev" in card
+    assert [line.split()[0] for line in lines[:5]] == ["data", "columns", "pair", "pair", "pair"]
+    assert sum("dev exact" in line for line in lines) == 3
+    assert lines[-1] == f"kept       {Path('checkpoints') / 'upper'}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_training_on_one_file_splits_it(tmp_path: Path) -> None:
+    words = words_of(150)
+    write(tmp_path / "pairs.tsv", words)
+    facts = recipes.train(tmp_path / "pairs.tsv", run=tmp_path / "run", config=config_of(epochs=1))
+    whole = examples.load(tmp_path / "pairs.tsv")
+    assert facts["examples"] == len(whole.dev) > 0
+    about = checkpoint.read_json(tmp_path / "run", "about.json")
+    assert about["data"]["examples"] == {"train": len(whole.train), "dev": len(whole.dev)}
+    model = load(tmp_path / "run")
+    assert recipes.evaluate(tmp_path / "pairs.tsv", model=model)["examples"] == len(whole.test)
+    write(tmp_path / "other.tsv", [*words, "zzz"])
+    assert recipes.evaluate(tmp_path / "other.tsv", model=model)["examples"] == 151
+
+
+def test_a_dry_run_reads_and_reports_and_writes_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+    facts = recipes.train(data, config=config_of(), dry_run=True, report=lines.append)
+    assert facts["run"] == str(Path("checkpoints") / "upper")
+    assert facts["epochs"] == 0
+    assert lines[0].startswith("data       60 train, 10 dev")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_refused_leaves_no_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "empty.tsv").write_bytes(b"")
+    refused: list[tuple[Path, Config, type[CharseqError]]] = [
+        (tmp_path / "none", config_of(), DataError),
+        (tmp_path / "empty.tsv", config_of(), DataError),
+        (data, config_of(columns="target,target"), SettingError),
+        (data, config_of(device="cuda"), SettingError),
+    ]
+    for source, config, fault in refused:
+        with pytest.raises(fault) as caught:
+            recipes.train(source, run=tmp_path / "run", config=config)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+
+def test_that_there_is_no_gpu_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for ensemble in (1, 2):
+        config = replace(config_of(device="cuda"), task="pairs", ensemble=ensemble)
+        with pytest.raises(SettingError, match="no CUDA device here"):
+            recipes.train(tmp_path / "none.tsv", run=tmp_path / "run", config=config)
+    with pytest.raises(DataError):  # who only looks at data needs no GPU
+        recipes.train(tmp_path / "none.tsv", config=config, dry_run=True)
+
+
+def test_a_finished_run_is_trained_anew_only_by_force(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipes.train(data, run=run, config=config_of(epochs=1))
+    before = weights_of(run)
+    lines: list[str] = []
+    with pytest.raises(CheckpointError, match=r"is finished already: --force trains it anew"):
+        recipes.train(data, run=run, config=config_of(epochs=2))
+    assert equal(weights_of(run), before)
+    other = config_of(epochs=1, seed=2)
+    recipes.train(data, run=run, config=other, force=True, report=lines.append)
+    assert not any(line.startswith("resume") for line in lines)
+    assert checkpoint.read_json(run, "about.json")["settings"]["seed"] == 2
+    assert not equal(weights_of(run), before)
+
+
+def test_a_budget_that_is_over_at_once_still_gives_a_model(data: Path, tmp_path: Path) -> None:
+    facts = recipes.train(data, run=tmp_path / "run", config=config_of(epochs=0, minutes=1e-6))
+    assert 0 < facts["epochs"] <= 0.5
+    assert load(tmp_path / "run").predict(["ab"])
+
+
+def test_a_loss_that_is_never_finite_ends_with_advice(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_backward", lambda *_: float("nan"))
+    with pytest.raises(TrainingError, match=r"10 steps in a row .*--set learning_rate="):
+        recipes.train(data, run=tmp_path, config=config_of())
+    assert not checkpoint.is_finished(tmp_path)
+    assert all(np.isfinite(value).all() for value in weights_of(tmp_path).values())
+
+
+# --- stopping and going on
+
+
+def interrupting(after: int) -> Callable[[str], None]:
+    """A report that asks this process to stop at an evaluation."""
+    seen: list[str] = []
+
+    def report(line: str) -> None:
+        if "dev exact" in line:
+            seen.append(line)
+            if len(seen) == after:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return report
+
+
+def test_a_signal_stops_after_saving_and_the_same_call_goes_on(data: Path, tmp_path: Path) -> None:
+    run, config = tmp_path / "run", config_of(epochs=3, evaluations=4, dropout=0.3)
+    with pytest.raises(Interrupted) as caught:
+        recipes.train(data, run=run, config=config, report=interrupting(2))
+    assert caught.value.exit_code == 143
+    assert f"what was learnt is in {run}" in str(caught.value)
+    assert not checkpoint.is_finished(run)
+    assert checkpoint.read_json(run, "about.json")["scores"]["examples"] == 10
+    assert load(run).predict(["ab"])[0].source == "ab"
+    lines: list[str] = []
+    recipes.train(data, run=run, config=config, report=lines.append)
+    (resumed,) = [line for line in lines if line.startswith("resume ")]
+    number = int(str(caught.value).split("after step ")[1].split(";")[0])
+    assert resumed.startswith(f"resume     at step {number}, ")
+    assert 0 < number < 3 * 8
+    recipes.train(data, run=tmp_path / "whole", config=config)
+    assert equal(weights_of(run), weights_of(tmp_path / "whole"))
+    assert len((run / "metrics.jsonl").read_bytes().splitlines()) == 4
+
+
+def test_attention_that_the_data_decide_is_told_kept_and_gone_on_with(
+    data: Path, tmp_path: Path
+) -> None:
+    """Capitals follow their letters, so it is hard; new symbols join such a run as well."""
+    run, config = tmp_path / "run", config_of(attention="auto", epochs=3, evaluations=4)
+    lines: list[str] = []
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=run, config=config, report=interrupting(2))
+    recipes.train(data, run=run, config=config, report=lines.append)
+    assert any(line.startswith("attention  hard: the output follows the input") for line in lines)
+    assert any(line.startswith("resume ") for line in lines)
+    assert checkpoint.read_json(run, "about.json")["settings"]["attention"] == "hard"
+    recipes.train(data, run=tmp_path / "whole", config=config)
+    assert equal(weights_of(run), weights_of(tmp_path / "whole"))
+    assert load(run).predict(["ab", "dcba"], n=2, beam=4)[1].candidates
+    more = make(tmp_path / "more", [word + "é" for word in words_of(60, seed=2)])
+    recipes.train(more, run=tmp_path / "next", config=config_of(attention="auto"), init_from=run)
+    about = checkpoint.read_json(tmp_path / "next", "about.json")
+    assert about["settings"]["attention"] == "hard"
+    rows = {name: len(value) for name, value in weights_of(tmp_path / "next").items()}
+    assert rows["output_bias"] == weights_of(run)["output_bias"].size + 2
+
+
+def test_by_force_an_unfinished_run_begins_anew(data: Path, tmp_path: Path) -> None:
+    config = config_of(epochs=3)
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path, config=config, report=interrupting(1))
+    other = config_of(epochs=1, seed=2)
+    with pytest.raises(CheckpointError, match="was begun with epochs = 3, now it is 1"):
+        recipes.train(data, run=tmp_path, config=other)
+    lines: list[str] = []
+    facts = recipes.train(data, run=tmp_path, config=other, force=True, report=lines.append)
+    assert facts["epochs"] == 1.0
+    assert not any(line.startswith("resume") for line in lines)
+
+
+# --- watched
+
+
+def test_who_watches_sees_each_evaluation_that_is_saved(data: Path, tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def watch(progress: Progress) -> None:
+        seen.append([line["evaluation"] for line in progress.metrics])
+        assert progress.metrics[-1]["examples"] == 10
+        assert checkpoint.names(tmp_path) >= {"model.safetensors", "resume.a.json"}
+
+    config = config_of(epochs=2, evaluations=4)
+    assert recipes.train(data, run=tmp_path, config=config, watch=watch, evaluated=False) == {}
+    assert seen == [[1], [1, 2], [1, 2, 3]], "at the last there is nothing to end any more"
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["evaluation"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_who_watches_can_end_it_but_a_signal_comes_first(data: Path, tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def watch(progress: Progress) -> None:
+        raise Enough
+
+    config = config_of(epochs=2, evaluations=4)
+    with pytest.raises(Enough):
+        recipes.train(data, run=tmp_path / "run", config=config, watch=watch)
+    assert not checkpoint.is_finished(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        recipes.train(
+            data, run=tmp_path / "other", config=config, watch=watch, report=interrupting(1)
+        )
+
+
+# --- what is kept, and when it is scored
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]]) -> list[Any]:
+    """Dev scores (exact match, ser) as in ``script``; the target embeddings that were scored."""
+    scored: list[Any] = []
+    real = pairs.score_examples
+    # the compiled engine packs the weights, so that they cannot be looked at
+    monkeypatch.setattr("charseq.decoding.ensemble.kernels.find", lambda: None)
+
+    def score(transducer: Any, rows: Any, **options: Any) -> Any:
+        outcome = real(transducer, rows, **options)
+        if len(scored) >= len(script):
+            return outcome
+        exact, ser = script[len(scored)]
+        scored.append(transducer.voices[0].network.output[0].copy())
+        return replace(outcome, scores=Scores(len(rows), exact, 100 - exact, ser))
+
+    monkeypatch.setattr(pairs, "score_examples", score)
+    return scored
+
+
+@pytest.mark.parametrize(
+    ("script", "best"),
+    [
+        ([(10, 50), (30, 60), (20, 10), (25, 5)], 1),
+        ([(10, 50), (10, 40), (10, 45), (10, 40)], 1),
+        ([(0, 90), (0, 95), (0, 80), (0, 70)], 3),
+        ([(50, 5), (40, 1), (40, 1), (49, 1)], 0),
+    ],
+)
+def test_dev_exact_match_decides_what_is_kept(
+    script: list[tuple[float, float]], best: int, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Then fewer symbol errors; of equals the first."""
+    scored = scripted(monkeypatch, script)
+    lines: list[str] = []
+    config = config_of(epochs=1, evaluations=4)
+    recipes.train(data, run=tmp_path, config=config, report=lines.append)
+    assert len(scored) == 4
+    assert np.array_equal(weights_of(tmp_path)["target_embedding"], scored[best])
+    assert not any(np.array_equal(scored[best], scored[n]) for n in range(4) if n != best)
+    about = checkpoint.read_json(tmp_path, "about.json")
+    assert (about["scores"]["exact_match"], about["scores"]["ser"]) == script[best]
+    marks = [line.endswith("best so far") for line in lines if "dev exact" in line]
+    assert max(n for n, mark in enumerate(marks) if mark) == best
+
+
+def test_the_dev_split_is_scored_up_to_a_limit(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [])
+    sizes: list[int] = []
+    inner = pairs.score_examples
+
+    def count(transducer: Any, rows: Any, **options: Any) -> Any:
+        sizes.append(len(rows))
+        return inner(transducer, rows, **options)
+
+    monkeypatch.setattr(pairs, "score_examples", count)
+    recipes.train(data, run=tmp_path, config=config_of(epochs=1, evaluations=2, dev_limit=4))
+    assert sizes == [4, 4, 10]
+
+
+class Clock:
+    """Time passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("cost", "least", "most"), [(0.0, 10, 10), (2.0, 2, 5), (500.0, 1, 2)])
+def test_scoring_takes_its_share_of_the_minutes(
+    cost: float, least: int, most: int, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A step takes 0.4 s; evaluations are left out where they are slow, but never the last."""
+    clock = Clock()
+    scored: list[float] = []
+    score, step = pairs.score_examples, Trainer._step
+
+    def slow_score(transducer: Any, rows: Any, **options: Any) -> Any:
+        scored.append(clock.now)
+        clock.now += cost
+        return score(transducer, rows, **options)
+
+    def slow_step(trainer: Trainer, progress: float) -> Step:
+        clock.now += 0.4
+        return step(trainer, progress)
+
+    monkeypatch.setattr(recipes, "time", clock)
+    monkeypatch.setattr(pairs, "score_examples", slow_score)
+    monkeypatch.setattr(Trainer, "_step", slow_step)
+    recipes.train(data, run=tmp_path, config=config_of(epochs=0, minutes=0.5, evaluations=10))
+    scored.pop()  # the report on the whole dev split
+    assert least <= len(scored) <= most
+    assert scored[-1] - 100 >= 30 or cost > 30
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()]
+    assert [one["seconds"] for one in metrics] == pytest.approx([at - 100 for at in scored])
+
+
+def test_the_schedule_begins_after_what_comes_before_the_first_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 of 30 s are gone then: the rate rises all the same, and no untrained model is scored."""
+    clock = Clock()
+    steps: list[Step] = []
+    scored: list[int] = []
+    score, step, trainer_of = pairs.score_examples, Trainer._step, pairs.Pairs.trainer
+
+    def slow_trainer(lesson: Any, halved: int) -> Trainer:
+        clock.now += 20
+        return trainer_of(lesson, halved)
+
+    def slow_step(trainer: Trainer, progress: float) -> Step:
+        clock.now += 0.4
+        steps.append(step(trainer, progress))
+        return steps[-1]
+
+    def noted(transducer: Any, rows: Any, **options: Any) -> Any:
+        scored.append(len(steps))
+        return score(transducer, rows, **options)
+
+    monkeypatch.setattr(recipes, "time", clock)
+    monkeypatch.setattr(pairs.Pairs, "trainer", slow_trainer)
+    monkeypatch.setattr(pairs, "score_examples", noted)
+    monkeypatch.setattr(Trainer, "_step", slow_step)
+    config = config_of(epochs=0, minutes=0.5, evaluations=5, warmup=0.2)
+    recipes.train(data, run=tmp_path, config=config)
+    assert len(steps) == 25
+    progress = [number / 25 for number in range(25)]
+    assert [one.progress for one in steps] == pytest.approx(progress)
+    rates = [one.learning_rate for one in steps]
+    assert rates.index(max(rates)) == 5
+    assert scored[0] >= 4
+    assert clock.now == pytest.approx(130)
+
+
+@given(st.integers(1, 400))
+def test_evaluations_come_more_often_towards_the_end(planned: int) -> None:
+    times = [due(number, planned) for number in range(planned)]
+    assert times[-1] == 1.0
+    assert times[0] > 0
+    gaps = np.diff([0.0, *times])
+    assert (gaps > 0).all()
+    if planned > 2:
+        assert gaps[-1] < gaps[0]
+    assert due(planned, planned) == due(planned + 5, planned) == float("inf")
+
+
+# --- beginning with another run
+
+
+def test_new_symbols_join_a_run_whose_weights_are_the_start(trained: Path, tmp_path: Path) -> None:
+    """At a rate of zero the weights stay what they were."""
+    data = make(tmp_path / "more", [word + "é" for word in words_of(60, "dcbaz", seed=2)])
+    config = config_of(epochs=1, learning_rate=0.0, seed=5)
+    recipes.train(data, run=tmp_path / "run", config=config, init_from=trained)
+    old, new = load(trained), load(tmp_path / "run")
+    assert new.transducer.source.symbols[:4] == old.transducer.source.symbols
+    assert set(new.transducer.source.symbols[4:]) == {"z", "é"}
+    assert new.transducer.target.symbols[:4] == old.transducer.target.symbols
+    before, after = weights_of(trained), weights_of(tmp_path / "run")
+    for name, value in before.items():
+        rows = len(value) if "embedding" in name or name == "output_bias" else None
+        assert np.array_equal(after[name][:rows], value), name
+    assert len(after["source_embedding"]) == len(before["source_embedding"]) + 2
+
+
+def test_what_was_learnt_helps_from_the_first_step(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for name, start in (("fresh", None), ("tuned", trained)):
+        config = config_of(epochs=1, evaluations=1, learning_rate=1e-4, dropout=0)
+        recipes.train(data, run=tmp_path / name, config=config, init_from=start)
+        line = (tmp_path / name / "metrics.jsonl").read_bytes().splitlines()[-1]
+        losses.append(json.loads(line)["loss"])
+    assert losses[1] < 0.75 * losses[0]
+
+
+def test_a_start_of_another_shape_is_refused(trained: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"hidden is 13, .* has 12: --set hidden=12"):
+        recipes.train(data, run=tmp_path / "run", config=config_of(hidden=13), init_from=trained)
+    with pytest.raises(CheckpointError, match="there is no such run"):
+        recipes.train(data, run=tmp_path / "run", config=config_of(), init_from=tmp_path / "none")
+    assert not (tmp_path / "run").exists()
+
+
+# --- evaluate
+
+
+def test_the_numbers_of_an_evaluation_are_those_of_a_hand_count(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    model = load(trained)
+    words = words_of(80)[10:20]
+    answers = [one.prediction for one in model.predict(words, beam=1)]
+    right = sum(answer == word.upper() for answer, word in zip(answers, words, strict=True))
+    assert 0 < right < 10, "a model that knows some"
+    facts = recipes.evaluate(data, model=model, beam=1, errors=tmp_path / "errors.tsv")
+    assert facts.keys() == KEYS
+    assert facts["exact_match"] == pytest.approx(10 * right)
+    assert facts["wer"] == pytest.approx(100 - 10 * right)
+    assert facts["standard_error"] == pytest.approx(
+        100 * (right / 10 * (1 - right / 10) / 10) ** 0.5
+    )
+    edits = sum(distance(answer, word.upper()) for answer, word in zip(answers, words, strict=True))
+    assert facts["ser"] == pytest.approx(100 * edits / sum(map(len, words)))
+    about = checkpoint.read_json(trained, "about.json")
+    assert {name: facts[name] for name in ("parameters", "seconds", "epochs")} == {
+        name: about[name] for name in ("parameters", "seconds", "epochs")
+    }
+    assert (facts["run"], facts["data"]) == (str(trained), str(data))
+    assert (facts["split"], facts["examples"], facts["beam"]) == ("test", 10, 1)
+    assert facts["signature"] == (
+        f"charseq:{charseq.__version__}|split:test|n:10|unit:row|references:any|match:NFC|"
+        "ser:characters|beam:1"
+    )
+    wrong = [
+        f"{word}\t{answer}\t{word.upper()}"
+        for word, answer in zip(words, answers, strict=True)
+        if answer != word.upper()
+    ]
+    lines = (tmp_path / "errors.tsv").read_text(encoding="utf-8").split("\n")
+    assert lines == ["source\tprediction\treferences", *wrong, ""]
+
+
+def distance(one: str, other: str) -> int:
+    """Levenshtein's, in its textbook form."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+def test_splits_and_beams_are_those_asked_for(trained: Path, data: Path) -> None:
+    model = load(trained)
+    found = recipes.evaluate(data, model=model, split="dev")
+    assert (found["split"], found["examples"], found["beam"]) == ("dev", 10, 2)
+    assert "|split:dev|n:10|" in found["signature"]
+    assert found["signature"].endswith("|beam:2")
+    assert recipes.evaluate(data, model=model, split="train")["examples"] == 60
+    assert recipes.evaluate(data, model=model, split="all")["examples"] == 80
+
+
+def test_columns_are_those_of_the_training_or_of_the_data(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = words_of(10)
+    (tmp_path / "test.tsv").write_text("".join(f"{w.upper()}\t{w}\n" for w in words))
+    (tmp_path / "charseq.toml").write_text('columns = "target,source"\n')
+    monkeypatch.setenv("CHARSEQ_MODEL", str(trained))
+    found = recipes.evaluate(tmp_path)
+    assert found["exact_match"] > 0
+    (tmp_path / "charseq.toml").unlink()
+    assert recipes.evaluate(tmp_path)["exact_match"] == 0
+
+
+@pytest.mark.parametrize("option", [{"beam": 2}, {"errors": "errors.tsv"}])
+def test_beam_and_errors_are_for_pairs(
+    option: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"a b {word}\n" for word in words_of(30)))
+    small = {"hidden": 12, "embedding": 6, "epochs": 1, "evaluations": 1, "device": "cpu"}
+    config = configure(small, base=defaults("next-word"))
+    recipes.train(text, run=tmp_path / "run", config=config)
+    monkeypatch.chdir(tmp_path)
+    model = load(tmp_path / "run")
+    with pytest.raises(UsageError, match="beam and errors are for runs of pairs"):
+        recipes.evaluate(text, model=model, **option)
+    assert not (tmp_path / "errors.tsv").exists()
+    assert "perplexity" in recipes.evaluate(text, model=model)
+
+
+def test_what_cannot_be_compared_is_named(trained: Path, data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"a b {word}\n" for word in words_of(30)))
+    small = {"hidden": 12, "embedding": 6, "epochs": 1, "evaluations": 1, "device": "cpu"}
+    recipes.train(text, run=tmp_path / "run", config=configure(small, base=defaults("next-word")))
+    pairs_, words = load(trained), load(tmp_path / "run")
+    link = tmp_path / "link"
+    link.symlink_to(trained)
+    for other in (pairs_, load(link)):
+        with pytest.raises(UsageError, match="is given twice, expected two runs to compare"):
+            recipes.compare(data, models=(pairs_, other))
+    said = r"runs of pairs can be compared; .*run predicts words"
+    for models in ((pairs_, words), (words, pairs_)):
+        with pytest.raises(UsageError, match=said):
+            recipes.compare(data, models=models)
+
+
+# --- check and info
+
+
+def test_check_counts_and_warns(tmp_path: Path) -> None:
+    folder = make(tmp_path / "data", words_of(40))
+    (folder / "train.tsv").write_text("a\tB\na\tC\nb\tB\n", encoding="utf-8")
+    train, dev, test = recipes.check(folder).to_json()["splits"]
+    assert (train["rows"], train["sources"], train["ambiguous"]) == (3, 2, 1)
+    assert (dev["rows"], test["rows"]) == (10, 10)
+    with pytest.raises(DataError):
+        recipes.check(folder, config=config_of(columns="source,features,target"))
+
+
+def test_info_tells_the_shapes_of_the_weights(trained: Path) -> None:
+    facts, lines = recipes.info(trained)
+    shapes = {name: list(value.shape) for name, value in weights_of(trained).items()}
+    assert facts["shapes"] == shapes
+    assert facts["parameters"] == sum(int(np.prod(shape)) for shape in shapes.values())
+    assert facts["settings"]["hidden"] == 12
+    assert any(line.startswith("training   finished; 10.0 epochs") for line in lines)
+    assert json.loads(json.dumps(facts)) == facts
+
+
+# --- the bar, and the package
+
+
+def test_the_bar_is_for_terminals(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    config = config_of(epochs=1, evaluations=1)
+    recipes.train(data, run=tmp_path / "plain", config=config, progress=True)
+    assert screen.getvalue() == ""
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    recipes.train(data, run=tmp_path / "bar", config=config, progress=False)
+    assert screen.getvalue() == ""
+    recipes.train(data, run=tmp_path / "shown", config=config, progress=True)
+    assert "0 %" in screen.getvalue()
+
+
+def test_the_package_offers_two_functions() -> None:
+    assert charseq.train is recipes.train
+    assert charseq.load is load
+    assert set(charseq.__all__) == {"load", "train"}
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        _ = charseq.trian
