@@ -3,6 +3,7 @@
 Of the latter: what a command printed, and what it asked of the rooms.
 """
 
+import importlib
 import io
 import os
 import sqlite3
@@ -16,7 +17,6 @@ from typing import Any
 
 import pytest
 
-import charseq
 from charseq.cli import main
 from charseq.inference import prediction
 from charseq.inference.language_model import LanguageModel, LineScore
@@ -148,8 +148,9 @@ class World:
 
     def replace(self, name: str, **functions: Callable[..., Any]) -> None:
         module = SimpleNamespace(**functions)
+        folder, _, room = f"charseq.{name}".rpartition(".")
         self.patch.setitem(sys.modules, f"charseq.{name}", module)
-        self.patch.setattr(charseq, name, module, raising=False)
+        self.patch.setattr(importlib.import_module(folder), room, module, raising=False)
 
     def load(self, run: str | None = None, **options: Any) -> Any:
         self.loaded.append(run)
@@ -174,7 +175,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
             monkeypatch.delenv(name)
     monkeypatch.setattr("charseq.inference.pool.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
-    result.replace("predictor", load=result.load, fingerprint=repr)
+    result.replace("inference.predictor", load=result.load, fingerprint=repr)
     return result
 
 
@@ -189,7 +190,7 @@ def process(*words: str, code: str = "", **options: Any) -> subprocess.Completed
 
 
 ECHO = """
-import pathlib, types, charseq
+import pathlib, types, charseq.inference
 class Answer:
     def __init__(self, text):
         self.prediction, self.probability, self.unknown, self.truncated = text, 1.0, [], False

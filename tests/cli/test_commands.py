@@ -437,7 +437,7 @@ def test_convert_takes_as_many_processes_as_are_asked_for(world: World, tmp_path
         asked.append((model, jobs, how))
         yield model
 
-    world.replace("crew", sharing=sharing)
+    world.replace("inference.pool", sharing=sharing)
     (tmp_path / "words.txt").write_text("a\n")
     words = ["convert", "-q", str(tmp_path / "words.txt"), "-o", "-"]
     assert world.run(*words)[0] == world.run(*words, "--jobs", "3")[0] == 0
@@ -470,7 +470,7 @@ def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
         calls.append({"data": data, **options})
         return {"run": "r", "wer": 0.5, "name": "é"}
 
-    world.replace("recipes", train=train)
+    world.replace("training.train", train=train)
     data = str(tmp_path)
     assert world.run("train", data) == (0, "", "epoch 1\n")
     assert calls == [{
@@ -540,7 +540,7 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
         calls.append({"data": data, **options})
         return SCORES
 
-    world.replace("recipes", evaluate=evaluate)
+    world.replace("training.train", evaluate=evaluate)
     code, out, err = world.run(
         *shlex.split("evaluate D -m R --split dev --beam 2 --errors E.tsv --json")
     )
@@ -566,7 +566,7 @@ def test_evaluate_adds_tables_where_they_are_asked_for(world: World) -> None:
         "by_length": [{"shortest": 2, "longest": 9, "examples": 2000, "exact_match": 98.5}],
         "confusions": {"edits": 0, **kinds},
     }
-    world.replace("recipes", evaluate=lambda _data, **_options: SCORES | tables)
+    world.replace("training.train", evaluate=lambda _data, **_options: SCORES | tables)
     code, out, err = world.run("evaluate", "D")
     assert (code, err) == (0, "")
     assert out.count("\n") == len(SCORES)
@@ -594,7 +594,7 @@ def test_evaluate_compares_two_models(world: World) -> None:
         calls.append({"data": data, **options})
         return both
 
-    world.replace("recipes", compare=compare)
+    world.replace("training.train", compare=compare)
     words = shlex.split("evaluate D -m R -m S --split dev --beam 2")
     code, out, err = world.run(*words)
     assert (code, err) == (0, "")
@@ -632,7 +632,7 @@ def test_evaluate_tells_of_sentences(world: World) -> None:
         return FIGURES
 
     world.model = Storyteller()
-    world.replace("recipes", evaluate=evaluate)
+    world.replace("training.train", evaluate=evaluate)
     table = (
         "run               runs/story\nwords             2,009\nperplexity        68.77\n"
         "hit at 1          17.96 %\nkeystrokes saved  44.64 %\noov               6.10 %\n"
@@ -654,7 +654,7 @@ def test_evaluate_tells_of_sentences(world: World) -> None:
 
 
 def test_evaluate_computes_where_it_is_told_to(world: World) -> None:
-    world.replace("recipes", evaluate=lambda *_, **__: SCORES)
+    world.replace("training.train", evaluate=lambda *_, **__: SCORES)
     world.run("evaluate", "data/", "--json")
     assert world.chosen == {}
     world.run("evaluate", "data/", "--json", "--device", "cuda")

@@ -19,7 +19,7 @@ def test_check_and_info_print_lines_or_an_object(world: World, tmp_path: Path) -
         configs.append(config)
         return SimpleNamespace(lines=lambda: ["rows 3", "é"], to_json=lambda: {"rows": 3})
 
-    world.replace("recipes", check=check, info=lambda run: ({"run": run}, ["a run", "b"]))
+    world.replace("training.train", check=check, info=lambda run: ({"run": run}, ["a run", "b"]))
     assert world.run("check", str(tmp_path), "--columns", "target,source") == (0, "rows 3\né\n", "")
     assert configs == [Config(task="pairs", columns="target,source")]
     assert world.run("check", str(tmp_path), "--json") == (0, '{"rows": 3}\n', "")
@@ -41,7 +41,7 @@ def difference_of(value: float) -> SimpleNamespace:
 
 
 def test_gradients_compares_all_sheets_or_one(world: World) -> None:
-    world.replace("gradients", **vars(difference_of(1e-11)))
+    world.replace("gradients.compare", **vars(difference_of(1e-11)))
     assert world.run("gradients") == (0, "full False\n1 row\n", "")
     assert world.run("gradients", "--sheet", "b1") == (0, "full True\n1 row\n", "")
     assert world.run("gradients", "--sheet", "D", "--json") == (0, '[{"sheet": "D"}]\n', "")
@@ -49,7 +49,7 @@ def test_gradients_compares_all_sheets_or_one(world: World) -> None:
 
 @pytest.mark.parametrize("difference", [2e-10, float("inf"), float("nan")])
 def test_a_difference_ends_in_exit_code_1(world: World, difference: float) -> None:
-    world.replace("gradients", **vars(difference_of(difference)))
+    world.replace("gradients.compare", **vars(difference_of(difference)))
     code, out, err = world.run("gradients")
     assert (code, out) == (1, "full False\n1 row\n")
     assert err == f"charseq: error: by hand and by autograd differ by {difference:g}\n"
@@ -83,7 +83,9 @@ def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
         asked.append((run, text))
         return Found()
 
-    world.replace("study", study_cells=study_cells, study_run=study_run, require_plots=lambda: None)
+    world.replace(
+        "gradients.study", study_cells=study_cells, study_run=study_run, require_plots=lambda: None
+    )
     words = [
         "--flow",
         "--cell",

@@ -104,7 +104,7 @@ def test_the_module_is_a_door_too() -> None:
 
 
 def test_the_package_is_a_door_too(world: World) -> None:
-    world.replace("recipes", train=print)
+    world.replace("training.train", train=print)
     assert charseq.load == world.load
     assert charseq.train is print
     assert set(charseq.__all__) == {"load", "train"}
@@ -143,7 +143,7 @@ def test_every_fault_is_one_line(world: World, fault: BaseException, code: int, 
     def load(_: str | None) -> Upper:
         raise fault
 
-    world.replace("predictor", load=load)
+    world.replace("inference.predictor", load=load)
     found, out, err = world.run("predict", "x")
     assert (found, out) == (code, "")
     assert err.lstrip("\n") == said + "\n"
@@ -154,7 +154,7 @@ def test_debug_shows_the_traceback_anywhere(world: World, words: list[str]) -> N
     def load(_: str | None) -> Upper:
         raise DataError("bad row")
 
-    world.replace("predictor", load=load)
+    world.replace("inference.predictor", load=load)
     code, _, err = world.run(*words)
     assert code == 1
     assert "Traceback" in err

@@ -18,7 +18,7 @@ def asked(world: World) -> list[Any]:
         report("averaged")
         return {"run": str(output)}
 
-    world.replace("averaging", average=average)
+    world.replace("training.averaging", average=average)
     return calls
 
 

@@ -20,7 +20,7 @@ def asked(world: World) -> list[tuple[str, dict[str, Any]]]:
         report("trial 1")
         return {"run": "R", "best": 1}
 
-    world.replace("tune", tune=tune)
+    world.replace("training.tuning.tune", tune=tune)
     return calls
 
 
@@ -85,7 +85,7 @@ def test_without_optuna_it_says_what_to_install(tmp_path: Path) -> None:
 
 def test_its_help_loads_nothing_and_shows_ranges() -> None:
     code = (
-        "import sys\nfrom charseq import cli\ncli.run(['tune', '--help'])\n"
+        "import sys\nfrom charseq.cli import main as cli\ncli.run(['tune', '--help'])\n"
         "print({*sys.modules} & {'torch', 'numpy', 'optuna', 'sqlalchemy'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

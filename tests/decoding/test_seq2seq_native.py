@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from test_inference import ODD, TARGETS, answers, ended, every, make, some_texts, tiny
-from test_kernels import LIBRARY, at_level, each_level, needs_library
+from decoding.test_seq2seq_numpy import ODD, TARGETS, answers, ended, every, make, some_texts, tiny
+from kernels.test_library import LIBRARY, at_level, each_level, needs_library
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
 from charseq.decoding.search import beam

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_engine import best, engine_of
-from test_inference import ODD, ended, make, some_texts
-from test_kernels import each_level, needs_library
+from decoding.test_seq2seq_native import best, engine_of
+from decoding.test_seq2seq_numpy import ODD, ended, make, some_texts
+from kernels.test_library import each_level, needs_library
 
 from charseq.data.text.vocabulary import BOS
 from charseq.decoding import writer

@@ -560,8 +560,13 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
         return task, [step.loss for step in steps], trainer.averaged()
 
     task, losses, weights = trained()
-    places = [("records.FEW", 16), ("records.CHUNK", 50), ("ragged.MOST", 128), ("ragged.CHUNK", 9)]
-    for name, value in [*places, ("alignment.TOGETHER", 17)]:
+    places = [
+        ("data.records.FEW", 16),
+        ("data.records.CHUNK", 50),
+        ("data.storage.MOST", 128),
+        ("data.storage.CHUNK", 9),
+    ]
+    for name, value in [*places, ("data.text.alignment.TOGETHER", 17)]:
         monkeypatch.setattr(f"charseq.{name}", value)
     other, same, weights_too = trained()
     assert isinstance(other.dataset.train, Records)

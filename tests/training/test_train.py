@@ -369,7 +369,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]])
     scored: list[Any] = []
     real = pairs.score_examples
     # the compiled engine packs the weights, so that they cannot be looked at
-    monkeypatch.setattr("charseq.decoding.ensemble.kernels.find", lambda: None)
+    monkeypatch.setattr("charseq.kernels.library.find", lambda: None)
 
     def score(transducer: Any, rows: Any, **options: Any) -> Any:
         outcome = real(transducer, rows, **options)
