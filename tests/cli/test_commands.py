@@ -410,7 +410,9 @@ def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
         return SimpleNamespace(rejected=0)
 
     world.replace(
-        "convert", convert=convert, targets=lambda paths, out: [f"{out}/{p}" for p in paths]
+        "inference.convert",
+        convert=convert,
+        targets=lambda paths, out: [f"{out}/{p}" for p in paths],
     )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "

@@ -83,9 +83,8 @@ def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
         asked.append((run, text))
         return Found()
 
-    world.replace(
-        "gradients.study", study_cells=study_cells, study_run=study_run, require_plots=lambda: None
-    )
+    plots = {"require_plots": lambda: None}
+    world.replace("gradients.study", study_cells=study_cells, study_run=study_run, **plots)
     words = [
         "--flow",
         "--cell",

@@ -492,8 +492,8 @@ def test_many_rows_are_the_same_rows(
     lines = [f"w{i % 97}é\tT{i}{third.format(i % 3)}\n" + "\n" * (i == 9) for i in range(400)]
     path = put(tmp_path, "all.tsv", "".join(lines))
     few = load(path, columns=columns)
-    for name, value in (("records.FEW", 16), ("records.CHUNK", 50), ("ragged.MOST", 256)):
-        monkeypatch.setattr(f"charseq.{name}", value)
+    for name, value in (("records.FEW", 16), ("records.CHUNK", 50), ("storage.MOST", 256)):
+        monkeypatch.setattr(f"charseq.data.{name}", value)
     many = load(path, columns=columns)
     assert isinstance(many.train, Records)
     assert (many.train, many.dev, many.test) == (few.train, few.dev, few.test)
