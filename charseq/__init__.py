@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from charseq.version import __version__
+
 if TYPE_CHECKING:
     from charseq.inference.predictor import load
     from charseq.training.train import train
 
-__all__ = ["load", "train"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

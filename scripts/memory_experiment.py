@@ -31,8 +31,8 @@ from charseq.data.text.vocabulary import PAD
 from charseq.kernels.bptt import RECURRENCES
 from charseq.models.cells import CELLS, Cell
 from charseq.models.device import choose_threads
+from charseq.models.layers import encode
 from charseq.models.loss import cross_entropy
-from charseq.models.onehot import encode
 from charseq.models.rnn import Unroll
 from charseq.process import keep_memory
 

@@ -32,7 +32,7 @@ from charseq.data.formats import reader
 from charseq.data.text.tokenizer import Units
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, CheckpointError, DataError
-from charseq.runs import folder, store
+from charseq.runs import store, weights
 
 SECONDS = 5.0
 NUMBERS = [-1, 0, 1, 2, 3, 8, 24, 2**31, 2**53, 2**63, 2**200, 1.5, True, None, "2"]
@@ -115,7 +115,7 @@ def readers(draw: random.Random) -> None:
 
 
 ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, dtype=np.float16)}
-WHOLE = folder.save_arrays(ARRAYS)
+WHOLE = weights.save_arrays(ARRAYS)
 
 
 def odd_header(draw: random.Random) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def headers(draw: random.Random) -> None:
             content[draw.randrange(len(content))] = draw.randrange(256)
     with quickly():
         try:
-            found = folder.load_arrays(bytes(content))
+            found = weights.load_arrays(bytes(content))
         except CheckpointError as fault:
             one_line(fault)
             return

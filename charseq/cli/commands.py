@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from charseq import __version__
+from charseq.version import __version__
 from charseq.cli import console, options
 from charseq.errors import CharseqError, UsageError
 from charseq.process import prepare_inference, prepare_training
@@ -299,20 +299,20 @@ def evaluate(
         raise UsageError("--errors is for one model")
     prepare_inference()
     from charseq.cli import scorecard
+    from charseq.evaluation import evaluate as evaluate_module
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
-    from charseq.training import train as recipes
 
     how: dict[str, Any] = {} if device is None else {"device": device}
     loaded = [load(run, **how) for run in models or (None,)]
     words = isinstance(loaded[0], LanguageModel)
     if len(loaded) == 2:
-        facts = recipes.compare(data, models=(loaded[0], loaded[1]), split=split, beam=beam)
+        facts = evaluate_module.compare(data, models=(loaded[0], loaded[1]), split=split, beam=beam)
         describe = scorecard.describe_comparison
     else:
         if words and details:
             raise UsageError("--details is for runs of pairs; this run predicts words")
-        facts = recipes.evaluate(
+        facts = evaluate_module.evaluate(
             data,
             model=loaded[0],
             split=split,

@@ -26,9 +26,9 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 def check(*, data: str, columns: str | None, as_json: bool) -> None:
     """Count what is in DATA, and look for what spoils a training."""
     config = options.configured(data, options.given({"columns": columns}, ()))
-    from charseq.training import train as recipes
+    from charseq.cli import check as check_module
 
-    found = recipes.check(data, config=config)
+    found = check_module.inspect_data(data, config=config)
     if as_json:
         console.write_json(found.to_json())
     else:
@@ -43,9 +43,9 @@ def check(*, data: str, columns: str | None, as_json: bool) -> None:
 @options.debug
 def info(*, folder: str, as_json: bool) -> None:
     """Tell how RUN was made: settings, shapes, parameters, scores and data."""
-    from charseq.training import train as recipes
+    from charseq.inference import describe
 
-    facts, lines = recipes.info(folder)
+    facts, lines = describe.info(folder)
     if as_json:
         console.write_json(facts)
     else:

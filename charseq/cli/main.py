@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import click
 
-from charseq import __version__
+from charseq.version import __version__
 from charseq.cli import console, options
 from charseq.cli.commands import convert, evaluate, predict, score, train
 from charseq.cli.inspection import check, gradients, info, verify

@@ -101,7 +101,7 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
         SettingError: with the place, where it is not the command line.
     """
     from charseq.data.corpus import choose_task
-    from charseq.data.pairs import settings_of
+    from charseq.data.settings_file import settings_of
 
     layers = (
         (f"{Path(data) / 'charseq.toml'}: ", settings_of(data)),

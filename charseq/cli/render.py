@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from charseq.display import FLAT, KEPT, describe, shorten
 from charseq.errors import DataError, UsageError
+from charseq.inference.convert import SHOWN
+from charseq.inference.journal import Outcome
 from charseq.inference.language_model import LanguageModel, LineScore
-from charseq.inference.pieces import Outcome
-from charseq.inference.tally import SHOWN
 
 if TYPE_CHECKING:
     from charseq.inference.predictor import Model

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +26,6 @@ import numpy as np
 from charseq.data import settings_file as grammar
 from charseq.data.formats.reader import ENDINGS, read_table, sniff
 from charseq.data.formats.rows import Row, Table, locate, text_of
-from charseq.data.records import Collector, Records, choose
 from charseq.data.settings_file import ROLES, Roles
 from charseq.data.splits import (
     HELD_OUT,
@@ -40,15 +37,11 @@ from charseq.data.splits import (
     fingerprint,
     stem,
 )
-from charseq.data.storage import Growing
-from charseq.errors import DataError, SettingError
+from charseq.data.storage import Collector, Growing, Records, choose
+from charseq.errors import DataError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-
-SETTINGS_FILE = "charseq.toml"
-TUNE = "tune"
-"""The table of that file that says what is searched."""
 
 # Where source, target, features and weight stand in a row.
 Places = tuple[int, int, int | None, int | None]
@@ -185,51 +178,6 @@ def open_table(path: str | Path, *, header: str = "auto") -> Table:
     """
     kind = sniff(path)
     return read_table(path, format="tsv" if kind == "text" else kind, header=header)
-
-
-def settings_of(data: str | Path) -> dict[str, Any]:
-    """The settings in ``DATA/charseq.toml``, by name and not checked yet; {} without the file.
-
-    A table ``[columns]`` with ``role = "name"`` or ``role = number`` becomes the setting
-    ``columns``. The table ``[tune]`` is left out.
-
-    Raises:
-        DataError: with path and line: no valid TOML, or something that is no setting's value.
-    """
-    path = Path(data) / SETTINGS_FILE
-    settings = read_toml(path)
-    if isinstance(settings.get(TUNE), dict):
-        del settings[TUNE]
-    for name, value in settings.items():
-        if name == "columns" and isinstance(value, dict):
-            try:
-                settings[name] = grammar.write(value)
-            except SettingError as fault:
-                raise DataError(str(fault), path=path) from None
-        elif not isinstance(value, str | int | float):
-            raise DataError(f"'{name}' is no setting, expected text or a number", path=path)
-    return settings
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds; {} where there is none.
-
-    Raises:
-        DataError: with path and line: it cannot be read, or it is no valid TOML.
-    """
-    try:
-        if not path.is_file():
-            return {}
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as fault:
-        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
-    except UnicodeDecodeError as fault:
-        line = fault.object[: fault.start].count(b"\n") + 1
-        raise DataError("not UTF-8", path=path, line=line) from None
-    except tomllib.TOMLDecodeError as fault:
-        found = re.search(r"(.*) \(at line (\d+)", str(fault))
-        message, place = (found[1], int(found[2])) if found else (str(fault), None)
-        raise DataError(f"not valid TOML: {message}", path=path, line=place) from None
 
 
 def _is_table(path: Path) -> bool:

@@ -10,10 +10,66 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import tomllib
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from charseq.errors import SettingError
+from charseq.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    pass
+
+SETTINGS_FILE = "charseq.toml"
+TUNE = "tune"
+"""The table of that file that says what is searched."""
+
+
+def settings_of(data: str | Path) -> dict[str, Any]:
+    """The settings in ``DATA/charseq.toml``, by name and not checked yet; {} without the file.
+
+    A table ``[columns]`` with ``role = "name"`` or ``role = number`` becomes the setting
+    ``columns``. The table ``[tune]`` is left out.
+
+    Raises:
+        DataError: with path and line: no valid TOML, or something that is no setting's value.
+    """
+    path = Path(data) / SETTINGS_FILE
+    settings = read_toml(path)
+    if isinstance(settings.get(TUNE), dict):
+        del settings[TUNE]
+    for name, value in settings.items():
+        if name == "columns" and isinstance(value, dict):
+            try:
+                settings[name] = write(value)
+            except SettingError as fault:
+                raise DataError(str(fault), path=path) from None
+        elif not isinstance(value, str | int | float):
+            raise DataError(f"'{name}' is no setting, expected text or a number", path=path)
+    return settings
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; {} where there is none.
+
+    Raises:
+        DataError: with path and line: it cannot be read, or it is no valid TOML.
+    """
+    try:
+        if not path.is_file():
+            return {}
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as fault:
+        raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
+    except UnicodeDecodeError as fault:
+        line = fault.object[: fault.start].count(b"\n") + 1
+        raise DataError("not UTF-8", path=path, line=line) from None
+    except tomllib.TOMLDecodeError as fault:
+        found = re.search(r"(.*) \(at line (\d+)", str(fault))
+        message, place = (found[1], int(found[2])) if found else (str(fault), None)
+        raise DataError(f"not valid TOML: {message}", path=path, line=place) from None
+
 
 ROLES = ("source", "target", "features", "weight")
 IGNORED = ("skip", "-")

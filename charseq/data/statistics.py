@@ -7,20 +7,23 @@ Unicode calls equal (NFC) count as the same text. Of a row nothing but hash valu
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import unicodedata
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from charseq.data.corpus import Corpus
 from charseq.data.pairs import Dataset, Example, side
 from charseq.data.splits import SPLITS
 from charseq.data.storage import Growing
-from charseq.data.text.tags import split_features
+from charseq.data.text.tokenizer import Units, build
+from charseq.data.text.vocabulary import split_features
 
 SIDES = ("source", "target")
 SHOWN = 80
@@ -41,7 +44,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Split:
+class PairsSplit:
     """One split. ``sources``: different ones. ``repeated``: rows equal to one before them.
 
     ``ambiguous``: different sources (with their features) that have several targets.
@@ -109,13 +112,13 @@ class Inventory:
 
 
 @dataclass(frozen=True)
-class Report:
+class PairsReport:
     """What :func:`inspect` found. ``notes`` are the data set's own, from reading it."""
 
     name: str
     columns: str
     fingerprint: str
-    splits: tuple[Split, ...]
+    splits: tuple[PairsSplit, ...]
     inventories: tuple[Inventory, ...]
     leaks: tuple[Leak, ...]
     forms: tuple[Forms, ...]
@@ -144,12 +147,12 @@ class Report:
         return [f"{name:<{width}}  {line}" for name, line in rows]
 
 
-def inspect(dataset: Dataset, *, feature_separator: str = ";") -> Report:
+def inspect_pairs(dataset: Dataset, *, feature_separator: str = ";") -> PairsReport:
     """Look through all splits of ``dataset``, one text after the other."""
     splits = [name for name in SPLITS if dataset.split(name)]
     marks = {name: _Marks(dataset.split(name)) for name in splits}
     counts = {name: _symbols(dataset, name, feature_separator) for name in (*SIDES, "features")}
-    return Report(
+    return PairsReport(
         name=dataset.name,
         columns=dataset.columns,
         fingerprint=dataset.fingerprint,
@@ -194,10 +197,10 @@ def _same(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _split(name: str, examples: Sequence[Example], marks: _Marks) -> Split:
+def _split(name: str, examples: Sequence[Example], marks: _Marks) -> PairsSplit:
     different, first = np.unique(marks.rows, return_index=True)
     _, targets = np.unique(marks.inputs[first], return_counts=True)
-    return Split(
+    return PairsSplit(
         name=name,
         rows=len(examples),
         sources=len(np.unique(marks.sources)),
@@ -343,7 +346,7 @@ def _inventory_lines(inventory: Inventory) -> Iterator[tuple[str, str]]:
         yield "", f"{len(symbols):,} of them in {split}, not in train: {_list(symbols)}"
 
 
-def _table(splits: Sequence[Split]) -> list[str]:
+def _table(splits: Sequence[PairsSplit]) -> list[str]:
     head = [
         "",
         "rows",
@@ -382,3 +385,103 @@ def _forms_line(forms: Forms) -> str:
 def _odd_line(odd: Odd) -> str:
     times = "once" if odd.count == 1 else f"{odd.count:,} times"
     return f"{odd.side}: {odd.code} {odd.name}, {times}: {odd.place}"
+
+
+@dataclass(frozen=True)
+class LinesSplit:
+    """One split. ``distinct``: different words; ``once``: those of them that come only once.
+
+    ``repeated``: lines equal to one before them; ``leaked``: lines that stand in an earlier split.
+    ``unknown``: percent of its words that the training would not know.
+    """
+
+    name: str
+    lines: int
+    words: int
+    longest: int
+    distinct: int
+    once: int
+    unknown: float
+    repeated: int
+    leaked: int
+
+
+@dataclass(frozen=True)
+class LinesReport:
+    """What :func:`inspect` found. ``notes`` are the corpus's own, from reading it."""
+
+    name: str
+    fingerprint: str
+    symbols: str
+    splits: tuple[LinesSplit, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The report for people: plain text in aligned columns."""
+        rows = [("data", f"{self.name}, lines of text"), ("sha256", self.fingerprint)]
+        rows += [("note", note) for note in self.notes]
+        rows += [
+            ("splits" if i == 0 else "", line) for i, line in enumerate(_lines_table(self.splits))
+        ]
+        rows += [("symbols", self.symbols)]
+        return [f"{name:<7}  {line}" for name, line in rows]
+
+
+def inspect_lines(
+    corpus: Corpus, *, case: str, punctuation: str, limit: int, min_count: int, form: str
+) -> LinesReport:
+    """Go through all splits of ``corpus``, by the rules of ``tokenizer.build``."""
+    rules: dict[str, Any] = {"case": case, "punctuation": punctuation, "form": form}
+    rules |= {"limit": limit, "min_count": min_count, "subword_size": 0, "seed": 1}
+    units, symbols = build(corpus.train, kind="words", **rules)
+    known, before = frozenset(units.vocabulary.symbols), set[bytes]()
+    splits = tuple(
+        _lines_split(name, corpus.split(name), units, known, before)
+        for name in SPLITS
+        if corpus.split(name)
+    )
+    return LinesReport(corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems))
+
+
+def _lines_split(
+    name: str, lines: Iterable[str], units: Units, known: Container[str], before: set[bytes]
+) -> LinesSplit:
+    """Counts of one split. ``before``: marks of the lines of earlier splits; these are added."""
+    words: Counter[str] = Counter()
+    marks: Counter[bytes] = Counter()
+    longest = 0
+    for line in lines:
+        found = units.words(line)
+        words.update(found)
+        longest = max(longest, len(found))
+        marks[hashlib.sha256(unicodedata.normalize("NFC", line).encode()).digest()[:12]] += 1
+    unknown = sum(count for word, count in words.items() if word not in known)
+    leaked = sum(count for mark, count in marks.items() if mark in before)
+    before.update(marks)
+    return LinesSplit(
+        name=name,
+        lines=marks.total(),
+        words=words.total(),
+        longest=longest,
+        distinct=len(words),
+        once=sum(count == 1 for count in words.values()),
+        unknown=100 * unknown / max(1, words.total()),
+        repeated=marks.total() - len(marks),
+        leaked=leaked,
+    )
+
+
+def _lines_table(splits: Sequence[LinesSplit]) -> list[str]:
+    head = ["", "lines", "words", "longest line", "distinct words", "once", "unknown"]
+    table = [[*head, "repeated lines", "in earlier split"]]
+    for s in splits:
+        counts = [f"{n:,}" for n in (s.lines, s.words, s.longest, s.distinct, s.once)]
+        table.append([s.name, *counts, f"{s.unknown:.1f} %", f"{s.repeated:,}", f"{s.leaked:,}"])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table
+    ]

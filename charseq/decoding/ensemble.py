@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from charseq.config import CELLS
+from charseq.config import CELLS, Config
 from charseq.decoding.blocks import LANES
 from charseq.decoding.search import Searcher
 from charseq.decoding.seq2seq_native import Engine
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from charseq.config import Config
 
     Weights = Mapping[str, np.ndarray]
+    import numpy as np
+
 
 MOST_SEED = 2**32
 
@@ -215,3 +217,18 @@ def part(weights: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray
         for name, value in weights.items()
         if name.startswith(prefix)
     }
+
+
+def voices_on(device: str, config: Config, weights: Mapping[str, np.ndarray]) -> tuple[Voice, ...]:
+    """The networks of a run of pairs on the CPU, without torch, or on a GPU.
+
+    Raises:
+        SettingError: ``device`` is cuda, and there is no GPU.
+    """
+    if device == "cpu":
+        return voices_of(config, weights)
+    from charseq.decoding.seq2seq_gpu import Network
+    from charseq.models.device import choose_device
+
+    there = choose_device(device)
+    return voices_of(config, weights, lambda configs, parts: Network(configs, parts, there))

@@ -363,3 +363,9 @@ def _expand(
 def _pick(values: Shaped[np.ndarray, "B ..."], places: Int[np.ndarray, "B ..."]) -> Any:
     """Of each text's values those at its places."""
     return np.take_along_axis(values, places, axis=1)
+
+
+def add_logs(first: float, second: float) -> float:
+    """log(e^first + e^second)."""
+    high, low = max(first, second), min(first, second)
+    return high + math.log1p(math.exp(low - high))

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.text.vocabulary import EOS
-from charseq.decoding.search import Model, best_places
-from charseq.inference.prediction import add_logs
+from charseq.decoding.search import Model, add_logs, best_places
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

@@ -17,23 +17,29 @@ other, in ``LANES`` parts that begin afresh; suggestions that are searched for s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.data import corpus
+from charseq.data.splits import SPLITS
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.decoding.blocks import LANES
 from charseq.errors import DataError
+from charseq.evaluation.metrics import signature
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.prediction import Prediction
+
+    Weights = Mapping[str, np.ndarray]
 
 SUGGESTIONS = 3
 """Words that the keyboard shows."""
@@ -253,3 +259,61 @@ def _per_word(loss: float, words: int) -> float:
 
 def _percent(part: int, whole: int) -> float:
     return 100 * part / whole if whole else 0.0
+
+
+def evaluate(
+    model: LanguageModel, data: str | Path, *, split: str | None = None, version: str
+) -> dict[str, Any]:
+    """Score ``model`` on the lines of a split of ``data``.
+
+    Without ``split``: test; but every line of one file, if it is not the file of the training.
+    ``version`` is the program's, for the signature.
+
+    Returns:
+        run, parameters, seconds (of training), epochs, data, split, words, perplexity,
+        bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, sampled, signature.
+
+    Raises:
+        DataError: there are no such lines.
+    """
+    if split is None or split == "all":
+        whole = Path(data).is_dir()
+        splits = ("test",) if whole and not split else SPLITS
+        found = corpus.load(data, splits=splits, running=model.config.running)
+        ours = found.fingerprint == model.about["data"]["fingerprint"]
+        if split is None and (whole or ours):
+            return _facts(model, data, found.test, "test", version=version)
+        return _facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+    lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
+    return _facts(model, data, lines, split, version=version)
+
+
+def _facts(
+    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
+) -> dict[str, Any]:
+    """What :func:`evaluate` returns, for given lines."""
+    about, lines = model.about, list(lines)
+    if not lines:
+        raise DataError(f"no lines for the {split} split", path=data)
+    scores = asdict(measure(model, lines))
+    return {
+        "run": str(model.path),
+        "parameters": about["parameters"],
+        "seconds": about["seconds"],
+        "epochs": about["epochs"],
+        "data": str(data),
+        "split": split,
+        **scores,
+        "signature": signature(
+            charseq=version,
+            split=split,
+            n=scores["words"],
+            unit="word",
+            units=model.units.kind,
+            case=model.units.case,
+            punctuation=model.units.punctuation,
+            state="running" if model.config.running else "by line",
+            suggestions=SUGGESTIONS,
+            typed="all" if scores["sampled"] is None else scores["sampled"],
+        ),
+    }

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from charseq.data.formats.rejects import Rejected
 from charseq.data.formats.rows import Window
+from charseq.data.formats.writer import Rejected
 from charseq.display import FLAT, code_points, describe
 from charseq.inference.journal import Kept
 from charseq.inference.prediction import LEXICON

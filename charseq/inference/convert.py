@@ -39,21 +39,27 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from charseq.data.formats import rows
 from charseq.data.formats.reader import FORMATS, read_table, sniff
-from charseq.data.formats.rejects import Rejected, Rejects, place, rejecting
 from charseq.data.formats.rows import Row, Table, Window, locate, text_of
-from charseq.data.formats.writer import refuse, replacing, writing
-from charseq.display import FLAT, KEPT
+from charseq.data.formats.writer import (
+    Rejected,
+    Rejects,
+    place,
+    refuse,
+    rejecting,
+    replacing,
+    writing,
+)
+from charseq.display import FLAT, KEPT, describe
 from charseq.errors import DataError, UsageError
 from charseq.inference.answer_cache import Replies, Reply, Texts, bounds, shards, some
-from charseq.inference.journal import Journal, fingerprint, keeping
-from charseq.inference.pieces import Outcome, answers
-from charseq.inference.tally import SHOWN, ConvertReport, summary
+from charseq.inference.journal import Journal, Outcome, answers, fingerprint, keeping
 
 DEFAULT_NAME = "prediction"
 
@@ -384,3 +390,71 @@ def _beside(path: str) -> str:
     packed = place.name[-3:] if place.name.lower().endswith(".gz") else ""
     name = Path(place.name[: len(place.name) - len(packed)])
     return str(place.with_name(f"{name.stem}.converted{name.suffix}{packed}"))
+
+
+SHOWN = 20
+
+
+@dataclass
+class ConvertReport:
+    """What was converted.
+
+    ``rows``: rows written, without header and blank lines (plain text: lines).
+    ``rejected``: those of them that could not be read, which are in the file ``rejects``.
+    ``distinct``: texts computed, each once while it is remembered; ``kept``: those of them that an
+    interrupted attempt had computed. ``empty``: rows without a text.
+    ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
+    have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
+    stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were
+    reported, and that were only counted.
+    """
+
+    path: str
+    out: str
+    rows: int = 0
+    rejected: int = 0
+    rejects: str = ""
+    distinct: int = 0
+    kept: int = 0
+    empty: int = 0
+    flagged: int = 0
+    truncated: int = 0
+    looked_up: int = 0
+    listed: int = 0
+    unlisted: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ok(self) -> int:
+        """Rows that could be read: ``ok + rejected == rows``."""
+        return self.rows - self.rejected
+
+    @property
+    def refused(self) -> str:
+        """How many rows could not be read, in words."""
+        return f"{self.rejected:,} row{'s' * (self.rejected != 1)} rejected"
+
+
+def summary(result: ConvertReport) -> list[str]:
+    """The report as lines for people: counts, then what is to be known of some rows."""
+    counts = f"{result.rows:,} rows, {result.distinct:,} strings computed"
+    if result.kept:
+        counts += f" ({result.kept:,} of them before it was interrupted)"
+    lines = [f"{result.path}: {counts} -> {result.out}"]
+    if result.rejected:
+        lines.append(f"{result.path}: {result.refused}, {result.ok:,} ok -> {result.rejects}")
+    if result.unlisted:
+        lines.append(f"{result.path}: {result.unlisted:,} more lines with notes, not listed")
+    if result.unknown:
+        most = result.unknown.most_common(SHOWN)
+        named = ", ".join(f"{describe(symbol)} ({count:,})" for symbol, count in most)
+        more = len(result.unknown) - len(most)
+        lines.append(
+            f"{result.path}: unseen symbols in {result.flagged:,} rows: {named}"
+            + (f" and {more:,} more" if more else "")
+        )
+    if result.truncated:
+        lines.append(f"{result.path}: {result.truncated:,} predictions cut at the longest length")
+    if result.looked_up:
+        lines.append(f"{result.path}: {result.looked_up:,} predictions from the lexicon")
+    return lines

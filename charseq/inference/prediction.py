@@ -89,9 +89,3 @@ def rank(
         Candidate(text, chance, score)
         for (text, score), chance in zip(ranked[:n], chances, strict=False)
     ]
-
-
-def add_logs(first: float, second: float) -> float:
-    """log(e^first + e^second)."""
-    high, low = max(first, second), min(first, second)
-    return high + math.log1p(math.exp(low - high))

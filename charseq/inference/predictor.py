@@ -21,14 +21,23 @@ from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, places
 from charseq.data.text.vocabulary import BOS, EOS, UNK, Vocabulary
 from charseq.decoding import next_word_numpy
-from charseq.decoding.ensemble import Voice, voices_of
-from charseq.decoding.search import ROOM, Hypothesis, Limits, Searcher, beam, greedy, penalty
+from charseq.decoding.ensemble import Voice, voices_on
+from charseq.decoding.search import (
+    ROOM,
+    Hypothesis,
+    Limits,
+    Searcher,
+    add_logs,
+    beam,
+    greedy,
+    penalty,
+)
 from charseq.decoding.seq2seq_numpy import WIDTH
 from charseq.errors import SettingError, UsageError
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
-from charseq.inference.prediction import Prediction, add_logs, rank
+from charseq.inference.prediction import Prediction, rank
 from charseq.runs.folder import find
 from charseq.runs.store import state_of
 
@@ -318,21 +327,6 @@ def load(
 
         own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     return Model(path, about, config, transducer, own)
-
-
-def voices_on(device: str, config: Config, weights: Mapping[str, np.ndarray]) -> tuple[Voice, ...]:
-    """The networks of a run of pairs on the CPU, without torch, or on a GPU.
-
-    Raises:
-        SettingError: ``device`` is cuda, and there is no GPU.
-    """
-    if device == "cpu":
-        return voices_of(config, weights)
-    from charseq.decoding.seq2seq_gpu import Network
-    from charseq.models.device import choose_device
-
-    there = choose_device(device)
-    return voices_of(config, weights, lambda configs, parts: Network(configs, parts, there))
 
 
 def fingerprint(model: Model | LanguageModel) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 
 from charseq.errors import CheckpointError
 from charseq.inference.loading import Contents, read_run, shapes_of
-from charseq.runs.folder import ABOUT, LOCK, WEIGHTS, check_arrays
+from charseq.runs.folder import ABOUT, LOCK, WEIGHTS
 from charseq.runs.store import (
     MANIFEST,
     NEW,
@@ -36,6 +36,7 @@ from charseq.runs.store import (
     shown,
     state_of,
 )
+from charseq.runs.weights import check_arrays
 
 CHUNK = 2**20
 MOST_LINES = 2**18

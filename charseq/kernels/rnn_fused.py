@@ -150,7 +150,8 @@ def _launch(
     cell: str, way: int, arguments: tuple[Tensor, ...], size: tuple[int, int, int, int]
 ) -> None:
     """Start a kernel: forward (0) or back (1)."""
-    from charseq.kernels import gated, rnn_triton
+    from charseq.kernels import rnn_triton
+    from charseq.kernels import rnn_triton as gated
 
     kernels = rnn_triton.forward, rnn_triton.backward
     if cell == "gru":

@@ -12,15 +12,16 @@ far have moved to; see ``alignment``.
 
 from __future__ import annotations
 
+import ctypes
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from charseq.data.text.alignment import Actions
+from charseq.kernels import library
 from charseq.kernels.matmul import linear
-from charseq.models.onehot import embed
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -88,3 +89,137 @@ def look_up(values: Float[Tensor, "S B E"], places: Int[Tensor, "T B"]) -> Float
     """
     rows = torch.arange(len(values), device=places.device) == places.T[:, :, None]
     return (rows.to(values.dtype) @ values.transpose(0, 1)).transpose(0, 1)
+
+
+def encode(ids: Int[Tensor, "*time"], size: int) -> Float[Tensor, "*time V"]:
+    """One-hot rows: 1 at each id, 0 elsewhere. Raises ValueError for an id outside 0..size-1."""
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
+        raise ValueError(f"ids from {int(ids.min())} to {int(ids.max())}, expected 0 to {size - 1}")
+    rows = torch.zeros(*ids.shape, size, device=ids.device)
+    return rows.scatter_(-1, ids[..., None], 1.0)
+
+
+def decode(rows: Float[Tensor, "*time V"]) -> Int[Tensor, "*time"]:
+    """The id of the largest value of each row: the inverse of :func:`encode`, and of a softmax."""
+    return rows.argmax(dim=-1)
+
+
+def embed(ids: Int[Tensor, "*time"], matrix: Float[Tensor, "V E"]) -> Float[Tensor, "*time E"]:
+    """``encode(ids, V) @ matrix`` as a gather: the same values, bit for bit, and its gradient."""
+    rows: Tensor = Gather.apply(ids, matrix)
+    return rows
+
+
+class Gather(torch.autograd.Function):
+    """x^T M for one-hot x; backwards ∂L/∂M = Σ_t x_t (∂L/∂e_t)^T, which adds up equal symbols."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, matrix: Tensor) -> Tensor:
+        """The rows of ``matrix`` at ``ids``."""
+        ctx.save_for_backward(ids)
+        ctx.size = matrix.shape[0]
+        return matrix.index_select(0, ids.flatten()).view(*ids.shape, matrix.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        """The sum over steps, for each symbol, in the order of the steps."""
+        (ids,) = ctx.saved_tensors
+        gradient = gradients[0].reshape(ids.numel(), gradients[0].shape[-1])
+        if gradient.is_cuda:  # index_add_ there adds in no fixed order
+            return None, add_up(ids, gradient, ctx.size)
+        total = gradient.new_zeros(ctx.size, gradient.shape[1])
+        return None, total.index_add_(0, ids.flatten(), gradient)
+
+
+FEW = 512
+"""Rows of a matrix whose gradient a GPU has sooner as a product than by sorting the ids."""
+
+
+def add_up(
+    ids: Int[Tensor, "*time"], gradient: Float[Tensor, "N E"], size: int
+) -> Float[Tensor, "V E"]:
+    """The sum of the rows of equal ids, in an order that their number alone decides."""
+    if size > FEW:
+        summed: Tensor = torch.ops.aten.embedding_dense_backward(
+            gradient, ids.flatten(), size, -1, scale_grad_by_freq=False
+        )
+        return summed
+    symbols = torch.arange(size, device=ids.device)
+    return (symbols[:, None] == ids.flatten()).to(gradient.dtype) @ gradient
+
+
+_THIN = {torch.float32: "charseq_thin", torch.bfloat16: "charseq_thin_coarse"}
+
+
+def drop_locked(
+    values: Float[Tensor, "T B H"], probability: float, *, training: bool
+) -> Float[Tensor, "T B H"]:
+    """One mask for all steps of a row (Gal & Ghahramani 2016), another for each row and unit."""
+    if not training or not probability:
+        return values
+    factors: Tensor = Dropout.apply(torch.ones_like(values[:1]), probability)
+    return values * factors
+
+
+class Dropout(torch.autograd.Function):
+    """Each value is 0 with the given probability, in steps of 1/256, the others scaled up.
+
+    One random byte decides a value. Drawn eight at a time they cost a tenth of torch's Bernoulli
+    numbers on a CPU. What is done with them is one pass of the compiled library, where it is there,
+    or else arithmetic instead of comparisons; the noise is the same. On a GPU torch has one kernel
+    for all of it, and the probability is exact.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
+        """The thinned values."""
+        ctx.probability = probability
+        if values.is_cuda:
+            thinned, kept = torch.ops.aten.native_dropout(values, probability, train=True)
+            ctx.save_for_backward(kept)
+            return cast("Tensor", thinned)
+        limit = round(256 * probability)
+        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
+        drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
+        ctx.limit = limit if _fits(values) else None
+        if ctx.limit is not None:
+            ctx.save_for_backward(drawn)
+            return _thin(values, drawn, limit)
+        # a byte below the limit gives 0, any other 1
+        factors = drawn.view(values.shape).to(values.dtype).sub_(limit - 1).clamp_(0, 1)
+        ctx.save_for_backward(factors.mul_(256 / (256 - limit)))
+        return values * factors
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient goes where the values went."""
+        (noise,) = ctx.saved_tensors
+        if noise.is_cuda:
+            scale = 1 / (1 - ctx.probability)
+            return torch.ops.aten.native_dropout_backward(gradients[0], noise, scale), None
+        if ctx.limit is not None:
+            return _thin(gradients[0], noise, ctx.limit), None
+        return gradients[0] * noise, None
+
+
+def _fits(values: Tensor) -> bool:
+    """Whether the compiled library is there and knows the format."""
+    return values.device.type == "cpu" and values.dtype in _THIN and library.find() is not None
+
+
+def _thin(values: Tensor, drawn: Tensor, limit: int) -> Tensor:
+    """``values`` without those whose byte lies below the limit, the others scaled up."""
+    found = library.find()
+    if found is None:
+        raise RuntimeError("there is no compiled library")
+    values = values.contiguous()
+    thinned = torch.empty_like(values)
+    getattr(found.library, _THIN[values.dtype])(
+        ctypes.c_void_p(values.data_ptr()),
+        ctypes.c_void_p(drawn.data_ptr()),
+        ctypes.c_int64(values.numel()),
+        ctypes.c_int32(limit),
+        ctypes.c_float(256 / (256 - limit)),
+        ctypes.c_void_p(thinned.data_ptr()),
+    )
+    return thinned

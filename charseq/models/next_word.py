@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from charseq.data.text.vocabulary import PAD
 from charseq.kernels.matmul import linear
-from charseq.models.dropout import Dropout, drop_locked
+from charseq.models.layers import Dropout, drop_locked, embed
 from charseq.models.loss import (
     OUTCOMES,
     Given,
@@ -36,7 +36,6 @@ from charseq.models.loss import (
     room_for,
     softmax_loss,
 )
-from charseq.models.onehot import embed
 from charseq.models.rnn import Recurrence
 
 if TYPE_CHECKING:

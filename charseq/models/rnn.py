@@ -22,7 +22,7 @@ from charseq.kernels import rnn_cudnn, rnn_fused, rnn_native
 from charseq.kernels.bptt import RECURRENCES, Trace
 from charseq.kernels.matmul import linear
 from charseq.models.cells import CELLS, Cell
-from charseq.models.dropout import Dropout, drop_locked
+from charseq.models.layers import Dropout, drop_locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -32,10 +32,8 @@ from torch import Tensor, nn
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD
 from charseq.kernels.matmul import linear
-from charseq.models.dropout import Dropout
-from charseq.models.layers import Attention, Pointer
+from charseq.models.layers import Attention, Dropout, Pointer, embed
 from charseq.models.loss import Given, Learner, Loss, cross_entropy
-from charseq.models.onehot import embed
 from charseq.models.rnn import Recurrence
 
 if TYPE_CHECKING:

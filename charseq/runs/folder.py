@@ -12,18 +12,12 @@ byte), then the numbers. Nothing is ever unpickled.
 from __future__ import annotations
 
 import contextlib
-import io
-import json
-import math
-import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from charseq.errors import CheckpointError
 from charseq.runs.store import (
@@ -42,18 +36,16 @@ from charseq.runs.store import (
     read_all,
     reason,
     remove,
-    shown,
     state_of,
 )
+from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
 
 __all__ = [
     "ABOUT",
     "FORMAT",
     "WEIGHTS",
-    "check_arrays",
     "find",
     "is_finished",
-    "load_arrays",
     "load_model",
     "lock",
     "names",
@@ -62,7 +54,6 @@ __all__ = [
     "read_all",
     "read_json",
     "remove",
-    "save_arrays",
 ]
 
 ABOUT = "about.json"
@@ -70,18 +61,6 @@ WEIGHTS = "model.safetensors"
 LOCK = ".lock"
 # What every reader of about.json relies on; further keys are welcome.
 SCHEMA: dict[str, type] = {"format": int, "finished": bool, "settings": dict}
-
-Shapes = dict[str, tuple[int, ...]]
-
-_SIZES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "U32": 4, "I32": 4, "F32": 4,
-    "U64": 8, "I64": 8, "F64": 8,
-}  # fmt: skip
-_WEIGHT_TYPES = ("F16", "F32")
-_LENGTH_BYTES = 8
-_LARGEST_HEADER = 16 * 2**20
-_LARGEST_NUMBER = 2**40
-_MOST_AXES = 8
 _JSON_NAMES = {int: "a whole number", bool: "true or false", dict: "an object"}
 
 
@@ -102,11 +81,11 @@ def load_model(
         about = _about(fetch(state, ABOUT), path.parent)
         with open_file(state, WEIGHTS) as file:
             size = os.fstat(file.fileno()).st_size
-            shapes = _read_header(file, size, path, _WEIGHT_TYPES)
+            shapes = read_header(file, size, path, WEIGHT_TYPES)
         if check is not None:
             check(about, shapes)
         weights = load_arrays(fetch(state, WEIGHTS), path=path)
-        _check_finite(weights, path)
+        check_finite(weights, path)
         return about, {name: array.astype(np.float32) for name, array in weights.items()}
 
     return consistently(run, load)
@@ -228,108 +207,3 @@ def _hold(folder: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
-
-
-def save_arrays(
-    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-) -> bytes:
-    """Arrays of any shape and number type as one safetensors file; equal arrays, equal bytes.
-
-    ``metadata`` is stored under the one key ``charseq``, as JSON: safetensors writes several keys
-    in an order that changes from process to process.
-
-    Raises:
-        CheckpointError: a number is NaN or infinite, or a type cannot be stored.
-        MemoryError: there is no room for the bytes.
-    """
-    plain = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
-    _check_finite(plain)
-    notes = {"charseq": json.dumps(dict(metadata), sort_keys=True)} if metadata else None
-    _require_memory(2 * sum(array.nbytes for array in plain.values()))  # Rust's and Python's copy
-    try:
-        return safetensors.save(plain, notes)
-    except (SafetensorError, TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"arrays cannot be stored: {reason(error)}") from error
-
-
-def _require_memory(size: int) -> None:
-    """Raise MemoryError where ``size`` bytes cannot be had: Rust ends the process there."""
-    try:
-        mmap.mmap(-1, size + 1).close()  # nothing of it is touched
-    except (OSError, OverflowError) as error:
-        raise MemoryError(f"no memory for the {size / 1e6:,.0f} MB of a save") from error
-
-
-def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file; ``path`` is its name in errors.
-
-    Raises:
-        CheckpointError: sizes, types or shapes that do not fit the file's length.
-    """
-    _read_header(io.BytesIO(data), len(data), path, tuple(_SIZES))
-    try:
-        return dict(safetensors.load(data))
-    except (SafetensorError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"is damaged: {reason(error)}", path=path) from error
-
-
-def check_arrays(data: bytes, path: Path) -> Shapes:
-    """The shapes of a safetensors file whose numbers are all finite.
-
-    Raises:
-        CheckpointError: as :func:`load_arrays`, or a number is NaN or infinite.
-    """
-    arrays = load_arrays(data, path=path)
-    _check_finite(arrays, path)
-    return {name: array.shape for name, array in arrays.items()}
-
-
-def _check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> None:
-    for name, array in arrays.items():
-        if array.dtype.kind in "fc" and not np.isfinite(array).all():
-            raise CheckpointError(f"{shown(name)} holds NaN or infinity", path=path)
-
-
-def _read_header(file: BinaryIO, size: int, path: Path | None, types: Iterable[str]) -> Shapes:
-    """The shapes that a safetensors file of ``size`` bytes declares; its numbers are not read."""
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    if length > min(size - _LENGTH_BYTES, _LARGEST_HEADER):
-        what = f"is damaged: no safetensors header fits its {size} bytes"
-        raise CheckpointError(what, path=path)
-    header = parse_object(file.read(length), path)
-    header.pop("__metadata__", None)
-    shapes: Shapes = {}
-    spans = []
-    for name, item in header.items():
-        shapes[name], span = _check_array(name, item, path, types)
-        spans.append(span)
-    end = 0
-    for begin, stop in sorted(spans):
-        if begin != end:
-            raise CheckpointError("is damaged: its arrays overlap or leave gaps", path=path)
-        end = stop
-    if end != size - _LENGTH_BYTES - length:
-        what = f"is damaged: its header speaks of {end} bytes of numbers, it holds another count"
-        raise CheckpointError(what, path=path)
-    return shapes
-
-
-def _check_array(
-    name: str, item: Any, path: Path | None, types: Iterable[str]
-) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """(shape, (first byte, byte after the last)) of one array in the header."""
-    match item:
-        case {"dtype": str(kind), "shape": [*shape], "data_offsets": [begin, end]}:
-            numbers = [*shape, begin, end]
-            if kind in _SIZES and kind not in types:
-                wanted = " or ".join(types)
-                raise CheckpointError(f"{shown(name)} is {kind}, expected {wanted}", path=path)
-            plain = all(type(n) is int and 0 <= n <= _LARGEST_NUMBER for n in numbers)
-            if (
-                kind in _SIZES
-                and plain
-                and len(shape) <= _MOST_AXES
-                and math.prod(shape) * _SIZES[kind] == end - begin
-            ):
-                return tuple(shape), (begin, end)
-    raise CheckpointError(f"is damaged: bad type, shape or place of {shown(name)}", path=path)

@@ -28,20 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.errors import CheckpointError, TrainingError
 from charseq.kernels import library
-from charseq.runs.folder import (
-    ABOUT,
-    FORMAT,
-    WEIGHTS,
-    load_arrays,
-    names,
-    publish,
-    read,
-    read_json,
-    remove,
-    save_arrays,
-)
+from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, names, publish, read, read_json, remove
 from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST
+from charseq.runs.weights import load_arrays, save_arrays
 
 if TYPE_CHECKING:
     import numpy as np

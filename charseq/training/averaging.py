@@ -18,8 +18,9 @@ import numpy as np
 
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import Contents, read_run, shapes_of
-from charseq.runs.folder import WEIGHTS, find, is_finished, load_arrays, lock, names, read
+from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
 from charseq.runs.training_state import Run, kept_evaluations, kept_name
+from charseq.runs.weights import load_arrays
 from charseq.training import next_word, pairs
 
 if TYPE_CHECKING:

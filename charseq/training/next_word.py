@@ -7,8 +7,9 @@ functions. It knows the flow of neither training nor saving.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,13 @@ import numpy as np
 
 from charseq.config import Config
 from charseq.data import corpus
-from charseq.data.splits import SPLITS
 from charseq.data.text import tokenizer as unit
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.errors import DataError, SettingError
-from charseq.evaluation.metrics import signature
-from charseq.evaluation.next_word import SUGGESTIONS, measure, perplexity_of
+from charseq.evaluation.next_word import _facts, perplexity_of
 from charseq.inference.loading import Contents, read_run
 from charseq.inference.predictor import language_model
 from charseq.runs.folder import WEIGHTS, find, read
-from charseq.training import traits
 from charseq.training.prepare import recipe_of
 from charseq.training.report import describe_lines
 
@@ -35,6 +33,71 @@ if TYPE_CHECKING:
     from charseq.training.trainer import Trainer
 
     Weights = Mapping[str, np.ndarray]
+    from jaxtyping import Int
+
+Trait = Callable[[str], str]
+
+
+def stem(word: str) -> str:
+    """The word in small letters without the signs around it; all of it, if it is only signs."""
+    core = word[_core(word)]
+    return core.lower() if core else word
+
+
+def shape(word: str) -> str:
+    """The signs around the word, and how it is written: x small, X capital, XX capitals, 0 digits.
+
+    For example ``"Xx,`` of ``"Hello,``.
+    """
+    place = _core(word)
+    core = word[place]
+    if not core:
+        return word
+    kind = "x"
+    if core[0].isdigit():
+        kind = "0"
+    elif core.isupper() and sum(letter.isalnum() for letter in core) > 1:
+        kind = "XX"
+    elif core[0].isupper():
+        kind = "Xx"
+    return f"{word[: place.start]}{kind}{word[place.stop :]}"
+
+
+def _core(word: str) -> slice:
+    """Where the first letter or digit stands to the last, with its marks; empty without any."""
+    places = [k for k, letter in enumerate(word) if letter.isalnum()]
+    if not places:
+        return slice(0, 0)
+    end = places[-1] + 1
+    while end < len(word) and unicodedata.category(word[end])[0] == "M":
+        end += 1
+    return slice(places[0], end)
+
+
+TRAITS: tuple[Trait, ...] = (
+    stem,
+    shape,
+    lambda word: stem(word)[:4],
+    lambda word: stem(word)[-3:],
+    lambda word: stem(word)[-2:],
+)
+
+
+def traits_of(words: Sequence[str]) -> Int[np.ndarray, "K V"]:
+    """The number of each word's value of each trait.
+
+    Values are numbered in the order of the words, one trait after the other, so equal words in
+    equal order have equal numbers.
+    """
+    table = np.empty((len(TRAITS), len(words)), dtype=np.int64)
+    count = 0
+    for row, trait in enumerate(TRAITS):
+        numbers: dict[str, int] = {}
+        table[row] = [numbers.setdefault(trait(word), len(numbers)) for word in words]
+        table[row] += count
+        count += len(numbers)
+    return table
+
 
 SHARED = (
     *("cell", "embedding", "hidden", "layers", "context", "tied"),
@@ -182,7 +245,7 @@ class Sentences:
             return None
         # no word looks like these, so they share nothing
         specials = ["\0" * (number + 1) for number in range(SPECIALS)]
-        return traits.traits_of([*specials, *self.units.vocabulary.symbols])
+        return traits_of([*specials, *self.units.vocabulary.symbols])
 
     def _samples(self) -> int:
         """How many symbols the softmax is sampled over; 0 for all."""
@@ -209,70 +272,12 @@ class Sentences:
         return found
 
 
-def evaluate(
-    model: LanguageModel, data: str | Path, *, split: str | None = None, version: str
-) -> dict[str, Any]:
-    """Score ``model`` on the lines of a split of ``data``.
-
-    Without ``split``: test; but every line of one file, if it is not the file of the training.
-    ``version`` is the program's, for the signature.
-
-    Returns:
-        run, parameters, seconds (of training), epochs, data, split, words, perplexity,
-        bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, sampled, signature.
-
-    Raises:
-        DataError: there are no such lines.
-    """
-    if split is None or split == "all":
-        whole = Path(data).is_dir()
-        splits = ("test",) if whole and not split else SPLITS
-        found = corpus.load(data, splits=splits, running=model.config.running)
-        ours = found.fingerprint == model.about["data"]["fingerprint"]
-        if split is None and (whole or ours):
-            return _facts(model, data, found.test, "test", version=version)
-        return _facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
-    lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
-    return _facts(model, data, lines, split, version=version)
-
-
 def of_run(found: Contents, data: str | Path) -> Sentences:
     """A run's own training again, on the dev split of ``data``: to score other weights for it."""
     lesson = Sentences(data, found.config)
     if found.units is not None:
         lesson.units = found.units
     return lesson
-
-
-def _facts(
-    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
-) -> dict[str, Any]:
-    """What :func:`evaluate` returns, for given lines."""
-    about, lines = model.about, list(lines)
-    if not lines:
-        raise DataError(f"no lines for the {split} split", path=data)
-    scores = asdict(measure(model, lines))
-    return {
-        "run": str(model.path),
-        "parameters": about["parameters"],
-        "seconds": about["seconds"],
-        "epochs": about["epochs"],
-        "data": str(data),
-        "split": split,
-        **scores,
-        "signature": signature(
-            charseq=version,
-            split=split,
-            n=scores["words"],
-            unit="word",
-            units=model.units.kind,
-            case=model.units.case,
-            punctuation=model.units.punctuation,
-            state="running" if model.config.running else "by line",
-            suggestions=SUGGESTIONS,
-            typed="all" if scores["sampled"] is None else scores["sampled"],
-        ),
-    }
 
 
 def _inherit(start: Contents, fresh: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from charseq.errors import CharseqError, CheckpointError, SettingError
 from charseq.process import prepare_training
 from charseq.runs.folder import is_finished, lock
 from charseq.runs.training_state import Run
-from charseq.training import train
+from charseq.training import loop, train
 from charseq.training.distillation import teacher_of
 from charseq.training.ensemble import Job
 from charseq.training.pairs import Pairs
@@ -68,7 +68,7 @@ def train_member(job: Job, *, report: Callable[[str], None]) -> None:
     with lock(job.folder):
         if not is_finished(job.folder):
             journal = Run(job.folder, member.about)
-            train.learn(member, journal, job.started, report=report)
+            loop.learn(member, journal, job.started, report=report)
             journal.finish()
 
 

@@ -9,21 +9,20 @@ from typing import Any
 
 import pytest
 
-from charseq.cli import options
+from charseq.cli import check, options
 from charseq.data import corpus
-from charseq.data.census import Report, inspect
+from charseq.data.statistics import LinesReport, inspect_lines
 from charseq.errors import DataError
-from charseq.training import train as recipes
 
 RULES: dict[str, Any] = {
     "case": "keep", "punctuation": "keep", "limit": 1000, "min_count": 1, "form": "auto",
 }  # fmt: skip
 
 
-def census(folder: Path, rules: dict[str, Any] = RULES, **files: str) -> Report:
+def census(folder: Path, rules: dict[str, Any] = RULES, **files: str) -> LinesReport:
     for name, text in files.items():
         (folder / f"{name}.txt").write_bytes(text.encode())
-    return inspect(corpus.load(folder), **rules)
+    return inspect_lines(corpus.load(folder), **rules)
 
 
 def test_every_count(tmp_path: Path) -> None:
@@ -82,12 +81,12 @@ def test_the_report_is_for_people_and_programs(tmp_path: Path) -> None:
 def test_check_tells_text_from_pairs_and_reads_its_settings(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("go.\nGo.\nno.\n", encoding="utf-8")
     (tmp_path / "dev.txt").write_text("go\n", encoding="utf-8")
-    plain = recipes.check(tmp_path)
-    assert isinstance(plain, Report)
+    plain = check.inspect_data(tmp_path)
+    assert isinstance(plain, LinesReport)
     assert [s.unknown for s in plain.splits] == [100.0, 100.0], "each word comes once"
     (tmp_path / "charseq.toml").write_text("punctuation = 'split'\ncase = 'lower'\n")
-    known = recipes.check(tmp_path, config=options.configured(str(tmp_path), {}))
-    assert isinstance(known, Report)
+    known = check.inspect_data(tmp_path, config=options.configured(str(tmp_path), {}))
+    assert isinstance(known, LinesReport)
     assert [(s.distinct, s.unknown) for s in known.splits] == [(3, pytest.approx(100 / 6)), (1, 0)]
     with pytest.raises(DataError, match="1 column, expected source and target"):
-        recipes.check(tmp_path, config=options.configured(str(tmp_path), {"task": "pairs"}))
+        check.inspect_data(tmp_path, config=options.configured(str(tmp_path), {"task": "pairs"}))

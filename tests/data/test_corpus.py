@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.data import corpus
+from charseq.data import corpus, settings_file
 from charseq.data import pairs as examples
 from charseq.data.corpus import BINS, Lines, is_corpus, load
 from charseq.data.splits import HELD_OUT, MOST_HELD_OUT, SPLITS
@@ -396,7 +396,7 @@ def plain(sentence: str) -> tuple[str, ...]:
 def test_the_sentences_are_a_corpus_of_its_own_settings() -> None:
     assert is_corpus(SENTENCES)
     assert load(SENTENCES).problems == []
-    assert examples.settings_of(SENTENCES) == {"punctuation": "split"}
+    assert settings_file.settings_of(SENTENCES) == {"punctuation": "split"}
 
 
 def test_the_sentences_are_clean_and_the_one_is_there_to_be_learnt() -> None:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import pairs as examples
-from charseq.data.pairs import Dataset, Example, load, settings_of
-from charseq.data.records import Records
+from charseq.data.pairs import Dataset, Example, load
+from charseq.data.settings_file import settings_of
+from charseq.data.storage import Records
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
 
 DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))

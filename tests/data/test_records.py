@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.data import records, storage
-from charseq.data.records import Collector, Numbers, Records
+from charseq.data import storage
+from charseq.data import storage as records
+from charseq.data.storage import Collector, Numbers, Records
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 

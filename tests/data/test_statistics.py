@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from charseq.data.pairs import load
-from charseq.data.statistics import Forms, Inventory, Leak, Lengths, Odd, Report, inspect
+from charseq.data.statistics import Forms, Inventory, Leak, Lengths, Odd, PairsReport, inspect_pairs
 
 
-def survey(folder: Path, columns: str = "", **files: str) -> Report:
+def survey(folder: Path, columns: str = "", **files: str) -> PairsReport:
     for name, text in files.items():
         (folder / f"{name}.tsv").write_bytes(text.encode())
-    return inspect(load(folder, columns=columns))
+    return inspect_pairs(load(folder, columns=columns))
 
 
 def test_a_clean_set_has_counts_and_nothing_else(tmp_path: Path) -> None:

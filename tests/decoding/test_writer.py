@@ -13,10 +13,10 @@ from decoding.test_seq2seq_numpy import ODD, ended, make, some_texts
 from kernels.test_library import each_level, needs_library
 
 from charseq.data.text.vocabulary import BOS
-from charseq.decoding import writer
+from charseq.decoding import seq2seq_native
 from charseq.decoding.search import _follow, _search, beam, greedy
+from charseq.decoding.seq2seq_native import State
 from charseq.decoding.seq2seq_numpy import GATES, Network
-from charseq.decoding.writer import State
 
 pytestmark = needs_library
 
@@ -62,7 +62,7 @@ def test_a_search_of_many_calls_is_that_of_one(monkeypatch: pytest.MonkeyPatch) 
     state, limits = kernels.start(ended(some_texts([40]))), [7, 0, 3, 5] * 10
     expected = beam(kernels, state, limits, width=3)
     calls: list[str] = []
-    monkeypatch.setattr(writer, "STINT", 30)
+    monkeypatch.setattr(seq2seq_native, "STINT", 30)
     monkeypatch.setattr(kernels.kernels, "call", call_and_note(kernels.kernels.call, calls))
     assert beam(kernels, state, limits, width=3) == expected
     assert len(calls) == 15

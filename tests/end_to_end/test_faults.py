@@ -24,10 +24,12 @@ from charseq.errors import (
     Interrupted,
     TrainingError,
 )
+from charseq.evaluation import evaluate
 from charseq.evaluation.scoring import score_examples, write_errors
-from charseq.inference import predictor
+from charseq.inference import describe, predictor
 from charseq.inference.verify import audit
 from charseq.runs import folder as checkpoint
+from charseq.runs import weights as weights_module
 from charseq.runs.training_state import Run
 from charseq.training import pairs, train
 from charseq.training.trainer import Trainer
@@ -230,7 +232,9 @@ def test_errors_of_a_model_with_features_have_the_headers_columns(tmp_path: Path
     rows = [(w, "V;A", w[::-1]) for w in WORDS]
     data = make(tmp_path / "d", rows[8:], rows[:8])
     train.train(data, run=tmp_path / "r", config=cfg(columns="source,features,target"))
-    train.evaluate(data, model=predictor.load(tmp_path / "r"), split="dev", errors=tmp_path / "e")
+    evaluate.evaluate(
+        data, model=predictor.load(tmp_path / "r"), split="dev", errors=tmp_path / "e"
+    )
     widths = {line.count("\t") for line in (tmp_path / "e").read_text().split("\n") if line}
     assert len(widths) == 1
 
@@ -277,7 +281,7 @@ def spoilt(data: Path, tmp_path: Path, spoil: Any) -> Path:
     spoil(about, weights)
     files = {
         "about.json": json.dumps(about).encode(),
-        "model.safetensors": checkpoint.save_arrays(weights),
+        "model.safetensors": weights_module.save_arrays(weights),
     }
     checkpoint.publish(tmp_path / "bad", files)
     return tmp_path / "bad"
@@ -289,7 +293,7 @@ def test_an_about_that_lacks_something(key: str, data: Path, tmp_path: Path) -> 
     with pytest.raises(CheckpointError):
         predictor.load(bad)
     with pytest.raises(CheckpointError):
-        train.info(bad)
+        describe.info(bad)
 
 
 def test_enormous_limits(data: Path, tmp_path: Path) -> None:
@@ -321,7 +325,7 @@ def test_the_name_of_a_weight_cannot_break_the_line(data: Path, tmp_path: Path) 
 def test_a_beam_below_one_is_refused_by_evaluate(beam: int, data: Path, tmp_path: Path) -> None:
     train.train(data, run=tmp_path / "r", config=cfg(epochs=1))
     with pytest.raises(CharseqError):
-        train.evaluate(data, model=predictor.load(tmp_path / "r"), split="dev", beam=beam)
+        evaluate.evaluate(data, model=predictor.load(tmp_path / "r"), split="dev", beam=beam)
 
 
 def test_symbols_that_contradict_the_start_are_refused(data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from charseq.data.pairs import Example
-from charseq.evaluation.comparison import compare
+from charseq.evaluation.analysis import compare_outcomes
 from charseq.evaluation.scoring import Outcome, score_examples
 from charseq.inference.prediction import Prediction
 
@@ -48,7 +48,7 @@ def contest(both: int, first: int, second: int, neither: int, rows: int = 1) -> 
     examples = [Example(source, "a") for source in sources for _ in range(rows)]
     one = outcome(examples, names("b", both) | names("f", first))
     other = outcome(examples, names("b", both) | names("s", second))
-    return compare(one, other, same_symbols=True)
+    return compare_outcomes(one, other, same_symbols=True)
 
 
 def test_rows_are_counted_and_the_difference_goes_from_first_to_second() -> None:
@@ -111,7 +111,7 @@ def test_equal_answers_are_equal() -> None:
 
 def test_unlike_symbols_are_not_compared() -> None:
     rows = [Example("s", "a")]
-    found = compare(outcome(rows, {"s"}), outcome(rows, set()), same_symbols=False)
+    found = compare_outcomes(outcome(rows, {"s"}), outcome(rows, set()), same_symbols=False)
     assert found["ser"] is None
     assert found["exact_match"]["difference"] == -100.0
 
@@ -122,7 +122,7 @@ def test_equally_good_models_are_seldom_told_apart() -> None:
     alarms = {"exact_match": 0, "ser": 0}
     for _ in range(100):
         sides = [outcome(rows, {row.source for row in rows if draw.random() < 0.6}) for _ in "ab"]
-        found = compare(*sides, same_symbols=True)
+        found = compare_outcomes(*sides, same_symbols=True)
         for name in alarms:
             alarms[name] += found[name]["p"] < 0.05
         assert (found["better"] is not None) == (found["exact_match"]["p"] < 0.05)

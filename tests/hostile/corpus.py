@@ -24,6 +24,7 @@ import numpy as np
 
 from charseq.runs import folder as checkpoint
 from charseq.runs import store
+from charseq.runs import weights as weights_module
 
 MARK = "hostile-was-here"
 ABOUT, WEIGHTS, MANIFEST = "about.json", "model.safetensors", "manifest.json"
@@ -85,7 +86,7 @@ def weighs(change: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
     """Its weights are others."""
 
     def spoil(folder: Path) -> None:
-        weights = checkpoint.load_arrays((folder / WEIGHTS).read_bytes())
+        weights = weights_module.load_arrays((folder / WEIGHTS).read_bytes())
         change(weights)
         content = checkpoint.safetensors.save(
             {k: np.ascontiguousarray(v) for k, v in weights.items()}

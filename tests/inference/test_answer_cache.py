@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from charseq.data.formats.rejects import Rejected
 from charseq.data.formats.rows import Row, Window
+from charseq.data.formats.writer import Rejected
 from charseq.inference.answer_cache import Replies, shards, some
 from charseq.inference.journal import Kept
 

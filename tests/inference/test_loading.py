@@ -22,6 +22,7 @@ from charseq.errors import CheckpointError
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.inference.predictor import load
 from charseq.runs import folder as checkpoint
+from charseq.runs import weights as weights_module
 
 DATES = Path(__file__).parents[2] / "checkpoints" / "dates"
 WORDS = ("I", "love", "machine", "learning", "the")
@@ -93,7 +94,7 @@ def ensemble(**settings: Any) -> tuple[About, Weights]:
 
 def publish(folder: Path, about: About, weights: Weights) -> Path:
     files = {"about.json": json.dumps(about).encode()}
-    checkpoint.publish(folder, {**files, "model.safetensors": checkpoint.save_arrays(weights)})
+    checkpoint.publish(folder, {**files, "model.safetensors": weights_module.save_arrays(weights)})
     return folder
 
 
@@ -397,7 +398,7 @@ def test_shapes_are_compared_before_any_weight_is_read(
     about, weights = next_word()
     weights["embedding"] = weights["embedding"][:-1]
     publish(tmp_path / "bad", about, weights)
-    monkeypatch.setattr(checkpoint, "load_arrays", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(weights_module, "load_arrays", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(CheckpointError, match=r"'embedding' as \(8, 5\), expected \(9, 5\)"):
         read_run(tmp_path / "bad")
 

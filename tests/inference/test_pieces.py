@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from charseq.inference import pieces
-from charseq.inference.journal import Kept
-from charseq.inference.pieces import answers
+from charseq.inference import journal as pieces
+from charseq.inference.journal import Kept, answers
 
 TEXTS = ["ccc", "a", "bb", "dddd", "e", "ff"]
 

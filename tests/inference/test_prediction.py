@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from charseq.decoding.search import add_logs
 from charseq.errors import SettingError
-from charseq.inference.prediction import Candidate, Prediction, add_logs, rank
+from charseq.inference.prediction import Candidate, Prediction, rank
 
 
 def test_the_best_come_first_and_equals_keep_their_order() -> None:

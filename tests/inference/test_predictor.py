@@ -33,6 +33,7 @@ from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import Prediction, Transducer, fingerprint, language_model, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
+from charseq.runs import weights as weights_module
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"))
@@ -367,7 +368,7 @@ def run_of(
 
 def publish(folder: Path, about: Any, weights: dict[str, np.ndarray]) -> None:
     files = {"about.json": json.dumps(about).encode()}
-    checkpoint.publish(folder, {**files, "model.safetensors": checkpoint.save_arrays(weights)})
+    checkpoint.publish(folder, {**files, "model.safetensors": weights_module.save_arrays(weights)})
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from charseq.inference.tally import ConvertReport, summary
+from charseq.inference.convert import ConvertReport, summary
 
 
 def test_what_was_usual_takes_one_line() -> None:

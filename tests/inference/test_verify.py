@@ -13,6 +13,7 @@ from world import World
 
 from charseq.inference.verify import audit
 from charseq.runs import folder, store
+from charseq.runs import weights as weights_module
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def test_other_files_of_a_run_are_read_as_well(run: Path) -> None:
     store.publish(
         run,
         {
-            "kept.1.safetensors": folder.save_arrays(weights),
-            "kept.2.safetensors": folder.save_arrays(fewer),
+            "kept.1.safetensors": weights_module.save_arrays(weights),
+            "kept.2.safetensors": weights_module.save_arrays(fewer),
             "resume.a.json": b"[]",
             "resume.a.safetensors": folder.safetensors.save({"x": np.array([np.inf])}),
             "metrics.jsonl": b'{"a": 1}\nb\n',

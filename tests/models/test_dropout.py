@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from charseq.kernels import library as kernels
-from charseq.models.dropout import Dropout, drop_locked
+from charseq.models.layers import Dropout, drop_locked
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5, 0.9])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.models.onehot import FEW, add_up, decode, embed, encode
+from charseq.models.layers import FEW, add_up, decode, embed, encode
 
 SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 SEEDS = st.integers(0, 10_000)

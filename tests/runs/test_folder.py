@@ -25,6 +25,7 @@ from hypothesis.extra import numpy as arrays_of
 from charseq.errors import CharseqError, CheckpointError
 from charseq.runs import folder as checkpoint
 from charseq.runs import store
+from charseq.runs import weights as weights_module
 from charseq.runs.folder import ABOUT, WEIGHTS
 
 SAID: dict[str, Any] = {"format": 1, "finished": True, "settings": {"hidden": 3}, "more": "é"}
@@ -44,7 +45,7 @@ def run_of(folder: Path, about: bytes | None = None, weights: bytes | None = Non
     """A run whose manifest is right, whatever its files hold."""
     files = {
         ABOUT: as_json(SAID) if about is None else about,
-        WEIGHTS: checkpoint.save_arrays(NUMBERS) if weights is None else weights,
+        WEIGHTS: weights_module.save_arrays(NUMBERS) if weights is None else weights,
     }
     checkpoint.publish(folder, files)
     return folder
@@ -83,14 +84,14 @@ def test_a_model_comes_back_as_it_went(tmp_path: Path) -> None:
 )
 def test_any_arrays_survive(arrays: dict[str, np.ndarray]) -> None:
     turned = {name: array.T for name, array in arrays.items()}
-    data = checkpoint.save_arrays(turned)
-    back = checkpoint.load_arrays(data)
+    data = weights_module.save_arrays(turned)
+    back = weights_module.load_arrays(data)
     assert back.keys() == turned.keys()
     for name, array in back.items():
         assert array.dtype == turned[name].dtype.newbyteorder("=")
         assert array.shape == turned[name].shape
         assert np.array_equal(array, turned[name])
-    assert checkpoint.save_arrays(dict(reversed(turned.items()))) == data
+    assert weights_module.save_arrays(dict(reversed(turned.items()))) == data
     assert safetensors.numpy.load(data).keys() == turned.keys()
 
 
@@ -116,7 +117,7 @@ def test_equal_arrays_give_equal_bytes_in_every_process() -> None:
 def test_non_finite_is_neither_saved_nor_loaded(tmp_path: Path, bad: float, dtype: str) -> None:
     broken = {"good": np.ones(3), "bad": np.asarray([1, bad], dtype=dtype)}
     with pytest.raises(CheckpointError, match="'bad' holds NaN or infinity"):
-        checkpoint.save_arrays(broken)
+        weights_module.save_arrays(broken)
     if dtype != "f8":
         del broken["good"]
         run = run_of(tmp_path / "run", weights=safetensors.numpy.save(broken))
@@ -126,7 +127,7 @@ def test_non_finite_is_neither_saved_nor_loaded(tmp_path: Path, bad: float, dtyp
 
 def test_objects_are_not_stored() -> None:
     with pytest.raises(CheckpointError, match="cannot be stored"):
-        checkpoint.save_arrays({"a": np.asarray([print], dtype=object)})
+        weights_module.save_arrays({"a": np.asarray([print], dtype=object)})
 
 
 HOSTILE_WEIGHTS = {
@@ -158,8 +159,8 @@ HOSTILE_WEIGHTS = {
     "overlap": safetensors_of(
         one() | {"v": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"\0" * 8
     ),
-    "truncated": checkpoint.save_arrays(NUMBERS)[:-3],
-    "longer": checkpoint.save_arrays(NUMBERS) + b"\0" * 3,
+    "truncated": weights_module.save_arrays(NUMBERS)[:-3],
+    "longer": weights_module.save_arrays(NUMBERS) + b"\0" * 3,
     "line in a name": safetensors_of({"w\nx\x1b[31m" * 50: 1}),
 }
 
@@ -168,7 +169,7 @@ HOSTILE_WEIGHTS = {
 def test_a_hostile_header_is_refused_before_its_numbers_are_read(case: str) -> None:
     data = HOSTILE_WEIGHTS[case]
     with pytest.raises(CheckpointError):
-        checkpoint._read_header(io.BytesIO(data), len(data), None, ("F16", "F32"))
+        weights_module._read_header(io.BytesIO(data), len(data), None, ("F16", "F32"))
 
 
 @pytest.mark.parametrize("case", HOSTILE_WEIGHTS)
@@ -187,12 +188,12 @@ def test_hostile_weights_are_one_quick_line(tmp_path: Path, case: str) -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_no_bytes_do_more_than_raise(data: st.DataObject) -> None:
-    whole = bytearray(checkpoint.save_arrays(NUMBERS))
+    whole = bytearray(weights_module.save_arrays(NUMBERS))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(whole) - 1))
         whole[place] = data.draw(st.integers(0, 255))
     with contextlib.suppress(CheckpointError):
-        checkpoint.load_arrays(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+        weights_module.load_arrays(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
 
 
 HOSTILE_ABOUT = {
@@ -465,10 +466,10 @@ def test_the_model_in_the_package_is_the_last_resort(
     assert checkpoint.find() == run, "without weights it is no model"
 
 
-@pytest.mark.parametrize("spoilt", [b"\0" * 20, checkpoint.save_arrays(NUMBERS)[:-1]])
+@pytest.mark.parametrize("spoilt", [b"\0" * 20, weights_module.save_arrays(NUMBERS)[:-1]])
 def test_damaged_arrays_name_their_file(spoilt: bytes) -> None:
     with pytest.raises(CheckpointError, match=r"^run/x\.safetensors: is damaged: "):
-        checkpoint.load_arrays(spoilt, path=Path("run/x.safetensors"))
+        weights_module.load_arrays(spoilt, path=Path("run/x.safetensors"))
 
 
 def test_what_only_the_library_finds_names_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,7 +478,7 @@ def test_what_only_the_library_finds_names_the_file_too(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(checkpoint.safetensors, "load", load)
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load_arrays(checkpoint.save_arrays(NUMBERS), path=Path("run/x"))
+        weights_module.load_arrays(weights_module.save_arrays(NUMBERS), path=Path("run/x"))
     assert str(caught.value) == "run/x: is damaged: odd thing"
 
 

@@ -18,6 +18,7 @@ from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CheckpointError
 from charseq.kernels import library as kernels
 from charseq.runs import folder as checkpoint
+from charseq.runs import weights as weights_module
 from charseq.runs.model_card import render
 from charseq.runs.training_state import Progress, Run, halve, kept_evaluations, kept_name
 
@@ -322,7 +323,7 @@ def test_the_last_evaluations_are_kept_and_no_others(tmp_path: Path) -> None:
     assert kept_evaluations(tmp_path) == [11, 12, 13]
     for number in (11, 12, 13):
         content = checkpoint.read(tmp_path, kept_name(number))
-        assert equal(checkpoint.load_arrays(content), best(number))
+        assert equal(weights_module.load_arrays(content), best(number))
     Run(tmp_path, about()).forget()
     assert kept_evaluations(tmp_path) == []
     assert not list(tmp_path.glob("kept.*"))
@@ -342,7 +343,7 @@ def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
     again.save(state(30), better=False)
     assert kept_evaluations(tmp_path) == [3]
     content = checkpoint.read(tmp_path, kept_name(3))
-    assert equal(checkpoint.load_arrays(content), best(30))
+    assert equal(weights_module.load_arrays(content), best(30))
 
 
 def test_nothing_is_kept_unasked(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from world import write_capitals
 
 from charseq.config import Config, configure, defaults
 from charseq.errors import CheckpointError, UsageError
+from charseq.inference import describe
 from charseq.inference.loading import read_run
 from charseq.inference.predictor import load
 from charseq.runs import folder as checkpoint
+from charseq.runs import weights
 from charseq.runs.training_state import kept_evaluations
 from charseq.training import train
 from charseq.training.averaging import average, mean
@@ -52,7 +54,7 @@ def silent(line: str) -> None: ...
 
 
 def kept(run: Path, number: int) -> dict[str, np.ndarray]:
-    return checkpoint.load_arrays(checkpoint.read(run, f"kept.{number}.safetensors"))
+    return weights.load_arrays(checkpoint.read(run, f"kept.{number}.safetensors"))
 
 
 def weights_of(run: Path) -> dict[str, np.ndarray]:
@@ -108,7 +110,7 @@ def test_the_mean_of_the_last_evaluations(
     assert about["settings"] == checkpoint.read_json(run, "about.json")["settings"]
     assert not kept_evaluations(out)
     assert load(out).predict(["abca"])[0].candidates
-    train.info(out)
+    describe.info(out)
 
 
 def test_the_best_are_those_of_the_highest_scores(run: Path, tmp_path: Path) -> None:
@@ -213,6 +215,6 @@ def test_what_cannot_be_averaged_is_refused(data: Path, run: Path, tmp_path: Pat
 def test_weights_of_another_shape_are_no_evaluation(run: Path, tmp_path: Path) -> None:
     other = rewrite(run, tmp_path / "other")
     arrays = {**kept(run, 4), "readout.bias": np.zeros(5, np.float32)}
-    checkpoint.publish(other, {"kept.4.safetensors": checkpoint.save_arrays(arrays)})
+    checkpoint.publish(other, {"kept.4.safetensors": weights.save_arrays(arrays)})
     with pytest.raises(CheckpointError, match=r"kept\.4\.safetensors: is damaged"):
         average([other], tmp_path / "mean", report=silent)

@@ -22,7 +22,9 @@ from world import write_capitals
 from charseq.config import Config, configure
 from charseq.decoding.ensemble import member_of, part
 from charseq.errors import CheckpointError, SettingError, TrainingError, UsageError
+from charseq.evaluation import evaluate
 from charseq.gradients import study
+from charseq.inference import describe
 from charseq.inference.predictor import Model, load
 from charseq.runs import folder as checkpoint
 from charseq.training import averaging, ensemble, train
@@ -132,7 +134,7 @@ def test_an_ensemble_is_one_run(data: Path, whole: Path) -> None:
     model = load(whole)
     assert isinstance(model, Model)
     assert model.predict(["abca"])[0].candidates
-    facts = train.evaluate(data, model=model, split="dev", beam=1)
+    facts = evaluate.evaluate(data, model=model, split="dev", beam=1)
     assert facts["exact_match"] == pytest.approx(about["scores"]["exact_match"])
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [line.get("member") for line in lines] == [1, 1, 1, 2, 2, 2, None]
@@ -140,7 +142,7 @@ def test_an_ensemble_is_one_run(data: Path, whole: Path) -> None:
 
 
 def test_people_are_told_of_the_members(whole: Path) -> None:
-    facts, lines = train.info(whole)
+    facts, lines = describe.info(whole)
     assert facts["shapes"]["members.1.encoder.cells.0.recurrent"] == [12, 12]
     assert (
         sum(line.startswith(("member 1   gru, seed 1, ", "member 2   tanh")) for line in lines) == 2

@@ -17,7 +17,7 @@ from charseq.models.device import seed_all
 from charseq.models.loss import Learner
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
-from charseq.runs.folder import load_arrays, save_arrays
+from charseq.runs.weights import load_arrays, save_arrays
 from charseq.training.gpu_step import Reading
 from charseq.training.trainer import MOST_SKIPPED, READ, Recipe, Trainer
 

@@ -25,11 +25,13 @@ from charseq.data.batches import Lines, Stream
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, UNK
 from charseq.decoding.next_word_numpy import Network
 from charseq.errors import CharseqError, DataError, Interrupted, SettingError, UsageError
+from charseq.evaluation import evaluate
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
 from charseq.inference.predictor import load
 from charseq.models.next_word import NextWord
 from charseq.runs import folder as checkpoint
+from charseq.runs import weights as weights_module
 from charseq.runs.training_state import Run
 from charseq.training import next_word, train
 from charseq.training.next_word import Sentences
@@ -428,7 +430,8 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
         with pytest.raises(Killed):
             train.train(data, run=run, config=config)
     states = [
-        checkpoint.load_arrays((run / f"resume.{slot}.safetensors").read_bytes()) for slot in "ab"
+        weights_module.load_arrays((run / f"resume.{slot}.safetensors").read_bytes())
+        for slot in "ab"
     ]
     running = bool(settings.get("running"))
     assert [("carried" in state) for state in states] == [running, running]
@@ -555,7 +558,7 @@ def test_an_evaluation_is_of_the_lines_of_the_split(trained: Path, data: Path) -
     lines = lines_of(80)
     splits = {None: lines[8:16], "dev": lines[:8], "train": lines[16:], "all": lines}
     for split, rows in splits.items():
-        facts = train.evaluate(data, model=model, split=split)
+        facts = evaluate.evaluate(data, model=model, split=split)
         assert list(facts) == KEYS
         assert facts["split"] == (split or "test")
         assert facts["words"] == sum(len(line.split()) + 1 for line in rows)
@@ -573,13 +576,13 @@ def test_an_evaluation_is_of_the_lines_of_the_split(trained: Path, data: Path) -
 
 def test_a_folder_that_only_holds_a_test_can_be_scored(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("I see the cat\nyou see\n")
-    facts = train.evaluate(tmp_path, model=loaded(trained))
+    facts = evaluate.evaluate(tmp_path, model=loaded(trained))
     assert (facts["split"], facts["words"]) == ("test", 5 + 3)
 
 
 def test_hits_are_those_of_the_predictions(trained: Path, data: Path) -> None:
     model = loaded(trained)
-    facts = train.evaluate(data, model=model)
+    facts = evaluate.evaluate(data, model=model)
     ranks = []
     for line in lines_of(80)[8:16]:
         words = line.split()
@@ -597,13 +600,13 @@ def test_one_file_is_scored_as_a_whole_unless_it_was_trained_on(tmp_path: Path) 
     text.write_text("".join(f"{line} {k}\n" for k, line in enumerate(lines_of(60))))
     train.train(text, run=tmp_path / "run", config=config_of(epochs=1, evaluations=1))
     model = loaded(tmp_path / "run")
-    assert train.evaluate(text, model=model)["split"] == "test"
+    assert evaluate.evaluate(text, model=model)["split"] == "test"
     held_out = corpus.load(text).test
     words = sum(len(line.split()) + 1 for line in held_out)
-    assert train.evaluate(text, model=model)["words"] == words
+    assert evaluate.evaluate(text, model=model)["words"] == words
     other = tmp_path / "other.txt"
     other.write_text("I see the cat\nyou see\n")
-    facts = train.evaluate(other, model=model)
+    facts = evaluate.evaluate(other, model=model)
     assert (facts["split"], facts["words"]) == ("all", 5 + 3)
 
 
@@ -615,12 +618,12 @@ def test_what_is_not_there_cannot_be_scored(
     (tmp_path / "d" / "train.txt").write_text("a\nb\n")
     for folder, split in ((tmp_path / "d", None), (tmp_path / "d", "test"), (upper, None)):
         with pytest.raises(DataError) as caught:
-            train.evaluate(folder, model=model, split=split)
+            evaluate.evaluate(folder, model=model, split=split)
         assert str(folder) in str(caught.value)
     with pytest.raises(UsageError, match="unknown split"):
-        train.evaluate(data, model=model, split="best")
+        evaluate.evaluate(data, model=model, split="best")
     with pytest.raises(DataError, match="1 column, expected source and target"):
-        train.evaluate(data, model=load(upper / "run"))
+        evaluate.evaluate(data, model=load(upper / "run"))
 
 
 def test_running_text_of_two_lines_has_no_test_split(tmp_path: Path) -> None:
@@ -630,4 +633,4 @@ def test_running_text_of_two_lines_has_no_test_split(tmp_path: Path) -> None:
     config = config_of(epochs=1, evaluations=1, running=True)
     train.train(text, run=tmp_path / "run", config=config)
     with pytest.raises(DataError, match=r"text\.txt: no lines for the test split"):
-        train.evaluate(text, model=loaded(tmp_path / "run"))
+        evaluate.evaluate(text, model=loaded(tmp_path / "run"))

@@ -14,11 +14,13 @@ from world import write_capitals
 from charseq.config import Config, configure
 from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
+from charseq.evaluation.pairs import compare, evaluate
+from charseq.inference import describe
 from charseq.inference.calibration import Event, fit
 from charseq.inference.predictor import Model, Transducer, load
 from charseq.runs import folder as checkpoint
 from charseq.training import pairs, train
-from charseq.training.pairs import Pairs, compare, evaluate
+from charseq.training.pairs import Pairs
 
 
 def config_of(**settings: Any) -> Config:
@@ -138,7 +140,7 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
     assert model.about["calibration"] == expected.to_json()
     assert model.transducer.calibration == expected
     assert [line for line in told if line.startswith("calibrated ")] == [
-        line for line in train.info(model.path)[1] if line.startswith("calibrated ")
+        line for line in describe.info(model.path)[1] if line.startswith("calibrated ")
     ]
     assert "calibrated by 131 dev examples" in " ".join(
         checkpoint.read(model.path, "README.md").decode().split()

@@ -15,7 +15,7 @@ import pytest
 
 from charseq.config import Config, configure
 from charseq.data.pairs import Dataset, Example, load
-from charseq.data.records import Records
+from charseq.data.storage import Records
 from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary

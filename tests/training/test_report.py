@@ -16,17 +16,12 @@ from charseq.data.text import tokenizer
 from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Units
 from charseq.data.text.vocabulary import Vocabulary
+from charseq.inference.describe import describe_calibration, describe_run
 from charseq.inference.loading import shapes_of
 from charseq.models.factory import build, build_next_word
 from charseq.runs.training_state import Progress
 from charseq.training.prepare import prepare
-from charseq.training.report import (
-    describe_calibration,
-    describe_lines,
-    describe_run,
-    describe_scores,
-    describe_task,
-)
+from charseq.training.report import describe_lines, describe_scores, describe_task
 
 
 def dataset(train: list[Example], **changes: Any) -> Dataset:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charseq.data.batches import Batch, Batches, Lines, Stream
 from charseq.data.text.vocabulary import EOS, PAD
-from charseq.training.resident import Resident, Sent, Shape, feed_of, rounded
+from charseq.training.gpu_step import Resident, Sent, Shape, feed_of, rounded
 
 CPU = torch.device("cpu")
 SOURCES = [[4, 5], [6], [7, 8, 9, 4, 5], [], [5, 5, 5], [8, 4], [6, 7, 8, 9]]

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charseq
+from charseq.cli import check
 from charseq.config import Config, configure, defaults
 from charseq.data import pairs as examples
 from charseq.errors import (
@@ -30,7 +31,9 @@ from charseq.errors import (
     TrainingError,
     UsageError,
 )
+from charseq.evaluation import evaluate
 from charseq.evaluation.metrics import Scores
+from charseq.inference import describe
 from charseq.inference.predictor import load
 from charseq.runs import folder as checkpoint
 from charseq.runs.training_state import Progress
@@ -172,9 +175,9 @@ def test_training_on_one_file_splits_it(tmp_path: Path) -> None:
     about = checkpoint.read_json(tmp_path / "run", "about.json")
     assert about["data"]["examples"] == {"train": len(whole.train), "dev": len(whole.dev)}
     model = load(tmp_path / "run")
-    assert recipes.evaluate(tmp_path / "pairs.tsv", model=model)["examples"] == len(whole.test)
+    assert evaluate.evaluate(tmp_path / "pairs.tsv", model=model)["examples"] == len(whole.test)
     write(tmp_path / "other.tsv", [*words, "zzz"])
-    assert recipes.evaluate(tmp_path / "other.tsv", model=model)["examples"] == 151
+    assert evaluate.evaluate(tmp_path / "other.tsv", model=model)["examples"] == 151
 
 
 def test_a_dry_run_reads_and_reports_and_writes_nothing(
@@ -565,7 +568,7 @@ def test_the_numbers_of_an_evaluation_are_those_of_a_hand_count(
     answers = [one.prediction for one in model.predict(words, beam=1)]
     right = sum(answer == word.upper() for answer, word in zip(answers, words, strict=True))
     assert 0 < right < 10, "a model that knows some"
-    facts = recipes.evaluate(data, model=model, beam=1, errors=tmp_path / "errors.tsv")
+    facts = evaluate.evaluate(data, model=model, beam=1, errors=tmp_path / "errors.tsv")
     assert facts.keys() == KEYS
     assert facts["exact_match"] == pytest.approx(10 * right)
     assert facts["wer"] == pytest.approx(100 - 10 * right)
@@ -605,12 +608,12 @@ def distance(one: str, other: str) -> int:
 
 def test_splits_and_beams_are_those_asked_for(trained: Path, data: Path) -> None:
     model = load(trained)
-    found = recipes.evaluate(data, model=model, split="dev")
+    found = evaluate.evaluate(data, model=model, split="dev")
     assert (found["split"], found["examples"], found["beam"]) == ("dev", 10, 2)
     assert "|split:dev|n:10|" in found["signature"]
     assert found["signature"].endswith("|beam:2")
-    assert recipes.evaluate(data, model=model, split="train")["examples"] == 60
-    assert recipes.evaluate(data, model=model, split="all")["examples"] == 80
+    assert evaluate.evaluate(data, model=model, split="train")["examples"] == 60
+    assert evaluate.evaluate(data, model=model, split="all")["examples"] == 80
 
 
 def test_columns_are_those_of_the_training_or_of_the_data(
@@ -620,10 +623,10 @@ def test_columns_are_those_of_the_training_or_of_the_data(
     (tmp_path / "test.tsv").write_text("".join(f"{w.upper()}\t{w}\n" for w in words))
     (tmp_path / "charseq.toml").write_text('columns = "target,source"\n')
     monkeypatch.setenv("CHARSEQ_MODEL", str(trained))
-    found = recipes.evaluate(tmp_path)
+    found = evaluate.evaluate(tmp_path)
     assert found["exact_match"] > 0
     (tmp_path / "charseq.toml").unlink()
-    assert recipes.evaluate(tmp_path)["exact_match"] == 0
+    assert evaluate.evaluate(tmp_path)["exact_match"] == 0
 
 
 @pytest.mark.parametrize("option", [{"beam": 2}, {"errors": "errors.tsv"}])
@@ -638,9 +641,9 @@ def test_beam_and_errors_are_for_pairs(
     monkeypatch.chdir(tmp_path)
     model = load(tmp_path / "run")
     with pytest.raises(UsageError, match="beam and errors are for runs of pairs"):
-        recipes.evaluate(text, model=model, **option)
+        evaluate.evaluate(text, model=model, **option)
     assert not (tmp_path / "errors.tsv").exists()
-    assert "perplexity" in recipes.evaluate(text, model=model)
+    assert "perplexity" in evaluate.evaluate(text, model=model)
 
 
 def test_what_cannot_be_compared_is_named(trained: Path, data: Path, tmp_path: Path) -> None:
@@ -653,11 +656,11 @@ def test_what_cannot_be_compared_is_named(trained: Path, data: Path, tmp_path: P
     link.symlink_to(trained)
     for other in (pairs_, load(link)):
         with pytest.raises(UsageError, match="is given twice, expected two runs to compare"):
-            recipes.compare(data, models=(pairs_, other))
+            evaluate.compare(data, models=(pairs_, other))
     said = r"runs of pairs can be compared; .*run predicts words"
     for models in ((pairs_, words), (words, pairs_)):
         with pytest.raises(UsageError, match=said):
-            recipes.compare(data, models=models)
+            evaluate.compare(data, models=models)
 
 
 # --- check and info
@@ -666,15 +669,15 @@ def test_what_cannot_be_compared_is_named(trained: Path, data: Path, tmp_path: P
 def test_check_counts_and_warns(tmp_path: Path) -> None:
     folder = make(tmp_path / "data", words_of(40))
     (folder / "train.tsv").write_text("a\tB\na\tC\nb\tB\n", encoding="utf-8")
-    train, dev, test = recipes.check(folder).to_json()["splits"]
+    train, dev, test = check.inspect_data(folder).to_json()["splits"]
     assert (train["rows"], train["sources"], train["ambiguous"]) == (3, 2, 1)
     assert (dev["rows"], test["rows"]) == (10, 10)
     with pytest.raises(DataError):
-        recipes.check(folder, config=config_of(columns="source,features,target"))
+        check.inspect_data(folder, config=config_of(columns="source,features,target"))
 
 
 def test_info_tells_the_shapes_of_the_weights(trained: Path) -> None:
-    facts, lines = recipes.info(trained)
+    facts, lines = describe.info(trained)
     shapes = {name: list(value.shape) for name, value in weights_of(trained).items()}
     assert facts["shapes"] == shapes
     assert facts["parameters"] == sum(int(np.prod(shape)) for shape in shapes.values())

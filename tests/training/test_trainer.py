@@ -24,7 +24,7 @@ from charseq.models.loss import Given, Learner, Loss
 from charseq.models.next_word import NextWord
 from charseq.models.rnn import Recurrence, StepByStep
 from charseq.models.seq2seq import EncoderDecoder
-from charseq.runs.folder import load_arrays, save_arrays
+from charseq.runs.weights import load_arrays, save_arrays
 from charseq.training.trainer import MOST_SKIPPED, Recipe, Step, Trainer, flatten, schedule
 
 SYMBOLS = 9

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.training.traits import TRAITS, shape, stem, traits_of
+from charseq.training.next_word import TRAITS, shape, stem, traits_of
 
 WORDS = {
     # word: (stem, shape)

@@ -14,6 +14,8 @@ block; if the block fails, nothing is left. ``-`` is stdout, where nothing can b
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import gzip
 import json
 import os
@@ -383,3 +385,71 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+ENDING = ".rejects.jsonl"
+
+
+class Rejected(DataError):
+    """One row cannot be used, and the others can."""
+
+
+class Rejects:
+    """The rejected rows of one conversion, counted and written as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: BinaryIO | None = None
+        self._part = path.with_name(f".charseq-{secrets.token_hex(8)}.part")
+
+    def add(self, line: int, offset: int | None, reason: str, raw: bytes) -> None:
+        """Keep one row. Raises OSError where the system refuses to write."""
+        if self._file is None:
+            self._file = self._part.open("xb")
+        facts = {"line": line, "offset": offset, "reason": reason}
+        packed = base64.b64encode(raw).decode()
+        text = json.dumps({**facts, "raw": packed}, ensure_ascii=False)
+        self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        self.count += 1
+
+    def finish(self) -> None:
+        """Give the file its name; where nothing was rejected, one of an earlier attempt goes."""
+        if self._file is None:
+            self.path.unlink(missing_ok=True)
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self.path)
+
+    def drop(self) -> None:
+        """Leave nothing, unless it was finished."""
+        if self._file is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def rejecting(path: Path) -> Iterator[Rejects]:
+    """Rejects that are in ``path`` if the block ends well, and nowhere else.
+
+    Raises:
+        DataError: the system refuses to write them.
+    """
+    rejects = Rejects(path)
+    try:
+        yield rejects
+        try:
+            rejects.finish()
+        except OSError as fault:
+            raise DataError(f"cannot be written: {fault.strerror or fault}", path=path) from None
+    finally:
+        rejects.drop()
+
+
+def place(path: str, out: str) -> Path:
+    """Where the rejects of ``path`` go: beside the output, else beside the input, else here."""
+    if out != "-" and (not Path(out).exists() or Path(out).is_file()):
+        return Path(out + ENDING)
+    return Path(("stdin" if path == "-" else path) + ENDING)

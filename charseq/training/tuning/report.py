@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.config import Config, defaults
-from charseq.data.pairs import SETTINGS_FILE
+from charseq.data.settings_file import SETTINGS_FILE
 from charseq.training.next_word import Sentences
 from charseq.training.pairs import Pairs
 from charseq.training.tuning.space import Space

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.config import SETTINGS, parse
-from charseq.data.pairs import SETTINGS_FILE, TUNE, read_toml
+from charseq.data.settings_file import SETTINGS_FILE, TUNE, read_toml
 from charseq.errors import SettingError, UsageError
 
 _BOTH: dict[str, Any] = {

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from charseq.config import Config, configure
-from charseq.data import pairs
+from charseq.data import settings_file
 from charseq.errors import (
     CheckpointError,
     Interrupted,
@@ -37,7 +37,7 @@ from charseq.runs.folder import ABOUT, is_finished, lock, names, publish, read_a
 from charseq.runs.model_card import render
 from charseq.runs.training_state import Progress, Run
 from charseq.training import train
-from charseq.training.train import Report, silent
+from charseq.training.loop import Report, silent
 from charseq.training.tuning import space
 from charseq.training.tuning.report import (
     DONE,
@@ -167,7 +167,7 @@ def _axes(data: str | Path, task: str, ranges: str | Path | None, fixed: Collect
     else:
         found = space.read_data(data, task)
     if found is None:
-        fixed = {*fixed, *pairs.settings_of(data)}
+        fixed = {*fixed, *settings_file.settings_of(data)}
         found = space.usual(task)
     axes = {name: axis for name, axis in found.items() if name not in fixed}
     if not axes:

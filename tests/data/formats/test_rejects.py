@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charseq.data.formats.rejects import place, rejecting
+from charseq.data.formats.writer import place, rejecting
 from charseq.errors import DataError
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.data.text.tags import split_features
+from charseq.data.text.vocabulary import split_features
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from charseq.cli import options
 from charseq.config import Config, configure, defaults
-from charseq.data import pairs
+from charseq.data import settings_file
 from charseq.training.next_word import Sentences
 from charseq.training.pairs import Pairs
 from charseq.training.tuning import report, space
@@ -141,7 +141,7 @@ def test_the_settings_come_back_from_the_file_and_from_the_command(
     (tmp_path / "charseq.toml").write_text(written, encoding="utf-8", newline="")
     assert set(tomllib.loads(written)) == {*given_, *AXES}, "no more than is needed"
     assert options.configured(str(tmp_path), {}) == config
-    assert pairs.settings_of(tmp_path)["task"] == given_["task"]
+    assert settings_file.settings_of(tmp_path)["task"] == given_["task"]
     longer = options.configured(str(tmp_path), {"minutes": 30})
     assert (longer.minutes, longer.epochs) == (30, 0)
     program, verb, data, *words = shlex.split(report.command(plan_of(config), config.to_json()))

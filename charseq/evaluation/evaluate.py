@@ -1,0 +1,72 @@
+"""a run on data -> its scores; two runs -> their comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq.version import __version__
+from charseq.errors import UsageError
+from charseq.evaluation import next_word, pairs
+from charseq.inference.language_model import LanguageModel
+from charseq.inference.predictor import load
+
+if TYPE_CHECKING:
+    from charseq.inference.predictor import Model
+
+
+def evaluate(
+    data: str | Path,
+    *,
+    model: Model | LanguageModel | None = None,
+    split: str | None = None,
+    beam: int | None = None,
+    errors: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
+
+    Args:
+        data: a folder or one file; its ``charseq.toml`` goes before the model's settings.
+        model: from :func:`charseq.load`; by default the run that ``load`` chooses.
+        split: train, dev, test, or all. By default test, or every row of one file, if it is not
+            the file that the model was trained on.
+        beam: width of the beam; by default the model's.
+        errors: a file for the wrong rows: source, prediction, references, by tabs.
+
+    Returns:
+        run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
+        see ``evaluate`` of ``evaluation.pairs`` and of ``evaluation.next_word``.
+    """
+    model = load() if model is None else model
+    if isinstance(model, LanguageModel):
+        if beam is not None or errors is not None:
+            raise UsageError("beam and errors are for runs of pairs; this run predicts words")
+        return next_word.evaluate(model, data, split=split, version=__version__)
+    return pairs.evaluate(model, data, split=split, beam=beam, errors=errors, version=__version__)
+
+
+def compare(
+    data: str | Path,
+    *,
+    models: tuple[Model | LanguageModel, Model | LanguageModel],
+    split: str | None = None,
+    beam: int | None = None,
+) -> dict[str, Any]:
+    """Score two models of pairs on the same rows of ``data``, and tell which is better.
+
+    Without ``split`` as in :func:`evaluate`; test, if ``data`` is one file that either was
+    trained on. ``beam`` is by default each model's own.
+
+    Returns:
+        what :func:`charseq.evaluation.pairs.compare` returns.
+
+    Raises:
+        UsageError: the same run twice, a run of sentences, or features in only one of the runs.
+    """
+    first, second = models
+    if first.path.resolve() == second.path.resolve():
+        raise UsageError(f"{first.path} is given twice, expected two runs to compare")
+    if isinstance(first, LanguageModel) or isinstance(second, LanguageModel):
+        words = first if isinstance(first, LanguageModel) else second
+        raise UsageError(f"runs of pairs can be compared; {words.path} predicts words")
+    return pairs.compare(first, second, data, split=split, beam=beam, version=__version__)

@@ -1,0 +1,171 @@
+"""string pairs, a model -> scores, errors, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq.data import pairs, settings_file
+from charseq.data.text.vocabulary import SUBWORDS
+from charseq.errors import DataError, SettingError, UsageError
+from charseq.evaluation import analysis
+from charseq.evaluation import analysis as comparison
+from charseq.evaluation.metrics import signature, standard_error
+from charseq.evaluation.scoring import choose_rows, score_examples, write_errors
+from charseq.inference.predictor import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charseq.data.text.vocabulary import Vocabulary
+    from charseq.evaluation.scoring import Outcome
+
+    Weights = Mapping[str, np.ndarray]
+
+
+def evaluate(
+    model: Model,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    beam: int | None = None,
+    errors: str | Path | None = None,
+    version: str,
+) -> dict[str, Any]:
+    """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
+
+    ``version`` is the program's, for the signature.
+
+    Returns:
+        run, parameters, seconds (of training), epochs, data, split, examples, exact_match, wer,
+        ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
+        :mod:`charseq.evaluation.analysis`), beam, signature.
+    """
+    rows, split = _rows(model, data, split)
+    outcome, width = _answer(model, rows, beam)
+    if errors is not None:
+        write_errors(errors, outcome)
+    return _facts(model, data, split, outcome, width, version=version)
+
+
+def compare(
+    first: Model,
+    second: Model,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    beam: int | None = None,
+    version: str,
+) -> dict[str, Any]:
+    """Score both on the same rows; without ``split``, on test if one was trained on the file.
+
+    Returns:
+        data, split, examples, models (what :func:`evaluate` returns of each) and comparison (see
+        :func:`charseq.evaluation.analysis.compare_outcomes`).
+
+    Raises:
+        UsageError: only one of the models has features, so a row is not the same task to both.
+        DataError: the models' columns read other rows from ``data``.
+    """
+    if first.has_features != second.has_features:
+        blind = second if first.has_features else first
+        raise UsageError(f"{blind.path} takes no features, the other model does")
+    models = (first, second)
+    found = [_rows(model, data, split) for model in models]
+    if found[0][1] != found[1][1]:
+        found = [_rows(model, data, "test") for model in models]
+    (rows, split), (others, _) = found
+    if [_task(row, first) for row in rows] != [_task(row, second) for row in others]:
+        raise DataError(
+            f"{first.path} reads other columns of it than {second.path}; what is compared must "
+            "have been trained on the same columns",
+            path=data,
+        )
+    outcomes = [_answer(model, rows, beam) for model in models]
+    return {
+        "data": str(data),
+        "split": split,
+        "examples": len(rows),
+        "models": [
+            _facts(model, data, split, *outcome, version=version)
+            for model, outcome in zip(models, outcomes, strict=True)
+        ],
+        "comparison": comparison.compare_outcomes(
+            outcomes[0][0],
+            outcomes[1][0],
+            same_symbols=_cut_alike(first.transducer.target, second.transducer.target),
+        ),
+    }
+
+
+def _task(row: pairs.Example, model: Model) -> tuple[str, ...]:
+    """What of a row matters to the scores of ``model``."""
+    return (row.source, row.target, *([row.features] if model.has_features else []))
+
+
+def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
+    """Whether the errors of both are counted in the same pieces of text."""
+    same = one.piece_kind == other.piece_kind
+    if one.form != other.form:  # phones that Unicode calls equal are the same in either form
+        same = same and one.piece_kind == "spaced" and {one.form, other.form} == {"NFC", "NFD"}
+    learnt = one.kind in SUBWORDS
+    return same and (not learnt or (one.symbols, one.scores) == (other.symbols, other.scores))
+
+
+def _rows(model: Model, data: str | Path, split: str | None) -> tuple[Sequence[pairs.Example], str]:
+    """The rows to score, as the model's settings and those of ``data`` read them; their split."""
+    settings = {**model.about["settings"], **settings_file.settings_of(data)}
+    return choose_rows(data, settings, split, model.about["data"]["fingerprint"])
+
+
+def _answer(
+    model: Model, rows: Sequence[pairs.Example], beam: int | None = None
+) -> tuple[Outcome, int]:
+    """The scored answers to ``rows``, with candidates, and the beam's width."""
+    width = model.config.beam if beam is None else beam
+    if width < 1:
+        raise SettingError(f"beam is {width}, expected 1 or more")
+    n = min(width, max(analysis.TOP))
+    return score_examples(model.transducer, rows, width=width, n=n), width
+
+
+def _facts(
+    model: Model,
+    data: str | Path,
+    split: str,
+    outcome: Outcome,
+    width: int,
+    *,
+    version: str,
+) -> dict[str, Any]:
+    """What :func:`evaluate` returns, of given answers."""
+    about, source, target = model.about, model.transducer.source, model.transducer.target
+    return {
+        "run": str(model.path),
+        "parameters": about["parameters"],
+        "seconds": about["seconds"],
+        "epochs": about["epochs"],
+        "data": str(data),
+        "split": split,
+        **asdict(outcome.scores),
+        "standard_error": standard_error(outcome.scores),
+        "ece": analysis.calibration_error(outcome),
+        "intervals": analysis.intervals(outcome),
+        "top_k": analysis.among_first(outcome, width),
+        "by_length": analysis.by_length(outcome, source.pieces),
+        "confusions": analysis.confusions(outcome, target.pieces),
+        "beam": width,
+        "signature": signature(
+            charseq=version,
+            split=split,
+            n=outcome.scores.examples,
+            unit="row",
+            references="any",
+            match="NFC",
+            ser=target.piece_kind,
+            beam=width,
+            length_penalty=model.transducer.length_penalty or None,
+        ),
+    }

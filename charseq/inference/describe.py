@@ -1,0 +1,117 @@
+"""a run folder -> lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charseq.inference.loading import is_next_word, read_run, shapes_of
+from charseq.runs.folder import find
+from charseq.training.report import SHOWN_SYMBOLS, _line
+
+if TYPE_CHECKING:
+    pass
+
+
+def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
+    """What a run says of itself, with the shapes of its weights, and the same in lines."""
+    about = read_run(find(run)).about
+    shapes = {name: list(shape) for name, shape in shapes_of(about).items()}
+    return {**about, "shapes": shapes}, describe_run(about)
+
+
+def describe_run(about: Mapping[str, Any]) -> list[str]:
+    """Settings, shapes (as on sheet C), parameters, scores and the data of a run."""
+    settings = about["settings"]
+    state = "finished" if about["finished"] else "not finished"
+    lines = [
+        _line("training", f"{state}; {about['epochs']} epochs, {about['seconds']:.0f} s"),
+        _line("scores", _scores(about["scores"])),
+        _line("data", f"{about['data']['name']}, {_counts(about['data']['examples'])}"),
+        _line("", f"sha256 {about['data']['fingerprint']}"),
+        _line("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
+    ]
+    lines[2:2] = [*_members(about), *describe_calibration(about), *_made(about)]
+    sides = {side: about[side] for side in ("source", "target") if side in about}
+    if is_next_word(about):
+        sides = {"symbols": about["units"]["vocabulary"]}
+    for side, known in sides.items():
+        symbols = known["symbols"]
+        shown = " ".join(symbols[:SHOWN_SYMBOLS]) + (" …" if len(symbols) > SHOWN_SYMBOLS else "")
+        kind = "words" if side == "symbols" and known["kind"] == "spaced" else known["kind"]
+        count = f"{len(symbols):,} {kind}, {known['form']}"
+        if known["features"]:
+            count += f", {len(known['features'])} features"
+        lines.append(_line(side, f"{count}: {shown}"))
+    lines.append("settings")
+    lines += [f"  {name:18} {value}" for name, value in settings.items()]
+    shapes = _distinct(about, shapes_of(about))
+    width = max(map(len, shapes))
+    lines.append("shapes")
+    lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
+    lines.append(_line("parameters", f"{about['parameters']:,}"))
+    return lines
+
+
+def _members(about: Mapping[str, Any]) -> list[str]:
+    """A line for each member of an ensemble."""
+    return [
+        _line(
+            f"member {number}",
+            f"{one['cell']}, seed {one['seed']}, {one['epochs']} epochs, {_scores(one['scores'])}",
+        )
+        for number, one in enumerate(about.get("members", ()), 1)
+    ]
+
+
+def _made(about: Mapping[str, Any]) -> list[str]:
+    """Of a run that was made from others: which ones."""
+    lines = []
+    if "averaged" in about:
+        lines.append(_line("averaged", about["averaged"]["of"]))
+    if "distilled" in about:
+        texts = "" if about["distilled"].get("unlabelled") is None else ", with unlabelled texts"
+        lines.append(_line("teacher", about["distilled"]["teacher"] + texts))
+    return lines
+
+
+def _distinct(about: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The shapes that differ: of an ensemble those of the first member of each cell."""
+    cells = [one["cell"] for one in about.get("members", ())]
+    first = {cells.index(cell) for cell in cells}
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if not cells or int(name.split(".")[1]) in first
+    }
+
+
+def describe_calibration(about: Mapping[str, Any]) -> list[str]:
+    """How a run's probabilities were calibrated, in one line; none where they were not."""
+    found = about.get("calibration")
+    if found is None:
+        return []
+    return [
+        _line(
+            "calibrated",
+            f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
+            f"probabilities {found['ece_before']:.1f} -> {found['ece_after']:.1f} %, "
+            f"{found['examples']:,} examples",
+        )
+    ]
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    if not scores:
+        return "none yet"
+    if "perplexity" in scores:
+        return f"dev perplexity {scores['perplexity']:.1f} per word"
+    return (
+        f"dev exact match {scores['exact_match']:.2f} %, ser {scores['ser']:.2f} %, "
+        f"{scores['examples']:.0f} examples, greedy"
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())

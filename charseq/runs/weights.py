@@ -1,0 +1,139 @@
+"""arrays <-> safetensors bytes, checked before they are used."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import mmap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from charseq.errors import CheckpointError
+from charseq.runs.store import (
+    parse_object,
+    reason,
+    shown,
+)
+
+Shapes = dict[str, tuple[int, ...]]
+
+_SIZES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "U32": 4, "I32": 4, "F32": 4,
+    "U64": 8, "I64": 8, "F64": 8,
+}  # fmt: skip
+WEIGHT_TYPES = ("F16", "F32")
+_LENGTH_BYTES = 8
+_LARGEST_HEADER = 16 * 2**20
+_LARGEST_NUMBER = 2**40
+_MOST_AXES = 8
+
+
+def save_arrays(
+    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Arrays of any shape and number type as one safetensors file; equal arrays, equal bytes.
+
+    ``metadata`` is stored under the one key ``charseq``, as JSON: safetensors writes several keys
+    in an order that changes from process to process.
+
+    Raises:
+        CheckpointError: a number is NaN or infinite, or a type cannot be stored.
+        MemoryError: there is no room for the bytes.
+    """
+    plain = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+    check_finite(plain)
+    notes = {"charseq": json.dumps(dict(metadata), sort_keys=True)} if metadata else None
+    _require_memory(2 * sum(array.nbytes for array in plain.values()))  # Rust's and Python's copy
+    try:
+        return safetensors.save(plain, notes)
+    except (SafetensorError, TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"arrays cannot be stored: {reason(error)}") from error
+
+
+def _require_memory(size: int) -> None:
+    """Raise MemoryError where ``size`` bytes cannot be had: Rust ends the process there."""
+    try:
+        mmap.mmap(-1, size + 1).close()  # nothing of it is touched
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"no memory for the {size / 1e6:,.0f} MB of a save") from error
+
+
+def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file; ``path`` is its name in errors.
+
+    Raises:
+        CheckpointError: sizes, types or shapes that do not fit the file's length.
+    """
+    read_header(io.BytesIO(data), len(data), path, tuple(_SIZES))
+    try:
+        return dict(safetensors.load(data))
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"is damaged: {reason(error)}", path=path) from error
+
+
+def check_arrays(data: bytes, path: Path) -> Shapes:
+    """The shapes of a safetensors file whose numbers are all finite.
+
+    Raises:
+        CheckpointError: as :func:`load_arrays`, or a number is NaN or infinite.
+    """
+    arrays = load_arrays(data, path=path)
+    check_finite(arrays, path)
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            raise CheckpointError(f"{shown(name)} holds NaN or infinity", path=path)
+
+
+def read_header(file: BinaryIO, size: int, path: Path | None, types: Iterable[str]) -> Shapes:
+    """The shapes that a safetensors file of ``size`` bytes declares; its numbers are not read."""
+    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if length > min(size - _LENGTH_BYTES, _LARGEST_HEADER):
+        what = f"is damaged: no safetensors header fits its {size} bytes"
+        raise CheckpointError(what, path=path)
+    header = parse_object(file.read(length), path)
+    header.pop("__metadata__", None)
+    shapes: Shapes = {}
+    spans = []
+    for name, item in header.items():
+        shapes[name], span = _check_array(name, item, path, types)
+        spans.append(span)
+    end = 0
+    for begin, stop in sorted(spans):
+        if begin != end:
+            raise CheckpointError("is damaged: its arrays overlap or leave gaps", path=path)
+        end = stop
+    if end != size - _LENGTH_BYTES - length:
+        what = f"is damaged: its header speaks of {end} bytes of numbers, it holds another count"
+        raise CheckpointError(what, path=path)
+    return shapes
+
+
+def _check_array(
+    name: str, item: Any, path: Path | None, types: Iterable[str]
+) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """(shape, (first byte, byte after the last)) of one array in the header."""
+    match item:
+        case {"dtype": str(kind), "shape": [*shape], "data_offsets": [begin, end]}:
+            numbers = [*shape, begin, end]
+            if kind in _SIZES and kind not in types:
+                wanted = " or ".join(types)
+                raise CheckpointError(f"{shown(name)} is {kind}, expected {wanted}", path=path)
+            plain = all(type(n) is int and 0 <= n <= _LARGEST_NUMBER for n in numbers)
+            if (
+                kind in _SIZES
+                and plain
+                and len(shape) <= _MOST_AXES
+                and math.prod(shape) * _SIZES[kind] == end - begin
+            ):
+                return tuple(shape), (begin, end)
+    raise CheckpointError(f"is damaged: bad type, shape or place of {shown(name)}", path=path)
