@@ -20,7 +20,7 @@ import charseq
 from charseq import errors
 from charseq.config import SETTINGS, configure
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "scripts"))
 
 import reference  # noqa: E402 - a script, found on the path that was added
