@@ -2,7 +2,7 @@
 
 The modules of training, in float32 and without noise, under the searches of ``search``. Its twin
 for a CPU, which needs no torch, is ``inference`` with ``decoding``; both give the same outputs but
-where two are almost equally probable (see docs/performance.md).
+where two are almost equally probable (see docs/measured/speed-inference.md).
 
 Same text, same answer: a library picks its kernel by the shape of a product, and another kernel
 adds in another order. So shapes are fixed. There are always as many rows as ``ROWS`` allows for a

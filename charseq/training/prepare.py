@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "direction", "tied")
 """Settings that the weights are made for; a run that starts from another takes them from it."""
 MANY = 20_000
-"""Pairs from which on hard attention is better with two layers, forward: ``docs/accuracy.md``."""
+"""Pairs from which two layers are better with hard attention (docs/measured/accuracy.md)."""
 
 
 @dataclass(frozen=True)
