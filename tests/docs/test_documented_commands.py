@@ -7,7 +7,7 @@ How a page is written (README.md and docs/, without the pages that the program g
 - ``<!-- output not compared: REASON -->`` before a block: its commands are run, their output is
   not compared. ``<!-- not run: REASON -->``: its commands are not run.
 - Python examples are in blocks ```` ```python ````. Those of a page are one program, which is run
-  after the commands of the page.
+  after the commands of the page. A block ```` ```text ```` after one of them shows what it prints.
 
 How a page is run: in a folder of its own, with copies of ``data`` and ``checkpoints``, by one bash.
 To be quick, the training split of the dates is cut to :data:`TRAIN` rows and their dev split to
@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ SHORTER = (
     (r"--ensemble [0-9]+", "--ensemble 2"),
     (r'"minutes": [0-9.]+', '"epochs": 1'),
 )
-MOST_NOT_RUN = 20
+MOST_NOT_RUN = 12
 TOLERANCE = 0.002
 """Scores differ in their last digits from processor to processor."""
 SECONDS = 300
@@ -121,6 +122,16 @@ def program(text: str) -> str:
     """The Python examples of a page as one program."""
     wanted = [one for one in blocks(text) if one.language == "python" and one.mark != NOT_RUN]
     return "\n".join(line for block in wanted for line in block.lines)
+
+
+def printed(text: str) -> list[str]:
+    """The lines that the Python examples of a page print, as far as they are shown."""
+    every = list(blocks(text))
+    found = [ANY_LINES]
+    for example, output in pairwise(every):
+        if (example.language, output.language) == ("python", "text"):
+            found += [*output.lines, ANY_LINES]
+    return found
 
 
 def strays(text: str) -> list[int]:
@@ -209,6 +220,7 @@ def run(text: str, workspace: Path) -> None:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert done.returncode == 0, f"the Python examples:\n{done.stdout}"
+        assert agrees(printed(text), done.stdout.split("\n")), f"they print:\n{done.stdout}"
 
 
 @each_page
@@ -264,6 +276,14 @@ def test_a_block_that_is_marked_is_not_run(workspace: Path) -> None:
 def test_a_failing_python_example_is_noticed(workspace: Path) -> None:
     with pytest.raises(AssertionError, match="NameError"):
         run("```python\nvalue = 1\n```\n```python\nprint(value, none)\n```\n", workspace)
+
+
+def test_another_output_of_a_python_example_is_noticed(workspace: Path) -> None:
+    example = "```python\nprint('a')\nprint('b')\n```\n\n```text\n{}\n```\n"
+    run(example.format("b"), workspace)
+    shutil.rmtree(workspace.parent / "out")
+    with pytest.raises(AssertionError, match=r"they print:\s+a\s+b\s"):
+        run(example.format("c"), workspace)
 
 
 def test_a_command_in_another_block_is_noticed() -> None:
