@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from charseq.version import __version__
 from charseq.cli import console, options
 from charseq.errors import CharseqError, UsageError
 from charseq.process import prepare_inference, prepare_training
+from charseq.version import __version__
 
 WINDOW = 256
 FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import click
 
-from charseq.version import __version__
 from charseq.cli import console, options
 from charseq.cli.commands import convert, evaluate, predict, score, train
 from charseq.cli.inspection import check, gradients, info, verify
 from charseq.cli.merging import average
 from charseq.cli.tuning import tune
 from charseq.errors import CharseqError
+from charseq.version import __version__
 
 
 def main() -> None:

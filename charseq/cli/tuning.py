@@ -1,6 +1,6 @@
-"""words of the command line -> tune: a search over settings.
+"""Command ``charseq tune``: options -> a search over settings.
 
-As in ``commands``, what a command needs is imported when it runs.
+The search is imported when the command runs, so its help loads neither NumPy nor Optuna.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.version import __version__
 from charseq.errors import UsageError
 from charseq.evaluation import next_word, pairs
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
+from charseq.version import __version__
 
 if TYPE_CHECKING:
     from charseq.inference.predictor import Model

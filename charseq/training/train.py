@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from charseq.version import __version__
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
 from charseq.data.corpus import choose_task
@@ -27,6 +26,7 @@ from charseq.training.distillation import attend, teacher_of
 from charseq.training.loop import Report, Watch, learn, silent
 from charseq.training.next_word import Sentences
 from charseq.training.pairs import Pairs
+from charseq.version import __version__
 
 if TYPE_CHECKING:
     pass

@@ -1,6 +1,7 @@
-"""a search over settings -> what is told and kept of it: lines for people, a TOML file.
+"""Search -> report: lines for people, and the best settings as TOML.
 
-It knows what is searched for and where that is kept, but not how one searches or trains.
+The module holds what a search is about and where its files are. Sampling and training are the
+business of others.
 """
 
 from __future__ import annotations
@@ -11,93 +12,108 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, defaults
 from charseq.data.settings_file import SETTINGS_FILE
 from charseq.training.next_word import Sentences
 from charseq.training.pairs import Pairs
-from charseq.training.tuning.space import Space
-from charseq.training.tuning.trials import Trial
+
+if TYPE_CHECKING:
+    from charseq.training.tuning.trials import FinishedTrial
 
 FOLDER = "tune"
-"""Beside the model, in its run folder: what only the search needs."""
+"""Subfolder of the run for the files of the search."""
 DONE, GIVEN_UP, FAILED = "done", "given up", "failed"
+"""States of a finished trial: it came to its end, was pruned, or its loss was not finite."""
 SCORES = ("examples", "exact_match", "wer", "ser", "perplexity")
-"""What is noted of an evaluation."""
-NO_CLOCK = ("minutes", 0)
-"""What epochs imply."""
+"""Scores of an evaluation that are stored with a trial."""
+NO_TIME_LIMIT = ("minutes", 0)
+"""Value of ``minutes`` that a training by epochs has anyway."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search is about, and where it is kept."""
+    """Data, settings, search space and budget of a search, and its files.
+
+    Args:
+        data: the data as the user named them.
+        config: the settings of the first trial.
+        space: the search space as a table of JSON values, as ``space.to_json`` gives it.
+        folder: the run folder of the best model.
+        fingerprint: hash of the data.
+        most: number of trials of all calls; None: any.
+        hours: hours of training of all calls, after which no trial begins; None: any.
+    """
 
     data: str | Path
     config: Config
-    space: Space
+    space: Mapping[str, Any]
     folder: Path
     fingerprint: str
-    """Of the data."""
+    most: int | None = None
+    hours: float | None = None
 
     @property
-    def begun(self) -> dict[str, Any]:
-        """What must not change before the search has ended, in JSON values."""
-        axes = {name: axis.to_json() for name, axis in self.space.items()}
-        return {"data": self.fingerprint, "settings": self.config.to_json(), "space": axes}
+    def conditions(self) -> dict[str, Any]:
+        """Data, settings and search space in JSON values; equal in every call of one search."""
+        settings = self.config.to_json()
+        return {"data": self.fingerprint, "settings": settings, "space": dict(self.space)}
 
     @property
     def trials(self) -> Path:
-        """The file of the trials."""
+        """Path of the trials' SQLite file."""
         return self.folder / FOLDER / "trials.sqlite"
 
     @property
     def settings(self) -> Path:
-        """The file of the settings that were found."""
+        """Path of the TOML file with the best settings."""
         return self.folder / FOLDER / SETTINGS_FILE
 
-    def place(self, number: int) -> Path:
-        """The folder of a trial while it is trained."""
+    def trial_folder(self, number: int) -> Path:
+        """Run folder of a trial, which exists while the trial is trained."""
         return self.folder / FOLDER / f"trial-{number:03}"
 
 
 def family(task: str) -> type[Pairs | Sentences]:
-    """The family of trainings to which a task belongs."""
+    """Name of a task -> the class that trains for it."""
     return Sentences if task == "next-word" else Pairs
 
 
-def worth(scores: Mapping[str, Any]) -> float:
-    """Dev scores as one number: perplexity, the less the better, or for pairs the more the better.
+def objective(scores: Mapping[str, Any]) -> float:
+    """Dev scores -> the number that the search optimises.
 
-    There it is the exact match less a part of what one example counts, which grows with the symbol
-    error rate: no change of that outweighs an example, as in ``Pairs.rank``.
+    For text this is the perplexity, to be minimised. For pairs it is the exact match in percent
+    less a penalty, to be maximised. The penalty grows with the symbol error rate and stays below
+    the share of one example, so one more exact match outweighs any change of the symbol error
+    rate, as in ``Pairs.rank``.
     """
     if "perplexity" in scores:
-        found = scores["perplexity"]
-        return math.nan if found is None else float(found)
-    part = scores["ser"] / (100 + scores["ser"])
-    return float(scores["exact_match"] - part * 100 / scores["examples"])
+        perplexity = scores["perplexity"]
+        return math.nan if perplexity is None else float(perplexity)
+    penalty = scores["ser"] / (100 + scores["ser"])
+    return float(scores["exact_match"] - penalty * 100 / scores["examples"])
 
 
-def describe(plan: Plan, most: int | None, hours: float | None) -> list[str]:
-    """What is searched, and how long it takes at most."""
-    config = plan.config
+def describe(plan: Plan) -> list[str]:
+    """Lines with the search space and the budget."""
+    config, most, hours = plan.config, plan.most, plan.hours
     heads = ["search", *[""] * (len(plan.space) - 1)]
     lines = [
-        f"{head:10} {name:17} {axis}"
-        for head, (name, axis) in zip(heads, plan.space.items(), strict=True)
+        f"{head:10} {name:17} {range_text(entry)}"
+        for head, (name, entry) in zip(heads, plan.space.items(), strict=True)
     ]
     each = f"{config.epochs} epochs" if config.epochs else f"{config.minutes:g} minutes"
-    ends = [f"trials of {each}" if most is None else f"{most} trials of {each} each"]
+    budget = [f"trials of {each}" if most is None else f"{most} trials of {each} each"]
     if most is not None and config.minutes:
-        ends.append(f"{most * config.minutes / 60:.1f} h at most")
+        budget.append(f"{most * config.minutes / 60:.1f} h at most")
     if hours is not None:
-        ends.append(f"none begun after {hours:g} h")
-    return [*lines, f"{'budget':10} {'; '.join(ends)}"]
+        budget.append(f"none begun after {hours:g} h")
+    return [*lines, f"{'budget':10} {'; '.join(budget)}"]
 
 
-def told(notes: Mapping[str, Any]) -> str:
-    """How a trial ended, in a few words."""
+def outcome(notes: Mapping[str, Any]) -> str:
+    """Scores of a finished trial, and its state where it is not done."""
     scores = notes["scores"]
     shown = ""
     if scores and None not in scores.values():
@@ -106,15 +122,15 @@ def told(notes: Mapping[str, Any]) -> str:
     return "  ".join(part for part in (shown, state) if part)
 
 
-def table(plan: Plan, trials: Sequence[Trial]) -> list[str]:
-    """The trials in this order, one a line below the names of what was searched."""
+def table(plan: Plan, trials: Sequence[FinishedTrial]) -> list[str]:
+    """Lines of a table: a head with the names that are searched, then a trial a line."""
     heads = ["trial", "seconds", *plan.space, "scores"]
     rows = [
         [
             str(trial.number),
             f"{trial.notes['seconds']:.0f}",
-            *map(word, trial.settings.values()),
-            told(trial.notes),
+            *map(value_text, trial.settings.values()),
+            outcome(trial.notes),
         ]
         for trial in trials
     ]
@@ -125,38 +141,47 @@ def table(plan: Plan, trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def words(settings: Mapping[str, Any]) -> str:
-    """Settings in one line."""
-    return " ".join(f"{name}={word(value)}" for name, value in settings.items())
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as NAME=VALUE in one line."""
+    return " ".join(f"{name}={value_text(value)}" for name, value in settings.items())
 
 
-def word(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A setting's value as ``--set`` takes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def range_text(entry: Sequence[Any] | Mapping[str, Any]) -> str:
+    """Choices or a range of the search space, as a table ``[tune]`` has them -> a few words."""
+    if not isinstance(entry, Mapping):
+        return " | ".join(map(value_text, entry))
+    step = f" by {entry['step']:g}" if "step" in entry else ""
+    return f"{entry['low']:g}…{entry['high']:g}{step}{' (log)' if 'log' in entry else ''}"
+
+
 def command(plan: Plan, settings: Mapping[str, Any]) -> str:
-    """What trains once more with the settings of a run."""
-    chosen = [f"--set={name}={word(value)}" for name, value in _chosen(plan, settings).items()]
-    return shlex.join(["charseq", "train", str(plan.data), *chosen])
+    """The command that trains with the settings of a run."""
+    given = [f"--set={name}={value_text(value)}" for name, value in _given(plan, settings).items()]
+    return shlex.join(["charseq", "train", str(plan.data), *given])
 
 
 def toml(plan: Plan, settings: Mapping[str, Any]) -> str:
-    """The settings of a run, as DATA/charseq.toml."""
-    chosen = _chosen(plan, settings).items()
-    return "".join(f"{name} = {_value(value)}\n" for name, value in chosen)
+    """The settings of a run as the text of DATA/charseq.toml."""
+    given = _given(plan, settings).items()
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in given)
 
 
-def _chosen(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the settings of a run: the task, what was searched, and what is not as by default."""
+def _given(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run that must be given: the task, the searched ones, those not at default."""
     usual = defaults(settings["task"], settings["cell"]).to_json()
     return {
         name: value
         for name, value in settings.items()
-        if name in ("task", *plan.space) or (value != usual[name] and (name, value) != NO_CLOCK)
+        if name in ("task", *plan.space)
+        or (value != usual[name] and (name, value) != NO_TIME_LIMIT)
     }
 
 
-def _value(value: Any) -> str:
-    """A value as TOML writes it: as JSON does, but for one control character."""
+def _toml_value(value: Any) -> str:
+    """A value in TOML. JSON writes it alike, except for the control character DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,147 +1,105 @@
-"""names and ranges -> what is searched: the axes of a search over settings.
+"""Table of settings -> search space: for each setting a distribution of Optuna.
 
-It knows neither how one searches nor training. As a user writes it, in a table ``[tune]`` of
-DATA/charseq.toml or in a file of its own:
+The table is ``[tune]`` of DATA/charseq.toml, or a TOML file of its own:
 
     cell = ["gru", "lstm"]                                choices
     hidden = {low = 128, high = 512, step = 64}           both ends are included
     learning_rate = {low = 0.0005, high = 0.008, log = true}
     dropout = true                                        the usual range
+
+Choices become a CategoricalDistribution, a range of whole numbers an IntDistribution, any other
+range a FloatDistribution. This module needs Optuna, an extra, from its first line on: callers
+check that Optuna is installed, then import it.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import create_trial
 
 from charseq.config import SETTINGS, parse
 from charseq.data.settings_file import SETTINGS_FILE, TUNE, read_toml
 from charseq.errors import SettingError, UsageError
 
-_BOTH: dict[str, Any] = {
+Range = IntDistribution | FloatDistribution
+Distribution = CategoricalDistribution | Range
+Space = dict[str, Distribution]
+
+_USUAL_BOTH: dict[str, Any] = {
     "batch_size": [16, 32, 64, 128],
     "cell": ["gru", "lstm"],
     "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
     "weight_decay": {"low": 1e-3, "high": 0.1, "log": True},
 }
-USUAL: dict[str, Any] = {
+USUAL_PAIRS: dict[str, Any] = {
     "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
-    **_BOTH,
+    **_USUAL_BOTH,
     "layers": [0, 1, 2],
     "hidden": {"low": 128, "high": 512, "step": 64},
     "embedding": {"low": 64, "high": 256, "step": 32},
     "label_smoothing": {"low": 0.0, "high": 0.2, "step": 0.05},
     "ema": [0.99, 0.995, 0.998, 0.999],
 }
-"""What is searched for pairs where nothing else is said."""
+"""The search space for pairs where the user gives none."""
 USUAL_NEXT_WORD: dict[str, Any] = {
     "learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
-    **_BOTH,
+    **_USUAL_BOTH,
     "layers": [1, 2],
     "hidden": {"low": 256, "high": 768, "step": 128},
     "embedding": {"low": 128, "high": 512, "step": 64},
     "embedding_dropout": {"low": 0.0, "high": 0.3, "step": 0.05},
     "recurrent_dropout": {"low": 0.0, "high": 0.5, "step": 0.05},
 }
-"""The same for the next word. What smooths labels or averages weights is no help there."""
-SYMBOLS = ("source_symbols", "target_symbols", "source_form", "target_form", "subword_size",
-           "min_count")  # fmt: skip
-"""Of the settings that say what the data are, those that leave the scores of pairs comparable."""
-APART = (
+"""The search space for the next word where the user gives none.
+
+Label smoothing and weight averaging are left out: they do not lower the perplexity.
+"""
+SEARCHABLE_DATA = (
+    "source_symbols", "target_symbols", "source_form", "target_form", "subword_size", "min_count",
+)  # fmt: skip
+"""Settings of the data that may be searched for pairs: dev scores stay comparable."""
+NOT_SEARCHABLE = (
     "minutes", "epochs", "seed", "threads", "device", "precision", "evaluations", "dev_limit",
     "save_seconds", "keep", "ensemble", "cells", "teacher_best",
 )  # fmt: skip
-"""What says how much is computed, or where, or several networks: nothing to choose by a score."""
-DIGITS = 3
-"""Digits that matter of a number drawn from a range without steps,"""
-EXACT = 10
-"""and with steps, where only what is added by binary fractions goes."""
+"""Settings of a training or model that a dev score cannot choose.
 
-
-@dataclass(frozen=True)
-class Choice:
-    """One of these values, which have no order."""
-
-    values: tuple[Any, ...]
-
-    def holds(self, value: Any) -> bool:
-        """Whether the value is among them."""
-        return value in self.values
-
-    def to_json(self) -> list[Any]:
-        """As a user writes it."""
-        return list(self.values)
-
-    def __str__(self) -> str:
-        return " | ".join(_word(value) for value in self.values)
-
-
-@dataclass(frozen=True)
-class Range:
-    """A number from ``low`` to ``high``, in steps or, with ``log``, by its logarithm."""
-
-    low: float
-    high: float
-    step: float | None = None
-    log: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether the numbers are whole."""
-        return isinstance(self.low, int)
-
-    def holds(self, value: Any) -> bool:
-        """Whether the value is one of its numbers."""
-        inside = bool(self.low <= value <= self.high)
-        return inside and (self.step is None or not _remainder(self.low, value, self.step))
-
-    def plain(self, value: float) -> float:
-        """The value, with no more digits than matter."""
-        if self.whole:
-            return value
-        digits = DIGITS if self.step is None else EXACT
-        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a user writes it."""
-        ends: dict[str, Any] = {"low": self.low, "high": self.high}
-        if self.step is not None:
-            ends["step"] = self.step
-        return ends | ({"log": True} if self.log else {})
-
-    def __str__(self) -> str:
-        how = "" if self.step is None else f" by {self.step:g}"
-        return f"{self.low:g}…{self.high:g}{how}{' (log)' if self.log else ''}"
-
-
-Space = dict[str, Choice | Range]
+They set the budget, the hardware, the seed, or train several networks.
+"""
+CONTINUOUS_DIGITS = 3
+"""Significant digits of a number from a range without steps."""
+STEP_DIGITS = 10
+"""Significant digits of a number from a range with steps: 0.15, not 0.15000000000000002."""
 
 
 def usual(task: str) -> Space:
-    """What is searched for ``pairs`` or ``next-word`` where nothing else is said."""
-    table = USUAL_NEXT_WORD if task == "next-word" else USUAL
-    return {name: _axis(name, value) for name, value in table.items()}
+    """The search space for ``pairs`` or ``next-word`` where the user gives none."""
+    table = USUAL_NEXT_WORD if task == "next-word" else USUAL_PAIRS
+    return {name: _distribution(name, value) for name, value in table.items()}
 
 
 def read(table: Mapping[str, Any], task: str, *, origin: str = "") -> Space:
-    """A user's table; ``origin`` stands before what is said of a fault in it.
+    """A user's table -> its search space; ``origin`` is put before the message of an error.
 
     Raises:
-        SettingError: a name that is no setting or cannot be searched, a value out of its limits,
-            or a range without numbers.
+        SettingError: a name is unknown or not searchable, a value is outside its limits, or a
+            range holds no numbers.
     """
     space: Space = {}
     for name, value in table.items():
         try:
             _check_name(name, task)
             if value is True and not isinstance(SETTINGS[name].default, bool):
-                space[name] = _usual_axis(name, task)
+                space[name] = _usual_distribution(name, task)
             else:
-                space[name] = _axis(name, value)
-            if name == "cell" and task == "pairs" and space[name].holds("mlp"):
+                space[name] = _distribution(name, value)
+            if name == "cell" and task == "pairs" and contains(space[name], "mlp"):
                 raise SettingError("the cell mlp predicts words, it does not rewrite")
         except SettingError as fault:
             raise SettingError(f"{origin}{fault}") from None
@@ -149,12 +107,12 @@ def read(table: Mapping[str, Any], task: str, *, origin: str = "") -> Space:
 
 
 def read_file(path: Path, task: str) -> Space:
-    """A TOML file with one axis a line.
+    """A TOML file, one setting a line -> its search space.
 
     Raises:
-        DataError: it cannot be read, or is no valid TOML.
+        DataError: the file cannot be read, or is not valid TOML.
         SettingError: as :func:`read`.
-        UsageError: there is no such file, or nothing in it.
+        UsageError: the file is missing or empty.
     """
     table = read_toml(path)
     if not table:
@@ -164,7 +122,7 @@ def read_file(path: Path, task: str) -> Space:
 
 
 def read_data(data: str | Path, task: str) -> Space | None:
-    """The table ``[tune]`` of DATA/charseq.toml, None where there is none.
+    """The table ``[tune]`` of DATA/charseq.toml -> its search space; None without a table.
 
     Raises:
         DataError, SettingError: as :func:`read_file`.
@@ -174,40 +132,71 @@ def read_data(data: str | Path, task: str) -> Space | None:
     if table is None:
         return None
     if not isinstance(table, Mapping):
-        raise SettingError(f"{path}: {TUNE} is {_word(table)}, expected a table [{TUNE}]")
+        raise SettingError(f"{path}: {TUNE} is {_text(table)}, expected a table [{TUNE}]")
     return read(table, task, origin=f"{path}: ")
 
 
+def to_json(space: Space) -> dict[str, Any]:
+    """A search space -> the table that :func:`read` takes, in JSON values."""
+    return {name: _table_entry(distribution) for name, distribution in space.items()}
+
+
+def contains(distribution: Distribution, value: Any) -> bool:
+    """Whether a value is one of the choices, or lies in the range and on one of its steps."""
+    try:  # Optuna checks the values of every trial that is made
+        create_trial(params={"value": value}, distributions={"value": distribution}, value=0.0)
+    except ValueError:
+        return False
+    return True
+
+
+def rounded(distribution: Distribution, value: Any) -> Any:
+    """A drawn value with few digits, within the range; choices and whole numbers as they are."""
+    if not isinstance(distribution, FloatDistribution):
+        return value
+    digits = CONTINUOUS_DIGITS if distribution.step is None else STEP_DIGITS
+    return min(max(float(f"{value:.{digits}g}"), distribution.low), distribution.high)
+
+
+def _table_entry(distribution: Distribution) -> list[Any] | dict[str, Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    ends: dict[str, Any] = {"low": distribution.low, "high": distribution.high}
+    if distribution.log:
+        return ends | {"log": True}
+    return ends if distribution.step is None else ends | {"step": distribution.step}
+
+
 def _check_name(name: str, task: str) -> None:
-    """Raises SettingError for what is no setting, or none that a score can choose."""
+    """Raises SettingError for an unknown setting, and for one that a dev score cannot choose."""
     if name not in SETTINGS:
-        parse(name, None)  # says so, and which name is near
+        parse(name, None)  # raises, and suggests the nearest name
     group = SETTINGS[name].metadata["group"]
-    if group == "data" and task == "pairs" and name in SYMBOLS:
+    if group == "data" and task == "pairs" and name in SEARCHABLE_DATA:
         return
-    if group not in ("model", "training") or name in APART:
+    if group not in ("model", "training") or name in NOT_SEARCHABLE:
         raise SettingError(f"{name} can be set, but not searched")
 
 
-def _usual_axis(name: str, task: str) -> Choice | Range:
-    axes = usual(task)
-    if name not in axes:
+def _usual_distribution(name: str, task: str) -> Distribution:
+    space = usual(task)
+    if name not in space:
         raise SettingError(
             f"{name} has no usual range: {name} = [...] or {{low = ..., high = ...}}"
         )
-    return axes[name]
+    return space[name]
 
 
-def _axis(name: str, value: Any) -> Choice | Range:
-    """Choices or a range, from what stands in a table."""
+def _distribution(name: str, value: Any) -> Distribution:
+    """An entry of the table, a list or a range -> its distribution."""
     if isinstance(value, list):
-        values = tuple(dict.fromkeys(parse(name, one) for one in value))
-        if len(values) < 2:
+        choices = list(dict.fromkeys(parse(name, choice) for choice in value))
+        if len(choices) < 2:
             raise SettingError(f"{name} needs two choices or more; --set {name}=... sets it")
-        return Choice(values)
+        return CategoricalDistribution(choices)
     if not isinstance(value, Mapping) or not {"low", "high"} <= value.keys():
         raise SettingError(
-            f"{name} is {_word(value)}, expected [choices] or {{low = ..., high = ...}}"
+            f"{name} is {_text(value)}, expected [choices] or {{low = ..., high = ...}}"
         )
     if unknown := value.keys() - {"low", "high", "step", "log"}:
         raise SettingError(f"{name}: '{min(unknown)}' is unknown, expected low, high, step, log")
@@ -219,28 +208,30 @@ def _axis(name: str, value: Any) -> Choice | Range:
 def _range(name: str, ends: Mapping[str, Any]) -> Range:
     low, high = parse(name, ends["low"]), parse(name, ends["high"])
     step, log = ends.get("step"), ends.get("log", False)
+    whole = isinstance(low, int)
     if low >= high:
         raise SettingError(f"{name}: low is {low}, expected less than high, which is {high}")
     if not isinstance(log, bool):
-        raise SettingError(f"{name}: log is {_word(log)}, expected true or false")
+        raise SettingError(f"{name}: log is {_text(log)}, expected true or false")
     if log and (step is not None or low <= 0):
         raise SettingError(f"{name}: with log, low is above 0 and there is no step")
     if step is None:
-        return Range(low, high, 1 if isinstance(low, int) and not log else None, log)
+        return IntDistribution(low, high, log) if whole else FloatDistribution(low, high, log)
     if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low:
-        raise SettingError(f"{name}: step is {_word(step)}, expected a part of {high - low:g}")
-    if isinstance(low, int) and step != int(step):
+        raise SettingError(f"{name}: step is {_text(step)}, expected a part of {high - low:g}")
+    if whole and step != int(step):
         raise SettingError(f"{name}: step is {step}, expected a whole number")
-    if _remainder(low, high, step):
-        raise SettingError(f"{name}: steps of {step:g} from {low:g} do not meet {high:g}")
-    return Range(low, high, type(low)(step))
+    # Optuna lowers a high that no step meets, and cannot count steps that are too fine
+    with warnings.catch_warnings(action="ignore"), suppress(ArithmeticError):
+        stepped: Range = (
+            IntDistribution(low, high, step=int(step))
+            if whole
+            else FloatDistribution(low, high, step=step)
+        )
+        if stepped.high == high:
+            return stepped
+    raise SettingError(f"{name}: steps of {step:g} from {low:g} do not meet {high:g}")
 
 
-def _remainder(low: float, value: float, step: float) -> bool:
-    """Whether no number of steps leads from ``low`` to ``value``, in decimals as written."""
-    distance = Decimal(str(value)) - Decimal(str(low))
-    return bool(distance % Decimal(str(step)))
-
-
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

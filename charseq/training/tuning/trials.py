@@ -1,14 +1,14 @@
-"""what was tried -> what to try next: the trials of a search, in one SQLite file.
+"""Finished trials -> next settings to try: an Optuna study in one SQLite file.
 
-It knows neither what is trained nor what the values mean. The only room with Optuna (Akiba et al.
-2019), an extra that is loaded when a search is opened. What is proposed is drawn by the
-tree-structured Parzen estimator (Bergstra et al. 2011), the first few trials at random. A trial
-is given up half-way if its best value so far is worse than the median of the others' at the same
-evaluation.
+Settings are proposed by the tree-structured Parzen estimator (Bergstra et al. 2011) of Optuna
+(Akiba et al. 2019); the first few are drawn at random. A trial is pruned when its best value so
+far is worse than the median of the other trials at the same evaluation.
 
-The proposal for trial n is a function of the seed, n, and the trials before it. So a search that
-was killed in trial n proposes the same again, and nothing of the sampler's state is kept. What a
-killed process left is a trial without an end: it does not count.
+The proposal for trial n is a function of the seed, n, and the trials before it: the sampler is
+made anew for each trial, and none of its state is kept. So a search that was killed in trial n
+proposes the same settings again. Optuna counts the killed trial as failed; it has no notes and
+does not count here. This module needs Optuna, an extra, from its first line on: callers check
+that Optuna is installed, then import it.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from charseq.errors import CheckpointError, MissingExtraError
-from charseq.training.tuning.space import Choice, Range, Space
+from charseq.errors import CheckpointError
+from charseq.training.tuning.space import Space, contains, rounded
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-
-AT_RANDOM = 8
-"""Trials drawn at random before anything is inferred from them, the first one included."""
-NEVER_GIVEN_UP = 4
-"""Trials that come to their ends before any is given up."""
-MOST_COMPARED = 3
-"""At an evaluation that fewer trials have made, none is given up."""
-_NAME = "charseq"
-_BEGUN, _NUMBER, _NOTES = "begun", "number", "notes"
+RANDOM_TRIALS = 8
+"""Trials that are drawn at random before the estimator starts, the first trial included."""
+UNPRUNED_TRIALS = 4
+"""Trials that must be complete before any is pruned."""
+COMPARED_TRIALS = 3
+"""Complete trials that must have made an evaluation before a trial is pruned there."""
+_STUDY = "charseq"
+_CONDITIONS, _NUMBER, _NOTES = "begun", "number", "notes"
+"""Keys of Optuna's user attributes in the file."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A trial that has ended. ``value`` is None where it was given up, or failed."""
+class FinishedTrial:
+    """Number, from 1, and settings of a trial; ``value`` is None after pruning or failure."""
 
     number: int
     settings: dict[str, Any]
@@ -51,52 +51,43 @@ class Trial:
     notes: dict[str, Any]
 
 
-def require_optuna() -> None:
-    """Raises MissingExtraError without Optuna: before the work, not after it."""
-    if find_spec("optuna") is None:
-        raise MissingExtraError("optuna", "tune", "searching for settings")
-
-
 @contextmanager
-def opened(
-    path: Path, space: Space, *, seed: int, smallest: bool, patience: int
+def open_search(
+    path: Path, space: Space, *, seed: int, minimize: bool, warmup: int
 ) -> Iterator[Search]:
-    """The search in ``path``, which is made if it is not there.
+    """The search in the SQLite file ``path``, which is created if it does not exist.
 
     Args:
         path: the SQLite file.
-        space: what is searched.
-        seed: of every proposal.
-        smallest: whether the smallest value is the best; otherwise the largest.
-        patience: evaluations of a trial before it may be given up.
+        space: the search space.
+        seed: seed of every proposal.
+        minimize: whether the smallest value is the best; otherwise the largest.
+        warmup: evaluations of a trial before it may be pruned.
 
     Raises:
-        CheckpointError: here or later: the file is damaged, foreign, or cannot be written.
+        CheckpointError: at once or inside the context: the file is damaged, of another program,
+            or cannot be written.
     """
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    faults = (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError)
     storage = None
     try:
         try:
-            # by a connection and not by an address, in which ? and % would have a meaning
-            how = {"creator": lambda: sqlite3.connect(path)}
-            storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=how)
+            # a connection instead of a URL, where ? and % in a path would have a meaning
+            connect = {"creator": lambda: sqlite3.connect(path)}
+            storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=connect)
         except RuntimeError as error:  # the tables of another version
             raise CheckpointError(_damage(error), path=path) from error
         study = optuna.create_study(
             storage=storage,
-            study_name=_NAME,
+            study_name=_STUDY,
             load_if_exists=True,
-            direction="minimize" if smallest else "maximize",
+            direction=StudyDirection.MINIMIZE if minimize else StudyDirection.MAXIMIZE,
             pruner=optuna.pruners.MedianPruner(
-                NEVER_GIVEN_UP, patience, n_min_trials=MOST_COMPARED
+                UNPRUNED_TRIALS, warmup, n_min_trials=COMPARED_TRIALS
             ),
         )
-        yield Search(study, space, seed=seed, sign=1 if smallest else -1)
-    except faults as error:
+        yield Search(study, space, seed=seed)
+    except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
         raise CheckpointError(_damage(error), path=path) from error
     finally:
         if storage is not None:
@@ -105,94 +96,84 @@ def opened(
 
 
 class Search:
-    """The trials of one search; see :func:`opened`."""
+    """An Optuna study whose trials are numbered from 1; see :func:`open_search`."""
 
-    def __init__(self, study: optuna.Study, space: Space, *, seed: int, sign: int) -> None:
+    def __init__(self, study: optuna.Study, space: Space, *, seed: int) -> None:
         self._study = study
-        self._axes = {name: _distribution(axis) for name, axis in space.items()}
         self._space = space
         self._seed = seed
-        self._sign = sign
+        self._sign = 1 if study.direction is StudyDirection.MINIMIZE else -1
 
     @property
-    def begun(self) -> dict[str, Any] | None:
-        """With what the search was begun, as it was noted; None for a new one."""
-        return self._study.user_attrs.get(_BEGUN)
+    def conditions(self) -> dict[str, Any] | None:
+        """Data, settings and ranges of the search as they were stored; None for a new search."""
+        return self._study.user_attrs.get(_CONDITIONS)
 
-    def note(self, begun: Mapping[str, Any]) -> None:
-        """Note, in JSON values, with what the search is begun."""
-        self._study.set_user_attr(_BEGUN, dict(begun))
+    def store_conditions(self, conditions: Mapping[str, Any]) -> None:
+        """Store, in JSON values, what every call of the search must have in common."""
+        self._study.set_user_attr(_CONDITIONS, dict(conditions))
 
-    def ended(self) -> list[Trial]:
-        """The trials that have ended, in their order."""
-        from optuna.trial import TrialState
-
+    def finished(self) -> list[FinishedTrial]:
+        """The finished trials in their order."""
         found = self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-        trials = [
-            Trial(
-                number=one.user_attrs[_NUMBER],
-                settings=self._plain(one.params),
-                value=one.value if one.state is TrialState.COMPLETE else None,
-                notes=one.user_attrs[_NOTES],
+        return [
+            FinishedTrial(
+                number=trial.user_attrs[_NUMBER],
+                settings=self._settings(trial.params),
+                value=trial.value if trial.state is TrialState.COMPLETE else None,
+                notes=trial.user_attrs[_NOTES],
             )
-            for one in found
-            if {_NUMBER, _NOTES} <= one.user_attrs.keys()
+            for trial in found
+            if {_NUMBER, _NOTES} <= trial.user_attrs.keys()
         ]
-        return sorted(trials, key=lambda trial: trial.number)
 
-    def ranked(self) -> list[Trial]:
-        """Those that have ended, the best value first, of equals the first; then without value."""
+    def ranked(self) -> list[FinishedTrial]:
+        """The finished trials, best value first, then those without a value; ties in order."""
         return sorted(
-            self.ended(),
+            self.finished(),
             key=lambda trial: (trial.value is None, self._sign * (trial.value or 0.0)),
         )
 
-    def best(self) -> Trial | None:
-        """The trial with the best value; None where there is no value."""
-        first = self.ranked()[:1]
-        return first[0] if first and first[0].value is not None else None
+    def best(self) -> FinishedTrial | None:
+        """The trial with the best value, of equals the first; None without a value."""
+        return next((trial for trial in self.ranked() if trial.value is not None), None)
 
-    def beats(self, value: float) -> bool:
-        """Whether a value is better than that of every trial that has ended."""
+    def is_best(self, value: float) -> bool:
+        """Whether a value is better than that of every finished trial."""
         best = self.best()
         return math.isfinite(value) and (
             best is None or self._sign * value < self._sign * (best.value or 0.0)
         )
 
-    def begin(self, number: int, first: Mapping[str, Any]) -> Attempt:
-        """Begin trial ``number``, from 1; the settings to try ``first`` are those of trial 1.
+    def ask(self, number: int, first: Mapping[str, Any]) -> RunningTrial:
+        """Begin trial ``number``, from 1.
 
-        Of those, what lies outside of its range is drawn.
+        Trial 1 has the settings ``first``; those outside of their ranges are drawn. A trial that
+        a killed process left is begun again with the same settings.
         """
-        from optuna.samplers import TPESampler
-        from optuna.trial import TrialState
-
-        known = {name: first[name] for name, axis in self._space.items()
-                 if number == 1 and axis.holds(first[name])}  # fmt: skip
-        left = self._study.get_trials(states=(TrialState.RUNNING,))
-        for one in left:
-            self._study.tell(one.number, state=TrialState.FAIL)
-            known = one.params if one.params.keys() == self._axes.keys() else known
-        state = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        self._study.sampler = TPESampler(seed=state, n_startup_trials=AT_RANDOM)
-        # what a killed process has laid ready is for this trial
+        known = {name: first[name] for name, distribution in self._space.items()
+                 if number == 1 and contains(distribution, first[name])}  # fmt: skip
+        for left in self._study.get_trials(states=(TrialState.RUNNING,)):
+            self._study.tell(left.number, state=TrialState.FAIL)
+            known = left.params if left.params.keys() == self._space.keys() else known
+        # a process killed between enqueue_trial and ask has left the settings of this trial
         if known and not self._study.get_trials(states=(TrialState.WAITING,)):
             self._study.enqueue_trial(known)
-        trial = self._study.ask(self._axes)
+        state = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        self._study.sampler = optuna.samplers.TPESampler(seed=state, n_startup_trials=RANDOM_TRIALS)
+        trial = self._study.ask(dict(self._space))
         trial.set_user_attr(_NUMBER, number)
-        return Attempt(self._study, trial, number, self._plain(trial.params))
+        return RunningTrial(self._study, trial, number, self._settings(trial.params))
 
-    def _plain(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as they are tried: with no more digits than matter, in the space's order."""
-        axes = self._space.items()
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Drawn parameters -> settings: rounded, in the order of the search space."""
         return {
-            name: axis.plain(drawn[name]) if isinstance(axis, Range) else drawn[name]
-            for name, axis in axes
+            name: rounded(distribution, params[name]) for name, distribution in self._space.items()
         }
 
 
-class Attempt:
-    """A trial that runs: its number from 1, and the settings to try."""
+class RunningTrial:
+    """A trial that is being trained: its number, from 1, and its settings."""
 
     def __init__(
         self, study: optuna.Study, trial: optuna.Trial, number: int, settings: dict[str, Any]
@@ -203,10 +184,10 @@ class Attempt:
         self._trial = trial
         self._reported: set[int] = set()
 
-    def is_hopeless(self, evaluation: int, value: float) -> bool:
-        """Note the value at an evaluation, from 1; whether to give the trial up there.
+    def should_prune(self, evaluation: int, value: float) -> bool:
+        """Report the value at an evaluation, from 1; whether to prune the trial there.
 
-        A value that was noted before says nothing new.
+        A second report of the same evaluation is ignored.
         """
         if evaluation in self._reported:
             return False
@@ -214,30 +195,13 @@ class Attempt:
         self._trial.report(value, evaluation)
         return self._trial.should_prune()
 
-    def end(self, value: float | None, notes: Mapping[str, Any]) -> None:
-        """The trial has ended, with a value or without; ``notes`` in JSON values."""
-        from optuna.trial import TrialState
-
+    def tell(self, value: float | None, notes: Mapping[str, Any]) -> None:
+        """Finish the trial, with a value or without; ``notes`` are JSON values."""
         self._trial.set_user_attr(_NOTES, dict(notes))
         if value is None or not math.isfinite(value):
             self._study.tell(self._trial, state=TrialState.PRUNED)
         else:
             self._study.tell(self._trial, value)
-
-
-def _distribution(axis: Choice | Range) -> BaseDistribution:
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if isinstance(axis, Choice):
-        return CategoricalDistribution(axis.values)
-    if axis.whole:
-        low, high, step = int(axis.low), int(axis.high), int(axis.step or 1)
-        return IntDistribution(low, high, log=axis.log, step=step)
-    return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
 
 
 def _damage(error: BaseException) -> str:

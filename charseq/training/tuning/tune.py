@@ -1,16 +1,17 @@
-"""data -> the settings that do best on dev, and the model that was trained with them.
+"""Data -> the settings with the best dev score, and the model trained with them.
 
-A search is a row of trainings, each an ordinary run with the same budget. The dev score by which
-training chooses its weights chooses the settings as well: for pairs the exact match, then the
-symbol error rate; for text the perplexity. What stands in a run folder RUN:
+A search is a sequence of trials. Each trial is an ordinary training with the same budget. The dev
+score by which training chooses its weights chooses the settings as well: for pairs the exact
+match, then the symbol error rate; for text the perplexity. Files in a run folder RUN:
 
     RUN                      the model of the best trial so far, a run like any other
-    RUN/tune/trials.sqlite   every trial, as Optuna keeps them
-    RUN/tune/charseq.toml    the settings of the best, to lay beside the data
-    RUN/tune/trial-004       only while trial 4 is trained: its run
+    RUN/tune/trials.sqlite   every trial, an Optuna study
+    RUN/tune/charseq.toml    the settings of the best trial, to be copied beside the data
+    RUN/tune/trial-004       the run of trial 4, only while it is trained
 
-Each step may be killed: a trial's model is copied into RUN before the trial is noted as ended, and
-its own run goes after that. Nothing here prints.
+The process may be killed at any point. A trial's model is copied into RUN before the trial is
+stored as finished, and the trial's own run is deleted after that. This module prints nothing.
+Optuna is an extra and is imported when a search begins.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ import shutil
 import signal
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from charseq.config import Config, configure
 from charseq.data import settings_file
 from charseq.errors import (
     CheckpointError,
     Interrupted,
+    MissingExtraError,
     SettingError,
     TrainingError,
     UsageError,
@@ -38,7 +42,6 @@ from charseq.runs.model_card import render
 from charseq.runs.training_state import Progress, Run
 from charseq.training import train
 from charseq.training.loop import Report, silent
-from charseq.training.tuning import space
 from charseq.training.tuning.report import (
     DONE,
     FAILED,
@@ -49,23 +52,22 @@ from charseq.training.tuning.report import (
     command,
     describe,
     family,
+    objective,
+    outcome,
+    settings_text,
     table,
-    told,
     toml,
-    word,
-    words,
-    worth,
+    value_text,
 )
-from charseq.training.tuning.space import Space
-from charseq.training.tuning.trials import Attempt, Search, opened, require_optuna
+
+if TYPE_CHECKING:
+    from charseq.training.tuning.space import Space
+    from charseq.training.tuning.trials import RunningTrial, Search
 
 USUAL_TRIALS = 20
-PATIENCE = 1 / 3
-"""Share of a trial's evaluations before it may be given up."""
-
-
-class _Hopeless(Exception):
-    """A trial is given up."""
+"""Number of trials where neither trials nor hours are given."""
+WARMUP = 1 / 3
+"""Share of a trial's evaluations before it may be pruned."""
 
 
 def tune(
@@ -84,68 +86,54 @@ def tune(
 ) -> dict[str, Any]:
     """Search for the settings that do best on the dev split of ``data``.
 
-    The first trial has the settings as they are given. An unfinished search goes on where it
-    stopped, a finished one with more ``trials``.
+    The first trial has the given settings. A later call resumes an unfinished search, and
+    continues a finished one if ``trials`` is larger.
 
     Args:
         data: a folder with ``train.*`` (and ``dev.*``), or one file.
         run: the folder for the best model, by default ``checkpoints/<name of data>-tuned``.
         config: settings, with the budget of each trial; by default those of
             :func:`charseq.training.train.train`.
-        ranges: a TOML file that says what is searched, see ``space``; by default the table
-            ``[tune]`` of ``DATA/charseq.toml``, else the usual ranges of what is not set there.
+        ranges: a TOML file with the search space, see ``space``; by default the table ``[tune]``
+            of ``DATA/charseq.toml``, else the usual ranges of settings not set there.
         fixed: settings that are not searched, whatever the ranges are.
-        trials: how many, those of earlier calls counted; by default 20, or with ``hours`` any.
-        hours: after so many hours of training no trial is begun, earlier calls counted.
-        force: begin anew where there is a search or a run already.
-        dry_run: say what would be searched, but train nothing.
-        report: takes each line for people.
+        trials: number of trials, including earlier calls; by default 20, or with ``hours`` any.
+        hours: hours of training after which no trial begins, including earlier calls.
+        force: begin anew; a model in the folder stays until a trial is done.
+        dry_run: report the search space, and train nothing.
+        report: callback for each line for people.
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        run, settings (the path of the TOML file), seconds, best (the number of a trial), and
-        trials: number, settings, state, scores (on dev, by greedy search) and seconds of each.
+        run, settings (path of the TOML file), seconds, best (number of a trial), and for each
+        of the trials: number, settings, state, scores (on dev, by greedy search), seconds.
 
     Raises:
-        CharseqError: the data, the settings or the folder do not allow it.
-        Interrupted: a signal asked to stop; the state is saved, and the same call goes on.
+        MissingExtraError: Optuna is not installed.
+        CharseqError: the data, the settings or the folder do not allow the search.
+        Interrupted: a signal stopped the search; its state is saved, and the same call resumes.
     """
-    require_optuna()
+    if find_spec("optuna") is None:
+        raise MissingExtraError("optuna", "tune", "searching for settings")
     for name, value in (("trials", trials), ("hours", hours)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value}, expected more than 0")
     config = _settings(data, config)
-    axes = _axes(data, config.task, ranges, fixed)
+    space = _space(data, config.task, ranges, fixed)
     most = USUAL_TRIALS if trials is None and hours is None else trials
-    plan = _plan(data, config, axes, run, report)
-    for line in describe(plan, most, hours):
+    plan = replace(_plan(data, config, space, run, report), most=most, hours=hours)
+    for line in describe(plan):
         report(line)
     if dry_run:
-        return {"run": str(plan.folder), "space": plan.begun["space"], "trials": []}
-    with lock(plan.folder):
-        _make_room(plan.folder, force=force)
-        with opened(
-            plan.trials,
-            axes,
-            seed=config.seed,
-            smallest=config.task == "next-word",
-            patience=math.ceil(PATIENCE * config.evaluations),
-        ) as search:
-            _compare(search, plan)
-            try:
-                _run(search, plan, most, hours, report=report, progress=progress)
-            except Interrupted as stop:
-                _stop(search, plan, signal.Signals(stop.exit_code - 128))
-            except KeyboardInterrupt:
-                _stop(search, plan, signal.SIGINT)
-            return _close(search, plan, report)
+        return {"run": str(plan.folder), "space": plan.conditions["space"], "trials": []}
+    return _search(plan, space, force=force, report=report, progress=progress)
 
 
 def _settings(data: str | Path, config: Config | None) -> Config:
-    """The settings of the first trial; the task is found out.
+    """The settings of the first trial, with the task that the data imply.
 
     Raises:
-        SettingError: an ensemble.
+        SettingError: the settings ask for an ensemble.
     """
     config = train.settled(data, config)
     if config.ensemble > 1:
@@ -156,41 +144,67 @@ def _settings(data: str | Path, config: Config | None) -> Config:
     return config
 
 
-def _axes(data: str | Path, task: str, ranges: str | Path | None, fixed: Collection[str]) -> Space:
-    """What is searched.
+def _space(data: str | Path, task: str, ranges: str | Path | None, fixed: Collection[str]) -> Space:
+    """The search space: of a file, of the table ``[tune]``, or the usual one.
 
     Raises:
-        UsageError: nothing is.
+        UsageError: every setting is fixed.
     """
-    if ranges is not None:
-        found: Space | None = space.read_file(Path(ranges), task)
-    else:
-        found = space.read_data(data, task)
+    from charseq.training.tuning.space import read_data, read_file, usual
+
+    found = read_data(data, task) if ranges is None else read_file(Path(ranges), task)
     if found is None:
         fixed = {*fixed, *settings_file.settings_of(data)}
-        found = space.usual(task)
-    axes = {name: axis for name, axis in found.items() if name not in fixed}
-    if not axes:
+        found = usual(task)
+    space = {name: distribution for name, distribution in found.items() if name not in fixed}
+    if not space:
         raise UsageError("nothing is left to search: every setting is given (see [tune])")
-    return axes
+    return space
 
 
 def _plan(
-    data: str | Path, config: Config, axes: Space, run: str | Path | None, report: Report
+    data: str | Path, config: Config, space: Space, run: str | Path | None, report: Report
 ) -> Plan:
-    """Read the data once, say what was understood, and keep no more than their fingerprint."""
+    """The plan of the search; the data are read once, reported, and kept as a fingerprint only."""
+    from charseq.training.tuning.space import to_json
+
     lesson = family(config.task)(data, config)
     for line in lesson.describe():
         report(line)
     folder = Path(run) if run else Path("checkpoints") / f"{lesson.name}-tuned"
-    return Plan(data, config, axes, folder, lesson.about["data"]["fingerprint"])
+    return Plan(data, config, to_json(space), folder, lesson.about["data"]["fingerprint"])
+
+
+def _search(
+    plan: Plan, space: Space, *, force: bool, report: Report, progress: bool
+) -> dict[str, Any]:
+    """Begin or resume the search in the plan's folder, under its lock: the facts."""
+    from charseq.training.tuning.trials import open_search
+
+    with lock(plan.folder):
+        _make_room(plan.folder, force=force)
+        with open_search(
+            plan.trials,
+            space,
+            seed=plan.config.seed,
+            minimize=plan.config.task == "next-word",
+            warmup=math.ceil(WARMUP * plan.config.evaluations),
+        ) as search:
+            _check_conditions(search, plan)
+            try:
+                _run(search, plan, report=report, progress=progress)
+            except Interrupted as stop:
+                _stop(search, plan, signal.Signals(stop.exit_code - 128))
+            except KeyboardInterrupt:
+                _stop(search, plan, signal.SIGINT)
+            return _close(search, plan, report)
 
 
 def _make_room(folder: Path, *, force: bool) -> None:
-    """The folder is ours, or becomes so.
+    """Make the folder of the search; ``force`` deletes an earlier search or unfinished training.
 
     Raises:
-        CheckpointError: it holds a model that no search has made.
+        CheckpointError: the folder holds a run that no search has made.
     """
     run = Run(folder, {})
     if force:
@@ -205,15 +219,15 @@ def _make_room(folder: Path, *, force: bool) -> None:
     (folder / FOLDER).mkdir(exist_ok=True)
 
 
-def _compare(search: Search, plan: Plan) -> None:
-    """Refuse to go on with another search: the trials would not compare.
+def _check_conditions(search: Search, plan: Plan) -> None:
+    """Store the conditions of a new search, or compare them with the stored ones.
 
     Raises:
-        CheckpointError: data, settings or ranges are not those of the beginning.
+        CheckpointError: data, settings or ranges have changed, so scores would not be comparable.
     """
-    now, before = plan.begun, search.begun
+    now, before = plan.conditions, search.conditions
     if before is None:
-        search.note(now)
+        search.store_conditions(now)
         return
     if before["data"] != now["data"]:
         what = "was tuned on other data (the files have changed); --force begins anew"
@@ -223,111 +237,112 @@ def _compare(search: Search, plan: Plan) -> None:
             old, new = before[key].get(name, "nothing"), now[key].get(name, "nothing")
             if old != new:
                 raise CheckpointError(
-                    f"was tuned with {kind}{name} = {word(old)}, now it is {word(new)}; give "
-                    "the same to go on, --force to begin anew, or another -o",
+                    f"was tuned with {kind}{name} = {value_text(old)}, now it is "
+                    f"{value_text(new)}; give the same to go on, --force to begin anew, or "
+                    "another -o",
                     path=plan.folder,
                 )
 
 
-def _run(
-    search: Search,
-    plan: Plan,
-    most: int | None,
-    hours: float | None,
-    *,
-    report: Report,
-    progress: bool,
-) -> None:
-    """Trial after trial, until there are enough of them."""
+def _run(search: Search, plan: Plan, *, report: Report, progress: bool) -> None:
+    """Run trials until their number or their hours of training are reached."""
     while True:
-        ended = search.ended()
-        number = len(ended) + 1
-        _tidy(plan, number)
-        spent = sum(trial.notes["seconds"] for trial in ended)
-        if number > (most or math.inf) or spent >= 3600 * (hours or math.inf):
+        finished = search.finished()
+        number = len(finished) + 1
+        _delete_trials(plan, number)
+        spent = sum(trial.notes["seconds"] for trial in finished)
+        if number > (plan.most or math.inf) or spent >= 3600 * (plan.hours or math.inf):
             return
-        attempt = search.begin(number, plan.config.to_json())
-        begun = " (goes on)" if names(plan.place(number)) else ""
-        report(f"trial {number:<4} {words(attempt.settings)}{begun}")
-        value, notes = _try(attempt, plan, progress=progress)
-        won = value is not None and search.beats(value)
-        if won:
+        trial = search.ask(number, plan.config.to_json())
+        resumed = " (goes on)" if names(plan.trial_folder(number)) else ""
+        report(f"trial {number:<4} {settings_text(trial.settings)}{resumed}")
+        value, notes = _train(trial, plan, progress=progress)
+        best = value is not None and search.is_best(value)
+        if best:
             _keep(plan, number)
-        attempt.end(value, notes)
-        report(f"{'':10} {told(notes)}{'  best so far' if won else ''}")
+        trial.tell(value, notes)
+        report(f"{'':10} {outcome(notes)}{'  best so far' if best else ''}")
 
 
-def _try(attempt: Attempt, plan: Plan, *, progress: bool) -> tuple[float | None, dict[str, Any]]:
-    """Train with the attempt's settings: its value, where it came to its end, and what to note."""
-    place, started = plan.place(attempt.number), time.monotonic()
+def _train(
+    trial: RunningTrial, plan: Plan, *, progress: bool
+) -> tuple[float | None, dict[str, Any]]:
+    """Train with a trial's settings: its value, None unless it is done, and its notes."""
+    from optuna import TrialPruned
+
+    run, started = plan.trial_folder(trial.number), time.monotonic()
     last: dict[str, Any] = {}
 
     def watch(state: Progress) -> None:
-        for line in state.metrics:  # more than one, if it was stopped at an evaluation
+        for line in state.metrics:  # all evaluations so far, of a resumed training as well
             last.update(line)
-            if attempt.is_hopeless(line["evaluation"], worth(line)):
-                raise _Hopeless
+            if trial.should_prune(line["evaluation"], objective(line)):
+                raise TrialPruned
 
     try:
-        if not is_finished(place):  # else it was killed before it was noted
-            config = configure(attempt.settings, base=plan.config)
+        if not is_finished(run):  # it is, if the process was killed before tell()
+            config = configure(trial.settings, base=plan.config)
             train.train(
-                plan.data, run=place, config=config, progress=progress, watch=watch, evaluated=False
+                plan.data, run=run, config=config, progress=progress, watch=watch, evaluated=False
             )
-    except (_Hopeless, TrainingError) as fault:
-        state = GIVEN_UP if isinstance(fault, _Hopeless) else FAILED
+    except (TrialPruned, TrainingError) as fault:
+        state = FAILED if isinstance(fault, TrainingError) else GIVEN_UP
         scores = {name: last[name] for name in SCORES if name in last}
         seconds = max(last.get("seconds", 0.0), time.monotonic() - started)
         return None, {"state": state, "scores": scores, "seconds": round(seconds, 1)}
-    about = read_json(place, ABOUT)
+    about = read_json(run, ABOUT)
     notes = {"state": DONE, "scores": about["scores"], "seconds": about["seconds"]}
-    return worth(about["scores"]), notes
+    return objective(about["scores"]), notes
 
 
 def _keep(plan: Plan, number: int) -> None:
-    """The model of a trial becomes that of the run folder; its settings are written out."""
-    place = plan.place(number)
-    files = read_all(place, names(place))
-    about = read_json(place, ABOUT) | {"tuned": {"trial": number, "trials": number}}
+    """Copy a trial's model into the run folder, and write its settings as TOML."""
+    folder = plan.trial_folder(number)
+    files = read_all(folder, names(folder))
+    about = read_json(folder, ABOUT) | {"tuned": {"trial": number, "trials": number}}
     gone = names(plan.folder) - files.keys()
     publish(plan.folder, {**files, **_about(plan, about)}, drop=gone)
     _write_settings(plan, about["settings"])
 
 
 def _about(plan: Plan, about: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of a run that say how it was made."""
+    """The metadata and the model card of a run, as files."""
     content = json.dumps(about, ensure_ascii=False, indent=1) + "\n"
     return {ABOUT: content.encode(), "README.md": render(plan.folder.name, about).encode()}
 
 
-def _tidy(plan: Plan, number: int) -> None:
-    """The runs of trials that have ended go; that of the trial ``number`` may go on."""
+def _delete_trials(plan: Plan, number: int) -> None:
+    """Delete the runs of all trials but ``number``, which may be resumed."""
     for folder in (plan.folder / FOLDER).glob("trial-*"):
-        if folder != plan.place(number):
+        if folder != plan.trial_folder(number):
             shutil.rmtree(folder)
 
 
 def _stop(search: Search, plan: Plan, asked: signal.Signals) -> NoReturn:
-    """Raises Interrupted: what there is, and how to go on."""
-    ended = len(search.ended())
-    there = f"{plan.folder} holds the best of {ended}" if search.best() else "none has ended well"
+    """Raises Interrupted, with the state of the search and how to resume it."""
+    count = len(search.finished())
+    there = f"{plan.folder} holds the best of {count}" if search.best() else "none has ended well"
     raise Interrupted(
-        f"stopped by {asked.name} in trial {ended + 1}; {there}, and the same command (without "
+        f"stopped by {asked.name} in trial {count + 1}; {there}, and the same command (without "
         "--force) goes on from there",
         signal_number=asked,
     )
 
 
 def _close(search: Search, plan: Plan, report: Report) -> dict[str, Any]:
-    """Say what was found, note in the run of how many it is the best; the facts."""
-    ended, best = search.ended(), search.best()
+    """Report the trials, store their number in the run, and return the facts.
+
+    Raises:
+        TrainingError: no trial is done.
+    """
+    finished, best = search.finished(), search.best()
     if best is None:
         raise TrainingError(
-            f"none of {len(ended)} trials came to its end, the loss was not finite: lower the "
+            f"none of {len(finished)} trials came to its end, the loss was not finite: lower the "
             "range of learning_rate"
         )
     about = read_json(plan.folder, ABOUT)
-    about["tuned"] = {"trial": best.number, "trials": len(ended)}
+    about["tuned"] = {"trial": best.number, "trials": len(finished)}
     publish(plan.folder, _about(plan, about))
     _write_settings(plan, about["settings"])
     for line in table(plan, search.ranked()):
@@ -338,16 +353,17 @@ def _close(search: Search, plan: Plan, report: Report) -> dict[str, Any]:
     return {
         "run": str(plan.folder),
         "settings": str(plan.settings),
-        "seconds": round(sum(trial.notes["seconds"] for trial in ended), 1),
+        "seconds": round(sum(trial.notes["seconds"] for trial in finished), 1),
         "best": best.number,
         "trials": [
-            {"number": trial.number, "settings": trial.settings, **trial.notes} for trial in ended
+            {"number": trial.number, "settings": trial.settings, **trial.notes}
+            for trial in finished
         ],
     }
 
 
 def _write_settings(plan: Plan, settings: Mapping[str, Any]) -> None:
-    """The settings of a run to their file, whole or not at all."""
+    """Write the settings of a run as TOML: the file appears whole or not at all."""
     part = plan.settings.with_suffix(".part")
     part.write_text(toml(plan, settings), encoding="utf-8", newline="")
     part.replace(plan.settings)

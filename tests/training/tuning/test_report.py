@@ -1,4 +1,4 @@
-"""What is told and kept of a search: one number for the scores, lines, settings as TOML."""
+"""Report of a search: the objective, lines for people, settings as TOML."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
 from charseq.training.next_word import Sentences
 from charseq.training.pairs import Pairs
-from charseq.training.tuning import report, space
+from charseq.training.tuning import report
 from charseq.training.tuning.report import DONE, FAILED, GIVEN_UP, Plan
-from charseq.training.tuning.trials import Trial
+from charseq.training.tuning.trials import FinishedTrial
 
-AXES = space.read({"hidden": [8, 16], "tied": [True, False], "dropout": True}, "pairs")
+SPACE = {
+    "hidden": [8, 16],
+    "tied": [True, False],
+    "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
+}
 
 
-def plan_of(config: Config, folder: Path = Path("R"), data: str | Path = "my data") -> Plan:
-    return Plan(data, config, AXES, folder, "f00")
+def plan_of(config: Config, folder: Path = Path("R"), **budget: Any) -> Plan:
+    return Plan("my data", config, SPACE, folder, "f00", **budget)
 
 
 def scores_of(exact: float, ser: float, rows: int = 20) -> dict[str, Any]:
     return {"examples": rows, "exact_match": exact, "wer": 100 - exact, "ser": ser}
 
 
-# --- worth
+# --- the objective
 
 
 rows_right = st.integers(min_value=0, max_value=20)
@@ -40,10 +44,10 @@ rates = st.floats(min_value=0, max_value=1e6)
 
 
 @given(st.lists(st.tuples(rows_right, rates), min_size=2, max_size=2, unique=True))
-def test_worth_ranks_as_training_does(two: list[tuple[int, float]]) -> None:
+def test_the_objective_ranks_as_training_does(two: list[tuple[int, float]]) -> None:
     """More exact matches, then fewer symbol errors, as far as a number can tell."""
     one, other = (scores_of(100 * right / 20, ser) for right, ser in two)
-    first, second = report.worth(one), report.worth(other)
+    first, second = report.objective(one), report.objective(other)
     if first > second:
         assert Pairs.rank(one) > Pairs.rank(other)
     elif first < second:
@@ -55,14 +59,14 @@ def test_worth_ranks_as_training_does(two: list[tuple[int, float]]) -> None:
 
 def test_one_example_outweighs_all_symbol_errors() -> None:
     ladder = [scores_of(exact, ser) for exact in (0, 5, 10) for ser in (900.0, 60.0, 0.0)]
-    values = [report.worth(scores) for scores in ladder]
+    values = [report.objective(scores) for scores in ladder]
     assert values == sorted(set(values))
-    assert report.worth(scores_of(100, 0)) == 100
+    assert report.objective(scores_of(100, 0)) == 100
 
 
-def test_the_worth_of_text_is_its_perplexity() -> None:
-    assert report.worth({"perplexity": 117.5, "loss": 1}) == 117.5
-    assert math.isnan(report.worth({"perplexity": None}))
+def test_the_objective_of_text_is_its_perplexity() -> None:
+    assert report.objective({"perplexity": 117.5, "loss": 1}) == 117.5
+    assert math.isnan(report.objective({"perplexity": None}))
     assert report.family("next-word") is Sentences
     assert report.family("pairs") is Pairs
 
@@ -72,43 +76,56 @@ def test_the_worth_of_text_is_its_perplexity() -> None:
 
 def test_what_is_searched_and_how_long_that_takes() -> None:
     config = configure({"minutes": 3, "task": "pairs"})
-    lines = report.describe(plan_of(config), 20, None)
+    lines = report.describe(plan_of(config, most=20))
     assert lines == [
         "search     hidden            8 | 16",
         "           tied              true | false",
         "           dropout           0…0.6 by 0.05",
         "budget     20 trials of 3 minutes each; 1.0 h at most",
     ]
-    assert report.describe(plan_of(config), None, 2.5)[-1] == (
+    assert report.describe(plan_of(config, hours=2.5))[-1] == (
         "budget     trials of 3 minutes; none begun after 2.5 h"
     )
     by_epochs = configure({"epochs": 30, "task": "pairs"})
-    assert report.describe(plan_of(by_epochs), 5, 1)[-1] == (
+    assert report.describe(plan_of(by_epochs, most=5, hours=1))[-1] == (
         "budget     5 trials of 30 epochs each; none begun after 1 h"
     )
 
 
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        ({"low": 128, "high": 512, "step": 64}, "128…512 by 64"),
+        ({"low": 0.0005, "high": 0.008, "log": True}, "0.0005…0.008 (log)"),
+        ({"low": 0.5, "high": 4.0}, "0.5…4"),
+        ([True, False], "true | false"),
+        (["gru", "lstm"], "gru | lstm"),
+    ],
+)
+def test_choices_and_ranges_in_a_few_words(entry: Any, shown: str) -> None:
+    assert report.range_text(entry) == shown
+
+
 def test_how_a_trial_ended() -> None:
     done = {"state": DONE, "scores": scores_of(71.25, 5), "seconds": 9}
-    assert report.told(done) == "dev exact  71.2 %  ser   5.0 %"
-    assert report.told(done | {"state": GIVEN_UP}).endswith("ser   5.0 %  given up")
-    assert report.told({"state": FAILED, "scores": {}}) == "failed"
-    assert (
-        report.told({"state": DONE, "scores": {"perplexity": 117.04}}) == "dev perplexity   117.0"
-    )
-    assert report.told({"state": GIVEN_UP, "scores": {"perplexity": None}}) == "given up"
+    assert report.outcome(done) == "dev exact  71.2 %  ser   5.0 %"
+    assert report.outcome(done | {"state": GIVEN_UP}).endswith("ser   5.0 %  given up")
+    assert report.outcome({"state": FAILED, "scores": {}}) == "failed"
+    text = {"state": DONE, "scores": {"perplexity": 117.04}}
+    assert report.outcome(text) == "dev perplexity   117.0"
+    assert report.outcome({"state": GIVEN_UP, "scores": {"perplexity": None}}) == "given up"
 
 
 def test_the_table_is_aligned_and_in_order() -> None:
     config = configure({"task": "pairs"})
-    ended = [
-        Trial(number, {"hidden": 8 * number, "tied": number > 1, "dropout": 0.05}, value, {
+    finished = [
+        FinishedTrial(number, {"hidden": 8 * number, "tied": number > 1, "dropout": 0.05}, value, {
             "state": DONE if value else FAILED,
             "scores": scores_of(value, 50) if value else {}, "seconds": 1.6 * number,
         })
         for number, value in ((2, 50.0), (10, 25.0), (1, None))
     ]  # fmt: skip
-    head, *rows = report.table(plan_of(config), ended)
+    head, *rows = report.table(plan_of(config), finished)
     assert head.split() == ["trial", "seconds", "hidden", "tied", "dropout", "scores"]
     assert rows[0].split()[:5] == ["2", "3", "16", "true", "0.05"]
     assert rows[2].split() == ["1", "2", "8", "false", "0.05", "failed"]
@@ -139,7 +156,7 @@ def test_the_settings_come_back_from_the_file_and_from_the_command(
     config = configure(given_, base=defaults(given_["task"], given_.get("cell", "")))
     written = report.toml(plan_of(config), config.to_json())
     (tmp_path / "charseq.toml").write_text(written, encoding="utf-8", newline="")
-    assert set(tomllib.loads(written)) == {*given_, *AXES}, "no more than is needed"
+    assert set(tomllib.loads(written)) == {*given_, *SPACE}, "no more than is needed"
     assert options.configured(str(tmp_path), {}) == config
     assert settings_file.settings_of(tmp_path)["task"] == given_["task"]
     longer = options.configured(str(tmp_path), {"minutes": 30})
@@ -153,13 +170,9 @@ def test_the_settings_come_back_from_the_file_and_from_the_command(
 
 def test_a_plan_knows_its_places_and_what_must_not_change(tmp_path: Path) -> None:
     one = plan_of(configure({"epochs": 3, "task": "pairs"}), tmp_path)
-    assert one.place(7) == tmp_path / "tune" / "trial-007"
+    assert one.trial_folder(7) == tmp_path / "tune" / "trial-007"
     assert one.trials == tmp_path / "tune" / "trials.sqlite"
     assert one.settings == tmp_path / "tune" / "charseq.toml"
-    assert one.begun["data"] == "f00"
-    assert one.begun["settings"]["epochs"] == 3
-    assert one.begun["space"] == {
-        "hidden": [8, 16],
-        "tied": [True, False],
-        "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
-    }
+    assert one.conditions["data"] == "f00"
+    assert one.conditions["settings"]["epochs"] == 3
+    assert one.conditions["space"] == SPACE

@@ -1,4 +1,4 @@
-"""What is searched: as a user writes it, what is refused, and what the numbers look like."""
+"""Search space: the user's table, its errors, membership and rounding."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from charseq.config import defaults, parse
+from charseq.config import defaults
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.training.tuning import space
-from charseq.training.tuning.space import Choice, Range
 
 
 def test_choices_and_ranges_as_written() -> None:
@@ -22,34 +22,39 @@ def test_choices_and_ranges_as_written() -> None:
         "batch_size": {"low": 16, "high": 256, "log": True},
         "layers": {"low": 1, "high": 3},
         "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
+        "clip": {"low": 0.5, "high": 4.0},
         "tied": [True, False],
         "dropout": True,
     }
     found = space.read(table, "pairs")
     assert list(found) == list(table)
-    assert found["cell"] == Choice(("gru", "lstm"))
-    assert found["hidden"] == Range(128, 512, 64)
-    assert found["batch_size"] == Range(16, 256, None, log=True)
-    assert found["layers"] == Range(1, 3, 1), "whole numbers go by one"
-    assert found["learning_rate"] == Range(5e-4, 8e-3, None, log=True)
-    assert found["tied"] == Choice((True, False))
-    assert found["dropout"] == space.usual("pairs")["dropout"]
-    again = {name: axis.to_json() for name, axis in found.items()}
-    assert space.read(again, "pairs") == found
-    assert [str(found[name]) for name in ("hidden", "learning_rate", "tied")] == [
-        "128…512 by 64", "0.0005…0.008 (log)", "true | false",
-    ]  # fmt: skip
+    assert found == {
+        "cell": CategoricalDistribution(["gru", "lstm"]),
+        "hidden": IntDistribution(128, 512, step=64),
+        "batch_size": IntDistribution(16, 256, log=True),
+        "layers": IntDistribution(1, 3),
+        "learning_rate": FloatDistribution(5e-4, 8e-3, log=True),
+        "clip": FloatDistribution(0.5, 4.0),
+        "tied": CategoricalDistribution([True, False]),
+        "dropout": FloatDistribution(0.0, 0.6, step=0.05),
+    }
+    written = space.to_json(found)
+    assert written == table | {
+        "layers": {"low": 1, "high": 3, "step": 1},
+        "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
+    }
+    assert list(written["hidden"]) == ["low", "high", "step"]
+    assert space.read(written, "pairs") == found
 
 
 @pytest.mark.parametrize("task", ["pairs", "next-word"])
 def test_the_usual_ranges_hold_the_defaults(task: str) -> None:
     """So that the first trial is what nobody has tuned; and a user can write them as well."""
-    config, axes = defaults(task).to_json(), space.usual(task)
-    assert len(axes) >= 10
-    for name, axis in axes.items():
-        assert axis.holds(config[name]), name
-    table = {name: axis.to_json() for name, axis in axes.items()}
-    assert space.read(table, task) == axes
+    config, usual = defaults(task).to_json(), space.usual(task)
+    assert len(usual) >= 10
+    for name, distribution in usual.items():
+        assert space.contains(distribution, config[name]), name
+    assert space.read(space.to_json(usual), task) == usual
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,8 @@ def test_the_usual_ranges_hold_the_defaults(task: str) -> None:
         ("hidden", {"low": 5, "high": 5}, "low is 5, expected less than high, which is 5"),
         ("hidden", {"low": 5, "high": 10, "size": 1}, "'size' is unknown"),
         ("hidden", {"low": 5, "high": 10, "step": 2}, "steps of 2 from 5 do not meet 10"),
+        ("dropout", {"low": 0.1, "high": 0.5, "step": 0.15}, "steps of 0.15 from 0.1 do not meet"),
+        ("dropout", {"low": 0.1, "high": 0.5, "step": 1e-30}, "steps of 1e-30 from 0.1 do not"),
         ("hidden", {"low": 5, "high": 10, "step": 2.5}, "expected a whole number"),
         ("hidden", {"low": 5, "high": 10, "step": 0}, "step is 0, expected a part of 5"),
         ("hidden", {"low": 5, "high": 10, "step": True}, "step is true, expected a part of 5"),
@@ -110,7 +117,7 @@ def test_a_file_or_the_table_beside_the_data(tmp_path: Path) -> None:
     settings.write_text("hidden = 12\n")
     assert space.read_data(tmp_path, "pairs") is None
     settings.write_text("hidden = 12\n[tune]\nlayers = [1, 2]\n")
-    assert space.read_data(tmp_path, "pairs") == {"layers": Choice((1, 2))}
+    assert space.read_data(tmp_path, "pairs") == {"layers": CategoricalDistribution([1, 2])}
     settings.write_text("[tune]\nlayer = [1, 2]\n")
     with pytest.raises(SettingError, match=r"charseq\.toml: unknown setting 'layer'"):
         space.read_data(tmp_path, "pairs")
@@ -124,7 +131,7 @@ def test_a_file_or_the_table_beside_the_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mine\.toml:\d+: not valid TOML"):
         space.read_file(mine, "pairs")
     mine.write_text('cell = ["gru", "tanh"]\n')
-    assert space.read_file(mine, "pairs") == {"cell": Choice(("gru", "tanh"))}
+    assert space.read_file(mine, "pairs") == {"cell": CategoricalDistribution(["gru", "tanh"])}
 
 
 def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -133,25 +140,33 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
         space.read_data(tmp_path, "pairs")
 
 
-def test_holds_only_its_own_numbers() -> None:
-    axis = Range(0.0, 0.6, 0.05)
-    assert axis.holds(0.15)
-    assert not axis.holds(0.16)
-    assert not axis.holds(0.65)
-    assert Range(1e-4, 1e-2, log=True).holds(0.0033)
-    assert not Range(1e-4, 1e-2, log=True).holds(0.02)
+def test_only_values_of_the_distribution_are_contained() -> None:
+    steps = FloatDistribution(0.0, 0.6, step=0.05)
+    assert [space.contains(steps, value) for value in (0.15, 0.6, 0.16, 0.65)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    log = FloatDistribution(1e-4, 1e-2, log=True)
+    assert [space.contains(log, value) for value in (0.0033, 0.02, 0.0)] == [True, False, False]
+    whole = IntDistribution(128, 512, step=64)
+    assert [space.contains(whole, value) for value in (128, 192, 200, 576)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    choices = CategoricalDistribution(["gru", "lstm"])
+    assert [space.contains(choices, value) for value in ("lstm", "mlp")] == [True, False]
 
 
 @given(st.floats(min_value=1.2345e-4, max_value=9.8765e-3))
 def test_numbers_are_short_and_stay_in_their_range(value: float) -> None:
-    axis = Range(1.2345e-4, 9.8765e-3, log=True)
-    plain = axis.plain(value)
-    assert axis.holds(plain)
-    assert abs(plain - value) <= 0.005 * value
-    assert plain in (axis.low, axis.high) or plain == float(f"{plain:.3g}")
+    distribution = FloatDistribution(1.2345e-4, 9.8765e-3, log=True)
+    short = space.rounded(distribution, value)
+    assert space.contains(distribution, short)
+    assert abs(short - value) <= 0.005 * value
+    assert short in (distribution.low, distribution.high) or short == float(f"{short:.3g}")
 
 
 def test_steps_are_as_written() -> None:
-    assert Range(0.0, 0.6, 0.05).plain(0.15000000000000002) == 0.15
-    assert Range(128, 512, 64).plain(320) == 320
-    assert parse("hidden", Range(128, 512, 64).plain(320)) == 320
+    assert space.rounded(FloatDistribution(0.0, 0.6, step=0.05), 0.15000000000000002) == 0.15
+    hidden = space.rounded(IntDistribution(128, 1234567, step=1), 1234567)
+    assert hidden == 1234567
+    assert type(hidden) is int
+    assert space.rounded(CategoricalDistribution([True, 0.123456]), 0.123456) == 0.123456

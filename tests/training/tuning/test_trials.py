@@ -1,29 +1,32 @@
-"""The trials of a search: proposals that can be repeated, ranks, giving up, damage."""
+"""Trials of a search: repeatable proposals, ranks, pruning, an older file, damage."""
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
-import sys
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from world import hurry_sqlite
 
-from charseq.errors import CheckpointError, MissingExtraError
-from charseq.training.tuning import trials
-from charseq.training.tuning.space import Choice, Range, Space
-from charseq.training.tuning.trials import Search, Trial, opened, require_optuna
+from charseq.errors import CheckpointError
+from charseq.training.tuning.space import Space, contains, to_json
+from charseq.training.tuning.trials import FinishedTrial, Search, open_search
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "tune"
 
 SPACE: Space = {
-    "rate": Range(1e-4, 1e-1, log=True),
-    "dropout": Range(0.0, 0.6, 0.05),
-    "hidden": Range(128, 512, 64),
-    "batch": Range(8, 512, log=True),
-    "cell": Choice(("gru", "lstm")),
-    "tied": Choice((True, False)),
+    "rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "dropout": FloatDistribution(0.0, 0.6, step=0.05),
+    "hidden": IntDistribution(128, 512, step=64),
+    "batch": IntDistribution(8, 512, log=True),
+    "cell": CategoricalDistribution(["gru", "lstm"]),
+    "tied": CategoricalDistribution([True, False]),
 }
 FIRST = {
     "rate": 0.002, "dropout": 0.3, "hidden": 256, "batch": 64, "cell": "gru", "tied": True,
@@ -38,8 +41,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def search_in(folder: Path, **changes: Any) -> AbstractContextManager[Search]:
-    how = {"seed": 1, "smallest": False, "patience": 2, **changes}
-    return opened(folder / "trials.sqlite", how.pop("space", SPACE), **how)
+    how = {"seed": 1, "minimize": False, "warmup": 2, **changes}
+    return open_search(folder / "trials.sqlite", how.pop("space", SPACE), **how)
 
 
 def value_of(settings: dict[str, Any]) -> float:
@@ -47,24 +50,24 @@ def value_of(settings: dict[str, Any]) -> float:
     return -abs(math.log10(settings["rate"]) + 2) - settings["dropout"]
 
 
-def go_on(search: Search, last: int) -> list[Trial]:
-    """As many trials as make ``last``, each with its value."""
-    for number in range(len(search.ended()) + 1, last + 1):
-        attempt = search.begin(number, FIRST)
-        attempt.end(value_of(attempt.settings), {"number": number})
-    return search.ended()
+def go_on(search: Search, last: int) -> list[FinishedTrial]:
+    """Run trials up to number ``last``, each with its value."""
+    for number in range(len(search.finished()) + 1, last + 1):
+        trial = search.ask(number, FIRST)
+        trial.tell(value_of(trial.settings), {"number": number})
+    return search.finished()
 
 
 def test_the_first_trial_is_as_given_the_others_are_in_their_ranges(tmp_path: Path) -> None:
     with search_in(tmp_path) as search:
-        ended = go_on(search, 14)
-    first, *others = [trial.settings for trial in ended]
+        finished = go_on(search, 14)
+    first, *others = [trial.settings for trial in finished]
     assert first == {name: FIRST[name] for name in SPACE}
     assert len({tuple(one.values()) for one in others}) == 13
     for settings in others:
         assert list(settings) == list(SPACE)
-        for name, axis in SPACE.items():
-            assert axis.holds(settings[name]), (name, settings)
+        for name, distribution in SPACE.items():
+            assert contains(distribution, settings[name]), (name, settings)
         assert type(settings["hidden"]) is type(settings["batch"]) is int
         assert type(settings["tied"]) is bool
         assert len(str(settings["dropout"])) <= 4, "0.15, not 0.15000000000000002"
@@ -73,18 +76,68 @@ def test_the_first_trial_is_as_given_the_others_are_in_their_ranges(tmp_path: Pa
 
 def test_what_is_given_outside_of_its_range_is_drawn(tmp_path: Path) -> None:
     with search_in(tmp_path) as search:
-        attempt = search.begin(1, FIRST | {"hidden": 250, "cell": "tanh"})
-    assert attempt.settings["hidden"] in range(128, 513, 64)
-    assert attempt.settings["cell"] in ("gru", "lstm")
-    assert (attempt.settings["rate"], attempt.settings["dropout"]) == (0.002, 0.3)
+        trial = search.ask(1, FIRST | {"hidden": 250, "cell": "tanh"})
+    assert trial.settings["hidden"] in range(128, 513, 64)
+    assert trial.settings["cell"] in ("gru", "lstm")
+    assert (trial.settings["rate"], trial.settings["dropout"]) == (0.002, 0.3)
 
 
 def test_it_learns_from_its_trials(tmp_path: Path) -> None:
     """By chance the mean were -1.13: 0.83 decades off, and a dropout of 0.3."""
     with search_in(tmp_path) as search:
-        ended = go_on(search, 40)
-    late = [value_of(trial.settings) for trial in ended[25:]]
+        finished = go_on(search, 40)
+    late = [value_of(trial.settings) for trial in finished[25:]]
     assert sum(late) / len(late) > -0.7
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_proposals_are_those_of_earlier_versions(seed: int, tmp_path: Path) -> None:
+    """Trials 5 and 11 are pruned; trials 9 to 16 are drawn by the estimator."""
+    frozen = json.loads((FIXTURES / "proposals.json").read_text(encoding="utf-8"))
+    if optuna.__version__ != frozen["optuna"]:
+        pytest.skip(f"the proposals are those of Optuna {frozen['optuna']}")
+    expected = frozen["proposals"][str(seed)]
+    with search_in(tmp_path, seed=seed) as search:
+        for number, settings in enumerate(expected, 1):
+            trial = search.ask(number, FIRST)
+            assert trial.settings == settings, number
+            trial.tell(None if number % 6 == 5 else value_of(settings), {"number": number})
+
+
+def earlier_file(folder: Path) -> sqlite3.Connection:
+    """A file of an earlier version: trial 1 was killed once, 2 was pruned, 3 is not finished."""
+    file = sqlite3.connect(folder / "trials.sqlite")
+    file.executescript((FIXTURES / "trials.sql").read_text(encoding="utf-8"))
+    return file
+
+
+def test_the_file_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
+    frozen = json.loads((FIXTURES / "proposals.json").read_text(encoding="utf-8"))
+    earlier_file(tmp_path).close()
+    with search_in(tmp_path) as search:
+        assert search.conditions == {"data": "abc", "space": to_json(SPACE)}
+        assert [(trial.number, trial.value, trial.notes) for trial in search.finished()] == [
+            (1, 0.5, {"seconds": 60}), (2, None, {"seconds": 20}),
+        ]  # fmt: skip
+        found = [trial.settings for trial in search.finished()]
+        trial = search.ask(3, FIRST)
+        assert [*found, trial.settings] == frozen["proposals"]["1"][:3]
+        trial.tell(0.75, {"seconds": 60})
+        best = search.best()
+        assert best is not None
+        assert (best.number, best.value) == (3, 0.75)
+
+
+def test_a_killed_trial_keeps_its_settings_whatever_the_sampler_draws_now(tmp_path: Path) -> None:
+    """Another version of Optuna may draw otherwise, and the trial's run is begun already."""
+    with closing(earlier_file(tmp_path)) as file, file:
+        file.execute("UPDATE trial_params SET param_value = 448 WHERE trial_id = 4 "
+                     "AND param_name = 'hidden'")  # fmt: skip
+    with search_in(tmp_path) as search:
+        assert search.ask(3, FIRST).settings == {
+            "rate": 0.0471, "dropout": 0.45, "hidden": 448, "batch": 13, "cell": "gru",
+            "tied": True,
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("last", [3, 11])
@@ -96,15 +149,15 @@ def test_a_killed_search_goes_on_as_if_nothing_had_been(last: int, tmp_path: Pat
         whole = go_on(search, last)
     for number in range(1, last + 1):
         with search_in(tmp_path / "torn") as search:
-            left = search.begin(number, FIRST).settings  # and killed
+            left = search.ask(number, FIRST).settings  # and killed
         with search_in(tmp_path / "torn") as search:
-            assert len(search.ended()) == number - 1
-            attempt = search.begin(number, FIRST)
-            assert attempt.settings == left == whole[number - 1].settings
-            attempt.is_hopeless(1, 0.5)
-            attempt.end(value_of(attempt.settings), {"number": number})
+            assert len(search.finished()) == number - 1
+            trial = search.ask(number, FIRST)
+            assert trial.settings == left == whole[number - 1].settings
+            trial.should_prune(1, 0.5)
+            trial.tell(value_of(trial.settings), {"number": number})
     with search_in(tmp_path / "torn") as search:
-        assert search.ended() == whole
+        assert search.finished() == whole
         assert len({tuple(trial.settings.values()) for trial in whole}) == last
 
 
@@ -112,7 +165,6 @@ def test_killed_while_it_lays_a_trial_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was laid ready is taken once, and not again for the trial after it."""
-    import optuna
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -121,10 +173,10 @@ def test_killed_while_it_lays_a_trial_ready(
         with monkeypatch.context() as patch:
             patch.setattr(optuna.Study, "ask", killed)
             with pytest.raises(KeyboardInterrupt):
-                search.begin(1, FIRST)
-        ended = go_on(search, 2)
-    assert ended[0].settings == {name: FIRST[name] for name in SPACE}
-    assert ended[1].settings != ended[0].settings
+                search.ask(1, FIRST)
+        finished = go_on(search, 2)
+    assert finished[0].settings == {name: FIRST[name] for name in SPACE}
+    assert finished[1].settings != finished[0].settings
 
 
 def test_another_seed_proposes_something_else(tmp_path: Path) -> None:
@@ -137,69 +189,67 @@ def test_another_seed_proposes_something_else(tmp_path: Path) -> None:
     assert all(one != other for one, other in zip(found[0][1:], found[1][1:], strict=True))
 
 
-@pytest.mark.parametrize(("smallest", "order"), [(False, [2, 4, 1, 3]), (True, [1, 2, 4, 3])])
+@pytest.mark.parametrize(("minimize", "order"), [(False, [2, 4, 1, 3]), (True, [1, 2, 4, 3])])
 def test_the_best_comes_first_and_of_equals_the_first(
-    smallest: bool, order: list[int], tmp_path: Path
+    minimize: bool, order: list[int], tmp_path: Path
 ) -> None:
-    with search_in(tmp_path, smallest=smallest) as search:
+    with search_in(tmp_path, minimize=minimize) as search:
         assert search.best() is None
         assert search.ranked() == []
-        assert search.beats(-1e9)
-        assert not search.beats(float("nan"))
+        assert search.is_best(-1e9)
+        assert not search.is_best(float("nan"))
         for number, value in enumerate((1.0, 7.0, None, 7.0), 1):
-            attempt = search.begin(number, FIRST)
-            attempt.is_hopeless(1, 99.0)  # a value on the way is none at the end
-            attempt.end(value, {"at": [number, None]})
-        assert [trial.number for trial in search.ended()] == [1, 2, 3, 4]
+            trial = search.ask(number, FIRST)
+            trial.should_prune(1, 99.0)  # a value on the way is none at the end
+            trial.tell(value, {"at": [number, None]})
+        assert [trial.number for trial in search.finished()] == [1, 2, 3, 4]
         assert [trial.number for trial in search.ranked()] == order
         best = search.best()
         assert best is not None
         assert (best.number, best.notes) == (order[0], {"at": [order[0], None]})
-        assert search.ended()[2].value is None
-        assert search.beats(0.5) is smallest
-        assert search.beats(7.5) is not smallest
-        assert not search.beats(best.value or 0.0), "as good is not better"
+        assert search.finished()[2].value is None
+        assert search.is_best(0.5) is minimize
+        assert search.is_best(7.5) is not minimize
+        assert not search.is_best(best.value or 0.0), "as good is not better"
 
 
 def test_a_value_that_is_no_number_is_none(tmp_path: Path) -> None:
     with search_in(tmp_path) as search:
         for number, value in enumerate((float("nan"), float("inf")), 1):
-            attempt = search.begin(number, FIRST)
-            attempt.is_hopeless(1, float("nan"))
-            attempt.end(value, {})
-        assert [trial.value for trial in search.ended()] == [None, None]
+            trial = search.ask(number, FIRST)
+            trial.should_prune(1, float("nan"))
+            trial.tell(value, {})
+        assert [trial.value for trial in search.finished()] == [None, None]
         assert search.best() is None
         go_on(search, 12)  # and the sampler can live with them
 
 
-@pytest.mark.parametrize("smallest", [False, True])
-def test_worse_than_the_median_is_given_up_after_some_patience(
-    smallest: bool, tmp_path: Path
-) -> None:
-    sign = -1 if smallest else 1
-    with search_in(tmp_path, smallest=smallest) as search:
+@pytest.mark.parametrize("minimize", [False, True])
+def test_worse_than_the_median_is_pruned_after_the_warmup(minimize: bool, tmp_path: Path) -> None:
+    sign = -1 if minimize else 1
+    with search_in(tmp_path, minimize=minimize) as search:
         for number, level in enumerate((10, 20, 30, 40), 1):
-            attempt = search.begin(number, FIRST)
-            curve = [attempt.is_hopeless(at, sign * level * at) for at in (1, 2, 3)]
+            trial = search.ask(number, FIRST)
+            curve = [trial.should_prune(at, sign * level * at) for at in (1, 2, 3)]
             assert not any(curve), "the first few always come to their ends"
-            attempt.end(sign * level * 3.0, {})
-        bad = search.begin(5, FIRST)
-        assert not bad.is_hopeless(1, sign * 5.0), "too early to say"
-        assert bad.is_hopeless(2, sign * 10.0)
-        bad.end(None, {})
-        fair = search.begin(6, FIRST)
-        assert not fair.is_hopeless(2, sign * 60.0)
-        assert not fair.is_hopeless(2, sign * 0.0), "noted before"
-        assert not fair.is_hopeless(4, sign * 0.0), "no other trial has come so far"
-        fair.end(1.0, {})
+            trial.tell(sign * level * 3.0, {})
+        bad = search.ask(5, FIRST)
+        assert not bad.should_prune(1, sign * 5.0), "too early to say"
+        assert bad.should_prune(2, sign * 10.0)
+        bad.tell(None, {})
+        fair = search.ask(6, FIRST)
+        assert not fair.should_prune(2, sign * 60.0)
+        assert not fair.should_prune(2, sign * 0.0), "noted before"
+        assert not fair.should_prune(4, sign * 0.0), "no other trial has come so far"
+        fair.tell(1.0, {})
 
 
-def test_with_what_it_was_begun(tmp_path: Path) -> None:
+def test_the_conditions_of_a_search_are_stored(tmp_path: Path) -> None:
     with search_in(tmp_path) as search:
-        assert search.begun is None
-        search.note({"data": "abc", "space": {"rate": [1, 0.5]}})
+        assert search.conditions is None
+        search.store_conditions({"data": "abc", "space": {"rate": [1, 0.5]}})
     with search_in(tmp_path) as search:
-        assert search.begun == {"data": "abc", "space": {"rate": [1, 0.5]}}
+        assert search.conditions == {"data": "abc", "space": {"rate": [1, 0.5]}}
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
@@ -209,7 +259,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
         go_on(search, 2)
     assert [path.name for path in folder.iterdir()] == ["trials.sqlite"]
     with search_in(folder) as search:
-        assert len(search.ended()) == 2
+        assert len(search.finished()) == 2
 
 
 def test_a_damaged_file_is_told_in_one_line(tmp_path: Path) -> None:
@@ -242,19 +292,3 @@ def test_tables_of_another_version_are_told_in_one_line(tmp_path: Path) -> None:
         file.execute("UPDATE alembic_version SET version_num = 'v9.9.9'")
     with pytest.raises(CheckpointError, match="is damaged, or cannot be used"), search_in(tmp_path):
         pass
-
-
-def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    require_optuna()
-    monkeypatch.setattr(trials, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"optuna: pip install 'charseq\[tune\]'"):
-        require_optuna()
-
-
-def test_optuna_is_loaded_late() -> None:
-    import subprocess
-
-    heavy = "{'optuna', 'sqlalchemy'}"
-    code = f"import sys, charseq.training.tuning.trials; print({{*sys.modules}} & {heavy})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert done.stdout.strip() == b"set()"

@@ -38,7 +38,7 @@ from charseq.training import train as recipes
 from charseq.training.pairs import Pairs
 from charseq.training.tuning import trials
 from charseq.training.tuning import tune as room
-from charseq.training.tuning.trials import Attempt
+from charseq.training.tuning.trials import RunningTrial
 from charseq.training.tuning.tune import tune
 
 RANGES = """
@@ -273,14 +273,14 @@ def test_ctrl_c_between_trials_says_how_to_go_on(
     with monkeypatch.context() as patch:
         seen: list[int] = []
 
-        def begin(search: Any, number: int, first: Any) -> Attempt:
+        def ask(search: Any, number: int, first: Any) -> RunningTrial:
             seen.append(number)
             if number == 3:
                 raise KeyboardInterrupt
             return real(search, number, first)
 
-        real = trials.Search.begin
-        patch.setattr(trials.Search, "begin", begin)
+        real = trials.Search.ask
+        patch.setattr(trials.Search, "ask", ask)
         with pytest.raises(Interrupted, match=r"SIGINT in trial 3; .* the best of 2") as caught:
             tune(data, run=tmp_path / "run", config=config_of(), trials=3)
     assert caught.value.exit_code == 130
@@ -289,7 +289,7 @@ def test_ctrl_c_between_trials_says_how_to_go_on(
     assert len(facts["trials"]) == 3
 
 
-@pytest.mark.parametrize("place", ["publish", "end", "_tidy"])
+@pytest.mark.parametrize("place", ["publish", "tell", "_delete_trials"])
 def test_killed_between_the_end_of_a_trial_and_the_next(
     place: str, played: Played, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,11 +301,11 @@ def test_killed_between_the_end_of_a_trial_and_the_next(
     def kill(*_: Any, **__: Any) -> None:
         raise Killed
 
-    owner: Any = Attempt if place == "end" else room
+    owner: Any = RunningTrial if place == "tell" else room
     with monkeypatch.context() as patch:
-        if place == "_tidy":
-            tidy = room._tidy
-            patch.setattr(room, "_tidy", lambda plan, n: kill() if n == 2 else tidy(plan, n))
+        if place == "_delete_trials":
+            delete = room._delete_trials
+            patch.setattr(room, place, lambda plan, n: kill() if n == 2 else delete(plan, n))
         else:
             patch.setattr(owner, place, kill)
         with pytest.raises(Killed):
@@ -447,7 +447,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
     for changes, fault, said in refused:
         with pytest.raises(fault, match=said):
             tune(**{"data": data, "run": run, "config": config_of(), **changes})
-    monkeypatch.setattr(trials, "find_spec", lambda name: None)
+    monkeypatch.setattr(room, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"charseq\[tune\]"):
         tune(tmp_path / "none", run=run)
     assert not run.exists()
@@ -488,14 +488,14 @@ def test_a_signal_in_the_middle_of_a_trial_costs_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        real = Attempt.is_hopeless
+        real = RunningTrial.should_prune
 
-        def is_hopeless(attempt: Attempt, evaluation: int, value: float) -> bool:
-            if (attempt.number, evaluation) == (2, 2):
+        def should_prune(trial: RunningTrial, evaluation: int, value: float) -> bool:
+            if (trial.number, evaluation) == (2, 2):
                 os.kill(os.getpid(), signal.SIGTERM)
-            return real(attempt, evaluation, value)
+            return real(trial, evaluation, value)
 
-        patch.setattr(Attempt, "is_hopeless", is_hopeless)
+        patch.setattr(RunningTrial, "should_prune", should_prune)
         with pytest.raises(Interrupted, match=r"SIGTERM in trial 2; .*the best of 1"):
             tune(data, run=tmp_path / "run", config=config_of(), trials=2)
     assert checkpoint.names(tmp_path / "run" / "tune" / "trial-002")
