@@ -13,7 +13,7 @@ SYMBOL = 8
 """Width of a symbol in a table, in cells of a terminal."""
 KEPT = 100_000
 """Different unseen symbols that are counted, so that memory has a bound."""
-FLAT = str.maketrans("\t\n\r", "   ")
+ONE_LINE = str.maketrans("\t\n\r", "   ")
 """What would break a line of text or TSV; it is written as a space there."""
 
 

@@ -17,7 +17,7 @@ ENTRY = 250
 """Bytes of an entry besides what it holds: its place in a dictionary, and the heads of objects."""
 
 
-class Memory(Generic[Key, Value]):
+class ByteLru(Generic[Key, Value]):
     """A dictionary of bounded size."""
 
     def __init__(self, room: int) -> None:

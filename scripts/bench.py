@@ -32,13 +32,13 @@ import numpy as np
 import torch
 
 from charseq.config import CELLS, configure, defaults
-from charseq.data.batches import Batches, Lines
+from charseq.data.batches import Batches, LineBatches
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.decoding import next_word_numpy
 from charseq.decoding import search as decoding
-from charseq.decoding.seq2seq_native import Engine
-from charseq.decoding.seq2seq_numpy import Network
+from charseq.decoding.seq2seq_native import NativeSeq2Seq
+from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
 from charseq.errors import SettingError
 from charseq.kernels import library as kernels
 from charseq.kernels import matmul
@@ -48,7 +48,7 @@ from charseq.models import factory
 from charseq.models.device import choose_precision, choose_threads
 from charseq.models.rnn import Recurrence, StepByStep
 from charseq.process import keep_memory
-from charseq.training.trainer import Recipe, Trainer
+from charseq.training.trainer import OptimizerSettings, Trainer
 
 LENGTH, SYMBOLS = 10, 40
 HEAD = 44
@@ -320,7 +320,7 @@ def training(
     trainer = Trainer(
         model,
         Batches(rows[0], rows[1], batch_size=batch_size),
-        Recipe(),
+        OptimizerSettings(),
         device=torch.device("cpu"),
         precision=choose_precision("auto", torch.device("cpu")),
     )
@@ -350,7 +350,7 @@ def recurrence(
     return repeated(both_ways, batch_size, seconds)
 
 
-def random_network(cell: str, hidden: int, attention: str) -> Network:
+def random_network(cell: str, hidden: int, attention: str) -> NumpySeq2Seq:
     """An untrained network that never ends an output by itself."""
     torch.manual_seed(0)
     config = configure({"cell": cell, "hidden": hidden, "attention": attention})
@@ -358,7 +358,7 @@ def random_network(cell: str, hidden: int, attention: str) -> Network:
     model = factory.build(config, sources=SIZE, targets=targets)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     weights["output_bias"][EOS] = -1e4
-    return Network(weights, cell=cell, layers=1)
+    return NumpySeq2Seq(weights, cell=cell, layers=1)
 
 
 def search(
@@ -373,7 +373,7 @@ def search(
 ) -> Measure:
     """Words per second from ids to best ids, all outputs cut at the length of 10."""
     plain, found = random_network(cell, hidden, attention), kernels.find() if compiled else None
-    network = plain if found is None else Engine(plain, found)
+    network = plain if found is None else NativeSeq2Seq(plain, found)
     random = np.random.default_rng(1)
     end = [EOS] if attention == "hard" else []
     sources = random.integers(SPECIALS, SIZE, size=(batch_size, LENGTH)).tolist()
@@ -405,8 +405,8 @@ def reading(words: int, samples: int, batch_size: int, seconds: float) -> Measur
             traits=None,
             samples=samples,
         ),
-        Lines(drawn + SPECIALS, np.arange(0, len(drawn) + 1, WORDS), batch_size=batch_size),
-        Recipe(learning_rate=config.learning_rate, label_smoothing=0.0, ema=config.ema),
+        LineBatches(drawn + SPECIALS, np.arange(0, len(drawn) + 1, WORDS), batch_size=batch_size),
+        OptimizerSettings(learning_rate=config.learning_rate, label_smoothing=0.0, ema=config.ema),
         device=torch.device("cpu"),
         precision=choose_precision("auto", torch.device("cpu")),
     )
@@ -421,7 +421,7 @@ def typing(words: int) -> Measure:
     counts = np.ones(SPECIALS + words, dtype=np.int64)
     model = factory.build_next_word(config, counts=counts, traits=None, samples=0)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    network = next_word_numpy.Network(weights, cell=config.cell, layers=1, context=1)
+    network = next_word_numpy.NumpyNextWord(weights, cell=config.cell, layers=1, context=1)
     symbols, state = network.start([[SPECIALS]])
 
     def measure() -> float:

@@ -25,9 +25,9 @@ from charseq.kernels import rnn_cudnn, rnn_fused
 from charseq.models import factory, rnn
 from charseq.models.device import choose_device
 from charseq.models.layers import Attention
-from charseq.models.loss import Given, Learner, Loss, cross_entropy
+from charseq.models.loss import Loss, TensorBatch, TrainableModel, cross_entropy
 from charseq.training import gpu_step
-from charseq.training.trainer import Recipe, Trainer
+from charseq.training.trainer import OptimizerSettings, Trainer
 
 CELLS = ("tanh", "residual", "gru", "lstm")
 LENGTH, SYMBOLS, EMBEDDING = 10, 40, 128
@@ -38,7 +38,7 @@ LOW = torch.bfloat16
 Measure = Callable[[], float]
 
 
-class Plain(Learner):
+class Plain(TrainableModel):
     """The yardstick: two ``nn.LSTM`` and attention afterwards."""
 
     def __init__(self, hidden: int) -> None:
@@ -52,7 +52,7 @@ class Plain(Learner):
         self.readout = nn.Linear(hidden, EMBEDDING)
         self.drop = nn.Dropout(0.3)
 
-    def loss(self, given: Given, *, smoothing: float) -> Loss:
+    def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
         """Cross-entropy of the labels."""
         memory, (hidden, cell) = self.encoder(self.drop(self.source(given.source.T)))
         first = [self.bridge(torch.cat([*part], -1))[None] for part in (hidden, cell)]
@@ -216,7 +216,7 @@ def training(
     trainer = Trainer(
         factory.build(config, sources=SIZE, targets=SIZE),
         batches_of(batch),
-        Recipe(),
+        OptimizerSettings(),
         device=device,
         precision=LOW,
     )
@@ -237,7 +237,7 @@ def plain_training(hidden: int, batch: int, seconds: float, device: torch.device
     one = batches_of(batch)[0]
     names = ("source", "source_lengths", "inputs", "labels", "weights")
     tensors: list[Any] = [torch.from_numpy(getattr(one, name)).to(device) for name in names]
-    given = Given(*tensors)
+    given = TensorBatch(*tensors)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -259,7 +259,7 @@ def decoding(
     model = factory.build(config, sources=SIZE, targets=SIZE)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     weights["output_bias"][EOS] = -1e4
-    network = seq2seq_gpu.Network([config], [weights], device)
+    network = seq2seq_gpu.GpuEnsemble([config], [weights], device)
     random = np.random.default_rng(1)
     sources = random.integers(SPECIALS, SIZE, size=(batch, LENGTH)).tolist()
     limits = [LENGTH] * batch

@@ -140,11 +140,11 @@ def measure(kind: str, data: str) -> Point:
     """What one process does; seconds are those of its processor time."""
     import charseq.training.trainer  # noqa: F401 - so that torch is loaded before the clock runs
     from charseq.config import configure
-    from charseq.training.pairs import Pairs
+    from charseq.training.pairs import PairsTask
 
     asked = {"device": "cpu", "threads": 1, "batch_size": BATCH if kind == "texts" else 64}
     begun = time.process_time()
-    lesson = Pairs(data, configure(asked))
+    lesson = PairsTask(data, configure(asked))
     trainer = lesson.trainer()
     first = next(steps := trainer.steps(lambda number: min(0.9, number / 100)))
     spent = time.process_time() - begun

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from charseq.cli import main
 from charseq.data.formats import reader
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, CheckpointError, DataError
 from charseq.runs import store, weights
@@ -157,7 +157,7 @@ def headers(draw: random.Random) -> None:
 
 
 SOUND: dict[str, Any] = Vocabulary("characters", "NFC", "NFC", tuple("abc"), ("V",)).to_json()
-CUT: dict[str, Any] = Units(Vocabulary("spaced", "NFC", "NFC", ("I", "am"))).to_json()
+CUT: dict[str, Any] = Tokenizer(Vocabulary("spaced", "NFC", "NFC", ("I", "am"))).to_json()
 
 
 def vocabularies(draw: random.Random) -> None:
@@ -167,7 +167,7 @@ def vocabularies(draw: random.Random) -> None:
     with quickly():
         try:
             if draw.random() < 0.5:
-                found = Units.from_json({**CUT, "vocabulary": given_one}).vocabulary
+                found = Tokenizer.from_json({**CUT, "vocabulary": given_one}).vocabulary
             else:
                 found = Vocabulary.from_json(given_one)
         except CharseqError as fault:

@@ -3,11 +3,11 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.lru import ENTRY, Memory
+from charseq.lru import ENTRY, ByteLru
 
 
 def test_what_was_put_is_found_and_nothing_else() -> None:
-    memory: Memory[str, int] = Memory(10_000)
+    memory: ByteLru[str, int] = ByteLru(10_000)
     memory.put("a", 1, 10)
     memory.put("b", 0, 10)
     assert (memory.get("a"), memory.get("b"), memory.get("c")) == (1, 0, None)
@@ -16,7 +16,7 @@ def test_what_was_put_is_found_and_nothing_else() -> None:
 @given(st.lists(st.integers(0, 60), max_size=400))
 def test_it_holds_no_more_than_fits_and_what_it_finds_is_right(keys: list[int]) -> None:
     room = 20 * (ENTRY + 10)
-    memory: Memory[int, str] = Memory(room)
+    memory: ByteLru[int, str] = ByteLru(room)
     for key in keys:
         found = memory.get(key)
         assert found in (None, str(key))
@@ -26,7 +26,7 @@ def test_it_holds_no_more_than_fits_and_what_it_finds_is_right(keys: list[int]) 
 
 
 def test_what_is_asked_for_stays_while_others_go() -> None:
-    memory: Memory[int, str] = Memory(10 * (ENTRY + 1))
+    memory: ByteLru[int, str] = ByteLru(10 * (ENTRY + 1))
     memory.put(-1, "dear", 1)
     for key in range(1000):
         memory.put(key, "x", 1)
@@ -36,13 +36,13 @@ def test_what_is_asked_for_stays_while_others_go() -> None:
 
 
 def test_what_would_take_half_of_the_room_is_not_kept() -> None:
-    memory: Memory[str, str] = Memory(10_000)
+    memory: ByteLru[str, str] = ByteLru(10_000)
     memory.put("large", "x", 6_000)
     assert memory.get("large") is None
 
 
 def test_the_room_is_about_what_is_taken() -> None:
-    memory: Memory[str, tuple[str, ...]] = Memory(2**20)
+    memory: ByteLru[str, tuple[str, ...]] = ByteLru(2**20)
     for number in range(20_000):
         key, value = f"word {number}", (f"other {number}", "")
         memory.put(key, value, sys.getsizeof(key) + sum(map(sys.getsizeof, value)))

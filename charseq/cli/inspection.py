@@ -65,7 +65,7 @@ def verify(*, folder: str, as_json: bool) -> None:
     Sizes and sha256 of its files, headers, shapes by the settings, finite weights, symbols. One
     line a fault, and exit code 1 if there is any. Only what charseq reads is checked.
     """
-    from charseq.inference.verify import audit
+    from charseq.inference.verify import verify as audit
 
     found = audit(folder)
     if as_json:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from charseq.display import FLAT, KEPT, describe, shorten
+from charseq.display import KEPT, ONE_LINE, describe, shorten
 from charseq.errors import DataError, UsageError
 from charseq.inference.convert import SHOWN
 from charseq.inference.journal import Outcome
 from charseq.inference.language_model import LanguageModel, LineScore
 
 if TYPE_CHECKING:
-    from charseq.inference.predictor import Model
+    from charseq.inference.predictor import PairsModel
 
 
 class Candidate(Protocol):
@@ -56,7 +56,7 @@ Ask = Callable[[list[str]], Sequence[Any]]
 
 
 def asker(
-    model: Model | LanguageModel,
+    model: PairsModel | LanguageModel,
     *,
     n: int,
     beam: int | None,
@@ -98,7 +98,7 @@ def asker(
     return draw
 
 
-def reader(model: Model | LanguageModel, what: str) -> LanguageModel:
+def reader(model: PairsModel | LanguageModel, what: str) -> LanguageModel:
     """The model, which must be one of sentences. Raises UsageError: it rewrites pairs."""
     if not isinstance(model, LanguageModel):
         raise UsageError(
@@ -129,7 +129,7 @@ def _reaching(ask: Ask, mass: float, texts: list[str]) -> list[Any]:
 
 def as_lines(_: str, answer: Lines) -> Iterator[str]:
     """Each line alone."""
-    yield from (line.translate(FLAT) for line in answer.lines)
+    yield from (line.translate(ONE_LINE) for line in answer.lines)
 
 
 def from_words(words: Iterable[str], *, has_features: bool) -> Iterator[str]:
@@ -183,7 +183,7 @@ def windows(texts: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def as_text(_: str, answer: Answer | None) -> Iterator[str]:
     """The best answer alone."""
-    yield answer.prediction.translate(FLAT) if answer else ""
+    yield answer.prediction.translate(ONE_LINE) if answer else ""
 
 
 def as_table(text: str, answer: Answer | None) -> Iterator[str]:
@@ -191,12 +191,12 @@ def as_table(text: str, answer: Answer | None) -> Iterator[str]:
 
     Without any candidate there is one line all the same, so that every text has its own.
     """
-    source = text.partition("\t")[0].translate(FLAT)
+    source = text.partition("\t")[0].translate(ONE_LINE)
     if answer is None or not answer.candidates:
         yield f"{source}\t1\t\t"
         return
     for rank, best in enumerate(answer.candidates, 1):
-        yield f"{source}\t{rank}\t{best.prediction.translate(FLAT)}\t{best.probability:.6f}"
+        yield f"{source}\t{rank}\t{best.prediction.translate(ONE_LINE)}\t{best.probability:.6f}"
 
 
 def as_json(text: str, answer: Answer | Lines | None, *, marked: bool = False) -> Iterator[str]:
@@ -229,7 +229,7 @@ def as_json(text: str, answer: Answer | Lines | None, *, marked: bool = False) -
 
 def score_as_row(text: str, one: LineScore) -> str:
     """Logarithm, words and text of a line, by tabs."""
-    return f"{one.score:.4f}\t{one.words}\t{text.translate(FLAT)}"
+    return f"{one.score:.4f}\t{one.words}\t{text.translate(ONE_LINE)}"
 
 
 def score_as_json(text: str, one: LineScore) -> str:

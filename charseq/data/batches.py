@@ -29,7 +29,7 @@ MINGLED = 0.1
 """Half-width of the noise on the logarithm of a length, so that buckets differ between epochs."""
 
 
-MOST_DRAWN = 2**20
+MAX_DRAWN = 2**20
 """Examples whose order is drawn together."""
 
 
@@ -75,7 +75,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         count = len(sources)
-        self._parts = max(1, -(-count // MOST_DRAWN))
+        self._parts = max(1, -(-count // MAX_DRAWN))
         sizes = [len(range(part, count, self._parts)) for part in range(self._parts)]
         self._batches = np.array([-(-size // batch_size) for size in sizes])
         self._plan = lru_cache(maxsize=2)(self._draw)
@@ -144,7 +144,7 @@ class Batches:
         return _cut(places[order], self.batch_size, random)
 
 
-class Lines:
+class LineBatches:
     """Lines of a text, each by itself, read from BOS and predicted to EOS.
 
     ``ids`` are those of all lines one after another, without EOS, and may be a file mapped into
@@ -194,7 +194,7 @@ class Lines:
         return _cut(np.argsort(keys), self.batch_size, random)
 
 
-class Stream:
+class StreamBatches:
     """A text read without a break, in as many places at once as a batch has rows.
 
     The text is its lines (see :class:`Lines`) with EOS after each, closed to a circle of N symbols

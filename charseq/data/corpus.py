@@ -42,7 +42,7 @@ BINS = 2**16
 
 
 @dataclass(frozen=True)
-class Lines:
+class CorpusLines:
     """The lines of one split, without their line ends; each ``for`` reads the file from its start.
 
     ``count``: how many there are, also ``len()``. Those of the file whose mark is at least
@@ -79,14 +79,14 @@ class Corpus:
     ``problems``: what was passed over or decided, one line each.
     """
 
-    train: Lines
-    dev: Lines
-    test: Lines
+    train: CorpusLines
+    dev: CorpusLines
+    test: CorpusLines
     name: str
     fingerprint: str
     problems: list[str]
 
-    def split(self, name: str) -> Lines:
+    def split(self, name: str) -> CorpusLines:
         """The lines of ``train``, ``dev`` or ``test``.
 
         Raises:
@@ -97,7 +97,7 @@ class Corpus:
 
 
 @dataclass
-class Census:
+class LineCounts:
     """What one reading of a file tells: how many lines, how many in each bin of hash values."""
 
     path: Path
@@ -157,7 +157,7 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     needed = choose_files(path, files, splits, expected="train.txt or train.txt.gz")
     held_out = "" in files or "dev" not in files
     counted = {s: _count(files[s], hashed=held_out and not running) for s in needed}
-    found = {s: Lines(one.path, one.count, 0, one.count) for s, one in counted.items()}
+    found = {s: CorpusLines(one.path, one.count, 0, one.count) for s, one in counted.items()}
     problems = [line for one in counted.values() for line in _blank_lines(one)]
     how = "the last ones" if running else "by the line's hash"
     if "" in found:
@@ -167,7 +167,7 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     elif "train" in found and "dev" not in files:
         found |= _split_two(counted["train"], running=running)
         problems.append(f"no dev file: {found['dev'].count} lines of train are held out, {how}")
-    kept = {s: found[s] if s in splits and s in found else Lines(path) for s in SPLITS}
+    kept = {s: found[s] if s in splits and s in found else CorpusLines(path) for s in SPLITS}
     for split in splits:
         if not kept[split] and (split == "train" or "train" not in splits):
             wanted = f", expected {split}.txt" if path.is_dir() else ""
@@ -199,8 +199,8 @@ def _read(path: Path) -> Iterator[tuple[int, str]]:
         yield row.line, text
 
 
-def _count(path: Path, *, hashed: bool) -> Census:
-    census = Census(path)
+def _count(path: Path, *, hashed: bool) -> LineCounts:
+    census = LineCounts(path)
     if hashed:
         census.bins = array("q", [0]) * BINS
     for number, text in _read(path):
@@ -223,21 +223,21 @@ def _bin(text: str) -> int:
     return int.from_bytes(digest[:8], "big") * BINS >> 64
 
 
-def _blank_lines(one: Census) -> list[str]:
+def _blank_lines(one: LineCounts) -> list[str]:
     if not one.blanks:
         return []
     lines = "blank line" if one.blanks == 1 else "blank lines"
     return [f"{one.path}:{one.first_blank}: {one.blanks} {lines} passed over, this is the first"]
 
 
-def _split_two(one: Census, *, running: bool) -> dict[str, Lines]:
+def _split_two(one: LineCounts, *, running: bool) -> dict[str, CorpusLines]:
     if running:
         dev = min(_share(one.count), MOST_HELD_OUT)
         return _cut(one, {"train": one.count - dev, "dev": one.count})
     return _cut_bins(one, {"dev": _end(one, 0, HELD_OUT, MOST_HELD_OUT), "train": BINS})
 
 
-def _split_three(one: Census, *, running: bool) -> dict[str, Lines]:
+def _split_three(one: LineCounts, *, running: bool) -> dict[str, CorpusLines]:
     if running:
         dev = _share(one.count)
         test = min(dev, one.count - 1 - dev)
@@ -255,7 +255,7 @@ def _share(count: int) -> int:
     return min(max(1, int(HELD_OUT * count)), count - 1)
 
 
-def _end(one: Census, first: int, share: float, most: int) -> int:
+def _end(one: LineCounts, first: int, share: float, most: int) -> int:
     """Where the bins from ``first`` end: at that share of all bins, or with ``most`` lines.
 
     One bin with lines at least, but never the last of those, which is left to train.
@@ -271,19 +271,19 @@ def _end(one: Census, first: int, share: float, most: int) -> int:
     return end
 
 
-def _cut(one: Census, ends: dict[str, int]) -> dict[str, Lines]:
+def _cut(one: LineCounts, ends: dict[str, int]) -> dict[str, CorpusLines]:
     """Consecutive lines, each split up to its end."""
     starts = [0, *ends.values()]
     return {
-        split: Lines(one.path, end - first, first, end)
+        split: CorpusLines(one.path, end - first, first, end)
         for (split, end), first in zip(ends.items(), starts, strict=False)
     }
 
 
-def _cut_bins(one: Census, ends: dict[str, int]) -> dict[str, Lines]:
+def _cut_bins(one: LineCounts, ends: dict[str, int]) -> dict[str, CorpusLines]:
     """Consecutive hash values, each split up to its end."""
     starts = [0, *ends.values()]
     return {
-        split: Lines(one.path, sum(one.bins[first:end]), first, end, by_hash=True)
+        split: CorpusLines(one.path, sum(one.bins[first:end]), first, end, by_hash=True)
         for (split, end), first in zip(ends.items(), starts, strict=False)
     }

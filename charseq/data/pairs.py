@@ -37,7 +37,7 @@ from charseq.data.splits import (
     fingerprint,
     stem,
 )
-from charseq.data.storage import Collector, Growing, Records, choose
+from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, choose
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
     part = Part(path)
     places: dict[tuple[str, ...], Places] = {}
-    found = Collector(Example, _unmake)
+    found = RecordBuilder(Example, _unmake)
     for row in table.rows:
         if not row.cells:
             part.blanks += 1
@@ -309,7 +309,7 @@ def _hold_out(part: Part, share: float, most: int) -> tuple[Part, Part]:
 
     At most ``most`` rows, but one source at least, unless there is no other.
     """
-    keys = Growing("d")
+    keys = SpillingArray("d")
     for source in side(part.examples, "source"):
         keys.append(_hash(source))
     hashes = keys.close()
@@ -328,14 +328,16 @@ def _some(part: Part, wanted: Bool[np.ndarray, "N"]) -> Part:
 
 def side(rows: Sequence[Example], name: str) -> Sequence[str]:
     """The ``source``, ``target`` or ``features`` of each, all at hand or made when asked for."""
-    if isinstance(rows, Records):
+    if isinstance(rows, PackedRecords):
         return rows.column(("source", "target", "features").index(name))
     return [getattr(one, name) for one in rows]
 
 
 def weights(rows: Sequence[Example]) -> Float[np.ndarray, "N"] | None:
     """The weight of each; None where all are 1 and there are many."""
-    return rows.weights if isinstance(rows, Records) else np.array([one.weight for one in rows])
+    return (
+        rows.weights if isinstance(rows, PackedRecords) else np.array([one.weight for one in rows])
+    )
 
 
 def _unmake(one: Example) -> tuple[tuple[str, str, str], float]:

@@ -21,8 +21,8 @@ import numpy as np
 from charseq.data.corpus import Corpus
 from charseq.data.pairs import Dataset, Example, side
 from charseq.data.splits import SPLITS
-from charseq.data.storage import Growing
-from charseq.data.text.tokenizer import Units, build
+from charseq.data.storage import SpillingArray
+from charseq.data.text.tokenizer import Tokenizer, build
 from charseq.data.text.vocabulary import split_features
 
 SIDES = ("source", "target")
@@ -173,7 +173,7 @@ class _Marks:
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        kept = [Growing("q") for _ in range(3)]
+        kept = [SpillingArray("q") for _ in range(3)]
         for one in examples:
             source = _same(one.source)
             given = (source, one.features)
@@ -212,7 +212,7 @@ def _split(name: str, examples: Sequence[Example], marks: _Marks) -> PairsSplit:
 
 
 def _lengths(texts: Sequence[str]) -> Lengths:
-    lengths = Growing("I")
+    lengths = SpillingArray("I")
     for text in texts:
         lengths.append(len(text))
     counts = Counter(dict(enumerate(np.bincount(lengths.close()).tolist())))
@@ -448,7 +448,7 @@ def inspect_lines(
 
 
 def _lines_split(
-    name: str, lines: Iterable[str], units: Units, known: Container[str], before: set[bytes]
+    name: str, lines: Iterable[str], units: Tokenizer, known: Container[str], before: set[bytes]
 ) -> LinesSplit:
     """Counts of one split. ``before``: marks of the lines of earlier splits; these are added."""
     words: Counter[str] = Counter()

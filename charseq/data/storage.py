@@ -35,7 +35,7 @@ CHUNK = 4096
 """Rows that are read at once where all are read in order."""
 
 
-class Growing:
+class SpillingArray:
     """One array that grows at its end, until :meth:`close` gives it out."""
 
     def __init__(self, code: str) -> None:
@@ -158,8 +158,8 @@ def pack(rows: Iterable[Sequence[int]], *, size: int) -> Ragged:
     Raises:
         DataError: there is no room for a large one on the disk.
     """
-    flat = Growing("B" if size <= 2**8 else "H" if size <= 2**16 else "I")
-    offsets = Growing("q")
+    flat = SpillingArray("B" if size <= 2**8 else "H" if size <= 2**16 else "I")
+    offsets = SpillingArray("q")
     offsets.append(0)
     for row in rows:
         flat.extend(row)
@@ -191,7 +191,7 @@ Made = TypeVar("Made")
 Item = TypeVar("Item")
 
 
-class Records(Sequence[Made]):
+class PackedRecords(Sequence[Made]):
     """Objects that are made of texts and a weight when they are asked for."""
 
     def __init__(
@@ -247,13 +247,13 @@ class Records(Sequence[Made]):
         """One text of each."""
         return Column(self, number)
 
-    def choose(self, wanted: Bool[np.ndarray, "N"]) -> Records[Made]:
+    def choose(self, wanted: Bool[np.ndarray, "N"]) -> PackedRecords[Made]:
         """Some of them; the bytes are shared."""
-        places = Growing("q")
+        places = SpillingArray("q")
         for first in range(0, len(self), CHUNK):
             chosen = self._rows(first, min(first + CHUNK, len(self)))
             places.write(chosen[wanted[first : first + CHUNK]].astype(np.int64).tobytes())
-        return Records(self._make, self._flat, self._offsets, self._weights, places.close())
+        return PackedRecords(self._make, self._flat, self._offsets, self._weights, places.close())
 
     def raw(self, first: int, end: int) -> Iterator[list[bytes]]:
         """The texts of the records from ``first`` to ``end``, in UTF-8."""
@@ -284,7 +284,7 @@ class Records(Sequence[Made]):
 class Column(Sequence[str]):
     """One text of each record, in their order."""
 
-    def __init__(self, records: Records[Any], number: int) -> None:
+    def __init__(self, records: PackedRecords[Any], number: int) -> None:
         self._records = records
         self._number = number
 
@@ -309,7 +309,7 @@ class Column(Sequence[str]):
                 yield texts[self._number].decode()
 
 
-class Collector(Generic[Made]):
+class RecordBuilder(Generic[Made]):
     """Objects and their lines, added one after the other."""
 
     def __init__(
@@ -320,7 +320,9 @@ class Collector(Generic[Made]):
         self._unmake = unmake
         self._made: list[Made] = []
         self._lines: list[int] = []
-        self._packed: tuple[Growing, Growing, Growing, Growing] | None = None
+        self._packed: tuple[SpillingArray, SpillingArray, SpillingArray, SpillingArray] | None = (
+            None
+        )
         self._weighed = False
 
     def __len__(self) -> int:
@@ -340,12 +342,17 @@ class Collector(Generic[Made]):
             return self._made, self._lines
         self._pack()
         flat, offsets, weights, lines = (part.close() for part in self._packed)
-        records = Records(self._make, flat, offsets, weights if self._weighed else None)
+        records = PackedRecords(self._make, flat, offsets, weights if self._weighed else None)
         return records, Numbers(lines)
 
     def _pack(self) -> None:
         if self._packed is None:
-            self._packed = (Growing("B"), Growing("q"), Growing("d"), Growing("q"))
+            self._packed = (
+                SpillingArray("B"),
+                SpillingArray("q"),
+                SpillingArray("d"),
+                SpillingArray("q"),
+            )
             self._packed[1].append(0)
         flat, offsets, weights, lines = self._packed
         for made in self._made:
@@ -385,6 +392,6 @@ class Numbers(Sequence[int]):
 
 def choose(rows: Sequence[Item], wanted: Bool[np.ndarray, "N"]) -> Sequence[Item]:
     """Those of the rows that are wanted, in their order; of many rows nothing is copied."""
-    if isinstance(rows, Records | Numbers):
+    if isinstance(rows, PackedRecords | Numbers):
         return cast("Sequence[Item]", rows.choose(wanted))
     return list(compress(rows, wanted))

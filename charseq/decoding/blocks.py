@@ -22,11 +22,11 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
-LANES = 16
+BLOCK = 16
 """Texts in a block."""
 
 GATES = {"tanh": 1, "residual": 1, "gru": 3, "lstm": 4}
-KEPT = {"tanh": 1, "residual": 1, "gru": 1, "lstm": 2}
+STATES = {"tanh": 1, "residual": 1, "gru": 1, "lstm": 2}
 _SIGMOID_GATES = {"tanh": (), "residual": (), "gru": (0, 1), "lstm": (0, 1, 3)}
 
 
@@ -55,7 +55,7 @@ def scale_cell(weights: Mapping[str, np.ndarray], name: str, cell: str) -> CellW
     return CellWeights(given, bias[:, None], recurrent)
 
 
-def advance(
+def cell_step(
     cell: str,
     recurrent: Float32[np.ndarray, "GH H"],
     projected: Float32[np.ndarray, "G GH 16"],
@@ -103,21 +103,21 @@ def run_cell(
     states = np.empty((len(projected) + 1, *state.shape), dtype=np.float32)
     states[0] = state
     for step in range(len(projected)):
-        advance(cell, recurrent, projected[step], states[step], states[step + 1])
+        cell_step(cell, recurrent, projected[step], states[step], states[step + 1])
     return states[1:]
 
 
-def pick_lanes(
+def pick_rows(
     hidden: Float32[np.ndarray, "L K G H 16"], rows: Int[np.ndarray, "M"]
 ) -> Float32[np.ndarray, "L K F H 16"]:
     """The states of ``rows``, which may come again or be left out, in F blocks of their own."""
     layers, kept, _, size, _ = hidden.shape
-    lanes = -(-len(rows) // LANES) * LANES
+    lanes = -(-len(rows) // BLOCK) * BLOCK
     padded = np.zeros(lanes, dtype=np.int64)
     padded[: len(rows)] = rows
-    chosen = hidden[:, :, padded // LANES, :, padded % LANES]
+    chosen = hidden[:, :, padded // BLOCK, :, padded % BLOCK]
     # an index array on both sides of a slice puts the rows first: M L K H
-    blocks = chosen.reshape(lanes // LANES, LANES, layers, kept, size)
+    blocks = chosen.reshape(lanes // BLOCK, BLOCK, layers, kept, size)
     return np.ascontiguousarray(blocks.transpose(2, 3, 0, 4, 1))
 
 
@@ -141,7 +141,7 @@ def add_up(values: Float32[np.ndarray, "N S K"]) -> Float32[np.ndarray, "N 1 K"]
 def to_blocks(rows: Float32[np.ndarray, "N *S I"]) -> Float32[np.ndarray, "*S G I 16"]:
     """Rows (N a multiple of 16), or sequences of rows, as blocks of lanes, time first."""
     lanes = rows.shape[0]
-    split = rows.reshape(lanes // LANES, LANES, *rows.shape[1:])
+    split = rows.reshape(lanes // BLOCK, BLOCK, *rows.shape[1:])
     axes = (0, 2, 1) if rows.ndim == 2 else (2, 0, 3, 1)
     return np.ascontiguousarray(split.transpose(axes))
 

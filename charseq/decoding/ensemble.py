@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from charseq.config import CELLS, Config
-from charseq.decoding.blocks import LANES
+from charseq.decoding.blocks import BLOCK
 from charseq.decoding.search import Searcher
-from charseq.decoding.seq2seq_native import Engine
-from charseq.decoding.seq2seq_numpy import Network
+from charseq.decoding.seq2seq_native import NativeSeq2Seq
+from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
 from charseq.errors import SettingError
 from charseq.kernels import library
 
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-MOST_SEED = 2**32
+MAX_SEED = 2**32
 
 
-class Voice(NamedTuple):
+class DirectionGroup(NamedTuple):
     """What answers in one direction, and its share in the answers of all."""
 
-    network: Network | Engine | Ensemble | Searcher
+    network: NumpySeq2Seq | NativeSeq2Seq | Ensemble | Searcher
     backward: bool = False
     """Whether texts are read, and outputs written, from the end."""
     share: float = 1.0
@@ -57,12 +57,12 @@ class Voice(NamedTuple):
 class Ensemble:
     """Several networks of the same symbols as one; a state is the tuple of theirs."""
 
-    def __init__(self, members: Sequence[Network | Engine]) -> None:
+    def __init__(self, members: Sequence[NumpySeq2Seq | NativeSeq2Seq]) -> None:
         self.members = tuple(members)
         self.actions = self.members[0].actions
 
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Any, ...]:
-        """As :meth:`charseq.decoding.seq2seq_numpy.Network.start`, by every member."""
+        """As :meth:`charseq.decoding.seq2seq_numpy.NumpySeq2Seq.start`, by every member."""
         return tuple(member.start(sources) for member in self.members)
 
     def step(
@@ -76,7 +76,7 @@ class Ensemble:
     def select(
         self, state: tuple[Any, ...], rows: Int[np.ndarray, "M"], width: int
     ) -> tuple[Any, ...]:
-        """As :meth:`charseq.decoding.seq2seq_numpy.Network.select`, of every member's state."""
+        """As ``NumpySeq2Seq.select``, of every member's state."""
         pairs = zip(self.members, state, strict=True)
         return tuple(member.select(one, rows, width) for member, one in pairs)
 
@@ -88,7 +88,7 @@ def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "
     no number is left over to a kernel of its own.
     """
     rows, symbols = logs[0].shape
-    padded = np.zeros((len(logs), -(-rows // LANES) * LANES, symbols), dtype=np.float32)
+    padded = np.zeros((len(logs), -(-rows // BLOCK) * BLOCK, symbols), dtype=np.float32)
     for place, one in enumerate(logs):
         padded[place, :rows] = one
     highest = padded.max(axis=0)
@@ -107,11 +107,11 @@ def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "
     return mean
 
 
-def voices_of(
+def direction_groups(
     config: Config,
     weights: Mapping[str, np.ndarray],
     unite: Callable[[Sequence[Config], Sequence[Weights]], Any] | None = None,
-) -> tuple[Voice, ...]:
+) -> tuple[DirectionGroup, ...]:
     """The networks of a run of pairs for use: the one place that builds them.
 
     The members that write in one direction are one voice, since they agree on every step.
@@ -121,7 +121,7 @@ def voices_of(
     unite = _unite if unite is None else unite
     if config.ensemble == 1:
         network = unite([config], [weights])
-        return (Voice(network, backward=direction_of(config) == "backward"),)
+        return (DirectionGroup(network, backward=direction_of(config) == "backward"),)
     voices = []
     for direction in ("forward", "backward"):
         members = range(config.ensemble)
@@ -130,7 +130,7 @@ def voices_of(
             configs = [member_of(config, number) for number in own]
             network = unite(configs, [part(weights, number) for number in own])
             share = len(own) / config.ensemble
-            voices.append(Voice(network, backward=direction == "backward", share=share))
+            voices.append(DirectionGroup(network, backward=direction == "backward", share=share))
     return tuple(voices)
 
 
@@ -148,16 +148,18 @@ def direction_of(config: Config, number: int = 0) -> str:
     return ways[number % 2]
 
 
-def _unite(configs: Sequence[Config], weights: Sequence[Weights]) -> Network | Engine | Ensemble:
+def _unite(
+    configs: Sequence[Config], weights: Sequence[Weights]
+) -> NumpySeq2Seq | NativeSeq2Seq | Ensemble:
     """The members of a voice as one network."""
     networks = [_single(*one) for one in zip(configs, weights, strict=True)]
     return networks[0] if len(networks) == 1 else Ensemble(networks)
 
 
-def _single(config: Config, weights: Weights) -> Network | Engine:
-    network = Network(weights, cell=config.cell, layers=config.layers)
+def _single(config: Config, weights: Weights) -> NumpySeq2Seq | NativeSeq2Seq:
+    network = NumpySeq2Seq(weights, cell=config.cell, layers=config.layers)
     found = library.find()
-    return network if found is None else Engine(network, found)
+    return network if found is None else NativeSeq2Seq(network, found)
 
 
 def cells_of(config: Config) -> tuple[str, ...]:
@@ -190,7 +192,7 @@ def member_of(config: Config, number: int) -> Config:
         cells="",
         cell=cells_of(config)[number],
         direction=direction_of(config, number),
-        seed=(config.seed + number) % MOST_SEED,
+        seed=(config.seed + number) % MAX_SEED,
         threads=1,
     )
 
@@ -219,16 +221,20 @@ def part(weights: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray
     }
 
 
-def voices_on(device: str, config: Config, weights: Mapping[str, np.ndarray]) -> tuple[Voice, ...]:
+def direction_groups_on(
+    device: str, config: Config, weights: Mapping[str, np.ndarray]
+) -> tuple[DirectionGroup, ...]:
     """The networks of a run of pairs on the CPU, without torch, or on a GPU.
 
     Raises:
         SettingError: ``device`` is cuda, and there is no GPU.
     """
     if device == "cpu":
-        return voices_of(config, weights)
-    from charseq.decoding.seq2seq_gpu import Network
+        return direction_groups(config, weights)
+    from charseq.decoding.seq2seq_gpu import GpuEnsemble
     from charseq.models.device import choose_device
 
     there = choose_device(device)
-    return voices_of(config, weights, lambda configs, parts: Network(configs, parts, there))
+    return direction_groups(
+        config, weights, lambda configs, parts: GpuEnsemble(configs, parts, there)
+    )

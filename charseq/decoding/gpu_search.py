@@ -19,7 +19,7 @@ from torch import Tensor
 
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding.search import Hypothesis, penalty
-from charseq.kernels.cuda_graphs import Player
+from charseq.kernels.cuda_graphs import GraphCache
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -59,7 +59,7 @@ class Line(NamedTuple):
 
 
 def greedy(
-    model: Stepper, fixed: Any, state: Any, limits: Int[Tensor, "N"], player: Player
+    model: Stepper, fixed: Any, state: Any, limits: Int[Tensor, "N"], player: GraphCache
 ) -> list[Hypothesis]:
     """The likeliest symbol at every step, for one row per text; see ``decoding.greedy``.
 
@@ -209,7 +209,7 @@ def beam(
     fixed: Any,
     state: Any,
     limits: Int[Tensor, "N"],
-    player: Player,
+    player: GraphCache,
     *,
     width: int,
     length_penalty: float = 0.0,

@@ -23,10 +23,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD
 from charseq.decoding.blocks import (
+    BLOCK,
     GATES,
-    KEPT,
-    LANES,
-    pick_lanes,
+    STATES,
+    pick_rows,
     run_cell,
     scale_cell,
     to_blocks,
@@ -49,14 +49,14 @@ FOLD = 32
 
 
 @dataclass(frozen=True)
-class State:
+class NextWordState:
     """What was read, in blocks of lanes; of the cell "mlp" the last n - 1 vectors x."""
 
     past: Float32[np.ndarray, "L K G S 16"]
     rows: int
 
 
-class Network:
+class NumpyNextWord:
     """The weights of a next-word network, laid out for use. All arrays are float32.
 
     ``begin`` is the symbol that stands before a line: BOS, or EOS if it learnt from running text.
@@ -86,54 +86,58 @@ class Network:
         else:
             names = [f"recurrence.cells.{layer}" for layer in range(layers)]
             self.cells = [scale_cell(named, name, cell) for name in names]
-            self._shape = layers, KEPT[cell], self.cells[0].recurrent.shape[1]
+            self._shape = layers, STATES[cell], self.cells[0].recurrent.shape[1]
         self._table = self._project_all()
 
-    def start(self, prefixes: Sequence[Sequence[int]]) -> tuple[Int[np.ndarray, "N"], State]:
+    def start(
+        self, prefixes: Sequence[Sequence[int]]
+    ) -> tuple[Int[np.ndarray, "N"], NextWordState]:
         """Begin lines: the last symbol of each, and the state before it. Prefixes may be empty."""
         layers, kept, size = self._shape
-        blocks = -(-len(prefixes) // LANES)
-        past = np.zeros((layers, kept, blocks, size, LANES), dtype=np.float32)
+        blocks = -(-len(prefixes) // BLOCK)
+        past = np.zeros((layers, kept, blocks, size, BLOCK), dtype=np.float32)
         symbols = np.full(len(prefixes), self.begin)
-        return self.extend(symbols, State(past, len(prefixes)), prefixes)
+        return self.extend(symbols, NextWordState(past, len(prefixes)), prefixes)
 
     def extend(
-        self, symbols: Int[np.ndarray, "N"], state: State, more: Sequence[Sequence[int]]
-    ) -> tuple[Int[np.ndarray, "N"], State]:
+        self, symbols: Int[np.ndarray, "N"], state: NextWordState, more: Sequence[Sequence[int]]
+    ) -> tuple[Int[np.ndarray, "N"], NextWordState]:
         """Read ``symbols`` and ``more`` but for the last of each row, which is given back."""
         lengths = np.array([len(ids) for ids in more], dtype=np.int64)
         # the longest first, so that blocks come to their end one after the other
         order = np.argsort(-lengths, kind="stable")
         rows = [[int(symbols[row]), *more[row]] for row in order]
         lengths = lengths[order]
-        past = pick_lanes(state.past, order)
+        past = pick_rows(state.past, order)
         final = past.copy()
         for begin in range(0, max(lengths, default=0), STEPS):
             going = int((lengths > begin).sum())
             # the last symbol of a row is given back unread
             ids = _fill([row[:-1][begin : begin + STEPS] for row in rows[:going]], PAD)
-            _, states = self._run(ids, past[:, :, : len(ids) // LANES])
+            _, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
             past = states[-1]
             ended = np.flatnonzero(lengths[:going] <= begin + STEPS)
-            block, lane = ended // LANES, ended % LANES
+            block, lane = ended // BLOCK, ended % BLOCK
             step = lengths[ended] - begin - 1
             final[:, :, block, :, lane] = states[step, :, :, block, :, lane]
         back = np.argsort(order)
         last = np.array([row[-1] for row in rows], dtype=np.int64)
-        return last[back], State(pick_lanes(final, back), state.rows)
+        return last[back], NextWordState(pick_rows(final, back), state.rows)
 
     def step(
-        self, symbols: Int[np.ndarray, "N"], state: State
-    ) -> tuple[Float32[np.ndarray, "N V"], State]:
+        self, symbols: Int[np.ndarray, "N"], state: NextWordState
+    ) -> tuple[Float32[np.ndarray, "N V"], NextWordState]:
         """Log-probabilities of the symbol after ``symbols``, one row each, and the next state."""
-        ids = np.full((state.past.shape[2] * LANES, 1), PAD)
+        ids = np.full((state.past.shape[2] * BLOCK, 1), PAD)
         ids[: state.rows, 0] = symbols
         tops, states = self._run(ids, state.past)
-        return self._answer(tops[0], state.rows), State(states[0], state.rows)
+        return self._answer(tops[0], state.rows), NextWordState(states[0], state.rows)
 
-    def select(self, state: State, rows: Int[np.ndarray, "M"], _width: int) -> State:
+    def select(
+        self, state: NextWordState, rows: Int[np.ndarray, "M"], _width: int
+    ) -> NextWordState:
         """The state of other rows: repeated, reordered, or left out, whatever text they are of."""
-        return State(pick_lanes(state.past, rows), len(rows))
+        return NextWordState(pick_rows(state.past, rows), len(rows))
 
     def scan(
         self, rows: Sequence[Sequence[int]], *, size: int = 256
@@ -181,11 +185,11 @@ class Network:
             going = int((lengths > begin).sum())
             ids = _fill([row[begin : min(end, len(row) - 1)] for row in whole[:going]], PAD)
             labels = _fill([row[begin + 1 : end + 1] for row in whole[:going]], PAD)
-            tops, states = self._run(ids, past[:, :, : len(ids) // LANES])
+            tops, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
             past = states[-1]
             known = np.arange(begin, begin + ids.shape[1]) < lengths[:going, None]
             lane, step = np.nonzero(known)
-            hidden = tops[step, lane // LANES, :, lane % LANES]
+            hidden = tops[step, lane // BLOCK, :, lane % BLOCK]
             yield lane, begin + step, labels[lane, step], hidden
 
     def _run(
@@ -242,12 +246,12 @@ class Network:
         weight, bias = self.readout
         mixed = np.matmul(weight, hidden) + bias
         matrix, bias = self.output
-        logits = np.empty((len(mixed), len(matrix), LANES), dtype=np.float32)
+        logits = np.empty((len(mixed), len(matrix), BLOCK), dtype=np.float32)
         for first in range(0, len(matrix), TILE):
             tile = slice(first, first + TILE)
             np.matmul(matrix[tile], mixed, out=logits[:, tile])
         logits += bias
-        found = np.empty((len(logits), LANES, len(matrix)), dtype=np.float32)
+        found = np.empty((len(logits), BLOCK, len(matrix)), dtype=np.float32)
         for block, turned in zip(logits, found, strict=True):
             np.subtract(block, _fold(np.maximum, block), out=block)
             np.subtract(block, np.log(_fold(np.add, np.exp(block))), out=block)
@@ -290,15 +294,15 @@ def shapes_of(
 def _fold(ufunc: np.ufunc, values: Float32[np.ndarray, "V 16"]) -> Float32[np.ndarray, "16"]:
     """The sum or maximum over V, in an order that V alone decides."""
     whole = len(values) // FOLD * FOLD
-    wide = values[:whole].reshape(-1, FOLD * LANES)
-    parts = [ufunc.reduce(wide, axis=0).reshape(FOLD, LANES)] if whole else []
+    wide = values[:whole].reshape(-1, FOLD * BLOCK)
+    parts = [ufunc.reduce(wide, axis=0).reshape(FOLD, BLOCK)] if whole else []
     folded: np.ndarray = ufunc.reduce(np.concatenate([*parts, values[whole:]]), axis=0)
     return folded
 
 
 def _fill(rows: Sequence[Sequence[int]], idle: int) -> Int[np.ndarray, "N T"]:
     """Rows of different lengths as whole blocks of lanes, as long as the first, the longest."""
-    filled = np.full((-(-len(rows) // LANES) * LANES, len(rows[0])), idle)
+    filled = np.full((-(-len(rows) // BLOCK) * BLOCK, len(rows[0])), idle)
     for lane, row in enumerate(rows):
         filled[lane, : len(row)] = row
     return filled
@@ -306,6 +310,6 @@ def _fill(rows: Sequence[Sequence[int]], idle: int) -> Int[np.ndarray, "N T"]:
 
 def _whole_blocks(rows: Float32[np.ndarray, "M H"]) -> Float32[np.ndarray, "N H"]:
     """Rows filled up with zeros to whole blocks of lanes."""
-    filled = np.zeros((-(-len(rows) // LANES) * LANES, rows.shape[1]), dtype=np.float32)
+    filled = np.zeros((-(-len(rows) // BLOCK) * BLOCK, rows.shape[1]), dtype=np.float32)
     filled[: len(rows)] = rows
     return filled

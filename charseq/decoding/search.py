@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped
 
 
-ROOM = 1.25
+LENGTH_MARGIN = 1.25
 """How much longer than the longest output seen for a length an output may get."""
 
 
 @runtime_checkable
-class Model(Protocol):
+class StepModel(Protocol):
     """What search asks of a model; a state is the model's own affair."""
 
     def step(self, symbols: Int[np.ndarray, "N"], state: Any) -> tuple[Any, Any]:
@@ -70,7 +70,7 @@ class Searcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Limits:
+class LengthLimits:
     """The longest output to allow, learnt from pairs: a table by source length, then a line.
 
     ``longest[i]`` is the most target symbols seen for any source of up to i symbols.
@@ -79,7 +79,7 @@ class Limits:
     longest: tuple[int, ...]
 
     @classmethod
-    def learn(cls, lengths: Sequence[tuple[int, int]]) -> Limits:
+    def learn(cls, lengths: Sequence[tuple[int, int]]) -> LengthLimits:
         """From (source symbols, target symbols) of the training pairs."""
         longest = [0] * (max(source for source, _ in lengths) + 1)
         for source, target in lengths:
@@ -92,7 +92,7 @@ class Limits:
         """The limit for a source of so many symbols: what was seen, a quarter more, and four."""
         seen = self.longest[min(length, len(self.longest) - 1)]
         beyond = max(1.0, length / max(len(self.longest) - 1, 1))
-        return math.ceil(seen * beyond * ROOM) + 4
+        return math.ceil(seen * beyond * LENGTH_MARGIN) + 4
 
 
 @runtime_checkable
@@ -114,7 +114,7 @@ def penalty(length: int, strength: float) -> float:
     return math.pow((5 + length) / 6, strength)
 
 
-def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
+def greedy(model: StepModel, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     """The likeliest symbol at every step, for one row per text; ``limits`` count symbols."""
     if isinstance(model, Writer):
         return [one for one, *_ in model.write(state, limits, width=1, length_penalty=0.0)]
@@ -123,7 +123,7 @@ def greedy(model: Model, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
 
 
 def sample(
-    model: Model,
+    model: StepModel,
     symbols: Int[np.ndarray, "N"],
     state: Any,
     limits: Sequence[int],
@@ -156,7 +156,7 @@ def sample(
     return _follow(model, symbols, state, limits, choose)
 
 
-def best_places(values: Float[np.ndarray, "M"], n: int) -> Int[np.ndarray, "K"]:
+def top_k(values: Float[np.ndarray, "M"], n: int) -> Int[np.ndarray, "K"]:
     """Where the ``n`` largest values stand, the largest first; of equals the earlier place."""
     n = min(n, len(values))
     if not n:
@@ -167,7 +167,7 @@ def best_places(values: Float[np.ndarray, "M"], n: int) -> Int[np.ndarray, "K"]:
 
 
 def beam(
-    model: Model,
+    model: StepModel,
     state: Any,
     limits: Sequence[int],
     *,
@@ -189,7 +189,7 @@ def beam(
 
 
 def _search(
-    model: Model, state: Any, limits: Sequence[int], width: int, length_penalty: float
+    model: StepModel, state: Any, limits: Sequence[int], width: int, length_penalty: float
 ) -> list[list[Hypothesis]]:
     """A beam search, step by step, of all texts at once."""
     outputs = _Outputs(limits, width, length_penalty)
@@ -221,7 +221,7 @@ def _search(
 
 
 def _follow(
-    model: Model,
+    model: StepModel,
     symbols: Int[np.ndarray, "N"],
     state: Any,
     limits: Sequence[int],

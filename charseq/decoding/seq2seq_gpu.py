@@ -25,7 +25,7 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from charseq.decoding.gpu_search import beam, greedy, limits_of
 from charseq.decoding.search import Hypothesis
-from charseq.kernels.cuda_graphs import Player
+from charseq.kernels.cuda_graphs import GraphCache
 from charseq.models.factory import build
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ WIDTH = 4
 """Lengths are rounded up to a multiple of this; texts that share the result are read together."""
 
 
-class Memory(NamedTuple):
+class GpuMemory(NamedTuple):
     """What N texts are remembered by, W rows for each; it does not change in a search."""
 
     keys: Tensor | None
@@ -60,7 +60,7 @@ class Memory(NamedTuple):
     """R: the place behind each text's last symbol, before its features."""
 
 
-class State(NamedTuple):
+class GpuState(NamedTuple):
     """Where the rows of a search are, text by text."""
 
     hidden: Float[Tensor, "L K R H"]
@@ -68,7 +68,7 @@ class State(NamedTuple):
     """Where hard attention stands, before the next symbol is read; else 0."""
 
 
-class Single:
+class GpuSeq2Seq:
     """One network on a device."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Single:
 
     def start(
         self, source: Int[Tensor, "N S"], lengths: Int[Tensor, "N"], width: int
-    ) -> tuple[Memory, State]:
+    ) -> tuple[GpuMemory, GpuState]:
         """Read texts; ``width`` rows each."""
         model = self.model
         _, memory, final = model.read(source, lengths)
@@ -105,10 +105,12 @@ class Single:
         if model.pointer is not None:
             heard = model.pointer.input(memory).transpose(0, 1).contiguous()
             said = model.pointer.output(memory).transpose(0, 1).contiguous()
-        memories = Memory(keys, values, mask, heard, said, source, ends)
-        return memories, State(hidden, torch.zeros_like(ends))
+        memories = GpuMemory(keys, values, mask, heard, said, source, ends)
+        return memories, GpuState(hidden, torch.zeros_like(ends))
 
-    def step(self, symbols: Int[Tensor, "R"], memory: Memory, state: State) -> tuple[Tensor, State]:
+    def step(
+        self, symbols: Int[Tensor, "R"], memory: GpuMemory, state: GpuState
+    ) -> tuple[Tensor, GpuState]:
         """Log-probabilities of the symbol after ``symbols``, and the next state."""
         model, embedding = self.model, self.model.target_embedding
         given = embedding[symbols] * math.sqrt(embedding.shape[1])
@@ -137,13 +139,13 @@ class Single:
             going = logits[:, self.actions.symbols :].masked_fill(ended, -math.inf)
             logits = torch.cat([logits[:, : self.actions.symbols], going], dim=1)
             logits[:, EOS : EOS + 1].masked_fill_(~ended, -math.inf)
-        return logits.log_softmax(dim=1), State(torch.stack(layers), places)
+        return logits.log_softmax(dim=1), GpuState(torch.stack(layers), places)
 
-    def reorder(self, state: State, rows: Int[Tensor, "R"]) -> State:
+    def reorder(self, state: GpuState, rows: Int[Tensor, "R"]) -> GpuState:
         """The state of other rows of the same texts."""
-        return State(state.hidden.index_select(2, rows), state.places[rows])
+        return GpuState(state.hidden.index_select(2, rows), state.places[rows])
 
-    def _context(self, hidden: Tensor, memory: Memory) -> Tensor | float:
+    def _context(self, hidden: Tensor, memory: GpuMemory) -> Tensor | float:
         """What soft attention brings to each row."""
         attention = self.model.attention
         keys, values, mask = memory.keys, memory.values, memory.mask
@@ -155,7 +157,7 @@ class Single:
         return (scores.softmax(dim=-1) @ values).flatten(0, 1)
 
 
-class Network:
+class GpuEnsemble:
     """One network or several as one, with their searches: what a CPU has in three rooms.
 
     Several say the logarithm of their mean probability, as in ``ensemble``.
@@ -169,9 +171,9 @@ class Network:
     ) -> None:
         self.device = device
         pairs = zip(configs, weights, strict=True)
-        self.members = [Single(one, named, device) for one, named in pairs]
+        self.members = [GpuSeq2Seq(one, named, device) for one, named in pairs]
         self.actions = self.members[0].actions
-        self._player = Player(device)
+        self._player = GraphCache(device)
 
     @torch.inference_mode()
     def search(
@@ -204,8 +206,8 @@ class Network:
         return found
 
     def step(
-        self, symbols: Int[Tensor, "R"], memory: tuple[Memory, ...], state: tuple[State, ...]
-    ) -> tuple[Tensor, tuple[State, ...]]:
+        self, symbols: Int[Tensor, "R"], memory: tuple[GpuMemory, ...], state: tuple[GpuState, ...]
+    ) -> tuple[Tensor, tuple[GpuState, ...]]:
         """The logarithms of the members' mean probabilities, and their next states."""
         each = zip(self.members, memory, state, strict=True)
         answers = [one.step(symbols, known, place) for one, known, place in each]
@@ -215,14 +217,14 @@ class Network:
         mean = torch.logsumexp(torch.stack(logs), dim=0) - math.log(len(logs))
         return mean.clamp_(max=0.0), after  # rounding must not make a probability of more than 1
 
-    def reorder(self, state: tuple[State, ...], rows: Int[Tensor, "R"]) -> tuple[State, ...]:
+    def reorder(self, state: tuple[GpuState, ...], rows: Int[Tensor, "R"]) -> tuple[GpuState, ...]:
         """The states of other rows of the same texts."""
         pairs = zip(self.members, state, strict=True)
         return tuple(member.reorder(one, rows) for member, one in pairs)
 
     def _start(
         self, group: Sequence[Sequence[int]], size: int, room: int, width: int
-    ) -> tuple[tuple[Memory, ...], tuple[State, ...]]:
+    ) -> tuple[tuple[GpuMemory, ...], tuple[GpuState, ...]]:
         """Read texts, and as many idle ones as there is room for."""
         idle = np.full((size, room), PAD, dtype=np.int64)
         given = pad([np.asarray(ids, dtype=np.int64) for ids in group])

@@ -19,7 +19,7 @@ import numpy as np
 
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding.search import Hypothesis, penalty
-from charseq.decoding.seq2seq_numpy import Network, side_by_side
+from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, side_by_side
 from charseq.kernels.layout import address, empty, interleave, wide, widen, zeros
 from charseq.kernels.library import (
     CELLS,
@@ -53,10 +53,10 @@ class Layer:
     recurrent: Packed
 
 
-class Engine:
+class NativeSeq2Seq:
     """A network's weights, packed for the kernels."""
 
-    def __init__(self, network: Network, kernels: Kernels) -> None:
+    def __init__(self, network: NumpySeq2Seq, kernels: Kernels) -> None:
         self.kernels = kernels
         self.cell = cell = network.cell
         _, self.gates, self.kept = CELLS[cell]
@@ -87,14 +87,14 @@ class Engine:
         if heard is not None and said is not None:
             self.pointer = self._pack_memory(heard), self._pack_memory(said)
         self.going = 0 if self.actions is None else self.actions.symbols
-        self.writer = Writer(
+        self.writer = NativeWriter(
             kernels, cell, [(layer.input, layer.recurrent) for layer in self.decoder],
             given=self.given, readout=self.readout, output=self.output, prior=self.prior,
             symbols=self.symbols, going=self.going,
         )  # fmt: skip
 
-    def start(self, sources: Sequence[Sequence[int]]) -> State:
-        """As :meth:`charseq.decoding.seq2seq_numpy.Network.start`."""
+    def start(self, sources: Sequence[Sequence[int]]) -> NativeState:
+        """As :meth:`charseq.decoding.seq2seq_numpy.NumpySeq2Seq.start`."""
         ids, lengths = side_by_side(sources)
         count = len(ids)
         shared = None
@@ -110,19 +110,19 @@ class Engine:
                 self.kernels.product(weight, rows).reshape(count, memory.shape[1], -1)
                 for weight in self.attention
             )
-            soft = Memory(keys, values, lengths)
+            soft = NativeMemory(keys, values, lengths)
         if self.pointer is not None:
             heard, said = (self.kernels.product(weight, rows) for weight in self.pointer)
             heard = self.kernels.product(self.decoder[0].input, heard)
-            hard = Track(heard, said, lengths - 1, ids.ravel(), memory.shape[1])
+            hard = NativePositionContext(heard, said, lengths - 1, ids.ravel(), memory.shape[1])
         shape = len(self.decoder), self.kept, count, self.hidden
         places = np.zeros(count, dtype=np.int64)
-        return State(hidden.reshape(shape), soft, hard, np.arange(count), places, 1)
+        return NativeState(hidden.reshape(shape), soft, hard, np.arange(count), places, 1)
 
     def step(
-        self, symbols: Int[np.ndarray, "N"], state: State
-    ) -> tuple[Float32[np.ndarray, "N V"], State]:
-        """As :meth:`charseq.decoding.seq2seq_numpy.Network.step`."""
+        self, symbols: Int[np.ndarray, "N"], state: NativeState
+    ) -> tuple[Float32[np.ndarray, "N V"], NativeState]:
+        """As :meth:`charseq.decoding.seq2seq_numpy.NumpySeq2Seq.step`."""
         kernels = self.kernels
         given = Rows(self.given, np.ascontiguousarray(symbols, dtype=np.int64))
         places, heard, more, likely, ended = state.places, None, None, None, None
@@ -156,13 +156,13 @@ class Engine:
         return logs[:, : self.symbols], replace(state, hidden=hidden, places=places)
 
     def write(
-        self, state: State, limits: Sequence[int], *, width: int, length_penalty: float
+        self, state: NativeState, limits: Sequence[int], *, width: int, length_penalty: float
     ) -> list[list[Hypothesis]]:
         """As :func:`charseq.decoding.search.beam`, from a state as :meth:`start` gives it."""
         return self.writer.write(state, limits, width=width, length_penalty=length_penalty)
 
-    def select(self, state: State, rows: Int[np.ndarray, "M"], width: int) -> State:
-        """As :meth:`charseq.decoding.seq2seq_numpy.Network.select`."""
+    def select(self, state: NativeState, rows: Int[np.ndarray, "M"], width: int) -> NativeState:
+        """As :meth:`charseq.decoding.seq2seq_numpy.NumpySeq2Seq.select`."""
         hidden = empty(*state.hidden.shape[:2], len(rows), self.hidden)
         np.take(state.hidden, rows, axis=2, out=hidden, mode="clip")
         texts = state.texts[rows[::width] // state.width]
@@ -261,7 +261,7 @@ _Search = structure(
 
 
 @dataclass(frozen=True)
-class Memory:
+class NativeMemory:
     """What soft attention looks at, of all texts that were read: M texts, S positions."""
 
     keys: Float32[np.ndarray, "M S H"]
@@ -270,7 +270,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Track:
+class NativePositionContext:
     """What hard attention reads at each of S places of M texts: multiplied out, in rows.
 
     ``heard`` goes into the first layer's gates, ``said`` into the readout.
@@ -286,12 +286,12 @@ class Track:
 
 
 @dataclass(frozen=True)
-class State:
+class NativeState:
     """Rows of a search: ``width`` rows for each of T texts, text by text."""
 
     hidden: Float32[np.ndarray, "L K N H"]
-    memory: Memory | None
-    track: Track | None
+    memory: NativeMemory | None
+    track: NativePositionContext | None
     texts: Int64[np.ndarray, "T"]
     """The texts that are still there, by their numbers among those that were read."""
     places: Int64[np.ndarray, "N"]
@@ -299,7 +299,7 @@ class State:
     width: int
 
 
-class Writer:
+class NativeWriter:
     """The half of a network that writes, with its weights where the kernels find them.
 
     ``layers`` are the matrices of inputs and of states, ``going`` the first symbol that goes on to
@@ -340,7 +340,7 @@ class Writer:
         )  # fmt: skip
 
     def write(
-        self, state: State, limits: Sequence[int], *, width: int, length_penalty: float
+        self, state: NativeState, limits: Sequence[int], *, width: int, length_penalty: float
     ) -> list[list[Hypothesis]]:
         """As :func:`charseq.decoding.search.beam`, for texts that were read and not yet begun.
 
@@ -380,7 +380,9 @@ class Writer:
             for n, ends, totals, cuts, texts in zip(*facts, strict=True)
         ]
 
-    def _what_is_read(self, state: State, count: int) -> tuple[int, list[int | Gather | None]]:
+    def _what_is_read(
+        self, state: NativeState, count: int
+    ) -> tuple[int, list[int | Gather | None]]:
         """S, and where keys, values, lengths, heard, said, ends and the prior of each place are."""
         soft, hard = state.memory, state.track
         found: list[int | Gather | None] = [*(None,) * 6, gather(None, (), 0)]

@@ -20,14 +20,14 @@ import numpy as np
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from charseq.decoding.blocks import (
+    BLOCK,
     GATES,
-    KEPT,
-    LANES,
+    STATES,
     CellWeights,
     add_up,
-    advance,
+    cell_step,
     log_softmax,
-    pick_lanes,
+    pick_rows,
     run_cell,
     scale_cell,
     to_blocks,
@@ -42,7 +42,7 @@ WIDTH = 4
 
 
 @dataclass(frozen=True)
-class Memory:
+class NumpyMemory:
     """What attention looks at, text by text: N texts, S positions."""
 
     keys: Float32[np.ndarray, "N S H"]
@@ -52,7 +52,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Track:
+class PositionContext:
     """What hard attention reads at each of S places of N texts: multiplied out, before the search.
 
     ``heard`` goes into the first layer's gates, ``said`` into the readout.
@@ -67,19 +67,19 @@ class Track:
 
 
 @dataclass(frozen=True)
-class State:
+class NumpyState:
     """Rows of a search: ``width`` rows for each of N texts, text by text, in blocks of lanes."""
 
     hidden: Float32[np.ndarray, "L K G H 16"]
-    memory: Memory | None
-    track: Track | None
+    memory: NumpyMemory | None
+    track: PositionContext | None
     places: Int[np.ndarray, "N"]
     """Where hard attention stands, before the next symbol is read; else 0."""
     rows: int
     width: int
 
 
-class Network:
+class NumpySeq2Seq:
     """The weights of an encoder-decoder, laid out for use. All arrays are float32."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], *, cell: str, layers: int) -> None:
@@ -113,7 +113,7 @@ class Network:
             bias[self.actions.symbols : self.actions.symbols + SPECIALS] = -np.inf
         self.output = np.ascontiguousarray(named.get("output", embedding)), bias[:, None]
 
-    def start(self, sources: Sequence[Sequence[int]]) -> State:
+    def start(self, sources: Sequence[Sequence[int]]) -> NumpyState:
         """Read texts whose lengths round up to the same multiple of ``WIDTH``: one row each.
 
         Raises ValueError for texts that do not share a rounded length, or are empty.
@@ -121,7 +121,7 @@ class Network:
         given, lengths = side_by_side(sources)
         count, room = given.shape
         steps = int(lengths.max())
-        lanes = -(-count // LANES) * LANES
+        lanes = -(-count // BLOCK) * BLOCK
         ids = np.full((lanes, room), PAD)
         ids[:count] = given
         lengths = np.concatenate([lengths, np.ones(lanes - count, dtype=lengths.dtype)])
@@ -133,13 +133,13 @@ class Network:
         state = np.matmul(weight, final) + bias
         soft = self._memory(memory, lengths, count, room)
         track = self._track(memory, ids[:count])
-        return State(state, soft, track, np.zeros(count, dtype=np.int64), count, 1)
+        return NumpyState(state, soft, track, np.zeros(count, dtype=np.int64), count, 1)
 
     def step(
-        self, symbols: Int[np.ndarray, "N"], state: State
-    ) -> tuple[Float32[np.ndarray, "N V"], State]:
+        self, symbols: Int[np.ndarray, "N"], state: NumpyState
+    ) -> tuple[Float32[np.ndarray, "N V"], NumpyState]:
         """Log-probabilities of the symbol after ``symbols``, one row each, and the next state."""
-        lanes = state.hidden.shape[2] * LANES
+        lanes = state.hidden.shape[2] * BLOCK
         padded = np.zeros(lanes, dtype=np.int64)
         padded[: state.rows] = symbols
         given = self.given[padded]
@@ -162,7 +162,7 @@ class Network:
         for layer, cell in enumerate(self.decoder):
             if layer:
                 projected = np.matmul(cell.input, hidden[layer - 1, 0]) + cell.bias
-            advance(self.cell, cell.recurrent, projected, state.hidden[layer], hidden[layer])
+            cell_step(self.cell, cell.recurrent, projected, state.hidden[layer], hidden[layer])
         weight, bias = self.readout
         mixed = np.matmul(weight, hidden[-1, 0])
         mixed += bias
@@ -177,24 +177,24 @@ class Network:
         if likely is not None:
             logits += to_blocks(likely)
         if ended is not None:
-            self._forbid(logits, ended.reshape(-1, 1, LANES))
+            self._forbid(logits, ended.reshape(-1, 1, BLOCK))
         after = replace(state, hidden=hidden, places=places)
         return log_softmax(logits, state.rows), after
 
-    def select(self, state: State, rows: Int[np.ndarray, "M"], width: int) -> State:
+    def select(self, state: NumpyState, rows: Int[np.ndarray, "M"], width: int) -> NumpyState:
         """The state with other rows: repeated, reordered within their texts, or left out.
 
         ``rows`` names old rows, ``width`` for each text that stays.
         """
-        hidden = pick_lanes(state.hidden, rows)
+        hidden = pick_rows(state.hidden, rows)
         memory = state.memory
         texts = rows[::width] // state.width
         if memory is not None and len(texts) != len(memory.mask):
-            memory = Memory(memory.keys[texts], memory.values[texts], memory.mask[texts])
+            memory = NumpyMemory(memory.keys[texts], memory.values[texts], memory.mask[texts])
         track = state.track
         if track is not None and len(texts) != len(track.ends):
-            track = Track(*(part[texts] for part in vars(track).values()))
-        return State(hidden, memory, track, state.places[rows], len(rows), width)
+            track = PositionContext(*(part[texts] for part in vars(track).values()))
+        return NumpyState(hidden, memory, track, state.places[rows], len(rows), width)
 
     def _share_features(
         self, ids: Int[np.ndarray, "N S"], lengths: Int[np.ndarray, "N"]
@@ -240,8 +240,8 @@ class Network:
                 memory[:, :, half] = outputs[rows, order]
                 lane = rows[:, 0]
                 last = [
-                    states[lengths - 1, k, lane // LANES, :, lane % LANES]
-                    for k in range(KEPT[self.cell])
+                    states[lengths - 1, k, lane // BLOCK, :, lane % BLOCK]
+                    for k in range(STATES[self.cell])
                 ]
                 ends.append([to_blocks(end) for end in last])
             finals.append(np.concatenate(ends, axis=2))
@@ -251,7 +251,7 @@ class Network:
         self, cell: CellWeights, projected: Float32[np.ndarray, "S G GH 16"]
     ) -> Float32[np.ndarray, "S K G H 16"]:
         """The states after every step of one direction of one layer, from zero."""
-        shape = (KEPT[self.cell], projected.shape[1], self.hidden, LANES)
+        shape = (STATES[self.cell], projected.shape[1], self.hidden, BLOCK)
         start = np.zeros(shape, dtype=np.float32)
         return run_cell(self.cell, cell.recurrent, projected, start)
 
@@ -261,7 +261,7 @@ class Network:
         lengths: Int[np.ndarray, "N"],
         count: int,
         room: int,
-    ) -> Memory | None:
+    ) -> NumpyMemory | None:
         """Keys and values, padded to ``room`` positions with zeros that the mask hides."""
         if self.key is None or self.value is None:
             return None
@@ -276,11 +276,11 @@ class Network:
         mask = np.where(beyond, np.float32(-np.inf), np.float32(0.0))
         made[0][beyond] = 0.0
         made[1][beyond] = 0.0
-        return Memory(made[0], made[1], mask[:, :, None])
+        return NumpyMemory(made[0], made[1], mask[:, :, None])
 
     def _track(
         self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "C T"]
-    ) -> Track | None:
+    ) -> PositionContext | None:
         """What hard attention reads; a text's symbols are followed by EOS, then its features."""
         heard, said = self.pointer
         if heard is None or said is None:
@@ -290,7 +290,7 @@ class Network:
         told = np.matmul(said, blocks)
         count = len(ids)
         ends = (ids == EOS).argmax(axis=1)
-        return Track(to_rows(gates)[:count], to_rows(told)[:count], ids, ends)
+        return PositionContext(to_rows(gates)[:count], to_rows(told)[:count], ids, ends)
 
     def _forbid(
         self, logits: Float32[np.ndarray, "G V 16"], ended: Bool[np.ndarray, "G 1 16"]
@@ -302,7 +302,7 @@ class Network:
             np.copyto(logits[:, EOS : EOS + 1], -np.inf, where=~ended)
 
     def _context(
-        self, hidden: Float32[np.ndarray, "G H 16"], memory: Memory, rows: int, width: int
+        self, hidden: Float32[np.ndarray, "G H 16"], memory: NumpyMemory, rows: int, width: int
     ) -> Float32[np.ndarray, "G E 16"]:
         """What attention brings to each row, computed text by text."""
         count = len(memory.mask)
@@ -314,7 +314,7 @@ class Network:
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= add_up(weights)
         context = np.matmul(np.ascontiguousarray(weights.transpose(0, 2, 1)), memory.values)
-        filled = np.zeros((hidden.shape[0] * LANES, context.shape[2]), dtype=np.float32)
+        filled = np.zeros((hidden.shape[0] * BLOCK, context.shape[2]), dtype=np.float32)
         filled[:rows] = context.reshape(rows, -1)
         return to_blocks(filled)
 

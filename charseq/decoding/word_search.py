@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.text.vocabulary import EOS
-from charseq.decoding.search import Model, add_logs, best_places
+from charseq.decoding.search import StepModel, add_logs, top_k
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -63,7 +63,7 @@ class Index:
         return found
 
 
-class Inventory:
+class SymbolTable:
     """What each symbol of a model spells, as the search for words needs it."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -91,12 +91,12 @@ class Words:
     """Of the first symbol being one that closes what stood before."""
 
 
-def spell(
-    model: Model,
+def find_words(
+    model: StepModel,
     symbols: Int[np.ndarray, "N"],
     state: Any,
     wanted: Sequence[str],
-    inventory: Inventory,
+    inventory: SymbolTable,
     *,
     n: int,
     width: int,
@@ -135,7 +135,7 @@ def spell(
 class Bounded:
     """A model whose lines go on with whole words, ``most`` of them: what may be drawn from."""
 
-    def __init__(self, model: Model, inventory: Inventory, most: int) -> None:
+    def __init__(self, model: StepModel, inventory: SymbolTable, most: int) -> None:
         self.model = model
         self.inventory = inventory
         self.most = most
@@ -198,7 +198,7 @@ class _Search:
     def __init__(
         self,
         wanted: str,
-        inventory: Inventory,
+        inventory: SymbolTable,
         n: int,
         width: int,
         decode: Callable[[Sequence[int]], str],
@@ -224,7 +224,7 @@ class _Search:
                 self._finish(row, row.score + log_sum(after[self.inventory.closing]))
             else:
                 self.beginnings.append(log_sum(total[opening]))
-        places = [divmod(int(k), logs.shape[1]) for k in best_places(totals.ravel(), self.width)]
+        places = [divmod(int(k), logs.shape[1]) for k in top_k(totals.ravel(), self.width)]
         going = [place for place in places if totals[place] > -np.inf]
         best = sorted(self.scores.values(), reverse=True)
         if len(best) >= self.n and going and totals[going[0]] <= best[self.n - 1]:

@@ -75,7 +75,7 @@ def intervals(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def among_first(outcome: Outcome, width: int) -> list[dict[str, Any]]:
+def top_k_accuracy(outcome: Outcome, width: int) -> list[dict[str, Any]]:
     """How many rows in percent have a right answer among the first k of ``width`` candidates."""
     ranks = []
     for prediction, references in zip(outcome.predictions, outcome.references, strict=True):

@@ -12,13 +12,13 @@ from charseq.inference.predictor import load
 from charseq.version import __version__
 
 if TYPE_CHECKING:
-    from charseq.inference.predictor import Model
+    from charseq.inference.predictor import PairsModel
 
 
 def evaluate(
     data: str | Path,
     *,
-    model: Model | LanguageModel | None = None,
+    model: PairsModel | LanguageModel | None = None,
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
@@ -48,7 +48,7 @@ def evaluate(
 def compare(
     data: str | Path,
     *,
-    models: tuple[Model | LanguageModel, Model | LanguageModel],
+    models: tuple[PairsModel | LanguageModel, PairsModel | LanguageModel],
     split: str | None = None,
     beam: int | None = None,
 ) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from charseq.data import corpus
 from charseq.data.splits import SPLITS
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
-from charseq.decoding.blocks import LANES
+from charseq.decoding.blocks import BLOCK
 from charseq.errors import DataError
 from charseq.evaluation.metrics import signature
 
@@ -51,7 +51,7 @@ HITS = (1, 3, 5)
 
 
 @dataclass(frozen=True)
-class Scores:
+class NextWordScores:
     """``hit_at_1``, ``hit_at_3``, ``hit_at_5``, ``keystrokes_saved`` and ``oov`` in percent."""
 
     words: int
@@ -68,7 +68,7 @@ class Scores:
     """Hits and keystrokes are of so many words, evenly spread; None: of all."""
 
 
-def measure(model: LanguageModel, lines: Sequence[str]) -> Scores:
+def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
     """How well ``model`` expects ``lines``.
 
     Raises:
@@ -90,7 +90,7 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> Scores:
     characters = sum(len(" ".join(line.split())) for line in lines)
     words = count + len(lines)
     hits = [_percent(hits, typed) for hits in typing.hits]
-    return Scores(
+    return NextWordScores(
         words=words,
         perplexity=_per_word(loss, words),
         bits_per_character=loss / math.log(2) / (characters + len(lines)),
@@ -195,7 +195,7 @@ def _read(
 
 def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     """Running text: the lines in ``LANES`` parts, with the ends between them as symbols."""
-    size = -(-len(rows) // LANES)
+    size = -(-len(rows) // BLOCK)
     parts = [rows[first : first + size] for first in range(0, len(rows), size)]
     return [[symbol for row in part for symbol in (*row, EOS)][:-1] for part in parts]
 

@@ -14,7 +14,7 @@ from charseq.evaluation import analysis
 from charseq.evaluation import analysis as comparison
 from charseq.evaluation.metrics import signature, standard_error
 from charseq.evaluation.scoring import choose_rows, score_examples, write_errors
-from charseq.inference.predictor import Model
+from charseq.inference.predictor import PairsModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Model,
+    model: PairsModel,
     data: str | Path,
     *,
     split: str | None = None,
@@ -51,8 +51,8 @@ def evaluate(
 
 
 def compare(
-    first: Model,
-    second: Model,
+    first: PairsModel,
+    second: PairsModel,
     data: str | Path,
     *,
     split: str | None = None,
@@ -100,7 +100,7 @@ def compare(
     }
 
 
-def _task(row: pairs.Example, model: Model) -> tuple[str, ...]:
+def _task(row: pairs.Example, model: PairsModel) -> tuple[str, ...]:
     """What of a row matters to the scores of ``model``."""
     return (row.source, row.target, *([row.features] if model.has_features else []))
 
@@ -114,14 +114,16 @@ def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
     return same and (not learnt or (one.symbols, one.scores) == (other.symbols, other.scores))
 
 
-def _rows(model: Model, data: str | Path, split: str | None) -> tuple[Sequence[pairs.Example], str]:
+def _rows(
+    model: PairsModel, data: str | Path, split: str | None
+) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score, as the model's settings and those of ``data`` read them; their split."""
     settings = {**model.about["settings"], **settings_file.settings_of(data)}
     return choose_rows(data, settings, split, model.about["data"]["fingerprint"])
 
 
 def _answer(
-    model: Model, rows: Sequence[pairs.Example], beam: int | None = None
+    model: PairsModel, rows: Sequence[pairs.Example], beam: int | None = None
 ) -> tuple[Outcome, int]:
     """The scored answers to ``rows``, with candidates, and the beam's width."""
     width = model.config.beam if beam is None else beam
@@ -132,7 +134,7 @@ def _answer(
 
 
 def _facts(
-    model: Model,
+    model: PairsModel,
     data: str | Path,
     split: str,
     outcome: Outcome,
@@ -153,7 +155,7 @@ def _facts(
         "standard_error": standard_error(outcome.scores),
         "ece": analysis.calibration_error(outcome),
         "intervals": analysis.intervals(outcome),
-        "top_k": analysis.among_first(outcome, width),
+        "top_k": analysis.top_k_accuracy(outcome, width),
         "by_length": analysis.by_length(outcome, source.pieces),
         "confusions": analysis.confusions(outcome, target.pieces),
         "beam": width,

@@ -17,7 +17,7 @@ from charseq.evaluation import metrics
 if TYPE_CHECKING:
     from charseq.data.pairs import Dataset, Example
     from charseq.inference.prediction import Prediction
-    from charseq.inference.predictor import Transducer
+    from charseq.inference.predictor import Translator
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def score_examples(
-    transducer: Transducer,
+    transducer: Translator,
     rows: Sequence[Example],
     *,
     width: int,
@@ -102,7 +102,7 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
         if not judged.right:
             cells = (prediction.source, prediction.prediction, " | ".join(references))
             # a tab or line end inside a cell, and the tab before features, is written as a space
-            lines.append("\t".join(cell.translate(display.FLAT) for cell in cells) + "\n")
+            lines.append("\t".join(cell.translate(display.ONE_LINE) for cell in cells) + "\n")
     lines = list(dict.fromkeys(lines))
     with writer.replacing(path, force=True) as file:
         file.write("".join(lines).encode())

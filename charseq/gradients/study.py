@@ -15,8 +15,8 @@ from charseq.config import CELLS
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.display import shown
 from charseq.errors import MissingExtraError, UsageError
-from charseq.inference.loading import Contents, read_run
-from charseq.inference.predictor import load
+from charseq.inference.loading import LoadedRun, read_run
+from charseq.inference.predictor import PairsModel, load
 from charseq.runs.folder import find
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from charseq.data.text.vocabulary import Vocabulary
     from charseq.gradients.flow import Flow
-    from charseq.inference.predictor import Model
     from charseq.models.seq2seq import EncoderDecoder
 
 TERM_STEPS = 30
@@ -126,7 +125,7 @@ def study_run(run: str | Path | None, text: str) -> Study:
 
     path = find(run)
     contents = _one_network(path)
-    transducer = cast("Model", load(path)).transducer
+    transducer = cast("PairsModel", load(path)).transducer
     source, target = contents.source, contents.target
     spelling, features = transducer.parts(text)
     backward = transducer.voices[0].backward
@@ -209,7 +208,7 @@ def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
     ]
 
 
-def _one_network(path: Path) -> Contents:
+def _one_network(path: Path) -> LoadedRun:
     """A run of pairs. Raises UsageError for one that predicts words, or an ensemble."""
     contents = read_run(path)
     if contents.units is not None:
@@ -219,7 +218,7 @@ def _one_network(path: Path) -> Contents:
     return contents
 
 
-def trainable(contents: Contents) -> EncoderDecoder:
+def trainable(contents: LoadedRun) -> EncoderDecoder:
     """The model of a run with its weights, in torch."""
     import torch
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from charseq.data.formats.rows import Window
 from charseq.data.formats.writer import Rejected
-from charseq.display import FLAT, code_points, describe
-from charseq.inference.journal import Kept
+from charseq.display import ONE_LINE, code_points, describe
+from charseq.inference.journal import JournalEntry
 from charseq.inference.prediction import LEXICON
-from charseq.lru import Memory
+from charseq.lru import ByteLru
 
 ROOM = 16 * 2**20
 SHARD = 2**15
@@ -58,7 +58,7 @@ class Replies:
 
     def __init__(
         self,
-        seek: Callable[[list[str]], Mapping[str, Kept]],
+        seek: Callable[[list[str]], Mapping[str, JournalEntry]],
         *,
         kind: str,
         n: int,
@@ -75,7 +75,7 @@ class Replies:
         self._append = append
         self._text = kind == "text"
         self._flat = kind in ("text", "tsv")
-        self._memory: Memory[str, Reply] = Memory(ROOM)
+        self._memory: ByteLru[str, Reply] = ByteLru(ROOM)
         self.empty = Reply(("",) if self._text else (*[""] * n, "empty"))
         self.rejected = Reply(("",) if self._text else (*[""] * n, "rejected"))
 
@@ -105,12 +105,12 @@ class Replies:
         """Whether it would have to be sought."""
         return not self._memory.holds(text)
 
-    def _reply(self, text: str, answer: Kept) -> Reply:
+    def _reply(self, text: str, answer: JournalEntry) -> Reply:
         cells = list(answer.texts)
         if self._append is not None:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))
-        flattened = self._flat and any(cell != cell.translate(FLAT) for cell in cells)
+        flattened = self._flat and any(cell != cell.translate(ONE_LINE) for cell in cells)
         looked_up = answer.origin == LEXICON
         facts = (answer.unknown, answer.truncated, looked_up)
         if self._text:
@@ -144,7 +144,7 @@ def some(texts: Texts) -> Iterator[str]:
     return (text for text in dict.fromkeys(texts) if text and isinstance(text, str))
 
 
-def _note(outcome: Kept, flattened: bool, name: Callable[[str], str]) -> str:
+def _note(outcome: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
     unknown = f"unknown {' '.join(map(name, outcome.unknown))}" if outcome.unknown else ""
     cut = "truncated" if outcome.truncated else ""
     return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))

@@ -56,16 +56,16 @@ from charseq.data.formats.writer import (
     replacing,
     writing,
 )
-from charseq.display import FLAT, KEPT, describe
+from charseq.display import KEPT, ONE_LINE, describe
 from charseq.errors import DataError, UsageError
 from charseq.inference.answer_cache import Replies, Reply, Texts, bounds, shards, some
-from charseq.inference.journal import Journal, Outcome, answers, fingerprint, keeping
+from charseq.inference.journal import Journal, Outcome, answers, fingerprint, open_journal
 
 DEFAULT_NAME = "prediction"
 
 
 class Predicts(Protocol):
-    """A model as conversion needs it (:class:`charseq.inference.predictor.Model` is one)."""
+    """A model as conversion needs it (:class:`charseq.inference.predictor.PairsModel` is one)."""
 
     @property
     def has_features(self) -> bool:
@@ -183,7 +183,7 @@ def _journal(
         "the model": kept_for,
         "the options": {**options, "window": [rows.WINDOW, *bounds()]},
     }
-    return keeping(final, identity, force=force)
+    return open_journal(final, identity, force=force)
 
 
 def targets(paths: Sequence[str], out: str | None) -> list[str]:
@@ -364,7 +364,7 @@ def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
 def _check_columns(kind: str, *, column: str | int | None, to: str | None) -> None:
     if kind == "text" and (column is not None or to is not None):
         raise UsageError("plain text has no columns: with --format tsv (or csv, jsonl) it has")
-    if to is not None and (not to or to != to.translate(FLAT)):
+    if to is not None and (not to or to != to.translate(ONE_LINE)):
         raise UsageError("the new column's name is empty or has a tab or line end in it")
 
 

@@ -38,7 +38,7 @@ _CRC = 9
 
 
 @dataclass(frozen=True)
-class Kept:
+class JournalEntry:
     """One answer, as far as a conversion needs it; it is a candidate of itself as well."""
 
     texts: tuple[str, ...]
@@ -66,16 +66,18 @@ class Journal:
         self._end = end
         self._synced = time.monotonic()
 
-    def replay(self) -> Iterator[Kept]:
+    def replay(self) -> Iterator[JournalEntry]:
         """The answers of earlier attempts, in order; all of them before :meth:`add`."""
         place = self._start
         while place < self._end:
             self._file.seek(place)
             line = self._file.readline()
             place += len(line)
-            yield from (Kept(tuple(t), tuple(u), bool(c), o) for t, u, c, o in _decode(line) or ())
+            yield from (
+                JournalEntry(tuple(t), tuple(u), bool(c), o) for t, u, c, o in _decode(line) or ()
+            )
 
-    def add(self, answers: Sequence[Kept]) -> None:
+    def add(self, answers: Sequence[JournalEntry]) -> None:
         """Keep the next answers; they are safe from a kill when this returns."""
         listed = [[one.texts, one.unknown, one.truncated, one.origin] for one in answers]
         self._file.seek(0, os.SEEK_END)
@@ -87,7 +89,7 @@ class Journal:
 
 
 @contextlib.contextmanager
-def keeping(out: Path, identity: Mapping[str, Any], *, force: bool) -> Iterator[Journal]:
+def open_journal(out: Path, identity: Mapping[str, Any], *, force: bool) -> Iterator[Journal]:
     """The journal of the output ``out``; gone if the block ends well, or in a DataError.
 
     Whatever else ends the block leaves it, and the next attempt goes on.
@@ -222,9 +224,9 @@ def answers(
     n: int,
     mass: float | None,
     batch_size: int,
-    kept: Iterator[Kept],
+    kept: Iterator[JournalEntry],
     journal: Journal | None,
-) -> dict[str, Kept]:
+) -> dict[str, JournalEntry]:
     """The answer to each text: those ``kept`` first, the others asked for, and kept in turn.
 
     With a journal they are asked for in pieces, in the order of their length, so that a piece
@@ -248,7 +250,7 @@ def answers(
     return dict(zip(texts, found, strict=True))
 
 
-def _kept(outcome: Outcome, n: int) -> Kept:
+def _kept(outcome: Outcome, n: int) -> JournalEntry:
     others = (other.prediction for other in outcome.candidates[1:n])
     texts = (outcome.prediction, *others)
-    return Kept(texts, tuple(outcome.unknown), outcome.truncated, outcome.origin)
+    return JournalEntry(texts, tuple(outcome.unknown), outcome.truncated, outcome.origin)

@@ -26,8 +26,8 @@ import numpy as np
 
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import SPECIALS, UNK
-from charseq.decoding.search import Hypothesis, best_places, sample
-from charseq.decoding.word_search import Bounded, Inventory, log_sum, spell
+from charseq.decoding.search import Hypothesis, sample, top_k
+from charseq.decoding.word_search import Bounded, SymbolTable, find_words, log_sum
 from charseq.errors import SettingError
 from charseq.inference.prediction import Candidate, Prediction, rank
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from jaxtyping import Int
 
     from charseq.config import Config
-    from charseq.data.text.tokenizer import Units
-    from charseq.decoding.next_word_numpy import Network, State
+    from charseq.data.text.tokenizer import Tokenizer
+    from charseq.decoding.next_word_numpy import NextWordState, NumpyNextWord
 
 LONGEST_WORD = 40
 """Most symbols in a word that is searched for; longer ones are not found."""
@@ -74,7 +74,12 @@ class LanguageModel:
     has_features = False
 
     def __init__(
-        self, path: Path, about: dict[str, Any], config: Config, units: Units, network: Network
+        self,
+        path: Path,
+        about: dict[str, Any],
+        config: Config,
+        units: Tokenizer,
+        network: NumpyNextWord,
     ) -> None:
         self.path = path
         self.name = path.name
@@ -225,7 +230,7 @@ class LanguageModel:
     def answer(
         self,
         symbols: Int[np.ndarray, "N"],
-        state: State,
+        state: NextWordState,
         wanted: Sequence[str],
         *,
         n: int,
@@ -239,7 +244,7 @@ class LanguageModel:
         """
         if self.whole:
             return self._look_up(symbols, state, wanted, n=n, given=given)
-        found = spell(
+        found = find_words(
             self.network,
             symbols,
             state,
@@ -258,11 +263,11 @@ class LanguageModel:
         return answers
 
     @cached_property
-    def inventory(self) -> Inventory:
+    def inventory(self) -> SymbolTable:
         """What every symbol spells, in the form that texts are read in."""
         form = self.units.vocabulary.form
         spelt = [self.units.spelling(k) for k in range(SPECIALS, len(self.units.vocabulary))]
-        return Inventory([""] * SPECIALS + [normalise(text, form) for text in spelt])
+        return SymbolTable([""] * SPECIALS + [normalise(text, form) for text in spelt])
 
     def _predict(
         self,
@@ -290,7 +295,7 @@ class LanguageModel:
     def _look_up(
         self,
         symbols: Int[np.ndarray, "N"],
-        state: State,
+        state: NextWordState,
         wanted: Sequence[str],
         *,
         n: int,
@@ -305,7 +310,7 @@ class LanguageModel:
             base = log_sum(scores) if given else 0.0
             best = {
                 self.units.spelling(int(ids[place])): min(float(scores[place]) - base, 0.0)
-                for place in best_places(scores, n)
+                for place in top_k(scores, n)
             }
             answers.append(rank(best, n))
         return answers
@@ -374,7 +379,7 @@ class Session:
         place = self._read(query.ids)
         return self.model.answer(*place, [query.wanted], n=n, width=width, given=given)[0]
 
-    def _read(self, ids: list[int]) -> tuple[Int[np.ndarray, "1"], State]:
+    def _read(self, ids: list[int]) -> tuple[Int[np.ndarray, "1"], NextWordState]:
         """The place after ``ids``, from where the line is if they only go on from there."""
         known = len(self._ids)
         if ids[:known] == self._ids:

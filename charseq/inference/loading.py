@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.config import Config, configure
 from charseq.data.text.alignment import Actions
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
 from charseq.decoding import next_word_numpy, seq2seq_numpy
 from charseq.decoding.ensemble import cells_of, name_of
@@ -46,7 +46,7 @@ _SCORES = {"pairs": {"examples", "exact_match", "ser"}, "next-word": {"perplexit
 """What every run that was scored says of it."""
 
 
-class Contents(NamedTuple):
+class LoadedRun(NamedTuple):
     """A run folder as read. Of a next-word run ``source`` and ``target`` are the same symbols."""
 
     about: dict[str, Any]
@@ -54,11 +54,11 @@ class Contents(NamedTuple):
     source: Vocabulary
     target: Vocabulary
     weights: dict[str, np.ndarray]
-    units: Units | None
+    units: Tokenizer | None
     """How a next-word run cuts its lines; None for pairs."""
 
 
-def read_run(path: Path) -> Contents:
+def read_run(path: Path) -> LoadedRun:
     """What stands in the run folder ``path``.
 
     Raises:
@@ -68,7 +68,7 @@ def read_run(path: Path) -> Contents:
     config = _settings(about, path)
     about = {**about, "settings": config.to_json()}  # an older run's as they are written now
     source, target, units = _symbols(about, config, path)
-    return Contents(about, config, source, target, weights, units)
+    return LoadedRun(about, config, source, target, weights, units)
 
 
 def is_next_word(about: Mapping[str, Any]) -> bool:
@@ -126,11 +126,11 @@ def _settings(about: Mapping[str, Any], path: Path) -> Config:
 
 def _symbols(
     about: Mapping[str, Any], config: Config, path: Path
-) -> tuple[Vocabulary, Vocabulary, Units | None]:
+) -> tuple[Vocabulary, Vocabulary, Tokenizer | None]:
     """Source, target and units of a run. Raises CheckpointError where they are malformed."""
     try:
         if config.task == "next-word":
-            units = Units.from_json(about.get("units"))
+            units = Tokenizer.from_json(about.get("units"))
             has = units.kind, units.case, units.punctuation
             if has != (config.units, config.case, config.punctuation):
                 raise CheckpointError(f"is damaged: units {', '.join(has)}, not as in the settings")

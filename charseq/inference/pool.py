@@ -39,7 +39,7 @@ GRACE = 2.0
 
 
 class Answers(Protocol):
-    """A model that is loaded from a run (:class:`charseq.inference.predictor.Model` is one)."""
+    """A model that is loaded from a run (``PairsModel`` is one)."""
 
     path: Path
 

@@ -21,11 +21,11 @@ from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, places
 from charseq.data.text.vocabulary import BOS, EOS, UNK, Vocabulary
 from charseq.decoding import next_word_numpy
-from charseq.decoding.ensemble import Voice, voices_on
+from charseq.decoding.ensemble import DirectionGroup, direction_groups_on
 from charseq.decoding.search import (
-    ROOM,
+    LENGTH_MARGIN,
     Hypothesis,
-    Limits,
+    LengthLimits,
     Searcher,
     add_logs,
     beam,
@@ -44,11 +44,11 @@ from charseq.runs.store import state_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from charseq.data.text.tokenizer import Units
+    from charseq.data.text.tokenizer import Tokenizer
     from charseq.inference.lexicon import Lexicon
 
 
-class Output(NamedTuple):
+class ScoredText(NamedTuple):
     """A text that was written, the logarithm of its probability, and what its length costs."""
 
     text: str
@@ -57,7 +57,7 @@ class Output(NamedTuple):
     truncated: bool
 
 
-class Transducer:
+class Translator:
     """Vocabularies, limits and networks: texts to predictions, wherever the weights come from.
 
     Of several voices each searches on its own. An output has the mean of the probabilities that
@@ -66,10 +66,10 @@ class Transducer:
 
     def __init__(
         self,
-        voices: Sequence[Voice],
+        voices: Sequence[DirectionGroup],
         source: Vocabulary,
         target: Vocabulary,
-        limits: Limits,
+        limits: LengthLimits,
         *,
         calibration: Calibration | None = None,
         length_penalty: float = 0.0,
@@ -126,7 +126,7 @@ class Transducer:
         return [] if ids == [EOS] else ids
 
     def search(
-        self, sources: Sequence[Sequence[int]], width: int, voice: Voice | None = None
+        self, sources: Sequence[Sequence[int]], width: int, voice: DirectionGroup | None = None
     ) -> list[list[Hypothesis]]:
         """What a voice, else the first, writes for texts of similar length: ids, or actions.
 
@@ -145,21 +145,21 @@ class Transducer:
         """The most that is written for a source; with hard attention, enough to come to its end."""
         size = places(ids)
         limit = self.limits.of(size)
-        return limit if self.actions is None else max(limit, math.ceil(ROOM * size))
+        return limit if self.actions is None else max(limit, math.ceil(LENGTH_MARGIN * size))
 
     def _outputs(
         self,
         texts: Sequence[tuple[str, str]],
         ids: Sequence[list[int]],
-        voice: Voice,
+        voice: DirectionGroup,
         width: int,
         batch_size: int,
-    ) -> list[list[Output]]:
+    ) -> list[list[ScoredText]]:
         """What one voice finds for each of ``texts``, whose ids read forward are ``ids``."""
         if voice.backward:
             ids = [self.encode(*parts, backward=True) for parts in texts]
         # a text without symbols, an empty line say, has no output
-        found = [[Output("", 0.0, 1.0, truncated=False)] for _ in ids]
+        found = [[ScoredText("", 0.0, 1.0, truncated=False)] for _ in ids]
         # who searches by itself cuts what it gets as suits it
         size = max(len(ids), 1) if isinstance(voice.network, Searcher) else batch_size
         for group in buckets([len(row) for row in ids], width=WIDTH, size=size):
@@ -169,9 +169,9 @@ class Transducer:
                     found[row] = self._spell(hypotheses, backward=voice.backward)
         return found
 
-    def _spell(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[Output]:
+    def _spell(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
         """The texts of what was written; sequences that spell the same are one, their sum."""
-        found: dict[str, Output] = {}
+        found: dict[str, ScoredText] = {}
         actions, strength = self.actions, self.length_penalty
         for one in hypotheses:
             ids = one.ids if actions is None else actions.spell(one.ids)
@@ -181,13 +181,13 @@ class Transducer:
                 found[text] = found[text]._replace(score=score)
             else:
                 loss = penalty(len(one.ids) + 1, strength) if strength else 1.0
-                found[text] = Output(text, one.score, loss, one.truncated)
+                found[text] = ScoredText(text, one.score, loss, one.truncated)
         return list(found.values())
 
     def _prediction(
         self,
         text: str,
-        outputs: Sequence[Sequence[Output]],
+        outputs: Sequence[Sequence[ScoredText]],
         unknown: list[str],
         n: int,
         *,
@@ -210,9 +210,9 @@ class Transducer:
         cut = merged[best.prediction].truncated
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
 
-    def _merge(self, outputs: Sequence[Sequence[Output]]) -> dict[str, Output]:
+    def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
         """What several voices found, each text once, with its mean probability."""
-        merged: dict[str, Output] = {}
+        merged: dict[str, ScoredText] = {}
         for voice, some in zip(self.voices, outputs, strict=True):
             for one in some:
                 score = one.score + math.log(voice.share)
@@ -222,7 +222,7 @@ class Transducer:
         return merged
 
 
-class Model:
+class PairsModel:
     """A trained run, ready to use."""
 
     def __init__(
@@ -230,7 +230,7 @@ class Model:
         path: Path,
         about: dict[str, Any],
         config: Config,
-        transducer: Transducer,
+        transducer: Translator,
         lexicon: Lexicon | None = None,
     ) -> None:
         self.path = path
@@ -284,7 +284,7 @@ def load(
     lexicon_columns: str = "",
     length_penalty: float | None = None,
     device: str = "cpu",
-) -> Model | LanguageModel:
+) -> PairsModel | LanguageModel:
     """The model of a run folder; without one, of the run that :func:`checkpoint.find` chooses.
 
     Args:
@@ -312,9 +312,9 @@ def load(
         return language_model(path, about, config, units, weights)
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
-    limits = Limits(tuple(about["limits"]))
-    transducer = Transducer(
-        voices_on(device, config, weights),
+    limits = LengthLimits(tuple(about["limits"]))
+    transducer = Translator(
+        direction_groups_on(device, config, weights),
         source,
         target,
         limits,
@@ -326,14 +326,14 @@ def load(
         from charseq.inference import lexicon as lexicons
 
         own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
-    return Model(path, about, config, transducer, own)
+    return PairsModel(path, about, config, transducer, own)
 
 
-def fingerprint(model: Model | LanguageModel) -> str:
+def fingerprint(model: PairsModel | LanguageModel) -> str:
     """A hash of all that decides a model's answers: its files, its lexicon, its length penalty."""
     files = state_of(model.path).files
     parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
-    if isinstance(model, Model):
+    if isinstance(model, PairsModel):
         parts += [model.config.length_penalty, model.lexicon and model.lexicon.fingerprint]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -342,11 +342,11 @@ def language_model(
     path: Path,
     about: dict[str, Any],
     config: Config,
-    units: Units,
+    units: Tokenizer,
     weights: Mapping[str, np.ndarray],
 ) -> LanguageModel:
     """A model that predicts words, wherever the weights come from."""
-    network = next_word_numpy.Network(
+    network = next_word_numpy.NumpyNextWord(
         weights,
         cell=config.cell,
         layers=config.layers,

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from charseq.errors import CheckpointError
-from charseq.inference.loading import Contents, read_run, shapes_of
+from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import ABOUT, LOCK, WEIGHTS
 from charseq.runs.store import (
     MANIFEST,
     NEW,
-    State,
+    FolderState,
     absence,
     fetch,
     open_file,
@@ -46,7 +46,7 @@ _RUNS = ("members", "tune")
 
 
 @dataclass
-class Audit:
+class Verification:
     """What was found in one run folder: ``faults`` by which it must not be trusted, and notes."""
 
     run: str
@@ -66,10 +66,10 @@ class Audit:
         return [*(self.faults or sound), *(f"note: {note}" for note in self.notes)]
 
 
-def audit(run: str | Path) -> Audit:
+def verify(run: str | Path) -> Verification:
     """Check the run folder ``run``; what it holds may come from a stranger."""
     folder = Path(run)
-    found = Audit(str(folder))
+    found = Verification(str(folder))
     try:
         state = state_of(folder)
         if not state.files:
@@ -85,13 +85,13 @@ def audit(run: str | Path) -> Audit:
             _look(state, name, contents, found)
     found.notes += (f"{folder / name}: is not listed, and never read" for name in _strays(state))
     for inner in _inner(folder):
-        below = audit(inner)
+        below = verify(inner)
         found.faults += below.faults
         found.notes += below.notes
     return found
 
 
-def _read(folder: Path, found: Audit) -> Contents | None:
+def _read(folder: Path, found: Verification) -> LoadedRun | None:
     """The model, where there is one and it is sound; a fault else."""
     if WEIGHTS not in state_of(folder).files:
         found.notes.append(f"{folder}: no model yet")
@@ -105,7 +105,7 @@ def _read(folder: Path, found: Audit) -> Contents | None:
     return contents
 
 
-def _look(state: State, name: str, contents: Contents | None, found: Audit) -> None:
+def _look(state: FolderState, name: str, contents: LoadedRun | None, found: Verification) -> None:
     """One listed file: its bytes, then what it says."""
     path = state.folder / name
     try:
@@ -126,7 +126,7 @@ def _look(state: State, name: str, contents: Contents | None, found: Audit) -> N
         found.faults.append(str(fault))
 
 
-def _compare(state: State, name: str) -> None:
+def _compare(state: FolderState, name: str) -> None:
     """Size and sha256 of one file with the manifest's, a piece at a time."""
     with open_file(state, name) as file:
         entry, digest = state.files[name], hashlib.sha256()
@@ -137,7 +137,7 @@ def _compare(state: State, name: str) -> None:
         raise CheckpointError(f"is damaged: it differs from {MANIFEST}", path=state.folder / name)
 
 
-def _strays(state: State) -> Iterator[str]:
+def _strays(state: FolderState) -> Iterator[str]:
     """What lies in the folder and is no part of the run."""
     try:
         there = sorted(entry.name for entry in os.scandir(state.folder))

@@ -21,7 +21,7 @@ MOST = 8
 """Loops that are recorded, each with memory of its own; others run as they are."""
 
 
-class Loop:
+class EagerLoop:
     """A loop as it is: ``moving`` after each ``step``."""
 
     def __init__(self, advance: Advance, fixed: Any, moving: Any) -> None:
@@ -34,7 +34,7 @@ class Loop:
         self.moving = self.advance(self.fixed, self.moving)
 
 
-class Recording(Loop):
+class GraphedLoop(EagerLoop):
     """A loop on memory of its own, whose step is a graph."""
 
     def __init__(self, advance: Advance, fixed: Any, moving: Any) -> None:
@@ -61,22 +61,22 @@ class Recording(Loop):
         self._graph.replay()
 
 
-class Player:
+class GraphCache:
     """The recordings of one network."""
 
     def __init__(self, device: torch.device) -> None:
         self._able = device.type == "cuda"
-        self._known: dict[Any, Recording | None] = {}
+        self._known: dict[Any, GraphedLoop | None] = {}
 
-    def begin(self, name: str, advance: Advance, fixed: Any, moving: Any) -> Loop:
+    def begin(self, name: str, advance: Advance, fixed: Any, moving: Any) -> EagerLoop:
         """A loop; the second of a name and of shapes is recorded, those after it are played."""
         key = name, tuple(leaf.shape for leaf in leaves((fixed, moving)))
         found = self._known.get(key)
         if found is None and self._able and key in self._known and self._count() < MOST:
-            found = self._known[key] = Recording(advance, fixed, moving)
+            found = self._known[key] = GraphedLoop(advance, fixed, moving)
         if found is None:
             self._known.setdefault(key, None)
-            return Loop(advance, fixed, moving)
+            return EagerLoop(advance, fixed, moving)
         found.begin(fixed, moving)
         return found
 

@@ -36,7 +36,7 @@ TILE = 2**19
 
 
 @dataclass(frozen=True)
-class Given:
+class TensorBatch:
     """A batch as tensors, and the state after the batch before where this one goes on from it."""
 
     source: Int[Tensor, "B S"]
@@ -58,10 +58,10 @@ class Loss:
     carried: Float[Tensor, "L K B H"] | None = None
 
 
-class Learner(nn.Module):
+class TrainableModel(nn.Module):
     """A network that says how wrong it was: all that the trainer asks of it."""
 
-    def loss(self, given: Given, *, smoothing: float) -> Loss:
+    def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
         """The loss of a batch, with a share ``smoothing`` of every label spread over all."""
         raise TypeError(f"{type(self).__name__} has no loss for {given.labels.shape}, {smoothing}")
 
@@ -88,7 +88,7 @@ def cross_entropy(
     return losses.sum(), counted.sum()
 
 
-class Sample(NamedTuple):
+class SoftmaxSample(NamedTuple):
     """The symbols that a batch is concerned with: its own, and those drawn for comparison."""
 
     symbols: Tensor
@@ -101,7 +101,7 @@ class Sample(NamedTuple):
 
 def draw(
     chances: Float[Tensor, "V"], own: Int[Tensor, "..."], *, size: int | None = None
-) -> Sample:
+) -> SoftmaxSample:
     """Each symbol by itself with its chance, besides the batch's ``own``.
 
     With ``size`` there are so many, those of the batch first, then those drawn; what is left is
@@ -112,11 +112,11 @@ def draw(
     taken = drawn.index_fill(0, own.flatten(), value=True)
     if size is None:
         symbols = taken.nonzero()[:, 0]
-        return Sample(symbols, correction[symbols], taken.cumsum(0) - 1)
+        return SoftmaxSample(symbols, correction[symbols], taken.cumsum(0) - 1)
     rank = 2 - taken.int() - torch.zeros_like(taken).index_fill(0, own.flatten(), value=True).int()
     order = rank.sort(stable=True).indices
     places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=own.device))
-    return Sample(order[:size], correction[order[:size]], places)
+    return SoftmaxSample(order[:size], correction[order[:size]], places)
 
 
 def room_for(samples: int, own: int, symbols: int) -> int:

@@ -28,9 +28,9 @@ from charseq.kernels.matmul import linear
 from charseq.models.layers import Dropout, drop_locked, embed
 from charseq.models.loss import (
     OUTCOMES,
-    Given,
-    Learner,
     Loss,
+    TensorBatch,
+    TrainableModel,
     chances_of,
     draw,
     room_for,
@@ -47,7 +47,7 @@ START = 0.05
 entry by the learning rate, and where they are scaled up, those moves are noise."""
 
 
-class NextWord(Learner):
+class NextWord(TrainableModel):
     """Weights, forward pass and loss; sizes are numbers of symbols (V), units (E, H) and layers.
 
     ``context``: the symbols that the cell "mlp" sees; it has one layer. ``samples``: the symbols
@@ -121,7 +121,7 @@ class NextWord(Learner):
         logits = nn.functional.linear(outputs, matrix[OUTCOMES:], self.output_bias[OUTCOMES:])
         return nn.functional.pad(logits, (OUTCOMES, 0), value=-math.inf).transpose(0, 1)
 
-    def loss(self, given: Given, *, smoothing: float) -> Loss:
+    def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
         """Cross-entropy of the labels, over all outcomes or over a sample."""
         inputs, labels = given.inputs, given.labels
         known = labels.T.flatten() != PAD

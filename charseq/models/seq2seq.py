@@ -33,14 +33,14 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD
 from charseq.kernels.matmul import linear
 from charseq.models.layers import Attention, Dropout, Pointer, embed
-from charseq.models.loss import Given, Learner, Loss, cross_entropy
+from charseq.models.loss import Loss, TensorBatch, TrainableModel, cross_entropy
 from charseq.models.rnn import Recurrence
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
-class EncoderDecoder(Learner):
+class EncoderDecoder(TrainableModel):
     """Weights and forward pass; sizes are numbers of symbols (V), units (E, H) and layers."""
 
     def __init__(
@@ -123,7 +123,7 @@ class EncoderDecoder(Learner):
         vectors = self._drop(vectors)
         return vectors, *self.encoder(vectors, lengths)
 
-    def loss(self, given: Given, *, smoothing: float) -> Loss:
+    def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
         """Cross-entropy of the labels."""
         logits = self(given.source, given.source_lengths, given.inputs)
         weights = given.weights

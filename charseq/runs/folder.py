@@ -23,7 +23,7 @@ from charseq.errors import CheckpointError
 from charseq.runs.store import (
     FORMAT,
     PLAIN,
-    State,
+    FolderState,
     absence,
     check_format,
     consistently,
@@ -77,7 +77,7 @@ def load_model(
     """
     path = Path(run) / WEIGHTS
 
-    def load(state: State) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def load(state: FolderState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         about = _about(fetch(state, ABOUT), path.parent)
         with open_file(state, WEIGHTS) as file:
             size = os.fstat(file.fileno()).st_size

@@ -63,7 +63,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class State:
+class FolderState:
     """What a run holds, and the folders in which its files are looked for, in order."""
 
     folder: Path
@@ -213,7 +213,7 @@ def read_all(run: str | Path, wanted: Iterable[str]) -> dict[str, bytes]:
     return consistently(run, lambda state: {name: fetch(state, name) for name in listed})
 
 
-def consistently(run: str | Path, work: Callable[[State], _Result]) -> _Result:
+def consistently(run: str | Path, work: Callable[[FolderState], _Result]) -> _Result:
     """``work`` on one state of the run; again if a writer replaced that state meanwhile.
 
     Raises:
@@ -232,7 +232,7 @@ def consistently(run: str | Path, work: Callable[[State], _Result]) -> _Result:
     raise CheckpointError("changes too fast to be read; try again", path=run)
 
 
-def state_of(run: str | Path) -> State:
+def state_of(run: str | Path) -> FolderState:
     """What the run holds now; no files where there is no run.
 
     Raises:
@@ -241,11 +241,11 @@ def state_of(run: str | Path) -> State:
     folder = Path(run)
     files = _log(folder)
     if files is not None:
-        return State(folder, files, (folder / NEW, folder))
-    return State(folder, _decode_manifest(folder / MANIFEST) or {}, (folder,))
+        return FolderState(folder, files, (folder / NEW, folder))
+    return FolderState(folder, _decode_manifest(folder / MANIFEST) or {}, (folder,))
 
 
-def fetch(state: State, name: str) -> bytes:
+def fetch(state: FolderState, name: str) -> bytes:
     """The content of one file of ``state``, compared with the manifest.
 
     Raises:
@@ -263,7 +263,7 @@ def fetch(state: State, name: str) -> bytes:
     return content
 
 
-def open_file(state: State, name: str) -> BinaryIO:
+def open_file(state: FolderState, name: str) -> BinaryIO:
     """A listed file, wherever the state keeps it, not yet compared with the manifest.
 
     Raises:

@@ -67,7 +67,7 @@ class Progress:
     """Of an evaluation that a signal cut short, and with which a resumed run begins: its loss."""
 
 
-class Run:
+class TrainingState:
     """One run folder; hold :func:`charseq.runs.folder.lock` while writing."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:

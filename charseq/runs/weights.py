@@ -89,6 +89,7 @@ def check_arrays(data: bytes, path: Path) -> Shapes:
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> None:
+    """Raises CheckpointError for an array with a value that is infinite or no number."""
     for name, array in arrays.items():
         if array.dtype.kind in "fc" and not np.isfinite(array).all():
             raise CheckpointError(f"{shown(name)} holds NaN or infinity", path=path)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.errors import CheckpointError, UsageError
-from charseq.inference.loading import Contents, read_run, shapes_of
+from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
-from charseq.runs.training_state import Run, kept_evaluations, kept_name
+from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.weights import load_arrays
 from charseq.training import next_word, pairs
 
@@ -76,7 +76,7 @@ def average(
         if is_finished(output) and not force:
             what = "is finished already: --force replaces it, -o names another folder"
             raise CheckpointError(what, path=output)
-        journal = Run(Path(output), {**_origin(first.about), "averaged": made})
+        journal = TrainingState(Path(output), {**_origin(first.about), "averaged": made})
         journal.forget()
         journal.best = weights
         journal.progress.seconds = sum(one.about["seconds"] for one in contents)
@@ -105,7 +105,7 @@ def mean(parts: Sequence[Weights]) -> dict[str, np.ndarray]:
 
 
 def _of_evaluations(
-    folder: Path, found: Contents, *, last: int | None, best: int | None
+    folder: Path, found: LoadedRun, *, last: int | None, best: int | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The mean of evaluations that a run kept, and what it is made of."""
     there = kept_evaluations(folder)
@@ -132,9 +132,9 @@ def _of_evaluations(
     return mean(parts), {"of": told, "runs": [_fingerprint(folder)], "evaluations": chosen}
 
 
-def _ranked(folder: Path, found: Contents, there: Sequence[int]) -> list[int]:
+def _ranked(folder: Path, found: LoadedRun, there: Sequence[int]) -> list[int]:
     """Kept evaluations, best first; of equals the later."""
-    family = pairs.Pairs if found.units is None else next_word.Sentences
+    family = pairs.PairsTask if found.units is None else next_word.NextWordTask
     try:
         lines = [json.loads(line) for line in read(folder, "metrics.jsonl").splitlines()]
         scores = {number: family.rank(lines[number - 1]) for number in there}
@@ -145,7 +145,7 @@ def _ranked(folder: Path, found: Contents, there: Sequence[int]) -> list[int]:
 
 
 def _of_runs(
-    folders: Sequence[Path], contents: Sequence[Contents]
+    folders: Sequence[Path], contents: Sequence[LoadedRun]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The mean of runs that began with the same weights, and what it is made of."""
     first, begun = contents[0], contents[0].about.get("start")
@@ -164,9 +164,9 @@ def _of_runs(
     return mean([one.weights for one in contents]), made
 
 
-def _score(journal: Run, found: Contents, weights: Weights, data: str | Path) -> None:
+def _score(journal: TrainingState, found: LoadedRun, weights: Weights, data: str | Path) -> None:
     """Score the mean on dev as a training scores; its probabilities are calibrated as well."""
-    lesson: pairs.Pairs | next_word.Sentences
+    lesson: pairs.PairsTask | next_word.NextWordTask
     if found.units is None:
         lesson = pairs.of_run(found, data)
         journal.about |= lesson.calibrate(weights)
@@ -191,5 +191,5 @@ def _told(scores: Mapping[str, float]) -> str:
     """Dev scores in a few words."""
     if not scores:
         return "none"
-    family = next_word.Sentences if "perplexity" in scores else pairs.Pairs
+    family = next_word.NextWordTask if "perplexity" in scores else pairs.PairsTask
     return " ".join(family.tell(scores).split())

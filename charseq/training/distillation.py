@@ -32,9 +32,9 @@ from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publis
 if TYPE_CHECKING:
     from charseq.config import Config
     from charseq.data.formats.rows import Table
-    from charseq.inference.predictor import Model
-    from charseq.runs.training_state import Run
-    from charseq.training.prepare import Task
+    from charseq.inference.predictor import PairsModel
+    from charseq.runs.training_state import TrainingState
+    from charseq.training.prepare import PreparedPairs
 
 LEAST = 0.05
 """Outputs that the teacher finds less probable than this are not learnt."""
@@ -53,7 +53,7 @@ class Pupil(Protocol):
     """A training of pairs, as far as it can be taught."""
 
     config: Config
-    task: Task
+    task: PreparedPairs
     distilled: dict[str, Any] | None
 
     @property
@@ -147,7 +147,7 @@ class Teacher:
         """Whose labels these are: the teacher's, of these sources, so many."""
         return _digest(self.fingerprint.encode(), json.dumps([sources, self.best]).encode())
 
-    def _model(self, sources: Sequence[Source]) -> Model:
+    def _model(self, sources: Sequence[Source]) -> PairsModel:
         model = load(self.path)
         if isinstance(model, LanguageModel):
             raise SettingError(f"{self.path} predicts words, it is no teacher of pairs")
@@ -176,7 +176,9 @@ def teacher_of(
     return None
 
 
-def attend(pupil: Pupil, teacher: Teacher, journal: Run, *, report: Report) -> None:
+def add_teacher_labels(
+    pupil: Pupil, teacher: Teacher, journal: TrainingState, *, report: Report
+) -> None:
     """Let the teacher label its sources, and the pupil learn from that too.
 
     Raises:
@@ -268,7 +270,7 @@ def _source(table: Table, row: Row, *, features: bool) -> Source:
     return parts[0], parts[1] if features else ""
 
 
-def _label(model: Model, sources: Sequence[Source], best: int) -> list[Label]:
+def _label(model: PairsModel, sources: Sequence[Source], best: int) -> list[Label]:
     """The outputs of some sources that are probable enough, came to their end and say something."""
     texts = [f"{text}\t{features}" if model.has_features else text for text, features in sources]
     return [

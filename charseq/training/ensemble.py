@@ -35,7 +35,7 @@ from charseq.runs.folder import is_finished, read
 
 if TYPE_CHECKING:
     from charseq.config import Config
-    from charseq.runs.training_state import Run
+    from charseq.runs.training_state import TrainingState
 
 FOLDER = "members"
 APPRENTICE = "charseq.training.worker"
@@ -95,7 +95,9 @@ class Job:
         return f"member {self.number + 1}"
 
 
-def train(lesson: Lesson, journal: Run, job: Job, started: float, *, report: Report) -> None:
+def train(
+    lesson: Lesson, journal: TrainingState, job: Job, started: float, *, report: Report
+) -> None:
     """Train all members and leave the ensemble in ``journal``, to be finished.
 
     ``job`` is the pattern of every member's; the clock counts from ``started``.
@@ -228,7 +230,7 @@ def dismiss(workers: Iterable[Worker]) -> None:
             worker.close()
 
 
-def assemble(lesson: Lesson, journal: Run, folders: Sequence[Path]) -> None:
+def assemble(lesson: Lesson, journal: TrainingState, folders: Sequence[Path]) -> None:
     """The members' weights as those of one model, scored on dev.
 
     Raises:

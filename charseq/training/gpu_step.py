@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charseq.data.batches import Batches, Lines, Stream
+from charseq.data.batches import Batches, LineBatches, StreamBatches
 from charseq.data.text.vocabulary import BOS, EOS, PAD
-from charseq.models.loss import Given, Learner
+from charseq.models.loss import TensorBatch, TrainableModel
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Integer
 
-    from charseq.data.batches import Batches, Lines, Stream
+    from charseq.data.batches import Batches, LineBatches, StreamBatches
 
 RING = 64
 """Batches whose numbers may be on their way at once; the trainer waits more often than that."""
@@ -49,7 +49,7 @@ class Shape(NamedTuple):
 
 
 class Fed(NamedTuple):
-    """The tensors of a batch; see :class:`charseq.models.loss.Given`."""
+    """The tensors of a batch; see :class:`charseq.models.loss.TensorBatch`."""
 
     source: Tensor
     source_lengths: Tensor
@@ -91,12 +91,12 @@ class Texts:
         return torch.where(inside, found, PAD).long()
 
 
-class Resident:
+class DeviceDataset:
     """Pairs or lines on the device; a batch is sent as the numbers of its rows."""
 
     goes_on = False
 
-    def __init__(self, batches: Batches | Lines, device: torch.device) -> None:
+    def __init__(self, batches: Batches | LineBatches, device: torch.device) -> None:
         self._batches = batches
         self._source: Texts | None = None
         if isinstance(batches, Batches):
@@ -149,12 +149,12 @@ class Resident:
         return Fed(source, lengths, inputs, labels, weights)
 
 
-class Sent:
+class StreamUpload:
     """Running text, whose batches are sent as they are."""
 
     goes_on = True
 
-    def __init__(self, batches: Stream, device: torch.device) -> None:
+    def __init__(self, batches: StreamBatches, device: torch.device) -> None:
         self._batches = batches
         self._device = device
         self._rooms: dict[Shape, tuple[Tensor, Tensor]] = {}
@@ -183,11 +183,13 @@ class Sent:
         return self._rooms[shape]
 
 
-def feed_of(batches: Batches | Lines | Stream, device: torch.device) -> Resident | Sent:
+def feed_of(
+    batches: Batches | LineBatches | StreamBatches, device: torch.device
+) -> DeviceDataset | StreamUpload:
     """How the batches of a run come to the device."""
-    if isinstance(batches, Stream):
-        return Sent(batches, device)
-    return Resident(batches, device)
+    if isinstance(batches, StreamBatches):
+        return StreamUpload(batches, device)
+    return DeviceDataset(batches, device)
 
 
 def rounded(length: int) -> int:
@@ -241,13 +243,13 @@ class Reading:
     """The most there were since the counts were set."""
 
 
-class Recorder:
+class GraphedStep:
     """The steps of one training: the model, one buffer of its weights, average, moments."""
 
     def __init__(
         self,
-        model: Learner,
-        batches: Batches | Lines | Stream,
+        model: TrainableModel,
+        batches: Batches | LineBatches | StreamBatches,
         buffers: Buffers,
         *,
         precision: torch.dtype,
@@ -339,7 +341,7 @@ class Recorder:
 
     def _run(self, shape: Shape) -> None:
         """A whole step on the device, of what was sent; see the module."""
-        given = Given(*self._feed.give(shape), carried=self.carried, fixed=True)
+        given = TensorBatch(*self._feed.give(shape), carried=self.carried, fixed=True)
         kind, low = self._told.device.type, self.precision != torch.float32
         with torch.autocast(kind, dtype=self.precision, enabled=low):
             found = self.model.loss(given, smoothing=self.smoothing)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from charseq.config import Config
 from charseq.errors import Interrupted
 from charseq.process import Hurried, stopping
-from charseq.runs.training_state import Progress, Run, due
+from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.report import bar, describe_scores
 from charseq.training.train import Lesson
 
@@ -34,7 +34,7 @@ def silent(_line: str) -> None:
 
 def learn(
     lesson: Lesson,
-    journal: Run,
+    journal: TrainingState,
     started: float,
     *,
     report: Report,
@@ -74,7 +74,7 @@ def learn(
 def fit(
     lesson: Lesson,
     trainer: Trainer,
-    journal: Run,
+    journal: TrainingState,
     started: float,
     *,
     report: Report,
@@ -136,7 +136,9 @@ def _is_due(now: float, state: Progress, config: Config, *, ruled: bool) -> bool
     return affordable and now >= due(state.evaluations, config.evaluations)
 
 
-def _keep(trainer: Trainer, journal: Run, asked: signal.Signals | None, *, better: bool) -> None:
+def _keep(
+    trainer: Trainer, journal: TrainingState, asked: signal.Signals | None, *, better: bool
+) -> None:
     """Save. Raises Interrupted where a signal has asked to stop."""
     journal.save(trainer.state(), better=better)
     if asked:
@@ -150,7 +152,7 @@ def _keep(trainer: Trainer, journal: Run, asked: signal.Signals | None, *, bette
 def _score(
     lesson: Lesson,
     trainer: Trainer,
-    journal: Run,
+    journal: TrainingState,
     now: float,
     loss: float | None,
     *,

@@ -22,10 +22,10 @@ from charseq.data.text import tokenizer as unit
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.next_word import _facts, perplexity_of
-from charseq.inference.loading import Contents, read_run
+from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import language_model
 from charseq.runs.folder import WEIGHTS, find, read
-from charseq.training.prepare import recipe_of
+from charseq.training.prepare import optimizer_settings
 from charseq.training.report import describe_lines
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ SAMPLES = 2000
 """so many."""
 
 
-class Sentences:
+class NextWordTask:
     """A training on lines of text, as ``recipes`` sees it: before, during and after."""
 
     def __init__(
@@ -176,7 +176,7 @@ class Sentences:
 
     def trainer(self, halved: int = 0) -> Trainer:
         """Model, batches and optimiser, before the first step; batches ``halved`` so often."""
-        from charseq.data.batches import Lines, Stream
+        from charseq.data.batches import LineBatches, StreamBatches
         from charseq.models.device import choose_device, choose_precision, choose_threads, seed_all
         from charseq.models.factory import build_next_word
         from charseq.training.trainer import Trainer
@@ -188,20 +188,20 @@ class Sentences:
         device = choose_device(config.device)
         choose_threads(config.threads)
         seed_all(config.seed)
-        batches: Lines | Stream
+        batches: LineBatches | StreamBatches
         if config.running:
-            batches = Stream(
+            batches = StreamBatches(
                 ids, offsets, batch_size=config.batch_size, steps=config.segment, seed=config.seed
             )
         else:
-            batches = Lines(ids, offsets, batch_size=config.batch_size, seed=config.seed)
+            batches = LineBatches(ids, offsets, batch_size=config.batch_size, seed=config.seed)
         model = build_next_word(
             config, counts=counts, traits=self._traits(), samples=self._samples()
         )
         trainer = Trainer(
             model,
             batches,
-            recipe_of(config),
+            optimizer_settings(config),
             device=device,
             precision=choose_precision(config.precision, device),
         )
@@ -253,7 +253,7 @@ class Sentences:
             return self.config.samples
         return SAMPLES if len(self.units.vocabulary) > LARGE else 0
 
-    def _begin_with(self, path: Path) -> Contents:
+    def _begin_with(self, path: Path) -> LoadedRun:
         """Another run, whose symbols ours join, and whose weights are the first."""
         found = read_run(path)
         if found.units is None:
@@ -272,15 +272,15 @@ class Sentences:
         return found
 
 
-def of_run(found: Contents, data: str | Path) -> Sentences:
+def of_run(found: LoadedRun, data: str | Path) -> NextWordTask:
     """A run's own training again, on the dev split of ``data``: to score other weights for it."""
-    lesson = Sentences(data, found.config)
+    lesson = NextWordTask(data, found.config)
     if found.units is not None:
         lesson.units = found.units
     return lesson
 
 
-def _inherit(start: Contents, fresh: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _inherit(start: LoadedRun, fresh: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The weights of ``start`` for more symbols; new ones keep their ``fresh`` rows."""
     weights = {name: np.array(value) for name, value in start.weights.items()}
     before = len(start.target)

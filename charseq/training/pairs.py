@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, configure
 from charseq.data import pairs, settings_file
-from charseq.decoding.ensemble import cells_of, direction_of, member_of, voices_on
-from charseq.decoding.search import Limits
+from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
+from charseq.decoding.search import LengthLimits
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.pairs import _answer, _facts
 from charseq.evaluation.scoring import score_examples
 from charseq.inference.calibration import FEWEST, Event, fit
-from charseq.inference.loading import Contents, read_run
-from charseq.inference.predictor import Model, Transducer
+from charseq.inference.loading import LoadedRun, read_run
+from charseq.inference.predictor import PairsModel, Translator
 from charseq.runs.folder import WEIGHTS, find, read
 from charseq.training.distillation import mix
-from charseq.training.prepare import Start, prepare
+from charseq.training.prepare import PretrainedRun, prepare
 from charseq.training.report import describe_task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from charseq.decoding.ensemble import Voice
+    from charseq.decoding.ensemble import DirectionGroup
     from charseq.inference.prediction import Prediction
     from charseq.training.distillation import Label, Source
     from charseq.training.trainer import Trainer
@@ -44,7 +44,7 @@ MOST_CALIBRATED = 2000
 """Rows of dev that probabilities are calibrated by."""
 
 
-class Pairs:
+class PairsTask:
     """A training of pairs, as ``recipes`` sees it: before, during and after."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Pairs:
         self.config = self.task.config
         self.distilled = dict(teacher)
 
-    def member(self, number: int) -> Pairs:
+    def member(self, number: int) -> PairsTask:
         """The training of one member of an ensemble, on the same data and symbols."""
         found = copy(self)
         found.config = member_of(self.config, number)
@@ -128,7 +128,7 @@ class Pairs:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        transducer = Transducer(self._voices(weights), task.source, task.target, task.limits)
+        transducer = Translator(self._voices(weights), task.source, task.target, task.limits)
         rows = task.dataset.dev[: config.dev_limit]
         return asdict(score_examples(transducer, rows, width=1).scores)
 
@@ -138,7 +138,7 @@ class Pairs:
         About ``MOST_CALIBRATED`` rows at most, from all over the split, searched as in use.
         """
         task, config = self.task, self.config
-        transducer = Transducer(
+        transducer = Translator(
             self._voices(weights),
             task.source,
             task.target,
@@ -153,11 +153,11 @@ class Pairs:
         found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
         return {} if found is None else {"calibration": found.to_json()}
 
-    def _voices(self, weights: Weights) -> tuple[Voice, ...]:
+    def _voices(self, weights: Weights) -> tuple[DirectionGroup, ...]:
         """The networks in use, where the run is trained."""
         from charseq.models.device import choose_device
 
-        return voices_on(choose_device(self.config.device).type, self.config, weights)
+        return direction_groups_on(choose_device(self.config.device).type, self.config, weights)
 
     @staticmethod
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
@@ -169,7 +169,7 @@ class Pairs:
         """Dev scores in a few words."""
         return f"dev exact {scores['exact_match']:5.1f} %  ser {scores['ser']:5.1f} %"
 
-    def evaluate(self, model: Model, *, version: str) -> dict[str, Any]:
+    def evaluate(self, model: PairsModel, *, version: str) -> dict[str, Any]:
         """What :func:`evaluate` returns of the dev split."""
         rows = self.task.dataset.dev
         return _facts(model, self.data, "dev", *_answer(model, rows), version=version)
@@ -182,19 +182,19 @@ def _event(row: pairs.Example, found: Prediction) -> Event:
     return Event(row.source, [one.score for one in found.candidates], next(right, None))
 
 
-def of_run(found: Contents, data: str | Path) -> Pairs:
+def of_run(found: LoadedRun, data: str | Path) -> PairsTask:
     """A run's own training again, on the dev split of ``data``: to score other weights for it."""
     known = ("columns", "header", "feature_separator")
     own: dict[str, Any] = settings_file.settings_of(data)
     own = {name: value for name, value in own.items() if name in known}
     # to score a few times needs no torch, which would take longer to load
-    lesson = Pairs(data, configure({**own, "device": "cpu"}, base=found.config))
-    limits = Limits(tuple(found.about["limits"]))
+    lesson = PairsTask(data, configure({**own, "device": "cpu"}, base=found.config))
+    limits = LengthLimits(tuple(found.about["limits"]))
     lesson.task = replace(lesson.task, source=found.source, target=found.target, limits=limits)
     return lesson
 
 
-def _start(run: str | Path) -> Start:
+def _start(run: str | Path) -> PretrainedRun:
     """A trained run as the start of another.
 
     Raises:
@@ -208,4 +208,4 @@ def _start(run: str | Path) -> Start:
         raise SettingError(f"{path} is an ensemble, its members' weights are no start for one run")
     fingerprint = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
     settings = found.config.to_json()
-    return Start(fingerprint, settings, found.source, found.target, found.weights)
+    return PretrainedRun(fingerprint, settings, found.source, found.target, found.weights)

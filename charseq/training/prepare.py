@@ -19,7 +19,7 @@ from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
-from charseq.decoding.search import Limits
+from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from charseq.data.pairs import Dataset, Example
-    from charseq.training.trainer import Recipe, Trainer
+    from charseq.training.trainer import OptimizerSettings, Trainer
 
     Arrays = Mapping[str, np.ndarray]
     Pairing = tuple[np.ndarray, np.ndarray]
@@ -40,7 +40,7 @@ MANY = 20_000
 
 
 @dataclass(frozen=True)
-class Start:
+class PretrainedRun:
     """A trained run to start from: its settings, symbols and weights."""
 
     fingerprint: str
@@ -52,21 +52,21 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Task:
+class PreparedPairs:
     """What there is to learn, and everything that is known before training."""
 
     config: Config
     dataset: Dataset
     source: Vocabulary
     target: Vocabulary
-    limits: Limits
+    limits: LengthLimits
     why: tuple[str, str, str]
     """How the symbols of source and target were told apart, and how the input is looked at."""
     sources: Ragged
     """The ids of the training sources."""
     written: Ragged
     """What is to be written for each: symbols, or actions where attention is hard."""
-    start: Start | None = None
+    start: PretrainedRun | None = None
     prior: Float[np.ndarray, "S A"] | None = None
     """What the alignment expects of each source symbol, where hard attention begins with it."""
 
@@ -113,7 +113,7 @@ class Task:
                 batch_size=config.batch_size,
                 seed=config.seed,
             ),
-            recipe_of(config),
+            optimizer_settings(config),
             device=device,
             precision=choose_precision(config.precision, device),
         )
@@ -122,11 +122,11 @@ class Task:
         return trainer
 
 
-def recipe_of(config: Config) -> Recipe:
+def optimizer_settings(config: Config) -> OptimizerSettings:
     """How the weights are moved, by the settings; for every kind of task."""
-    from charseq.training.trainer import Recipe
+    from charseq.training.trainer import OptimizerSettings
 
-    return Recipe(
+    return OptimizerSettings(
         learning_rate=config.learning_rate,
         warmup=config.warmup,
         weight_decay=config.weight_decay,
@@ -138,7 +138,7 @@ def recipe_of(config: Config) -> Recipe:
     )
 
 
-def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Task:
+def prepare(dataset: Dataset, config: Config, start: PretrainedRun | None = None) -> PreparedPairs:
     """Symbols, alignment and limits, learnt from the training split alone.
 
     Raises:
@@ -169,9 +169,11 @@ def prepare(dataset: Dataset, config: Config, start: Start | None = None) -> Tas
     texts, features = side(dataset.train, "source"), side(dataset.train, "features")
     sources = pack(map(read, texts, features), size=len(source))
     written = targets if actions is None else actions
-    limits = Limits.learn(_sizes(sources, written))
+    limits = LengthLimits.learn(_sizes(sources, written))
     why = (source_why, target_why, attention_why)
-    return Task(config, dataset, source, target, limits, why, sources, written, start, prior)
+    return PreparedPairs(
+        config, dataset, source, target, limits, why, sources, written, start, prior
+    )
 
 
 def _written(dataset: Dataset, config: Config, target: Vocabulary) -> Ragged:
@@ -180,7 +182,7 @@ def _written(dataset: Dataset, config: Config, target: Vocabulary) -> Ragged:
     return pack(map(write, side(dataset.train, "target")), size=len(target))
 
 
-def _shaped(config: Config, start: Start) -> Config:
+def _shaped(config: Config, start: PretrainedRun) -> Config:
     """``config`` with what it leaves to ``start``; raises SettingError where they contradict."""
     config = replace(config, prior=parse("prior", start.settings["prior"]))
     for name in SHAPING:
@@ -255,7 +257,7 @@ def _outputs(config: Config, target: Vocabulary) -> int:
     return Actions(len(target)).size if config.attention == "hard" else len(target)
 
 
-def inherit(start: Start, task: Task, fresh: Arrays) -> dict[str, np.ndarray]:
+def inherit(start: PretrainedRun, task: PreparedPairs, fresh: Arrays) -> dict[str, np.ndarray]:
     """The weights of ``start`` in the shapes of ``task``; new symbols keep their ``fresh`` rows."""
     weights = {name: np.array(value) for name, value in start.weights.items()}
     rows = _common(start.source, task.source, len(fresh["source_embedding"]))
@@ -296,7 +298,7 @@ def _rows(vocabulary: Vocabulary) -> dict[tuple[str, str | int], int]:
 
 
 def _vocabulary(
-    examples: Sequence[Example], config: Config, name: str, start: Start | None
+    examples: Sequence[Example], config: Config, name: str, start: PretrainedRun | None
 ) -> tuple[Vocabulary, str]:
     """The symbols of the side ``name``; those of the run to start from come first."""
     settings = config.to_json()

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charseq.data.corpus import Corpus
-    from charseq.data.text.tokenizer import Units
+    from charseq.data.text.tokenizer import Tokenizer
     from charseq.data.text.vocabulary import Vocabulary
     from charseq.runs.training_state import Progress
-    from charseq.training.prepare import Task
+    from charseq.training.prepare import PreparedPairs
     from charseq.training.trainer import Step
 
 SHOWN_PAIRS = 3
 SHOWN_SYMBOLS = 40
 
 
-def describe_task(task: Task) -> list[str]:
+def describe_task(task: PreparedPairs) -> list[str]:
     """Counts, the first three pairs as understood, and the symbols of both sides."""
     data = task.dataset
     files = ", ".join(str(path) for path in dict.fromkeys(data.files.values()))
@@ -44,7 +44,7 @@ def describe_task(task: Task) -> list[str]:
     return [*lines, _line("attention", f"{task.config.attention}: {task.why[2]}")]
 
 
-def describe_lines(corpus: Corpus, units: Units, why: str, *, running: bool) -> list[str]:
+def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool) -> list[str]:
     """Counts, the first lines as understood, and the symbols of a training on text."""
     files = ", ".join(dict.fromkeys(str(lines.path) for lines in (corpus.train, corpus.dev)))
     lines = [

@@ -20,17 +20,17 @@ from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.describe import describe_calibration
 from charseq.inference.predictor import load
 from charseq.runs.folder import is_finished, lock
-from charseq.runs.training_state import Run
+from charseq.runs.training_state import TrainingState
 from charseq.training import ensemble
-from charseq.training.distillation import attend, teacher_of
+from charseq.training.distillation import add_teacher_labels, teacher_of
 from charseq.training.loop import Report, Watch, learn, silent
-from charseq.training.next_word import Sentences
-from charseq.training.pairs import Pairs
+from charseq.training.next_word import NextWordTask
+from charseq.training.pairs import PairsTask
 from charseq.version import __version__
 
 if TYPE_CHECKING:
     pass
-Lesson = Pairs | Sentences
+Lesson = PairsTask | NextWordTask
 
 
 def train(
@@ -74,14 +74,14 @@ def train(
         Interrupted: a signal asked to stop; the state is saved, and the same call goes on.
     """
     started = time.monotonic()
-    config = settled(data, config)
+    config = resolve_task(data, config)
     if config.device == "cuda" and not dry_run:  # say that there is none before all is read
         from charseq.models.device import choose_device
 
         choose_device(config.device)
-    lesson = lesson_of(data, config, init_from)
+    lesson = task_of(data, config, init_from)
     teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
-    if teacher is not None and isinstance(lesson, Sentences):
+    if teacher is not None and isinstance(lesson, NextWordTask):
         raise UsageError("--distil-from is for pairs, these data are text")
     folder = Path(run) if run else Path("checkpoints") / lesson.name
     for line in lesson.describe():
@@ -89,17 +89,17 @@ def train(
     if dry_run:
         return {"run": str(folder), "seconds": time.monotonic() - started, "epochs": 0}
     with lock(folder):
-        journal = Run(folder, lesson.about)
+        journal = TrainingState(folder, lesson.about)
         if force:
             journal.forget()
         elif not journal.can_resume() and is_finished(folder):
             what = "is finished already: --force trains it anew, -o names another folder"
             raise CheckpointError(what, path=folder)
-        if teacher is not None and isinstance(lesson, Pairs):
+        if teacher is not None and isinstance(lesson, PairsTask):
             began = time.monotonic()
-            attend(lesson, teacher, journal, report=report)
+            add_teacher_labels(lesson, teacher, journal, report=report)
             started += time.monotonic() - began
-        if config.ensemble > 1 and isinstance(lesson, Pairs):
+        if config.ensemble > 1 and isinstance(lesson, PairsTask):
             job = ensemble.Job(
                 *(str(data), str(folder), config.to_json()),
                 init_from=None if init_from is None else str(init_from),
@@ -116,7 +116,7 @@ def train(
     return lesson.evaluate(cast("Any", load(folder)), version=__version__) if evaluated else {}
 
 
-def settled(data: str | Path, config: Config | None) -> Config:
+def resolve_task(data: str | Path, config: Config | None) -> Config:
     """``config``, else the defaults with what the data's folder says; its task is found out."""
     if config is None:
         settings = settings_file.settings_of(data)
@@ -126,18 +126,18 @@ def settled(data: str | Path, config: Config | None) -> Config:
     return replace(config, task=choose_task(data, config.task))
 
 
-def lesson_of(data: str | Path, config: Config, init_from: str | Path | None) -> Lesson:
+def task_of(data: str | Path, config: Config, init_from: str | Path | None) -> Lesson:
     """What is to be learnt. Raises SettingError for an ensemble that predicts words."""
     if config.task != "next-word":
-        return Pairs(data, config, init_from)
+        return PairsTask(data, config, init_from)
     if config.ensemble > 1:
         raise SettingError("ensembles are for pairs, these data are text")
-    return Sentences(data, config, init_from)
+    return NextWordTask(data, config, init_from)
 
 
-def _calibrate(lesson: Lesson, journal: Run, report: Report) -> None:
+def _calibrate(lesson: Lesson, journal: TrainingState, report: Report) -> None:
     """Let the run say what its probabilities are worth, where its family can tell."""
-    if isinstance(lesson, Pairs):
+    if isinstance(lesson, PairsTask):
         journal.about |= lesson.calibrate(journal.best)
         for line in describe_calibration(journal.about):
             report(line)

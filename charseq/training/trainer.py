@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charseq.data.batches import Batch, Batches, Lines, Stream
+from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
 from charseq.errors import TrainingError
 from charseq.kernels import adamw
 from charseq.models.device import seed_all
-from charseq.models.loss import Given, Learner
-from charseq.training.gpu_step import Buffers, Reading, Recorder
+from charseq.models.loss import TensorBatch, TrainableModel
+from charseq.training.gpu_step import Buffers, GraphedStep, Reading
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -64,7 +64,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OptimizerSettings:
     """The numbers of a training run that are not the model's."""
 
     learning_rate: float = 2e-3
@@ -85,9 +85,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: Learner,
-        batches: Batches | Lines | Stream,
-        recipe: Recipe,
+        model: TrainableModel,
+        batches: Batches | LineBatches | StreamBatches,
+        recipe: OptimizerSettings,
         *,
         device: torch.device,
         precision: torch.dtype = torch.float32,
@@ -111,10 +111,10 @@ class Trainer:
             "exp_avg_sq": torch.zeros_like(self.average),
             "step": torch.zeros((), device=device),
         }
-        self._recorder: Recorder | None = None
+        self._recorder: GraphedStep | None = None
         self._reading = Reading(math.nan, math.nan, 0, 0, 0)
         if recorded or (recorded is None and device.type == "cuda"):
-            self._recorder = Recorder(
+            self._recorder = GraphedStep(
                 self.model,
                 batches,
                 Buffers(self.weights.data, self.average, **self._moments),
@@ -224,7 +224,7 @@ class Trainer:
             skipped=not sound,
         )
 
-    def _queue(self, recorder: Recorder, progress: float) -> Step:
+    def _queue(self, recorder: GraphedStep, progress: float) -> Step:
         """A step on a GPU: it has begun, and may not be done."""
         recipe = self.recipe
         seed_all(recipe.seed, self.number)
@@ -245,7 +245,7 @@ class Trainer:
             skipped=self.skipped > before,
         )
 
-    def _look(self, recorder: Recorder) -> None:
+    def _look(self, recorder: GraphedStep) -> None:
         """Wait for the device, and see how it went."""
         self._reading = recorder.read()
         self.skipped, self._in_a_row = self._reading.skipped, self._reading.in_a_row
@@ -265,14 +265,14 @@ class Trainer:
         self._carried = None if carried is None else carried.detach()
         return float(mean.detach())
 
-    def _give(self, batch: Batch) -> Given:
+    def _give(self, batch: Batch) -> TensorBatch:
         """The batch on the device, with what is carried over from the batch before."""
         names = ("source", "source_lengths", "inputs", "labels", "weights")
         arrays = {name: getattr(batch, name) for name in names}
         tensors: dict[str, Any] = {
             name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()
         }
-        return Given(**tensors, carried=self._carried)
+        return TensorBatch(**tensors, carried=self._carried)
 
     def _update(self, gradient: Tensor, rate: float, scale: float) -> None:
         """A step of AdamW by a scaled gradient; the running average (Polyak & Juditsky 1992)."""

@@ -24,11 +24,11 @@ from charseq.config import configure
 from charseq.errors import CharseqError, CheckpointError, SettingError
 from charseq.process import prepare_training
 from charseq.runs.folder import is_finished, lock
-from charseq.runs.training_state import Run
+from charseq.runs.training_state import TrainingState
 from charseq.training import loop, train
 from charseq.training.distillation import teacher_of
 from charseq.training.ensemble import Job
-from charseq.training.pairs import Pairs
+from charseq.training.pairs import PairsTask
 
 PATIENCE = 10.0
 """Seconds to wait for a member's folder, which the orphan of a killed command may still save to."""
@@ -57,8 +57,8 @@ def train_member(job: Job, *, report: Callable[[str], None]) -> None:
     Raises:
         CharseqError: as :func:`charseq.training.train.train`.
     """
-    lesson = train.lesson_of(job.data, configure(job.config), job.init_from)
-    if not isinstance(lesson, Pairs):
+    lesson = train.task_of(job.data, configure(job.config), job.init_from)
+    if not isinstance(lesson, PairsTask):
         raise SettingError("ensembles are for pairs, these data are text")
     teacher = teacher_of(job.distil_from, job.unlabelled, best=lesson.config.teacher_best)
     if teacher is not None:
@@ -67,7 +67,7 @@ def train_member(job: Job, *, report: Callable[[str], None]) -> None:
     member = lesson.member(job.number)
     with lock(job.folder):
         if not is_finished(job.folder):
-            journal = Run(job.folder, member.about)
+            journal = TrainingState(job.folder, member.about)
             loop.learn(member, journal, job.started, report=report)
             journal.finish()
 

@@ -17,7 +17,7 @@ from world import ECHO, Storyteller, Upper, World, process
 from charseq.config import Config, defaults
 from charseq.data.text.tokenizer import build
 from charseq.data.text.vocabulary import SPECIALS
-from charseq.decoding.next_word_numpy import Network, shapes_of
+from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Candidate, Prediction
 
@@ -227,7 +227,7 @@ def random_model() -> LanguageModel:
             **sizes,
         ).items()
     }
-    return LanguageModel(Path("runs/x"), {}, Config(), units, Network(weights, **sizes))
+    return LanguageModel(Path("runs/x"), {}, Config(), units, NumpyNextWord(weights, **sizes))
 
 
 def test_the_seed_decides_what_is_drawn(world: World, random_model: LanguageModel) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import batches as batching
-from charseq.data.batches import Batch, Batches, Lines, Stream, buckets, pad
+from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches, buckets, pad
 from charseq.data.text.vocabulary import BOS, EOS, PAD
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000))
@@ -141,7 +141,7 @@ def test_without_weights_all_weigh_one() -> None:
 def test_a_large_epoch_is_drawn_in_parts_that_are_like_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "MOST_DRAWN", 10)
+    monkeypatch.setattr(batching, "MAX_DRAWN", 10)
     batches = make(35, batch_size=4)
     epochs = []
     for epoch in range(2):
@@ -194,12 +194,12 @@ def text_of(count: int, *, spread: int = 12, shortest: int = 0) -> tuple[np.ndar
     return text(random.integers(shortest, spread, size=count).tolist())
 
 
-def epoch_of(batches: Lines | Stream, epoch: int) -> list[Batch]:
+def epoch_of(batches: LineBatches | StreamBatches, epoch: int) -> list[Batch]:
     return [batches[step] for step in range(epoch * len(batches), (epoch + 1) * len(batches))]
 
 
 def test_lines_by_hand() -> None:
-    lines = Lines(*text([2, 0, 3]), batch_size=2)
+    lines = LineBatches(*text([2, 0, 3]), batch_size=2)
     assert len(lines) == 2
     batch = lines.collate([2, 1, 0])
     assert batch.inputs.tolist() == [[BOS, 12, 13, 14], [BOS, PAD, PAD, PAD], [BOS, 10, 11, PAD]]
@@ -218,7 +218,7 @@ def test_lines_by_hand() -> None:
 def test_every_line_comes_once_in_an_epoch(sizes: tuple[int, int, int]) -> None:
     count, batch_size, seed = sizes
     ids, offsets = text_of(count)
-    lines = Lines(ids, offsets, batch_size=batch_size, seed=seed)
+    lines = LineBatches(ids, offsets, batch_size=batch_size, seed=seed)
     assert len(lines) == -(-count // batch_size)
     wanted = sorted([*ids[a:b].tolist(), EOS] for a, b in itertools.pairwise(offsets))
     for epoch in range(2):
@@ -235,7 +235,7 @@ def test_every_line_comes_once_in_an_epoch(sizes: tuple[int, int, int]) -> None:
 
 
 def test_lines_of_similar_length_share_a_batch_and_mingle() -> None:
-    lines = Lines(*text_of(4000, spread=40), batch_size=64)
+    lines = LineBatches(*text_of(4000, spread=40), batch_size=64)
     epochs = [epoch_of(lines, epoch) for epoch in range(2)]
     padding = np.concatenate([batch.labels.ravel() == PAD for batch in epochs[0]])
     assert float(padding.mean()) < 0.1
@@ -244,13 +244,13 @@ def test_lines_of_similar_length_share_a_batch_and_mingle() -> None:
     first, second = ({frozenset(batch.labels[:, 0]) for batch in batches} for batches in epochs)
     assert len(first & second) < 4
     # equal lengths are no reason to stay together
-    equal = Lines(*text([5] * 640), batch_size=64)
+    equal = LineBatches(*text([5] * 640), batch_size=64)
     company = [{frozenset(b.labels[:, 0]) for b in epoch_of(equal, epoch)} for epoch in range(2)]
     assert not company[0] & company[1]
 
 
 def test_a_batch_of_text_depends_on_seed_and_step_alone() -> None:
-    for kind in (Lines, Stream):
+    for kind in (LineBatches, StreamBatches):
         made = partial(kind, *text_of(50), batch_size=7)
         in_order, at_random = made(seed=3), made(seed=3)
         total = 3 * len(in_order)
@@ -265,7 +265,7 @@ def test_a_text_may_stay_in_its_file(tmp_path: Path) -> None:
     ids, offsets = text_of(80)
     ids.tofile(tmp_path / "ids")
     mapped = np.memmap(tmp_path / "ids", dtype=np.int32, mode="r")
-    for kind in (Lines, Stream):
+    for kind in (LineBatches, StreamBatches):
         plain, other = (kind(given, offsets, batch_size=9) for given in (ids, mapped))
         for step in range(2 * len(plain)):
             assert same(other[step], plain[step])
@@ -293,7 +293,7 @@ def test_a_stream_reads_a_circle_in_as_many_places_as_it_has_rows(
     given_text = text(lengths)
     circle = whole(*given_text)
     rows = min(batch_size, len(circle))
-    stream = Stream(*given_text, batch_size=batch_size, steps=steps, seed=seed)
+    stream = StreamBatches(*given_text, batch_size=batch_size, steps=steps, seed=seed)
     cuts = set()
     for epoch in range(3):
         batches = epoch_of(stream, epoch)
@@ -318,7 +318,7 @@ def test_a_stream_reads_a_circle_in_as_many_places_as_it_has_rows(
 
 
 def test_a_stream_by_hand() -> None:
-    stream = Stream(*text([2, 0, 3]), batch_size=2, steps=3)
+    stream = StreamBatches(*text([2, 0, 3]), batch_size=2, steps=3)
     assert len(stream) == 2
     batches = epoch_of(stream, 0)
     assert [batch.labels.shape for batch in batches] == [(2, 2), (2, 2)]
@@ -359,8 +359,8 @@ def test_ids_are_int64_and_weights_float32_whatever_was_given() -> None:
     ids, offsets = np.array([3, 4, 5, 3, 4], dtype=np.int32), np.array([0, 2, 5])
     orders: list[Any] = [
         Batches([[3, 4], [5]], [[3], []], weights=[1.0, 2.0], batch_size=2),
-        Lines(ids, offsets, batch_size=2),
-        Stream(ids, offsets, batch_size=2, steps=3),
+        LineBatches(ids, offsets, batch_size=2),
+        StreamBatches(ids, offsets, batch_size=2, steps=3),
     ]
     for order in orders:
         batch = order[0]

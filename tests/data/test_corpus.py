@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from charseq.data import corpus, settings_file
 from charseq.data import pairs as examples
-from charseq.data.corpus import BINS, Lines, is_corpus, load
+from charseq.data.corpus import BINS, CorpusLines, is_corpus, load
 from charseq.data.splits import HELD_OUT, MOST_HELD_OUT, SPLITS
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, DataError, UsageError
 
@@ -427,7 +427,7 @@ def test_no_two_sentences_are_the_same_or_differ_by_one_word() -> None:
 
 def test_the_card_says_what_is_there() -> None:
     card = (SENTENCES / "README.md").read_text(encoding="utf-8")
-    units = Units(Vocabulary("spaced", "NFC", "NFC", ()), punctuation="split")
+    units = Tokenizer(Vocabulary("spaced", "NFC", "NFC", ()), punctuation="split")
     parts = {s: [units.words(line) for line in lines] for s, lines in sentences().items()}
     parts["all"] = list(chain.from_iterable(parts.values()))
     signs = {s: [w for words in part for w in words] for s, part in parts.items()}
@@ -456,5 +456,5 @@ def test_a_public_set_is_read_whole() -> None:
     assert is_corpus(DATA / "sentences" / "war_and_peace")
     assert not is_corpus(DATA / "g2p" / "eng_us")
     assert [len(found.train), len(found.dev), len(found.test)] == [36_178, 7850, 0]
-    assert isinstance(found.train, Lines)
+    assert isinstance(found.train, CorpusLines)
     assert sum(len(line.split()) for line in found.train) == 393_907

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from charseq.data import pairs as examples
 from charseq.data.pairs import Dataset, Example, load
 from charseq.data.settings_file import settings_of
-from charseq.data.storage import Records
+from charseq.data.storage import PackedRecords
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
 
 DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -496,7 +496,7 @@ def test_many_rows_are_the_same_rows(
     for name, value in (("records.FEW", 16), ("records.CHUNK", 50), ("storage.MOST", 256)):
         monkeypatch.setattr(f"charseq.data.{name}", value)
     many = load(path, columns=columns)
-    assert isinstance(many.train, Records)
+    assert isinstance(many.train, PackedRecords)
     assert (many.train, many.dev, many.test) == (few.train, few.dev, few.test)
     assert {name: list(found) for name, found in many.lines.items()} == few.lines
     assert (many.problems, many.fingerprint) == (few.problems, few.fingerprint)

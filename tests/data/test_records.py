@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from charseq.data import storage
 from charseq.data import storage as records
-from charseq.data.storage import Collector, Numbers, Records
+from charseq.data.storage import Numbers, PackedRecords, RecordBuilder
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
@@ -30,8 +30,8 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "MOST", 64)
 
 
-def collect(things: list[Thing]) -> Collector[Thing]:
-    found = Collector(Thing, lambda one: ((one.one, one.other), one.weight))
+def collect(things: list[Thing]) -> RecordBuilder[Thing]:
+    found = RecordBuilder(Thing, lambda one: ((one.one, one.other), one.weight))
     for number, thing in enumerate(things):
         found.add(thing, 10 * number)
         assert len(found) == number + 1
@@ -41,7 +41,7 @@ def collect(things: list[Thing]) -> Collector[Thing]:
 @given(st.one_of(THINGS, PLAIN))
 def test_what_was_added_comes_back(things: list[Thing]) -> None:
     made, lines = collect(things).close()
-    assert isinstance(made, Records) == (len(things) >= 3)
+    assert isinstance(made, PackedRecords) == (len(things) >= 3)
     assert made == things
     assert list(made) == [made[i] for i in range(len(things))] == things
     assert (made[:3], made[::-2], made[-1:]) == (things[:3], things[::-2], things[-1:])
@@ -52,7 +52,7 @@ def test_what_was_added_comes_back(things: list[Thing]) -> None:
 @given(THINGS.filter(lambda things: len(things) > 3), st.randoms())
 def test_some_are_chosen_and_some_of_those(things: list[Thing], random: object) -> None:
     made, _ = collect(things).close()
-    assert isinstance(made, Records)
+    assert isinstance(made, PackedRecords)
     wanted = np.array([len(thing.one) % 2 == 0 for thing in things])
     some = made.choose(wanted)
     expected = [thing for thing, one in zip(things, wanted, strict=True) if one]
@@ -68,7 +68,7 @@ def test_some_are_chosen_and_some_of_those(things: list[Thing], random: object) 
 @given(PLAIN.filter(lambda things: len(things) > 3))
 def test_weights_of_one_are_not_kept(things: list[Thing]) -> None:
     made, _ = collect(things).close()
-    assert isinstance(made, Records)
+    assert isinstance(made, PackedRecords)
     assert made.weights is None
     column = made.column(0)
     assert (len(column), column[1], column[::2]) == (
@@ -82,7 +82,7 @@ def test_rows_that_are_far_apart_are_read_one_by_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(records, "FAR", 10)
     things = [Thing(f"long text {number}", "x") for number in range(20)]
     made, _ = collect(things).close()
-    assert isinstance(made, Records)
+    assert isinstance(made, PackedRecords)
     assert made.choose(np.arange(20) % 7 == 0) == things[::7]
 
 

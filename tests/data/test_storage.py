@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charseq.data import storage
-from charseq.data.storage import Growing, as_ragged, pack
+from charseq.data.storage import SpillingArray, as_ragged, pack
 from charseq.errors import DataError
 
 ROWS = st.lists(st.lists(st.integers(0, 300), max_size=5), max_size=30)
@@ -65,11 +65,11 @@ def test_rows_that_are_packed_stay(rows: Sequence[Sequence[int]]) -> None:
 @pytest.mark.usefixtures("place")
 def test_numbers_of_every_kind_are_kept() -> None:
     for code, numbers in (("d", [0.1, -2.5]), ("q", [-(2**62), 2**40]), ("I", [2**32 - 1, 0])):
-        array = Growing(code)
+        array = SpillingArray(code)
         for number in numbers:
             array.append(number)
         assert array.close().tolist() == numbers
-        assert Growing(code).close().tolist() == []
+        assert SpillingArray(code).close().tolist() == []
 
 
 def test_a_large_array_is_not_in_memory_and_leaves_no_file(
@@ -78,7 +78,7 @@ def test_a_large_array_is_not_in_memory_and_leaves_no_file(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(storage, "MOST", 2**16)
-    array = Growing("q")
+    array = SpillingArray("q")
     for number in range(100_000):
         array.append(number)
     found = array.close()
@@ -91,7 +91,7 @@ def test_a_large_array_is_not_in_memory_and_leaves_no_file(
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "MOST", 2**16)
-    array = Growing("q")
+    array = SpillingArray("q")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, before[1]))
     try:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from charseq.decoding.blocks import (
+    BLOCK,
     GATES,
-    KEPT,
-    LANES,
+    STATES,
     CellWeights,
     add_up,
-    advance,
+    cell_step,
     log_softmax,
-    pick_lanes,
+    pick_rows,
     run_cell,
     scale_cell,
     to_blocks,
@@ -58,23 +58,23 @@ def equations(
 
 def some_states(cell: str, blocks: int = 2, hidden: int = 9) -> np.ndarray:
     random = np.random.default_rng(2)
-    return random.normal(size=(KEPT[cell], blocks, hidden, LANES)).astype("f4")
+    return random.normal(size=(STATES[cell], blocks, hidden, BLOCK)).astype("f4")
 
 
 @each_cell
 def test_a_step_is_the_equations(cell: str) -> None:
     weights = weights_of(cell)
     scaled = scale_cell(weights, "c", cell)
-    vectors = np.random.default_rng(3).normal(size=(2 * LANES, 5)).astype("f4")
+    vectors = np.random.default_rng(3).normal(size=(2 * BLOCK, 5)).astype("f4")
     state = some_states(cell)
     kept = state.copy()
     after = np.empty_like(state)
     projected = np.matmul(scaled.input, to_blocks(vectors)) + scaled.bias
-    advance(cell, scaled.recurrent, projected, state, after)
+    cell_step(cell, scaled.recurrent, projected, state, after)
     assert np.array_equal(state, kept)
     for row, vector in enumerate(vectors):
-        expected = equations(cell, weights, vector, state[:, row // LANES, :, row % LANES])
-        found = after[:, row // LANES, :, row % LANES]
+        expected = equations(cell, weights, vector, state[:, row // BLOCK, :, row % BLOCK])
+        found = after[:, row // BLOCK, :, row % BLOCK]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
@@ -82,12 +82,12 @@ def test_a_step_is_the_equations(cell: str) -> None:
 def test_a_run_is_its_steps(cell: str) -> None:
     weights = scale_cell(weights_of(cell), "c", cell)
     state = some_states(cell)
-    shape = (4, 2, GATES[cell] * 9, LANES)
+    shape = (4, 2, GATES[cell] * 9, BLOCK)
     projected = np.random.default_rng(4).normal(size=shape).astype("f4")
     states = run_cell(cell, weights.recurrent, projected, state)
     for step, found in enumerate(states):
         after = np.empty_like(state)
-        advance(cell, weights.recurrent, projected[step], state, after)
+        cell_step(cell, weights.recurrent, projected[step], state, after)
         assert np.array_equal(found, after)
         state = after
     assert len(states) == 4
@@ -110,19 +110,19 @@ def test_a_table_has_the_projected_input_of_every_symbol() -> None:
 
 
 def test_blocks_hold_texts_side_by_side() -> None:
-    rows = np.random.default_rng(6).normal(size=(3 * LANES, 5)).astype("f4")
+    rows = np.random.default_rng(6).normal(size=(3 * BLOCK, 5)).astype("f4")
     blocks = to_blocks(rows)
-    assert blocks.shape == (3, 5, LANES)
+    assert blocks.shape == (3, 5, BLOCK)
     assert all(
-        np.array_equal(blocks[row // LANES, :, row % LANES], one) for row, one in enumerate(rows)
+        np.array_equal(blocks[row // BLOCK, :, row % BLOCK], one) for row, one in enumerate(rows)
     )
     assert np.array_equal(to_rows(blocks), rows)
 
 
 def test_blocks_of_sequences_have_time_first() -> None:
-    rows = np.random.default_rng(7).normal(size=(2 * LANES, 4, 3)).astype("f4")
+    rows = np.random.default_rng(7).normal(size=(2 * BLOCK, 4, 3)).astype("f4")
     blocks = to_blocks(rows)
-    assert blocks.shape == (4, 2, 3, LANES)
+    assert blocks.shape == (4, 2, 3, BLOCK)
     for step in range(4):
         assert np.array_equal(blocks[step], to_blocks(rows[:, step]))
     assert np.array_equal(to_rows(blocks), rows)
@@ -130,16 +130,16 @@ def test_blocks_of_sequences_have_time_first() -> None:
 
 @pytest.mark.parametrize("rows", [[], [3], [20, 20, 0], list(range(40, 0, -1))])
 def test_lanes_are_picked_by_row(rows: list[int]) -> None:
-    hidden = np.random.default_rng(8).normal(size=(2, 2, 3, 5, LANES)).astype("f4")
-    chosen = pick_lanes(hidden, np.array(rows, dtype=np.int64))
-    assert chosen.shape == (2, 2, -(-len(rows) // LANES), 5, LANES)
+    hidden = np.random.default_rng(8).normal(size=(2, 2, 3, 5, BLOCK)).astype("f4")
+    chosen = pick_rows(hidden, np.array(rows, dtype=np.int64))
+    assert chosen.shape == (2, 2, -(-len(rows) // BLOCK), 5, BLOCK)
     for place, row in enumerate(rows):
-        found = chosen[:, :, place // LANES, :, place % LANES]
-        assert np.array_equal(found, hidden[:, :, row // LANES, :, row % LANES])
+        found = chosen[:, :, place // BLOCK, :, place % BLOCK]
+        assert np.array_equal(found, hidden[:, :, row // BLOCK, :, row % BLOCK])
 
 
 def test_log_probabilities_are_over_the_symbols() -> None:
-    logits = np.random.default_rng(9).normal(0, 50, size=(2, 7, LANES)).astype("f4")
+    logits = np.random.default_rng(9).normal(0, 50, size=(2, 7, BLOCK)).astype("f4")
     expected = to_rows(logits).astype("f8")
     expected -= np.log(np.exp(expected - expected.max(1, keepdims=True)).sum(1, keepdims=True))
     expected -= to_rows(logits).max(1, keepdims=True)
@@ -157,19 +157,19 @@ def test_sums_keep_the_middle_axis() -> None:
 def test_a_lane_does_not_depend_on_its_neighbours(cell: str) -> None:
     """Nor on how many blocks there are, nor on its place in them."""
     weights = scale_cell(weights_of(cell, hidden=33, inputs=17), "c", cell)
-    vectors = np.random.default_rng(10).normal(size=(5 * LANES, 17)).astype("f4")
+    vectors = np.random.default_rng(10).normal(size=(5 * BLOCK, 17)).astype("f4")
     states = some_states(cell, blocks=5, hidden=33)
 
     def final(rows: np.ndarray) -> np.ndarray:
         projected = np.matmul(weights.input, to_blocks(vectors[rows])) + weights.bias
-        state = pick_lanes(states[None], rows)[0]
+        state = pick_rows(states[None], rows)[0]
         return run_cell(cell, weights.recurrent, projected[None].repeat(3, axis=0), state)[-1]
 
-    every = final(np.arange(5 * LANES))
-    rows = np.random.default_rng(11).permutation(5 * LANES)[: 2 * LANES]
+    every = final(np.arange(5 * BLOCK))
+    rows = np.random.default_rng(11).permutation(5 * BLOCK)[: 2 * BLOCK]
     some = final(rows)
     for place, row in enumerate(rows):
         one, other = (
-            blocks[:, k // LANES, :, k % LANES] for blocks, k in ((some, place), (every, row))
+            blocks[:, k // BLOCK, :, k % BLOCK] for blocks, k in ((some, place), (every, row))
         )
         assert np.array_equal(one, other)

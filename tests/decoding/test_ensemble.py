@@ -15,15 +15,15 @@ from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
 from charseq.decoding.ensemble import (
     Ensemble,
     cells_of,
+    direction_groups,
     direction_of,
     join,
     mean_of,
     member_of,
     name_of,
     part,
-    voices_of,
 )
-from charseq.decoding.search import Model, beam, greedy
+from charseq.decoding.search import StepModel, beam, greedy
 from charseq.decoding.seq2seq_numpy import WIDTH, shapes_of
 from charseq.errors import SettingError
 
@@ -64,10 +64,10 @@ def make(config: Config) -> tuple[Ensemble, list[Any]]:
     """An ensemble, and its members each alone."""
     members = [member_of(config, number) for number in range(config.ensemble)]
     weights = [random_weights(one, seed) for seed, one in enumerate(members)]
-    ((made, *_),) = voices_of(config, join(weights))
+    ((made, *_),) = direction_groups(config, join(weights))
     assert isinstance(made, Ensemble)
     pairs = zip(weights, members, strict=True)
-    alone = [voices_of(one, own)[0].network for own, one in pairs]
+    alone = [direction_groups(one, own)[0].network for own, one in pairs]
     return made, alone
 
 
@@ -82,7 +82,7 @@ def some_texts(count: int, seed: int = 3) -> list[list[int]]:
 def test_each_step_is_the_mean_of_the_members_probabilities() -> None:
     """Against float64, after symbols that differ from row to row and a change of rows."""
     ensemble, alone = make(config_of(ensemble=3, cells="gru,lstm,residual"))
-    assert isinstance(ensemble, Model)
+    assert isinstance(ensemble, StepModel)
     assert {one.cell for one in alone} == {"gru", "lstm", "residual"}
     texts = [text for text in some_texts(60) if len(text) <= WIDTH]
     state, states = ensemble.start(texts), [one.start(texts) for one in alone]
@@ -122,8 +122,8 @@ def test_tiny_and_impossible_symbols_stay_what_they_are() -> None:
 def test_one_and_the_same_member_twice_changes_no_choice() -> None:
     config = config_of(ensemble=2)
     weights = random_weights(member_of(config, 0), 5)
-    ((single, *_),) = voices_of(member_of(config, 0), weights)
-    ((twice, *_),) = voices_of(config, join([weights, weights]))
+    ((single, *_),) = direction_groups(member_of(config, 0), weights)
+    ((twice, *_),) = direction_groups(config, join([weights, weights]))
     texts = [text for text in some_texts(40) if len(text) <= WIDTH]
     limits = [6] * len(texts)
     one = greedy(single, single.start(texts), limits)
@@ -236,12 +236,12 @@ def test_members_write_from_one_end_and_the_other_in_turn(attention: str, first:
 def test_members_that_write_in_one_direction_are_one_voice() -> None:
     config = config_of(ensemble=5, direction="auto")
     weights = [random_weights(member_of(config, number), number) for number in range(5)]
-    forward, backward = voices_of(config, join(weights))
+    forward, backward = direction_groups(config, join(weights))
     assert (forward.backward, backward.backward) == (False, True)
     assert (forward.share, backward.share) == (3 / 5, 2 / 5)
     texts = [text for text in some_texts(20) if len(text) <= WIDTH]
     for voice, own in ((forward, (0, 2, 4)), (backward, (1, 3))):
-        alone = [voices_of(member_of(config, k), weights[k])[0].network for k in own]
+        alone = [direction_groups(member_of(config, k), weights[k])[0].network for k in own]
         symbols = np.full(len(texts), BOS)
         found, _ = voice.network.step(symbols, voice.network.start(texts))
         wanted = mean_of([one.step(symbols, one.start(texts))[0] for one in alone])
@@ -253,6 +253,6 @@ def test_a_direction_that_is_set_is_that_of_every_member(direction: str) -> None
     for size in (1, 3):
         config = config_of(ensemble=size, direction=direction)
         weights = [random_weights(member_of(config, number), number) for number in range(size)]
-        (voice,) = voices_of(config, join(weights) if size > 1 else weights[0])
+        (voice,) = direction_groups(config, join(weights) if size > 1 else weights[0])
         assert (voice.backward, voice.share) == (direction == "backward", 1.0)
         assert {member_of(config, number).direction for number in range(size)} == {direction}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding import gpu_search, search
-from charseq.kernels.cuda_graphs import Player
+from charseq.kernels.cuda_graphs import GraphCache
 
 CPU = torch.device("cpu")
 SIZE = 6
@@ -72,12 +72,12 @@ def both(
     if width == 1:
         wanted = [[one] for one in search.greedy(rows, rows.start(), limits)]
         return wanted, [
-            [one] for one in gpu_search.greedy(tensors, *tensors.start(1), bounds, Player(CPU))
+            [one] for one in gpu_search.greedy(tensors, *tensors.start(1), bounds, GraphCache(CPU))
         ]
     how = {"width": width, "length_penalty": length_penalty}
     return (
         search.beam(rows, rows.start(), limits, **how),
-        gpu_search.beam(tensors, *tensors.start(width), bounds, Player(CPU), **how),
+        gpu_search.beam(tensors, *tensors.start(width), bounds, GraphCache(CPU), **how),
     )
 
 
@@ -108,9 +108,9 @@ def test_it_ends_soon_after_the_last_text(width: int) -> None:
     model.table[..., EOS] = 0.0
     bounds = gpu_search.limits_of([50, 50], 2, CPU)
     if width == 1:
-        gpu_search.greedy(model, *model.start(1), bounds, Player(CPU))
+        gpu_search.greedy(model, *model.start(1), bounds, GraphCache(CPU))
     else:
-        gpu_search.beam(model, *model.start(width), bounds, Player(CPU), width=width)
+        gpu_search.beam(model, *model.start(width), bounds, GraphCache(CPU), width=width)
     assert model.steps <= gpu_search.ASKED
 
 

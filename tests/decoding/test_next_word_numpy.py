@@ -17,7 +17,7 @@ import torch
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
 from charseq.decoding import next_word_numpy
-from charseq.decoding.next_word_numpy import Network, State, shapes_of
+from charseq.decoding.next_word_numpy import NextWordState, NumpyNextWord, shapes_of
 from charseq.models.next_word import NextWord
 
 CELLS = ("tanh", "residual", "gru", "lstm", "mlp")
@@ -58,9 +58,9 @@ def weights_of(
 
 def make(
     cell: str, *, layers: int = 1, context: int = 1, begin: int = BOS, **sizes: Any
-) -> Network:
+) -> NumpyNextWord:
     weights = weights_of(cell, layers=layers, context=context, **sizes)
-    return Network(weights, cell=cell, layers=layers, context=context, begin=begin)
+    return NumpyNextWord(weights, cell=cell, layers=layers, context=context, begin=begin)
 
 
 def some_rows(count: int, symbols: int = 25, longest: int = 40, seed: int = 3) -> list[list[int]]:
@@ -134,7 +134,7 @@ def test_every_step_is_that_of_plain_loops(
 ) -> None:
     kind: dict[str, Any] = {"cell": cell, "layers": layers, "context": context}
     weights = weights_of(**kind, tied=tied)
-    network = Network(weights, **kind)
+    network = NumpyNextWord(weights, **kind)
     prefixes = some_rows(19, longest=6)
     after = np.random.default_rng(4).integers(UNK, 25, size=(19, 4))
     symbols, state = network.start(prefixes)
@@ -153,13 +153,15 @@ def test_a_scan_is_that_of_plain_loops(cell: str, layers: int, context: int) -> 
     kind: dict[str, Any] = {"cell": cell, "layers": layers, "context": context}
     weights = weights_of(**kind)
     rows = some_rows(7)
-    found = scanned(Network(weights, **kind), rows)
+    found = scanned(NumpyNextWord(weights, **kind), rows)
     for row, ids in enumerate(rows):
         expected = read_plainly(weights, [BOS, *ids], **kind)
         np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=2e-5)
 
 
-def scanned(network: Network, rows: Sequence[Sequence[int]], size: int = 256) -> list[np.ndarray]:
+def scanned(
+    network: NumpyNextWord, rows: Sequence[Sequence[int]], size: int = 256
+) -> list[np.ndarray]:
     """The log-probabilities T V of every row, each position seen once and with its label."""
     found = [np.full((len(ids) + 1, len(network.embedding)), np.nan, dtype="f4") for ids in rows]
     for numbers, positions, labels, logs in network.scan(rows, size=size):
@@ -197,7 +199,7 @@ def twin(cell: str, layers: int, context: int, tied: bool) -> NextWord:
 def test_a_scan_is_that_of_torch(cell: str, layers: int, context: int, tied: bool) -> None:
     model = twin(cell, layers, context, tied)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    network = Network(weights, cell=cell, layers=layers, context=context)
+    network = NumpyNextWord(weights, cell=cell, layers=layers, context=context)
     inputs = np.random.default_rng(4).integers(UNK, 25, size=(5, 12))
     inputs[:, 0] = BOS
     with torch.no_grad():
@@ -231,7 +233,7 @@ ODD = {"33/17": (33, 17, 700), "100/50": (100, 50, 301), "12/8": (12, 8, 25)}
 """Hidden, embedding and vocabulary sizes that leave every kernel and tile with an odd rest."""
 
 
-def started(network: Network, rows: Sequence[list[int]], size: int) -> list[bytes]:
+def started(network: NumpyNextWord, rows: Sequence[list[int]], size: int) -> list[bytes]:
     """The bits of two steps after every row, with rows read in batches of ``size``."""
     found = []
     for first in range(0, len(rows), size):
@@ -309,9 +311,9 @@ def test_the_table_of_first_products_changes_no_bit(
     cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = weights_of(cell, hidden=33, embedding=17, symbols=301)
-    with_table = Network(weights, cell=cell, layers=1, context=1)
+    with_table = NumpyNextWord(weights, cell=cell, layers=1, context=1)
     monkeypatch.setattr(next_word_numpy, "TABLE", with_table.cells[0].bias.size * 301 - 1)
-    without = Network(weights, cell=cell, layers=1, context=1)
+    without = NumpyNextWord(weights, cell=cell, layers=1, context=1)
     assert (with_table._table is None, without._table is None) == (False, True)
     rows = some_rows(20, symbols=301)
     assert started(with_table, rows, 20) == started(without, rows, 20)
@@ -376,7 +378,7 @@ def test_many_small_probabilities_are_not_lost_in_the_sum() -> None:
     weights["embedding"] *= 0
     weights["output_bias"] *= 0
     weights["output_bias"][4] = 17.0
-    network = Network(weights, cell="mlp", layers=1, context=1)
+    network = NumpyNextWord(weights, cell="mlp", layers=1, context=1)
     logs, _ = network.step(*network.start([[]]))
     rest = 50_001 * np.exp(-17.0)
     assert float(logs[0, 4]) == pytest.approx(-np.log1p(rest), rel=0.05)
@@ -385,7 +387,7 @@ def test_many_small_probabilities_are_not_lost_in_the_sum() -> None:
 def test_logits_of_hundreds_do_not_overflow() -> None:
     weights = weights_of("gru", symbols=40)
     plain, shifted = (
-        Network(
+        NumpyNextWord(
             weights | {"output_bias": weights["output_bias"] + shift},
             cell="gru",
             layers=1,
@@ -400,7 +402,7 @@ def test_logits_of_hundreds_do_not_overflow() -> None:
 def test_a_line_may_begin_with_another_symbol() -> None:
     """As in running text, where the end of a line is read before the next one."""
     weights = weights_of("lstm")
-    network = Network(weights, cell="lstm", layers=1, context=1, begin=EOS)
+    network = NumpyNextWord(weights, cell="lstm", layers=1, context=1, begin=EOS)
     expected = read_plainly(weights, [EOS, 5, EOS, 6], cell="lstm", layers=1, context=1)
     (found,) = scanned(network, [[5, EOS, 6]])
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
@@ -440,7 +442,7 @@ def test_no_rows_have_no_answers(cell: str) -> None:
     symbols, state = network.start([])
     logs, after = network.step(symbols, state)
     assert logs.shape == (0, 25)
-    assert isinstance(after, State)
+    assert isinstance(after, NextWordState)
     assert list(network.scan([])) == []
 
 
@@ -448,6 +450,6 @@ def test_the_given_weights_stay_as_they_are() -> None:
     for cell, tied in itertools.product(("lstm", "mlp"), (True, False)):
         weights = weights_of(cell, context=2, tied=tied)
         kept = {name: value.copy() for name, value in weights.items()}
-        network = Network(weights, cell=cell, layers=1, context=2)
+        network = NumpyNextWord(weights, cell=cell, layers=1, context=2)
         network.step(*network.start([[4, 5]]))
         assert all(np.array_equal(weights[name], kept[name]) for name in kept)

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding.search import (
     Hypothesis,
-    Limits,
+    LengthLimits,
     _expand,
     beam,
-    best_places,
     greedy,
     penalty,
     sample,
+    top_k,
 )
-from charseq.decoding.seq2seq_numpy import GATES, Network, shapes_of
+from charseq.decoding.seq2seq_numpy import GATES, NumpySeq2Seq, shapes_of
 
 SEEDS = st.integers(0, 2**31)
 Found = list[tuple[tuple[int, ...], float]]
@@ -495,22 +495,22 @@ def test_a_drawn_text_goes_on_after_the_given_symbol() -> None:
 @given(st.lists(st.integers(-5, 5), max_size=30), st.integers(0, 33))
 def test_the_best_places_are_the_first_of_a_stable_sort(values: list[int], n: int) -> None:
     array = np.where(np.array(values) == -5, -np.inf, np.array(values, dtype=float))
-    assert best_places(array, n).tolist() == np.argsort(-array, kind="stable")[:n].tolist()
+    assert top_k(array, n).tolist() == np.argsort(-array, kind="stable")[:n].tolist()
 
 
 # --- with a network
 
 
-def network(cell: str) -> Network:
+def network(cell: str) -> NumpySeq2Seq:
     random = np.random.default_rng(8)
     sizes = {"embedding": 8, "hidden": 12, "layers": 1, "sources": 12, "targets": 11}
     shapes = shapes_of(cell=cell, attention=True, tied=True, **sizes)
     weights = {key: random.normal(0, 0.5, shape).astype("f4") for key, shape in shapes.items()}
     weights["output_bias"][EOS] -= 0.5  # so that some outputs are cut
-    return Network(weights, cell=cell, layers=1)
+    return NumpySeq2Seq(weights, cell=cell, layers=1)
 
 
-def forced(model: Network, source: list[int], one: Hypothesis) -> float:
+def forced(model: NumpySeq2Seq, source: list[int], one: Hypothesis) -> float:
     """The score of an output when it is given symbol by symbol."""
     state: Any = model.start([source])
     labels = one.ids if one.truncated else (*one.ids, EOS)
@@ -546,7 +546,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30)), min_size=1, 
 def test_limits_learn_the_longest_target_of_sources_up_to_a_length(
     lengths: list[tuple[int, int]],
 ) -> None:
-    longest = Limits.learn(lengths).longest
+    longest = LengthLimits.learn(lengths).longest
     assert len(longest) == max(source for source, _ in lengths) + 1
     for length, seen in enumerate(longest):
         assert seen == max([t for s, t in lengths if s <= length], default=0)
@@ -555,7 +555,7 @@ def test_limits_learn_the_longest_target_of_sources_up_to_a_length(
 @settings(max_examples=60)
 @given(PAIRS)
 def test_limits_leave_room_and_never_fall(lengths: list[tuple[int, int]]) -> None:
-    limits = Limits.learn(lengths)
+    limits = LengthLimits.learn(lengths)
     for source, target in lengths:
         assert limits.of(source) >= target + 4
     found = [limits.of(length) for length in range(40)]
@@ -563,8 +563,8 @@ def test_limits_leave_room_and_never_fall(lengths: list[tuple[int, int]]) -> Non
 
 
 def test_limits_by_hand() -> None:
-    limits = Limits((0, 2, 2, 8))
+    limits = LengthLimits((0, 2, 2, 8))
     assert [limits.of(length) for length in range(4)] == [4, 7, 7, 14]
     # beyond the longest source seen they grow in proportion
     assert [limits.of(length) for length in (4, 6, 30)] == [18, 24, 104]
-    assert Limits((3,)).of(2) == 12
+    assert LengthLimits((3,)).of(2) == 12

@@ -12,9 +12,9 @@ from charseq.config import Config, configure
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.decoding import search, seq2seq_gpu
-from charseq.decoding.ensemble import join, member_of, voices_of
+from charseq.decoding.ensemble import direction_groups, join, member_of
 from charseq.decoding.search import Hypothesis, Searcher
-from charseq.decoding.seq2seq_gpu import Network
+from charseq.decoding.seq2seq_gpu import GpuEnsemble
 from charseq.models import factory
 
 SOURCES, TARGETS = 12, 9
@@ -60,18 +60,18 @@ def texts(config: Config, count: int = 15) -> tuple[list[list[int]], list[int]]:
     return rows, random.integers(2, 12, count).tolist()
 
 
-def united(config: Config, weights: Weights) -> Network:
+def united(config: Config, weights: Weights) -> GpuEnsemble:
     """The network of the only voice."""
-    made = lambda configs, parts: Network(configs, parts, CPU)  # noqa: E731
-    (voice,) = voices_of(config, weights, made)
-    assert isinstance(voice.network, Network)
+    made = lambda configs, parts: GpuEnsemble(configs, parts, CPU)  # noqa: E731
+    (voice,) = direction_groups(config, weights, made)
+    assert isinstance(voice.network, GpuEnsemble)
     return voice.network
 
 
 def on_cpu(
     config: Config, weights: Weights, sources: list[list[int]], limits: list[int], width: int
 ) -> list[list[Hypothesis]]:
-    (voice,) = voices_of(config, weights)
+    (voice,) = direction_groups(config, weights)
     network: Any = voice.network
     state = network.start(sources)
     if width == 1:

@@ -11,19 +11,19 @@ from kernels.test_library import LIBRARY, at_level, each_level, needs_library
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
 from charseq.decoding.search import beam
-from charseq.decoding.seq2seq_native import Engine
-from charseq.decoding.seq2seq_numpy import GATES, Network
+from charseq.decoding.seq2seq_native import NativeSeq2Seq
+from charseq.decoding.seq2seq_numpy import GATES, NumpySeq2Seq
 
 pytestmark = needs_library
 FAST = "avx512"
 """Where one level stands for all; a processor without it takes its best."""
 
 
-def engine_of(network: Network, level: str) -> Engine:
-    return Engine(network, at_level(level))
+def engine_of(network: NumpySeq2Seq, level: str) -> NativeSeq2Seq:
+    return NativeSeq2Seq(network, at_level(level))
 
 
-def best(network: Network) -> Engine:
+def best(network: NumpySeq2Seq) -> NativeSeq2Seq:
     return engine_of(network, LIBRARY[-1])
 
 

@@ -20,7 +20,15 @@ from charseq.data.batches import buckets, pad
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from charseq.decoding.search import beam, greedy
-from charseq.decoding.seq2seq_numpy import GATES, KEPT, LANES, WIDTH, Network, State, shapes_of
+from charseq.decoding.seq2seq_numpy import (
+    GATES,
+    KEPT,
+    LANES,
+    WIDTH,
+    NumpySeq2Seq,
+    NumpyState,
+    shapes_of,
+)
 from charseq.models.cells import CELLS
 from charseq.models.factory import build
 from charseq.models.seq2seq import EncoderDecoder
@@ -32,7 +40,7 @@ ODD = {"33/17": (33, 17), "100/50": (100, 50), "48/24": (48, 24), "256/128": (25
 
 def make(
     cell: str, *, hidden: int = 12, embedding: int = 8, layers: int = 1, attention: str = "soft"
-) -> Network:
+) -> NumpySeq2Seq:
     """A random network whose outputs differ in length and come to an end."""
     random = np.random.default_rng(hidden)
     shapes = shapes_of(
@@ -53,7 +61,7 @@ def make(
         weights[name] = random.normal(0, scale, shape).astype(np.float32)
     weights["target_embedding"] *= np.float32(2 / np.sqrt(embedding))
     weights["output_bias"][EOS] += 1.0
-    return Network(weights, cell=cell, layers=layers)
+    return NumpySeq2Seq(weights, cell=cell, layers=layers)
 
 
 def some_texts(counts: Sequence[int], seed: int = 3) -> list[list[int]]:
@@ -79,7 +87,9 @@ def ended(texts: Sequence[list[int]], seed: int = 4) -> list[list[int]]:
 Answer = list[tuple[tuple[int, ...], str]]
 
 
-def answers(network: Network, texts: Sequence[list[int]], *, size: int, width: int) -> list[Answer]:
+def answers(
+    network: NumpySeq2Seq, texts: Sequence[list[int]], *, size: int, width: int
+) -> list[Answer]:
     """Outputs and scores, to the last bit, in the order of the texts."""
     found: list[Answer] = [[]] * len(texts)
     for group in buckets([len(text) for text in texts], width=WIDTH, size=size):
@@ -260,7 +270,7 @@ def walks(texts: list[list[int]], steps: int) -> np.ndarray:
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_step_is_that_of_torch(cell: str, layers: int, attention: str, tied: bool) -> None:
     model, weights = twin(cell, layers, attention, tied)
-    network = Network(weights, cell=cell, layers=layers)
+    network = NumpySeq2Seq(weights, cell=cell, layers=layers)
     texts = some_texts([0, LANES + 3])
     inputs = np.random.default_rng(4).integers(4, TARGETS, size=(len(texts), 6))
     inputs[:, 0] = BOS
@@ -276,7 +286,7 @@ def test_every_step_is_that_of_torch(cell: str, layers: int, attention: str, tie
 
 def test_texts_of_every_length_are_those_of_torch() -> None:
     model, weights = twin("gru", 2, "soft", True)
-    network = Network(weights, cell="gru", layers=2)
+    network = NumpySeq2Seq(weights, cell="gru", layers=2)
     for length in range(1, 2 * WIDTH + 2):
         texts = [some_texts([1], seed=length)[0][:1] * length]
         logs, _ = network.step(np.array([BOS]), network.start(texts))
@@ -324,7 +334,9 @@ def test_probabilities_are_of_what_may_be_written() -> None:
 def test_logits_of_hundreds_do_not_overflow() -> None:
     _, weights = twin("gru", 1, "soft", True)
     plain, shifted = (
-        Network(weights | {"output_bias": weights["output_bias"] + shift}, cell="gru", layers=1)
+        NumpySeq2Seq(
+            weights | {"output_bias": weights["output_bias"] + shift}, cell="gru", layers=1
+        )
         for shift in (np.float32(0), np.float32(300))
     )
     ones, others = (step(one, one.start([[4, 5]]), [BOS])[0] for one in (plain, shifted))
@@ -332,7 +344,9 @@ def test_logits_of_hundreds_do_not_overflow() -> None:
     assert np.isfinite(others[0, 4:]).all()
 
 
-def step(network: Network, state: State, symbols: Sequence[int]) -> tuple[np.ndarray, State]:
+def step(
+    network: NumpySeq2Seq, state: NumpyState, symbols: Sequence[int]
+) -> tuple[np.ndarray, NumpyState]:
     return network.step(np.array(symbols), state)
 
 
@@ -359,7 +373,7 @@ def test_select_gives_every_row_its_own_past(cell: str, attention: str) -> None:
     _, state = step(network, state, [BOS] * 21)
     _, state = step(network, state, symbols[0].tolist())
 
-    def check(texts: list[list[int]], state: State, given: np.ndarray) -> State:
+    def check(texts: list[list[int]], state: NumpyState, given: np.ndarray) -> NumpyState:
         logs, after = network.step(given, state)
         for row, past in enumerate(pasts):
             past.append(int(given[row]))
@@ -405,7 +419,7 @@ def test_texts_that_round_up_alike_are_read_together() -> None:
 def test_the_given_weights_stay_as_they_are() -> None:
     _, weights = twin("lstm", 2, "hard", False)
     kept = {name: value.copy() for name, value in weights.items()}
-    network: Any = Network(weights, cell="lstm", layers=2)
+    network: Any = NumpySeq2Seq(weights, cell="lstm", layers=2)
     step(network, network.start([[4, EOS]]), [BOS])
     assert all(np.array_equal(weights[name], kept[name]) for name in kept)
 
@@ -413,7 +427,7 @@ def test_the_given_weights_stay_as_they_are() -> None:
 # --- hard attention
 
 
-def tiny(symbols: int, *, staying: float = 0.0) -> Network:
+def tiny(symbols: int, *, staying: float = 0.0) -> NumpySeq2Seq:
     """A network that writes so many symbols; ``staying`` is added to the logits of what stays."""
     random = np.random.default_rng(symbols)
     size = SPECIALS + symbols
@@ -423,14 +437,14 @@ def tiny(symbols: int, *, staying: float = 0.0) -> Network:
     )  # fmt: skip
     weights = {name: random.normal(0, 1, shape) for name, shape in shapes.items()}
     weights["output_bias"][SPECIALS:size] += staying
-    return Network(weights, cell="gru", layers=1)
+    return NumpySeq2Seq(weights, cell="gru", layers=1)
 
 
-def every(network: Network, text: list[int], longest: int) -> dict[tuple[int, ...], float]:
+def every(network: NumpySeq2Seq, text: list[int], longest: int) -> dict[tuple[int, ...], float]:
     """Every output of up to ``longest`` actions, and its score, one after the other."""
     found: dict[tuple[int, ...], float] = {}
 
-    def follow(written: tuple[int, ...], before: int, state: State, score: float) -> None:
+    def follow(written: tuple[int, ...], before: int, state: NumpyState, score: float) -> None:
         logs, after = network.step(np.array([before]), state)
         for action in np.flatnonzero(logs[0] > -np.inf).tolist():
             total = score + float(logs[0, action])

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, UNK
 from charseq.decoding.search import sample
-from charseq.decoding.word_search import Bounded, Index, Inventory, Words, log_sum, spell
+from charseq.decoding.word_search import Bounded, Index, SymbolTable, Words, find_words, log_sum
 
 SEEDS = st.integers(0, 2**31)
 LETTERS = ["a", "b", " "]
 PIECES = [" a", " ab", "a", "b", "ab", " "]
 
 
-def inventory_of(symbols: Sequence[str]) -> Inventory:
-    return Inventory([""] * SPECIALS + list(symbols))
+def inventory_of(symbols: Sequence[str]) -> SymbolTable:
+    return SymbolTable([""] * SPECIALS + list(symbols))
 
 
 class Markov:
@@ -85,7 +85,7 @@ def search(
     limit: int = 3,
 ) -> list[Words]:
     pairs = np.array(before)
-    return spell(
+    return find_words(
         model,
         pairs[:, 1],
         pairs[:, 0],

@@ -15,8 +15,8 @@ from kernels.test_library import each_level, needs_library
 from charseq.data.text.vocabulary import BOS
 from charseq.decoding import seq2seq_native
 from charseq.decoding.search import _follow, _search, beam, greedy
-from charseq.decoding.seq2seq_native import State
-from charseq.decoding.seq2seq_numpy import GATES, Network
+from charseq.decoding.seq2seq_native import NativeState
+from charseq.decoding.seq2seq_numpy import GATES, NumpySeq2Seq
 
 pytestmark = needs_library
 
@@ -49,7 +49,7 @@ def likeliest(logs: np.ndarray, _: object) -> np.ndarray:
     return logs.argmax(axis=1)
 
 
-def flat(network: Network) -> Network:
+def flat(network: NumpySeq2Seq) -> NumpySeq2Seq:
     """The same with as many equal probabilities as can be."""
     other = copy.copy(network)
     other.output = np.zeros_like(network.output[0]), np.minimum(network.output[1], 0)
@@ -97,7 +97,7 @@ def test_a_search_that_cannot_be_is_refused(attention: str) -> None:
         beam(kernels, out_of_range(state), [4] * 6, width=2)
 
 
-def out_of_range(state: State) -> State:
+def out_of_range(state: NativeState) -> NativeState:
     """A state whose attention would read behind the end of its arrays."""
     if state.track is not None:
         ends = state.track.ends + state.track.steps

@@ -27,10 +27,10 @@ from charseq.errors import (
 from charseq.evaluation import evaluate
 from charseq.evaluation.scoring import score_examples, write_errors
 from charseq.inference import describe, predictor
-from charseq.inference.verify import audit
+from charseq.inference.verify import verify
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
-from charseq.runs.training_state import Run
+from charseq.runs.training_state import TrainingState
 from charseq.training import pairs, train
 from charseq.training.trainer import Trainer
 
@@ -70,15 +70,15 @@ def killed_after(saves: int, monkeypatch: pytest.MonkeyPatch, *args: Any, **k: A
 
     class Killed(BaseException): ...
 
-    real = Run.save
+    real = TrainingState.save
 
-    def save(self: Run, *a: Any, **kw: Any) -> None:
+    def save(self: TrainingState, *a: Any, **kw: Any) -> None:
         real(self, *a, **kw)
         if self.progress.saves == saves:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", save)
+        patch.setattr(TrainingState, "save", save)
         with pytest.raises(Killed):
             train.train(*args, **k)
 
@@ -194,13 +194,13 @@ def test_minutes_that_end_between_two_looks_at_the_clock(
     """A save between two looks at the clock does not swallow the last evaluation."""
     Clock.now = 0.0
     monkeypatch.setattr(train, "time", Clock)
-    step, save, scored = Trainer._step, Run.save, []
+    step, save, scored = Trainer._step, TrainingState.save, []
 
     def slow_step(self: Trainer, p: float) -> Any:
         Clock.now += 0.7
         return step(self, p)
 
-    def slow_save(self: Run, *a: Any, **k: Any) -> None:
+    def slow_save(self: TrainingState, *a: Any, **k: Any) -> None:
         Clock.now += 0.3
         save(self, *a, **k)
 
@@ -212,7 +212,7 @@ def test_minutes_that_end_between_two_looks_at_the_clock(
         return score(*a, **k)
 
     monkeypatch.setattr(Trainer, "_step", slow_step)
-    monkeypatch.setattr(Run, "save", slow_save)
+    monkeypatch.setattr(TrainingState, "save", slow_save)
     monkeypatch.setattr(pairs, "score_examples", slow_score)
     train.train(data, run=tmp_path / "r", config=cfg(epochs=0, minutes=0.5, evaluations=12))
     assert len(scored) - 1 >= 2, scored
@@ -539,7 +539,7 @@ def test_ten_bad_steps_leave_the_last_good_model(
     kept = checkpoint.load_model(tmp_path / "r")[1]
     assert all(np.isfinite(value).all() for value in kept.values())
     assert predictor.load(tmp_path / "r").predict(["ab"])
-    assert audit(tmp_path / "r").faults == []
+    assert verify(tmp_path / "r").faults == []
 
 
 def test_no_more_than_a_minute_of_work_is_ever_at_stake(
@@ -548,18 +548,18 @@ def test_no_more_than_a_minute_of_work_is_ever_at_stake(
     """By default, with steps of five seconds and evaluations of three minutes between them."""
     Clock.now = 0.0
     monkeypatch.setattr(train, "time", Clock)
-    step, save, saved = Trainer._step, Run.save, [0.0]
+    step, save, saved = Trainer._step, TrainingState.save, [0.0]
 
     def slow(self: Trainer, done: float) -> Any:
         Clock.now += 5
         return step(self, done)
 
-    def noted(self: Run, *a: Any, **k: Any) -> None:
+    def noted(self: TrainingState, *a: Any, **k: Any) -> None:
         save(self, *a, **k)
         saved.append(Clock.now)
 
     monkeypatch.setattr(Trainer, "_step", slow)
-    monkeypatch.setattr(Run, "save", noted)
+    monkeypatch.setattr(TrainingState, "save", noted)
     config = cfg(epochs=0, minutes=9, evaluations=3, save_seconds=configure({}).save_seconds)
     train.train(data, run=tmp_path / "r", config=config)
     gaps = [after - before for before, after in itertools.pairwise(saved)]

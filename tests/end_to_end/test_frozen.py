@@ -11,7 +11,7 @@ import pytest
 from frozen import FIXTURES, TEXTS, answers, flat, plain_answers
 
 from charseq.errors import CheckpointError
-from charseq.inference.verify import audit
+from charseq.inference.verify import verify
 from charseq.runs import folder, store
 
 KNOWN = json.loads((FIXTURES / "answers.json").read_text(encoding="utf-8"))
@@ -24,7 +24,7 @@ def test_the_format_is_the_one_that_was_frozen() -> None:
     assert folder.FORMAT == 1
     for name in TEXTS:
         assert folder.read_json(FIXTURES / name, "about.json")["format"] == 1
-        assert audit(FIXTURES / name).faults == []
+        assert verify(FIXTURES / name).faults == []
 
 
 def test_the_texts_are_the_same_and_the_scores_as_near_as_float32() -> None:
@@ -68,7 +68,7 @@ def test_a_thousand_flipped_bits_are_a_thousand_faults(
         with pytest.raises(CheckpointError, match=str(path)):
             store.read_all(run, store.names(run))
         if turn < 60:
-            assert [fault for fault in audit(run).faults if fault.startswith(f"{path}: ")]
+            assert [fault for fault in verify(run).faults if fault.startswith(f"{path}: ")]
         path.write_bytes(whole)
         seen += 1
     assert seen == 1000

@@ -10,9 +10,9 @@ import pytest
 
 from charseq.config import CELLS, configure
 from charseq.data.pairs import Dataset, Example
-from charseq.decoding.ensemble import voices_of
+from charseq.decoding.ensemble import direction_groups
 from charseq.evaluation.scoring import score_examples
-from charseq.inference.predictor import Transducer
+from charseq.inference.predictor import Translator
 from charseq.training.prepare import prepare
 
 TOYS: dict[str, Callable[[str], str]] = {
@@ -66,8 +66,8 @@ def learn(dataset: Dataset, *, kind: str, steps: int = STEPS, **settings: Any) -
     trainer = task.trainer()
     last = [step.number for step in trainer.steps(lambda step: step / steps)][-1]
     assert last == steps
-    voices = voices_of(task.config, trainer.averaged())
-    learnt = Transducer(voices, task.source, task.target, task.limits)
+    voices = direction_groups(task.config, trainer.averaged())
+    learnt = Translator(voices, task.source, task.target, task.limits)
     return score_examples(learnt, dataset.dev, width=1).scores.exact_match
 
 

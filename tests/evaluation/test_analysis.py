@@ -113,18 +113,18 @@ def test_the_first_candidates_are_looked_through() -> None:
         "p": ["1", "x"], "q": ["x", "2"], "r": ["x", "y", "z", "u", "3"], "s": ["u", "v", "e\u0301"]
     }  # fmt: skip
     outcome = outcome_of([*rows, Example("q", "x")], answers)
-    assert analysis.among_first(outcome, 5) == [
+    assert analysis.top_k_accuracy(outcome, 5) == [
         {"k": 1, "exact_match": 60.0},
         {"k": 2, "exact_match": 60.0},
         {"k": 3, "exact_match": 80.0},
         {"k": 5, "exact_match": 100.0},
     ]
     outcome = outcome_of(rows, answers)
-    assert analysis.among_first(outcome, 2) == [
+    assert analysis.top_k_accuracy(outcome, 2) == [
         {"k": 1, "exact_match": outcome.scores.exact_match},
         {"k": 2, "exact_match": 50.0},
     ]
-    assert [one["k"] for one in analysis.among_first(outcome, 4)] == [1, 2, 3]
+    assert [one["k"] for one in analysis.top_k_accuracy(outcome, 4)] == [1, 2, 3]
 
 
 # --- probabilities

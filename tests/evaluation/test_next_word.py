@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from charseq.config import configure
-from charseq.data.text.tokenizer import Units, build
+from charseq.data.text.tokenizer import Tokenizer, build
 from charseq.data.text.vocabulary import BOS, EOS, UNK, Vocabulary
-from charseq.decoding.next_word_numpy import Network, shapes_of
+from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
 from charseq.errors import DataError
 from charseq.evaluation import next_word
-from charseq.evaluation.next_word import Scores, measure, perplexity_of
+from charseq.evaluation.next_word import NextWordScores, measure, perplexity_of
 from charseq.inference import language_model
 from charseq.inference.language_model import LanguageModel
 
@@ -36,12 +36,12 @@ def short_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_model, "LONGEST_WORD", 11)
 
 
-def units_of(kind: str, lines: Sequence[str] = LINES[:-1], **options: Any) -> Units:
+def units_of(kind: str, lines: Sequence[str] = LINES[:-1], **options: Any) -> Tokenizer:
     return build(lines, kind=kind, limit=1000, min_count=1, subword_size=320, seed=1, **options)[0]
 
 
 def model_of(
-    units: Units, *, scale: float = 1.0, running: bool = False, beam: int = 4
+    units: Tokenizer, *, scale: float = 1.0, running: bool = False, beam: int = 4
 ) -> LanguageModel:
     """A network of random weights; with the scale 0 all outcomes are as likely."""
     size = len(units.vocabulary)
@@ -53,7 +53,7 @@ def model_of(
         name: random.normal(0, scale, shape).astype(np.float32) for name, shape in shapes.items()
     }
     begin = EOS if running else BOS
-    network = Network(weights, cell="gru", layers=1, context=1, begin=begin)
+    network = NumpyNextWord(weights, cell="gru", layers=1, context=1, begin=begin)
     config = configure({"beam": beam, "running": running})
     return LanguageModel(Path("toy"), {}, config, units, network)
 
@@ -158,7 +158,7 @@ RANKED = ("the", "a", "an", "cat", "cow", "dog", "mouse", "moth", "mole", "mop",
 
 def test_strokes_by_hand() -> None:
     """The words are as likely everywhere, in this order; three are shown."""
-    units = Units(Vocabulary("spaced", "NFC", "NFC", RANKED))
+    units = Tokenizer(Vocabulary("spaced", "NFC", "NFC", RANKED))
     model = model_of(units, scale=0.0)
     model.network.output[1][4:, 0] = -np.arange(len(RANKED))
     model.network.output[1][[EOS, UNK]] = 5.0
@@ -208,7 +208,7 @@ def play(model: LanguageModel, lines: Sequence[str]) -> dict[str, float]:
     return found | {"keystrokes_saved": 100 * (1 - strokes / by_hand)}
 
 
-def suggested(found: Scores) -> dict[str, float]:
+def suggested(found: NextWordScores) -> dict[str, float]:
     names = ("hit_at_1", "hit_at_3", "hit_at_5", "keystrokes_saved")
     return {name: getattr(found, name) for name in names}
 

@@ -17,7 +17,7 @@ from charseq.data.text.vocabulary import BOS, EOS, SPECIALS
 from charseq.errors import MissingExtraError, UsageError
 from charseq.gradients import study
 from charseq.inference.loading import read_run
-from charseq.inference.predictor import Model, load
+from charseq.inference.predictor import load
 from charseq.training import train
 
 DATES = Path(__file__).parents[2] / "checkpoints" / "dates"

@@ -6,7 +6,7 @@ import pytest
 from charseq.data.formats.rows import Row, Window
 from charseq.data.formats.writer import Rejected
 from charseq.inference.answer_cache import Replies, shards, some
-from charseq.inference.journal import Kept
+from charseq.inference.journal import JournalEntry
 
 
 class Asked:
@@ -15,10 +15,12 @@ class Asked:
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
 
-    def __call__(self, texts: list[str]) -> dict[str, Kept]:
+    def __call__(self, texts: list[str]) -> dict[str, JournalEntry]:
         self.calls.append(texts)
         return {
-            text: Kept((text.upper()[:10],), ("ß",) if "ß" in text else (), len(text) > 10, "model")
+            text: JournalEntry(
+                (text.upper()[:10],), ("ß",) if "ß" in text else (), len(text) > 10, "model"
+            )
             for text in texts
         }
 

@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data.formats.reader import read_table
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, DataError, UsageError
 from charseq.inference.convert import convert, summary, targets
@@ -758,7 +758,7 @@ def test_sentences_end_as_the_real_model_appends(tmp_path: Path) -> None:
     """What LanguageModel.append makes of words and signs."""
     model = GoesOn(answer="tomorrow.".format)
     assert run(tmp_path, "a.txt", "see you\n", model=model) == "see you tomorrow.\n"
-    units = Units(Vocabulary("spaced", "NFC", "NFC", ("see", "you", ".")), punctuation="split")
+    units = Tokenizer(Vocabulary("spaced", "NFC", "NFC", ("see", "you", ".")), punctuation="split")
     real = SimpleNamespace(units=units, whole=True)
     signs = GoesOn(answer=".".format)
     signs.append = partial(LanguageModel.append, real)  # type: ignore[method-assign, arg-type]

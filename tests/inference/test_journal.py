@@ -12,22 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.errors import DataError, UsageError
-from charseq.inference.journal import Journal, Kept, keeping
+from charseq.inference.journal import Journal, JournalEntry, open_journal
 
 IDENTITY = {"the input": "a" * 64, "the model": "m", "the options": {"n": 1}}
-FEW = [Kept(("x", "y\n\ud800"), ("ß",), truncated=False, origin="model")]
-MORE = [Kept((f"{n}" * 50,), (), truncated=True, origin="lexicon") for n in range(3)]
+FEW = [JournalEntry(("x", "y\n\ud800"), ("ß",), truncated=False, origin="model")]
+MORE = [JournalEntry((f"{n}" * 50,), (), truncated=True, origin="lexicon") for n in range(3)]
 
 
 class Killed(BaseException): ...
 
 
-def attempt(out: Path, *added: list[Kept], identity: Any = None, force: bool = False) -> list[Kept]:
+def attempt(
+    out: Path, *added: list[JournalEntry], identity: Any = None, force: bool = False
+) -> list[JournalEntry]:
     """What an attempt finds that is killed after it has added this."""
-    found: list[Kept] = []
+    found: list[JournalEntry] = []
 
     def until_killed() -> None:
-        with keeping(out, identity or IDENTITY, force=force) as journal:
+        with open_journal(out, identity or IDENTITY, force=force) as journal:
             found.extend(journal.replay())
             assert len(found) == journal.answers
             for answers in added:
@@ -55,17 +57,20 @@ def test_what_was_kept_comes_back_in_order(tmp_path: Path) -> None:
 def test_it_is_gone_when_all_went_well_or_the_input_must_change(tmp_path: Path) -> None:
     out = tmp_path / ("x" * 250)  # a name as long as may be
     attempt(out, FEW)
-    with keeping(out, IDENTITY, force=False):
+    with open_journal(out, IDENTITY, force=False):
         pass
     assert list(tmp_path.iterdir()) == []
     attempt(out, FEW)
-    with pytest.raises(DataError), keeping(out, IDENTITY, force=False):
+    with pytest.raises(DataError), open_journal(out, IDENTITY, force=False):
         raise DataError("a quote")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_after_a_full_disk_it_stays(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="full"), keeping(tmp_path / "out", IDENTITY, force=False):
+    with (
+        pytest.raises(OSError, match="full"),
+        open_journal(tmp_path / "out", IDENTITY, force=False),
+    ):
         raise OSError("full")
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -103,7 +108,7 @@ def test_another_conversion_is_refused_and_by_force_begun_anew(tmp_path: Path) -
     attempt(out, FEW)
     other = {**IDENTITY, "the model": "n", "the options": {"n": 2}}
     told = "since then the model and the options changed: --force begins anew"
-    with pytest.raises(UsageError, match=told), keeping(out, other, force=False):
+    with pytest.raises(UsageError, match=told), open_journal(out, other, force=False):
         pass
     assert attempt(out) == FEW, "and it is still there"
     assert attempt(out, force=True) == FEW, "force is no reason to lose what fits"
@@ -129,16 +134,16 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
         assert holder.stdout is not None
         holder.stdout.readline()
         with pytest.raises(UsageError, match="is being written by another process"):
-            keeping(out, {}, force=False).__enter__()
+            open_journal(out, {}, force=False).__enter__()
         holder.kill()
         holder.wait()
-    with keeping(out, {}, force=False) as journal:
+    with open_journal(out, {}, force=False) as journal:
         assert isinstance(journal, Journal)
 
 
 def test_where_it_cannot_be_written_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none/out: cannot be written: No such file"):
-        keeping(tmp_path / "none" / "out", {}, force=False).__enter__()
+        open_journal(tmp_path / "none" / "out", {}, force=False).__enter__()
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
@@ -148,6 +153,6 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_bytes(b"dear")
     path.symlink_to(tmp_path / "victim")
     with pytest.raises(DataError, match="cannot be written"):
-        keeping(tmp_path / "out", {}, force=True).__enter__()
+        open_journal(tmp_path / "out", {}, force=True).__enter__()
     assert (tmp_path / "victim").read_bytes() == b"dear"
     assert path.is_symlink()

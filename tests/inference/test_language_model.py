@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from charseq.config import configure
-from charseq.data.text.tokenizer import Units, build
+from charseq.data.text.tokenizer import Tokenizer, build
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
-from charseq.decoding.next_word_numpy import Network, shapes_of
+from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
 from charseq.errors import SettingError
 from charseq.inference import language_model
 from charseq.inference.language_model import LanguageModel
@@ -36,12 +36,12 @@ def short_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_model, "LONGEST_WORD", 12)
 
 
-def units_of(kind: str, lines: Sequence[str] = LINES, **options: Any) -> Units:
+def units_of(kind: str, lines: Sequence[str] = LINES, **options: Any) -> Tokenizer:
     return build(lines, kind=kind, limit=1000, min_count=1, subword_size=320, seed=1, **options)[0]
 
 
 def model_of(
-    units: Units, *, cell: str = "gru", scale: float = 1.5, end: float = 0.0, beam: int = 4
+    units: Tokenizer, *, cell: str = "gru", scale: float = 1.5, end: float = 0.0, beam: int = 4
 ) -> LanguageModel:
     """A network of random weights, whose lines end more or less soon."""
     size = len(units.vocabulary)
@@ -55,7 +55,7 @@ def model_of(
     }
     weights["output"] *= np.float32(2.5)
     weights["output_bias"][EOS] += np.float32(end)
-    network = Network(weights, cell=cell, layers=1, context=2)
+    network = NumpyNextWord(weights, cell=cell, layers=1, context=2)
     config = configure({"beam": beam})
     return LanguageModel(Path("runs/toy"), {"scores": {}}, config, units, network)
 
@@ -170,7 +170,7 @@ def test_what_was_never_seen_is_named_once_in_order() -> None:
 
 def tiny(cell: str = "gru") -> LanguageModel:
     """A model of the characters a, b and the space."""
-    units = Units(Vocabulary("characters", "NFC", "NFC", ("a", "b", " ")))
+    units = Tokenizer(Vocabulary("characters", "NFC", "NFC", ("a", "b", " ")))
     return model_of(units, cell=cell, end=1.0)
 
 
@@ -439,7 +439,7 @@ def test_a_session_reads_each_symbol_once() -> None:
     assert sum(read) == 8
 
 
-class Fickle(Units):
+class Fickle(Tokenizer):
     """Reads the first word as another once the line goes on with "sat"."""
 
     def encode(self, text: str) -> list[int]:

@@ -14,7 +14,7 @@ import pytest
 
 from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 from charseq.decoding import next_word_numpy, seq2seq_numpy
 from charseq.decoding.ensemble import cells_of, part
@@ -26,7 +26,7 @@ from charseq.runs import weights as weights_module
 
 DATES = Path(__file__).parents[2] / "checkpoints" / "dates"
 WORDS = ("I", "love", "machine", "learning", "the")
-UNITS = Units(Vocabulary("spaced", "NFC", "NFC", WORDS), punctuation="split")
+UNITS = Tokenizer(Vocabulary("spaced", "NFC", "NFC", WORDS), punctuation="split")
 SIDES = (
     Vocabulary("characters", "NFC", "NFC", tuple("ab")),
     Vocabulary("characters", "NFC", "NFC", tuple("xyz")),
@@ -52,7 +52,7 @@ def random_weights(shapes: dict[str, tuple[int, ...]]) -> Weights:
     return {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def next_word(units: Units = UNITS, **settings: Any) -> tuple[About, Weights]:
+def next_word(units: Tokenizer = UNITS, **settings: Any) -> tuple[About, Weights]:
     """A run that predicts words."""
     told = {"units": units.kind, "case": units.case, "punctuation": units.punctuation}
     config = configure({**SMALL, **told, **settings}, base=defaults("next-word"))
@@ -130,7 +130,7 @@ def test_it_predicts_as_the_network_of_its_weights(running: bool, tmp_path: Path
     about, weights = next_word(running=running)
     model = load(publish(tmp_path / "run", about, weights))
     begin = EOS if running else BOS
-    network = next_word_numpy.Network(weights, cell="lstm", layers=1, context=3, begin=begin)
+    network = next_word_numpy.NumpyNextWord(weights, cell="lstm", layers=1, context=3, begin=begin)
     logs, _ = network.step(*network.start([UNITS.encode("I love")]))
     best = [WORDS[k] for k in np.argsort(-logs[0, SPECIALS:])[:3]]
     assert [one.prediction for one in model.predict(["I love"], n=3)[0].candidates] == best

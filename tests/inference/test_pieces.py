@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from charseq.inference import journal as pieces
-from charseq.inference.journal import Kept, answers
+from charseq.inference.journal import JournalEntry, answers
 
 TEXTS = ["ccc", "a", "bb", "dddd", "e", "ff"]
 
@@ -33,13 +33,15 @@ class Model:
 
 class Journal:
     def __init__(self) -> None:
-        self.added: list[list[Kept]] = []
+        self.added: list[list[JournalEntry]] = []
 
-    def add(self, told: list[Kept]) -> None:
+    def add(self, told: list[JournalEntry]) -> None:
         self.added.append(told)
 
 
-def ask(model: Model, journal: Any = None, kept: Sequence[Kept] = (), **options: Any) -> Any:
+def ask(
+    model: Model, journal: Any = None, kept: Sequence[JournalEntry] = (), **options: Any
+) -> Any:
     given = {"n": 1, "mass": None, "batch_size": 2, **options}
     return partial(answers, ask=model, journal=journal, kept=iter(kept), **given)
 
@@ -63,7 +65,7 @@ def test_with_a_journal_in_pieces_that_are_kept_as_they_come(
     assert [[one.prediction for one in told] for told in journal.added] == [
         ["A", "E"], ["BB", "FF"], ["CCC", "DDDD"],
     ]  # fmt: skip
-    assert found["dddd"] == Kept(("DDDD",), ("ß",), truncated=True, origin="model")
+    assert found["dddd"] == JournalEntry(("DDDD",), ("ß",), truncated=True, origin="model")
     again = Model()
     told = [one for part in journal.added[:2] for one in part]
     assert ask(again, Journal(), told)(TEXTS) == found

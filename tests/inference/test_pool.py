@@ -18,21 +18,21 @@ from charseq.inference import pool
 from charseq.inference.convert import convert
 from charseq.inference.pool import Crew, Helper, pack, sharing, unpack
 from charseq.inference.prediction import Candidate, Prediction
-from charseq.inference.predictor import Model, fingerprint, load
+from charseq.inference.predictor import PairsModel, fingerprint, load
 
 RUN = Path(__file__).parents[2] / "checkpoints" / "dates"
 TEXTS = [f"{day}. März {year}" for day in range(1, 29) for year in (1999, 2021)]
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> PairsModel:
     found = load(RUN)
-    assert isinstance(found, Model)
+    assert isinstance(found, PairsModel)
     return found
 
 
 @pytest.fixture
-def two(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+def two(model: PairsModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
     """The model and one helper, from the first call on."""
     monkeypatch.setattr(pool, "ALONE", 0)
     with sharing(model, 2, fingerprint(model)) as found:
@@ -40,7 +40,7 @@ def two(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
         yield found
 
 
-def test_answers_are_the_same_and_a_helper_gives_some_of_them(two: Crew, model: Model) -> None:
+def test_answers_are_the_same_and_a_helper_gives_some_of_them(two: Crew, model: PairsModel) -> None:
     texts = [*TEXTS, *TEXTS[:5], "5 Mrach ß 2021"]
     asked: list[int] = []
     ask = Helper.ask
@@ -65,7 +65,7 @@ def test_a_helper_that_is_killed_is_one_line(two: Crew, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_nobody_stays_behind(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_stays_behind(model: PairsModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "ALONE", 0)
     processes = []
 
@@ -98,7 +98,7 @@ def test_a_helper_ends_with_the_first_process() -> None:
 
 
 def test_a_run_that_has_changed_on_the_way_is_refused(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+    model: PairsModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "ALONE", 0)
     with (
@@ -108,7 +108,7 @@ def test_a_run_that_has_changed_on_the_way_is_refused(
         found.predict(TEXTS, beam=1)
 
 
-def test_there_is_no_help_where_it_does_not_pay(model: Model) -> None:
+def test_there_is_no_help_where_it_does_not_pay(model: PairsModel) -> None:
     for jobs, options in ((1, {}), (0, {"device": "cuda"})):
         with sharing(model, jobs, "", options) as alone:
             assert alone is model

@@ -20,17 +20,17 @@ from frozen import TEXTS as FROZEN
 
 from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 from charseq.decoding import next_word_numpy, seq2seq_gpu
-from charseq.decoding.ensemble import Voice
-from charseq.decoding.search import Limits
-from charseq.decoding.seq2seq_native import Engine
-from charseq.decoding.seq2seq_numpy import Network, shapes_of
+from charseq.decoding.ensemble import DirectionGroup
+from charseq.decoding.search import LengthLimits
+from charseq.decoding.seq2seq_native import NativeSeq2Seq
+from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.predictor import Prediction, Transducer, fingerprint, language_model, load
+from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
@@ -81,10 +81,10 @@ class Scripted:
 
 def scripted(
     outputs: dict[str, float], source: Vocabulary = SOURCE, target: Vocabulary = TARGET
-) -> tuple[Transducer, Scripted]:
+) -> tuple[Translator, Scripted]:
     network = Scripted(outputs, target)
-    limits = Limits((0, 2))
-    return Transducer([Voice(network)], source, target, limits), network  # type: ignore[arg-type]
+    limits = LengthLimits((0, 2))
+    return Translator([DirectionGroup(network)], source, target, limits), network  # type: ignore[arg-type]
 
 
 def found(prediction: Prediction) -> list[tuple[str, float]]:
@@ -166,7 +166,7 @@ def test_outputs_that_spell_the_same_are_one_candidate() -> None:
         (first + 1, EOS): 0.35,
         (first + 2, first + 3, EOS): 0.25,
     }
-    transducer = Transducer([Voice(network)], SOURCE, target, Limits((0, 2)))  # type: ignore[arg-type]
+    transducer = Translator([DirectionGroup(network)], SOURCE, target, LengthLimits((0, 2)))  # type: ignore[arg-type]
     (answer,) = transducer.predict(["a"], n=5, width=5)
     assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
     assert answer.prediction == "\u00e9"
@@ -189,13 +189,15 @@ WALKS = {
 SPELT = {"xy": 0.45, "z": 0.3, "x": 0.15, "": 0.1}
 
 
-def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Transducer, Scripted]:
+def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Translator, Scripted]:
     """A network that writes actions; those of ``WALKS``."""
     network = Scripted({})
     network.actions = Actions(V)
     network.size = Actions(V).size
     network.outputs = {(*ids, EOS): probability for ids, probability in WALKS.items()}
-    return Transducer([Voice(network)], source, TARGET, Limits((0, 2)), **options), network  # type: ignore[arg-type]
+    return Translator(
+        [DirectionGroup(network)], source, TARGET, LengthLimits((0, 2)), **options
+    ), network  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("n", "width"), [(4, 6), (2, 6), (1, 9)])
@@ -250,10 +252,15 @@ def test_a_walk_may_always_come_to_its_end() -> None:
 CALIBRATION = Calibration(temperature=0.5, rest=-1.0, ece_before=20.0, ece_after=2.0, examples=200)
 
 
-def calibrated(outputs: dict[str, float], **options: Any) -> Transducer:
+def calibrated(outputs: dict[str, float], **options: Any) -> Translator:
     transducer, network = scripted(outputs)
-    return Transducer(
-        [Voice(network)], SOURCE, TARGET, transducer.limits, calibration=CALIBRATION, **options
+    return Translator(
+        [DirectionGroup(network)],
+        SOURCE,
+        TARGET,
+        transducer.limits,
+        calibration=CALIBRATION,
+        **options,
     )  # type: ignore[arg-type]
 
 
@@ -283,8 +290,8 @@ def test_backward_everything_is_turned_but_the_answer() -> None:
     read: list[list[int]] = []
     start = network.start
     network.start = lambda sources: (read.extend(map(list, sources)), start(sources))[1]  # type: ignore[method-assign]
-    voice = Voice(network, backward=True)  # type: ignore[arg-type]
-    transducer = Transducer([voice], SOURCE, TARGET, Limits((0, 2)))
+    voice = DirectionGroup(network, backward=True)  # type: ignore[arg-type]
+    transducer = Translator([voice], SOURCE, TARGET, LengthLimits((0, 2)))
     (answer,) = transducer.predict(["abc"], n=2, width=2)
     assert read == [SOURCE.encode("abc")[::-1]]
     assert found(answer) == [("yx", 0.7), ("yy", 0.3)]
@@ -293,10 +300,10 @@ def test_backward_everything_is_turned_but_the_answer() -> None:
 def test_an_output_has_the_mean_of_what_the_voices_give_it() -> None:
     """By shares; the backward one writes xy where it means yx."""
     voices = [
-        Voice(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], share=0.75),  # type: ignore[arg-type]
-        Voice(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, share=0.25),  # type: ignore[arg-type]
+        DirectionGroup(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], share=0.75),  # type: ignore[arg-type]
+        DirectionGroup(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, share=0.25),  # type: ignore[arg-type]
     ]
-    transducer = Transducer(voices, SOURCE, TARGET, Limits((0, 2)))
+    transducer = Translator(voices, SOURCE, TARGET, LengthLimits((0, 2)))
     (answer,) = transducer.predict(["abc"], n=3, width=3)
     assert found(answer) == [
         ("yx", pytest.approx(0.75 * 0.4 + 0.25 * 0.8)),
@@ -311,7 +318,9 @@ def test_an_output_has_the_mean_of_what_the_voices_give_it() -> None:
 def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> None:
     transducer, network = scripted(OUTPUTS)
     (plain,) = transducer.predict(["abc"], n=3, width=3)
-    longer = Transducer([Voice(network)], SOURCE, TARGET, transducer.limits, length_penalty=3.0)  # type: ignore[arg-type]
+    longer = Translator(
+        [DirectionGroup(network)], SOURCE, TARGET, transducer.limits, length_penalty=3.0
+    )  # type: ignore[arg-type]
     (answer,) = longer.predict(["abc"], n=3, width=3)
     assert [one.prediction for one in plain.candidates] == ["x", "yx", "yy"]
     assert [one.prediction for one in answer.candidates] == ["yx", "x", "yy"]
@@ -676,7 +685,7 @@ def test_using_a_model_never_loads_torch(run: Path, tmp_path: Path) -> None:
 
 def words_of(folder: Path, **changes: Any) -> Path:
     """A finished run that predicts words, with random weights."""
-    units = Units(Vocabulary("spaced", "NFC", "NFC", ("I", "love", "you")))
+    units = Tokenizer(Vocabulary("spaced", "NFC", "NFC", ("I", "love", "you")))
     small = {"hidden": 12, "embedding": 7, **changes}
     config = configure(small, base=defaults("next-word"))
     shapes = next_word_numpy.shapes_of(
@@ -745,7 +754,7 @@ def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
          {"attention": "none"}, {"attention": "hard"}, {"attention": "hard", "layers": 2}]
     ):  # fmt: skip
         model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
-        assert isinstance(model.transducer.voices[0].network, Network | Engine)
+        assert isinstance(model.transducer.voices[0].network, NumpySeq2Seq | NativeSeq2Seq)
         assert model.predict(["abc"])[0].candidates
         assert model.config == configure(settings, base=configure(SMALL))
 
@@ -791,7 +800,7 @@ def test_a_network_that_searches_by_itself_answers_the_same(
     monkeypatch.setattr(device, "choose_device", lambda _: torch.device("cpu"))
     monkeypatch.setattr(seq2seq_gpu, "ROWS", 40)
     plain, other = load(FIXTURES / run), load(FIXTURES / run, device="cuda")
-    assert isinstance(other.transducer.voices[0].network, seq2seq_gpu.Network)
+    assert isinstance(other.transducer.voices[0].network, seq2seq_gpu.GpuEnsemble)
     texts = FROZEN[run] * 2
     for one, two in zip(plain.predict(texts, n=3), other.predict(texts, n=3), strict=True):
         assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]

@@ -11,7 +11,7 @@ import pytest
 from frozen import FIXTURES
 from world import World
 
-from charseq.inference.verify import audit
+from charseq.inference.verify import verify
 from charseq.runs import folder, store
 from charseq.runs import weights as weights_module
 
@@ -29,7 +29,7 @@ def spoil(path: Path) -> None:
 
 
 def test_a_sound_run_has_none(run: Path) -> None:
-    found = audit(run)
+    found = verify(run)
     assert (found.faults, found.notes, found.files) == ([], [], 4)
     assert found.weights == json.loads((run / "about.json").read_bytes())["parameters"]
     assert found.lines() == [f"{run}: sound: 4 files, {found.weights:,} weights"]
@@ -39,7 +39,7 @@ def test_each_spoilt_file_has_its_line(run: Path) -> None:
     for name in ("README.md", "about.json", "metrics.jsonl"):
         spoil(run / name)
     (run / "model.safetensors").unlink()
-    found = audit(run)
+    found = verify(run)
     told = {line.removeprefix(f"{run}/").partition(": ")[0] for line in found.faults}
     assert told == {"README.md", "about.json", "metrics.jsonl", "model.safetensors"}
     assert len(found.faults) == 4
@@ -49,7 +49,7 @@ def test_each_spoilt_file_has_its_line(run: Path) -> None:
 def test_what_is_not_listed_is_noted(run: Path) -> None:
     (run / "evil\n.pkl").write_bytes(b"x")
     (run / ".lock").write_bytes(b"1")
-    found = audit(run)
+    found = verify(run)
     assert found.faults == []
     assert found.notes == [f"{run}/'evil\\n.pkl': is not listed, and never read"]
 
@@ -67,7 +67,7 @@ def test_other_files_of_a_run_are_read_as_well(run: Path) -> None:
             "metrics.jsonl": b'{"a": 1}\nb\n',
         },
     )
-    told = [line.removeprefix(f"{run}/") for line in audit(run).faults]
+    told = [line.removeprefix(f"{run}/") for line in verify(run).faults]
     assert told == [
         "kept.2.safetensors: has other weights than the settings call for",
         "metrics.jsonl: is damaged: no JSON: Expecting value: line 1 column 1 (char 0)",
@@ -81,7 +81,7 @@ def test_runs_inside_are_checked_and_links_are_not_followed(run: Path, tmp_path:
     spoil(run / "members" / "1" / "model.safetensors")
     (tmp_path / "elsewhere").mkdir()
     (run / "tune").symlink_to(tmp_path / "elsewhere")
-    found = audit(run)
+    found = verify(run)
     assert [line.partition(": ")[0] for line in found.faults] == [
         str(run / "members" / "1" / "model.safetensors")
     ]
@@ -95,12 +95,12 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         (tmp_path, "holds no trained model (manifest.json is missing)"),
         (tmp_path / "file", "is a file, expected the folder of a run"),
     ):
-        assert audit(place).faults == [f"{place}: {told}"]
+        assert verify(place).faults == [f"{place}: {told}"]
 
 
 def test_a_run_without_a_model_says_so(tmp_path: Path) -> None:
     store.publish(tmp_path / "run", {"resume.a.json": b"{}"})
-    found = audit(tmp_path / "run")
+    found = verify(tmp_path / "run")
     assert (found.faults, found.notes) == ([], [f"{tmp_path}/run: no model yet"])
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from charseq.kernels.cuda_graphs import Loop, Player, clone, leaves, write_back
+from charseq.kernels.cuda_graphs import EagerLoop, GraphCache, clone, leaves, write_back
 
 
 class Pair(NamedTuple):
@@ -23,10 +23,10 @@ def test_on_a_cpu_a_loop_runs_as_it_is() -> None:
     def advance(fixed: Tensor, moving: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return moving[1], moving[0] + fixed
 
-    player = Player(torch.device("cpu"))
+    player = GraphCache(torch.device("cpu"))
     for _ in range(3):
         loop = player.begin("sum", advance, torch.ones(2), (torch.zeros(2), torch.full((2,), 5.0)))
-        assert type(loop) is Loop
+        assert type(loop) is EagerLoop
         for _ in range(3):
             loop.step()
         assert [part.tolist() for part in loop.moving] == [[6.0, 6.0], [2.0, 2.0]]

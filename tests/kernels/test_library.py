@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from charseq.decoding.blocks import GATES, KEPT, LANES, advance, to_blocks, to_rows
+from charseq.decoding.blocks import BLOCK, GATES, STATES, cell_step, to_blocks, to_rows
 from charseq.errors import SettingError
 from charseq.kernels import library as kernels
 from charseq.kernels.layout import WIDE, interleave, wide, widen, zeros
@@ -108,14 +108,17 @@ def cells_of(cell: str, hidden: int, count: int) -> tuple[np.ndarray, dict[str, 
     first, second = normal(6, gates, seed=2), normal(4, gates, seed=3)
     random = np.random.default_rng(4)
     numbers, rest = random.integers(6, size=count), random.integers(4, size=count)
-    state = normal(KEPT[cell], count, hidden, seed=5, scale=0.7)
-    lanes = -(-count // LANES) * LANES
-    projected, before = np.zeros((lanes, gates), "f4"), np.zeros((KEPT[cell], lanes, hidden), "f4")
+    state = normal(STATES[cell], count, hidden, seed=5, scale=0.7)
+    lanes = -(-count // BLOCK) * BLOCK
+    projected, before = (
+        np.zeros((lanes, gates), "f4"),
+        np.zeros((STATES[cell], lanes, hidden), "f4"),
+    )
     projected[:count] = first[numbers] + second[rest]
     before[:, :count] = state
     blocks = np.stack([to_blocks(one) for one in before])
     after = np.empty_like(blocks)
-    advance(cell, recurrent, to_blocks(projected), blocks, after)
+    cell_step(cell, recurrent, to_blocks(projected), blocks, after)
     turned = [widen(interleave(GATES[cell], table.T.copy()).T) for table in (first, second)]
     given = {
         "recurrent": recurrent, "state": widen(state), "first": turned[0], "second": turned[1],
@@ -137,7 +140,7 @@ def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
     table = normal(9, GATES[cell] * room, seed=2)
     ids = np.random.default_rng(3).integers(9, size=(count, steps))
     lengths = np.random.default_rng(4).integers(1, steps + 1, size=count)
-    memory, last = zeros(count, steps, 3 * room), zeros(KEPT[cell], count, 3 * room)
+    memory, last = zeros(count, steps, 3 * room), zeros(STATES[cell], count, 3 * room)
     memory[:] = np.nan
     first, second = Rows(table, ids), Rows(table, ids[:, 0].copy())
     found.run(
@@ -145,7 +148,7 @@ def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
         backward=backward,
     )  # fmt: skip
     for row in (0, 1, 33, 64, 69):
-        state = zeros(KEPT[cell], 1, room)
+        state = zeros(STATES[cell], 1, room)
         order = range(lengths[row])
         for place in reversed(order) if backward else order:
             after = zeros(*state.shape)

@@ -14,7 +14,7 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS
 from charseq.errors import SettingError
 from charseq.models.factory import build, build_next_word
-from charseq.models.loss import Given
+from charseq.models.loss import TensorBatch
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
 
@@ -146,7 +146,7 @@ def test_a_vector_is_a_words_own_and_those_of_its_traits() -> None:
 def test_every_weight_of_a_model_of_words_learns(cell: str, tied: bool, traits: bool) -> None:
     model = words(TRAITS if traits else None, cell=cell, tied=tied, dropout=0.0)
     ids = torch.tensor([[1, 4, 5, 6, 7], [1, 5, 6, 4, 3]])
-    given = Given(
+    given = TensorBatch(
         source=torch.empty(2, 0, dtype=torch.int64),
         source_lengths=torch.zeros(2, dtype=torch.int64),
         inputs=ids,

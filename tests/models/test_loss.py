@@ -15,9 +15,9 @@ import charseq.models.loss
 from charseq.data.text.vocabulary import PAD
 from charseq.models.loss import (
     OUTCOMES,
-    Given,
-    Learner,
-    Sample,
+    SoftmaxSample,
+    TensorBatch,
+    TrainableModel,
     chances_of,
     cross_entropy,
     draw,
@@ -152,7 +152,7 @@ def plainly(case: Case, smoothing: float = 0.0) -> Tensor:
     return (losses * case.weights).sum()
 
 
-def loss_of(case: Case, sample: Sample | None = None, smoothing: float = 0.0) -> Tensor:
+def loss_of(case: Case, sample: SoftmaxSample | None = None, smoothing: float = 0.0) -> Tensor:
     """By the module under test, over all symbols or over a sample."""
     outputs, matrix, bias, labels, weights = case
     if sample is None:
@@ -335,7 +335,7 @@ def test_the_drawn_symbols_stand_for_all_but_the_right_one() -> None:
 
 def test_with_nothing_to_compare_there_is_nothing_to_learn() -> None:
     case = case_of(8)
-    only = Sample(torch.arange(9), torch.full((9,), -math.inf), torch.arange(9))
+    only = SoftmaxSample(torch.arange(9), torch.full((9,), -math.inf), torch.arange(9))
     value = loss_of(case, only, smoothing=0.2)
     assert value.item() == 0
     for gradient in torch.autograd.grad(value, case.learnt):
@@ -365,9 +365,9 @@ def test_over_many_draws_the_gradient_is_that_of_the_full_softmax() -> None:
 
 def test_a_model_without_a_loss_says_so() -> None:
     ids = torch.zeros(2, 3, dtype=torch.int64)
-    given = Given(ids, ids[:, 0], ids, ids, torch.ones(2))
+    given = TensorBatch(ids, ids[:, 0], ids, ids, torch.ones(2))
     with pytest.raises(TypeError, match=r"Learner has no loss for .*2, 3"):
-        Learner().loss(given, smoothing=0.0)
+        TrainableModel().loss(given, smoothing=0.0)
 
 
 def test_a_sample_of_fixed_size_is_the_same_sample() -> None:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from charseq.data.batches import Lines, Stream, pad
+from charseq.data.batches import LineBatches, StreamBatches, pad
 from charseq.data.text.vocabulary import BOS, EOS, PAD
 from charseq.models import next_word
 from charseq.models.device import seed_all
-from charseq.models.loss import Given
+from charseq.models.loss import TensorBatch
 from charseq.models.next_word import START, NextWord
 from charseq.models.rnn import unroll_cell
-from charseq.training.trainer import Recipe, Trainer
+from charseq.training.trainer import OptimizerSettings, Trainer
 
 NAMES = ("tanh", "residual", "gru", "lstm", "mlp")
 LINES = [[4, 5, 6], [7, 4, 4, 8, 5, 9, 6], [9], [6, 8, 7, 5], []]
@@ -41,19 +41,19 @@ def build(seed: int = 7, **options: Any) -> NextWord:
 
 def given_of(
     lines: list[list[int]], *, extra: int = 0, weights: list[float] | None = None
-) -> Given:
+) -> TensorBatch:
     """A batch of lines, with some columns of padding more than needed."""
     inputs = torch.from_numpy(pad([np.array([BOS, *line]) for line in lines]))
     labels = torch.from_numpy(pad([np.array([*line, EOS]) for line in lines]))
     inputs, labels = (torch.nn.functional.pad(ids, (0, extra)) for ids in (inputs, labels))
     given = torch.tensor(weights or [1.0] * len(lines))
-    return Given(labels[:, :0], given.long() * 0, inputs, labels, given)
+    return TensorBatch(labels[:, :0], given.long() * 0, inputs, labels, given)
 
 
-def segment(ids: Tensor, carried: Tensor | None = None) -> Given:
+def segment(ids: Tensor, carried: Tensor | None = None) -> TensorBatch:
     """A piece of running text: the labels are the inputs, a symbol later."""
     rows = torch.ones(len(ids))
-    return Given(ids[:, :0], rows.long() * 0, ids[:, :-1], ids[:, 1:], rows, carried)
+    return TensorBatch(ids[:, :0], rows.long() * 0, ids[:, :-1], ids[:, 1:], rows, carried)
 
 
 def close(ones: Any, others: Any, *, within: float = 1e-10) -> None:
@@ -395,8 +395,8 @@ def test_every_kind_learns_what_follows_i_love_machine(name: str, samples: int) 
     sizes: dict[str, Any] = {"embedding": 16, "hidden": 32, "samples": samples, "dropout": 0.1}
     model = NextWord(symbols=4 + len(words), cell=name, counts=counts, **sizes)
     kind = {"label_smoothing": 0.0, "learning_rate": 0.03, "weight_decay": 0.0}
-    lines_of = Lines(ids, offsets, batch_size=5)
-    trainer = Trainer(model, lines_of, Recipe(**kind), device=torch.device("cpu"))
+    lines_of = LineBatches(ids, offsets, batch_size=5)
+    trainer = Trainer(model, lines_of, OptimizerSettings(**kind), device=torch.device("cpu"))
     steps = list(trainer.steps(lambda step: step / 150))
     assert steps[-1].loss < 0.3 * steps[0].loss
     asked = torch.tensor([[BOS, *rows[0][:3]]])
@@ -410,10 +410,10 @@ def test_running_text_is_learnt_across_lines(name: str) -> None:
     """Which line comes next is decided by the line before."""
     rows = [[4, 5], [6], [7, 8, 9], [5, 7]] * 30
     ids = np.array(list(itertools.chain(*rows)), dtype=np.int32)
-    stream = Stream(ids, np.cumsum([0, *map(len, rows)]), batch_size=4, steps=6)
+    stream = StreamBatches(ids, np.cumsum([0, *map(len, rows)]), batch_size=4, steps=6)
     seed_all(1)
     model = NextWord(symbols=10, cell=name, embedding=8, hidden=24, context=4, dropout=0.0)
-    recipe = Recipe(label_smoothing=0.0, learning_rate=0.02)
+    recipe = OptimizerSettings(label_smoothing=0.0, learning_rate=0.02)
     trainer = Trainer(model, stream, recipe, device=torch.device("cpu"))
     losses = [step.loss for step in trainer.steps(lambda step: step / 100)]
     assert np.median(losses[-10:]) < 0.02  # nothing is known at the start of an epoch

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charseq.config import Config, defaults
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.runs.model_card import render
 
@@ -48,7 +48,7 @@ def test_a_score_that_chose_the_settings_says_so(task: str) -> None:
     words = Vocabulary("spaced", "NFC", "NFC", ("a", "b"))
     changes: dict[str, Any] = {"settings": {"task": task}}
     if task == "next-word":
-        changes |= {"units": Units(words).to_json(), "scores": {"perplexity": 9.0}}
+        changes |= {"units": Tokenizer(words).to_json(), "scores": {"perplexity": 9.0}}
     assert "trials" not in card(**changes)
     tuned = card(tuned={"trial": 7, "trials": 20}, **changes)
     assert row(tuned, "scores").endswith("; the best of 20 trials by these scores")
@@ -99,13 +99,13 @@ def test_before_the_first_scores() -> None:
 WORDS = Vocabulary("spaced", "NFC", "NFC", tuple(f"w{number}" for number in range(1234)))
 
 
-def words_card(units: Units | None = None, *, finished: bool = True, **changes: Any) -> str:
+def words_card(units: Tokenizer | None = None, *, finished: bool = True, **changes: Any) -> str:
     told = changes.pop("settings", {})
     settings = {**defaults("next-word").to_json(), "hidden": 77, "embedding": 33, "seed": 5, **told}
     given = {
         "finished": finished,
         "settings": settings,
-        "units": (units or Units(WORDS, case="lower", punctuation="split")).to_json(),
+        "units": (units or Tokenizer(WORDS, case="lower", punctuation="split")).to_json(),
         "data": {
             "name": "talk",
             "fingerprint": "0123456789abcdef" * 4,
@@ -138,7 +138,7 @@ def test_every_fact_of_a_run_of_words_is_in_its_row() -> None:
 
 
 def test_other_units_cells_and_running_text() -> None:
-    pieces = Units(Vocabulary("characters", "NFD", "NFC", tuple("abc")))
+    pieces = Tokenizer(Vocabulary("characters", "NFD", "NFC", tuple("abc")))
     text = words_card(pieces, settings={"cell": "mlp", "context": 4, "running": True})
     assert row(text, "symbols").startswith("3 characters; capitals: keep; ")
     assert row(text, "symbols").endswith("Unicode form NFD")

@@ -13,14 +13,14 @@ import pytest
 
 from charseq import __version__
 from charseq.config import Config
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CheckpointError
 from charseq.kernels import library as kernels
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
 from charseq.runs.model_card import render
-from charseq.runs.training_state import Progress, Run, halve, kept_evaluations, kept_name
+from charseq.runs.training_state import Progress, TrainingState, halve, kept_evaluations, kept_name
 
 SIDE = Vocabulary("characters", "NFC", "NFC", ("a", "b")).to_json()
 SCORES = {"examples": 20, "exact_match": 75.0, "wer": 25.0, "ser": 12.5}
@@ -50,9 +50,9 @@ def best(number: int) -> dict[str, np.ndarray]:
     return {"weights": np.full((2, 3), number, np.float32), "a.b": np.ones(5, np.float32)}
 
 
-def saved(folder: Path, count: int, **settings: Any) -> Run:
+def saved(folder: Path, count: int, **settings: Any) -> TrainingState:
     """A run with so many states; state and seconds carry the number of the save, from 1."""
-    run = Run(folder, about(**settings))
+    run = TrainingState(folder, about(**settings))
     for number in range(1, count + 1):
         run.progress.seconds = float(number)
         run.best = best(number)
@@ -77,11 +77,11 @@ def flip(path: Path) -> None:
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", about())
+    run = TrainingState(tmp_path / "run", about())
     run.progress = Progress(12.5, 1.5, 2.25, 3, 0, dict(SCORES), [{"loss": 1.25, "text": "é"}])
     run.best = best(7)
     run.save(state(3), better=False)
-    again = Run(tmp_path / "run", about())
+    again = TrainingState(tmp_path / "run", about())
     found = again.resume(silent)
     assert found is not None
     assert equal(found, state(3))
@@ -92,7 +92,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 def test_an_empty_or_missing_folder_holds_no_state(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
-        run = Run(folder, about())
+        run = TrainingState(folder, about())
         assert run.resume(silent) is None
         assert run.progress == Progress()
     assert not (tmp_path / "none").exists()
@@ -102,7 +102,7 @@ def test_an_empty_or_missing_folder_holds_no_state(tmp_path: Path) -> None:
 def test_the_newest_of_two_states_is_taken(tmp_path: Path, count: int) -> None:
     """By the number of the save: neither slot nor text order says which is newer."""
     saved(tmp_path, count)
-    run = Run(tmp_path, about())
+    run = TrainingState(tmp_path, about())
     found = run.resume(silent)
     assert found is not None
     assert equal(found, state(count))
@@ -116,7 +116,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path: Path, suffix: 
     saved(tmp_path, 5)
     flip(tmp_path / f"resume.a.{suffix}")
     warnings: list[str] = []
-    run = Run(tmp_path, about())
+    run = TrainingState(tmp_path, about())
     found = run.resume(warnings.append)
     assert found is not None
     assert equal(found, state(4))
@@ -129,7 +129,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path: Path, suffix: 
     for damaged, wanted in ((None, 50), ("a", 4)):
         if damaged:
             flip(tmp_path / f"resume.{damaged}.safetensors")
-        found = Run(tmp_path, about()).resume(lambda _: None)
+        found = TrainingState(tmp_path, about()).resume(lambda _: None)
         assert found is not None
         assert equal(found, state(wanted))
 
@@ -139,7 +139,7 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
     flip(tmp_path / "resume.a.safetensors")
     (tmp_path / "resume.b.json").unlink()
     warnings: list[str] = []
-    run = Run(tmp_path, about())
+    run = TrainingState(tmp_path, about())
     assert run.resume(warnings.append) is None
     assert [Path(line.split(": ")[0]).name for line in warnings] == [
         "resume.a.safetensors",
@@ -165,7 +165,7 @@ def test_other_settings_or_data_do_not_go_on(
     saved(tmp_path, 3)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(CheckpointError) as caught:
-        Run(tmp_path, now).resume(silent)
+        TrainingState(tmp_path, now).resume(silent)
     assert str(caught.value).startswith(f"{tmp_path}: {said}")
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -178,7 +178,7 @@ def other_symbols(**settings: Any) -> dict[str, Any]:
 
 def words(*known: str, case: str = "keep", **settings: Any) -> dict[str, Any]:
     """What a run that predicts words says of itself."""
-    units = Units(Vocabulary("spaced", "NFC", "NFC", known), case=case).to_json()
+    units = Tokenizer(Vocabulary("spaced", "NFC", "NFC", known), case=case).to_json()
     told = {k: v for k, v in about(**settings).items() if k not in ("source", "target", "limits")}
     return {**told, "units": units}
 
@@ -202,13 +202,13 @@ def test_other_symbols_do_not_go_on(
     tmp_path: Path, begun: dict[str, Any], now: dict[str, Any], said: str
 ) -> None:
     """Where settings differ these are named, since symbols follow from them."""
-    run = Run(tmp_path, begun)
+    run = TrainingState(tmp_path, begun)
     run.save(state(1), better=False)
     with pytest.raises(CheckpointError) as caught:
-        Run(tmp_path, now).resume(silent)
+        TrainingState(tmp_path, now).resume(silent)
     assert str(caught.value).startswith(f"{tmp_path}: {said}")
     assert "\n" not in str(caught.value)
-    found = Run(tmp_path, begun).resume(silent)
+    found = TrainingState(tmp_path, begun).resume(silent)
     assert found is not None
     assert equal(found, state(1))
 
@@ -218,7 +218,7 @@ def test_every_setting_counts(tmp_path: Path) -> None:
     for name, value in Config().to_json().items():
         other = not value if isinstance(value, bool) else f"{value}1"
         with pytest.raises(CheckpointError, match=f"was begun with {name} = "):
-            Run(tmp_path, about(**{name: other})).resume(silent)
+            TrainingState(tmp_path, about(**{name: other})).resume(silent)
 
 
 def test_a_better_model_is_published_and_a_worse_one_is_not(tmp_path: Path) -> None:
@@ -246,10 +246,10 @@ def test_other_kernels_are_told_when_a_run_goes_on(
     """They change the last bits, so the result is not that of a run without a break."""
     monkeypatch.setattr(kernels, "find", lambda: None)
     saved(tmp_path, 1)
-    assert Run(tmp_path, about()).resume(silent) is not None
+    assert TrainingState(tmp_path, about()).resume(silent) is not None
     monkeypatch.setattr(kernels, "find", lambda: SimpleNamespace(level="plain"))
     warnings: list[str] = []
-    found = Run(tmp_path, about()).resume(warnings.append)
+    found = TrainingState(tmp_path, about()).resume(warnings.append)
     assert equal(found, state(1))
     (warning,) = warnings
     assert "compiled kernels off, now they are plain" in warning
@@ -284,29 +284,29 @@ def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) ->
     listed = json.loads((folder / "manifest.json").read_bytes())["files"]
     for name in wanted:
         assert listed[name]["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert Run(folder, about()).resume(silent) is None
+    assert TrainingState(folder, about()).resume(silent) is None
 
 
 def test_beginning_anew_forgets_the_states_and_keeps_the_model(tmp_path: Path) -> None:
     run = saved(tmp_path, 3)
     run.best, run.progress.scores = best(3), dict(SCORES)
     run.save(state(4), better=True)
-    other = Run(tmp_path, about(hidden=9))
+    other = TrainingState(tmp_path, about(hidden=9))
     other.forget()
     assert not list(tmp_path.glob("resume.*"))
     assert equal(checkpoint.load_model(tmp_path)[1], best(3))
     other.save(state(9), better=False)
-    found = Run(tmp_path, about(hidden=9)).resume(silent)
+    found = TrainingState(tmp_path, about(hidden=9)).resume(silent)
     assert found is not None
     assert equal(found, state(9))
-    Run(tmp_path / "none", about()).forget()
+    TrainingState(tmp_path / "none", about()).forget()
     assert not (tmp_path / "none").exists()
 
 
 # --- weights of evaluations that are kept
 
 
-def evaluated(run: Run, number: int, most: int) -> None:
+def evaluated(run: TrainingState, number: int, most: int) -> None:
     run.record({"loss": float(number)})
     run.keep(best(number), most)
 
@@ -324,7 +324,7 @@ def test_the_last_evaluations_are_kept_and_no_others(tmp_path: Path) -> None:
     for number in (11, 12, 13):
         content = checkpoint.read(tmp_path, kept_name(number))
         assert equal(weights_module.load_arrays(content), best(number))
-    Run(tmp_path, about()).forget()
+    TrainingState(tmp_path, about()).forget()
     assert kept_evaluations(tmp_path) == []
     assert not list(tmp_path.glob("kept.*"))
 
@@ -336,7 +336,7 @@ def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
         evaluated(run, number, 2)
         run.save(state(number), better=False)
     flip(tmp_path / "resume.b.safetensors")  # the fourth save
-    again = Run(tmp_path, about())
+    again = TrainingState(tmp_path, about())
     again.resume(lambda _: None)
     assert len(again.progress.metrics) == 2
     evaluated(again, 30, 1)
@@ -366,26 +366,29 @@ def taught(**teacher: Any) -> dict[str, Any]:
 )
 def test_with_another_teacher_nothing_goes_on(tmp_path: Path, now: dict[str, Any]) -> None:
     """That is told before its labels are made, when the symbols are not known yet."""
-    run = Run(tmp_path, taught())
+    run = TrainingState(tmp_path, taught())
     run.check_origin()
     run.save(state(1), better=False)
-    for ask in (Run(tmp_path, now).check_origin, lambda: Run(tmp_path, now).resume(silent)):
+    for ask in (
+        TrainingState(tmp_path, now).check_origin,
+        lambda: TrainingState(tmp_path, now).resume(silent),
+    ):
         with pytest.raises(CheckpointError, match="begun with another teacher or other unlabelled"):
             ask()
     moved = {**taught(teacher="moved"), "target": {"symbols": ["not known yet"]}}
-    Run(tmp_path, moved).check_origin()
-    assert Run(tmp_path, taught(teacher="moved")).resume(silent) is not None
+    TrainingState(tmp_path, moved).check_origin()
+    assert TrainingState(tmp_path, taught(teacher="moved")).resume(silent) is not None
 
 
 def test_before_labels_are_made_settings_and_data_are_compared(tmp_path: Path) -> None:
-    run = Run(tmp_path, taught())
+    run = TrainingState(tmp_path, taught())
     run.save(state(1), better=False)
     with pytest.raises(CheckpointError, match="was begun on other data"):
-        Run(tmp_path, about(fingerprint="e" * 64)).check_origin()
+        TrainingState(tmp_path, about(fingerprint="e" * 64)).check_origin()
     with pytest.raises(CheckpointError, match="was begun with hidden = 256, now it is 9"):
-        Run(tmp_path, about(hidden=9)).check_origin()
+        TrainingState(tmp_path, about(hidden=9)).check_origin()
     (tmp_path / "resume.a.json").write_bytes(b"{}")
-    Run(tmp_path, about()).check_origin()  # damaged: resume() tells
+    TrainingState(tmp_path, about()).check_origin()  # damaged: resume() tells
 
 
 def test_half_the_batch_is_twice_the_steps() -> None:
@@ -397,7 +400,7 @@ def test_half_the_batch_is_twice_the_steps() -> None:
 
 
 def test_a_save_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(tmp_path, about())
+    run = TrainingState(tmp_path, about())
     run.require_space(1000)
     monkeypatch.setattr(
         "charseq.runs.training_state.shutil.disk_usage", lambda _: SimpleNamespace(free=24_000_000)

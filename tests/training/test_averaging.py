@@ -21,7 +21,7 @@ from charseq.runs import weights
 from charseq.runs.training_state import kept_evaluations
 from charseq.training import train
 from charseq.training.averaging import average, mean
-from charseq.training.pairs import Pairs
+from charseq.training.pairs import PairsTask
 
 
 def config_of(**settings: Any) -> Config:
@@ -86,7 +86,7 @@ def test_the_last_evaluations_are_kept(data: Path, run: Path, tmp_path: Path) ->
         all(np.array_equal(kept(run, number)[name], best[name]) for name in best)
         for number in (2, 3, 4)
     )
-    scores = [Pairs(data, config_of()).score(kept(run, number)) for number in (2, 3, 4)]
+    scores = [PairsTask(data, config_of()).score(kept(run, number)) for number in (2, 3, 4)]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [one["ser"] for one in scores] == [line["ser"] for line in lines[1:]]
 

@@ -29,7 +29,7 @@ from charseq.runs import folder as checkpoint
 from charseq.training import distillation
 from charseq.training import train as recipes
 from charseq.training.distillation import LEAST, Teacher, cached, mix, read_sources, teacher_of
-from charseq.training.pairs import Pairs
+from charseq.training.pairs import PairsTask
 
 
 def config_of(**settings: Any) -> Config:
@@ -270,7 +270,7 @@ def test_a_student_learns_what_its_teacher_says(data: Path, run: Path, tmp_path:
 
 
 def test_more_pairs_are_trained_on(data: Path, run: Path) -> None:
-    lesson = Pairs(data, config_of())
+    lesson = PairsTask(data, config_of())
     before = len(lesson.trainer().batches)
     sources = [(word, "") for word in words_of(100, "xyz")]
     lesson.attend(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
@@ -282,7 +282,7 @@ def test_more_pairs_are_trained_on(data: Path, run: Path) -> None:
 
 def test_labels_ask_for_no_other_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charseq.training.prepare.MANY", 200)
-    lesson = Pairs(data, config_of(attention="hard", layers=0))
+    lesson = PairsTask(data, config_of(attention="hard", layers=0))
     sources = [(word, "") for word in words_of(100, "xyz")]
     lesson.attend(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
     assert len(lesson.task.dataset.train) > 200

@@ -25,11 +25,11 @@ from charseq.errors import CheckpointError, SettingError, TrainingError, UsageEr
 from charseq.evaluation import evaluate
 from charseq.gradients import study
 from charseq.inference import describe
-from charseq.inference.predictor import Model, load
+from charseq.inference.predictor import PairsModel, load
 from charseq.runs import folder as checkpoint
 from charseq.training import averaging, ensemble, train
 from charseq.training.ensemble import Job, available_memory, places
-from charseq.training.pairs import Pairs
+from charseq.training.pairs import PairsTask
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -127,12 +127,12 @@ def test_an_ensemble_is_one_run(data: Path, whole: Path) -> None:
     assert [one["seed"] for one in about["members"]] == [1, 2]
     assert about["parameters"] == sum(value.size for value in weights.values())
     assert about["epochs"] == LONG["epochs"]
-    assert about["settings"] == Pairs(data, config_of(**LONG)).about["settings"]
+    assert about["settings"] == PairsTask(data, config_of(**LONG)).about["settings"]
     assert {path.name for path in whole.iterdir()} == {
         "about.json", "README.md", "model.safetensors", "metrics.jsonl", "manifest.json",
     }  # fmt: skip
     model = load(whole)
-    assert isinstance(model, Model)
+    assert isinstance(model, PairsModel)
     assert model.predict(["abca"])[0].candidates
     facts = evaluate.evaluate(data, model=model, split="dev", beam=1)
     assert facts["exact_match"] == pytest.approx(about["scores"]["exact_match"])

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from charseq.data.batches import Batches, Lines, Stream
+from charseq.data.batches import Batches, LineBatches, StreamBatches
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS
 from charseq.errors import TrainingError
 from charseq.models.device import seed_all
-from charseq.models.loss import Learner
+from charseq.models.loss import TrainableModel
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
 from charseq.runs.weights import load_arrays, save_arrays
 from charseq.training.gpu_step import Reading
-from charseq.training.trainer import MOST_SKIPPED, READ, Recipe, Trainer
+from charseq.training.trainer import MOST_SKIPPED, READ, OptimizerSettings, Trainer
 
 SYMBOLS = 9
 CPU = torch.device("cpu")
@@ -31,7 +31,9 @@ def rows(count: int = 21) -> list[list[int]]:
     return [draw.integers(4, SYMBOLS, draw.integers(1, 6)).tolist() for _ in range(count)]
 
 
-def learner(kind: str, dropout: float, cell: str) -> tuple[Learner, Batches | Lines | Stream]:
+def learner(
+    kind: str, dropout: float, cell: str
+) -> tuple[TrainableModel, Batches | LineBatches | StreamBatches]:
     """A small model and its data; hard attention has features behind EOS."""
     seed_all(1)
     given = rows()
@@ -48,15 +50,15 @@ def learner(kind: str, dropout: float, cell: str) -> tuple[Learner, Batches | Li
     model = NextWord(symbols=SYMBOLS, samples=samples, counts=torch.arange(SYMBOLS), **size)
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in given])])
     if kind == "running":
-        return model, Stream(np.concatenate(given), offsets, batch_size=4, steps=5, seed=3)
-    return model, Lines(np.concatenate(given), offsets, batch_size=4, seed=3)
+        return model, StreamBatches(np.concatenate(given), offsets, batch_size=4, steps=5, seed=3)
+    return model, LineBatches(np.concatenate(given), offsets, batch_size=4, seed=3)
 
 
 def trainer_of(
     kind: str, *, recorded: bool, dropout: float = 0.0, cell: str = "gru", **numbers: Any
 ) -> Trainer:
     model, batches = learner(kind, dropout, cell)
-    return Trainer(model, batches, Recipe(**numbers), device=CPU, recorded=recorded)
+    return Trainer(model, batches, OptimizerSettings(**numbers), device=CPU, recorded=recorded)
 
 
 def take(trainer: Trainer, count: int) -> list[float]:

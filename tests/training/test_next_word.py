@@ -21,9 +21,9 @@ import torch
 import charseq
 from charseq.config import Config, configure, defaults
 from charseq.data import corpus
-from charseq.data.batches import Lines, Stream
+from charseq.data.batches import LineBatches, StreamBatches
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, UNK
-from charseq.decoding.next_word_numpy import Network
+from charseq.decoding.next_word_numpy import NumpyNextWord
 from charseq.errors import CharseqError, DataError, Interrupted, SettingError, UsageError
 from charseq.evaluation import evaluate
 from charseq.inference.language_model import LanguageModel
@@ -32,9 +32,9 @@ from charseq.inference.predictor import load
 from charseq.models.next_word import NextWord
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
-from charseq.runs.training_state import Run
+from charseq.runs.training_state import TrainingState
 from charseq.training import next_word, train
-from charseq.training.next_word import Sentences
+from charseq.training.next_word import NextWordTask
 
 KEYS = [
     "run", "parameters", "seconds", "epochs", "data", "split", "words", "perplexity",
@@ -270,13 +270,13 @@ def test_every_setting_reaches_the_trainer(data: Path) -> None:
         "learning_rate": 0.011, "warmup": 0.21, "weight_decay": 0.031, "beta2": 0.91, "clip": 0.7,
         "label_smoothing": 0.05, "ema": 0.5, "seed": 3,
     }  # fmt: skip
-    trainer = Sentences(data, config_of(**odd, batch_size=5)).trainer()
+    trainer = NextWordTask(data, config_of(**odd, batch_size=5)).trainer()
     assert {name: getattr(trainer.recipe, name) for name in odd} == odd
     lines = trainer.batches
-    assert isinstance(lines, Lines)
+    assert isinstance(lines, LineBatches)
     assert (lines.batch_size, lines.seed, len(lines)) == (5, 3, -(-64 // 5))
-    stream = Sentences(data, config_of(running=True, segment=4, batch_size=5)).trainer().batches
-    assert isinstance(stream, Stream)
+    stream = NextWordTask(data, config_of(running=True, segment=4, batch_size=5)).trainer().batches
+    assert isinstance(stream, StreamBatches)
     rows, steps = stream[0].inputs.shape
     assert rows == 5
     assert steps <= 4
@@ -284,7 +284,7 @@ def test_every_setting_reaches_the_trainer(data: Path) -> None:
 
 def test_the_bias_begins_at_the_counts_of_words_and_lines(data: Path) -> None:
     """Words below ``min_count`` are counted as the unknown one."""
-    lesson = Sentences(data, config_of(min_count=12))
+    lesson = NextWordTask(data, config_of(min_count=12))
     bias = lesson.trainer().averaged()["output_bias"]
     counts = Counter(word for line in lines_of(80)[16:] for word in line.split())
     kept = {word: count for word, count in counts.items() if count >= 12}
@@ -305,11 +305,11 @@ def test_the_softmax_is_sampled_where_there_are_many_words(
 ) -> None:
     monkeypatch.setattr(next_word, "LARGE", large)
     monkeypatch.setattr(next_word, "SAMPLES", 7)
-    chances = model_of(Sentences(data, config_of(samples=samples))).chances
+    chances = model_of(NextWordTask(data, config_of(samples=samples))).chances
     assert (0 if chances is None else float(chances.sum())) == pytest.approx(expected, rel=1e-3)
 
 
-def model_of(lesson: Sentences) -> NextWord:
+def model_of(lesson: NextWordTask) -> NextWord:
     model = lesson.trainer().model
     assert isinstance(model, NextWord)
     return model
@@ -322,7 +322,7 @@ def model_of(lesson: Sentences) -> NextWord:
 def test_words_have_traits_unless_they_are_off(
     units: str, traits: bool, shared: bool, data: Path
 ) -> None:
-    lesson = Sentences(data, config_of(units=units, traits=traits))
+    lesson = NextWordTask(data, config_of(units=units, traits=traits))
     model = model_of(lesson)
     assert (model.traits is not None) is shared
     if model.trait_rows is not None:
@@ -340,7 +340,7 @@ def test_words_have_traits_unless_they_are_off(
 )  # fmt: skip
 def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], data: Path) -> None:
     """Traits are folded in exactly: NumPy with the kept weights is torch with the trained ones."""
-    lesson = Sentences(data, config_of(**settings))
+    lesson = NextWordTask(data, config_of(**settings))
     trainer = lesson.trainer()
     for _ in trainer.steps(lambda step: step / 12):
         pass
@@ -348,7 +348,7 @@ def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], dat
     kept = lesson.publish(averaged)
     trainer.start_from(averaged)  # with ema the average is not what torch holds
     config = lesson.config
-    network = Network(kept, cell=config.cell, layers=config.layers, context=config.context)
+    network = NumpyNextWord(kept, cell=config.cell, layers=config.layers, context=config.context)
     model = trainer.model.eval()
     for line in ("I love machine learning", "they the the zebra sea", ""):
         ids = lesson.units.encode(line)
@@ -366,7 +366,7 @@ def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], dat
 
 
 def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:
-    lesson = Sentences(data, config_of(dev_limit=3, traits=False))
+    lesson = NextWordTask(data, config_of(dev_limit=3, traits=False))
     weights = {name: np.zeros_like(part) for name, part in lesson.trainer().averaged().items()}
     outcomes = len(lesson.units.vocabulary) - 2
     assert lesson.score(weights)["perplexity"] == pytest.approx(outcomes, rel=1e-5)
@@ -378,7 +378,7 @@ def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:
 
 
 def test_less_perplexity_wins_and_is_told() -> None:
-    rank, tell = Sentences.rank, Sentences.tell
+    rank, tell = NextWordTask.rank, NextWordTask.tell
     assert rank({"perplexity": 9.0}) > rank({"perplexity": 9.5}) > rank({"perplexity": 120.0})
     assert tell({"perplexity": 87.65}) == "dev perplexity    87.7"
 
@@ -418,15 +418,15 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
     """First killed after a step in the middle of an epoch, then stopped by a signal."""
     config = config_of(epochs=2, evaluations=4, save_seconds=0, **NOISY, **settings)
     train.train(data, run=tmp_path / "whole", config=replace(config, save_seconds=60))
-    run, save = tmp_path / "run", Run.save
+    run, save = tmp_path / "run", TrainingState.save
 
-    def killed(journal: Run, state: Any, **options: Any) -> None:
+    def killed(journal: TrainingState, state: Any, **options: Any) -> None:
         save(journal, state, **options)
         if journal.progress.saves == 5:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", killed)
+        patch.setattr(TrainingState, "save", killed)
         with pytest.raises(Killed):
             train.train(data, run=run, config=config)
     states = [

@@ -17,10 +17,10 @@ from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.pairs import compare, evaluate
 from charseq.inference import describe
 from charseq.inference.calibration import Event, fit
-from charseq.inference.predictor import Model, Transducer, load
+from charseq.inference.predictor import PairsModel, Translator, load
 from charseq.runs import folder as checkpoint
 from charseq.training import pairs, train
-from charseq.training.pairs import Pairs
+from charseq.training.pairs import PairsTask
 
 
 def config_of(**settings: Any) -> Config:
@@ -41,32 +41,32 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lesson(data: Path) -> Pairs:
-    return Pairs(data, config_of())
+def lesson(data: Path) -> PairsTask:
+    return PairsTask(data, config_of())
 
 
 @pytest.fixture(scope="module")
-def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> PairsModel:
     run = tmp_path_factory.mktemp("runs") / "upper"
     train.train(data, run=run, config=config_of())
     return loaded(run)
 
 
 @pytest.fixture(scope="module")
-def other(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def other(data: Path, tmp_path_factory: pytest.TempPathFactory) -> PairsModel:
     """Another run on the same pairs, which has seen them twice only."""
     run = tmp_path_factory.mktemp("runs") / "brief"
     train.train(data, run=run, config=config_of(epochs=2))
     return loaded(run)
 
 
-def loaded(run: Path) -> Model:
+def loaded(run: Path) -> PairsModel:
     found = load(run)
-    assert isinstance(found, Model)
+    assert isinstance(found, PairsModel)
     return found
 
 
-def test_what_is_known_before_training(lesson: Pairs, data: Path) -> None:
+def test_what_is_known_before_training(lesson: PairsTask, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
     assert lesson.name == "upper"
     found = {"direction": "forward", "layers": 1, "prior": False}
@@ -79,23 +79,23 @@ def test_what_is_known_before_training(lesson: Pairs, data: Path) -> None:
     assert told[0].startswith(f"data       {len(read.train)} train, 8 dev")
 
 
-def test_everything_that_was_trained_is_kept(lesson: Pairs) -> None:
+def test_everything_that_was_trained_is_kept(lesson: PairsTask) -> None:
     weights = lesson.trainer().averaged()
     kept = lesson.publish(weights)
     assert kept.keys() == weights.keys()
     assert all(np.array_equal(kept[name], weights[name]) for name in weights)
 
 
-def test_scores_are_those_of_greedy_search_on_dev(model: Model, data: Path) -> None:
+def test_scores_are_those_of_greedy_search_on_dev(model: PairsModel, data: Path) -> None:
     weights = checkpoint.load_model(model.path)[1]
     words = [row.source for row in examples.load(data).dev]
     found = model.predict(words, beam=1)
     right = [one.prediction == one.source.upper() for one in found]
     assert 0 < sum(right) < 8, "a model that knows some"
-    scores = Pairs(data, config_of()).score(weights)
+    scores = PairsTask(data, config_of()).score(weights)
     assert scores["exact_match"] == pytest.approx(100 * sum(right) / 8)
     assert scores["examples"] == 8
-    assert Pairs(data, config_of(dev_limit=3)).score(weights)["exact_match"] == pytest.approx(
+    assert PairsTask(data, config_of(dev_limit=3)).score(weights)["exact_match"] == pytest.approx(
         100 * sum(right[:3]) / 3
     )
 
@@ -120,7 +120,7 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
     train.train(plenty, run=tmp_path / "run", config=config_of(epochs=9), report=told.append)
     model = loaded(tmp_path / "run")
     rows = examples.load(plenty).dev
-    raw = Transducer(
+    raw = Translator(
         model.transducer.voices, model.transducer.source, model.transducer.target,
         model.transducer.limits,
     )  # fmt: skip
@@ -151,7 +151,7 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
 
 
 def test_few_sources_are_not_searched_to_calibrate(
-    lesson: Pairs, monkeypatch: pytest.MonkeyPatch
+    lesson: PairsTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairs, "score_examples", None)
     assert lesson.calibrate(lesson.trainer().averaged()) == {}
@@ -160,7 +160,7 @@ def test_few_sources_are_not_searched_to_calibrate(
 def test_rows_to_calibrate_by_come_from_all_over_dev(
     plenty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lesson = Pairs(plenty, config_of())
+    lesson = PairsTask(plenty, config_of())
     asked: list[Any] = []
 
     def spy(_transducer: Any, rows: Any, **options: Any) -> Any:
@@ -177,16 +177,16 @@ def test_rows_to_calibrate_by_come_from_all_over_dev(
 
 def test_more_matches_win_then_fewer_errors() -> None:
     def rank(exact: float, ser: float) -> tuple[float, float]:
-        return Pairs.rank({"exact_match": exact, "ser": ser, "wer": 0.0, "examples": 9.0})
+        return PairsTask.rank({"exact_match": exact, "ser": ser, "wer": 0.0, "examples": 9.0})
 
     assert rank(30, 60) > rank(10, 40) > rank(10, 50)
     assert rank(10, 40) == rank(10, 40)
-    told = Pairs.tell({"exact_match": 7.25, "ser": 100.0})
+    told = PairsTask.tell({"exact_match": 7.25, "ser": 100.0})
     assert told == "dev exact   7.2 %  ser 100.0 %"
 
 
-def test_the_last_report_is_an_evaluation_of_dev(model: Model, data: Path) -> None:
-    facts = Pairs(data, config_of()).evaluate(model, version="9")
+def test_the_last_report_is_an_evaluation_of_dev(model: PairsModel, data: Path) -> None:
+    facts = PairsTask(data, config_of()).evaluate(model, version="9")
     assert facts == evaluate(model, data, split="dev", version="9")
     assert facts["split"] == "dev"
     assert facts["beam"] == 2
@@ -194,14 +194,14 @@ def test_the_last_report_is_an_evaluation_of_dev(model: Model, data: Path) -> No
     assert evaluate(model, data, version="9")["examples"] == 6
     assert facts["signature"].endswith("|beam:2")
     longer = load(model.path, length_penalty=0.5)
-    assert isinstance(longer, Model)
+    assert isinstance(longer, PairsModel)
     assert evaluate(longer, data, version="9")["signature"].endswith("|beam:2|length_penalty:0.5")
     with pytest.raises(SettingError, match="beam is 0, expected 1 or more"):
         evaluate(model, data, beam=0, version="9")
 
 
 def test_an_evaluation_tells_how_sure_it_is_and_where_it_falls_short(
-    model: Model, data: Path
+    model: PairsModel, data: Path
 ) -> None:
     facts = evaluate(model, data, split="train", version="9")
     words = [row.source for row in examples.load(data).train]
@@ -229,7 +229,9 @@ def test_an_evaluation_tells_how_sure_it_is_and_where_it_falls_short(
     ]
 
 
-def test_two_runs_are_compared_on_the_same_rows(model: Model, other: Model, data: Path) -> None:
+def test_two_runs_are_compared_on_the_same_rows(
+    model: PairsModel, other: PairsModel, data: Path
+) -> None:
     facts = compare(other, model, data, split="train", version="9")
     one, two = facts["models"]
     assert one == evaluate(other, data, split="train", version="9")
@@ -250,7 +252,7 @@ def test_two_runs_are_compared_on_the_same_rows(model: Model, other: Model, data
 
 
 def test_a_file_that_either_was_trained_on_is_compared_on_test(
-    model: Model, tmp_path: Path
+    model: PairsModel, tmp_path: Path
 ) -> None:
     words = list(dict.fromkeys("".join(random.Random(2).choices("abc", k=900))[k : k + 5] for k in
         range(890)))  # fmt: skip
@@ -258,7 +260,7 @@ def test_a_file_that_either_was_trained_on_is_compared_on_test(
     file.write_text("".join(f"{word}\t{word.upper()}\n" for word in words))
     train.train(file, run=tmp_path / "run", config=config_of(epochs=1))
     its = load(tmp_path / "run")
-    assert isinstance(its, Model)
+    assert isinstance(its, PairsModel)
     alone = evaluate(model, file, version="9")
     assert (alone["split"], alone["examples"]) == ("all", len(words))
     for pair in ((its, model), (model, its)):
@@ -268,7 +270,7 @@ def test_a_file_that_either_was_trained_on_is_compared_on_test(
         assert [one["examples"] for one in facts["models"]] == [facts["examples"]] * 2
 
 
-def test_what_cannot_be_compared_is_said(model: Model, data: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_said(model: PairsModel, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "features"
     folder.mkdir()
     for name in ("train", "dev", "test"):
@@ -288,7 +290,7 @@ def test_what_cannot_be_compared_is_said(model: Model, data: Path, tmp_path: Pat
 
 
 def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
-    model: Model, data: Path, tmp_path: Path
+    model: PairsModel, data: Path, tmp_path: Path
 ) -> None:
     for kind in ("spaced", "parts"):
         config = config_of(epochs=1, target_symbols=kind)
@@ -304,20 +306,22 @@ def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
 def test_without_dev_there_is_no_lesson(tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text("a\tA\n")
     with pytest.raises(DataError, match="no examples for dev: more than one source is needed"):
-        Pairs(tmp_path / "one.tsv", config_of())
+        PairsTask(tmp_path / "one.tsv", config_of())
 
 
 def test_text_without_columns_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
     with pytest.raises(DataError) as caught:
-        Pairs(tmp_path, config_of())
+        PairsTask(tmp_path, config_of())
     assert str(caught.value) == f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target"
 
 
-def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(model: Model, data: Path) -> None:
-    lesson = Pairs(data, config_of(), model.path)
+def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
+    model: PairsModel, data: Path
+) -> None:
+    lesson = PairsTask(data, config_of(), model.path)
     weights = lesson.trainer().averaged()
     start = checkpoint.load_model(model.path)[1]
     assert all(np.array_equal(weights[name], start[name]) for name in start)
     with pytest.raises(UsageError, match="--task next-word"):
-        Pairs(data, config_of(cell="mlp")).trainer()
+        PairsTask(data, config_of(cell="mlp")).trainer()

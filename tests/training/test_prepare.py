@@ -15,13 +15,13 @@ import pytest
 
 from charseq.config import Config, configure
 from charseq.data.pairs import Dataset, Example, load
-from charseq.data.storage import Records
+from charseq.data.storage import PackedRecords
 from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
 from charseq.decoding.seq2seq_numpy import shapes_of
 from charseq.errors import SettingError
-from charseq.training.prepare import SHAPING, Start, Task, inherit, prepare
+from charseq.training.prepare import SHAPING, PreparedPairs, PretrainedRun, inherit, prepare
 from charseq.training.trainer import Trainer
 
 SMALL = {
@@ -38,12 +38,16 @@ def dataset(train: Sequence[Example], dev: Sequence[Example] = (), **changes: An
     return Dataset(train=list(train), dev=list(dev), **facts)
 
 
-def task_of(*pairs: tuple[str, ...], start: Start | None = None, **settings: Any) -> Task:
+def task_of(
+    *pairs: tuple[str, ...], start: PretrainedRun | None = None, **settings: Any
+) -> PreparedPairs:
     rows = [Example(*pair) for pair in pairs]  # type: ignore[arg-type]
     return prepare(dataset(rows), configure({**SMALL, **settings}), start)
 
 
-def start_of(source: str, target: str, features: tuple[str, ...] = (), **settings: Any) -> Start:
+def start_of(
+    source: str, target: str, features: tuple[str, ...] = (), **settings: Any
+) -> PretrainedRun:
     """A trained run whose every weight can be told from every other."""
     config = configure({**SMALL, "layers": 1, **settings})
     sides = (
@@ -59,7 +63,7 @@ def start_of(source: str, target: str, features: tuple[str, ...] = (), **setting
     )  # fmt: skip
     draw = np.random.default_rng(4)
     weights = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    return Start("f" * 64, config.to_json(), *sides, weights)
+    return PretrainedRun("f" * 64, config.to_json(), *sides, weights)
 
 
 # --- symbols and limits
@@ -213,7 +217,7 @@ def test_rows_are_found_by_symbol_wherever_they_stand() -> None:
     """The order of a vocabulary that was made elsewhere does not matter."""
     start = start_of("abc", "xy", ("F",))
     task = task_of(("ab", "x"), start=None)
-    other = Task(
+    other = PreparedPairs(
         task.config,
         task.dataset,
         Vocabulary("characters", "NFC", "NFC", ("c", "n", "a"), ("G", "F")),
@@ -469,7 +473,7 @@ def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> Non
     assert steps[-1] < 0.6 * steps[0]
     config = configure({**SMALL, **settings})
     known = task_of(*toy(caesar), **settings)
-    start = Start("f" * 64, config.to_json(), known.source, known.target, first.averaged())
+    start = PretrainedRun("f" * 64, config.to_json(), known.source, known.target, first.averaged())
     more = [(f"g{word}", f"g{written}") for word, written in toy(caesar)]
     for begin in (None, start):
         trainer = task_of(*more, start=begin, **settings).trainer()
@@ -553,7 +557,7 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
     path.write_text("".join(lines), encoding="utf-8")
     config = configure({**SMALL, "attention": attention})
 
-    def trained() -> tuple[Task, list[float], dict[str, np.ndarray]]:
+    def trained() -> tuple[PreparedPairs, list[float], dict[str, np.ndarray]]:
         task = prepare(load(path, columns="source,target,features,weight"), config)
         trainer = task.trainer()
         steps = trainer.steps(lambda number: number / (2 * len(trainer.batches)))
@@ -569,7 +573,7 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
     for name, value in [*places, ("data.text.alignment.TOGETHER", 17)]:
         monkeypatch.setattr(f"charseq.{name}", value)
     other, same, weights_too = trained()
-    assert isinstance(other.dataset.train, Records)
+    assert isinstance(other.dataset.train, PackedRecords)
     assert (other.sources, other.written) == (task.sources, task.written)
     assert (other.about, other.why, other.limits) == (task.about, task.why, task.limits)
     assert same == losses

@@ -14,7 +14,7 @@ from charseq.data.corpus import Corpus
 from charseq.data.pairs import Dataset, Example
 from charseq.data.text import tokenizer
 from charseq.data.text.alignment import Actions
-from charseq.data.text.tokenizer import Units
+from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.inference.describe import describe_calibration, describe_run
 from charseq.inference.loading import shapes_of
@@ -190,7 +190,7 @@ def said_of_words(kind: str = "spaced", **settings: Any) -> dict[str, Any]:
     if kind != "spaced":
         config["units"] = kind
     about = said_of_a_run(
-        settings=config, units=Units(vocabulary).to_json(), scores={"perplexity": 87.654}
+        settings=config, units=Tokenizer(vocabulary).to_json(), scores={"perplexity": 87.654}
     )
     return {name: value for name, value in about.items() if name not in ("source", "target")}
 

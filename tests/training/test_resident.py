@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.data.batches import Batch, Batches, Lines, Stream
+from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
 from charseq.data.text.vocabulary import EOS, PAD
-from charseq.training.gpu_step import Resident, Sent, Shape, feed_of, rounded
+from charseq.training.gpu_step import DeviceDataset, Shape, StreamUpload, feed_of, rounded
 
 CPU = torch.device("cpu")
 SOURCES = [[4, 5], [6], [7, 8, 9, 4, 5], [], [5, 5, 5], [8, 4], [6, 7, 8, 9]]
@@ -24,7 +24,9 @@ def texts(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.array(row, dtype=np.int64) for row in rows]), offsets
 
 
-def check_fed(feed: Resident | Sent, batches: Batches | Lines | Stream, step: int) -> None:
+def check_fed(
+    feed: DeviceDataset | StreamUpload, batches: Batches | LineBatches | StreamBatches, step: int
+) -> None:
     """What is fed is the batch, then padding and rows of no weight."""
     batch = batches[step]
     shape, examples, goes_on = feed.feed(step)
@@ -53,14 +55,14 @@ def test_pairs_are_gathered_on_the_device() -> None:
 
 
 def test_lines_are_gathered_on_the_device() -> None:
-    lines = Lines(*texts(SOURCES), batch_size=4)
+    lines = LineBatches(*texts(SOURCES), batch_size=4)
     feed = feed_of(lines, CPU)
     for step in range(len(lines) + 1):
         check_fed(feed, lines, step)
 
 
 def test_running_text_is_sent() -> None:
-    stream = Stream(*texts(SOURCES), batch_size=2, steps=4)
+    stream = StreamBatches(*texts(SOURCES), batch_size=2, steps=4)
     feed = feed_of(stream, CPU)
     for step in range(len(stream) + 1):
         check_fed(feed, stream, step)
@@ -85,13 +87,13 @@ def test_few_lengths_are_left() -> None:
     assert all(rounded(one) <= rounded(other) for one, other in pairwise(range(1, 1000)))
 
 
-@pytest.mark.parametrize("kind", [Batches, Lines])
+@pytest.mark.parametrize("kind", [Batches, LineBatches])
 def test_a_batch_type_tells_its_rows(kind: type) -> None:
     """The rows alone are sent, so they must be those that are collated."""
     made = (
         Batches(SOURCES, TARGETS, batch_size=3)
         if kind is Batches
-        else Lines(*texts(SOURCES), batch_size=3)
+        else LineBatches(*texts(SOURCES), batch_size=3)
     )
     for step in range(5):
         found: Batch = made.collate(made.rows(step))

@@ -476,7 +476,7 @@ def test_the_schedule_begins_after_what_comes_before_the_first_step(
     clock = Clock()
     steps: list[Step] = []
     scored: list[int] = []
-    score, step, trainer_of = pairs.score_examples, Trainer._step, pairs.Pairs.trainer
+    score, step, trainer_of = pairs.score_examples, Trainer._step, pairs.PairsTask.trainer
 
     def slow_trainer(lesson: Any, halved: int) -> Trainer:
         clock.now += 20
@@ -492,7 +492,7 @@ def test_the_schedule_begins_after_what_comes_before_the_first_step(
         return score(transducer, rows, **options)
 
     monkeypatch.setattr(recipes, "time", clock)
-    monkeypatch.setattr(pairs.Pairs, "trainer", slow_trainer)
+    monkeypatch.setattr(pairs.PairsTask, "trainer", slow_trainer)
     monkeypatch.setattr(pairs, "score_examples", noted)
     monkeypatch.setattr(Trainer, "_step", slow_step)
     config = config_of(epochs=0, minutes=0.5, evaluations=5, warmup=0.2)

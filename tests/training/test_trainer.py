@@ -16,16 +16,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from charseq.data.batches import Batch, Batches, Lines, Stream
+from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
 from charseq.errors import TrainingError
 from charseq.kernels import library
 from charseq.models.device import seed_all
-from charseq.models.loss import Given, Learner, Loss
+from charseq.models.loss import Loss, TensorBatch, TrainableModel
 from charseq.models.next_word import NextWord
 from charseq.models.rnn import Recurrence, StepByStep
 from charseq.models.seq2seq import EncoderDecoder
 from charseq.runs.weights import load_arrays, save_arrays
-from charseq.training.trainer import MOST_SKIPPED, Recipe, Step, Trainer, flatten, schedule
+from charseq.training.trainer import (
+    MOST_SKIPPED,
+    OptimizerSettings,
+    Step,
+    Trainer,
+    flatten,
+    schedule,
+)
 
 SYMBOLS = 9
 CPU = torch.device("cpu")
@@ -48,8 +55,8 @@ def batches_of(count: int = 21, kind: type[Batches] = Batches, **options: Any) -
 
 
 def trainer_of(
-    model: Learner | None = None,
-    batches: Batches | Lines | Stream | None = None,
+    model: TrainableModel | None = None,
+    batches: Batches | LineBatches | StreamBatches | None = None,
     *,
     precision: torch.dtype = torch.float32,
     **numbers: Any,
@@ -57,7 +64,7 @@ def trainer_of(
     return Trainer(
         model or model_of(),
         batches or batches_of(),
-        Recipe(**numbers),
+        OptimizerSettings(**numbers),
         device=CPU,
         precision=precision,
     )
@@ -162,7 +169,9 @@ def text_model(seed: int = 1, **options: Any) -> NextWord:
     return NextWord(**sizes)
 
 
-def text_of(kind: type[Lines] | type[Stream], count: int = 29, **options: Any) -> Lines | Stream:
+def text_of(
+    kind: type[LineBatches] | type[StreamBatches], count: int = 29, **options: Any
+) -> LineBatches | StreamBatches:
     lines = rows(count)
     offsets = np.cumsum([0, *map(len, lines)])
     ids = np.concatenate(lines).astype(np.int32)
@@ -182,7 +191,7 @@ def test_a_text_is_read_on_where_a_restored_training_stopped(
     options: dict[str, Any], running: bool
 ) -> None:
     """In the middle of an epoch, through bytes, into a trainer that began elsewhere."""
-    batches = text_of(Stream, steps=5) if running else text_of(Lines)
+    batches = text_of(StreamBatches, steps=5) if running else text_of(LineBatches)
     assert len(batches) in (6, 8)
     whole = trainer_of(text_model(**options), batches)
     wanted = take(whole, 24, 24)
@@ -205,7 +214,7 @@ def test_a_text_is_read_on_where_a_restored_training_stopped(
     assert (take(lost, 24, 1)[0].loss != wanted[9].loss) == running
 
 
-class Remembering(Learner):
+class Remembering(TrainableModel):
     """Carries a state that can be differentiated, and notes what it is given."""
 
     def __init__(self) -> None:
@@ -215,7 +224,7 @@ class Remembering(Learner):
         self.left: list[Tensor] = []
         self.worth = 1.0
 
-    def loss(self, given: Given, *, smoothing: float) -> Loss:
+    def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
         self.given.append(given.carried)
         total = self.worth * self.weight.square().sum()
         state = self.weight * (len(self.given) + torch.zeros(1, 1, len(given.inputs), 2))
@@ -225,7 +234,7 @@ class Remembering(Learner):
 
 def test_the_state_is_carried_over_without_its_gradient_and_starts_anew_in_an_epoch() -> None:
     model = Remembering()
-    batches = text_of(Stream, steps=5)
+    batches = text_of(StreamBatches, steps=5)
     trainer = trainer_of(model, batches, learning_rate=0.0)
     for step in trainer.steps(up_to(3 * len(batches))):
         kept = trainer.state().get("carried")
@@ -244,7 +253,7 @@ def test_the_state_is_carried_over_without_its_gradient_and_starts_anew_in_an_ep
 
 def test_nothing_is_carried_between_lines() -> None:
     model = Remembering()
-    trainer = trainer_of(model, text_of(Lines))
+    trainer = trainer_of(model, text_of(LineBatches))
     take(trainer, 20, 20)
     assert model.given == [None] * 20
     assert "carried" not in trainer.state()
@@ -253,7 +262,7 @@ def test_nothing_is_carried_between_lines() -> None:
 def test_after_a_step_that_is_not_finite_the_text_is_read_from_an_empty_state() -> None:
     """What made the loss infinite may well be in the state."""
     model = Remembering()
-    trainer = trainer_of(model, text_of(Stream, steps=5))
+    trainer = trainer_of(model, text_of(StreamBatches, steps=5))
     take(trainer, 20, 2)
     model.worth = math.nan
     (step,) = take(trainer, 20, 1)
@@ -265,7 +274,7 @@ def test_after_a_step_that_is_not_finite_the_text_is_read_from_an_empty_state() 
 
 
 def test_a_restored_training_forgets_what_it_carried_itself() -> None:
-    batches = text_of(Stream, steps=5)
+    batches = text_of(StreamBatches, steps=5)
     fresh = trainer_of(Remembering(), batches)
     trainer = trainer_of(Remembering(), batches)
     take(trainer, 20, 3)

@@ -32,9 +32,9 @@ from typing import Any, BinaryIO, cast
 from charseq.data.formats.parquet import arrow
 from charseq.data.formats.reader import BOM, line_end
 from charseq.data.formats.rows import Row, Table, Window
-from charseq.display import FLAT
+from charseq.display import ONE_LINE
 from charseq.errors import DataError, UsageError
-from charseq.lru import Memory
+from charseq.lru import ByteLru
 
 ROW_GROUP = 2**16
 ROW_GROUP_BYTES = 64 * 2**20
@@ -171,7 +171,7 @@ def _encoder(
         "jsonl": (partial(_jsonl_tail, names), _before_brace),
     }
     encode, join = ways[kind]
-    tails: Memory[tuple[str, ...], bytes] = Memory(TAILS)
+    tails: ByteLru[tuple[str, ...], bytes] = ByteLru(TAILS)
 
     def with_tail(row: Row, values: Sequence[str]) -> bytes:
         if kind == "jsonl" and not new.isdisjoint(row.names):
@@ -304,7 +304,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _flat(text: str) -> bytes:
-    return text.translate(FLAT).encode()
+    return text.translate(ONE_LINE).encode()
 
 
 def _quoted(cell: str) -> str:

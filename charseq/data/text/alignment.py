@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Ids = Sequence[int]
 
-ROUNDS = 12
+EM_ITERATIONS = 12
 """Of expectation maximisation. It has not settled then: of English words to phones, thirty rounds
 would walk a sixth in another way, of Hindi names a sixteenth; whether that is better is not known.
 """
@@ -44,7 +44,7 @@ MOST_PRIOR = 2**20
 """Numbers of a table of what the alignment expects: source symbols times actions."""
 DOUBT = 0.1
 """Probability that such a table spreads over all actions, whatever was seen."""
-LEAST = -1e30
+LOG_ZERO = -1e30
 """The logarithm of what is impossible."""
 SURE = 0.55
 """Walks with less than this share of a target's surprise left when its source symbol is known are
@@ -166,7 +166,7 @@ def learn(
     rows = _choose(sources, targets, seed)
     sources, targets = [sources[row] for row in rows], [targets[row] for row in rows]
     tables = list(_blocks(sources, targets))
-    for _ in range(ROUNDS):
+    for _ in range(EM_ITERATIONS):
         go_on[EOS] = skip[EOS] = 0.0
         aligner = Aligner(_log(stay), _log(go_on), _log(skip))
         stay, go_on, skip = np.zeros(sizes), np.zeros(sizes), np.zeros(sizes[0])
@@ -253,13 +253,13 @@ class _Table:
         Cells of one diagonal depend on those before it alone and are filled in together.
         """
         rows, places, ends = self.stay.shape
-        table = np.full((rows, places, ends + 1), LEAST)
+        table = np.full((rows, places, ends + 1), LOG_ZERO)
         table[:, 0, 0] = 0.0
         flat, stay, go_on = (_flat(part) for part in (table, self.stay, self.go_on))
         for total in range(1, places + ends):
             first, last = max(0, total - ends), min(places - 1, total)
             left, above = min(last, total - 1), max(first, 1)
-            found = np.full((rows, last - first + 1), LEAST)
+            found = np.full((rows, last - first + 1), LOG_ZERO)
             before = flat[:, _along(above - 1, last - 1, total - 1, ends + 1)]
             found[:, above - first :] = before + self.skip[:, above - 1 : last]
             if left >= above:
@@ -277,7 +277,7 @@ class _Table:
     def _after(self) -> Float[np.ndarray, "B S T"]:
         """Log-probability to come from each cell to the end of its pair."""
         rows, places, ends = self.stay.shape
-        table = np.full((rows, places, ends + 1), LEAST)
+        table = np.full((rows, places, ends + 1), LOG_ZERO)
         table[np.arange(rows), self.lengths, self.ends] = 0.0
         flat, stay, go_on = (_flat(part) for part in (table, self.stay, self.go_on))
         for total in reversed(range(places + ends - 1)):
@@ -363,5 +363,5 @@ def _add(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> Any:
 
 def _log(chances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """The logarithm, of 0 a number that is as good as -inf and can be calculated with."""
-    logs: np.ndarray = np.log(chances, out=np.full_like(chances, LEAST), where=chances > 0)
+    logs: np.ndarray = np.log(chances, out=np.full_like(chances, LOG_ZERO), where=chances > 0)
     return logs

@@ -108,7 +108,7 @@ _SHAPES = _Shapes()
 
 
 @dataclass(frozen=True)
-class Units:
+class Tokenizer:
     """A vocabulary and how text falls into words. Made by :func:`build` or :meth:`from_json`."""
 
     vocabulary: Vocabulary
@@ -179,7 +179,7 @@ class Units:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> Units:
+    def from_json(cls, value: Any) -> Tokenizer:
         """The units that :meth:`to_json` wrote, checked: they may come from a stranger.
 
         Raises:
@@ -206,7 +206,7 @@ def build(
     form: str = "auto",
     subword_size: int,
     seed: int,
-) -> tuple[Units, str]:
+) -> tuple[Tokenizer, str]:
     """The units of ``lines``, and one line for people: how many, and what they leave out.
 
     ``lines`` is gone through twice and never kept, so it must start again at each ``for``. Symbols
@@ -225,7 +225,7 @@ def build(
     sample = _sample(lines, MOST_TEXTS if kind in SUBWORDS else FORM_TEXTS, seed)
     form, written, why = choose_form(sample, form)
     cut = "spaced" if kind == "words" else kind
-    draft = Units(Vocabulary(cut, form, written, ()), case, punctuation)
+    draft = Tokenizer(Vocabulary(cut, form, written, ()), case, punctuation)
     if kind in SUBWORDS:
         normal = [normalise(text, form) for text in sample]
         model = SUBWORDS[kind]
@@ -239,7 +239,7 @@ def build(
     return replace(draft, vocabulary=vocabulary), f"{how}; Unicode form {form} ({why})"
 
 
-def encode(lines: Iterable[str], units: Units) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def encode(lines: Iterable[str], units: Tokenizer) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The ids of all lines in one row, 4 bytes each, and where each line starts.
 
     Line i is ``ids[offsets[i]:offsets[i + 1]]``, without BOS and EOS; N lines have N + 1 offsets.
@@ -279,7 +279,7 @@ def _sample(lines: Iterable[str], most: int, seed: int) -> list[str]:
 
 
 def _count(
-    lines: Iterable[str], draft: Units, limit: int, min_count: int
+    lines: Iterable[str], draft: Tokenizer, limit: int, min_count: int
 ) -> tuple[tuple[str, ...], str]:
     """The symbols of the lines by their counts, and what that leaves out, for people."""
     counts: Counter[str] = Counter()

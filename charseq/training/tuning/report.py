@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, defaults
 from charseq.data.settings_file import SETTINGS_FILE
-from charseq.training.next_word import Sentences
-from charseq.training.pairs import Pairs
+from charseq.training.next_word import NextWordTask
+from charseq.training.pairs import PairsTask
 
 if TYPE_CHECKING:
     from charseq.training.tuning.trials import FinishedTrial
@@ -75,9 +75,9 @@ class Plan:
         return self.folder / FOLDER / f"trial-{number:03}"
 
 
-def family(task: str) -> type[Pairs | Sentences]:
+def family(task: str) -> type[PairsTask | NextWordTask]:
     """Name of a task -> the class that trains for it."""
-    return Sentences if task == "next-word" else Pairs
+    return NextWordTask if task == "next-word" else PairsTask
 
 
 def objective(scores: Mapping[str, Any]) -> float:

@@ -39,7 +39,7 @@ from charseq.errors import (
 )
 from charseq.runs.folder import ABOUT, is_finished, lock, names, publish, read_all, read_json
 from charseq.runs.model_card import render
-from charseq.runs.training_state import Progress, Run
+from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import train
 from charseq.training.loop import Report, silent
 from charseq.training.tuning.report import (
@@ -135,7 +135,7 @@ def _settings(data: str | Path, config: Config | None) -> Config:
     Raises:
         SettingError: the settings ask for an ensemble.
     """
-    config = train.settled(data, config)
+    config = train.resolve_task(data, config)
     if config.ensemble > 1:
         raise SettingError(
             "an ensemble is not tuned as a whole: tune with ensemble=1, and train the ensemble "
@@ -206,7 +206,7 @@ def _make_room(folder: Path, *, force: bool) -> None:
     Raises:
         CheckpointError: the folder holds a run that no search has made.
     """
-    run = Run(folder, {})
+    run = TrainingState(folder, {})
     if force:
         run.forget()
         shutil.rmtree(folder / FOLDER, ignore_errors=True)

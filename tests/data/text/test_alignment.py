@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charseq.data.text import alignment
-from charseq.data.text.alignment import DOUBT, LEAST, SURE, Actions, Aligner, cells, learn
+from charseq.data.text.alignment import DOUBT, LOG_ZERO, SURE, Actions, Aligner, cells, learn
 from charseq.data.text.vocabulary import EOS, SPECIALS
 
 A, B, C = range(SPECIALS, SPECIALS + 3)
@@ -61,7 +61,7 @@ def drawn(seed: int) -> Aligner:
     """Chances of any kind, none equal to another; nothing goes on from the end."""
     random = np.random.default_rng(seed)
     stay, go_on, skip = (-random.exponential(2.0, shape) for shape in (SIZES, SIZES, SIZE))
-    go_on[EOS] = skip[EOS] = LEAST
+    go_on[EOS] = skip[EOS] = LOG_ZERO
     return Aligner(stay, go_on, skip)
 
 
@@ -143,7 +143,7 @@ PAIRS = strings(40, 5), strings(40, 6)
 
 
 def after(rounds: int, patch: pytest.MonkeyPatch) -> Aligner:
-    patch.setattr(alignment, "ROUNDS", rounds)
+    patch.setattr(alignment, "EM_ITERATIONS", rounds)
     return learn(*PAIRS, sizes=SIZES)
 
 
@@ -168,8 +168,8 @@ def test_a_round_sets_chances_to_what_all_walks_expect(
     monkeypatch.setattr(alignment, "BLOCK", block)
     counts = expected(after(rounds, monkeypatch))
     found = after(rounds + 1, monkeypatch)
-    assert (found.go_on[EOS] == LEAST).all(), "from the end nothing goes on"
-    assert found.skip[EOS] == LEAST
+    assert (found.go_on[EOS] == LOG_ZERO).all(), "from the end nothing goes on"
+    assert found.skip[EOS] == LOG_ZERO
     totals = Counter({EOS: float(len(PAIRS[0]))})  # there every walk stops once
     for (_, here, _), count in counts.items():
         totals[here] += count
@@ -276,7 +276,7 @@ def test_pairs_without_symbols_are_no_fault() -> None:
 
 def chances(**of: float) -> Aligner:
     """A goes on with A, B or nothing, as ``of`` says; nothing else can be."""
-    go_on, skip = np.full(SIZES, LEAST), np.full(SIZE, LEAST)
+    go_on, skip = np.full(SIZES, LOG_ZERO), np.full(SIZE, LOG_ZERO)
     stay = np.full(SIZES, -1.0)
     go_on[A, A], go_on[A, B] = np.log(of["a"]), np.log(of["b"])
     skip[A] = np.log(of["none"])

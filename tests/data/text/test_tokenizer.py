@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import corpus
-from charseq.data.text.tokenizer import KINDS, UNSEEN, Units, build, encode
+from charseq.data.text.tokenizer import KINDS, UNSEEN, Tokenizer, build, encode
 from charseq.data.text.vocabulary import BOS, EOS, LONGEST_SYMBOL, PAD, UNK, Vocabulary
 from charseq.errors import CharseqError, CheckpointError, MissingExtraError, SettingError
 
@@ -47,16 +47,16 @@ def made(
     form: str = "auto",
     subword_size: int = 300,
     seed: int = 1,
-) -> Units:
+) -> Tokenizer:
     return build(
         lines, kind=kind, case=case, punctuation=punctuation, limit=limit, min_count=min_count,
         form=form, subword_size=subword_size, seed=seed,
     )[0]  # fmt: skip
 
 
-def rules(punctuation: str = "split", case: str = "keep", form: str = "NFC") -> Units:
+def rules(punctuation: str = "split", case: str = "keep", form: str = "NFC") -> Tokenizer:
     """No words, only rules."""
-    return Units(Vocabulary("spaced", form, "NFC", ()), case, punctuation)
+    return Tokenizer(Vocabulary("spaced", form, "NFC", ()), case, punctuation)
 
 
 # --- words
@@ -254,7 +254,7 @@ def test_a_word_too_long_for_a_checkpoint_counts_as_unseen() -> None:
     grapheme = "x" + "\u0301" * LONGEST_SYMBOL
     assert made([grapheme, "a"], "graphemes").vocabulary.symbols == ("a",)
     for one in (units, made([grapheme, "a"], "graphemes")):
-        assert Units.from_json(one.to_json()) == one
+        assert Tokenizer.from_json(one.to_json()) == one
 
 
 def test_spellings_say_what_a_symbol_is() -> None:
@@ -374,7 +374,7 @@ def test_hangul_words_come_back_composed() -> None:
 def test_no_lines_give_no_words() -> None:
     for kind in KINDS:
         units = made([], kind)
-        assert Units.from_json(units.to_json()) == units
+        assert Tokenizer.from_json(units.to_json()) == units
         assert units.kind == kind
         assert units.encode("") == []
 
@@ -443,7 +443,7 @@ def test_a_symbol_takes_four_bytes() -> None:
 )
 def test_json_round_trip(lines: list[str], kind: str, punctuation: str) -> None:
     units = made(lines, kind, punctuation=punctuation)
-    back = Units.from_json(json.loads(json.dumps(units.to_json())))
+    back = Tokenizer.from_json(json.loads(json.dumps(units.to_json())))
     assert back == units
     assert [back.encode(line) for line in lines] == [units.encode(line) for line in lines]
 
@@ -464,14 +464,14 @@ def test_a_strangers_units_are_refused_in_one_line(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
-        Units.from_json(made(LINES).to_json() | changes)
+        Tokenizer.from_json(made(LINES).to_json() | changes)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, [], "a", {}, {"vocabulary": 1}])
 def test_something_else_is_refused(value: object) -> None:
     with pytest.raises(CharseqError, match="units: expected"):
-        Units.from_json(value)
+        Tokenizer.from_json(value)
 
 
 # --- the public set

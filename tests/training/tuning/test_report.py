@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from charseq.cli import options
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
-from charseq.training.next_word import Sentences
-from charseq.training.pairs import Pairs
+from charseq.training.next_word import NextWordTask
+from charseq.training.pairs import PairsTask
 from charseq.training.tuning import report
 from charseq.training.tuning.report import DONE, FAILED, GIVEN_UP, Plan
 from charseq.training.tuning.trials import FinishedTrial
@@ -49,9 +49,9 @@ def test_the_objective_ranks_as_training_does(two: list[tuple[int, float]]) -> N
     one, other = (scores_of(100 * right / 20, ser) for right, ser in two)
     first, second = report.objective(one), report.objective(other)
     if first > second:
-        assert Pairs.rank(one) > Pairs.rank(other)
+        assert PairsTask.rank(one) > PairsTask.rank(other)
     elif first < second:
-        assert Pairs.rank(one) < Pairs.rank(other)
+        assert PairsTask.rank(one) < PairsTask.rank(other)
     else:
         assert one["exact_match"] == other["exact_match"]
         assert math.isclose(one["ser"], other["ser"], rel_tol=1e-6, abs_tol=1e-6)
@@ -67,8 +67,8 @@ def test_one_example_outweighs_all_symbol_errors() -> None:
 def test_the_objective_of_text_is_its_perplexity() -> None:
     assert report.objective({"perplexity": 117.5, "loss": 1}) == 117.5
     assert math.isnan(report.objective({"perplexity": None}))
-    assert report.family("next-word") is Sentences
-    assert report.family("pairs") is Pairs
+    assert report.family("next-word") is NextWordTask
+    assert report.family("pairs") is PairsTask
 
 
 # --- lines

@@ -33,9 +33,9 @@ from charseq.errors import (
 )
 from charseq.inference.predictor import load
 from charseq.runs import folder as checkpoint
-from charseq.runs.training_state import Run
+from charseq.runs.training_state import TrainingState
 from charseq.training import train as recipes
-from charseq.training.pairs import Pairs
+from charseq.training.pairs import PairsTask
 from charseq.training.tuning import trials
 from charseq.training.tuning import tune as room
 from charseq.training.tuning.trials import RunningTrial
@@ -108,7 +108,7 @@ class Played:
         self.evaluations.append(0)
         run = Path(run)
         with checkpoint.lock(run):
-            journal = Run(run, Pairs(data, config).about)
+            journal = TrainingState(run, PairsTask(data, config).about)
             if not journal.can_resume() and checkpoint.is_finished(run):
                 raise CheckpointError("is finished already", path=run)
             journal.resume(lambda line: None)
@@ -121,7 +121,7 @@ class Played:
             journal.finish()
         return {}
 
-    def _evaluate(self, journal: Run, exact: float) -> None:
+    def _evaluate(self, journal: TrainingState, exact: float) -> None:
         state = journal.progress
         state.evaluations += 1
         self.evaluations[-1] += 1
