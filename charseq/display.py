@@ -13,6 +13,8 @@ SYMBOL = 8
 """Width of a symbol in a table, in cells of a terminal."""
 KEPT = 100_000
 """Different unseen symbols that are counted, so that memory has a bound."""
+SHOWN_SYMBOLS = 40
+"""Symbols of an inventory that people are shown."""
 ONE_LINE = str.maketrans("\t\n\r", "   ")
 """What would break a line of text or TSV; it is written as a space there."""
 
@@ -78,3 +80,8 @@ def fill(text: str, cells: int) -> str:
     """Right-aligned; marks keep a terminal from turning columns of right-to-left letters round."""
     mark = "\u200e" * any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
     return " " * (cells - width(text)) + mark + text + mark
+
+
+def field(head: str, text: str) -> str:
+    """A line for people: the name of a fact in ten columns, and the fact."""
+    return f"{head:10} {text}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.runs.folder import find
-from charseq.training.report import SHOWN_SYMBOLS, _line
 
 if TYPE_CHECKING:
     pass
@@ -26,11 +26,11 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
     settings = about["settings"]
     state = "finished" if about["finished"] else "not finished"
     lines = [
-        _line("training", f"{state}; {about['epochs']} epochs, {about['seconds']:.0f} s"),
-        _line("scores", _scores(about["scores"])),
-        _line("data", f"{about['data']['name']}, {_counts(about['data']['examples'])}"),
-        _line("", f"sha256 {about['data']['fingerprint']}"),
-        _line("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
+        field("training", f"{state}; {about['epochs']} epochs, {about['seconds']:.0f} s"),
+        field("scores", _scores(about["scores"])),
+        field("data", f"{about['data']['name']}, {_counts(about['data']['examples'])}"),
+        field("", f"sha256 {about['data']['fingerprint']}"),
+        field("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
     ]
     lines[2:2] = [*_members(about), *describe_calibration(about), *_made(about)]
     sides = {side: about[side] for side in ("source", "target") if side in about}
@@ -43,21 +43,21 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
         count = f"{len(symbols):,} {kind}, {known['form']}"
         if known["features"]:
             count += f", {len(known['features'])} features"
-        lines.append(_line(side, f"{count}: {shown}"))
+        lines.append(field(side, f"{count}: {shown}"))
     lines.append("settings")
     lines += [f"  {name:18} {value}" for name, value in settings.items()]
     shapes = _distinct(about, shapes_of(about))
     width = max(map(len, shapes))
     lines.append("shapes")
     lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
-    lines.append(_line("parameters", f"{about['parameters']:,}"))
+    lines.append(field("parameters", f"{about['parameters']:,}"))
     return lines
 
 
 def _members(about: Mapping[str, Any]) -> list[str]:
     """A line for each member of an ensemble."""
     return [
-        _line(
+        field(
             f"member {number}",
             f"{one['cell']}, seed {one['seed']}, {one['epochs']} epochs, {_scores(one['scores'])}",
         )
@@ -69,10 +69,10 @@ def _made(about: Mapping[str, Any]) -> list[str]:
     """Of a run that was made from others: which ones."""
     lines = []
     if "averaged" in about:
-        lines.append(_line("averaged", about["averaged"]["of"]))
+        lines.append(field("averaged", about["averaged"]["of"]))
     if "distilled" in about:
         texts = "" if about["distilled"].get("unlabelled") is None else ", with unlabelled texts"
-        lines.append(_line("teacher", about["distilled"]["teacher"] + texts))
+        lines.append(field("teacher", about["distilled"]["teacher"] + texts))
     return lines
 
 
@@ -93,7 +93,7 @@ def describe_calibration(about: Mapping[str, Any]) -> list[str]:
     if found is None:
         return []
     return [
-        _line(
+        field(
             "calibrated",
             f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
             f"probabilities {found['ece_before']:.1f} -> {found['ece_after']:.1f} %, "

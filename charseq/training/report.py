@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from charseq.display import field
+
 if TYPE_CHECKING:
     from charseq.data.corpus import Corpus
     from charseq.data.text.tokenizer import Tokenizer
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from charseq.training.trainer import Step
 
 SHOWN_PAIRS = 3
-SHOWN_SYMBOLS = 40
 
 
 def describe_task(task: PreparedPairs) -> list[str]:
@@ -27,35 +28,35 @@ def describe_task(task: PreparedPairs) -> list[str]:
     data = task.dataset
     files = ", ".join(str(path) for path in dict.fromkeys(data.files.values()))
     lines = [
-        _line("data", f"{len(data.train):,} train, {len(data.dev):,} dev, from {files}"),
-        _line("columns", data.columns),
-        *(_line("note", problem) for problem in data.problems),
+        field("data", f"{len(data.train):,} train, {len(data.dev):,} dev, from {files}"),
+        field("columns", data.columns),
+        *(field("note", problem) for problem in data.problems),
     ]
     for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
         read = task.source.split(one.source) + [
             f"<{part}>" for part in task.source.split_features(one.features)
         ]
         written = task.target.split(one.target)
-        lines.append(_line(f"pair {number}", f"{_spelt(read)}  =>  {_spelt(written)}"))
+        lines.append(field(f"pair {number}", f"{_spelt(read)}  =>  {_spelt(written)}"))
     for side, vocabulary, why in zip(
         ("source", "target"), (task.source, task.target), task.why[:2], strict=True
     ):
-        lines.append(_line(side, f"{_inventory(vocabulary)}; {why}"))
-    return [*lines, _line("attention", f"{task.config.attention}: {task.why[2]}")]
+        lines.append(field(side, f"{_inventory(vocabulary)}; {why}"))
+    return [*lines, field("attention", f"{task.config.attention}: {task.why[2]}")]
 
 
 def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool) -> list[str]:
     """Counts, the first lines as understood, and the symbols of a training on text."""
     files = ", ".join(dict.fromkeys(str(lines.path) for lines in (corpus.train, corpus.dev)))
     lines = [
-        _line("data", f"{len(corpus.train):,} lines train, {len(corpus.dev):,} dev, from {files}"),
-        *(_line("note", problem) for problem in corpus.problems),
+        field("data", f"{len(corpus.train):,} lines train, {len(corpus.dev):,} dev, from {files}"),
+        *(field("note", problem) for problem in corpus.problems),
     ]
     known = units.encode
     for number, text in enumerate(islice(corpus.train, SHOWN_PAIRS), 1):
-        lines.append(_line(f"line {number}", " ".join(map(units.spelling, known(text)))))
+        lines.append(field(f"line {number}", " ".join(map(units.spelling, known(text)))))
     state = "carried on from line to line (running)" if running else "begun anew at each line"
-    return [*lines, _line("symbols", f"{units.kind}: {why}"), _line("state", state)]
+    return [*lines, field("symbols", f"{units.kind}: {why}"), field("state", state)]
 
 
 def describe_scores(
@@ -68,10 +69,6 @@ def describe_scores(
         f"{100 * done:3.0f} %  {state.seconds:5.0f} s  epoch {state.epochs:6.2f}  {shown}"
         f"{told}{mark}"
     )
-
-
-def _line(head: str, text: str) -> str:
-    return f"{head:10} {text}"
 
 
 def _spelt(symbols: Sequence[str]) -> str:
