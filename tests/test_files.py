@@ -27,10 +27,15 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), files.replacing(path) as (file, part):
-        file.write(b"half")
-        assert part.parent == tmp_path
-        raise RuntimeError
+
+    def fail() -> None:
+        with files.replacing(path) as (file, part):
+            file.write(b"half")
+            assert part.parent == tmp_path
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_bytes() == b"old"
     assert leftovers(tmp_path) == []
 

@@ -14,11 +14,11 @@ from charseq.errors import Interrupted
 from charseq.process import Hurried, stopping
 from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.report import bar, describe_scores
-from charseq.training.train import Lesson
 
 if TYPE_CHECKING:
     import signal
 
+    from charseq.training.train import Lesson
     from charseq.training.trainer import Trainer
 
 Report = Callable[[str], None]
