@@ -239,10 +239,10 @@ def convert(
     count = _count(loaded, n, beam, mass)
     known = fingerprint(loaded)
     rejected = []
-    with sharing(loaded, jobs, known, how) as crew:
+    with sharing(loaded, jobs, known, how) as pool:
         for path, place in zip(files, places, strict=True):
             found = converter.convert(
-                crew, path, place, column=column, to=to, n=count, beam=beam, mass=mass,
+                pool, path, place, column=column, to=to, n=count, beam=beam, mass=mass,
                 batch_size=batch_size, format=kind, header=header, force=force,
                 kept_for=f"{__version__} {known}",
                 report=console.silence if quiet else console.note,

@@ -1,72 +1,70 @@
-"""a model, texts -> the same answers, from several processes.
+"""Worker pool: a loaded run, texts -> the same predictions, from several processes.
 
-    with sharing(model, jobs) as crew:
-        crew.predict(texts)
+    with sharing(model, jobs, fingerprint(model)) as pool:
+        pool.predict(texts)
 
-A text's answer does not depend on its neighbours, so any share of the texts may be answered by any
-process, and what comes out is the same for any number of them. The first process answers alone
-until that has taken :data:`ALONE` seconds: what is done by then is done sooner without help. Then
-each helper loads the run for itself and answers its share of every call. It holds a pipe to the
-first process and ends with it, however that ends.
+The prediction for a text does not depend on the other texts of a call. So any process may answer
+any share of the texts, and the predictions are the same for any number of processes.
 
-    {"run": "...", "known": "...", ...}   what is loaded, to a helper first of all
-    {"texts": [...], ...}                 a share, to a helper
-    {"answers": [...]}                    from a helper; {"fault": "..."}: why there are none
+The first process answers alone for the first :data:`ALONE` seconds: a shorter job ends sooner
+without workers. Then each worker loads the run for itself, and every call is shared out. A worker
+reads its shares from a pipe and ends when the first process ends, for whatever reason.
+
+    {"run": "...", "known": "...", ...}   to a worker, first: the run to load
+    {"texts": [...], ...}                 to a worker: a share of a call
+    {"answers": [...]}                    from a worker; {"fault": "..."} where it failed
+
+A thread for each worker sends the share and waits for the answers
+(``concurrent.futures.ThreadPoolExecutor``). The workers themselves are no ``ProcessPoolExecutor``:
+its processes import the caller's ``__main__`` and modules of the working folder, get every Ctrl-C
+of the terminal, and stay behind when the first process is killed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from charseq.child import Child, cores
+from charseq.child import ChildProcess, cores, send_to_parent, terminate
 from charseq.errors import CharseqError, SettingError
 from charseq.inference.prediction import Candidate, Prediction
 from charseq.process import prepare_inference
 
-MODULE = "charseq.inference.pool"
+if TYPE_CHECKING:
+    from charseq.inference.language_model import LanguageModel
+    from charseq.inference.predictor import PairsModel
+
 ALONE = 1.0
-"""Seconds of answering before there is help; to start a helper takes half of that."""
+"""Seconds of answering before workers are started; to start one takes half of that."""
 FEWEST = 16
-"""Texts in a share, at least: so many are computed side by side."""
+"""Least number of texts in a share: so many are computed side by side."""
 GRACE = 2.0
-"""Seconds that a helper has to end."""
+"""Seconds that workers have to end before they are killed."""
 
 
-class Answers(Protocol):
-    """A model that is loaded from a run (``PairsModel`` is one)."""
+class WorkerPool:
+    """A model and its workers. Together they predict as the model does."""
 
-    path: Path
-
-    @property
-    def has_features(self) -> bool:
-        """Whether a text is "source TAB features"."""
-
-    def predict(
-        self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 256
-    ) -> list[Prediction]:
-        """One prediction for each text, in order."""
-
-
-class Crew:
-    """A model and its helpers, which answer as the model would."""
-
-    def __init__(self, model: Answers, jobs: int, known: str, options: Mapping[str, Any]) -> None:
-        """``jobs`` processes in all; the others as for :func:`sharing`."""
+    def __init__(
+        self, model: PairsModel | LanguageModel, jobs: int, known: str, options: Mapping[str, Any]
+    ) -> None:
+        """``jobs`` counts the first process too; the other arguments are those of `sharing`."""
         self.model = model
         self.jobs = jobs
-        self.helpers: list[Helper] = []
+        self.has_features = model.has_features
+        self.append = getattr(model, "append", None)
+        """How a language model adds a word to a text; None of a model of pairs."""
+        self.workers: list[Worker] = []
+        self._threads = ThreadPoolExecutor(jobs - 1)
         self._spent = 0.0
         self._job = {"run": str(model.path), "known": known, "options": dict(options)}
-
-    def __getattr__(self, name: str) -> Any:
-        """What else the model has; without it, it has what the model has not."""
-        return getattr(self.model, name)
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 256
@@ -74,7 +72,7 @@ class Crew:
         """One prediction for each text, in order.
 
         Raises:
-            CharseqError: as the model; or a helper failed or was killed.
+            CharseqError: as the model does; or a worker failed or was killed.
         """
         options: dict[str, Any] = {"n": n, "beam": beam, "batch_size": batch_size}
         if self._spent < ALONE:
@@ -82,103 +80,81 @@ class Crew:
             found = self.model.predict(texts, **options)
             self._spent += time.monotonic() - begun
             return found
-        while len(self.helpers) < self.jobs - 1:
-            self.helpers.append(Helper(len(self.helpers) + 2, self._job))
+        while len(self.workers) < self.jobs - 1:
+            self.workers.append(Worker(len(self.workers) + 2, self._job))
         distinct = sorted(dict.fromkeys(texts), key=len)
         count = max(1, min(self.jobs, len(distinct) // FEWEST))
         own, *shares = [distinct[first::count] for first in range(count)]
-        for helper, share in zip(self.helpers, shares, strict=False):
-            helper.ask(share, options)
+        ask = partial(Worker.predict, options=options)
+        answers = self._threads.map(ask, self.workers, shares)
         known = dict(zip(own, self.model.predict(own, **options), strict=True))
-        for helper, share in zip(self.helpers, shares, strict=False):
-            known |= zip(share, helper.hear(), strict=True)
+        for share, answer in zip(shares, answers, strict=True):
+            known |= zip(share, answer, strict=True)
         return [known[text] for text in texts]
 
+    def close(self) -> None:
+        """End the workers, even in the middle of a share, and wait for their threads."""
+        terminate([worker.child for worker in self.workers], GRACE)
+        self._threads.shutdown()
+        for worker in self.workers:
+            worker.child.end()
 
-class Helper:
+
+class Worker:
     """One process with the same model."""
 
     def __init__(self, number: int, job: Mapping[str, Any]) -> None:
         self.number = number
-        self.child = Child(MODULE)
-        self._tell(job)
+        self.child = ChildProcess(__name__)
+        self.child.send(job)
+        self._turn = threading.Lock()
 
-    def ask(self, texts: Sequence[str], options: Mapping[str, Any]) -> None:
-        """Give it a share."""
-        self._tell({"texts": texts, **options})
-
-    def hear(self) -> list[Prediction]:
-        """The answers to its share. Raises CharseqError where there are none."""
-        pipe = self.child.process.stdout
-        line = pipe.readline() if pipe else b""
-        if not line.endswith(b"\n"):
-            raise CharseqError(self._end())
-        said = json.loads(line)
-        if "fault" in said:
-            raise (SettingError if said["code"] == SettingError.exit_code else CharseqError)(
-                said["fault"]
-            )
-        return [unpack(one) for one in said["answers"]]
-
-    def close(self) -> None:
-        """End it, whatever it does."""
-        if self.child.process.stdout is not None:
-            self.child.process.stdout.close()
-        self.child.process.terminate()
-        self.child.wait(GRACE)
-        self.child.end()
-
-    def _tell(self, message: Mapping[str, Any]) -> None:
-        try:
-            self.child.tell(message)
-        except BrokenPipeError:
-            raise CharseqError(self._end()) from None
-
-    def _end(self) -> str:
-        """Why it is over, in one line."""
-        why = self.child.end() or "has ended"
-        return f"process {self.number} of those that answer {why}; --jobs 1 does without others"
+    def predict(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Prediction]:
+        """The predictions for a share. Raises CharseqError where there are none."""
+        with self._turn:
+            self.child.send({"texts": texts, **options})
+            message = self.child.receive()
+            if message is None:
+                end = self.child.end() or "has ended"
+                what = f"process {self.number} of those that answer {end}"
+                raise CharseqError(f"{what}; --jobs 1 does without others")
+        if "fault" in message:
+            usage = message["code"] == SettingError.exit_code
+            raise (SettingError if usage else CharseqError)(message["fault"])
+        return [_prediction(fields) for fields in message["answers"]]
 
 
 @contextmanager
 def sharing(
-    model: Answers, jobs: int, known: str, options: Mapping[str, Any] | None = None
-) -> Iterator[Answers]:
-    """The model, with helpers that are ended with the block.
+    model: PairsModel | LanguageModel,
+    jobs: int,
+    known: str,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[PairsModel | LanguageModel | WorkerPool]:
+    """The model, with workers that end with the block.
 
-    ``jobs`` 0: as many processes as cores; on a GPU, which one process fills, one.
-    ``options`` are those the model was loaded with, ``known`` is its
-    :func:`charseq.inference.predictor.fingerprint`, which that of a helper's model must equal.
+    Args:
+        model: as it was loaded in this process.
+        jobs: the number of processes. 0: one for each core, but one in all on a GPU, which a single
+            process keeps busy.
+        known: the fingerprint of the model (:func:`charseq.inference.predictor.fingerprint`). A
+            worker whose run has another one refuses to answer.
+        options: those that the model was loaded with.
     """
     options = options or {}
     jobs = jobs or (cores() if options.get("device", "cpu") == "cpu" else 1)
     if jobs == 1:
         yield model
         return
-    crew = Crew(model, jobs, known, options)
+    pool = WorkerPool(model, jobs, known, options)
     try:
-        yield crew
+        yield pool
     finally:
-        for helper in crew.helpers:
-            helper.close()
-
-
-def pack(one: Prediction) -> list[Any]:
-    """A prediction as JSON."""
-    candidates = [[c.prediction, c.probability, c.score, c.origin] for c in one.candidates]
-    facts = [one.source, one.prediction, one.probability, list(one.unknown), one.truncated]
-    return [*facts, candidates]
-
-
-def unpack(value: Sequence[Any]) -> Prediction:
-    """The prediction that :func:`pack` wrote, to the last bit."""
-    source, prediction, probability, unknown, truncated, candidates = value
-    found = [Candidate(*one) for one in candidates]
-    return Prediction(source, prediction, probability, unknown, truncated, found)
+        pool.close()
 
 
 def main() -> int:
-    """Answer share after share, until there is no more; the exit code."""
+    """Answer one share after another until stdin ends; the exit code of a worker."""
     prepare_inference()
     from charseq.inference.predictor import fingerprint, load
 
@@ -187,31 +163,30 @@ def main() -> int:
     if not first:
         return 0
     job = json.loads(first)
-    model: Any = None
-    fault: dict[str, Any] | None = None
+    model: PairsModel | LanguageModel | None = None
+    fault = ""
     try:
         model = load(job["run"], **job["options"])
         if fingerprint(model) != job["known"]:
-            fault = {"fault": f"{job['run']}: the run has changed on the way", "code": 1}
+            fault = f"{job['run']}: the run has changed on the way"
     except (CharseqError, OSError) as error:
-        fault = {"fault": str(error), "code": 1}
+        fault = str(error)
     for line in lines:
-        _say(fault or _answer(model, json.loads(line)))
+        if model is None or fault:
+            send_to_parent({"fault": fault, "code": CharseqError.exit_code})
+        else:
+            send_to_parent(_answer(model, json.loads(line)))
     return 0
 
 
-def _answer(model: Answers, share: dict[str, Any]) -> dict[str, Any]:
+def _answer(model: PairsModel | LanguageModel, share: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"answers": [pack(one) for one in model.predict(share.pop("texts"), **share)]}
+        return {"answers": model.predict(share.pop("texts"), **share)}
     except CharseqError as error:
         return {"fault": str(error), "code": error.exit_code}
 
 
-def _say(message: Mapping[str, Any]) -> None:
-    with suppress(BrokenPipeError):  # nobody listens any more; the end of stdin will say so
-        sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
-        sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _prediction(fields: list[Any]) -> Prediction:
+    """A prediction from the list of its fields in JSON, equal to the last bit."""
+    fields[-1] = [Candidate(*candidate) for candidate in fields[-1]]
+    return Prediction(*fields)

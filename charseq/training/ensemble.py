@@ -1,13 +1,16 @@
-"""lesson -> members of an ensemble, each in a process of its own -> one run.
+"""Training of an ensemble: data -> members, each in a process of its own -> one run.
 
-    RUN/members/1 2 ...    ordinary runs, which may be resumed; gone when the ensemble is published
+    RUN/members/1 2 ...    ordinary runs that may be resumed; removed when the ensemble is published
 
-With a wall-clock budget all members are trained side by side and share the cores: each anneals to
-the same clock. Where memory does not allow that, they come in waves that share the minutes. With
-epochs no clock runs, so there are no more processes than cores.
+With a wall-clock budget all members are trained side by side and share the cores: the learning rate
+of each is annealed by the same clock. Where memory is too short for that, the members are trained
+in waves that share the minutes. With epochs no clock runs, so there are no more processes than
+cores.
 
-It knows what a member is (an ordinary run) and how to start, hear and stop a process; how a member
-is trained is the business of ``apprentice``, which is started here by its name alone.
+This module starts, follows and stops the processes and joins their runs. How a member is trained is
+the business of the worker process (:data:`WORKER`), which is known here by its name alone. A thread
+for each process reads its reports (``concurrent.futures.ThreadPoolExecutor``); the first process
+starts and stops all others.
 """
 
 from __future__ import annotations
@@ -16,17 +19,17 @@ import json
 import queue
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from charseq.child import Child, cores
+from charseq.child import ChildProcess, cores, terminate
 from charseq.decoding.ensemble import cells_of, join
 from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.inference.loading import read_run, shapes_of
@@ -38,32 +41,30 @@ if TYPE_CHECKING:
     from charseq.runs.training_state import TrainingState
 
 FOLDER = "members"
-APPRENTICE = "charseq.training.worker"
+WORKER = "charseq.training.worker"
 POLL = 0.1
-"""Seconds between two looks at signals and at the clock."""
+"""Seconds between two checks for signals and for a save that is due."""
 GRACE = 4.0
-"""Seconds that members have to save what they learnt, once they are asked to stop."""
+"""Seconds that members have to save their state before they are killed."""
 LIBRARIES = 500 * 2**20
-"""Bytes that torch and a step's intermediate values take in a process of its own."""
+"""Bytes that torch and the intermediate values of a step take in each process."""
 PER_PARAMETER = 40
-"""Bytes for each weight: itself, its gradient, average and moments, copies to save and to score."""
+"""Bytes for each weight: value, gradient, average, moments, and copies to save and to score."""
 
 Report = Callable[[str], None]
-Heard: TypeAlias = "queue.Queue[tuple[int, str | None]]"
-"""Lines of processes, each with the number of its member; None where it is over."""
 
 
 class Lesson(Protocol):
-    """A training of pairs, as far as an ensemble must know it."""
+    """The training task of an ensemble."""
 
     config: Config
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the run says of itself before training."""
+        """Metadata of the run before training."""
 
     def score(self, weights: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Dev scores of the weights of a whole ensemble."""
+        """Dev scores of the joined weights of all members."""
 
     def tell(self, scores: Mapping[str, float]) -> str:
         """Dev scores in a few words."""
@@ -71,7 +72,7 @@ class Lesson(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is told: one member of the ensemble that ``config`` describes."""
+    """The task of one worker process: a member of the ensemble that ``config`` describes."""
 
     data: str
     run: str
@@ -79,28 +80,28 @@ class Job:
     number: int = 0
     """Counted from 0."""
     started: float = 0.0
-    """When its clock began to run, by ``time.monotonic``."""
+    """Start of its wall-clock budget, by ``time.monotonic``."""
     init_from: str | None = None
     distil_from: str | None = None
     unlabelled: str | None = None
 
     @property
     def folder(self) -> Path:
-        """Where the member is trained."""
+        """The run folder of the member."""
         return Path(self.run) / FOLDER / str(self.number + 1)
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The member's name in messages."""
         return f"member {self.number + 1}"
 
 
 def train(
     lesson: Lesson, journal: TrainingState, job: Job, started: float, *, report: Report
 ) -> None:
-    """Train all members and leave the ensemble in ``journal``, to be finished.
+    """Train all members and join them in ``journal``, which the caller finishes.
 
-    ``job`` is the pattern of every member's; the clock counts from ``started``.
+    ``job`` is the pattern of every member's job; the clock counts from ``started``.
 
     Raises:
         Interrupted: a signal asked to stop; every member is saved.
@@ -111,7 +112,7 @@ def train(
     if state is None:
         clear(journal.folder)
         clocked = not config.epochs
-        side_by_side = places(config.ensemble, clocked=clocked, need=_need(lesson))
+        side_by_side = slots(config.ensemble, clocked=clocked, need=_need(lesson))
         state = {"places": np.array(side_by_side)}
         journal.save(state, better=False)
     else:
@@ -122,7 +123,7 @@ def train(
     saved = time.monotonic()
 
     def note(*, now: bool = False) -> None:
-        """Keep count of the seconds, in case nobody can ask us later."""
+        """Save the seconds spent, so that a killed command resumes with them."""
         nonlocal saved
         journal.progress.seconds = before + time.monotonic() - started
         if now or time.monotonic() - saved >= config.save_seconds:
@@ -153,85 +154,54 @@ def work(
     tick: Callable[[], None],
     report: Report,
 ) -> None:
-    """Do every job, some at a time, until all are done or ``stop()`` says so.
+    """Do every job, ``side_by_side`` of them at a time, until all are done or ``stop()`` is true.
 
-    ``tick()`` is called often. The clock of a job that waited begins when it is its turn.
+    ``tick()`` is called every :data:`POLL` seconds or more often. The clock of a job that had to
+    wait for a slot begins when its process starts.
 
     Raises:
         TrainingError: a job failed; the others were stopped and saved.
     """
-    heard: Heard = queue.Queue()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     waiting = list(jobs)
-    working: dict[int, Worker] = {}
-    try:
-        while (waiting or working) and not stop():
-            while waiting and len(working) < side_by_side:
-                first = len(jobs) - len(waiting) < side_by_side
-                worker = Worker(waiting.pop(0), started if first else time.monotonic(), heard)
-                working[worker.job.number] = worker
-            tick()
-            try:
-                number, line = heard.get(timeout=POLL)
-            except queue.Empty:
-                continue
-            worker = working[number]
-            if line is None:
-                del working[number]
-                worker.close()
-            elif said := worker.hear(line):
-                report(f"{worker.job.name:10} {said}")
-    finally:
-        dismiss(working.values())
+    running: dict[Future[None], ChildProcess] = {}
+    with ThreadPoolExecutor(side_by_side) as threads:
+        try:
+            while (waiting or running) and not stop():
+                while waiting and len(running) < side_by_side:
+                    first = len(jobs) - len(waiting) < side_by_side
+                    job, child = waiting.pop(0), ChildProcess(WORKER)
+                    child.send({**asdict(job), "started": started if first else time.monotonic()})
+                    running[threads.submit(_follow, job, child, lines.put)] = child
+                tick()
+                done = wait(running, POLL, FIRST_COMPLETED).done
+                while not lines.empty():
+                    report(lines.get())
+                for future in done:
+                    del running[future]
+                    future.result()
+        finally:
+            terminate(running.values(), GRACE)
 
 
-class Worker:
-    """One process with one job; what it says comes into a queue, line by line, then None."""
+def _follow(job: Job, child: ChildProcess, say: Report) -> None:
+    """Pass on the lines of a member's process until it ends.
 
-    def __init__(self, job: Job, started: float, heard: Heard) -> None:
-        self.job = job
-        self.fault = ""
-        self.child = Child(APPRENTICE)
-        with suppress(BrokenPipeError):  # it is over already: its end says why
-            self.child.tell({**asdict(job), "started": started})
-        pipe = self.child.process.stdout
-        threading.Thread(target=self._listen, args=(pipe, heard), daemon=True).start()
-
-    def hear(self, line: str) -> str:
-        """What one line of the process says to people; a fault is remembered instead."""
-        with suppress(ValueError):
-            said = json.loads(line)
-            self.fault = said.get("fault", self.fault)
-            return str(said.get("say", ""))
-        return ""
-
-    def close(self) -> None:
-        """The process is over. Raises TrainingError where it did not do its job."""
-        if ended := self.child.end():
-            what = self.fault or f"{ended}; the same command goes on from what is saved"
-            raise TrainingError(f"{self.job.name}{':' if self.fault else ''} {what}")
-
-    def _listen(self, pipe: IO[bytes] | None, heard: Heard) -> None:
-        if pipe is not None:
-            with pipe:
-                for line in pipe:
-                    heard.put((self.job.number, line.decode("utf-8", "replace")))
-        heard.put((self.job.number, None))
-
-
-def dismiss(workers: Iterable[Worker]) -> None:
-    """Ask processes to save and stop; who takes too long is killed, and keeps its last save."""
-    workers = list(workers)
-    for worker in workers:
-        worker.child.process.terminate()
-    deadline = time.monotonic() + GRACE
-    for worker in workers:
-        worker.child.wait(deadline - time.monotonic())
-        with suppress(TrainingError):  # that it was stopped
-            worker.close()
+    Raises:
+        TrainingError: it did not do its job.
+    """
+    fault = ""
+    while (message := child.receive()) is not None:
+        fault = message.get("fault", fault)
+        if line := message.get("say"):
+            say(f"{job.name:10} {line}")
+    if end := child.end():
+        what = f": {fault}" if fault else f" {end}; the same command goes on from what is saved"
+        raise TrainingError(f"{job.name}{what}")
 
 
 def assemble(lesson: Lesson, journal: TrainingState, folders: Sequence[Path]) -> None:
-    """The members' weights as those of one model, scored on dev.
+    """Join the members' weights into one model, and score it on dev.
 
     Raises:
         CheckpointError: a member is damaged, or was trained on other data or symbols.
@@ -258,20 +228,20 @@ def assemble(lesson: Lesson, journal: TrainingState, folders: Sequence[Path]) ->
 
 
 def clear(run: str | Path) -> None:
-    """Remove the members below a run, which are of no more use."""
+    """Remove the member runs inside a run folder."""
     with suppress(FileNotFoundError):
         shutil.rmtree(Path(run) / FOLDER)
 
 
-def places(count: int, *, clocked: bool, need: int) -> int:
-    """How many of ``count`` processes, of ``need`` bytes each, are to run side by side."""
+def slots(count: int, *, clocked: bool, need: int) -> int:
+    """Number of processes to run side by side, out of ``count`` with ``need`` bytes each."""
     most = count if clocked else min(count, cores())
     memory = available_memory()
     return most if memory is None else max(1, min(most, memory // max(need, 1)))
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that processes may still take: the machine's, or less by the container's limit."""
+    """Bytes of free memory: the machine's, or less where the container has a limit."""
     limits = []
     with suppress(OSError, ValueError, StopIteration):
         lines = (root / "proc/meminfo").read_text().splitlines()
@@ -285,7 +255,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
 
 
 def _need(lesson: Lesson) -> int:
-    """About how many bytes the training of the largest member takes."""
+    """Estimate of the bytes that the training of the largest member takes."""
     import resource  # POSIX only, as training is
 
     largest = 0
@@ -299,7 +269,7 @@ def _need(lesson: Lesson) -> int:
 
 
 def _jobs(job: Job, config: Config, side_by_side: int) -> list[Job]:
-    """Every member's job; where they come in waves, each has its share of the minutes."""
+    """The members' jobs; where members are trained in waves, each has a share of the minutes."""
     waves = -(-config.ensemble // side_by_side) if config.minutes else 1
     settings = {**config.to_json(), "minutes": config.minutes / waves}
     fields = asdict(job) | {"config": settings}

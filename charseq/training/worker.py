@@ -1,11 +1,10 @@
-"""a job on stdin -> one member of an ensemble, trained; what it says -> stdout, as lines of JSON.
+"""Worker process of an ensemble: a job on stdin -> one trained member; reports -> stdout.
 
-The process that ``members`` starts for each member: ``python -m charseq.training.worker``. Its
-parent ends it by a signal. Where the parent is no more, stdin ends: the state is saved, and this
-ends too.
+``ensemble`` starts one such process for each member and ends it by SIGTERM. When the parent process
+has ended, stdin is closed: the worker saves its state and ends too. Reports are lines of JSON:
 
     {"say": "..."}      a line for people
-    {"fault": "..."}    why it could not do its job
+    {"fault": "..."}    the reason why the member could not be trained
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+from charseq.child import send_to_parent
 from charseq.config import configure
 from charseq.errors import CharseqError, CheckpointError, SettingError
 from charseq.process import prepare_training
@@ -31,28 +30,28 @@ from charseq.training.ensemble import Job
 from charseq.training.pairs import PairsTask
 
 PATIENCE = 10.0
-"""Seconds to wait for a member's folder, which the orphan of a killed command may still save to."""
+"""Seconds to wait for a member's folder: a worker of a killed command may still save to it."""
 
 
 def main() -> int:
-    """Do the job; the exit code."""
+    """Train the member of the job on stdin; the exit code of a worker."""
     prepare_training()
     line = sys.stdin.buffer.readline()
     if not line:
         return 2
     job = Job(**json.loads(line))
-    threading.Thread(target=_heed_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _wait_for(job)
-        train_member(job, report=lambda said: _tell(say=said))
+        _wait_for_folder(job)
+        train_member(job, report=lambda line: send_to_parent({"say": line}))
     except CharseqError as fault:
-        _tell(fault=str(fault))
+        send_to_parent({"fault": str(fault)})
         return fault.exit_code
     return 0
 
 
 def train_member(job: Job, *, report: Callable[[str], None]) -> None:
-    """Train one member of an ensemble: an ordinary run, but for the symbols, which all share.
+    """Train one member of an ensemble: an ordinary run with the symbols that all members share.
 
     Raises:
         CharseqError: as :func:`charseq.training.train.train`.
@@ -72,8 +71,8 @@ def train_member(job: Job, *, report: Callable[[str], None]) -> None:
             journal.finish()
 
 
-def _wait_for(job: Job) -> None:
-    """Until nobody writes to the member's folder, or for as long as one may wait."""
+def _wait_for_folder(job: Job) -> None:
+    """Return when no process writes to the member's folder, at the latest after PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
@@ -83,18 +82,8 @@ def _wait_for(job: Job) -> None:
             time.sleep(0.2)
 
 
-def _tell(**message: str) -> None:
-    with suppress(OSError):  # nobody listens any more; the end of stdin will say so
-        sys.stdout.write(json.dumps(message) + "\n")
-        sys.stdout.flush()
-
-
-def _heed_parent() -> None:
-    """Stop as by a signal when the parent is no more, and with it the other end of stdin."""
+def _end_with_parent() -> None:
+    """Stop as SIGTERM does when the parent has ended, and with it the other end of stdin."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -28,7 +28,7 @@ from charseq.inference import describe
 from charseq.inference.predictor import PairsModel, load
 from charseq.runs import folder as checkpoint
 from charseq.training import averaging, ensemble, train
-from charseq.training.ensemble import Job, available_memory, places
+from charseq.training.ensemble import Job, available_memory, slots
 from charseq.training.pairs import PairsTask
 
 ROOT = Path(__file__).parents[2]
@@ -282,6 +282,7 @@ def test_members_whose_command_is_killed_save_and_end(data: Path, tmp_path: Path
 
 FAKE = """
 import json, os, pathlib, signal, sys, time
+main = lambda: 0
 job = json.loads(sys.stdin.readline())
 mark = pathlib.Path(job["run"]) / str(job["number"])
 mark.write_text(str(time.monotonic()))
@@ -293,12 +294,12 @@ mark.with_suffix(".end").write_text(str(time.monotonic()))
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[..., Any]]:
-    """From what an apprentice does, in Python, to a function that sets several to work."""
+    """A function from the body of a worker, in Python, to a function that starts several."""
 
     def make(body: str) -> Callable[..., Any]:
         (tmp_path / "stand_in.py").write_text(FAKE.format(body=body))
-        monkeypatch.setattr(ensemble, "APPRENTICE", "stand_in")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(ensemble, "WORKER", "stand_in")
+        monkeypatch.syspath_prepend(tmp_path)
 
         def work(count: int, side_by_side: int, **options: Any) -> list[str]:
             lines: list[str] = []
@@ -402,10 +403,10 @@ def test_as_many_at_a_time_as_the_clock_the_cores_and_memory_allow(
 ) -> None:
     monkeypatch.setattr(ensemble, "cores", lambda: 2)
     monkeypatch.setattr(ensemble, "available_memory", lambda: 1000)
-    assert places(8, clocked=True, need=100) == 8
-    assert places(8, clocked=True, need=300) == 3
-    assert places(8, clocked=False, need=300) == 2
-    assert places(1, clocked=False, need=300) == 1
-    assert places(8, clocked=True, need=5000) == 1
+    assert slots(8, clocked=True, need=100) == 8
+    assert slots(8, clocked=True, need=300) == 3
+    assert slots(8, clocked=False, need=300) == 2
+    assert slots(1, clocked=False, need=300) == 1
+    assert slots(8, clocked=True, need=5000) == 1
     monkeypatch.setattr(ensemble, "available_memory", lambda: None)
-    assert places(8, clocked=True, need=5000) == 8
+    assert slots(8, clocked=True, need=5000) == 8

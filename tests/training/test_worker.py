@@ -1,20 +1,16 @@
-"""A member's process: a job comes in on stdin, lines of JSON go out, and an orphan ends itself."""
+"""Worker process of a member: a job on stdin, reports on stdout, and it ends with its parent."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from charseq.child import ChildProcess
 from charseq.config import configure
 from charseq.runs import folder as checkpoint
 from charseq.training.ensemble import Job
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 
 
@@ -32,28 +28,20 @@ def job_of(folder: Path, **settings: Any) -> Job:
     return Job(str(folder / "data"), str(folder / "run"), config, number=1)
 
 
-def start() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "charseq.training.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
-def tell(process: subprocess.Popen[str], job: Job) -> None:
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(asdict(job)) + "\n")
-    process.stdin.flush()
+def start(job: Job | None = None) -> ChildProcess:
+    child = ChildProcess("charseq.training.worker")
+    if job is not None:
+        child.send(asdict(job))
+    return child
 
 
 def test_a_job_is_done(tmp_path: Path) -> None:
-    job, process = job_of(tmp_path), start()
-    tell(process, job)
-    assert process.stdout is not None
-    lines = [json.loads(line) for line in process.stdout]
-    assert process.wait(PATIENCE) == 0
-    process.communicate()
-    assert ["dev exact" in line["say"] for line in lines] == [True]
+    worker = start(job_of(tmp_path))
+    message = worker.receive()
+    assert message is not None
+    assert "dev exact" in message["say"]
+    assert worker.receive() is None
+    assert worker.end() == ""
     folder = tmp_path / "run" / "members" / "2"
     assert checkpoint.is_finished(folder)
     about = checkpoint.read_json(folder, "about.json")
@@ -61,29 +49,34 @@ def test_a_job_is_done(tmp_path: Path) -> None:
 
 
 def test_a_fault_is_one_line(tmp_path: Path) -> None:
-    job, process = job_of(tmp_path), start()
+    job = job_of(tmp_path)
     (tmp_path / "data" / "train.tsv").write_text("no columns\n")
-    tell(process, job)
-    assert process.stdout is not None
-    (line,) = process.stdout
-    assert "train.tsv:1: 1 column, expected source and target" in json.loads(line)["fault"]
-    assert process.wait(PATIENCE) == 1
-    assert process.communicate()[1] == ""
+    worker = start(job)
+    message = worker.receive()
+    assert message is not None
+    assert "train.tsv:1: 1 column, expected source and target" in message["fault"]
+    assert worker.receive() is None
+    assert worker.end() == "failed: "  # nothing on stderr
+    assert worker.process.returncode == 1
 
 
-def test_an_orphan_saves_and_ends(tmp_path: Path) -> None:
-    job, process = job_of(tmp_path, epochs=20_000, evaluations=1000), start()
-    tell(process, job)
-    assert process.stdout is not None
-    assert "say" in json.loads(process.stdout.readline())
-    process.communicate(timeout=PATIENCE)  # closes stdin
-    assert process.returncode == 143
+def test_a_worker_whose_parent_has_ended_saves_and_ends(tmp_path: Path) -> None:
+    worker = start(job_of(tmp_path, epochs=20_000, evaluations=1000))
+    assert "say" in (worker.receive() or {})
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+    worker.process.wait(PATIENCE)
+    worker.end()
+    assert worker.process.returncode == 143
     folder = tmp_path / "run" / "members" / "2"
     assert any(name.startswith("resume.") for name in checkpoint.names(folder))
     assert not (folder / ".lock").exists()
 
 
-def test_nothing_to_do(tmp_path: Path) -> None:
-    process = start()
-    assert process.communicate("", timeout=PATIENCE) == ("", "")
-    assert process.returncode == 2
+def test_nothing_to_do() -> None:
+    worker = start()
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+    assert worker.receive() is None
+    assert worker.end() == "failed: "
+    assert worker.process.returncode == 2
