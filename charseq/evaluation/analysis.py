@@ -1,7 +1,7 @@
-"""scored rows -> how sure the scores are, where they fall short, and what was written instead.
+"""Error analysis: confidence intervals, top-k accuracy, accuracy by length, confusions, comparison.
 
-Everything comes as values for JSON. It knows no models: what a symbol is, the caller's ``split``
-says.
+Each function takes the scored rows of an evaluation and returns values for JSON. What one symbol
+is, the caller's ``split`` says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 
 from charseq.data.text.normalise import normalise
 from charseq.evaluation import bootstrap, metrics
-from charseq.inference.calibration import expected_calibration_error
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -23,11 +22,13 @@ if TYPE_CHECKING:
     from charseq.evaluation.scoring import Outcome
 
 TOP = (1, 2, 3, 5)
-"""How many candidates are looked at."""
+"""The k of top-k accuracy."""
 BUCKETS = 8
-"""About so many lengths of sources are told apart."""
-MOST = 20
-"""So many edits of a kind are told, the most frequent first."""
+"""Ranges of source lengths, about."""
+MAX_CONFUSIONS = 20
+"""Edits of a kind that are reported, the most frequent first."""
+SIGNIFICANT = (100 - bootstrap.CONFIDENCE) / 100
+"""The largest p-value of a difference that is called real."""
 KINDS = {"replace": "substitutions", "delete": "deletions", "insert": "insertions"}
 
 
@@ -51,8 +52,8 @@ def symbol_error_rate(totals: Int[np.ndarray, "R 4"]) -> Float[np.ndarray, "R"]:
 def intervals(outcome: Outcome) -> dict[str, Any]:
     """Bounds of ``exact_match``, ``wer`` and ``ser`` in percent, and how they were found.
 
-    Where every row is right, or none is, the bounds of ``exact_match`` are those of a share that
-    was not seen. None: a score about which resampling has nothing to say.
+    Where every row is right, or none is, the bounds of ``exact_match`` are those of Clopper and
+    Pearson for a share that no source fell into. None: resampling cannot tell the bounds.
     """
     found = counts(outcome)
     totals = bootstrap.bootstrap(found)
@@ -76,7 +77,7 @@ def intervals(outcome: Outcome) -> dict[str, Any]:
 
 
 def top_k_accuracy(outcome: Outcome, width: int) -> list[dict[str, Any]]:
-    """How many rows in percent have a right answer among the first k of ``width`` candidates."""
+    """Rows in percent that have a right answer among the first k of ``width`` candidates."""
     ranks = []
     for prediction, references in zip(outcome.predictions, outcome.references, strict=True):
         texts = [one.prediction for one in prediction.candidates]
@@ -87,20 +88,6 @@ def top_k_accuracy(outcome: Outcome, width: int) -> list[dict[str, Any]]:
         for k in TOP
         if k <= width
     ]
-
-
-def calibration_error(outcome: Outcome) -> float:
-    """How far the answers' probabilities are from how often they are right, in percent.
-
-    Right is here what the row itself has: the probabilities of several targets of a source sum to
-    no more than 1.
-    """
-    right = [
-        metrics.is_right(prediction.prediction, [row.target])
-        for prediction, row in zip(outcome.predictions, outcome.rows, strict=True)
-    ]
-    sure = [prediction.probability for prediction in outcome.predictions]
-    return 100 * expected_calibration_error(sure, right)
 
 
 def by_length(
@@ -129,10 +116,10 @@ def by_length(
 
 
 def confusions(outcome: Outcome, split: Callable[[str], Sequence[str]]) -> dict[str, Any]:
-    """The edits that lead from the nearest references to what was written, each kind counted.
+    """The edits that lead from the nearest references to the predictions, each kind counted.
 
-    A reference and a prediction are aligned with as few edits as can be, those that ``ser``
-    counts; of several such alignments one is taken. ``share`` is in percent of all edits.
+    A reference and a prediction are aligned with the fewest edits, those that ``ser`` counts; of
+    several such alignments one is taken. ``share`` is in percent of all edits.
     """
     from rapidfuzz.distance import Levenshtein
 
@@ -169,21 +156,22 @@ def _range(
 
 
 def _most(counter: Counter[tuple[str, str]], edits: int) -> list[dict[str, Any]]:
-    """The most frequent, those that are equally frequent in the order of their symbols."""
+    """The most frequent edits; equally frequent ones in the order of their symbols."""
     ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
     return [
         {"reference": reference, "written": written, "count": count, "share": 100 * count / edits}
-        for (reference, written), count in ranked[:MOST]
+        for (reference, written), count in ranked[:MAX_CONFUSIONS]
     ]
 
 
-SIGNIFICANT = (100 - bootstrap.CONFIDENCE) / 100
-
-
 def compare_outcomes(first: Outcome, second: Outcome, *, same_symbols: bool) -> dict[str, Any]:
-    """Two outcomes of the same rows.
+    """A paired comparison of two models' outcomes on the same rows.
 
-    ``same_symbols``: both cut targets alike; otherwise their symbol error rates are not compared.
+    Args:
+        first: the first model's scored rows.
+        second: the second model's, in the same order.
+        same_symbols: whether both models cut targets into the same symbols; otherwise their symbol
+            error rates are not compared.
 
     Returns:
         both_right, only_first, only_second, both_wrong (rows); exact_match and ser (or None), each
@@ -223,7 +211,7 @@ def _difference(
     drawn: Int[np.ndarray, "R 8"],
     statistic: Statistic,
 ) -> dict[str, Any]:
-    """Of a score, from one to the other, with its interval."""
+    """The difference of a score, second minus first, with its interval."""
     totals = (one.sum(axis=0, keepdims=True), other.sum(axis=0, keepdims=True))
     spread = statistic(drawn[:, 4:]) - statistic(drawn[:, :4])
     varies = np.ptp(spread) > bootstrap.ROUNDING

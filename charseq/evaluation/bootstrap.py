@@ -1,6 +1,4 @@
-"""counts per source -> what chance alone does to them: intervals and p-values.
-
-It knows no texts and no scores, only sums of counts and what is computed from them.
+"""counts per source -> confidence intervals and p-values, by resampling.
 
     interval   percentile bootstrap: as many sources as there are, drawn with replacement (Efron &
                Tibshirani 1993; for word error rates Bisani & Ney 2004; paired: Koehn 2004)
@@ -29,16 +27,17 @@ RESAMPLES = 2000
 SEED = 1
 CONFIDENCE = 95
 
-CELLS = 2**21
+MAX_DRAWN = 2**21
 """Numbers that are drawn at once."""
 ROUNDING = 1e-9
+"""Differences below this are rounding errors."""
 
 
 def gather(labels: Sequence[Hashable], counts: Int[np.ndarray, "N K"]) -> Int[np.ndarray, "C K"]:
     """The sums of the rows of each label, labels in the order of their first rows."""
-    places: dict[Hashable, int] = {}
-    groups = np.array([places.setdefault(label, len(places)) for label in labels], dtype=np.int64)
-    sums = np.zeros((len(places), counts.shape[1]), dtype=np.int64)
+    numbers: dict[Hashable, int] = {}
+    groups = np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
+    sums = np.zeros((len(numbers), counts.shape[1]), dtype=np.int64)
     np.add.at(sums, groups, counts)
     return sums
 
@@ -46,7 +45,7 @@ def gather(labels: Sequence[Hashable], counts: Int[np.ndarray, "N K"]) -> Int[np
 def bootstrap(
     counts: Int[np.ndarray, "C K"], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Int[np.ndarray, "R K"]:
-    """Each time the sums over C sources that were drawn with replacement."""
+    """Sums over C sources drawn with replacement, ``resamples`` times."""
     kinds, sizes = np.unique(counts, axis=0, return_counts=True)
     draw = np.random.default_rng(seed)
     chances = sizes / len(counts)
@@ -58,16 +57,16 @@ def bootstrap(
 
 
 def interval(values: Float[np.ndarray, "R"]) -> list[float]:
-    """The bounds that leave out as many resamples below as above."""
+    """The percentile interval: as many resamples are below its bounds as above."""
     tail = (100 - CONFIDENCE) / 200
     return [float(bound) for bound in np.quantile(values, (tail, 1 - tail))]
 
 
 def largest_unseen(count: int) -> float:
-    """How large a share may be that none of ``count`` sources fell into.
+    """The upper bound of a share that none of ``count`` sources fell into (Clopper & Pearson 1934).
 
-    The bootstrap cannot tell, it only repeats what was seen. This is the upper bound of Clopper &
-    Pearson (1934), with the confidence of an interval.
+    The bootstrap has no such bound, since it only repeats what was seen. The confidence is that of
+    :func:`interval`.
     """
     tail = (100 - CONFIDENCE) / 200
     return 1 - float(tail ** (1 / count))
@@ -123,6 +122,6 @@ def exchange_all(differences: Int[np.ndarray, "C"]) -> float:
 
 
 def _portions(total: int, width: int) -> list[int]:
-    """``total`` in parts, so that a part times ``width`` is not too much at once."""
-    size = max(1, CELLS // max(1, width))
+    """``total`` in parts, so that a part times ``width`` is at most :data:`MAX_DRAWN`."""
+    size = max(1, MAX_DRAWN // max(1, width))
     return [min(size, total - begin) for begin in range(0, total, size)]

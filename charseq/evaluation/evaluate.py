@@ -1,4 +1,7 @@
-"""a run on data -> its scores; two runs -> their comparison."""
+"""A run on data -> its scores; two runs on the same data -> their comparison.
+
+The two functions behind ``charseq evaluate``; the model's kind decides how it is scored.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""predictions and references -> scores, with a signature that says how they were made.
+"""predictions, references -> metrics, with a signature that says how they were counted.
 
-It knows no models and no files; what one symbol is, the caller's ``split`` says.
+    exact match    = 100 * right rows / rows       WER = 100 - exact match
+    SER            = 100 * symbol edits / gold symbols
+    standard error = sqrt(exact match * WER / rows), in percentage points (binomial)
+    ECE            = 100 * mean |probability - share of right rows|, over bins of equal size
 
-    exact match = 100 * right rows / rows        WER = 100 - exact match
-    SER         = 100 * symbol edits / gold symbols
-    error bar   = sqrt(exact match * WER / rows), in percentage points (binomial)
+Every metric stands once in :data:`METRICS`, with its unit, its better direction and the function
+that counts it. ``evaluate`` reports all metrics of a task, in the order of the table. What one
+symbol is, the caller's ``split`` says. No model and no file is known here.
 """
 
 from __future__ import annotations
@@ -13,8 +16,12 @@ import math
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from charseq.errors import DataError
+
+if TYPE_CHECKING:
+    from charseq.evaluation.scoring import Outcome
 
 Split = Callable[[str], Sequence[str]]
 
@@ -23,7 +30,7 @@ Split = Callable[[str], Sequence[str]]
 class Scores:
     """``examples``: rows scored. ``exact_match``, ``wer`` and ``ser`` in percent.
 
-    ``ser`` can be above 100, where predictions are much longer than what they should be.
+    ``ser`` can be above 100, where predictions are much longer than the references.
     """
 
     examples: int
@@ -32,9 +39,24 @@ class Scores:
     ser: float
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good a model is."""
+
+    name: str
+    """Its key in JSON."""
+    task: str
+    """``pairs`` or ``next-word``."""
+    measure: Callable[[Any], float]
+    """Counts it: from a ``scoring.Outcome`` for pairs, from a ``next_word.NextWordScores`` else."""
+    unit: str = "%"
+    """Percent, or nothing for a plain number."""
+    higher_is_better: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one row adds to the scores: whether it is right, and edits out of gold ``symbols``."""
+    """One row's share of the scores: whether it is right, and edits out of gold ``symbols``."""
 
     right: bool
     edits: int
@@ -42,7 +64,7 @@ class Judgement:
 
 
 def score(predictions: Sequence[str], references: Sequence[Sequence[str]], split: Split) -> Scores:
-    """How well ``predictions[i]`` meets any of ``references[i]``, after NFC on both sides.
+    """The scores of ``predictions[i]`` against any of ``references[i]``, after NFC on both sides.
 
     Raises:
         DataError: there is nothing to score.
@@ -80,7 +102,7 @@ def cut(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """The symbols of the prediction, and those of the nearest reference, after NFC on both sides.
 
-    The nearest is the one that needs the fewest edits; of several such, the shortest, then the
+    The nearest reference needs the fewest edits; of several such, it is the shortest, then the
     first.
     """
     from rapidfuzz.distance import Levenshtein
@@ -98,6 +120,61 @@ def is_right(prediction: str, references: Sequence[str]) -> bool:
 def standard_error(scores: Scores) -> float:
     """One binomial standard error of the exact match, in percentage points."""
     return math.sqrt(scores.exact_match * (100 - scores.exact_match) / scores.examples)
+
+
+def calibration_error(outcome: Outcome) -> float:
+    """The expected calibration error of the answers' probabilities, in percent.
+
+    An answer counts as right here if it is the target of its own row: the probabilities of the
+    several targets of a source sum to no more than 1.
+    """
+    from charseq.inference.calibration import expected_calibration_error
+
+    right = [
+        is_right(prediction.prediction, [row.target])
+        for prediction, row in zip(outcome.predictions, outcome.rows, strict=True)
+    ]
+    probabilities = [prediction.probability for prediction in outcome.predictions]
+    return 100 * expected_calibration_error(probabilities, right)
+
+
+def _table(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS = _table(
+    Metric("exact_match", "pairs", lambda found: found.scores.exact_match),
+    Metric("wer", "pairs", lambda found: found.scores.wer, higher_is_better=False),
+    Metric("ser", "pairs", lambda found: found.scores.ser, higher_is_better=False),
+    Metric(
+        "standard_error",
+        "pairs",
+        lambda found: standard_error(found.scores),
+        higher_is_better=False,
+    ),
+    Metric("ece", "pairs", calibration_error, higher_is_better=False),
+    Metric(
+        "perplexity", "next-word", lambda found: found.perplexity, unit="", higher_is_better=False
+    ),
+    Metric(
+        "bits_per_character",
+        "next-word",
+        lambda found: found.bits_per_character,
+        unit="",
+        higher_is_better=False,
+    ),
+    Metric("hit_at_1", "next-word", lambda found: found.hit_at(1)),
+    Metric("hit_at_3", "next-word", lambda found: found.hit_at(3)),
+    Metric("hit_at_5", "next-word", lambda found: found.hit_at(5)),
+    Metric("keystrokes_saved", "next-word", lambda found: found.keystrokes_saved),
+    Metric("oov", "next-word", lambda found: found.oov, higher_is_better=False),
+)
+"""Every metric by its name; a further one is counted and shown as soon as it is in here."""
+
+
+def measure_all(task: str, outcome: Any) -> dict[str, float]:
+    """All metrics of a task, by name, in the order of the table."""
+    return {one.name: one.measure(outcome) for one in METRICS.values() if one.task == task}
 
 
 def signature(**facts: object) -> str:

@@ -1,4 +1,4 @@
-"""model, lines -> perplexity, hits, keystrokes saved: per word, whatever the symbols are.
+"""Evaluation of a next-word model: perplexity, hits, keystrokes saved, all of them per word.
 
     perplexity       = exp(-Σ log P(line) / words)       words: those of the lines, and every end
     bits             = -Σ log2 P(line) / characters      characters: of the lines, and every end
@@ -9,16 +9,17 @@ By hand a word takes a stroke for each letter and one for the space behind it. A
 ``SUGGESTIONS`` words, given the letters typed so far; as soon as the right one is among them it is
 taken with one stroke, which writes the space as well. An unknown word is a miss and typed by hand.
 
-To a model of words all unknown words are one, and their letters cost nothing: perplexities can be
-compared where as many words are unknown (``oov``). Lines of running text are read one after the
-other, in ``LANES`` parts that begin afresh; suggestions that are searched for see their line only.
+A model of words treats all unknown words as one symbol, whose letters cost nothing, so perplexities
+can only be compared at the same rate of unknown words (``oov``). Lines of running text are read one
+after the other, in ``PARTS`` parts that begin with a fresh state; suggestions that need a search
+see their own line only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,9 @@ from charseq.data import corpus
 from charseq.data.splits import SPLITS
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
-from charseq.decoding.blocks import BLOCK
 from charseq.errors import DataError
-from charseq.evaluation.metrics import signature
+from charseq.evaluation.metrics import measure_all, signature
+from charseq.evaluation.scoring import run_facts
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
@@ -44,32 +45,84 @@ if TYPE_CHECKING:
 SUGGESTIONS = 3
 """Words that the keyboard shows."""
 SAMPLED = 500
-"""Words whose suggestions are searched for, where a word has several symbols."""
+"""Words, evenly spread, whose suggestions are searched for where a word has several symbols."""
 LINES = 10_000
-"""Lines that are in memory as ids at once."""
+"""Lines whose ids are in memory at once."""
 HITS = (1, 3, 5)
+"""The k of the hits."""
+PARTS = 16
+"""Parts of running text that are read side by side, each with a state of its own."""
+
+
+@dataclass
+class TypedWords:
+    """Counts of the words that a simulated user has typed with the keyboard."""
+
+    words: int = 0
+    by_hand: int = 0
+    saved: int = 0
+    hits: list[int] = field(default_factory=lambda: [0] * len(HITS))
+
+    def add(self, rank: int | float, letters: int, strokes: int) -> None:
+        """Count a word that had ``rank`` better suggestions before its first letter was typed."""
+        self.words += 1
+        self.by_hand += letters + 1
+        self.saved += letters + 1 - strokes
+        self.hits = [hits + (rank < k) for hits, k in zip(self.hits, HITS, strict=True)]
 
 
 @dataclass(frozen=True)
 class NextWordScores:
-    """``hit_at_1``, ``hit_at_3``, ``hit_at_5``, ``keystrokes_saved`` and ``oov`` in percent."""
+    """Counts of an evaluation, and the scores that follow from them."""
 
-    words: int
-    """Words and line ends: what perplexity is an average over."""
-    perplexity: float
-    bits_per_character: float
-    hit_at_1: float
-    hit_at_3: float
-    hit_at_5: float
-    keystrokes_saved: float
-    oov: float
-    """Words with a symbol that the model does not know, of all words without line ends."""
+    loss: float
+    """Negative log-likelihood of all lines with their ends, in nats."""
+    count: int
+    """Words without line ends."""
+    lines: int
+    unknown: int
+    """Words with a symbol that the model does not know."""
+    characters: int
+    """Characters of all lines without their ends; white space counts as one space."""
+    typed: TypedWords
+    by_hand: int
+    """Keystrokes for the words by hand."""
     sampled: int | None
-    """Hits and keystrokes are of so many words, evenly spread; None: of all."""
+    """Number of words that hits and keystrokes are counted on; None: all words."""
+
+    @property
+    def words(self) -> int:
+        """Words and line ends: the number of events that perplexity is an average over."""
+        return self.count + self.lines
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity per word, line ends counted."""
+        return _per_word(self.loss, self.words)
+
+    @property
+    def bits_per_character(self) -> float:
+        """Negative log-likelihood in bits per character, line ends counted."""
+        return self.loss / math.log(2) / (self.characters + self.lines)
+
+    def hit_at(self, k: int) -> float:
+        """Words in percent that are among the first ``k`` suggestions; ``k`` is one of HITS."""
+        typed = self.count if self.sampled is None else self.sampled
+        return _percent(self.typed.hits[HITS.index(k)], typed)
+
+    @property
+    def keystrokes_saved(self) -> float:
+        """Keystrokes in percent that the keyboard saves."""
+        return _percent(self.typed.saved, self.by_hand)
+
+    @property
+    def oov(self) -> float:
+        """Words in percent, without line ends, that have an unknown symbol."""
+        return _percent(self.unknown, self.count)
 
 
 def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
-    """How well ``model`` expects ``lines``.
+    """The scores of ``model`` on ``lines``.
 
     Raises:
         DataError: there are no lines.
@@ -83,23 +136,17 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
         if model.whole:
             keyboard.type(labels, logs)
     count, unknown, letters = _count(model, lines)
-    typing = keyboard.typing if model.whole else _search(model, lines)
-    # the keyboard of words has not typed the unknown ones
-    typed = count if model.whole else typing.words
-    by_hand = letters + count if model.whole else typing.by_hand
-    characters = sum(len(" ".join(line.split())) for line in lines)
-    words = count + len(lines)
-    hits = [_percent(hits, typed) for hits in typing.hits]
+    typed = keyboard.typed if model.whole else _search(model, lines)
     return NextWordScores(
-        words=words,
-        perplexity=_per_word(loss, words),
-        bits_per_character=loss / math.log(2) / (characters + len(lines)),
-        hit_at_1=hits[0],
-        hit_at_3=hits[1],
-        hit_at_5=hits[2],
-        keystrokes_saved=_percent(typing.saved, by_hand),
-        oov=_percent(unknown, count),
-        sampled=None if model.whole else typed,
+        loss=loss,
+        count=count,
+        lines=len(lines),
+        unknown=unknown,
+        characters=sum(len(" ".join(line.split())) for line in lines),
+        typed=typed,
+        # the keyboard of words has not typed the unknown ones
+        by_hand=letters + count if model.whole else typed.by_hand,
+        sampled=None if model.whole else typed.words,
     )
 
 
@@ -117,38 +164,21 @@ def perplexity_of(model: LanguageModel, lines: Sequence[str]) -> float:
     return _per_word(loss, _count(model, lines)[0] + len(lines))
 
 
-@dataclass
-class _Typing:
-    """What became of the words that were typed."""
-
-    words: int = 0
-    by_hand: int = 0
-    saved: int = 0
-    hits: list[int] = field(default_factory=lambda: [0] * len(HITS))
-
-    def add(self, rank: int | float, letters: int, strokes: int) -> None:
-        """A word, which had ``rank`` better suggestions before any letter was typed."""
-        self.words += 1
-        self.by_hand += letters + 1
-        self.saved += letters + 1 - strokes
-        self.hits = [hits + (rank < k) for hits, k in zip(self.hits, HITS, strict=True)]
-
-
 class _Keyboard:
-    """Types words that are one symbol each, from the probabilities of all of them at once.
+    """A simulated keyboard for words that are one symbol each, from the probabilities of all words.
 
     A word is suggested where fewer than ``SUGGESTIONS`` words are likelier, of those that begin
     with the letters typed; these stand together in the order of the alphabet.
     """
 
     def __init__(self, model: LanguageModel) -> None:
-        self.typing = _Typing()
+        self.typed = TypedWords()
         self.texts = model.inventory.texts
         self.index = model.inventory.index
         self._ranges = lru_cache(maxsize=100_000)(self._find)
 
     def type(self, labels: Int[np.ndarray, "M"], logs: Float32[np.ndarray, "M V"]) -> None:
-        """Each of ``labels`` that is a known word, in a place with such log-probabilities."""
+        """Type each of ``labels`` that is a known word, given the log-probabilities ``logs``."""
         for label, row in zip(labels.tolist(), logs, strict=True):
             if label in (EOS, UNK):
                 continue
@@ -158,10 +188,10 @@ class _Keyboard:
             rank = int(better) + int(np.count_nonzero(row[SPECIALS:label] == value))
             letters = len(self.texts[label])
             strokes = 1 if rank < SUGGESTIONS else self._strokes(label, row, letters + 1)
-            self.typing.add(rank, letters, strokes)
+            self.typed.add(rank, letters, strokes)
 
     def _strokes(self, label: int, row: Float32[np.ndarray, "V"], by_hand: int) -> int:
-        """The strokes for a word that is not suggested before its first letter is typed."""
+        """Keystrokes for a word that is not suggested before its first letter is typed."""
         starts, stops = self._ranges(label)
         if not len(starts):
             return by_hand
@@ -174,7 +204,7 @@ class _Keyboard:
         return int(offered[0]) + 2 if len(offered) else by_hand
 
     def _find(self, label: int) -> tuple[Int[np.ndarray, "P"], Int[np.ndarray, "P"]]:
-        """Where the words stand that begin with the first letter, the first two, and so on."""
+        """Starts and ends of the ranges of words with the same first letter, two letters, …"""
         text = self.texts[label]
         found = [self.index.range(text[:length]) for length in range(1, len(text))]
         ends = np.array([(one.start, one.stop) for one in found], dtype=np.int64).reshape(-1, 2)
@@ -194,14 +224,14 @@ def _read(
 
 
 def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Running text: the lines in ``LANES`` parts, with the ends between them as symbols."""
-    size = -(-len(rows) // BLOCK)
+    """Running text: the lines in ``PARTS`` parts, with the ends between them as symbols."""
+    size = -(-len(rows) // PARTS)
     parts = [rows[first : first + size] for first in range(0, len(rows), size)]
     return [[symbol for row in part for symbol in (*row, EOS)][:-1] for part in parts]
 
 
 def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
-    """Words, those with an unknown symbol, and the letters of all."""
+    """The number of words, of words with an unknown symbol, and of letters."""
     count, unknown, letters = 0, 0, 0
     for line in lines:
         words = model.units.words(line)
@@ -215,8 +245,8 @@ def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
     return count, unknown, letters
 
 
-def _search(model: LanguageModel, lines: Sequence[str]) -> _Typing:
-    """Type some of the words, with suggestions that are searched for."""
+def _search(model: LanguageModel, lines: Sequence[str]) -> TypedWords:
+    """The counts of some of the words, whose suggestions are found by a search."""
     befores, words = _choose(lines, model.units.vocabulary.written)
     found = _suggestions(model.predict(befores, n=max(HITS)))
     ranks = [
@@ -231,21 +261,21 @@ def _search(model: LanguageModel, lines: Sequence[str]) -> _Typing:
         for k, shown in zip(going, found, strict=True):
             if words[k] in shown:
                 strokes[k] = length + 1
-    typing = _Typing()
+    typed = TypedWords()
     for k, word in enumerate(words):
-        typing.add(ranks[k], len(word), strokes.get(k, len(word) + 1))
-    return typing
+        typed.add(ranks[k], len(word), strokes.get(k, len(word) + 1))
+    return typed
 
 
 def _choose(lines: Sequence[str], form: str) -> tuple[list[str], list[str]]:
-    """Some of the words between spaces, evenly spread, and what stands before each."""
-    places = [(row, word) for row, line in enumerate(lines) for word in range(len(line.split()))]
-    spread = np.linspace(0, len(places) - 1, min(len(places), SAMPLED)).round().astype(int)
+    """Some of the words between spaces, evenly spread, and the text before each."""
+    positions = [(row, word) for row, line in enumerate(lines) for word in range(len(line.split()))]
+    spread = np.linspace(0, len(positions) - 1, min(len(positions), SAMPLED)).round().astype(int)
     befores, words = [], []
-    for row, place in (places[k] for k in spread):
+    for row, position in (positions[k] for k in spread):
         parts = lines[row].split()
-        befores.append(" ".join(parts[:place]))
-        words.append(normalise(parts[place], form))
+        befores.append(" ".join(parts[:position]))
+        words.append(normalise(parts[position], form))
     return befores, words
 
 
@@ -254,7 +284,7 @@ def _suggestions(found: Sequence[Prediction]) -> list[list[str]]:
 
 
 def _per_word(loss: float, words: int) -> float:
-    return math.exp(min(loss / words, 700.0))  # more than that is no number
+    return math.exp(min(loss / words, 700.0))  # the exponential of more overflows
 
 
 def _percent(part: int, whole: int) -> float:
@@ -266,15 +296,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
 
-    Without ``split``: test; but every line of one file, if it is not the file of the training.
-    ``version`` is the program's, for the signature.
+    Without ``split`` the lines are those of the test split; of a single file that is not the file
+    of the training they are all its lines. ``version`` is the program's, for the signature.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
         bits_per_character, hit_at_1, hit_at_3, hit_at_5, keystrokes_saved, oov, sampled, signature.
 
     Raises:
-        DataError: there are no such lines.
+        DataError: the split has no lines.
     """
     if split is None or split == "all":
         whole = Path(data).is_dir()
@@ -282,38 +312,35 @@ def evaluate(
         found = corpus.load(data, splits=splits, running=model.config.running)
         ours = found.fingerprint == model.about["data"]["fingerprint"]
         if split is None and (whole or ours):
-            return _facts(model, data, found.test, "test", version=version)
-        return _facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+            return facts(model, data, found.test, "test", version=version)
+        return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
     lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
-    return _facts(model, data, lines, split, version=version)
+    return facts(model, data, lines, split, version=version)
 
 
-def _facts(
+def facts(
     model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
 ) -> dict[str, Any]:
-    """What :func:`evaluate` returns, for given lines."""
-    about, lines = model.about, list(lines)
+    """The report that :func:`evaluate` returns, for given lines."""
+    lines = list(lines)
     if not lines:
         raise DataError(f"no lines for the {split} split", path=data)
-    scores = asdict(measure(model, lines))
+    scores = measure(model, lines)
     return {
-        "run": str(model.path),
-        "parameters": about["parameters"],
-        "seconds": about["seconds"],
-        "epochs": about["epochs"],
-        "data": str(data),
-        "split": split,
-        **scores,
+        **run_facts(model, data, split),
+        "words": scores.words,
+        **measure_all("next-word", scores),
+        "sampled": scores.sampled,
         "signature": signature(
             charseq=version,
             split=split,
-            n=scores["words"],
+            n=scores.words,
             unit="word",
             units=model.units.kind,
             case=model.units.case,
             punctuation=model.units.punctuation,
             state="running" if model.config.running else "by line",
             suggestions=SUGGESTIONS,
-            typed="all" if scores["sampled"] is None else scores["sampled"],
+            typed="all" if scores.sampled is None else scores.sampled,
         ),
     }

@@ -1,9 +1,8 @@
-"""string pairs, a model -> scores, errors, comparisons."""
+"""Evaluation of a model of pairs: its scores on a split, and two models on the same rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ from charseq.data import pairs, settings_file
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation import analysis
-from charseq.evaluation import analysis as comparison
-from charseq.evaluation.metrics import signature, standard_error
-from charseq.evaluation.scoring import choose_rows, score_examples, write_errors
+from charseq.evaluation.metrics import measure_all, signature
+from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.predictor import PairsModel
 
 if TYPE_CHECKING:
@@ -43,11 +41,11 @@ def evaluate(
         ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
         :mod:`charseq.evaluation.analysis`), beam, signature.
     """
-    rows, split = _rows(model, data, split)
-    outcome, width = _answer(model, rows, beam)
+    rows, split = rows_of(model, data, split)
+    outcome, width = answer(model, rows, beam)
     if errors is not None:
         write_errors(errors, outcome)
-    return _facts(model, data, split, outcome, width, version=version)
+    return facts(model, data, split, outcome, width, version=version)
 
 
 def compare(
@@ -59,7 +57,7 @@ def compare(
     beam: int | None = None,
     version: str,
 ) -> dict[str, Any]:
-    """Score both on the same rows; without ``split``, on test if one was trained on the file.
+    """Score two models on the same rows; without ``split``, on test if one was trained on the file.
 
     Returns:
         data, split, examples, models (what :func:`evaluate` returns of each) and comparison (see
@@ -73,26 +71,28 @@ def compare(
         blind = second if first.has_features else first
         raise UsageError(f"{blind.path} takes no features, the other model does")
     models = (first, second)
-    found = [_rows(model, data, split) for model in models]
+    found = [rows_of(model, data, split) for model in models]
     if found[0][1] != found[1][1]:
-        found = [_rows(model, data, "test") for model in models]
+        found = [rows_of(model, data, "test") for model in models]
     (rows, split), (others, _) = found
-    if [_task(row, first) for row in rows] != [_task(row, second) for row in others]:
+    if [compared_cells(row, first) for row in rows] != [
+        compared_cells(row, second) for row in others
+    ]:
         raise DataError(
             f"{first.path} reads other columns of it than {second.path}; what is compared must "
             "have been trained on the same columns",
             path=data,
         )
-    outcomes = [_answer(model, rows, beam) for model in models]
+    outcomes = [answer(model, rows, beam) for model in models]
     return {
         "data": str(data),
         "split": split,
         "examples": len(rows),
         "models": [
-            _facts(model, data, split, *outcome, version=version)
+            facts(model, data, split, *outcome, version=version)
             for model, outcome in zip(models, outcomes, strict=True)
         ],
-        "comparison": comparison.compare_outcomes(
+        "comparison": analysis.compare_outcomes(
             outcomes[0][0],
             outcomes[1][0],
             same_symbols=_cut_alike(first.transducer.target, second.transducer.target),
@@ -100,8 +100,8 @@ def compare(
     }
 
 
-def _task(row: pairs.Example, model: PairsModel) -> tuple[str, ...]:
-    """What of a row matters to the scores of ``model``."""
+def compared_cells(row: pairs.Example, model: PairsModel) -> tuple[str, ...]:
+    """The cells of a row that the scores of ``model`` depend on."""
     return (row.source, row.target, *([row.features] if model.has_features else []))
 
 
@@ -114,7 +114,7 @@ def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
     return same and (not learnt or (one.symbols, one.scores) == (other.symbols, other.scores))
 
 
-def _rows(
+def rows_of(
     model: PairsModel, data: str | Path, split: str | None
 ) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score, as the model's settings and those of ``data`` read them; their split."""
@@ -122,10 +122,14 @@ def _rows(
     return choose_rows(data, settings, split, model.about["data"]["fingerprint"])
 
 
-def _answer(
+def answer(
     model: PairsModel, rows: Sequence[pairs.Example], beam: int | None = None
 ) -> tuple[Outcome, int]:
-    """The scored answers to ``rows``, with candidates, and the beam's width."""
+    """The scored predictions for ``rows``, with candidates, and the width of the beam.
+
+    Raises:
+        SettingError: the beam is narrower than 1.
+    """
     width = model.config.beam if beam is None else beam
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
@@ -133,7 +137,7 @@ def _answer(
     return score_examples(model.transducer, rows, width=width, n=n), width
 
 
-def _facts(
+def facts(
     model: PairsModel,
     data: str | Path,
     split: str,
@@ -142,18 +146,12 @@ def _facts(
     *,
     version: str,
 ) -> dict[str, Any]:
-    """What :func:`evaluate` returns, of given answers."""
-    about, source, target = model.about, model.transducer.source, model.transducer.target
+    """The report that :func:`evaluate` returns, of given predictions."""
+    source, target = model.transducer.source, model.transducer.target
     return {
-        "run": str(model.path),
-        "parameters": about["parameters"],
-        "seconds": about["seconds"],
-        "epochs": about["epochs"],
-        "data": str(data),
-        "split": split,
-        **asdict(outcome.scores),
-        "standard_error": standard_error(outcome.scores),
-        "ece": analysis.calibration_error(outcome),
+        **run_facts(model, data, split),
+        "examples": outcome.scores.examples,
+        **measure_all("pairs", outcome),
         "intervals": analysis.intervals(outcome),
         "top_k": analysis.top_k_accuracy(outcome, width),
         "by_length": analysis.by_length(outcome, source.pieces),

@@ -1,6 +1,7 @@
-"""model, examples -> predictions, scores, and a file of errors.
+"""model, examples -> predictions, judgements, scores; a file of the errors.
 
-It knows how texts are scored against the targets of their source, not how a model is trained.
+A prediction is compared with every target that its source has in the rows. The rows of a split are
+chosen here, and the facts that every evaluation reports of its run.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from charseq.evaluation import metrics
 
 if TYPE_CHECKING:
     from charseq.data.pairs import Dataset, Example
+    from charseq.inference.language_model import LanguageModel
     from charseq.inference.prediction import Prediction
-    from charseq.inference.predictor import Translator
+    from charseq.inference.predictor import PairsModel, Translator
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rows, and in their order predictions, what each was compared with, how well; the scores."""
+    """The rows of an evaluation with, in their order, predictions, references and judgements."""
 
     rows: Sequence[Example]
     predictions: Sequence[Prediction]
@@ -39,9 +41,14 @@ def score_examples(
     n: int = 1,
     batch_size: int = 256,
 ) -> Outcome:
-    """Every row is scored; it is right if it meets any target that its source has in ``rows``.
+    """The predictions for all rows, scored: right is any target that the source has in ``rows``.
 
-    Predictions come with up to ``n`` candidates.
+    Args:
+        transducer: the model's translator.
+        rows: the examples.
+        width: width of the beam.
+        n: candidates of each prediction.
+        batch_size: texts that are decoded at once.
     """
     rivals: dict[str, list[str]] = {}
     texts = []
@@ -65,7 +72,8 @@ def choose_rows(
 ) -> tuple[Sequence[Example], str]:
     """The rows to score, and the name of their split.
 
-    Without ``split``: test; but every row of one file, if it is not the file of the training.
+    Without ``split`` the rows are those of the test split; of a single file that is not the file
+    of the training they are all its rows.
 
     Raises:
         DataError: there is no such split; the message names those there are.
@@ -88,7 +96,7 @@ def choose_rows(
 
 
 def write_errors(path: str | Path, outcome: Outcome) -> int:
-    """Each distinct wrong text once, as TSV: source, prediction, references; returns their number.
+    """The distinct wrong rows as TSV: source, prediction, references; returns their number.
 
     Raises:
         OSError: the file cannot be written; what was there stays.
@@ -107,6 +115,19 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
     with writer.replacing(path, force=True) as file:
         file.write("".join(lines).encode())
     return len(lines) - 1
+
+
+def run_facts(model: PairsModel | LanguageModel, data: str | Path, split: str) -> dict[str, Any]:
+    """What an evaluation says of its run and its data, before the metrics."""
+    about = model.about
+    return {
+        "run": str(model.path),
+        "parameters": about["parameters"],
+        "seconds": about["seconds"],
+        "epochs": about["epochs"],
+        "data": str(data),
+        "split": split,
+    }
 
 
 def _every_split(dataset: Dataset) -> list[Example]:

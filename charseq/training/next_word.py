@@ -21,7 +21,7 @@ from charseq.data import corpus
 from charseq.data.text import tokenizer as unit
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.errors import DataError, SettingError
-from charseq.evaluation.next_word import _facts, perplexity_of
+from charseq.evaluation.next_word import facts, perplexity_of
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import language_model
 from charseq.runs.folder import WEIGHTS, find, read
@@ -237,7 +237,7 @@ class NextWordTask:
 
     def evaluate(self, model: LanguageModel, *, version: str) -> dict[str, Any]:
         """What :func:`evaluate` returns of the dev split."""
-        return _facts(model, self.data, self.corpus.dev, "dev", version=version)
+        return facts(model, self.data, self.corpus.dev, "dev", version=version)
 
     def _traits(self) -> np.ndarray | None:
         """A row of traits for each id, or None where symbols are not words or have none."""

@@ -19,7 +19,7 @@ from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_o
 from charseq.decoding.search import LengthLimits
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.metrics import is_right
-from charseq.evaluation.pairs import _answer, _facts
+from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import score_examples
 from charseq.inference.calibration import FEWEST, Event, fit
 from charseq.inference.loading import LoadedRun, read_run
@@ -172,7 +172,7 @@ class PairsTask:
     def evaluate(self, model: PairsModel, *, version: str) -> dict[str, Any]:
         """What :func:`evaluate` returns of the dev split."""
         rows = self.task.dataset.dev
-        return _facts(model, self.data, "dev", *_answer(model, rows), version=version)
+        return facts(model, self.data, "dev", *answer(model, rows), version=version)
 
 
 def _event(row: pairs.Example, found: Prediction) -> Event:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from charseq.data.pairs import Example
-from charseq.evaluation import analysis
+from charseq.evaluation import analysis, metrics
 from charseq.evaluation.scoring import Outcome, score_examples
 from charseq.inference.prediction import Candidate, Prediction
 
@@ -134,8 +134,8 @@ def test_the_calibration_error_is_that_of_the_rows_own_target() -> None:
     rows = [Example("p", "1"), Example("p", "2"), Example("q", "e\u0301"), Example("r", "1")]
     answers = {"p": ["1"], "q": ["é"], "r": ["2"]}
     # of four rows two have what was answered: of p one target of two
-    assert analysis.calibration_error(outcome_of(rows, answers, sure=0.5)) == pytest.approx(0.0)
-    assert analysis.calibration_error(outcome_of(rows, answers, sure=0.75)) == pytest.approx(25.0)
+    assert metrics.calibration_error(outcome_of(rows, answers, sure=0.5)) == pytest.approx(0.0)
+    assert metrics.calibration_error(outcome_of(rows, answers, sure=0.75)) == pytest.approx(25.0)
 
 
 # --- lengths

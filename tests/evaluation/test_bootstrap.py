@@ -73,7 +73,7 @@ def test_it_is_drawn_in_portions_that_change_nothing(monkeypatch: pytest.MonkeyP
     whole = bootstrap(counts, resamples=101)
     others = counts[::-1] + np.array([[0, 1]])
     one = exchange(counts, others, share, resamples=101)
-    monkeypatch.setattr("charseq.evaluation.bootstrap.CELLS", 37)
+    monkeypatch.setattr("charseq.evaluation.bootstrap.MAX_DRAWN", 37)
     assert np.array_equal(bootstrap(counts, resamples=101), whole)
     assert exchange(counts, others, share, resamples=101) == one
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from charseq.data.text.tokenizer import Tokenizer, build
 from charseq.data.text.vocabulary import BOS, EOS, UNK, Vocabulary
 from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
 from charseq.errors import DataError
-from charseq.evaluation import next_word
+from charseq.evaluation import metrics, next_word
 from charseq.evaluation.next_word import NextWordScores, measure, perplexity_of
 from charseq.inference import language_model
 from charseq.inference.language_model import LanguageModel
@@ -117,9 +116,9 @@ def test_running_text_is_read_on_in_parts_of_whole_lines() -> None:
 @pytest.mark.parametrize("kind", ["words", "bpe"])
 def test_many_lines_are_read_in_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(units_of(kind))
-    expected = dataclasses.asdict(measure(model, LINES))
+    expected = metrics.measure_all("next-word", measure(model, LINES))
     monkeypatch.setattr(next_word, "LINES", 4)
-    assert dataclasses.asdict(measure(model, LINES)) == pytest.approx(expected)
+    assert metrics.measure_all("next-word", measure(model, LINES)) == pytest.approx(expected)
 
 
 def test_a_hopeless_model_has_a_finite_perplexity() -> None:
@@ -137,7 +136,7 @@ def test_without_lines_there_is_nothing_to_score() -> None:
 @each_kind
 def test_lines_without_words_have_no_hits(kind: str) -> None:
     found = measure(model_of(units_of(kind)), ["", " "])
-    assert (found.words, found.hit_at_5, found.keystrokes_saved, found.oov) == (2, 0, 0, 0)
+    assert (found.words, found.hit_at(5), found.keystrokes_saved, found.oov) == (2, 0, 0, 0)
 
 
 # --- unknown words
@@ -176,9 +175,9 @@ def test_strokes_by_hand() -> None:
     found = measure(model, [" ".join(strokes)])
     by_hand = sum(len(word) + 1 for word in strokes)
     assert found.keystrokes_saved == pytest.approx(100 * (1 - sum(strokes.values()) / by_hand))
-    assert found.hit_at_1 == pytest.approx(100 * 1 / 9)
-    assert found.hit_at_3 == pytest.approx(100 * 2 / 9)
-    assert found.hit_at_5 == pytest.approx(100 * 3 / 9)
+    assert found.hit_at(1) == pytest.approx(100 * 1 / 9)
+    assert found.hit_at(3) == pytest.approx(100 * 2 / 9)
+    assert found.hit_at(5) == pytest.approx(100 * 3 / 9)
     assert found.oov == pytest.approx(100 * 2 / 9)
 
 
@@ -210,7 +209,8 @@ def play(model: LanguageModel, lines: Sequence[str]) -> dict[str, float]:
 
 def suggested(found: NextWordScores) -> dict[str, float]:
     names = ("hit_at_1", "hit_at_3", "hit_at_5", "keystrokes_saved")
-    return {name: getattr(found, name) for name in names}
+    scores = metrics.measure_all("next-word", found)
+    return {name: scores[name] for name in names}
 
 
 @each_kind
