@@ -5,7 +5,8 @@ the number of rows and with its place, because the library picks other kernels. 
 blocks of 16 texts side by side, states as G H 16 (G blocks), and every product is ``W @ X`` with
 X of exactly 16 columns, the last block filled up with idle lanes. Sums run over an axis that is not
 the contiguous one, so they add in a fixed order. What is computed for a text then depends on that
-text alone, to the last bit.
+text alone, to the last bit. The number of threads does not matter either: networks compute with
+``one_thread``.
 
 Gates need a sigmoid: σ(x) = ½ tanh(x/2) + ½, with the inner ½ multiplied into the weights, which
 changes no bit since it is a power of two. It knows no vocabularies and no networks.
@@ -19,11 +20,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from charseq.process import OneThread, find_openblas
+
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
 BLOCK = 16
 """Texts in a block."""
+
+one_thread = OneThread(find_openblas())
+"""The limit under which every product of these networks is computed."""
 
 GATES = {"tanh": 1, "residual": 1, "gru": 3, "lstm": 4}
 STATES = {"tanh": 1, "residual": 1, "gru": 1, "lstm": 2}
@@ -38,6 +44,7 @@ class CellWeights:
     bias: Float32[np.ndarray, "GH 1"]
     recurrent: Float32[np.ndarray, "GH H"]
 
+    @one_thread
     def table(self, embedding: Float32[np.ndarray, "V I"]) -> Float32[np.ndarray, "V GH"]:
         """W_x E^T + b: the projected input of every symbol, so that x_t costs one gather."""
         return np.ascontiguousarray((np.matmul(self.input, embedding.T) + self.bias).T)

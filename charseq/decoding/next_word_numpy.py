@@ -26,6 +26,7 @@ from charseq.decoding.blocks import (
     BLOCK,
     GATES,
     STATES,
+    one_thread,
     pick_rows,
     run_cell,
     scale_cell,
@@ -192,6 +193,7 @@ class NumpyNextWord:
             hidden = tops[step, lane // BLOCK, :, lane % BLOCK]
             yield lane, begin + step, labels[lane, step], hidden
 
+    @one_thread
     def _run(
         self, ids: Int[np.ndarray, "N T"], past: Float32[np.ndarray, "L K G S 16"]
     ) -> tuple[Float32[np.ndarray, "T G H 16"], Float32[np.ndarray, "T L K G S 16"]]:
@@ -230,6 +232,7 @@ class NumpyNextWord:
         projected += self.cells[0].bias
         return projected
 
+    @one_thread
     def _project_all(self) -> Float32[np.ndarray, "V GH"] | None:
         """W_x x + b of every symbol, unless that takes too much room; it depends on the model."""
         self._table = None
@@ -239,6 +242,7 @@ class NumpyNextWord:
         ids = _fill([[symbol] for symbol in range(symbols)], PAD)
         return to_rows(self._project(ids)[0])[:symbols]
 
+    @one_thread
     def _answer(
         self, hidden: Float32[np.ndarray, "G H 16"], rows: int
     ) -> Float32[np.ndarray, "N V"]:

@@ -27,6 +27,7 @@ from charseq.decoding.blocks import (
     add_up,
     cell_step,
     log_softmax,
+    one_thread,
     pick_rows,
     run_cell,
     scale_cell,
@@ -113,6 +114,7 @@ class NumpySeq2Seq:
             bias[self.actions.symbols : self.actions.symbols + SPECIALS] = -np.inf
         self.output = np.ascontiguousarray(named.get("output", embedding)), bias[:, None]
 
+    @one_thread
     def start(self, sources: Sequence[Sequence[int]]) -> NumpyState:
         """Read texts whose lengths round up to the same multiple of ``WIDTH``: one row each.
 
@@ -135,6 +137,7 @@ class NumpySeq2Seq:
         track = self._track(memory, ids[:count])
         return NumpyState(state, soft, track, np.zeros(count, dtype=np.int64), count, 1)
 
+    @one_thread
     def step(
         self, symbols: Int[np.ndarray, "N"], state: NumpyState
     ) -> tuple[Float32[np.ndarray, "N V"], NumpyState]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cores import each_core, products_on, run_on
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
 from charseq.decoding import next_word_numpy
@@ -341,22 +339,32 @@ from charseq.data.text.vocabulary import BOS, UNK
 """
 
 
-def test_answers_do_not_depend_on_the_number_of_threads() -> None:
-    """Nor on their company on processors with smaller registers, whose bits are their own."""
+@each_core
+def test_answers_do_not_depend_on_the_number_of_threads(core: str) -> None:
+    """Nor on their company, with the kernels of other processors, whose bits are their own."""
     parts = [inspect.getsource(part) for part in (weights_of, make, some_rows, started, digest)]
     program = "\n".join(["from __future__ import annotations", HEADER, *parts, "print(digest())"])
-    found = []
-    for changes in (
-        {"OPENBLAS_NUM_THREADS": "1"},
-        {"OPENBLAS_NUM_THREADS": "2"},
-        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"},
-    ):
-        command = [sys.executable, "-c", program]
-        environment = os.environ | changes
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found.append(done.stdout.strip())
-    assert found[0] == found[1] == digest()
-    assert len(found[2]) == len(found[0])
+    one, two = (run_on(core, program, OPENBLAS_NUM_THREADS=count) for count in "12")
+    assert len(one) == 64
+    assert one == two
+
+
+@each_kind
+def test_every_product_is_made_on_one_thread(
+    cell: str, layers: int, context: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a new network's table, of beginnings, of steps, and of whole lines."""
+    with products_on(3, monkeypatch) as counts:
+        network = make(cell, layers=layers, context=context)
+        made = len(counts)
+        symbols, state = network.start([[4, 5], [6]])
+        begun = len(counts)
+        network.step(symbols, state)
+        stepped = len(counts)
+        assert len(list(network.scan([[4, 5, 6], [7]]))) == 1
+    assert made == (cell != "mlp")
+    assert made < begun < stepped < len(counts)
+    assert set(counts) == {1}
 
 
 # --- step, select, start

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cores import each_core, products_on, run_on
 
 from charseq.config import configure
 from charseq.data.batches import buckets, pad
@@ -172,6 +170,7 @@ def digest() -> str:
             if answers(network, texts[::5], size=1, width=width) != found[::5]:
                 return "an answer depends on its company"
             sha.update(repr(found).encode())
+        sha.update(b"".join(table.tobytes() for table in (*network.read, network.given)))
     return sha.hexdigest()
 
 
@@ -186,23 +185,30 @@ SOURCES, TARGETS = {SOURCES}, {TARGETS}
 """
 
 
-def test_answers_do_not_depend_on_the_number_of_threads() -> None:
-    """Nor on their company on processors with smaller registers, whose bits are their own."""
+@each_core
+def test_answers_do_not_depend_on_the_number_of_threads(core: str) -> None:
+    """Nor on their company, with the kernels of other processors, whose bits are their own."""
     parts = [inspect.getsource(part) for part in (make, some_texts, ended, answers, digest)]
     program = "\n".join(["from __future__ import annotations", HEADER, *parts, "print(digest())"])
     program = program.replace("list[Answer]", "list")
-    found = []
-    for changes in (
-        {"OPENBLAS_NUM_THREADS": "1"},
-        {"OPENBLAS_NUM_THREADS": "2"},
-        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"},
-    ):
-        command = [sys.executable, "-c", program]
-        environment = os.environ | changes
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found.append(done.stdout.strip())
-    assert found[0] == found[1] == digest()
-    assert len(found[2]) == len(found[0])
+    one, two = (run_on(core, program, OPENBLAS_NUM_THREADS=count) for count in "12")
+    assert len(one) == 64
+    assert one == two
+
+
+@pytest.mark.parametrize("attention", ["soft", "hard"])
+@pytest.mark.parametrize("cell", GATES)
+def test_every_product_is_made_on_one_thread(
+    cell: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the tables of a new network to the last step of a search, of two layers."""
+    with products_on(3, monkeypatch) as counts:
+        network = make(cell, layers=2, attention=attention)
+        made = len(counts)
+        answers(network, ended(some_texts([2, 17])), size=64, width=3)
+    assert made == 3  # both directions of the encoder, and the decoder
+    assert len(counts) > 50
+    assert set(counts) == {1}
 
 
 # --- the same network as in torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cores import each_core, run_on
 
 import charseq
 from charseq.inference.language_model import LanguageModel
@@ -36,3 +37,24 @@ def test_sentences() -> None:
     assert keyboard.predict().prediction == "learning"
     good, bad = model.score(["I love machine learning.", "Learning love I machine."])
     assert good.score > bad.score + 5
+
+
+PROGRAM = f"""
+import numpy as np
+import charseq
+from pathlib import Path
+for name, texts in (("dates", ["3. März 2021", "le 14 juillet"]), ("sentences", ["I love", ""])):
+    model = charseq.load(Path({str(SHIPPED)!r}) / name)
+    for one in model.predict(texts, n=5):
+        print([(c.prediction, c.score.hex(), c.probability.hex()) for c in one.candidates])
+"""
+
+
+@pytest.mark.parametrize("kernels", ["compiled", "off"])
+@each_core
+def test_bits_of_answers_do_not_depend_on_the_number_of_threads(core: str, kernels: str) -> None:
+    """In a program that loads NumPy before charseq can say anything about threads."""
+    switch = {} if kernels == "compiled" else {"CHARSEQ_KERNELS": kernels}
+    one, two = (run_on(core, PROGRAM, OPENBLAS_NUM_THREADS=count, **switch) for count in "12")
+    assert len(one.splitlines()) == 4
+    assert one == two
