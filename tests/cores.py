@@ -31,7 +31,7 @@ each_core = pytest.mark.parametrize("core", _NEEDS)
 
 
 def run_on(core: str, program: str, **changes: str) -> str:
-    """The output of a Python program on a core's kernels; skips the test if they cannot run here."""
+    """The output of a program on a core's kernels; skips the test if they cannot run here."""
     missing = _NEEDS[core] - _flags()
     if missing:
         pytest.skip(f"the kernels for {core} need {', '.join(sorted(missing))}")
