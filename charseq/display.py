@@ -6,6 +6,7 @@ It knows no models and no files.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 LONG = 60
 """Characters of a text that people are shown."""
@@ -85,3 +86,26 @@ def fill(text: str, cells: int) -> str:
 def field(head: str, text: str) -> str:
     """A line for people: the name of a fact in ten columns, and the fact."""
     return f"{head:10} {text}"
+
+
+def table(rows: Sequence[Sequence[str]], align: str = "<>") -> list[str]:
+    """Rows of cells -> lines of aligned columns, two spaces apart, without spaces at their ends.
+
+    Args:
+        rows: cells, the same number in every row; a head is a row like the others.
+        align: ``<`` (left) or ``>`` (right) for each column, the last one for all further columns.
+            By default the first column is left-aligned and the others are right-aligned.
+
+    Raises:
+        ValueError: rows of different lengths.
+    """
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    sides = align[: len(widths)].ljust(len(widths), align[-1])
+    lines = []
+    for row in rows:
+        cells = [
+            fill(cell, size) if side == ">" else cell + " " * (size - width(cell))
+            for cell, size, side in zip(row, widths, sides, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
