@@ -13,9 +13,7 @@ added to the file. ``DATA/charseq.toml`` may hold settings, a table ``[columns]`
 
 from __future__ import annotations
 
-import hashlib
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,20 +26,19 @@ from charseq.data.formats.reader import ENDINGS, read_table, sniff
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.settings_file import ROLES, Roles
 from charseq.data.splits import (
-    HELD_OUT,
-    MOST_HELD_OUT,
+    HASH_BITS,
     SPLITS,
     check_splits,
-    choose_files,
-    find_files,
-    fingerprint,
-    stem,
+    count_keys,
+    hash_key,
+    hash_ranges,
+    load_splits,
 )
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, choose
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
 
 # Where source, target, features and weight stand in a row.
 Places = tuple[int, int, int | None, int | None]
@@ -98,6 +95,22 @@ class Part:
     blanks: int = 0
     first_blank: int = 0
 
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def divide(self, names: Sequence[str]) -> dict[str, Part]:
+        """The part divided into splits: all examples of a source fall into the same split."""
+        keys = SpillingArray("d")
+        for source in side(self.examples, "source"):
+            keys.append(hash_key(source) / 2**HASH_BITS)
+        hashes = keys.close()
+        found = {}
+        for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
+            wanted = (first <= hashes) & (hashes < end)
+            rows = choose(self.examples, wanted), choose(self.lines, wanted)
+            found[name] = Part(self.path, self.columns, *rows)
+        return found
+
 
 def load(
     data: str | Path,
@@ -121,37 +134,25 @@ def load(
         UsageError: an unknown split or header.
         MissingExtraError: Parquet without pyarrow.
     """
-    check_splits(splits)
-    path = Path(data)
     roles = grammar.parse(columns)
-    files = find_files(path, _is_table)
-    wanted = "one such as train.tsv or train.jsonl"
-    needed = choose_files(path, files, splits, expected=wanted)
-    parts = {s: _read(files[s], roles, header, feature_separator) for s in needed}
-    understood = next((part.columns for part in parts.values()), "")
-    problems = [line for part in parts.values() for line in _blank_lines(part)]
-    if "" in parts:
-        parts = _split_three(parts[""])
-        sizes = ", ".join(f"{name} {len(part.examples)}" for name, part in parts.items())
-        problems.append(f"one file, split 90/5/5 by the source's hash: {sizes}")
-    elif "train" in parts and "dev" not in files:
-        parts["train"], parts["dev"] = _hold_out(parts["train"], HELD_OUT, MOST_HELD_OUT)
-        rows = len(parts["dev"].examples)
-        problems.append(f"no dev file: {rows} rows of train are held out, by the source's hash")
-    kept = {s: parts[s] if s in splits and s in parts else Part(path) for s in SPLITS}
-    for split in splits:
-        if not kept[split].examples and (split == "train" or "train" not in splits):
-            raise DataError(f"no examples for the {split} split", path=path)
+    found = load_splits(
+        Path(data),
+        splits,
+        takes=_is_table,
+        read=lambda path, _: _read(path, roles, header, feature_separator),
+        empty=Part,
+        words=("examples", "rows", "by the source's hash"),
+        expected="one such as train.tsv or train.jsonl",
+    )
+    parts = {split: part for split, part in found.rows.items() if part.examples}
     return Dataset(
-        train=kept["train"].examples,
-        dev=kept["dev"].examples,
-        test=kept["test"].examples,
-        name=path.resolve().name if path.is_dir() else stem(path),
-        fingerprint=fingerprint([files[s] for s in needed]),
-        columns=understood,
-        files={s: part.path for s, part in kept.items() if part.examples},
-        lines={s: part.lines for s, part in kept.items() if part.examples},
-        problems=problems,
+        **{split: part.examples for split, part in found.rows.items()},
+        name=found.name,
+        fingerprint=found.fingerprint,
+        columns=next((part.columns for part in parts.values()), ""),
+        files={split: part.path for split, part in parts.items()},
+        lines={split: part.lines for split, part in parts.items()},
+        problems=found.problems,
     )
 
 
@@ -290,42 +291,6 @@ def _understood(places: Places, table: Table, row: Row) -> str:
     )
 
 
-def _blank_lines(part: Part) -> list[str]:
-    if not part.blanks:
-        return []
-    lines = f"{part.blanks} blank line" + "s" * (part.blanks > 1)
-    return [f"{part.path}:{part.first_blank}: {lines} passed over, this is the first"]
-
-
-def _split_three(part: Part) -> dict[str, Part]:
-    rest, test = _hold_out(part, HELD_OUT, len(part.examples))
-    # Of what is left, the same number of hash values again.
-    train, dev = _hold_out(rest, 2 * HELD_OUT, len(part.examples))
-    return {"train": train, "dev": dev, "test": test}
-
-
-def _hold_out(part: Part, share: float, most: int) -> tuple[Part, Part]:
-    """(the rest, the held out): whole sources whose hash is below ``share`` of all hashes.
-
-    At most ``most`` rows, but one source at least, unless there is no other.
-    """
-    keys = SpillingArray("d")
-    for source in side(part.examples, "source"):
-        keys.append(_hash(source))
-    hashes = keys.close()
-    least = hashes.min()
-    below = hashes[hashes < share] if least < share else hashes[hashes == least]
-    values, counts = np.unique(below, return_counts=True)
-    most_values = max(1, int(np.searchsorted(counts.cumsum(), most, side="right")))
-    last = values[most_values - 1] if least < hashes.max() else -1.0
-    held = hashes <= last
-    return _some(part, ~held), _some(part, held)
-
-
-def _some(part: Part, wanted: Bool[np.ndarray, "N"]) -> Part:
-    return Part(part.path, part.columns, choose(part.examples, wanted), choose(part.lines, wanted))
-
-
 def side(rows: Sequence[Example], name: str) -> Sequence[str]:
     """The ``source``, ``target`` or ``features`` of each, all at hand or made when asked for."""
     if isinstance(rows, PackedRecords):
@@ -342,9 +307,3 @@ def weights(rows: Sequence[Example]) -> Float[np.ndarray, "N"] | None:
 
 def _unmake(one: Example) -> tuple[tuple[str, str, str], float]:
     return (one.source, one.target, one.features), one.weight
-
-
-def _hash(source: str) -> float:
-    """A number from 0 to 1; the same for spellings that Unicode calls equal."""
-    digest = hashlib.sha256(unicodedata.normalize("NFC", source).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

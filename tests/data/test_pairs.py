@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import pairs as examples
+from charseq.data import splits
 from charseq.data.pairs import Dataset, Example, load
 from charseq.data.settings_file import settings_of
 from charseq.data.storage import PackedRecords
@@ -493,7 +494,7 @@ def test_many_rows_are_the_same_rows(
     lines = [f"w{i % 97}é\tT{i}{third.format(i % 3)}\n" + "\n" * (i == 9) for i in range(400)]
     path = put(tmp_path, "all.tsv", "".join(lines))
     few = load(path, columns=columns)
-    for name, value in (("records.FEW", 16), ("records.CHUNK", 50), ("storage.MOST", 256)):
+    for name, value in (("storage.FEW", 16), ("storage.CHUNK", 50), ("storage.MOST", 256)):
         monkeypatch.setattr(f"charseq.data.{name}", value)
     many = load(path, columns=columns)
     assert isinstance(many.train, PackedRecords)
@@ -509,15 +510,19 @@ def test_many_rows_are_the_same_rows(
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), st.integers(0, 30))
 def test_whole_sources_are_held_out_by_their_hash(sources: list[str], most: int) -> None:
     part = examples.Part(Path("x"), "", [Example(s, "t") for s in sources], [*range(len(sources))])
-    ranked = sorted(set(sources), key=examples._hash)
+    ranked = sorted(set(sources), key=splits.hash_key)
     chosen: list[str] = []
     rows = 0
-    for source in ranked if len(ranked) > 1 else ():
+    for source in ranked[:-1]:
         rows += sources.count(source)
-        if chosen and (examples._hash(source) >= 0.3 or rows > most):
+        if chosen and (splits.hash_key(source) >= 0.3 * 2**64 or rows > most):
             break
         chosen.append(source)
-    rest, held = examples._hold_out(part, 0.3, most)
-    assert [one.source for one in held.examples] == [s for s in sources if s in chosen]
-    assert [one.source for one in rest.examples] == [s for s in sources if s not in chosen]
-    assert sorted([*rest.lines, *held.lines]) == part.lines
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "HELD_OUT", 0.3)
+        patch.setattr(splits, "MAX_HELD_OUT", most)
+        found = part.divide(("train", "dev"))
+    assert [one.source for one in found["dev"].examples] == [s for s in sources if s in chosen]
+    rest = [s for s in sources if s not in chosen]
+    assert [one.source for one in found["train"].examples] == rest
+    assert sorted([*found["train"].lines, *found["dev"].lines]) == part.lines
