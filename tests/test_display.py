@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from charseq.display import LONG, code_points, describe, shorten, table
+from charseq.display import (
+    LONG,
+    character_name,
+    code_points,
+    describe,
+    is_odd,
+    shorten,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,27 @@ def test_symbols_are_named_by_code_point(symbol: str, points: str, shown: str) -
 def test_a_long_text_is_shown_by_its_beginning() -> None:
     assert shorten("x" * LONG) == "x" * LONG
     assert shorten("x" * (LONG + 1)) == "x" * LONG + "\u2026"
+
+
+@pytest.mark.parametrize(
+    ("character", "name", "odd"),
+    [
+        ("a", "LATIN SMALL LETTER A", False),
+        (" ", "SPACE", False),
+        ("\u0301", "COMBINING ACUTE ACCENT", False),
+        ("\u00a0", "NO-BREAK SPACE", True),
+        ("\u200b", "ZERO WIDTH SPACE", True),
+        ("\t", "TAB", True),
+        ("\x01", "CONTROL CHARACTER", True),
+        ("\ue000", "PRIVATE USE", True),
+        ("\u0378", "UNASSIGNED", True),
+        ("\ufffd", "REPLACEMENT CHARACTER", True),
+        ("\u2028", "LINE SEPARATOR", True),
+    ],
+)
+def test_odd_characters_are_known_and_named(character: str, name: str, odd: bool) -> None:
+    assert character_name(character) == name
+    assert is_odd(character) is odd
 
 
 ROWS = [["", "rows", "longest"], ["train", "1,200", "7"], ["dev", "60", ""]]
