@@ -34,7 +34,7 @@ from charseq.data.splits import (
     hash_ranges,
     load_splits,
 )
-from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, choose
+from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Part:
         found = {}
         for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
             wanted = (first <= hashes) & (hashes < end)
-            rows = choose(self.examples, wanted), choose(self.lines, wanted)
+            rows = select(self.examples, wanted), select(self.lines, wanted)
             found[name] = Part(self.path, self.columns, *rows)
         return found
 

@@ -494,7 +494,11 @@ def test_many_rows_are_the_same_rows(
     lines = [f"w{i % 97}é\tT{i}{third.format(i % 3)}\n" + "\n" * (i == 9) for i in range(400)]
     path = put(tmp_path, "all.tsv", "".join(lines))
     few = load(path, columns=columns)
-    for name, value in (("storage.FEW", 16), ("storage.CHUNK", 50), ("storage.MOST", 256)):
+    for name, value in (
+        ("storage.MAX_OBJECTS", 16),
+        ("storage.READ_ROWS", 50),
+        ("storage.MAX_IN_MEMORY", 256),
+    ):
         monkeypatch.setattr(f"charseq.data.{name}", value)
     many = load(path, columns=columns)
     assert isinstance(many.train, PackedRecords)

@@ -1,3 +1,7 @@
+"""Arrays in memory or in a file, ragged arrays, and packed records."""
+
+from __future__ import annotations
+
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +27,14 @@ ROWS = st.lists(st.lists(st.integers(0, 300), max_size=5), max_size=30)
 
 
 @pytest.fixture(params=["memory", "file"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def storage_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Arrays stay in memory, or go to a file at once."""
     if request.param == "file":
-        monkeypatch.setattr(storage, "MOST", 8)
+        monkeypatch.setattr(storage, "MAX_IN_MEMORY", 8)
     return str(request.param)
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("storage_place")
 @given(ROWS)
 def test_rows_come_back_as_they_were(rows: list[list[int]]) -> None:
     packed = pack(rows, size=301)
@@ -42,13 +46,13 @@ def test_rows_come_back_as_they_were(rows: list[list[int]]) -> None:
     assert packed != [*rows, [1]]
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("storage_place")
 @given(ROWS.filter(bool), st.data())
 def test_some_rows_are_taken_together(rows: list[list[int]], data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6))
-    numbers, inside, lengths = pack(rows, size=301).take(np.array(chosen))
-    table = np.full(inside.shape, -1)
-    table[inside] = numbers
+    numbers, mask, lengths = pack(rows, size=301).take(np.array(chosen))
+    table = np.full(mask.shape, -1)
+    table[mask] = numbers
     width = max(len(rows[i]) for i in chosen)
     assert table.tolist() == [rows[i] + [-1] * (width - len(rows[i])) for i in chosen]
     assert lengths.tolist() == [len(rows[i]) for i in chosen]
@@ -70,7 +74,7 @@ def test_rows_that_are_packed_stay(rows: Sequence[Sequence[int]]) -> None:
     assert as_ragged(packed) is packed
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("storage_place")
 def test_numbers_of_every_kind_are_kept() -> None:
     for code, numbers in (("d", [0.1, -2.5]), ("q", [-(2**62), 2**40]), ("I", [2**32 - 1, 0])):
         array = SpillingArray(code)
@@ -85,12 +89,12 @@ def test_a_large_array_is_not_in_memory_and_leaves_no_file(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(storage, "MOST", 2**16)
+    monkeypatch.setattr(storage, "MAX_IN_MEMORY", 2**16)
     array = SpillingArray("q")
     for number in range(100_000):
         array.append(number)
     found = array.close()
-    assert len(array._held) == 0
+    assert len(array._buffer) == 0
     assert (len(found), int(found.sum())) == (100_000, 100_000 * 99_999 // 2)
     assert not list(tmp_path.iterdir())
     assert not found.flags.writeable
@@ -98,7 +102,7 @@ def test_a_large_array_is_not_in_memory_and_leaves_no_file(
 
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "MOST", 2**16)
+    monkeypatch.setattr(storage, "MAX_IN_MEMORY", 2**16)
     array = SpillingArray("q")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, before[1]))
@@ -127,9 +131,9 @@ PLAIN = st.lists(st.builds(Thing, TEXT, TEXT, st.just(1.0)), max_size=25)
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three things are many, a few rows are read at once, and arrays go to a file soon."""
-    monkeypatch.setattr(storage, "FEW", 3)
-    monkeypatch.setattr(storage, "CHUNK", 4)
-    monkeypatch.setattr(storage, "MOST", 64)
+    monkeypatch.setattr(storage, "MAX_OBJECTS", 3)
+    monkeypatch.setattr(storage, "READ_ROWS", 4)
+    monkeypatch.setattr(storage, "MAX_IN_MEMORY", 64)
 
 
 def collect(things: list[Thing]) -> RecordBuilder[Thing]:
@@ -158,13 +162,13 @@ def test_some_records_are_chosen_and_some_of_those(things: list[Thing], random: 
     made, _ = collect(things).close()
     assert isinstance(made, PackedRecords)
     wanted = np.array([len(thing.one) % 2 == 0 for thing in things])
-    some = made.choose(wanted)
+    some = made.select(wanted)
     expected = [thing for thing, one in zip(things, wanted, strict=True) if one]
     assert some == expected
     assert [some[i] for i in range(len(expected))] == expected
     assert list(some.column(1)) == [thing.other for thing in expected]
     again = np.arange(len(expected)) % 3 == 1
-    assert some.choose(again) == expected[1::3]
+    assert some.select(again) == expected[1::3]
     if some.weights is not None:
         assert some.weights.tolist() == [thing.weight for thing in expected]
 
@@ -185,11 +189,11 @@ def test_weights_are_not_stored_where_all_are_one(things: list[Thing]) -> None:
 
 @pytest.mark.usefixtures("many")
 def test_records_that_are_far_apart_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "FAR", 10)
+    monkeypatch.setattr(storage, "MAX_READ", 10)
     things = [Thing(f"long text {number}", "x") for number in range(20)]
     made, _ = collect(things).close()
     assert isinstance(made, PackedRecords)
-    assert made.choose(np.arange(20) % 7 == 0) == things[::7]
+    assert made.select(np.arange(20) % 7 == 0) == things[::7]
 
 
 def test_numbers_are_plain() -> None:

@@ -565,10 +565,9 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
 
     task, losses, weights = trained()
     places = [
-        ("data.records.FEW", 16),
-        ("data.records.CHUNK", 50),
-        ("data.storage.MOST", 128),
-        ("data.storage.CHUNK", 9),
+        ("data.storage.MAX_OBJECTS", 16),
+        ("data.storage.MAX_IN_MEMORY", 128),
+        ("data.storage.READ_ROWS", 9),
     ]
     for name, value in [*places, ("data.text.alignment.TOGETHER", 17)]:
         monkeypatch.setattr(f"charseq.{name}", value)
