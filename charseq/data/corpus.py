@@ -1,15 +1,15 @@
-"""files -> lines of text, one by one: which split is whose, whatever the size.
+"""Text files -> lines of text in the splits train, dev and test, read one by one.
 
-It knows no words and no models, and changes no text. A line is what stands before an LF or CRLF;
-lines of white space alone are passed over and counted. A file is never in memory as a whole: each
-split is a :class:`Lines`, which reads its file again every time it is gone through.
+A line ends with LF or CRLF and is not changed. Lines of white space alone are skipped and counted.
+A file is never in memory as a whole: the lines of a split are a :class:`CorpusLines`, and each pass
+over them reads the file again.
 
-    DATA/train.txt  dev.txt  test.txt     each its own file (also .gz)
-    DATA.txt                              split 90/5/5
+    DATA/train.txt  dev.txt  test.txt     a file for each split (also .gz)
+    DATA.txt                              divided 90/5/5
 
-Lines are held out by their sha256, so equal lines are in one split, and a line stays in its split
-when others are added. Running text must not be torn apart: there the held-out lines are the last
-ones, in the order train, dev, test, and they move when the text grows.
+Lines are held out by their SHA-256: equal lines fall into the same split, and a line stays in its
+split when lines are added. A running text must stay in one piece, so there the last lines are held
+out, in the order train, dev, test; they change when the text grows.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from charseq.data.splits import (
 )
 from charseq.errors import DataError
 
-# Lines that `is_corpus` looks at.
 FIRST_LINES = 1000
-# How finely hash values are told apart when lines are held out by them.
+"""Lines by which text is distinguished from pairs."""
 BINS = 2**16
+"""Bins of keys, by which lines are held out."""
 
 
 @dataclass(frozen=True)
 class CorpusLines:
-    """The lines of one split, without their line ends; each ``for`` reads the file from its start.
+    """The lines of a file or of one split, without line ends; each pass reads the file again.
 
-    ``count``: how many there are, also ``len()``. Those of the file whose mark is at least
-    ``first`` and below ``end`` belong here; the mark is the line's number among those with text,
-    or, ``by_hash``, its hash value.
+    ``count``: the number of lines. With ``bins``, the number of lines of the file in each bin of
+    keys, these are the lines whose bin is at least ``first`` and below ``end``. Without ``bins``,
+    ``first`` and ``end`` are line numbers, blank lines not counted.
 
     Raises:
-        DataError: while reading, with path and line: as :func:`load`, if the file has changed.
+        DataError: while reading, with path and line, as :func:`load`: the file has changed.
     """
 
     path: Path
@@ -89,10 +89,10 @@ class CorpusLines:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The lines of each split (none where it was not wanted or is not there).
+    """The lines of each split; a split that is absent or not wanted is empty.
 
-    ``fingerprint``: sha256 of the bytes of the files read, in the order train, dev, test.
-    ``problems``: what was passed over or decided, one line each.
+    ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
+    ``problems``: messages on blank lines and on held-out lines.
     """
 
     train: CorpusLines
@@ -106,24 +106,24 @@ class Corpus:
         """The lines of ``train``, ``dev`` or ``test``.
 
         Raises:
-            UsageError: another name.
+            UsageError: an unknown split.
         """
         check_splits([name])
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
 
 
 def is_corpus(data: str | Path) -> bool:
-    """Whether ``data`` is text for :func:`load`, and not pairs: .txt without tabs.
+    """Whether ``data`` is text for :func:`load`, and not pairs: a .txt file without tabs.
 
-    A folder with train.txt, or one .txt file, either also as .gz, that has no tab in its first
-    ``FIRST_LINES`` lines with text. False for anything else, a missing file included. True for a
-    text that cannot be read to there: :func:`load` says why.
+    True for a folder with train.txt, or for one .txt file, also as .gz, without a tab in its first
+    ``FIRST_LINES`` lines that are not blank. A file that cannot be read so far is text, too:
+    :func:`load` then raises the fault. False for anything else, also for a missing file.
     """
     path = Path(data)
     try:
         if path.is_dir():
             trains = [file for file in path.iterdir() if _is_train(file)]
-            # With a second file for train, neither is meant; `examples` names both.
+            # Two files for train are a fault, which `pairs.load` reports.
             path = trains[0] if len(trains) == 1 else path
         if not _is_text(path):
             return False
@@ -137,23 +137,27 @@ def is_corpus(data: str | Path) -> bool:
 
 
 def choose_task(data: str | Path, task: str = "auto") -> str:
-    """``pairs`` or ``next-word``: as asked, else by what ``data`` looks like."""
+    """``task``, or for ``auto`` the task that the data are made for: ``pairs`` or ``next-word``."""
     if task != "auto":
         return task
     return "next-word" if is_corpus(data) else "pairs"
 
 
 def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = False) -> Corpus:
-    """The lines of a folder or of one file; each file that the wanted ``splits`` need is read once.
+    """The lines of a folder or of one file; each file that the ``splits`` need is read once.
 
-    That reading counts the lines and finds whatever is wrong, before anything is learnt from them.
-    A folder without dev gives up 5 % of train for it, at most ``MAX_HELD_OUT`` lines. With
-    ``running`` held-out lines are the last ones, otherwise they are chosen by their hash.
+    This pass counts the lines and finds all faults before a training begins.
+
+    Args:
+        data: a folder or a file.
+        splits: the wanted splits.
+        running: whether the last lines are held out, instead of lines chosen by their hash. Without
+            a dev file 5 % of train are held out, at most ``MAX_HELD_OUT`` lines.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, no
-            lines, bytes that are not UTF-8, a NUL, a half .gz; or no lines for a wanted split,
-            unless it is wanted together with train.
+            lines, bytes that are not UTF-8, a NUL, an incomplete .gz; or no lines for a wanted
+            split, unless it is wanted together with train.
         UsageError: an unknown split.
     """
     rule = "the last ones" if running else "by the line's hash"
@@ -176,13 +180,13 @@ def _is_text(path: Path) -> bool:
 
 
 def _is_train(path: Path) -> bool:
-    """A file that `examples` would take for the train split."""
+    """Whether a file could be the train split of pairs or of text."""
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     return stem(path).lower() == "train" and ending in (*ENDINGS, ".txt") and path.is_file()
 
 
 def _read(path: Path) -> Iterator[tuple[int, str]]:
-    """Every line, blank ones too, with its number."""
+    """The number and the text of every line, also of blank lines."""
     for row in read_table(path, format="text").rows:
         text = row.cells[0]
         if "\0" in text:

@@ -1,14 +1,14 @@
-"""files -> rows -> Example(source, target): who plays which role, and which split is whose.
+"""Files of pairs -> examples of a source and a target, in the splits train, dev and test.
 
-It knows no symbols and no models, and changes no text. Every row becomes one example: several
-targets of one source are all kept, and so is a pair that stands there twice.
+Each row becomes one example, unchanged: all targets of a source are kept, and so are repeated
+rows. The setting ``columns`` or the header decides which column is the source, the target, the
+features and the weight.
 
-    DATA/train.tsv  dev.tsv  test.tsv     each its own file (also .csv .jsonl .parquet, .gz)
-    DATA.tsv                              split 90/5/5 by the sha256 of the source
+    DATA/train.tsv  dev.tsv  test.tsv     a file for each split (also .csv .jsonl .parquet, .gz)
+    DATA.tsv                              divided 90/5/5 by the SHA-256 of the source
 
-A source never falls into two splits that are made here, and it stays in its split when rows are
-added to the file. ``DATA/charseq.toml`` may hold settings, a table ``[columns]``, and a table
-``[tune]``, which ``space`` reads.
+All rows of a source fall into the same split of a divided file, and stay there when rows are added
+to the file. ``DATA/charseq.toml`` may hold settings, see ``charseq.data.settings_file``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data import settings_file as grammar
 from charseq.data.formats.reader import ENDINGS, read_table, sniff
 from charseq.data.formats.rows import Row, Table, locate, text_of
-from charseq.data.settings_file import ROLES, Roles
+from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -40,13 +39,13 @@ from charseq.errors import DataError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-# Where source, target, features and weight stand in a row.
-Places = tuple[int, int, int | None, int | None]
+ColumnNumbers = tuple[int, int, int | None, int | None]
+"""The columns of source, target, features and weight, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair. ``features`` is the cell as it stands, not cut; ``weight`` is above 0."""
+    """One pair. ``features`` is the whole cell, not split; ``weight`` is above 0."""
 
     source: str
     target: str
@@ -56,12 +55,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The examples of each split (none where it was not wanted or is not there).
+    """The examples of each split; a split that is absent or not wanted is empty.
 
-    ``fingerprint``: sha256 of the bytes of the files read, in the order train, dev, test.
-    ``columns``: the columns' roles as they were understood, for people.
-    ``files``: where each split comes from; ``lines``: on which line of it each example starts.
-    ``problems``: what was passed over or decided, one line each.
+    ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
+    ``columns``: the roles of the columns, for people. ``files``: the file of each split;
+    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines
+    and on held-out rows.
     """
 
     train: Sequence[Example]
@@ -78,7 +77,7 @@ class Dataset:
         """The examples of ``train``, ``dev`` or ``test``.
 
         Raises:
-            UsageError: another name.
+            UsageError: an unknown split.
         """
         check_splits([name])
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
@@ -86,7 +85,7 @@ class Dataset:
 
 @dataclass
 class Part:
-    """Examples, the line of each, and how many blank lines are between them."""
+    """Examples of a file or of one split, and the line of each; blank lines that were skipped."""
 
     path: Path
     columns: str = ""
@@ -99,7 +98,7 @@ class Part:
         return len(self.examples)
 
     def divide(self, names: Sequence[str]) -> dict[str, Part]:
-        """The part divided into splits: all examples of a source fall into the same split."""
+        """The examples divided into splits; all examples of a source fall into the same split."""
         keys = SpillingArray("d")
         for source in side(self.examples, "source"):
             keys.append(hash_key(source) / 2**HASH_BITS)
@@ -120,21 +119,25 @@ def load(
     feature_separator: str = ";",
     splits: Sequence[str] = SPLITS,
 ) -> Dataset:
-    """The examples of a folder or of one file; only what the wanted ``splits`` need is read.
+    """The examples of a folder or of one file; only files that the ``splits`` need are read.
 
-    ``columns``: see the module ``columns``; empty: by the header or the keys if they are called
-    as the roles, else two columns, source and target. ``header``: auto, yes or no.
-    ``feature_separator`` joins features that a JSON file gives as a list.
+    Args:
+        data: a folder or a file.
+        columns: see ``charseq.data.settings_file``. If empty, columns that are named like roles
+            have these roles; otherwise there must be two columns, source and target.
+        header: whether the first row is a header: auto, yes or no.
+        feature_separator: joins the features of a JSON list.
+        splits: the wanted splits.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, a
             row that cannot be read, an empty source or target, a weight that is not above 0; or
             no examples for a wanted split, unless it is wanted together with train.
-        SettingError: ``columns`` is not understood.
+        SettingError: ``columns`` is not valid.
         UsageError: an unknown split or header.
         MissingExtraError: Parquet without pyarrow.
     """
-    roles = grammar.parse(columns)
+    roles = parse_columns(columns)
     found = load_splits(
         Path(data),
         splits,
@@ -159,23 +162,23 @@ def load(
 def read_file(
     path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = ";"
 ) -> Part:
-    """The examples of one file, which is no split of anything. Arguments as for :func:`load`.
+    """All examples of one file, undivided. Arguments as for :func:`load`.
 
     Raises:
         DataError: with path and line, as :func:`load`.
-        SettingError: ``columns`` is not understood.
+        SettingError: ``columns`` is not valid.
         MissingExtraError: Parquet without pyarrow.
     """
-    return _read(Path(path), grammar.parse(columns), header, feature_separator)
+    return _read(Path(path), parse_columns(columns), header, feature_separator)
 
 
 def open_table(path: str | Path, *, header: str = "auto") -> Table:
-    """A file of pairs as rows, before anyone knows who plays which role.
+    """The rows of a file of pairs, before roles are given to columns.
 
-    A name such as pairs.txt says nothing about columns, and tabs are what is in such files.
+    A file of another ending, such as pairs.txt, is read as TSV.
 
     Raises:
-        DataError: with path and line: it cannot be read.
+        DataError: with path and line: the file cannot be read.
     """
     kind = sniff(path)
     return read_table(path, format="tsv" if kind == "text" else kind, header=header)
@@ -191,18 +194,18 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
     part = Part(path)
-    places: dict[tuple[str, ...], Places] = {}
-    found = RecordBuilder(Example, _unmake)
+    numbers: dict[tuple[str, ...], ColumnNumbers] = {}
+    found = RecordBuilder(Example, _fields)
     for row in table.rows:
         if not row.cells:
             part.blanks += 1
             part.first_blank = part.first_blank or row.line
             continue
         try:
-            if row.names not in places:
-                places[row.names] = _locate(roles, table, row)
-                part.columns = part.columns or _understood(places[row.names], table, row)
-            found.add(_example(row.cells, places[row.names], separator), row.line)
+            if row.names not in numbers:
+                numbers[row.names] = _locate(roles, table, row)
+                part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
+            found.add(_example(row.cells, numbers[row.names], separator), row.line)
         except DataError as fault:
             raise fault.at(path, row.line) from None
     part.examples, part.lines = found.close()
@@ -211,15 +214,15 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     return part
 
 
-def _example(cells: tuple[Any, ...], places: Places, separator: str) -> Example:
-    source, target, features, weight = places
+def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
+    source, target, features, weight = numbers
     example = Example(
         text_of(cells[source]),
         text_of(cells[target]),
         "" if features is None else _features(cells[features], separator),
         1.0 if weight is None else _weight(cells[weight]),
     )
-    # Where spaces stand between symbols, spaces alone are no symbol at all.
+    # Spaces may separate symbols, so a text of spaces alone has no symbols.
     if not example.source.strip(" "):
         raise DataError("the source is empty")
     if not example.target.strip(" "):
@@ -241,8 +244,8 @@ def _weight(value: Any) -> float:
     return weight
 
 
-def _locate(roles: Roles, table: Table, row: Row) -> Places:
-    """Where the roles stand in rows like this one."""
+def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
+    """The columns of the roles in rows like this one."""
     names = row.names or table.header or ()
     width = len(row.cells)
     if isinstance(roles, dict):
@@ -252,17 +255,17 @@ def _locate(roles: Roles, table: Table, row: Row) -> Places:
     elif roles:
         if len(roles) != width:
             raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
-        found = {role: place for place, role in enumerate(roles) if role in ROLES}
+        found = {role: number for number, role in enumerate(roles) if role in ROLES}
     else:
         found = _locate_unnamed(names, width, fixed=table.format in ("jsonl", "parquet"))
     return found["source"], found["target"], found.get("features"), found.get("weight")
 
 
 def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[str, int]:
-    """Roles by columns that are called so, in whatever case; else two columns in their order."""
-    called_so = [name.lower() for name in names]
-    if "source" in called_so and "target" in called_so:
-        return {role: locate(role, called_so, width) for role in ROLES if role in called_so}
+    """Columns that are named like roles, in any case; else two columns, source and target."""
+    lower = [name.lower() for name in names]
+    if "source" in lower and "target" in lower:
+        return {role: locate(role, lower, width) for role in ROLES if role in lower}
     if width == 2 and not fixed:
         return {"source": 0, "target": 1}
     called = f" ({', '.join(names)})" if names else ""
@@ -279,31 +282,31 @@ def _columns(count: int) -> str:
     return f"{count} column" if count == 1 else f"{count} columns"
 
 
-def _understood(places: Places, table: Table, row: Row) -> str:
-    """For example ``target = column 1 (native), source = column 2 (roman)``."""
+def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
+    """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
     names = row.names or table.header or ()
-    played = sorted((p, role) for role, p in zip(ROLES, places, strict=True) if p is not None)
+    roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
     if table.format == "jsonl":
-        return ", ".join(f"{role} = {names[place]}" for place, role in played)
+        return ", ".join(f"{role} = {names[number]}" for number, role in roles)
     return ", ".join(
-        f"{role} = column {place + 1}" + (f" ({names[place]})" if names else "")
-        for place, role in played
+        f"{role} = column {number + 1}" + (f" ({names[number]})" if names else "")
+        for number, role in roles
     )
 
 
 def side(rows: Sequence[Example], name: str) -> Sequence[str]:
-    """The ``source``, ``target`` or ``features`` of each, all at hand or made when asked for."""
+    """The ``source``, ``target`` or ``features`` of each example; packed rows are read lazily."""
     if isinstance(rows, PackedRecords):
         return rows.column(("source", "target", "features").index(name))
     return [getattr(one, name) for one in rows]
 
 
 def weights(rows: Sequence[Example]) -> Float[np.ndarray, "N"] | None:
-    """The weight of each; None where all are 1 and there are many."""
+    """The weight of each example; None where rows are packed and all weights are 1."""
     return (
         rows.weights if isinstance(rows, PackedRecords) else np.array([one.weight for one in rows])
     )
 
 
-def _unmake(one: Example) -> tuple[tuple[str, str, str], float]:
+def _fields(one: Example) -> tuple[tuple[str, str, str], float]:
     return (one.source, one.target, one.features), one.weight

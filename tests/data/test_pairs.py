@@ -395,57 +395,11 @@ def test_any_bytes_give_examples_or_one_line(
         assert "\n" not in message
 
 
-# --- charseq.toml
-
-
-def test_what_is_searched_is_no_setting(tmp_path: Path) -> None:
-    put(tmp_path, "charseq.toml", "hidden = 8\n[tune]\nlayers = [1, 2]\n")
-    assert settings_of(tmp_path) == {"hidden": 8}
-    put(tmp_path, "charseq.toml", "hidden = 8\n[tuned]\nlayers = [1, 2]\n")
-    with pytest.raises(DataError, match="'tuned' is no setting"):
-        settings_of(tmp_path)
-
-
-def test_settings_of_a_folder(tmp_path: Path) -> None:
-    assert settings_of(tmp_path) == {}
-    assert settings_of(tmp_path / "file.tsv") == {}
-    put(
-        tmp_path,
-        "charseq.toml",
-        'cell = "lstm"\nepochs = 3\ntied = false\ncolumns = "target,source"\n',
-    )
-    assert settings_of(tmp_path) == {
-        "cell": "lstm", "epochs": 3, "tied": False, "columns": "target,source",
-    }  # fmt: skip
-
-
 def test_a_table_of_columns_reads_the_data(tmp_path: Path) -> None:
     put(tmp_path, "charseq.toml", '[columns]\nsource = "last, first"\ntarget = 1\n')
     put(tmp_path, "train.csv", 'id,"last, first"\nb,a\n')
     put(tmp_path, "dev.csv", 'id,"last, first"\nb,a\n')
     assert load(tmp_path, columns=settings_of(tmp_path)["columns"]).train == [Example("a", "b")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a = 1\nb = \n", r"charseq.toml:2: not valid TOML"),
-        (b"a = 1\nb = '\xff'\n", "charseq.toml:2: not UTF-8"),
-        ("[model]\ncell = 'gru'\n", "'model' is no setting"),
-        ("cell = ['gru']\n", "'cell' is no setting"),
-        ("[columns]\nsource = 'a'\n", "no 'target' in it"),
-        ("[columns]\nsource = 'a'\ntarget = []\n", "columns has target = "),
-        ("[columns]\nsource = 'a'\ntarget = 'b'\nid = 'c'\n", "columns has id = 'c'"),
-    ],
-)
-def test_wrong_settings_files_are_refused(
-    tmp_path: Path, content: str | bytes, message: str
-) -> None:
-    put(tmp_path, "charseq.toml", content)
-    with pytest.raises(DataError, match=message) as caught:
-        settings_of(tmp_path)
-    assert str(caught.value).startswith(str(tmp_path / "charseq.toml"))
-    assert "\n" not in str(caught.value)
 
 
 # --- the public sets
