@@ -1,4 +1,4 @@
-"""Text files: no line lost, cut or changed; equal lines in one split; little memory; clear faults."""
+"""Text files: no line is lost, cut or changed; equal lines share a split; memory; faults."""
 
 from __future__ import annotations
 
