@@ -6,6 +6,7 @@ It knows no models and no files.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 LONG = 60
 """Characters of a text that people are shown."""
@@ -15,6 +16,14 @@ KEPT = 100_000
 """Different unseen symbols that are counted, so that memory has a bound."""
 SHOWN_SYMBOLS = 40
 """Symbols of an inventory that people are shown."""
+ODD_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cn", "Zs", "Zl", "Zp"})
+"""Controls, formats (zero-width, bidirectional, byte order mark), private use, unassigned
+characters, and white space other than the space itself."""
+REPLACEMENT = "\ufffd"
+"""The character that decoders put in the place of broken text."""
+CONTROLS = {"\0": "NULL", "\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
+UNNAMED = {"Cc": "CONTROL CHARACTER", "Co": "PRIVATE USE", "Cn": "UNASSIGNED"}
+"""Names by category for characters without a Unicode name."""
 ONE_LINE = str.maketrans("\t\n\r", "   ")
 """What would break a line of text or TSV; it is written as a space there."""
 
@@ -46,6 +55,20 @@ def _is_word(symbol: str) -> bool:
     """Whether people read it at a glance: three letters or more, marks not counted."""
     letters = unicodedata.normalize("NFC", symbol)
     return sum(unicodedata.category(letter)[0] != "M" for letter in letters) > 2
+
+
+def is_odd(character: str) -> bool:
+    """Whether a character is invisible, or a sign of broken text."""
+    odd = unicodedata.category(character) in ODD_CATEGORIES and character != " "
+    return odd or character == REPLACEMENT
+
+
+def character_name(character: str) -> str:
+    """The Unicode name of a character, or the name of its kind."""
+    if character in CONTROLS:
+        return CONTROLS[character]
+    kind = UNNAMED.get(unicodedata.category(character), "NO NAME")
+    return unicodedata.name(character, kind)
 
 
 def visible(symbol: str) -> list[str]:
@@ -85,3 +108,26 @@ def fill(text: str, cells: int) -> str:
 def field(head: str, text: str) -> str:
     """A line for people: the name of a fact in ten columns, and the fact."""
     return f"{head:10} {text}"
+
+
+def table(rows: Sequence[Sequence[str]], align: str = "<>") -> list[str]:
+    """Rows of cells -> lines of aligned columns, two spaces apart, without spaces at their ends.
+
+    Args:
+        rows: cells, the same number in every row; a head is a row like the others.
+        align: ``<`` (left) or ``>`` (right) for each column, the last one for all further columns.
+            By default the first column is left-aligned and the others are right-aligned.
+
+    Raises:
+        ValueError: rows of different lengths.
+    """
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    sides = align[: len(widths)].ljust(len(widths), align[-1])
+    lines = []
+    for row in rows:
+        cells = [
+            fill(cell, size) if side == ">" else cell + " " * (size - width(cell))
+            for cell, size, side in zip(row, widths, sides, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip(" "))
+    return lines

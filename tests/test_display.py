@@ -1,10 +1,18 @@
-"""Symbols by code point, and long texts by their beginning."""
+"""Symbols by code point, long texts by their beginning, and tables in aligned columns."""
 
 from __future__ import annotations
 
 import pytest
 
-from charseq.display import LONG, code_points, describe, shorten
+from charseq.display import (
+    LONG,
+    character_name,
+    code_points,
+    describe,
+    is_odd,
+    shorten,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +44,57 @@ def test_symbols_are_named_by_code_point(symbol: str, points: str, shown: str) -
 def test_a_long_text_is_shown_by_its_beginning() -> None:
     assert shorten("x" * LONG) == "x" * LONG
     assert shorten("x" * (LONG + 1)) == "x" * LONG + "\u2026"
+
+
+@pytest.mark.parametrize(
+    ("character", "name", "odd"),
+    [
+        ("a", "LATIN SMALL LETTER A", False),
+        (" ", "SPACE", False),
+        ("\u0301", "COMBINING ACUTE ACCENT", False),
+        ("\u00a0", "NO-BREAK SPACE", True),
+        ("\u200b", "ZERO WIDTH SPACE", True),
+        ("\t", "TAB", True),
+        ("\x01", "CONTROL CHARACTER", True),
+        ("\ue000", "PRIVATE USE", True),
+        ("\u0378", "UNASSIGNED", True),
+        ("\ufffd", "REPLACEMENT CHARACTER", True),
+        ("\u2028", "LINE SEPARATOR", True),
+    ],
+)
+def test_odd_characters_are_known_and_named(character: str, name: str, odd: bool) -> None:
+    assert character_name(character) == name
+    assert is_odd(character) is odd
+
+
+ROWS = [["", "rows", "longest"], ["train", "1,200", "7"], ["dev", "60", ""]]
+
+
+def test_a_table_has_its_first_column_left_and_the_others_right() -> None:
+    assert table(ROWS) == [
+        "        rows  longest",
+        "train  1,200        7",
+        "dev       60",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("align", "line"),
+    [(">", "  dev     60"), ("<", "dev    60"), (">><", "  dev     60"), ("<<>", "dev    60")],
+)
+def test_the_last_alignment_holds_for_all_further_columns(align: str, line: str) -> None:
+    assert table(ROWS, align)[2] == line
+
+
+def test_a_table_has_its_columns_in_line_where_letters_are_wide_or_of_no_width() -> None:
+    assert table([["\u65e5\u672c", "1"], ["e\u0301", "2"], ["abcd", "3"]]) == [
+        "\u65e5\u672c  1",
+        "e\u0301     2",
+        "abcd  3",
+    ]
+
+
+def test_a_table_of_no_rows_has_no_lines_and_ragged_rows_are_refused() -> None:
+    assert table([]) == []
+    with pytest.raises(ValueError, match="shorter"):
+        table([["a", "b"], ["c"]])

@@ -1,11 +1,12 @@
 """ids -> length buckets -> padded batches: ``batches[step]`` is a function of (seed, step).
 
-Texts of similar length share a batch and the rest is padded (sheet E). The order of the data has
-no state: every pass over the data is a permutation drawn from (seed, epoch), so a resumed run reads
-on exactly where it stopped, and rank r of W may take ``batches[step * W + r]``.
+Texts of similar length share a batch, and the shorter ones are padded (sheet E). The order of the
+data has no state: an epoch is a permutation drawn from (seed, epoch). A resumed run therefore reads
+the same batches as an uninterrupted one, and rank r of W may take ``batches[step * W + r]``.
 
-Three orders of the data: ``Batches`` of pairs, ``Lines`` of a text by themselves, and a text as a
-``Stream`` that every row of a batch reads on where it stopped in the batch before.
+There are three orders of the data: ``Batches`` of pairs, ``LineBatches`` of a text's lines, each by
+itself, and ``StreamBatches`` of a running text, where every row of a batch continues the same row
+of the batch before (truncated backpropagation through time).
 """
 
 from __future__ import annotations
@@ -25,34 +26,42 @@ if TYPE_CHECKING:
 
 Ids = Sequence[int]
 
-MINGLED = 0.1
-"""Half-width of the noise on the logarithm of a length, so that buckets differ between epochs."""
-
-
-MAX_DRAWN = 2**20
-"""Examples whose order is drawn together."""
+LENGTH_NOISE = 0.1
+"""Half-width of the noise on the logarithm of a length: buckets differ between epochs."""
+MAX_SHUFFLED = 2**20
+"""Examples that are shuffled at once; an epoch of more examples is shuffled in parts."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded rows of ids; ``inputs`` begin with BOS, ``labels`` are the same shifted, with EOS."""
+    """Padded rows of ids; ``inputs`` begin with BOS, ``labels`` are one step ahead, with EOS."""
 
     source: Int[np.ndarray, "B S"]
-    """Of no columns where there are no pairs."""
+    """Without columns where the data are a text."""
     source_lengths: Int[np.ndarray, "B"]
     inputs: Int[np.ndarray, "B T"]
     labels: Int[np.ndarray, "B T"]
     weights: Float[np.ndarray, "B"]
-    goes_on: bool = False
-    """Whether each row of the next batch begins where the row ends in this one."""
+    continues: bool = False
+    """Whether the rows of the next batch continue the rows of this one."""
 
 
 class Batches:
-    """All batches of a training run, by number; ``len`` is the number of batches in an epoch.
+    """The batches of pairs by step; ``len`` is the number of batches in an epoch.
 
-    Of more than ``MOST_DRAWN`` examples an epoch is drawn in parts, one after the other: every
-    k-th example belongs to the same part, so that each is like the whole. The order then takes no
-    more memory than that of one part.
+    An epoch of more than ``MAX_SHUFFLED`` examples is shuffled in parts. Every k-th example belongs
+    to the same part, so each part is a sample of the whole. Only the order of one part is in
+    memory.
+
+    Args:
+        sources: ids of each source.
+        targets: ids of each target, without BOS and EOS.
+        weights: a weight of each example, in any scale; None: all are equal.
+        batch_size: examples of a batch; the last batch of an epoch may have fewer.
+        seed: of the order.
+
+    Raises:
+        ValueError: different numbers of sources and targets.
     """
 
     def __init__(
@@ -75,28 +84,28 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         count = len(sources)
-        self._parts = max(1, -(-count // MAX_DRAWN))
+        self._parts = max(1, -(-count // MAX_SHUFFLED))
         sizes = [len(range(part, count, self._parts)) for part in range(self._parts)]
         self._batches = np.array([-(-size // batch_size) for size in sizes])
-        self._plan = lru_cache(maxsize=2)(self._draw)
+        self._order = lru_cache(maxsize=2)(self._shuffle)
 
     def __len__(self) -> int:
         return int(self._batches.sum())
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of ``step`` = 0, 1, 2, …, without end."""
+        """The batch of ``step`` = 0, 1, 2, …: epochs follow each other without end."""
         return self.collate(self.rows(step))
 
     def rows(self, step: int) -> Int[np.ndarray, "B"]:
         """The examples in the batch of ``step``."""
-        epoch, place = divmod(step, len(self))
+        epoch, number = divmod(step, len(self))
         if self._parts == 1:
-            return self._plan(epoch, 0)[place]
+            return self._order(epoch, 0)[number]
         order = np.random.default_rng([self.seed, epoch]).permutation(self._parts)
         ends = self._batches[order].cumsum()
-        turn = int(np.searchsorted(ends, place, side="right"))
+        turn = int(np.searchsorted(ends, number, side="right"))
         part = int(order[turn])
-        return self._plan(epoch, part)[place - int(ends[turn] - self._batches[part])]
+        return self._order(epoch, part)[number - int(ends[turn] - self._batches[part])]
 
     @property
     def weights(self) -> Float[np.ndarray, "N"]:
@@ -107,49 +116,48 @@ class Batches:
 
     @property
     def lengths(self) -> Int[np.ndarray, "N 2"]:
-        """The symbols of source and target of each example."""
+        """The numbers of symbols of source and target of each example."""
         return np.stack([self.sources.lengths, self.targets.lengths], axis=1)
 
     def collate(self, rows: Sequence[int] | Int[np.ndarray, "B"]) -> Batch:
         """The batch of the examples ``rows``."""
         rows = np.asarray(rows)
-        read, inside, lengths = self.sources.take(rows)
-        source = np.full(inside.shape, PAD, dtype=np.int64)
-        source[inside] = read
-        written, inside, ends = self.targets.take(rows)
-        inputs = np.full((len(rows), inside.shape[1] + 1), PAD, dtype=np.int64)
+        ids, mask, lengths = self.sources.take(rows)
+        source = np.full(mask.shape, PAD, dtype=np.int64)
+        source[mask] = ids
+        ids, mask, ends = self.targets.take(rows)
+        inputs = np.full((len(rows), mask.shape[1] + 1), PAD, dtype=np.int64)
         labels = inputs.copy()
         inputs[:, 0] = BOS
-        inputs[:, 1:][inside] = written
-        labels[:, :-1][inside] = written
+        inputs[:, 1:][mask] = ids
+        labels[:, :-1][mask] = ids
         labels[np.arange(len(rows)), ends] = EOS
         weights = np.ones(len(rows), dtype=np.float32)
         if self._weights is not None:
             weights = self._weights[rows]
         return Batch(source, lengths, inputs, labels, weights)
 
-    def _draw(self, epoch: int, part: int) -> list[Int[np.ndarray, "B"]]:
-        """The rows of every batch of one epoch, or of a part of it."""
-        places = np.arange(part, len(self.sources), self._parts)
+    def _shuffle(self, epoch: int, part: int) -> list[Int[np.ndarray, "B"]]:
+        """The examples of every batch of one epoch, or of a part of it."""
+        examples = np.arange(part, len(self.sources), self._parts)
         seed = [self.seed, epoch] if self._parts == 1 else [self.seed, epoch, part]
         random = np.random.default_rng(seed)
-        total = len(places)
-        noise = random.uniform(-MINGLED, MINGLED, size=(total, 2))
+        total = len(examples)
+        noise = random.uniform(-LENGTH_NOISE, LENGTH_NOISE, size=(total, 2))
         offsets = (self.sources.offsets, self.targets.offsets)
-        lengths = np.stack([each[places + 1] - each[places] for each in offsets], axis=1)
+        lengths = np.stack([each[examples + 1] - each[examples] for each in offsets], axis=1)
         keys = np.log1p(lengths) + noise
-        # the first key decides coarsely, the second finely: both sides end up with little padding
+        # Sorted by rounded source lengths, then by target lengths: both sides get little padding.
         coarse = np.round(keys[:, 0] * 8)
         order = np.lexsort((random.permutation(total), keys[:, 1], coarse))
-        return _cut(places[order], self.batch_size, random)
+        return _cut(examples[order], self.batch_size, random)
 
 
 class LineBatches:
-    """Lines of a text, each by itself, read from BOS and predicted to EOS.
+    """The batches of a text's lines; each line is read from BOS and predicted to EOS.
 
-    ``ids`` are those of all lines one after another, without EOS, and may be a file mapped into
-    memory; line i is ``ids[offsets[i]:offsets[i + 1]]``. An epoch's plan takes a few numbers a
-    line.
+    ``ids`` are the ids of all lines, without EOS, and may be a memory-mapped file; line i is
+    ``ids[offsets[i]:offsets[i + 1]]``. The order of an epoch takes a few numbers for each line.
     """
 
     def __init__(
@@ -164,19 +172,19 @@ class LineBatches:
         self.offsets = offsets
         self.batch_size = batch_size
         self.seed = seed
-        self._plan = lru_cache(maxsize=1)(self._draw)
+        self._order = lru_cache(maxsize=1)(self._shuffle)
 
     def __len__(self) -> int:
         return -(-(len(self.offsets) - 1) // self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of ``step`` = 0, 1, 2, …, without end."""
+        """The batch of ``step`` = 0, 1, 2, …: epochs follow each other without end."""
         return self.collate(self.rows(step))
 
     def rows(self, step: int) -> Int[np.ndarray, "B"]:
         """The lines in the batch of ``step``."""
-        epoch, place = divmod(step, len(self))
-        return self._plan(epoch)[place]
+        epoch, number = divmod(step, len(self))
+        return self._order(epoch)[number]
 
     def collate(self, rows: Sequence[int] | Int[np.ndarray, "B"]) -> Batch:
         """The batch of the lines ``rows``."""
@@ -186,22 +194,22 @@ class LineBatches:
             pad([np.concatenate([line, [EOS]]) for line in lines]),
         )
 
-    def _draw(self, epoch: int) -> list[Int[np.ndarray, "B"]]:
+    def _shuffle(self, epoch: int) -> list[Int[np.ndarray, "B"]]:
         """The lines of every batch of one epoch."""
         random = np.random.default_rng([self.seed, epoch])
         keys = np.log1p(np.diff(self.offsets))
-        keys += random.uniform(-MINGLED, MINGLED, size=len(keys))
+        keys += random.uniform(-LENGTH_NOISE, LENGTH_NOISE, size=len(keys))
         return _cut(np.argsort(keys), self.batch_size, random)
 
 
 class StreamBatches:
-    """A text read without a break, in as many places at once as a batch has rows.
+    """The batches of a running text; each row of a batch reads another part of the text.
 
-    The text is its lines (see :class:`Lines`) with EOS after each, closed to a circle of N symbols
-    and cut at a place drawn for each epoch into B rows of N // B symbols; the N mod B symbols left
-    over change from epoch to epoch. A row's input is the symbol before its label, so a line begins
-    with EOS, and BOS never occurs. Batches have ``steps`` columns, or a few less, so that those of
-    an epoch are about equal.
+    The text is a circle of N symbols: its lines (see :class:`LineBatches`), each with EOS at its
+    end. For each epoch a position is drawn, from which the circle is cut into B rows of N // B
+    symbols; the last N mod B symbols are left out. The input of a step is the symbol before its
+    label, so a line begins with EOS, and BOS never occurs. Batches have ``steps`` columns or a few
+    less, and are about equally wide.
     """
 
     def __init__(
@@ -215,7 +223,7 @@ class StreamBatches:
     ) -> None:
         self.ids = ids
         self.seed = seed
-        self._ends = offsets[1:] + np.arange(len(offsets) - 1)  # where EOS stands in the circle
+        self._ends = offsets[1:] + np.arange(len(offsets) - 1)  # positions of EOS
         self._size = len(ids) + len(self._ends)
         self._rows = min(batch_size, self._size)
         self._columns = self._size // self._rows
@@ -225,10 +233,10 @@ class StreamBatches:
         return self._count
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of ``step`` = 0, 1, 2, …, without end."""
-        epoch, place = divmod(step, len(self))
+        """The batch of ``step`` = 0, 1, 2, …: epochs follow each other without end."""
+        epoch, number = divmod(step, len(self))
         cut = int(np.random.default_rng([self.seed, epoch]).integers(self._size))
-        begin, end = (self._columns * k // self._count for k in (place, place + 1))
+        begin, end = (self._columns * k // self._count for k in (number, number + 1))
         rows = np.stack(
             [
                 self._read(cut + row * self._columns + begin - 1, end - begin + 1)
@@ -236,10 +244,10 @@ class StreamBatches:
             ]
         )
         inputs, labels = rows[:, :-1].copy(), rows[:, 1:].copy()
-        return _text(inputs, labels, goes_on=place + 1 < self._count)
+        return _text(inputs, labels, continues=number + 1 < self._count)
 
     def _read(self, begin: int, count: int) -> Int[np.ndarray, "T"]:
-        """``count`` symbols of the circle."""
+        """``count`` symbols of the circle, from position ``begin``."""
         begin %= self._size
         end = min(begin + count, self._size)
         first, last = np.searchsorted(self._ends, [begin, end])
@@ -252,9 +260,9 @@ class StreamBatches:
 
 
 def _text(
-    inputs: Int[np.ndarray, "B T"], labels: Int[np.ndarray, "B T"], *, goes_on: bool = False
+    inputs: Int[np.ndarray, "B T"], labels: Int[np.ndarray, "B T"], *, continues: bool = False
 ) -> Batch:
-    """A batch without sources, whose rows weigh the same."""
+    """A batch of text: it has no sources, and all weights are 1."""
     rows = len(inputs)
     return Batch(
         source=np.empty((rows, 0), dtype=np.int64),
@@ -262,31 +270,31 @@ def _text(
         inputs=inputs,
         labels=labels,
         weights=np.ones(rows, dtype=np.float32),
-        goes_on=goes_on,
+        continues=continues,
     )
 
 
 def _cut(
     order: Int[np.ndarray, "_"], size: int, random: np.random.Generator
 ) -> list[Int[np.ndarray, "_"]]:
-    """An order in pieces of ``size``, the pieces in disorder."""
+    """An order cut into batches of ``size``; the batches are shuffled."""
     cuts = [order[i : i + size] for i in range(0, len(order), size)]
     return [cuts[i] for i in random.permutation(len(cuts))]
 
 
 def pad(rows: Sequence[Int[np.ndarray, "_"]]) -> Int[np.ndarray, "B T"]:
-    """Rows of different lengths in one array, filled up with ``PAD`` at the end."""
+    """Rows of different lengths -> one array, padded with ``PAD`` at the ends of rows."""
     padded = np.full((len(rows), max((len(row) for row in rows), default=0)), PAD, dtype=np.int64)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row
     return padded
 
 
 def buckets(lengths: Sequence[int], *, width: int, size: int) -> list[list[int]]:
-    """Rows grouped so that all lengths of a group round up to the same multiple of ``width``.
+    """Lengths of rows -> groups of rows whose lengths round up to the same multiple of ``width``.
 
-    What is computed for a row then depends on its own length only, never on its neighbours'.
-    Groups hold ``size`` rows at most; rows keep their order inside a length.
+    A group that is padded to this multiple gives each row the same result, whatever the other rows
+    are. A group has at most ``size`` rows, in their order.
     """
     groups: dict[int, list[int]] = {}
     for row, length in enumerate(lengths):

@@ -1,21 +1,19 @@
-"""files -> rows -> Example(source, target): who plays which role, and which split is whose.
+"""Files of pairs -> examples of a source and a target, in the splits train, dev and test.
 
-It knows no symbols and no models, and changes no text. Every row becomes one example: several
-targets of one source are all kept, and so is a pair that stands there twice.
+Each row becomes one example, unchanged: all targets of a source are kept, and so are repeated
+rows. The setting ``columns`` or the header decides which column is the source, the target, the
+features and the weight.
 
-    DATA/train.tsv  dev.tsv  test.tsv     each its own file (also .csv .jsonl .parquet, .gz)
-    DATA.tsv                              split 90/5/5 by the sha256 of the source
+    DATA/train.tsv  dev.tsv  test.tsv     a file for each split (also .csv .jsonl .parquet, .gz)
+    DATA.tsv                              divided 90/5/5 by the SHA-256 of the source
 
-A source never falls into two splits that are made here, and it stays in its split when rows are
-added to the file. ``DATA/charseq.toml`` may hold settings, a table ``[columns]``, and a table
-``[tune]``, which ``space`` reads.
+All rows of a source fall into the same split of a divided file, and stay there when rows are added
+to the file. ``DATA/charseq.toml`` may hold settings, see ``charseq.data.settings_file``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,33 +21,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data import settings_file as grammar
 from charseq.data.formats.reader import ENDINGS, read_table, sniff
 from charseq.data.formats.rows import Row, Table, locate, text_of
-from charseq.data.settings_file import ROLES, Roles
+from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
-    HELD_OUT,
-    MOST_HELD_OUT,
+    HASH_BITS,
     SPLITS,
     check_splits,
-    choose_files,
-    find_files,
-    fingerprint,
-    stem,
+    count_keys,
+    hash_key,
+    hash_ranges,
+    load_splits,
 )
-from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, choose
+from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
 
-# Where source, target, features and weight stand in a row.
-Places = tuple[int, int, int | None, int | None]
+ColumnNumbers = tuple[int, int, int | None, int | None]
+"""The columns of source, target, features and weight, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair. ``features`` is the cell as it stands, not cut; ``weight`` is above 0."""
+    """One pair. ``features`` is the whole cell, not split; ``weight`` is above 0."""
 
     source: str
     target: str
@@ -59,12 +55,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The examples of each split (none where it was not wanted or is not there).
+    """The examples of each split; a split that is absent or not wanted is empty.
 
-    ``fingerprint``: sha256 of the bytes of the files read, in the order train, dev, test.
-    ``columns``: the columns' roles as they were understood, for people.
-    ``files``: where each split comes from; ``lines``: on which line of it each example starts.
-    ``problems``: what was passed over or decided, one line each.
+    ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
+    ``columns``: the roles of the columns, for people. ``files``: the file of each split;
+    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines
+    and on held-out rows.
     """
 
     train: Sequence[Example]
@@ -81,7 +77,7 @@ class Dataset:
         """The examples of ``train``, ``dev`` or ``test``.
 
         Raises:
-            UsageError: another name.
+            UsageError: an unknown split.
         """
         check_splits([name])
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
@@ -89,7 +85,7 @@ class Dataset:
 
 @dataclass
 class Part:
-    """Examples, the line of each, and how many blank lines are between them."""
+    """Examples of a file or of one split, and the line of each; blank lines that were skipped."""
 
     path: Path
     columns: str = ""
@@ -97,6 +93,22 @@ class Part:
     lines: Sequence[int] = field(default_factory=list)
     blanks: int = 0
     first_blank: int = 0
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def divide(self, names: Sequence[str]) -> dict[str, Part]:
+        """The examples divided into splits; all examples of a source fall into the same split."""
+        keys = SpillingArray("d")
+        for source in side(self.examples, "source"):
+            keys.append(hash_key(source) / 2**HASH_BITS)
+        hashes = keys.close()
+        found = {}
+        for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
+            wanted = (first <= hashes) & (hashes < end)
+            rows = select(self.examples, wanted), select(self.lines, wanted)
+            found[name] = Part(self.path, self.columns, *rows)
+        return found
 
 
 def load(
@@ -107,74 +119,66 @@ def load(
     feature_separator: str = ";",
     splits: Sequence[str] = SPLITS,
 ) -> Dataset:
-    """The examples of a folder or of one file; only what the wanted ``splits`` need is read.
+    """The examples of a folder or of one file; only files that the ``splits`` need are read.
 
-    ``columns``: see the module ``columns``; empty: by the header or the keys if they are called
-    as the roles, else two columns, source and target. ``header``: auto, yes or no.
-    ``feature_separator`` joins features that a JSON file gives as a list.
+    Args:
+        data: a folder or a file.
+        columns: see ``charseq.data.settings_file``. If empty, columns that are named like roles
+            have these roles; otherwise there must be two columns, source and target.
+        header: whether the first row is a header: auto, yes or no.
+        feature_separator: joins the features of a JSON list.
+        splits: the wanted splits.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, a
             row that cannot be read, an empty source or target, a weight that is not above 0; or
             no examples for a wanted split, unless it is wanted together with train.
-        SettingError: ``columns`` is not understood.
+        SettingError: ``columns`` is not valid.
         UsageError: an unknown split or header.
         MissingExtraError: Parquet without pyarrow.
     """
-    check_splits(splits)
-    path = Path(data)
-    roles = grammar.parse(columns)
-    files = find_files(path, _is_table)
-    wanted = "one such as train.tsv or train.jsonl"
-    needed = choose_files(path, files, splits, expected=wanted)
-    parts = {s: _read(files[s], roles, header, feature_separator) for s in needed}
-    understood = next((part.columns for part in parts.values()), "")
-    problems = [line for part in parts.values() for line in _blank_lines(part)]
-    if "" in parts:
-        parts = _split_three(parts[""])
-        sizes = ", ".join(f"{name} {len(part.examples)}" for name, part in parts.items())
-        problems.append(f"one file, split 90/5/5 by the source's hash: {sizes}")
-    elif "train" in parts and "dev" not in files:
-        parts["train"], parts["dev"] = _hold_out(parts["train"], HELD_OUT, MOST_HELD_OUT)
-        rows = len(parts["dev"].examples)
-        problems.append(f"no dev file: {rows} rows of train are held out, by the source's hash")
-    kept = {s: parts[s] if s in splits and s in parts else Part(path) for s in SPLITS}
-    for split in splits:
-        if not kept[split].examples and (split == "train" or "train" not in splits):
-            raise DataError(f"no examples for the {split} split", path=path)
+    roles = parse_columns(columns)
+    found = load_splits(
+        Path(data),
+        splits,
+        takes=_is_table,
+        read=lambda path, _: _read(path, roles, header, feature_separator),
+        empty=Part,
+        words=("examples", "rows", "by the source's hash"),
+        expected="one such as train.tsv or train.jsonl",
+    )
+    parts = {split: part for split, part in found.rows.items() if part.examples}
     return Dataset(
-        train=kept["train"].examples,
-        dev=kept["dev"].examples,
-        test=kept["test"].examples,
-        name=path.resolve().name if path.is_dir() else stem(path),
-        fingerprint=fingerprint([files[s] for s in needed]),
-        columns=understood,
-        files={s: part.path for s, part in kept.items() if part.examples},
-        lines={s: part.lines for s, part in kept.items() if part.examples},
-        problems=problems,
+        **{split: part.examples for split, part in found.rows.items()},
+        name=found.name,
+        fingerprint=found.fingerprint,
+        columns=next((part.columns for part in parts.values()), ""),
+        files={split: part.path for split, part in parts.items()},
+        lines={split: part.lines for split, part in parts.items()},
+        problems=found.problems,
     )
 
 
 def read_file(
     path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = ";"
 ) -> Part:
-    """The examples of one file, which is no split of anything. Arguments as for :func:`load`.
+    """All examples of one file, undivided. Arguments as for :func:`load`.
 
     Raises:
         DataError: with path and line, as :func:`load`.
-        SettingError: ``columns`` is not understood.
+        SettingError: ``columns`` is not valid.
         MissingExtraError: Parquet without pyarrow.
     """
-    return _read(Path(path), grammar.parse(columns), header, feature_separator)
+    return _read(Path(path), parse_columns(columns), header, feature_separator)
 
 
 def open_table(path: str | Path, *, header: str = "auto") -> Table:
-    """A file of pairs as rows, before anyone knows who plays which role.
+    """The rows of a file of pairs, before roles are given to columns.
 
-    A name such as pairs.txt says nothing about columns, and tabs are what is in such files.
+    A file of another ending, such as pairs.txt, is read as TSV.
 
     Raises:
-        DataError: with path and line: it cannot be read.
+        DataError: with path and line: the file cannot be read.
     """
     kind = sniff(path)
     return read_table(path, format="tsv" if kind == "text" else kind, header=header)
@@ -190,18 +194,18 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
     part = Part(path)
-    places: dict[tuple[str, ...], Places] = {}
-    found = RecordBuilder(Example, _unmake)
+    numbers: dict[tuple[str, ...], ColumnNumbers] = {}
+    found = RecordBuilder(Example, _fields)
     for row in table.rows:
         if not row.cells:
             part.blanks += 1
             part.first_blank = part.first_blank or row.line
             continue
         try:
-            if row.names not in places:
-                places[row.names] = _locate(roles, table, row)
-                part.columns = part.columns or _understood(places[row.names], table, row)
-            found.add(_example(row.cells, places[row.names], separator), row.line)
+            if row.names not in numbers:
+                numbers[row.names] = _locate(roles, table, row)
+                part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
+            found.add(_example(row.cells, numbers[row.names], separator), row.line)
         except DataError as fault:
             raise fault.at(path, row.line) from None
     part.examples, part.lines = found.close()
@@ -210,15 +214,15 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     return part
 
 
-def _example(cells: tuple[Any, ...], places: Places, separator: str) -> Example:
-    source, target, features, weight = places
+def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
+    source, target, features, weight = numbers
     example = Example(
         text_of(cells[source]),
         text_of(cells[target]),
         "" if features is None else _features(cells[features], separator),
         1.0 if weight is None else _weight(cells[weight]),
     )
-    # Where spaces stand between symbols, spaces alone are no symbol at all.
+    # Spaces may separate symbols, so a text of spaces alone has no symbols.
     if not example.source.strip(" "):
         raise DataError("the source is empty")
     if not example.target.strip(" "):
@@ -240,8 +244,8 @@ def _weight(value: Any) -> float:
     return weight
 
 
-def _locate(roles: Roles, table: Table, row: Row) -> Places:
-    """Where the roles stand in rows like this one."""
+def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
+    """The columns of the roles in rows like this one."""
     names = row.names or table.header or ()
     width = len(row.cells)
     if isinstance(roles, dict):
@@ -251,17 +255,17 @@ def _locate(roles: Roles, table: Table, row: Row) -> Places:
     elif roles:
         if len(roles) != width:
             raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
-        found = {role: place for place, role in enumerate(roles) if role in ROLES}
+        found = {role: number for number, role in enumerate(roles) if role in ROLES}
     else:
         found = _locate_unnamed(names, width, fixed=table.format in ("jsonl", "parquet"))
     return found["source"], found["target"], found.get("features"), found.get("weight")
 
 
 def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[str, int]:
-    """Roles by columns that are called so, in whatever case; else two columns in their order."""
-    called_so = [name.lower() for name in names]
-    if "source" in called_so and "target" in called_so:
-        return {role: locate(role, called_so, width) for role in ROLES if role in called_so}
+    """Columns that are named like roles, in any case; else two columns, source and target."""
+    lower = [name.lower() for name in names]
+    if "source" in lower and "target" in lower:
+        return {role: locate(role, lower, width) for role in ROLES if role in lower}
     if width == 2 and not fixed:
         return {"source": 0, "target": 1}
     called = f" ({', '.join(names)})" if names else ""
@@ -278,73 +282,31 @@ def _columns(count: int) -> str:
     return f"{count} column" if count == 1 else f"{count} columns"
 
 
-def _understood(places: Places, table: Table, row: Row) -> str:
-    """For example ``target = column 1 (native), source = column 2 (roman)``."""
+def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
+    """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
     names = row.names or table.header or ()
-    played = sorted((p, role) for role, p in zip(ROLES, places, strict=True) if p is not None)
+    roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
     if table.format == "jsonl":
-        return ", ".join(f"{role} = {names[place]}" for place, role in played)
+        return ", ".join(f"{role} = {names[number]}" for number, role in roles)
     return ", ".join(
-        f"{role} = column {place + 1}" + (f" ({names[place]})" if names else "")
-        for place, role in played
+        f"{role} = column {number + 1}" + (f" ({names[number]})" if names else "")
+        for number, role in roles
     )
 
 
-def _blank_lines(part: Part) -> list[str]:
-    if not part.blanks:
-        return []
-    lines = f"{part.blanks} blank line" + "s" * (part.blanks > 1)
-    return [f"{part.path}:{part.first_blank}: {lines} passed over, this is the first"]
-
-
-def _split_three(part: Part) -> dict[str, Part]:
-    rest, test = _hold_out(part, HELD_OUT, len(part.examples))
-    # Of what is left, the same number of hash values again.
-    train, dev = _hold_out(rest, 2 * HELD_OUT, len(part.examples))
-    return {"train": train, "dev": dev, "test": test}
-
-
-def _hold_out(part: Part, share: float, most: int) -> tuple[Part, Part]:
-    """(the rest, the held out): whole sources whose hash is below ``share`` of all hashes.
-
-    At most ``most`` rows, but one source at least, unless there is no other.
-    """
-    keys = SpillingArray("d")
-    for source in side(part.examples, "source"):
-        keys.append(_hash(source))
-    hashes = keys.close()
-    least = hashes.min()
-    below = hashes[hashes < share] if least < share else hashes[hashes == least]
-    values, counts = np.unique(below, return_counts=True)
-    most_values = max(1, int(np.searchsorted(counts.cumsum(), most, side="right")))
-    last = values[most_values - 1] if least < hashes.max() else -1.0
-    held = hashes <= last
-    return _some(part, ~held), _some(part, held)
-
-
-def _some(part: Part, wanted: Bool[np.ndarray, "N"]) -> Part:
-    return Part(part.path, part.columns, choose(part.examples, wanted), choose(part.lines, wanted))
-
-
 def side(rows: Sequence[Example], name: str) -> Sequence[str]:
-    """The ``source``, ``target`` or ``features`` of each, all at hand or made when asked for."""
+    """The ``source``, ``target`` or ``features`` of each example; packed rows are read lazily."""
     if isinstance(rows, PackedRecords):
         return rows.column(("source", "target", "features").index(name))
     return [getattr(one, name) for one in rows]
 
 
 def weights(rows: Sequence[Example]) -> Float[np.ndarray, "N"] | None:
-    """The weight of each; None where all are 1 and there are many."""
+    """The weight of each example; None where rows are packed and all weights are 1."""
     return (
         rows.weights if isinstance(rows, PackedRecords) else np.array([one.weight for one in rows])
     )
 
 
-def _unmake(one: Example) -> tuple[tuple[str, str, str], float]:
+def _fields(one: Example) -> tuple[tuple[str, str, str], float]:
     return (one.source, one.target, one.features), one.weight
-
-
-def _hash(source: str) -> float:
-    """A number from 0 to 1; the same for spellings that Unicode calls equal."""
-    digest = hashlib.sha256(unicodedata.normalize("NFC", source).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

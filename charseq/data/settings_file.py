@@ -1,9 +1,11 @@
-"""the setting `columns` -> roles: which column is the source, the target, the features, the weight.
+"""DATA/charseq.toml -> settings; the setting ``columns`` <-> roles of columns.
 
-It knows no files: where a role stands in a row, `examples` finds out.
+The roles are source, target, features and weight. ``columns`` names them in one of two ways:
 
-    target,source,weight          roles in the order of the columns; skip or - passes one over
-    source=word,target=2          each role by the header's name, or by the column's number
+    target,source,weight          the role of each column, in order; skip or - ignores a column
+    source=word,target=2          the column of each role, by its name in the header or its number
+
+``charseq.data.pairs`` looks up the columns in the files.
 """
 
 from __future__ import annotations
@@ -14,26 +16,28 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charseq.errors import DataError, SettingError
 
-if TYPE_CHECKING:
-    pass
-
 SETTINGS_FILE = "charseq.toml"
 TUNE = "tune"
-"""The table of that file that says what is searched."""
+"""Table of that file with the search space of ``charseq tune``."""
+ROLES = ("source", "target", "features", "weight")
+IGNORED = ("skip", "-")
+
+Roles = dict[str, str] | tuple[str, ...]
+"""Role -> name or number of its column; or the role of each column."""
 
 
 def settings_of(data: str | Path) -> dict[str, Any]:
-    """The settings in ``DATA/charseq.toml``, by name and not checked yet; {} without the file.
+    """The settings in ``DATA/charseq.toml`` by name, not checked yet; {} without the file.
 
     A table ``[columns]`` with ``role = "name"`` or ``role = number`` becomes the setting
     ``columns``. The table ``[tune]`` is left out.
 
     Raises:
-        DataError: with path and line: no valid TOML, or something that is no setting's value.
+        DataError: with path and line: invalid TOML, or a value that no setting can have.
     """
     path = Path(data) / SETTINGS_FILE
     settings = read_toml(path)
@@ -42,7 +46,7 @@ def settings_of(data: str | Path) -> dict[str, Any]:
     for name, value in settings.items():
         if name == "columns" and isinstance(value, dict):
             try:
-                settings[name] = write(value)
+                settings[name] = format_columns(value)
             except SettingError as fault:
                 raise DataError(str(fault), path=path) from None
         elif not isinstance(value, str | int | float):
@@ -51,10 +55,10 @@ def settings_of(data: str | Path) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds; {} where there is none.
+    """The content of a TOML file; {} where there is no file.
 
     Raises:
-        DataError: with path and line: it cannot be read, or it is no valid TOML.
+        DataError: with path and line: the file cannot be read, or is not valid TOML.
     """
     try:
         if not path.is_file():
@@ -67,23 +71,18 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DataError("not UTF-8", path=path, line=line) from None
     except tomllib.TOMLDecodeError as fault:
         found = re.search(r"(.*) \(at line (\d+)", str(fault))
-        message, place = (found[1], int(found[2])) if found else (str(fault), None)
-        raise DataError(f"not valid TOML: {message}", path=path, line=place) from None
+        message, at = (found[1], int(found[2])) if found else (str(fault), None)
+        raise DataError(f"not valid TOML: {message}", path=path, line=at) from None
 
 
-ROLES = ("source", "target", "features", "weight")
-IGNORED = ("skip", "-")
+def parse_columns(columns: str) -> Roles:
+    """The setting ``columns`` -> the role of each column, or {role: name or number}.
 
-Roles = dict[str, str] | tuple[str, ...]
-
-
-def parse(columns: str) -> Roles:
-    """Roles in the order of the columns, or {role: name or number}; ``()`` for an empty text.
-
-    A name that holds a comma or a quote is quoted as in CSV: ``"source=last, first",target=2``.
+    An empty setting gives ``()``. A name with a comma or a quote is quoted as in CSV:
+    ``"source=last, first",target=2``.
 
     Raises:
-        SettingError: an unknown or repeated role, no source or target, or both ways mixed.
+        SettingError: an unknown or repeated role, no source or target, or a mix of both ways.
     """
     if not columns.strip(" "):
         return ()
@@ -111,11 +110,11 @@ def parse(columns: str) -> Roles:
     return {role: name for role, (_, _, name) in zip(roles, pairs, strict=True)}
 
 
-def write(table: Mapping[str, Any]) -> str:
-    """The setting for ``{role: name or number}``, such that :func:`parse` gives it back.
+def format_columns(table: Mapping[str, Any]) -> str:
+    """{role: name or number} -> the setting ``columns``; the inverse of :func:`parse_columns`.
 
     Raises:
-        SettingError: a role or a name that cannot be one.
+        SettingError: an unknown role, or a name that is neither text nor a number.
     """
     for role, name in table.items():
         if role not in ROLES or isinstance(name, bool) or not isinstance(name, str | int):
@@ -125,5 +124,5 @@ def write(table: Mapping[str, Any]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow([f"{r}={name}" for r, name in table.items()])
     columns = out.getvalue()
-    parse(columns)
+    parse_columns(columns)
     return columns

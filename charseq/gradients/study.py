@@ -140,7 +140,7 @@ def study_run(run: str | Path | None, text: str) -> Study:
         outputs.reverse()
     if transducer.actions is not None:
         written = transducer.search([ids], 1)[0][0].ids
-        spelt = transducer.actions.spell(written)
+        spelt = transducer.actions.target_ids(written)
         answer = target.decode(reversed(spelt) if backward else spelt)
         outputs = _actions(written, target)
         inputs.append(flows.END)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
-from charseq.data.text.alignment import Actions, places
+from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import BOS, EOS, UNK, Vocabulary
 from charseq.decoding import next_word_numpy
 from charseq.decoding.ensemble import DirectionGroup, direction_groups_on
@@ -143,7 +143,7 @@ class Translator:
 
     def _limit(self, ids: Sequence[int]) -> int:
         """The most that is written for a source; with hard attention, enough to come to its end."""
-        size = places(ids)
+        size = source_length(ids)
         limit = self.limits.of(size)
         return limit if self.actions is None else max(limit, math.ceil(LENGTH_MARGIN * size))
 
@@ -174,7 +174,7 @@ class Translator:
         found: dict[str, ScoredText] = {}
         actions, strength = self.actions, self.length_penalty
         for one in hypotheses:
-            ids = one.ids if actions is None else actions.spell(one.ids)
+            ids = one.ids if actions is None else actions.target_ids(one.ids)
             text = self.target.decode(reversed(ids) if backward else ids)
             if text in found:
                 score = add_logs(found[text].score, one.score)

@@ -166,7 +166,7 @@ class StreamUpload:
         shape = Shape(count, 0, columns)
         for room, values in zip(self._room(shape), (batch.inputs, batch.labels), strict=True):
             room.copy_(torch.from_numpy(values))
-        return shape, count, batch.goes_on
+        return shape, count, batch.continues
 
     def give(self, shape: Shape) -> Fed:
         """The batch that was sent."""

@@ -224,9 +224,9 @@ def _align(
         (
             "texts are too long",
             alignment.cells(sources.lengths, targets.lengths),
-            alignment.MOST_WALKED,
+            alignment.MAX_ALIGNED_CELLS,
         ),
-        ("symbols are too many", len(source) * len(target), alignment.MOST_TABLE),
+        ("symbols are too many", len(source) * len(target), alignment.MAX_SYMBOL_PAIRS),
     ):
         if size > most and asked:
             raise SettingError(
@@ -243,12 +243,12 @@ def _align(
     ]
     sizes = (len(source), len(target))
     aligner = alignment.learn(sources, targets, sizes=sizes, same=same, seed=config.seed)
-    walks = pack(aligner.walks(sources, targets), size=Actions(len(target)).size)
-    left = aligner.surprise(sources, targets, walks)
-    if not asked and left > alignment.SURE:
+    walks = pack(aligner.paths(sources, targets), size=Actions(len(target)).size)
+    left = aligner.entropy_ratio(sources, targets, walks)
+    if not asked and left > alignment.MAX_ENTROPY_RATIO:
         return None, None, f"the output does not follow the input ({left:.0%} left open)"
     why = "as set" if asked else f"the output follows the input ({left:.0%} left open)"
-    small = len(source) * Actions(len(target)).size <= alignment.MOST_PRIOR
+    small = len(source) * Actions(len(target)).size <= alignment.MAX_PRIOR
     return walks, aligner.prior() if config.prior and small else None, why
 
 
@@ -325,4 +325,4 @@ def _vocabulary(
 def _sizes(sources: Ragged, written: Ragged) -> list[tuple[int, int]]:
     """The different lengths of what is read, without features behind EOS, and written for it."""
     pairs = zip(sources, written, strict=True)
-    return sorted({(alignment.places(read), len(ids)) for read, ids in pairs})
+    return sorted({(alignment.source_length(read), len(ids)) for read, ids in pairs})

@@ -261,7 +261,7 @@ class Trainer:
             found = self.model.loss(self._give(batch), smoothing=self.recipe.label_smoothing)
         mean = found.total / found.count
         mean.backward()
-        carried = found.carried if batch.goes_on else None
+        carried = found.carried if batch.continues else None
         self._carried = None if carried is None else carried.detach()
         return float(mean.detach())
 

@@ -1,4 +1,4 @@
-"""A wrong order of the data repeats or loses an example, or is another one after a resume."""
+"""Batches: every example once in an epoch, an order that depends on seed and step, padding."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
         assert same(make(50)[step], expected[step])
 
 
-def test_epochs_and_seeds_differ_in_order_and_in_company() -> None:
+def test_epochs_and_seeds_differ_in_order_and_in_batches() -> None:
     def groups(batches: Batches, epoch: int) -> list[frozenset[int]]:
         steps = range(epoch * len(batches), (epoch + 1) * len(batches))
         return [frozenset(rows_of(batches[step])) for step in steps]
@@ -73,7 +73,7 @@ def test_epochs_and_seeds_differ_in_order_and_in_company() -> None:
 
 
 def test_every_example_has_a_noise_of_its_own() -> None:
-    """Without it, the same rows would keep each other company for ever."""
+    """Without it, the same rows would share a batch in every epoch."""
     targets = [[6] * (100 + row) for row in range(64)]
     batches = Batches([[10 + row] for row in range(64)], targets, batch_size=32)
     mixed = [set(rows_of(batches[step])) for step in range(4)]
@@ -141,7 +141,7 @@ def test_without_weights_all_weigh_one() -> None:
 def test_a_large_epoch_is_drawn_in_parts_that_are_like_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "MAX_DRAWN", 10)
+    monkeypatch.setattr(batching, "MAX_SHUFFLED", 10)
     batches = make(35, batch_size=4)
     epochs = []
     for epoch in range(2):
@@ -155,10 +155,10 @@ def test_a_large_epoch_is_drawn_in_parts_that_are_like_the_whole(
     assert again.rows(2 * len(batches) - 1).tolist() == epochs[1][-1]  # straight away
 
 
-def test_all_in_one_part_is_the_order_it_always_was() -> None:
+def test_the_order_of_an_epoch_in_one_part_has_not_changed() -> None:
     batches = make(35, batch_size=4)
     random = np.random.default_rng([batches.seed, 1])
-    noise = random.uniform(-batching.MINGLED, batching.MINGLED, size=(35, 2))
+    noise = random.uniform(-batching.LENGTH_NOISE, batching.LENGTH_NOISE, size=(35, 2))
     keys = np.log1p(batches.lengths) + noise
     order = np.lexsort((random.permutation(35), keys[:, 1], np.round(keys[:, 0] * 8)))
     cuts = [order[first : first + 4] for first in range(0, 35, 4)]
@@ -207,7 +207,7 @@ def test_lines_by_hand() -> None:
     assert batch.weights.tolist() == [1, 1, 1]
     assert batch.source.shape == (3, 0)
     assert batch.source_lengths.tolist() == [0, 0, 0]
-    assert not batch.goes_on
+    assert not batch.continues
     assert {getattr(batch, name).dtype for name in ("source", "inputs", "labels")} == {
         np.dtype("int64")
     }
@@ -234,7 +234,7 @@ def test_every_line_comes_once_in_an_epoch(sizes: tuple[int, int, int]) -> None:
         )
 
 
-def test_lines_of_similar_length_share_a_batch_and_mingle() -> None:
+def test_lines_of_similar_length_share_a_batch_and_epochs_differ() -> None:
     lines = LineBatches(*text_of(4000, spread=40), batch_size=64)
     epochs = [epoch_of(lines, epoch) for epoch in range(2)]
     padding = np.concatenate([batch.labels.ravel() == PAD for batch in epochs[0]])
@@ -261,7 +261,7 @@ def test_a_batch_of_text_depends_on_seed_and_step_alone() -> None:
         assert not all(same(made(seed=4)[step], expected[step]) for step in range(total))
 
 
-def test_a_text_may_stay_in_its_file(tmp_path: Path) -> None:
+def test_a_text_may_be_a_memory_mapped_file(tmp_path: Path) -> None:
     ids, offsets = text_of(80)
     ids.tofile(tmp_path / "ids")
     mapped = np.memmap(tmp_path / "ids", dtype=np.int32, mode="r")
@@ -287,7 +287,7 @@ def whole(ids: np.ndarray, offsets: np.ndarray) -> list[int]:
     st.integers(1, 11),
     st.integers(0, 1000),
 )
-def test_a_stream_reads_a_circle_in_as_many_places_as_it_has_rows(
+def test_each_row_of_a_stream_reads_a_part_of_the_circle(
     lengths: list[int], batch_size: int, steps: int, seed: int
 ) -> None:
     given_text = text(lengths)
@@ -312,7 +312,7 @@ def test_a_stream_reads_a_circle_in_as_many_places_as_it_has_rows(
         assert np.array_equal(inputs[:, 1:], labels[:, :-1])
         assert inputs[1:, 0].tolist() == labels[:-1, -1].tolist()
         assert inputs[0, 0] in {circle[k - 1] for k in starts}
-        assert [batch.goes_on for batch in batches] == [True] * (len(batches) - 1) + [False]
+        assert [batch.continues for batch in batches] == [True] * (len(batches) - 1) + [False]
     if len(circle) > 100:
         assert len(cuts) > 1
 

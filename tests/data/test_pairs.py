@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import pairs as examples
+from charseq.data import splits
 from charseq.data.pairs import Dataset, Example, load
 from charseq.data.settings_file import settings_of
 from charseq.data.storage import PackedRecords
@@ -394,57 +395,11 @@ def test_any_bytes_give_examples_or_one_line(
         assert "\n" not in message
 
 
-# --- charseq.toml
-
-
-def test_what_is_searched_is_no_setting(tmp_path: Path) -> None:
-    put(tmp_path, "charseq.toml", "hidden = 8\n[tune]\nlayers = [1, 2]\n")
-    assert settings_of(tmp_path) == {"hidden": 8}
-    put(tmp_path, "charseq.toml", "hidden = 8\n[tuned]\nlayers = [1, 2]\n")
-    with pytest.raises(DataError, match="'tuned' is no setting"):
-        settings_of(tmp_path)
-
-
-def test_settings_of_a_folder(tmp_path: Path) -> None:
-    assert settings_of(tmp_path) == {}
-    assert settings_of(tmp_path / "file.tsv") == {}
-    put(
-        tmp_path,
-        "charseq.toml",
-        'cell = "lstm"\nepochs = 3\ntied = false\ncolumns = "target,source"\n',
-    )
-    assert settings_of(tmp_path) == {
-        "cell": "lstm", "epochs": 3, "tied": False, "columns": "target,source",
-    }  # fmt: skip
-
-
 def test_a_table_of_columns_reads_the_data(tmp_path: Path) -> None:
     put(tmp_path, "charseq.toml", '[columns]\nsource = "last, first"\ntarget = 1\n')
     put(tmp_path, "train.csv", 'id,"last, first"\nb,a\n')
     put(tmp_path, "dev.csv", 'id,"last, first"\nb,a\n')
     assert load(tmp_path, columns=settings_of(tmp_path)["columns"]).train == [Example("a", "b")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a = 1\nb = \n", r"charseq.toml:2: not valid TOML"),
-        (b"a = 1\nb = '\xff'\n", "charseq.toml:2: not UTF-8"),
-        ("[model]\ncell = 'gru'\n", "'model' is no setting"),
-        ("cell = ['gru']\n", "'cell' is no setting"),
-        ("[columns]\nsource = 'a'\n", "no 'target' in it"),
-        ("[columns]\nsource = 'a'\ntarget = []\n", "columns has target = "),
-        ("[columns]\nsource = 'a'\ntarget = 'b'\nid = 'c'\n", "columns has id = 'c'"),
-    ],
-)
-def test_wrong_settings_files_are_refused(
-    tmp_path: Path, content: str | bytes, message: str
-) -> None:
-    put(tmp_path, "charseq.toml", content)
-    with pytest.raises(DataError, match=message) as caught:
-        settings_of(tmp_path)
-    assert str(caught.value).startswith(str(tmp_path / "charseq.toml"))
-    assert "\n" not in str(caught.value)
 
 
 # --- the public sets
@@ -493,7 +448,11 @@ def test_many_rows_are_the_same_rows(
     lines = [f"w{i % 97}é\tT{i}{third.format(i % 3)}\n" + "\n" * (i == 9) for i in range(400)]
     path = put(tmp_path, "all.tsv", "".join(lines))
     few = load(path, columns=columns)
-    for name, value in (("records.FEW", 16), ("records.CHUNK", 50), ("storage.MOST", 256)):
+    for name, value in (
+        ("storage.MAX_OBJECTS", 16),
+        ("storage.READ_ROWS", 50),
+        ("storage.MAX_IN_MEMORY", 256),
+    ):
         monkeypatch.setattr(f"charseq.data.{name}", value)
     many = load(path, columns=columns)
     assert isinstance(many.train, PackedRecords)
@@ -509,15 +468,19 @@ def test_many_rows_are_the_same_rows(
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), st.integers(0, 30))
 def test_whole_sources_are_held_out_by_their_hash(sources: list[str], most: int) -> None:
     part = examples.Part(Path("x"), "", [Example(s, "t") for s in sources], [*range(len(sources))])
-    ranked = sorted(set(sources), key=examples._hash)
+    ranked = sorted(set(sources), key=splits.hash_key)
     chosen: list[str] = []
     rows = 0
-    for source in ranked if len(ranked) > 1 else ():
+    for source in ranked[:-1]:
         rows += sources.count(source)
-        if chosen and (examples._hash(source) >= 0.3 or rows > most):
+        if chosen and (splits.hash_key(source) >= 0.3 * 2**64 or rows > most):
             break
         chosen.append(source)
-    rest, held = examples._hold_out(part, 0.3, most)
-    assert [one.source for one in held.examples] == [s for s in sources if s in chosen]
-    assert [one.source for one in rest.examples] == [s for s in sources if s not in chosen]
-    assert sorted([*rest.lines, *held.lines]) == part.lines
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "HELD_OUT", 0.3)
+        patch.setattr(splits, "MAX_HELD_OUT", most)
+        found = part.divide(("train", "dev"))
+    assert [one.source for one in found["dev"].examples] == [s for s in sources if s in chosen]
+    rest = [s for s in sources if s not in chosen]
+    assert [one.source for one in found["train"].examples] == rest
+    assert sorted([*found["train"].lines, *found["dev"].lines]) == part.lines

@@ -1,13 +1,29 @@
-"""Which file is whose: the same for pairs and for lines of text."""
+"""The file of each split, and the rows that are held out: the same for pairs and for lines."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from charseq.data.splits import check_splits, choose_files, find_files, fingerprint, stem
+from charseq.data import corpus, pairs
+from charseq.data.splits import (
+    HELD_OUT,
+    SPLITS,
+    check_splits,
+    choose_files,
+    count_keys,
+    find_files,
+    fingerprint,
+    hash_key,
+    hash_ranges,
+    stem,
+    tail_ranges,
+)
 from charseq.errors import DataError, UsageError
 
 
@@ -59,3 +75,87 @@ def test_a_fingerprint_is_of_all_bytes_in_order(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"two")
     expected = hashlib.sha256(b"twoone").hexdigest()
     assert fingerprint([tmp_path / "b", tmp_path / "a"]) == expected
+
+
+# --- rows that are held out
+
+
+def test_a_key_is_the_beginning_of_a_sha256_and_the_same_for_equal_spellings() -> None:
+    assert hash_key("abc") == 0xBA7816BF8F01CFEA
+    assert (
+        hash_key("e\u0301")
+        == hash_key("\u00e9")
+        == int(hashlib.sha256("\u00e9".encode()).hexdigest()[:16], 16)
+    )
+
+
+def digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def test_held_out_rows_have_not_changed_since_the_first_version(tmp_path: Path) -> None:
+    """Scores of models that were trained earlier are measured on these rows."""
+    texts = [f"w{i % 700}\u00e9{i % 3}" for i in range(3000)]
+    table, lines = "".join(f"{text}\tx\n" for text in texts), "\n".join(texts)
+    first, second = "0a9a5183c3237239", "d639a19427420b7f"
+    for name, content in (("all.tsv", table), ("all.txt", lines)):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        folder = tmp_path / f"{name} alone"
+        folder.mkdir()
+        (folder / f"train{name[3:]}").write_text(content, encoding="utf-8")
+    whole = pairs.load(tmp_path / "all.tsv")
+    assert digest([one.source for one in whole.dev]) == first
+    assert digest([one.source for one in whole.test]) == second
+    assert digest([one.source for one in pairs.load(tmp_path / "all.tsv alone").dev]) == second
+    text = corpus.load(tmp_path / "all.txt")
+    assert (digest([*text.dev]), digest([*text.test])) == (first, second)
+    assert digest([*corpus.load(tmp_path / "all.txt alone").dev]) == second
+    last = corpus.load(tmp_path / "all.txt", running=True)
+    assert (digest([*last.dev]), digest([*last.test])) == ("13b1f5ae8508db85", "dc375b8bf87b8044")
+
+
+def test_train_keeps_a_source_where_the_keys_of_all_are_small(tmp_path: Path) -> None:
+    sources = ["w2", "w20"]
+    assert all(hash_key(source) < HELD_OUT * 2**64 for source in sources)
+    path = tmp_path / "all.tsv"
+    path.write_text("w2\tx\nw20\tx\n", encoding="utf-8")
+    found = pairs.load(path)
+    assert [one.source for one in found.train] == ["w2"]
+    assert [one.source for one in found.test] == ["w20"]
+
+
+KEYS = st.lists(st.sampled_from([0.0, 0.01, 0.049, 0.05, 0.07, 0.1, 0.2, 0.9]), min_size=1)
+
+
+@given(KEYS, st.sampled_from([("train", "dev"), SPLITS]))
+def test_each_row_falls_into_one_split_and_train_is_never_empty(
+    keys: list[float], names: tuple[str, ...]
+) -> None:
+    ranges = hash_ranges(*count_keys(np.array(keys)), names)
+    assert set(ranges) == set(names)
+    found = {
+        name: [k for k in keys if first <= k < end] for name, (first, end, _) in ranges.items()
+    }
+    assert sorted(key for part in found.values() for key in part) == sorted(keys)
+    assert {name: len(part) for name, part in found.items()} == {
+        name: one.rows for name, one in ranges.items()
+    }
+    assert found["train"]
+    left, limit = set(keys), 0.0
+    for name in ("test", "dev"):
+        if name in names:
+            limit += HELD_OUT
+            assert bool(found[name]) == (len(left) > 1)
+            assert all(key < limit or {key} == set(found[name]) for key in found[name])
+            left -= set(found[name])
+
+
+@given(st.integers(1, 100_000), st.sampled_from([("train", "dev"), SPLITS]))
+def test_the_last_rows_are_held_out_in_order(count: int, names: tuple[str, ...]) -> None:
+    ranges = [tail_ranges(count, names)[name] for name in SPLITS if name in names]
+    assert [one.first for one in ranges] == [0, *(one.end for one in ranges[:-1])]
+    assert ranges[-1].end == count
+    assert [one.end - one.first for one in ranges] == [one.rows for one in ranges]
+    assert ranges[0].rows >= max(1, 0.9 * count - 2)
+    if count > 2:
+        assert all(one.rows for one in ranges)

@@ -482,7 +482,7 @@ def test_a_run_with_hard_attention_is_used_like_any(
         walks = model.transducer.search([ids], 16)[0]
         step = -1 if backward else 1
         for one in alone[text].candidates:
-            spelt = {w: TARGET.decode(actions.spell(w.ids)[::step]) for w in walks}
+            spelt = {w: TARGET.decode(actions.target_ids(w.ids)[::step]) for w in walks}
             same = [walk for walk, told in spelt.items() if told == one.prediction]
             total = sum(math.exp(walk.score) for walk in same)
             assert one.probability == pytest.approx(total, rel=1e-5)

@@ -306,7 +306,7 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
     actions = Actions(len(task.target))
     for row, source, written in zip(task.dataset.train, task.sources, task.written, strict=True):
         assert source == [*task.source.encode(row.source), EOS, *task.source.encode("", "V;PL")]
-        assert actions.spell(written) == task.target.encode(row.target)
+        assert actions.target_ids(written) == task.target.encode(row.target)
         assert sum(action >= actions.symbols for action in written) == len(row.source)
         # each letter stands for another, and the walk has found which
         assert written == [actions.symbols + id_ for id_ in task.target.encode(row.target)]
@@ -331,7 +331,7 @@ def test_with_hard_attention_texts_are_read_and_written_from_the_end() -> None:
     actions = Actions(len(hard.target))
     for row, source, written in zip(hard.dataset.train, hard.sources, hard.written, strict=True):
         assert source == [*hard.source.encode(row.source)[::-1], EOS]
-        assert actions.spell(written) == hard.target.encode(row.target)[::-1]
+        assert actions.target_ids(written) == hard.target.encode(row.target)[::-1]
     for row, source, written in zip(soft.dataset.train, soft.sources, soft.written, strict=True):
         assert source == soft.source.encode(row.source)
         assert written == soft.target.encode(row.target)
@@ -339,7 +339,7 @@ def test_with_hard_attention_texts_are_read_and_written_from_the_end() -> None:
 
 def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of large data the seed draws what the alignment is learnt from; here it is one pair."""
-    monkeypatch.setattr(alignment, "MOST_CELLS", 1)
+    monkeypatch.setattr(alignment, "MAX_TRAINING_CELLS", 1)
     pairs = toy(lambda word: word + word[0])
     found = [task_of(*pairs, attention="hard", seed=seed).written for seed in (1, 2, 3, 1)]
     assert found[0] == found[3]
@@ -348,14 +348,14 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("limit", "what"),
-    [("MOST_WALKED", "texts are too long"), ("MOST_TABLE", "symbols are too many")],
+    [("MAX_ALIGNED_CELLS", "texts are too long"), ("MAX_SYMBOL_PAIRS", "symbols are too many")],
 )
 def test_what_is_too_large_to_align_gets_soft_attention_or_is_refused(
     monkeypatch: pytest.MonkeyPatch, limit: str, what: str
 ) -> None:
     pairs = toy(str)
     size = sum((len(source) + 1) ** 2 for source, _ in pairs)
-    if limit == "MOST_TABLE":
+    if limit == "MAX_SYMBOL_PAIRS":
         letters = {letter for source, _ in pairs for letter in source}
         size = (SPECIALS + len(letters)) ** 2
     monkeypatch.setattr(alignment, limit, size)
@@ -512,7 +512,7 @@ def test_backward_all_texts_are_turned_and_features_are_not() -> None:
         end = one.index(EOS)
         assert other == one[:end][::-1] + one[end:]
     for one, other in zip(forward.written, backward.written, strict=True):
-        assert actions.spell(other) == actions.spell(one)[::-1]
+        assert actions.target_ids(other) == actions.target_ids(one)[::-1]
     soft = task_of(*pairs, attention="soft", direction="backward")
     assert soft.written == [forward.target.encode(caesar(row[0]))[::-1] for row in pairs]
 
@@ -539,7 +539,7 @@ def test_logits_begin_with_what_the_alignment_expects() -> None:
 def test_a_prior_that_would_be_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of(*toy(caesar), attention="hard")
     assert task.prior is not None
-    monkeypatch.setattr(alignment, "MOST_PRIOR", task.prior.size - 1)
+    monkeypatch.setattr(alignment, "MAX_PRIOR", task.prior.size - 1)
     assert task_of(*toy(caesar), attention="hard").prior is None
 
 
@@ -565,12 +565,11 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
 
     task, losses, weights = trained()
     places = [
-        ("data.records.FEW", 16),
-        ("data.records.CHUNK", 50),
-        ("data.storage.MOST", 128),
-        ("data.storage.CHUNK", 9),
+        ("data.storage.MAX_OBJECTS", 16),
+        ("data.storage.MAX_IN_MEMORY", 128),
+        ("data.storage.READ_ROWS", 9),
     ]
-    for name, value in [*places, ("data.text.alignment.TOGETHER", 17)]:
+    for name, value in [*places, ("data.text.alignment.SORTED_PAIRS", 17)]:
         monkeypatch.setattr(f"charseq.{name}", value)
     other, same, weights_too = trained()
     assert isinstance(other.dataset.train, PackedRecords)

@@ -32,7 +32,7 @@ def check_fed(
     shape, examples, goes_on = feed.feed(step)
     fed = feed.give(shape)
     rows = len(batch.weights)
-    assert (examples, goes_on) == (rows, batch.goes_on)
+    assert (examples, goes_on) == (rows, batch.continues)
     assert fed.source.shape == (shape.rows, shape.source)
     assert fed.inputs.shape == fed.labels.shape == (shape.rows, shape.target)
     for name in ("source", "inputs", "labels"):
