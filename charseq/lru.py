@@ -1,8 +1,8 @@
-"""keys -> values that were found before, as many as fit into so many bytes.
+"""Least-recently-used cache, bounded in bytes.
 
-It knows no texts and no models. What was asked for lately stays: entries stand in two generations,
-and when the young one has half of the room it becomes the old one, whose entries go unless they are
-asked for again in the meantime. So an entry that is found young, as most are, moves nothing.
+It is approximate: entries stand in two generations. When the young generation has half of the
+capacity it becomes the old one, and the entries of the old one before it go unless they were asked
+for in the meantime. An entry that is found in the young generation, as most are, moves nothing.
 """
 
 from __future__ import annotations
@@ -13,26 +13,29 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-ENTRY = 250
-"""Bytes of an entry besides what it holds: its place in a dictionary, and the heads of objects."""
+ENTRY_BYTES = 250
+"""Bytes of an entry besides its contents: its slot in a dictionary, and the heads of objects."""
 
 
 class ByteLru(Generic[Key, Value]):
-    """A dictionary of bounded size."""
+    """A cache of at most ``capacity`` bytes; an entry of more than half of it is not kept."""
 
-    def __init__(self, room: int) -> None:
-        """``room`` is in bytes; an entry of more than half of it is not kept at all."""
-        self.room = room
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self._young: dict[Key, tuple[Value, int]] = {}
         self._old: dict[Key, tuple[Value, int]] = {}
-        self._taken = 0
+        self._young_bytes = 0
 
     def __len__(self) -> int:
         """The number of different keys."""
         return len(self._young.keys() | self._old.keys())
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether the key has a value; this does not count as a use of the entry."""
+        return key in self._young or key in self._old
+
     def get(self, key: Key) -> Value | None:
-        """What was put there, or None where there is nothing, or no more."""
+        """The value of a key, or None where it was never put or has been evicted."""
         entry = self._young.get(key)
         if entry is None:
             entry = self._old.get(key)
@@ -41,16 +44,12 @@ class ByteLru(Generic[Key, Value]):
             self.put(key, *entry)
         return entry[0]
 
-    def holds(self, key: Key) -> bool:
-        """Whether there is something; it is not thereby asked for."""
-        return key in self._young or key in self._old
-
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value, which takes about ``size`` bytes together with its key."""
-        taken = size + ENTRY
-        if 2 * taken > self.room:
+        """Keep a value that takes about ``size`` bytes together with its key."""
+        taken = size + ENTRY_BYTES
+        if 2 * taken > self.capacity:
             return
-        if 2 * (self._taken + taken) > self.room:
-            self._old, self._young, self._taken = self._young, {}, 0
+        if 2 * (self._young_bytes + taken) > self.capacity:
+            self._old, self._young, self._young_bytes = self._young, {}, 0
         self._young[key] = (value, size)
-        self._taken += taken
+        self._young_bytes += taken

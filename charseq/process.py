@@ -1,36 +1,49 @@
-"""this process -> ready for numbers and signals: threads of the libraries, memory that stays.
+"""Processes: threads and memory of this one, its signals, and child processes.
 
-The environment has to be set before NumPy or torch is loaded, so this module loads neither.
+Threads and memory have to be set before NumPy or torch is loaded, so this module loads neither.
+
+    child = ChildProcess("charseq.inference.pool")   calls main() of the module in a new process
+    child.send({"run": "..."})             a line of JSON into its stdin
+    child.receive()                        the next object from its stdout; None when it has ended
+    child.end()                            "was ended by SIGKILL", "failed: no space left", or ""
+
+A child has the import paths of its parent, in the same order, and exactly the parent's copy of this
+package. Nothing beside the package can hide a module of the standard library.
+
+A child leads a process group of its own. Ctrl-C in a terminal therefore reaches the parent alone,
+and the parent decides how its children end.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in malloc.h, without their M_
-_KEPT = 2**30
-_SPINS = "10000"  # turns of a loop; the default of the GNU library is thirty times as many
-
-_CORES = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")  # NumPy 2, NumPy 1
-# OpenBLAS's functions as NumPy's wheels of several years call them, and as distributions do
-_NAMES = ("scipy_openblas_{}64_", "openblas_{}64_", "openblas_{}", "scipy_openblas_{}")
-_POSIX_THREADS = 1  # what openblas_get_parallel returns if the number belongs to the process
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h."""
+_FREED_BYTES = 2**30
+"""Freed memory that stays with the process."""
+_SPIN_COUNT = "10000"
+"""Turns of the loop in which an idle OpenMP thread waits; the GNU library's own is 300,000."""
 
 
 def prepare_inference() -> None:
-    """For NumPy's products: one thread, and memory that stays.
+    """One thread for NumPy's products; freed memory stays with the process.
 
     Products of 16 columns gain nothing from a second thread, which costs start-up time and waits
     for its turn on a busy machine. A number that the user has set stays, but networks
-    compute in :class:`OneThread` all the same.
+    compute on one thread all the same (``kernels.openblas``).
     """
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -38,19 +51,19 @@ def prepare_inference() -> None:
 
 
 def prepare_training() -> None:
-    """For torch's threads: they soon sleep while they wait, and memory stays.
+    """A short spin for torch's idle threads; freed memory stays with the process.
 
     By default an idle thread spins for milliseconds before it sleeps. On two cores with a busy
     neighbour that was measured to slow training down twentyfold; sleeping at once costs a quiet
     machine a third. A spin of some microseconds has neither fault.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, for scoring
     keep_memory()
 
 
 def keep_memory() -> None:
-    """Ask the C library to keep freed memory for the next step instead of giving it back.
+    """Let the C library keep freed memory for the next step, not return it to the system.
 
     Every step needs the same megabytes again. Fetched anew from the system, page by page, they
     cost up to a sixth of a step. Where the library has no such switch, nothing happens.
@@ -58,128 +71,194 @@ def keep_memory() -> None:
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is not None and hasattr(library, "mallopt"):
         for switch in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            library.mallopt(switch, _KEPT)
+            library.mallopt(switch, _FREED_BYTES)
 
 
-class Threads(NamedTuple):
-    """Functions that get and set a library's number of threads."""
-
-    get: Callable[[], int]
-    set: Callable[[int], None]
+# --- signals
 
 
-class OneThread(ContextDecorator):
-    """A context manager and decorator that limits a library to one thread.
-
-    OpenBLAS gives parts of a large product to its threads. The order of sums changes where the
-    parts meet, so the last bits depend on the number of threads. That number belongs to the whole
-    process: contexts of several Python threads may overlap, and the last one to end restores the
-    number that the first one found, unless the number was changed meanwhile.
-    """
-
-    def __init__(self, threads: Threads | None) -> None:
-        """None stands for a library without such a number: the context does nothing."""
-        self._threads = threads
-        self._begin()
-        os.register_at_fork(after_in_child=self._begin)
-
-    def __enter__(self) -> None:
-        if self._threads is None:
-            return
-        with self._lock:
-            if not self._inside:
-                self._before = self._threads.get()
-                if self._before != 1:
-                    self._threads.set(1)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        if self._threads is None:
-            return
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and self._before != 1 and self._threads.get() == 1:
-                self._threads.set(self._before)
-
-    def _begin(self) -> None:
-        """No context is open: at first, and in a forked child, where other threads do not exist."""
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = 1
+class SignalReceived(BaseException):
+    """A signal that came inside :meth:`StopSignal.interruptible`."""
 
 
-def find_openblas() -> Threads | None:
-    """The number of threads of the OpenBLAS that NumPy uses; to be called once NumPy is loaded.
-
-    None if NumPy uses another library, or an OpenBLAS on OpenMP, where each Python thread has a
-    number of its own.
-    """
-    paths = [sys.modules[name].__file__ for name in _CORES if name in sys.modules]
-    if not paths or paths[0] is None:
-        return None
-    library = ctypes.PyDLL(paths[0])  # also finds functions of the libraries it is linked with
-    for name in _NAMES:
-        parts = [name.format(part) for part in ("get_num_threads", "set_num_threads")]
-        kind = name.format("get_parallel")
-        if all(hasattr(library, part) for part in (*parts, kind)):
-            get, change = (library[part] for part in parts)
-            change.argtypes, change.restype = [ctypes.c_int], None
-            return Threads(get, change) if library[kind]() == _POSIX_THREADS else None
-    return None
-
-
-class Hurried(BaseException):
-    """A signal asked to stop while something went on that is not worth waiting for."""
-
-
-class Stop:
-    """Whether a signal has asked to stop: ``stop()`` is its number, or None."""
+class StopSignal:
+    """The request of a signal to stop: ``stop()`` is the signal's number, or None."""
 
     def __init__(self) -> None:
-        self._seen: list[signal.Signals] = []
-        self._hurry = False
+        self._received: list[signal.Signals] = []
+        self._interruptible = False
 
     def __call__(self) -> signal.Signals | None:
         """The first signal that came."""
-        return self._seen[0] if self._seen else None
+        return self._received[0] if self._received else None
 
-    def note(self, number: int) -> None:
-        """A signal has come."""
-        self._seen.append(signal.Signals(number))
-        if self._hurry:
-            raise Hurried
+    def receive(self, number: int) -> None:
+        """Record a signal; inside :meth:`interruptible` raise :class:`SignalReceived`."""
+        self._received.append(signal.Signals(number))
+        if self._interruptible:
+            raise SignalReceived
 
     @contextmanager
-    def hurrying(self) -> Iterator[None]:
-        """Inside, a signal ends the block at once, and is noted as any."""
-        self._hurry = True
+    def interruptible(self) -> Iterator[None]:
+        """A block that a signal ends at once, for work that is not worth waiting for.
+
+        The signal is recorded as well. After an earlier signal the block does not begin.
+
+        Raises:
+            SignalReceived: a signal has come.
+        """
+        self._interruptible = True
         try:
-            if self._seen:
-                raise Hurried
+            if self._received:
+                raise SignalReceived
             yield
         finally:
-            self._hurry = False
+            self._interruptible = False
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """Inside, SIGINT and SIGTERM only leave a note, which what is yielded tells.
+def catch_signals() -> Iterator[StopSignal]:
+    """A block in which SIGINT and SIGTERM only set the yielded :class:`StopSignal`.
 
     The old handlers come back at the end, and a second signal meets them at once. Outside the main
     thread, where Python takes no signals, nothing is caught.
     """
-    stop = Stop()
+    stop = StopSignal()
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, before[number])
-        stop.note(number)
+        stop.receive(number)
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
+            before[number] = signal.signal(number, handle)
     try:
         yield stop
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
+
+
+# --- child processes
+
+
+class ChildProcess:
+    """A module that runs in a process of its own; its stderr is kept until it ends."""
+
+    def __init__(self, module: str) -> None:
+        """Start ``main()`` of a module; ``main()`` returns the exit code."""
+        import subprocess  # not needed to predict, and slow to load
+        import tempfile
+
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self._last_line = ""
+        self.process = subprocess.Popen(  # noqa: S603 - a module of this package
+            [sys.executable, "-P", __file__, module, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            process_group=0,
+        )
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send an object. A child that has ended gets nothing: :meth:`receive` then gives None."""
+        pipe = self.process.stdin
+        if pipe is not None and not pipe.closed:
+            with suppress(BrokenPipeError):
+                pipe.write(json.dumps(message).encode() + b"\n")
+                pipe.flush()
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the next object; None when the child has ended. Other lines are skipped."""
+        pipe = self.process.stdout
+        while pipe is not None and not pipe.closed and (line := pipe.readline()):
+            with suppress(ValueError):
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    return message
+        return None
+
+    def end(self) -> str:
+        """Wait for the end and close the pipes; the reason of a failure, else nothing.
+
+        Call it after the last :meth:`receive`, from the thread that called that. A second call
+        gives the same reason.
+        """
+        code = self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        if not self._errors.closed:
+            with self._errors:
+                self._errors.seek(0)
+                text = self._errors.read().decode("utf-8", "replace")
+                self._last_line = text.strip().split("\n")[-1]
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"failed: {self._last_line}" if code else ""
+
+
+def terminate(children: Iterable[ChildProcess], grace: float) -> None:
+    """End child processes by SIGTERM; kill those that need more than ``grace`` seconds.
+
+    An exception meanwhile, such as a second Ctrl-C, kills them at once.
+    """
+    from subprocess import TimeoutExpired
+
+    children = list(children)
+    for child in children:
+        child.process.terminate()
+    deadline = time.monotonic() + grace
+    try:
+        for child in children:
+            with suppress(TimeoutExpired):
+                child.process.wait(max(deadline - time.monotonic(), 0.0))
+    finally:
+        for child in children:
+            child.process.kill()
+
+
+def send_to_parent(message: Mapping[str, Any]) -> None:
+    """Send an object from a child process; a dataclass in it becomes a list of its fields.
+
+    A parent that has ended gets nothing: the end of stdin tells the child so.
+    """
+    line = json.dumps(message, default=lambda one: list(vars(one).values()))
+    with suppress(BrokenPipeError):
+        sys.stdout.buffer.write(line.encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(module: str, *paths: str) -> int:
+    """Call ``main()`` of a module, in a new process; the exit code.
+
+    ``paths`` are the parent's ``sys.path``. The package is loaded from the folder of this file,
+    so that its parent folder need not be among them, or before the standard library.
+    """
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    sys.path[:] = paths
+    folder = Path(__file__).parent
+    found = [str(folder)]
+    spec = spec_from_file_location(
+        folder.name, folder / "__init__.py", submodule_search_locations=found
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is no package")
+    package = sys.modules[folder.name] = module_from_spec(spec)
+    spec.loader.exec_module(package)
+    code: int = import_module(module).main()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(_run(*sys.argv[1:]))

@@ -1,3 +1,3 @@
-"""The version of charseq, in one place that costs nothing to import."""
+"""Version of charseq, in a module that costs nothing to import."""
 
 __version__ = "0.1.0"

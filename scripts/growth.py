@@ -247,7 +247,7 @@ def table(points: list[Point]) -> str:
 
 def draw(path: str, points: list[Point]) -> None:
     """Time above memory, a column for each of what grows."""
-    from charseq.gradients import plots
+    import line_plots
 
     units = {"seconds": "seconds of processor time", "megabytes": "most memory, MB"}
     shown = []
@@ -261,9 +261,9 @@ def draw(path: str, points: list[Point]) -> None:
                 if found:
                     lines[stage] = [p["size"] for p in found], [p[key] for p in found]
             if lines:
-                shown.append(plots.Panel(lines, NAMES[what], label))
+                shown.append(line_plots.Panel(lines, NAMES[what], label))
     title = "Time and memory against the size of the data"
-    plots.panels(path, shown, columns=len({p["by"] for p in points}), title=title)
+    line_plots.panels(path, shown, columns=len({p["by"] for p in points}), title=title)
 
 
 if __name__ == "__main__":

@@ -427,14 +427,14 @@ def grid(results: Sequence[Result], title: str, show: Callable[[Result], str]) -
 
 def picture(results: Sequence[Result], path: Path) -> None:
     """Mean accuracy in percent over the lag, one line for each form that is drawn."""
-    from charseq.gradients import plots
+    import line_plots
 
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for result in (one for one in results if FORMS[one.form].drawn):
         xs, ys = lines.setdefault(result.form, ([], []))
         xs.append(result.lag)
         ys.append(100 * result.mean)
-    plots.series(
+    line_plots.series(
         path,
         lines,
         xlabel="lag (distractors between symbol and cue)",

@@ -1,11 +1,13 @@
-"""The rules of the house that no linter knows, held against every file of the program."""
+"""Rules of the project that no linter knows, checked on every file of the program."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import jaxtyping
@@ -13,21 +15,41 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted((ROOT / "charseq").rglob("*.py"))
+PACKAGE = ROOT / "charseq"
+MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+FOLDERS = sorted({path.parent for path in MODULES})
 
-MODULE_LINES = 400
-FUNCTION_LINES = 60
+MAX_MODULE_LINES = 480
+MIN_MODULE_LINES = 80
+MAX_FUNCTION_LINES = 60
+MAX_MODULES = 12
+"""Modules of one folder, without those of its subfolders."""
 
-# Where torch may be imported as a module is loaded; elsewhere only inside the functions that need
-# it, so that predicting on a CPU and asking for help never load it.
-WITH_TORCH = {
-    "models", "kernels.adamw", "kernels.bptt", "kernels.cuda_graphs", "kernels.matmul",
-    "kernels.rnn_cudnn", "kernels.rnn_fused", "kernels.rnn_native", "decoding.gpu_search",
-    "decoding.seq2seq_gpu", "gradients.autograd", "gradients.compare", "gradients.flow",
-    "training.gpu_step", "training.resident", "training.trainer",
-}  # fmt: skip
+SHORT = {
+    "evaluation.evaluate": "the two functions that choose the evaluation of a model's task",
+    "kernels.layout": "the layout of weights that the networks and the C library agree on",
+    "lru": "a data structure with no ties to anything else",
+    "models.factory": "the one place that knows every network",
+    "version": "the build reads it without loading the package",
+}
+"""Modules of less than MIN_MODULE_LINES, with the reason why each is a module of its own.
+
+A module of ``cli`` may be short, since each command is one module.
+"""
+
+TORCH_FREE = {"", "cli", "data", "runs", "evaluation", "inference"}
+"""Folders whose modules load torch only inside functions; of ``decoding``, all but the GPU's."""
+
+TABLES = {"data.formats.parquet", "data.formats.tables"}
+"""The modules that read tables with pandas or pyarrow."""
+
+SUBJECTLESS = re.compile(
+    r"(what|who|one|it)\s+"
+    r"(is|are|was|were|has|have|had|does|do|did|goes|go|stands|stand|comes|come)\b",
+    re.IGNORECASE,
+)
 
 
 def dotted(path: Path) -> str:
@@ -37,10 +59,16 @@ def dotted(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__") or "charseq"
 
 
+def is_module(path: Path) -> bool:
+    """Whether a file has code of its own: neither __init__ nor __main__."""
+    return path.stem not in ("__init__", "__main__")
+
+
 each_module = pytest.mark.parametrize("path", MODULES, ids=dotted)
 each_program = pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=dotted)
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -59,7 +87,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 def loaded(node: ast.AST) -> Iterator[str]:
-    """What importing a module imports: everything but function bodies and types' imports."""
+    """The names that importing a module imports: not in function bodies, not for types only."""
     if is_type_checking(node) or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return
     yield from imported(node)
@@ -71,12 +99,43 @@ def packages(names: Iterator[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+@cache
+def reached(path: Path) -> frozenset[str]:
+    """The other packages that importing a module loads, by way of charseq's own modules as well."""
+    seen, waiting, found = {path}, [path], set[str]()
+    while waiting:
+        for name in loaded(parse(waiting.pop())):
+            if name.partition(".")[0] != "charseq":
+                found.add(name.partition(".")[0])
+                continue
+            at = PACKAGE
+            for part in [*name.split(".")[1:], ""]:
+                files = {at / "__init__.py", at.with_suffix(".py")} - seen
+                new = [file for file in files if file.is_file()]
+                seen.update(new)
+                waiting += new
+                at /= part or "-"
+    return frozenset(found)
+
+
 # --- size and names
 
 
 @each_module
-def test_a_module_fits_in_the_head(path: Path) -> None:
-    assert path.read_text(encoding="utf-8").count("\n") <= MODULE_LINES
+def test_a_module_is_neither_long_nor_a_shard(path: Path) -> None:
+    lines, name = path.read_text(encoding="utf-8").count("\n"), dotted(path)
+    assert lines <= MAX_MODULE_LINES
+    if is_module(path) and not name.startswith("cli."):
+        assert (lines < MIN_MODULE_LINES) == (name in SHORT), f"{name} has {lines} lines"
+
+
+def test_the_short_modules_exist() -> None:
+    assert SHORT.keys() <= {dotted(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_folder_has_at_most_twelve_modules(folder: Path) -> None:
+    assert len(list(filter(is_module, folder.glob("*.py")))) <= MAX_MODULES
 
 
 @each_program
@@ -85,26 +144,71 @@ def test_a_function_fits_on_a_page(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
             length = (node.end_lineno or 0) - (first or 0)
-            assert length <= FUNCTION_LINES, f"{path.name}:{node.lineno}: {node.name}"
+            assert length <= MAX_FUNCTION_LINES, f"{path.name}:{node.lineno}: {node.name}"
 
 
 @each_program
-def test_the_first_line_says_it_all(path: Path) -> None:
+def test_the_first_line_of_a_module_is_a_summary(path: Path) -> None:
     lines = (ast.get_docstring(parse(path)) or "").split("\n")
     assert lines[0], f"{path.name} has no docstring"
     assert lines[1:2] in ([], [""]), f"{path.name}: the first sentence takes more than one line"
 
 
+def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every docstring, those below constants and fields included."""
+    for node in ast.walk(tree):
+        value = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield value.lineno, value.value
+
+
+@each_program
+def test_docstrings_begin_with_a_subject(path: Path) -> None:
+    """A thing with a name is the subject: not "what is kept", "who was asked", "one has"."""
+    lines = [line for line, text in docstrings(parse(path)) if SUBJECTLESS.match(text)]
+    assert not lines, f"{path.relative_to(ROOT)}, lines {lines}"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("What is kept of a run.", True),
+        ("It does nothing.", True),
+        ("One has a name.", True),
+        ("One thread for products.", False),
+        ("The state of a run.", False),
+        ("Whether a run is finished.", False),
+    ],
+)
+def test_the_rule_for_docstrings_works(text: str, refused: bool) -> None:
+    (found,) = docstrings(ast.parse(f"def f():\n    {text!r}"))
+    assert bool(SUBJECTLESS.match(found[1])) == refused
+
+
+def test_modules_have_telling_names() -> None:
+    nameless = {"util", "utils", "common", "helper", "helpers", "misc", "core", "base", "shared"}
+    assert not nameless & {path.stem.removeprefix("test_") for path in MODULES + SCRIPTS + TESTS}
+
+
+# --- tests mirror the tree
+
+
 @each_module
 def test_a_module_has_its_tests(path: Path) -> None:
-    if path.stem not in ("__init__", "__main__"):
-        place = path.relative_to(ROOT / "charseq")
+    if is_module(path):
+        place = path.relative_to(PACKAGE)
         assert (ROOT / "tests" / place.with_name(f"test_{place.name}")).is_file()
 
 
-def test_no_room_without_a_name() -> None:
-    nameless = {"util", "utils", "common", "helper", "helpers", "misc", "core", "base", "shared"}
-    assert not nameless & {path.stem.removeprefix("test_") for path in MODULES + SCRIPTS + TESTS}
+def test_a_test_file_has_its_module() -> None:
+    mirrored = {path.relative_to(PACKAGE).parts[0] for path in MODULES if path.parent != PACKAGE}
+    strays = [
+        str(test.relative_to(ROOT))
+        for test in sorted((ROOT / "tests").rglob("test_*.py"))
+        if (place := test.relative_to(ROOT / "tests")).parts[0] in mirrored
+        and not (PACKAGE / place.with_name(place.name.removeprefix("test_"))).is_file()
+    ]
+    assert strays == []
 
 
 # --- imports
@@ -112,18 +216,58 @@ def test_no_room_without_a_name() -> None:
 
 @each_module
 def test_torch_is_loaded_only_where_tensors_are(path: Path) -> None:
+    """Neither help nor predicting on a CPU loads torch, by whatever way."""
     name = dotted(path)
-    if not {name, name.partition(".")[0]} & WITH_TORCH:
-        assert "torch" not in packages(loaded(parse(path)))
+    folder = name.partition(".")[0] if path.parent != PACKAGE else ""
+    if folder in TORCH_FREE or (folder == "decoding" and "gpu" not in name):
+        assert "torch" not in reached(path)
+
+
+def heavy(tree: ast.AST) -> list[str]:
+    """The places that load pandas or pyarrow, or a module whose name is not written there."""
+    found = []
+    for node in ast.walk(tree):
+        if {"pandas", "pyarrow"} & packages(iter(imported(node))):
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.Call) and re.search(
+            r"\b(import_module|__import__)$", ast.unparse(node.func)
+        ):
+            name = ast.unparse(node.args[0]) if node.args else ""
+            if not re.match("f?['\"]charseq\\.", name):
+                found.append(ast.unparse(node))
+    return found
 
 
 @each_module
-def test_pandas_and_pyarrow_stay_in_formats_and_wait_there(path: Path) -> None:
-    tables = {"pandas", "pyarrow"}
-    assert not tables & packages(loaded(parse(path)))
-    everywhere = {name for node in ast.walk(parse(path)) for name in imported(node)}
-    if dotted(path) != "data.formats.reader":
-        assert not tables & packages(iter(everywhere))
+def test_pandas_and_pyarrow_stay_in_two_modules_and_wait_there(path: Path) -> None:
+    assert not {"pandas", "pyarrow"} & reached(path)
+    if dotted(path) not in TABLES | {"process"}:  # a child process is given its module's name
+        assert heavy(parse(path)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pandas as pd",
+        "from pyarrow import parquet",
+        "def f(): import pyarrow.parquet",
+        "importlib.import_module('pyarrow')",
+        "import_module(name)",
+        "__import__('pandas')",
+    ],
+)
+def test_the_rule_for_tables_sees(line: str) -> None:
+    assert heavy(ast.parse(line))
+
+
+@pytest.mark.parametrize("line", ["import numpy", "import_module(f'charseq.cli.{name}')"])
+def test_the_rule_for_tables_lets_pass(line: str) -> None:
+    assert not heavy(ast.parse(line))
+
+
+def test_imports_are_followed_through_the_package() -> None:
+    assert "torch" in reached(PACKAGE / "gradients" / "flow.py")
+    assert "numpy" in reached(PACKAGE / "inference" / "predictor.py"), "by way of decoding"
 
 
 @each_module
@@ -147,7 +291,7 @@ def test_jaxtyping_is_for_type_checkers_only(path: Path) -> None:
         ("charseq.training.tuning.tune", ["torch", "pandas", "optuna", "sqlalchemy", "jaxtyping"]),
     ],
 )
-def test_a_door_opens_at_once(door: str, unwanted: list[str]) -> None:
+def test_importing_a_module_loads_nothing_heavy(door: str, unwanted: list[str]) -> None:
     program = f"import sys, {door}; print(*(set({unwanted}) & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
@@ -155,7 +299,7 @@ def test_a_door_opens_at_once(door: str, unwanted: list[str]) -> None:
     assert result.stdout.split() == []
 
 
-# --- what the program never does
+# --- no code out of files, no output
 
 
 @each_module
@@ -179,7 +323,7 @@ UNSAFE_KEYWORDS = {"shell", "allow_pickle"}
 
 
 def dangers(tree: ast.AST) -> list[str]:
-    """The places that could run code out of a file, or hand a file's words to a shell."""
+    """The places that could run code out of a file, or pass words of a file to a shell."""
     found = []
     for node in ast.walk(tree):
         names = imported(node)
@@ -219,14 +363,14 @@ def test_no_file_can_run_code(path: Path) -> None:
         "os.system(line)",
     ],
 )
-def test_the_gate_sees(line: str) -> None:
+def test_the_rule_for_code_sees(line: str) -> None:
     assert dangers(ast.parse(line))
 
 
 @pytest.mark.parametrize(
     "line", ["model.eval()", "re.compile(rule)", "json.load(file)", "run(words, shell=False)"]
 )
-def test_the_gate_lets_pass(line: str) -> None:
+def test_the_rule_for_code_lets_pass(line: str) -> None:
     assert not dangers(ast.parse(line))
 
 

@@ -1,4 +1,4 @@
-"""The process is made ready before any library is loaded, what the user set stays; signals."""
+"""Threads and memory of a process, its signals, and modules as child processes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ import signal
 import subprocess
 import sys
 import threading
-import warnings
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
 import pytest
 
+import charseq
 from charseq import process
-from charseq.process import Hurried, OneThread, Threads, find_openblas, stopping
+from charseq.process import (
+    ChildProcess,
+    SignalReceived,
+    catch_signals,
+    cores,
+    terminate,
+)
+
+PACKAGE = Path(charseq.__file__).parent
 
 NAMES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def test_inference_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     process.prepare_inference()
     assert [os.environ[name] for name in NAMES] == ["1", "1", "1"]
 
 
-def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_the_user_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "3")
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
@@ -67,141 +76,12 @@ def test_freed_memory_is_kept() -> None:
     assert faults[True] < faults[False] / 10
 
 
-def test_it_loads_no_library() -> None:
+def test_process_loads_neither_numpy_nor_torch() -> None:
     program = (
         "import sys; from charseq import process; process.prepare_training(); "
         "process.prepare_inference(); print(sorted({'numpy', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
-
-
-# --- threads of products
-
-
-class Library:
-    """A library that has a number of threads, and remembers what it was told."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self.told: list[int] = []
-
-    def set(self, threads: int) -> None:
-        self.threads = threads
-        self.told.append(threads)
-
-    def one_thread(self) -> OneThread:
-        return OneThread(Threads(lambda: self.threads, self.set))
-
-
-def test_inside_there_is_one_thread_and_the_number_comes_back() -> None:
-    library = Library(8)
-    one = library.one_thread()
-    with one:
-        assert library.threads == 1
-        with one:
-            assert library.threads == 1
-        assert library.threads == 1
-    assert library.threads == 8
-    library.threads = 5
-    assert one(lambda: library.threads)() == 1
-    assert library.threads == 5
-    assert library.told == [1, 8, 1, 5]
-
-
-def test_the_number_comes_back_after_an_error() -> None:
-    library = Library(8)
-    with pytest.raises(KeyError), library.one_thread():
-        raise KeyError
-    assert library.threads == 8
-
-
-def test_one_thread_is_left_alone() -> None:
-    library = Library(1)
-    with library.one_thread():
-        pass
-    assert library.told == []
-
-
-def test_a_number_that_is_set_meanwhile_stays() -> None:
-    library = Library(8)
-    with library.one_thread():
-        library.threads = 4
-    assert library.threads == 4
-
-
-def test_without_a_library_nothing_happens() -> None:
-    with OneThread(None) as nothing:
-        assert nothing is None
-
-
-def test_contexts_of_several_threads_overlap() -> None:
-    """The first one to end leaves the others their one thread."""
-    library = Library(8)
-    one = library.one_thread()
-    entered, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        with one:
-            entered.set()
-            leave.wait(60)
-
-    other = threading.Thread(target=stay)
-    with one:
-        other.start()
-        assert entered.wait(60)
-    assert library.threads == 1
-    leave.set()
-    other.join()
-    assert library.threads == 8
-
-
-def test_a_child_process_does_not_wait_for_threads_that_it_does_not_have() -> None:
-    """The process forks while another thread is about to ask for the number."""
-    parent = os.getpid()
-    asked, answer = threading.Event(), threading.Event()
-
-    def get() -> int:
-        if os.getpid() == parent:
-            asked.set()
-            answer.wait(60)
-        return 8
-
-    one = OneThread(Threads(get, lambda _: None))
-    other = threading.Thread(target=one(lambda: None))
-    other.start()
-    assert asked.wait(60)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside a thread
-        child = os.fork()
-    if not child:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(20)
-        with one:
-            os._exit(7)
-    answer.set()
-    other.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-
-
-def test_the_openblas_of_numpy_is_found_and_told() -> None:
-    names = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-    library = find_openblas()
-    if library is None:
-        assert "openblas" not in names
-        pytest.skip(f"NumPy multiplies with {names}")
-    before = library.get()
-    try:
-        library.set(3)
-        with OneThread(library):
-            assert library.get() == 1
-        assert library.get() == 3
-    finally:
-        library.set(before)
-
-
-def test_before_numpy_is_loaded_there_is_no_openblas() -> None:
-    program = "from charseq import process; print(process.find_openblas())"
-    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "None\n"
 
 
 # --- signals
@@ -221,10 +101,10 @@ def caught() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_note_and_a_second_one_gets_through(
+def test_a_signal_is_recorded_and_a_second_one_reaches_the_old_handler(
     number: signal.Signals, caught: list[int]
 ) -> None:
-    with stopping() as asked:
+    with catch_signals() as asked:
         assert asked() is None
         os.kill(os.getpid(), number)
         assert asked() is number
@@ -236,29 +116,29 @@ def test_a_signal_leaves_a_note_and_a_second_one_gets_through(
     assert caught == [number, number]
 
 
-def test_a_signal_ends_at_once_what_is_not_worth_waiting_for(caught: list[int]) -> None:
+def test_a_signal_ends_an_interruptible_block_at_once(caught: list[int]) -> None:
     came: list[str] = []
 
     def work() -> None:
-        with stop.hurrying():
+        with stop.interruptible():
             came.append("in")
             os.kill(os.getpid(), signal.SIGTERM)
             came.append("after")
 
-    with stopping() as stop:
-        with stop.hurrying():
+    with catch_signals() as stop:
+        with stop.interruptible():
             came.append("before")
-        with pytest.raises(Hurried):
+        with pytest.raises(SignalReceived):
             work()
         assert stop() is signal.SIGTERM
-        with pytest.raises(Hurried), stop.hurrying():
+        with pytest.raises(SignalReceived), stop.interruptible():
             came.append("too late")
     assert came == ["before", "in"]
     assert caught == []
 
 
 def test_the_first_of_two_signals_is_the_reason(caught: list[int]) -> None:
-    with stopping() as asked:
+    with catch_signals() as asked:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert asked() is signal.SIGTERM
@@ -266,7 +146,7 @@ def test_the_first_of_two_signals_is_the_reason(caught: list[int]) -> None:
 
 
 def test_handlers_come_back_after_a_fault(caught: list[int]) -> None:
-    with pytest.raises(ZeroDivisionError), stopping():
+    with pytest.raises(ZeroDivisionError), catch_signals():
         _ = 1 / 0
     os.kill(os.getpid(), signal.SIGINT)
     assert caught == [signal.SIGINT]
@@ -277,7 +157,7 @@ def test_other_threads_catch_nothing(caught: list[int]) -> None:
     found = []
 
     def work() -> None:
-        with stopping() as asked:
+        with catch_signals() as asked:
             found.append((asked(), signal.getsignal(signal.SIGTERM) is before))
 
     thread = threading.Thread(target=work)
@@ -285,3 +165,150 @@ def test_other_threads_catch_nothing(caught: list[int]) -> None:
     thread.join()
     assert found == [(None, True)]
     assert caught == []
+
+
+# --- child processes
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the import path."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def start(folder: Path, body: str) -> ChildProcess:
+    """A child whose main() is ``body``."""
+    lines = body.replace("\n", "\n    ")
+    program = f"import os, signal, sys, time, charseq\ndef main():\n    {lines}\n    return 0\n"
+    (folder / "stand_in.py").write_text(program)
+    return ChildProcess("stand_in")
+
+
+def test_messages_go_in_and_out(folder: Path) -> None:
+    child = start(folder, "for line in sys.stdin: sys.stdout.write(line)")
+    child.send({"text": "ß\n\ud800"})
+    assert child.receive() == {"text": "ß\n\ud800"}
+    assert child.process.stdin is not None
+    child.process.stdin.close()
+    assert child.receive() is None
+    assert [child.end(), child.end()] == ["", ""]
+
+
+def test_dataclasses_go_to_the_parent_and_other_lines_are_skipped(folder: Path) -> None:
+    child = start(
+        folder,
+        "from charseq.process import send_to_parent\n"
+        "from charseq.inference.prediction import Candidate\n"
+        "print('noise'); print(3, flush=True)\n"
+        "send_to_parent({'best': [Candidate('b', 1 / 3, -1e-17)]})\n"
+        "print('{\"half\": ', end='')",
+    )
+    assert child.receive() == {"best": [["b", 1 / 3, -1e-17, "model"]]}
+    assert child.receive() is None
+    assert child.end() == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("sys.exit('first\\nno space left')", "failed: no space left"),
+        ("sys.exit(3)", "failed: "),
+        ("return 3", "failed: "),
+        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL"),
+        ("pass", ""),
+    ],
+)
+def test_end_gives_the_reason(body: str, reason: str, folder: Path) -> None:
+    child = start(folder, body)
+    assert child.receive() is None
+    child.process.wait()
+    child.send({"text": "x" * 100_000})  # nobody reads it
+    assert [child.end(), child.end()] == [reason, reason]
+    child.send({})
+    assert child.receive() is None
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_child_that_does_not_stop_in_time_is_killed(
+    interrupted: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or at once, where a second Ctrl-C comes while the parent waits."""
+    deaf = "signal.signal(15, signal.SIG_IGN); print('{}', flush=True); time.sleep(60)"
+    children = [start(folder, deaf) for _ in range(2)]
+    assert [child.receive() for child in children] == [{}, {}]
+    begun = time.monotonic()
+    if interrupted:
+
+        def interrupt(seconds: float) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(children[0].process, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            terminate(children, 30.0)
+        monkeypatch.undo()
+    else:
+        terminate(children, 0.2)
+        assert time.monotonic() - begun >= 0.2
+    reasons = [child.end() for child in children]
+    assert reasons == [f"was ended by {signal.SIGKILL.name}"] * 2
+    assert time.monotonic() - begun < 20
+
+
+def test_a_child_leads_its_own_process_group(folder: Path) -> None:
+    child = start(folder, "print('{}' if os.getpgid(0) == os.getpid() else '', flush=True)")
+    assert child.receive() == {}
+    assert child.end() == ""
+
+
+def test_nothing_beside_the_package_hides_the_standard_library(tmp_path: Path) -> None:
+    """Old back-ports lie in site-packages, and the working folder has files of any name."""
+    site, work = tmp_path / "site-packages", tmp_path / "work"
+    site.mkdir()
+    work.mkdir()
+    (site / "charseq").symlink_to(PACKAGE)
+    for name in ("pathlib", "enum", "typing", "dataclasses", "pickle", "json"):
+        for folder in (site, work):
+            (folder / f"{name}.py").write_text("raise ImportError('an old back-port')")
+    (site / "told.py").write_text(
+        "import charseq, dataclasses, enum, json, pathlib, pickle, sys, typing\n"
+        "def main():\n    print(json.dumps({'from': charseq.__file__})); return 0\n"
+    )
+    program = (
+        f"import sys; sys.path.append({str(site)!r})\n"
+        "from charseq.process import ChildProcess; child = ChildProcess('told')\n"
+        "print(child.receive(), child.end())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", program],  # -S: charseq is found in that folder alone
+        cwd=work, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{{'from': '{site / 'charseq' / '__init__.py'}'}} \n", done.stderr
+
+
+def test_a_child_has_the_package_of_its_parent(tmp_path: Path) -> None:
+    """Even where the parent found it in a folder that it has left since."""
+    program = (
+        f"import os, sys; os.chdir({str(PACKAGE.parent)!r}); sys.path.insert(0, '')\n"
+        "from charseq.process import ChildProcess; os.chdir('/')\n"
+        f"sys.path.append({str(tmp_path)!r})\n"
+        "child = ChildProcess('told'); print(child.receive(), child.end())"
+    )
+    (tmp_path / "told.py").write_text(
+        "import charseq, charseq.errors as one\n"
+        'def main():\n    print(\'{"from": "%s"}\' % one.__file__); return 0\n'
+    )
+    other = tmp_path / "charseq"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise ImportError('another version')")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", program],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{{'from': '{PACKAGE / 'errors.py'}'}} \n", done.stderr
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert cores() >= 1

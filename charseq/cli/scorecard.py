@@ -1,6 +1,6 @@
 """what an evaluation or a comparison found -> lines for people.
 
-It scores nothing and prints nothing: it knows the names of the values, and which are percentages.
+It scores nothing and prints nothing. The units of metrics are those of :data:`METRICS`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ from typing import Any
 
 from charseq.display import visible
 
-PERCENT = (
-    "exact_match", "wer", "ser", "standard_error", "ece", "hit_at_1", "hit_at_3", "hit_at_5",
-    "keystrokes_saved", "oov",
-)  # fmt: skip
 SHOWN_EDITS = 10
 CHANGED = {"substitutions": "{} → {}", "deletions": "{} left out", "insertions": "{1} added"}
 
@@ -157,5 +153,8 @@ def _percent(value: float) -> str:
 
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.2f}{' %' if name in PERCENT else ''}"
+        from charseq.evaluation.metrics import METRICS
+
+        unit = METRICS[name].unit if name in METRICS else ""
+        return f"{value:,.2f} {unit}".rstrip()
     return f"{value:,}" if type(value) is int else str(value)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charseq.process import OneThread, find_openblas
+from charseq.kernels.openblas import OneThread, find_openblas
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int

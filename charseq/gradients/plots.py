@@ -1,8 +1,8 @@
-"""arrays -> figures: a PNG or SVG file, by the suffix of its name.
+"""arrays -> figures: line plots and heat maps in a PNG or SVG file, by the suffix of its name.
 
-It knows nothing of what the numbers mean, and it is the only room with matplotlib, an extra that
-is loaded when a figure is drawn: without it every function raises ModuleNotFoundError. A user's
-own matplotlib settings change nothing, and the same numbers give the same file, byte for byte.
+It is the only module with matplotlib, an extra that is loaded when a figure is drawn; without it
+every function raises ModuleNotFoundError. A user's own matplotlib settings change nothing, and the
+same numbers give the same file, byte for byte.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-"""Told apart by colour-blind people as well (Okabe and Ito 2008); dashes and markers help."""
+"""A palette for colour-blind readers too (Okabe and Ito 2008); dashes distinguish lines as well."""
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLE: dict[str, Any] = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -39,17 +38,18 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "charseq",
 }
 METADATA: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None}}
-"""What would change from one version or second to the next is left out of a file."""
-DOTS = 150
+"""Metadata that change with the version or the date are left out of a file."""
+DPI = 150
 """Dots per inch of a PNG."""
-CELL, SIDE, SHORTEST, LONGEST = 0.3, 5.0, 4.0, 24.0
-"""Inches of a heat map: a labelled cell, a side without labels, and the limits of a side."""
-LABELS = 120
-"""At most so many labels stand along an axis; of more, every n-th is shown."""
+CELL_INCHES, UNLABELLED_INCHES, MIN_INCHES, MAX_INCHES = 0.3, 5.0, 4.0, 24.0
+"""Sizes of a heat map: a labelled cell, a side without labels, and the limits of a side."""
+MAX_LABELS = 120
+"""Labels along an axis; of more labels, every n-th is shown."""
 DECADES = 8
-"""A logarithmic colour scale reaches so many powers of ten below its largest value."""
-FAMILY = "DejaVu Sans"
-PICTURES = ("Last Resort", "LastResort", "Emoji")
+"""Powers of ten that a logarithmic colour scale covers, below its largest value."""
+FONT = "DejaVu Sans"
+PICTURE_FONTS = ("Last Resort", "LastResort", "Emoji")
+"""Parts of the names of fonts that have boxes or coloured pictures instead of characters."""
 
 
 def curves(
@@ -61,10 +61,10 @@ def curves(
     title: str,
     limits: tuple[float, float] = (-20.0, 20.0),
 ) -> None:
-    """A panel per name with a line per name; the values are log10, at x = 0, 1, 2, …
+    """Line plots in panels with shared axes; ``panels``: panel -> line -> log10 at x = 0, 1, 2, …
 
-    All panels share their axes. Values are shown within ``limits`` (log10), and the axis says so
-    where it cuts a line. A line has a gap where a value is not finite.
+    Values outside ``limits`` (log10) are cut off, and the label of the axis says so. A line has a
+    gap where a value is not finite.
 
     Raises:
         ValueError: ``path`` ends in neither .png nor .svg.
@@ -73,92 +73,26 @@ def curves(
 
     columns = 1 if len(panels) == 1 else 2
     rows = -(-len(panels) // columns)
-    with _page(path, 1.5 + 4.25 * columns, 1.2 + 2.7 * rows) as figure:
+    with figure_page(path, 1.5 + 4.25 * columns, 1.2 + 2.7 * rows) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
         names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
         for axes, (panel, lines) in zip(grid, panels.items(), strict=False):
             axes.set_title(panel)
             for name, values in lines.items():
-                _line(axes, names.index(name), name, range(len(values)), values)
+                draw_line(axes, names.index(name), name, range(len(values)), values)
         shown = grid[: len(panels)]
         for axes in grid[len(panels) :]:
             axes.remove()
-        for axes in shown[-columns:]:  # also where no panel stands below
+        for axes in shown[-columns:]:  # the last row may be shorter than the others
             axes.tick_params(labelbottom=True)
         every = [y for lines in panels.values() for values in lines.values() for y in values]
-        note = _limit(grid[0], [y for y in every if math.isfinite(y)], limits)
+        note = _set_limits(grid[0], [y for y in every if math.isfinite(y)], limits)
         grid[0].yaxis.set_major_locator(MaxNLocator(integer=True))
         grid[0].yaxis.set_major_formatter(lambda y, _: f"$10^{{{y:g}}}$")
         words = [figure.suptitle(title), figure.supxlabel(xlabel, size="medium")]
         words.append(figure.supylabel(ylabel + note, size="medium"))
-        _make_legible([*words, *(axes.title for axes in shown)])
-        _legend(figure, shown)
-
-
-def series(
-    path: str | Path,
-    named: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    title: str,
-    log_x: bool = False,
-    log_y: bool = False,
-) -> None:
-    """A line with markers per name, from its (xs, ys). Few different xs become the ticks.
-
-    Raises:
-        ValueError: ``path`` ends in neither .png nor .svg.
-    """
-    with _page(path, 8.5, 4.5) as figure:
-        axes = figure.subplots()
-        for number, (name, (xs, ys)) in enumerate(named.items()):
-            _line(axes, number, name, xs, ys, marker=MARKERS[number % len(MARKERS)])
-        _label(axes, xlabel, ylabel, title)
-        if log_y:
-            axes.set_yscale("log")
-        if log_x:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-        ticks = sorted({x for xs, _ in named.values() for x in xs})
-        if len(ticks) <= 12:
-            axes.set_xticks(ticks)
-            axes.minorticks_off()
-        _legend(figure, [axes])
-
-
-class Panel(NamedTuple):
-    """Lines by their names, each from its (xs, ys), and what stands along the axes."""
-
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
-    xlabel: str
-    ylabel: str
-
-
-def panels(path: str | Path, shown: Sequence[Panel], *, columns: int, title: str) -> None:
-    """Panels of lines with markers, logarithmic both ways; a name has one look in all of them.
-
-    Panels side by side share what is on their vertical axis.
-    A straight line that rises by one decade in a decade is what grows as fast as x.
-
-    Raises:
-        ValueError: ``path`` ends in neither .png nor .svg.
-    """
-    names = list(dict.fromkeys(name for panel in shown for name in panel.lines))
-    rows = -(-len(shown) // columns)
-    with _page(path, 1.8 + 3.4 * columns, 1.0 + 2.9 * rows) as figure:
-        grid = figure.subplots(rows, columns, sharey="row", squeeze=False).flatten()
-        for axes, panel in zip(grid, shown, strict=False):
-            for name, (xs, ys) in panel.lines.items():
-                number = names.index(name)
-                _line(axes, number, name, xs, ys, marker=MARKERS[number % len(MARKERS)])
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            _label(axes, panel.xlabel, panel.ylabel, "")
-        for axes in grid[len(shown) :]:
-            axes.remove()
-        _make_legible([figure.suptitle(title)])
-        _legend(figure, grid[: len(shown)])
+        make_legible([*words, *(axes.title for axes in shown)])
+        add_legend(figure, shown)
 
 
 def heat_map(
@@ -173,10 +107,10 @@ def heat_map(
     columns: Sequence[str] = (),
     log: bool = False,
 ) -> None:
-    """A table of numbers (at least 0) as colours; ``scale`` says what they are.
+    """Heat map of a table of numbers (at least 0); ``scale`` is the label of the colour bar.
 
-    ``rows`` and ``columns`` are the labels, numbers from 1 where there are none; characters that
-    no font here has are shown as U+XXXX. With ``log`` zeros stay white, and the colours cover
+    ``rows`` and ``columns`` label the axes, by default with numbers from 1. Characters that no
+    installed font has are shown as U+XXXX. With ``log`` zeros stay white, and the colours cover
     ``DECADES`` powers of ten at most.
 
     Raises:
@@ -186,29 +120,33 @@ def heat_map(
 
     table = np.asarray(values, dtype=float)
     height, width = (
-        min(LONGEST, max(SHORTEST, CELL * count)) if labels else SIDE
+        min(MAX_INCHES, max(MIN_INCHES, CELL_INCHES * count)) if labels else UNLABELLED_INCHES
         for count, labels in zip(table.shape, (rows, columns), strict=True)
     )
-    with _page(path, width + 2.0, height + 1.2) as figure:
+    with figure_page(path, width + 2.0, height + 1.2) as figure:
         axes = figure.subplots()
         axes.grid(visible=False)
         edges = (0.5, table.shape[1] + 0.5, table.shape[0] + 0.5, 0.5)
-        norm, cut = _colours(table, log=log)
+        norm, cut = _colour_norm(table, log=log)
         shown = np.ma.masked_less_equal(table, 0) if log else table
         image = axes.imshow(shown, norm=norm, aspect="auto", extent=edges)
         image.set_cmap("viridis_r" if log else "Blues")
         figure.colorbar(image, label=scale, extend="min" if cut else "neither")
-        _label(axes, xlabel, ylabel, title)
+        label_axes(axes, xlabel, ylabel, title)
         for axis, labels in ((axes.xaxis, columns), (axes.yaxis, rows)):
             if labels:
-                _name(axis, labels, turned=axis is axes.xaxis)
+                _set_tick_labels(axis, labels, rotate=axis is axes.xaxis)
             else:
                 axis.set_major_locator(MaxNLocator(integer=True))
 
 
 @contextmanager
-def _page(path: str | Path, width: float, height: float) -> Iterator[Figure]:
-    """An empty figure of so many inches, written to ``path`` when the block ends well."""
+def figure_page(path: str | Path, width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of ``width`` by ``height`` inches; it is written when the block has ended.
+
+    Raises:
+        ValueError: ``path`` ends in neither .png nor .svg.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in METADATA:
         raise ValueError(f"{path}: a figure's name ends in {' or '.join(METADATA)}")
@@ -218,11 +156,13 @@ def _page(path: str | Path, width: float, height: float) -> Iterator[Figure]:
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure((width, height), layout="constrained")
         yield figure
-        figure.savefig(path, format=suffix[1:], dpi=DOTS, metadata=METADATA[suffix])
+        figure.savefig(path, format=suffix[1:], dpi=DPI, metadata=METADATA[suffix])
 
 
-def _line(axes: Axes, number: int, name: str, xs: ArrayLike, ys: ArrayLike, **look: Any) -> None:
-    """A line with the colour, dashes and marker of its number; gaps where it is not finite."""
+def draw_line(
+    axes: Axes, number: int, name: str, xs: ArrayLike, ys: ArrayLike, **look: Any
+) -> None:
+    """A line with the colour and the dashes of its ``number``; gaps where a value is not finite."""
     values = np.asarray(ys, dtype=float)
     axes.plot(
         np.asarray(xs, dtype=float),
@@ -234,8 +174,8 @@ def _line(axes: Axes, number: int, name: str, xs: ArrayLike, ys: ArrayLike, **lo
     )
 
 
-def _limit(axes: Axes, values: Sequence[float], limits: tuple[float, float]) -> str:
-    """Sets the axis of log10 values to what they need within ``limits``; a note if that cuts."""
+def _set_limits(axes: Axes, values: Sequence[float], limits: tuple[float, float]) -> str:
+    """Fit the axis to log10 ``values`` within ``limits``; a note for its label if that cuts any."""
     least, most = min(values, default=0.0), max(values, default=0.0)
     low, high = max(limits[0], math.floor(least)), min(limits[1], math.ceil(most))
     axes.set_ylim(low, max(high, low + 1))
@@ -243,34 +183,35 @@ def _limit(axes: Axes, values: Sequence[float], limits: tuple[float, float]) -> 
     return f" (cut off {' and '.join(cut)})" if cut else ""
 
 
-def _label(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
-    _make_legible([axes.set_xlabel(xlabel), axes.set_ylabel(ylabel), axes.set_title(title)])
+def label_axes(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
+    """Label both axes and set the title."""
+    make_legible([axes.set_xlabel(xlabel), axes.set_ylabel(ylabel), axes.set_title(title)])
 
 
-def _name(axis: Axis, labels: Sequence[str], *, turned: bool) -> None:
-    """Labels at 1, 2, 3, …; ``turned``: those that take too much room on their side stand up."""
-    places = range(0, len(labels), -(-len(labels) // LABELS))
-    seen = _legible(labels[place] for place in places)
-    axis.set_ticks([place + 1 for place in places], [words for words, _ in seen])
-    for text, (words, file) in zip(axis.get_ticklabels(), seen, strict=True):
-        _dress(text, file)
-        if turned and len(words) > 2:
+def _set_tick_labels(axis: Axis, labels: Sequence[str], *, rotate: bool) -> None:
+    """Labels at 1, 2, 3, …; with ``rotate`` labels of more than two characters are upright."""
+    shown = range(0, len(labels), -(-len(labels) // MAX_LABELS))
+    texts = _legible_texts(labels[number] for number in shown)
+    axis.set_ticks([number + 1 for number in shown], [words for words, _ in texts])
+    for text, (words, file) in zip(axis.get_ticklabels(), texts, strict=True):
+        _set_font(text, file)
+        if rotate and len(words) > 2:
             text.set_rotation(90)
 
 
-def _legend(figure: Figure, drawn: Iterable[Axes]) -> None:
-    """One legend beside all axes, a name once."""
+def add_legend(figure: Figure, drawn: Iterable[Axes]) -> None:
+    """One legend for all axes, to their right; each name once."""
     named = {
         name: handle
         for axes in drawn
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     legend = figure.legend(named.values(), named.keys(), loc="outside right center")
-    _make_legible(legend.get_texts())
+    make_legible(legend.get_texts())
 
 
-def _colours(table: np.ndarray[Any, Any], *, log: bool) -> tuple[Normalize, bool]:
-    """The scale of colours, and whether values above 0 lie below its end."""
+def _colour_norm(table: np.ndarray[Any, Any], *, log: bool) -> tuple[Normalize, bool]:
+    """Normalisation of the colours, and whether a value above 0 lies below its range."""
     from matplotlib.colors import LogNorm, Normalize
 
     positive = table[table > 0]
@@ -282,15 +223,17 @@ def _colours(table: np.ndarray[Any, Any], *, log: bool) -> tuple[Normalize, bool
     return LogNorm(low, most), least < low
 
 
-def _make_legible(texts: Sequence[Text]) -> None:
-    """Gives each text a font that has its characters, or U+XXXX for those that none has."""
-    for text, (words, file) in zip(texts, _legible([t.get_text() for t in texts]), strict=True):
+def make_legible(texts: Sequence[Text]) -> None:
+    """Give each text a font that has its characters; write U+XXXX for those that no font has."""
+    for text, (words, file) in zip(
+        texts, _legible_texts([t.get_text() for t in texts]), strict=True
+    ):
         text.set_text(words)
-        _dress(text, file)
+        _set_font(text, file)
 
 
-def _dress(text: Text, file: str | None) -> None:
-    """A font for a text, where it is not the usual one; dollar signs mean themselves."""
+def _set_font(text: Text, file: str | None) -> None:
+    """Set the font of a text if it is not the default; dollar signs are no mathematics."""
     from matplotlib.font_manager import FontProperties
 
     text.set_parse_math(False)
@@ -298,36 +241,36 @@ def _dress(text: Text, file: str | None) -> None:
         text.set_fontproperties(FontProperties(fname=file, size=text.get_fontsize()))
 
 
-def _legible(texts: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Each text as it can be shown, and the file of its font; None for the usual one."""
+def _legible_texts(texts: Iterable[str]) -> list[tuple[str, str | None]]:
+    """Each text as it can be shown, and the file of its font; None for the default font."""
     texts = list(texts)
-    (_, usual), *others = _fonts({c for text in texts for c in text})
+    (_, default), *others = _font_files({c for text in texts for c in text})
     found: list[tuple[str, str | None]] = []
     for text in texts:
         file = next((file for file, known in others if known.issuperset(text)), None)
-        if file is None or usual.issuperset(text):
-            codes = (c if c in usual else f"U+{ord(c):04X}" for c in text)
+        if file is None or default.issuperset(text):
+            codes = (c if c in default else f"U+{ord(c):04X}" for c in text)
             found.append(("".join(codes), None))
         else:
             found.append((text, file))
     return found
 
 
-def _fonts(characters: set[str]) -> list[tuple[str, set[str]]]:
-    """Files of fonts with the ``characters`` they have: the usual one, then what it needs help of.
+def _font_files(characters: set[str]) -> list[tuple[str, set[str]]]:
+    """Font files with those of ``characters`` that they have: the default font, then fallbacks.
 
-    Fonts of boxes and of coloured pictures do not count.
+    Fonts of boxes and of coloured pictures are left out.
     """
     from matplotlib.font_manager import findfont, fontManager, get_font
 
-    usual = findfont(FAMILY)
+    default = findfont(FONT)
     upright = [e for e in fontManager.ttflist if e.style == "normal" and e.weight == 400]
-    files = {e.fname for e in upright if not any(bad in e.name for bad in PICTURES)}
+    files = {e.fname for e in upright if not any(bad in e.name for bad in PICTURE_FONTS)}
     found: list[tuple[str, set[str]]] = []
     missing = set(characters)
-    for file in [usual, *sorted(files)]:
+    for file in [default, *sorted(files)]:
         known: set[str] = set()
-        with suppress(OSError, RuntimeError):  # a font that cannot be read helps nobody
+        with suppress(OSError, RuntimeError):  # a font that cannot be read is skipped
             font = get_font(file)
             known = {c for c in characters if font.get_char_index(ord(c))}
         if known & missing or not found:

@@ -103,7 +103,7 @@ class Replies:
 
     def lacks(self, text: str) -> bool:
         """Whether it would have to be sought."""
-        return not self._memory.holds(text)
+        return text not in self._memory
 
     def _reply(self, text: str, answer: JournalEntry) -> Reply:
         cells = list(answer.texts)

@@ -32,10 +32,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from charseq.child import ChildProcess, cores, send_to_parent, terminate
 from charseq.errors import CharseqError, SettingError
 from charseq.inference.prediction import Candidate, Prediction
-from charseq.process import prepare_inference
+from charseq.process import ChildProcess, cores, prepare_inference, send_to_parent, terminate
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel

@@ -26,7 +26,7 @@ from charseq.data.pairs import Example
 from charseq.errors import CheckpointError, DataError, Interrupted, SettingError, UsageError
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
-from charseq.process import stopping
+from charseq.process import catch_signals
 from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publish, read, read_all
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Teacher:
         model = self._model(sources)
         new: list[Label] = []
         saved = time.monotonic()
-        with stopping() as stop:
+        with catch_signals() as stop:
             while len(done) + len(new) < len(sources):
                 begin = len(done) + len(new)
                 new += _label(model, sources[begin : begin + WINDOW], self.best)

@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from charseq.child import ChildProcess, cores, terminate
 from charseq.decoding.ensemble import cells_of, join
 from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.inference.loading import read_run, shapes_of
-from charseq.process import stopping
+from charseq.process import ChildProcess, catch_signals, cores, terminate
 from charseq.runs.folder import is_finished, read
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def train(
             saved = time.monotonic()
 
     left = [one for one in jobs if not is_finished(one.folder)]
-    with stopping() as stop:
+    with catch_signals() as stop:
         work(left, side_by_side, started, stop=stop, tick=note, report=report)
         note(now=True)
         if asked := stop():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from charseq.config import Config
 from charseq.errors import Interrupted
-from charseq.process import Hurried, stopping
+from charseq.process import SignalReceived, catch_signals
 from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.report import bar, describe_scores
 
@@ -103,8 +103,10 @@ def fit(
 
     pace = Pace(1 if total else choose_threads(config.threads))
     loss, scored_at = None, -1
-    with stopping() as stop, bar(shown=progress) as show:
-        score = partial(_score, lesson, trainer, journal, report=report, hurry=stop.hurrying)
+    with catch_signals() as stop, bar(shown=progress) as show:
+        score = partial(
+            _score, lesson, trainer, journal, report=report, interruptible=stop.interruptible
+        )
         if state.pending is not None:
             better = score(min(done(trainer.number), 1.0), state.pending["loss"])
             _keep(trainer, journal, stop(), better=better)
@@ -157,7 +159,7 @@ def _score(
     loss: float | None,
     *,
     report: Report,
-    hurry: Callable[[], AbstractContextManager[None]],
+    interruptible: Callable[[], AbstractContextManager[None]],
 ) -> bool:
     """Score the averaged weights on dev; keep them if they are the best.
 
@@ -167,9 +169,9 @@ def _score(
     state.pending = {"loss": loss if loss is None or math.isfinite(loss) else None}
     weights = lesson.publish(trainer.averaged())
     try:
-        with hurry():
+        with interruptible():
             scores = lesson.score(weights)
-    except Hurried:
+    except SignalReceived:
         return False
     state.pending = None
     better = not state.scores or lesson.rank(scores) > lesson.rank(state.scores)

@@ -18,10 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from charseq.child import send_to_parent
 from charseq.config import configure
 from charseq.errors import CharseqError, CheckpointError, SettingError
-from charseq.process import prepare_training
+from charseq.process import prepare_training, send_to_parent
 from charseq.runs.folder import is_finished, lock
 from charseq.runs.training_state import TrainingState
 from charseq.training import loop, train

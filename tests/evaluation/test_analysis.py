@@ -1,4 +1,4 @@
-"""Tables of scored rows that can be counted by hand, and what they share with the scores."""
+"""Error analysis against counts by hand and closed forms: intervals, top k, lengths, edits."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_an_interval_holds_the_score_and_has_the_binomial_width() -> None:
     }  # fmt: skip
 
 
-def test_repeated_rows_of_a_source_make_nothing_surer() -> None:
+def test_repeated_rows_of_a_source_do_not_narrow_the_interval() -> None:
     once = analysis.intervals(right_and_wrong(30, 10))
     often = analysis.intervals(right_and_wrong(30, 10, rows=20))
     assert often == once
 
 
-def test_a_source_is_one_whatever_its_form_and_features() -> None:
+def test_a_source_is_one_whatever_its_unicode_form_and_features() -> None:
     rows = [Example("e\u0301", "a", "V"), Example("é", "b", "N"), Example("e", "b", "N")]
     answers = {f"{row.source}\t{row.features}": ["a"] for row in rows}
     outcome = outcome_of(rows, answers, features=("V", "N"))
@@ -85,7 +85,7 @@ def test_a_source_is_one_whatever_its_form_and_features() -> None:
     assert analysis.intervals(outcome)["sources"] == 2
 
 
-def test_where_nothing_is_wrong_the_bounds_are_those_of_what_was_not_seen() -> None:
+def test_without_errors_the_bounds_are_those_of_clopper_and_pearson() -> None:
     perfect = analysis.intervals(right_and_wrong(100, 0))
     bound = 100 * (1 - 0.025 ** (1 / 100))
     assert perfect["exact_match"] == [pytest.approx(100 - bound), 100.0]
@@ -96,7 +96,7 @@ def test_where_nothing_is_wrong_the_bounds_are_those_of_what_was_not_seen() -> N
     assert hopeless["ser"] == [100.0, 100.0]
 
 
-def test_one_source_says_little() -> None:
+def test_one_source_has_no_bootstrap_interval() -> None:
     assert analysis.intervals(right_and_wrong(1, 0))["exact_match"] == [pytest.approx(2.5), 100.0]
     rows = [Example("s", "a", "V"), Example("s", "b", "N")]
     mixed = outcome_of(rows, {"s\tV": ["a"], "s\tN": ["a"]}, features=("V", "N"))
@@ -107,7 +107,7 @@ def test_one_source_says_little() -> None:
 # --- candidates
 
 
-def test_the_first_candidates_are_looked_through() -> None:
+def test_top_k_accuracy_counts_answers_among_the_first_k() -> None:
     rows = [Example("p", "1"), Example("q", "2"), Example("r", "3"), Example("s", "é")]
     answers = {
         "p": ["1", "x"], "q": ["x", "2"], "r": ["x", "y", "z", "u", "3"], "s": ["u", "v", "e\u0301"]
@@ -153,7 +153,7 @@ def lengths_of(counts: dict[int, tuple[int, int]]) -> Outcome:
     return outcome_of(rows, answers)
 
 
-def test_few_lengths_are_told_one_by_one() -> None:
+def test_few_lengths_have_a_range_each() -> None:
     found = analysis.by_length(lengths_of({7: (3, 1), 2: (5, 0), 3: (1, 3)}), str.split)
     assert found == [
         {"shortest": 2, "longest": 2, "examples": 5, "exact_match": 100.0},
@@ -164,7 +164,7 @@ def test_few_lengths_are_told_one_by_one() -> None:
     assert [one["shortest"] for one in letters] == [3]
 
 
-def test_many_lengths_are_put_together_and_none_is_lost() -> None:
+def test_many_lengths_are_grouped_and_none_is_lost() -> None:
     outcome = lengths_of({length: (20, length % 3) for length in range(1, 40)} | {90: (0, 1)})
     found = analysis.by_length(outcome, str.split)
     assert 5 <= len(found) <= 9
@@ -180,7 +180,7 @@ def test_many_lengths_are_put_together_and_none_is_lost() -> None:
 # --- confusions
 
 
-def test_edits_are_counted_by_what_stood_there_and_what_was_written() -> None:
+def test_edits_are_counted_by_reference_and_written_symbol() -> None:
     rows = [
         Example("p", "t͡ʃ a b"),
         Example("p", "t͡ʃ a b"),
@@ -231,7 +231,7 @@ def test_the_edits_are_those_of_the_symbol_error_rate() -> None:
     assert found["deletions"]["count"] - found["insertions"]["count"] == gold_minus_written
 
 
-def test_only_the_most_frequent_are_told() -> None:
+def test_only_the_most_frequent_edits_are_listed() -> None:
     letters = [chr(0x4E00 + k) for k in range(30)]
     rows = [Example(one, one) for k, one in enumerate(letters) for _ in range(k + 1)]
     found = analysis.confusions(outcome_of(rows, {one: ["-"] for one in letters}), str.split)
@@ -240,9 +240,114 @@ def test_only_the_most_frequent_are_told() -> None:
     assert [one["count"] for one in told] == list(range(30, 10, -1))
 
 
-def test_nothing_wrong_is_no_fault() -> None:
+def test_an_outcome_without_errors_has_no_edits() -> None:
     outcome = right_and_wrong(3, 0)
     found = analysis.confusions(outcome, str.split)
     assert found["edits"] == 0
     assert found["deletions"] == {"count": 0, "most": []}
     assert json.loads(json.dumps(found)) == found
+
+
+# --- comparison of two models
+
+
+def answered(rows: Sequence[Example], known: set[str]) -> Outcome:
+    """The outcome of a model that answers "a" to the sources it knows, else two symbols more."""
+    return outcome_of(rows, {row.source: ["a" if row.source in known else "a b c"] for row in rows})
+
+
+def names(prefix: str, count: int) -> set[str]:
+    return {f"{prefix}{k}" for k in range(count)}
+
+
+def comparison_of(
+    both: int, first: int, second: int, neither: int, rows: int = 1
+) -> dict[str, Any]:
+    """A comparison where so many sources are right in both, in the first only, and so on."""
+    sources = sorted(names("b", both) | names("f", first) | names("s", second))
+    sources += sorted(names("n", neither))
+    examples = [Example(source, "a") for source in sources for _ in range(rows)]
+    one = answered(examples, names("b", both) | names("f", first))
+    other = answered(examples, names("b", both) | names("s", second))
+    return analysis.compare_outcomes(one, other, same_symbols=True)
+
+
+def test_rows_are_counted_and_the_difference_goes_from_first_to_second() -> None:
+    found = comparison_of(50, 2, 18, 30)
+    counted = ("both_right", "only_first", "only_second", "both_wrong")
+    assert [found[name] for name in counted] == [50, 2, 18, 30]
+    exact, ser = found["exact_match"], found["ser"]
+    assert exact["difference"] == pytest.approx(16.0)
+    assert ser["difference"] == pytest.approx(-32.0)  # a wrong answer has two letters too many
+    assert exact["p"] == pytest.approx(2 * sum(math.comb(20, k) for k in range(3)) / 2**20)
+    assert 1 / 2001 <= ser["p"] < 0.005
+    low, high = exact["interval"]
+    error = 100 * math.sqrt((20 / 100 - 0.16**2) / 100)  # of a difference of paired shares
+    assert low == pytest.approx(16 - 1.96 * error, abs=1.5)
+    assert high == pytest.approx(16 + 1.96 * error, abs=1.5)
+    assert ser["interval"] == pytest.approx([-2 * high, -2 * low])
+    assert found["better"] == "second"
+    assert (found["confidence"], found["sources"]) == (95, 100)
+
+
+def test_models_in_the_other_order_give_the_other_sign() -> None:
+    one, other = comparison_of(50, 2, 18, 30), comparison_of(50, 18, 2, 30)
+    assert other["better"] == "first"
+    for name in ("exact_match", "ser"):
+        assert other[name]["difference"] == pytest.approx(-one[name]["difference"])
+        assert other[name]["p"] == pytest.approx(one[name]["p"], abs=0.01)
+        low, high = one[name]["interval"]
+        assert other[name]["interval"] == pytest.approx([-high, -low], abs=1.5)
+
+
+def test_a_difference_that_chance_explains_is_not_called_better() -> None:
+    found = comparison_of(500, 12, 18, 30)
+    assert found["better"] is None
+    assert found["exact_match"]["p"] > 0.3
+    low, high = found["exact_match"]["interval"]
+    assert low < 0 < high
+
+
+def test_a_paired_test_is_sharper_than_two_intervals() -> None:
+    # 80.5 and 82 % of 1,000: each interval holds the other's score, but no row got worse.
+    found = comparison_of(805, 0, 15, 180)
+    assert found["better"] == "second"
+    assert found["exact_match"]["p"] == pytest.approx(2 * 0.5**15)
+
+
+def test_rows_of_a_source_are_one_observation() -> None:
+    # Forty rows of four sources are no more than four tosses of a coin.
+    found = comparison_of(5, 0, 4, 5, rows=10)
+    assert (found["only_second"], found["sources"]) == (40, 14)
+    assert found["exact_match"]["p"] == pytest.approx(2 * 0.5**4)
+    assert found["better"] is None
+
+
+def test_equal_answers_have_no_difference() -> None:
+    found = comparison_of(9, 0, 0, 3)
+    for name in ("exact_match", "ser"):
+        assert found[name] == {"difference": 0.0, "interval": None, "p": 1.0}
+    assert found["better"] is None
+
+
+def test_symbol_error_rates_of_unlike_symbols_are_not_compared() -> None:
+    rows = [Example("s", "a")]
+    found = analysis.compare_outcomes(
+        answered(rows, {"s"}), answered(rows, set()), same_symbols=False
+    )
+    assert found["ser"] is None
+    assert found["exact_match"]["difference"] == -100.0
+
+
+def test_false_alarms_are_as_rare_as_the_level_says() -> None:
+    draw = random.Random(5)
+    rows = [Example(f"s{k}", "a") for k in range(60)]
+    alarms = {"exact_match": 0, "ser": 0}
+    for _ in range(100):
+        sides = [answered(rows, {row.source for row in rows if draw.random() < 0.6}) for _ in "ab"]
+        found = analysis.compare_outcomes(*sides, same_symbols=True)
+        for name in alarms:
+            alarms[name] += found[name]["p"] < 0.05
+        assert (found["better"] is not None) == (found["exact_match"]["p"] < 0.05)
+    assert 0 < alarms["exact_match"] <= 9
+    assert 0 < alarms["ser"] <= 9

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import line_plots
 import pytest
 import torch
 from click.testing import CliRunner, Result
-
-from charseq.gradients import plots
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "memory_experiment.py"
 SMALL = ("--lags", "2,4", "--steps", "3", "--seeds", "2", "--parameters", "400")
@@ -273,7 +272,7 @@ def test_the_figure_has_no_more_lines_than_styles(
     memory: ModuleType, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = {}
-    monkeypatch.setattr(plots, "series", lambda path, named, **words: drawn.update(named))
+    monkeypatch.setattr(line_plots, "series", lambda path, named, **words: drawn.update(named))
     done = run(*SMALL, "--cells", "tanh,residual", "--json", "-o", "memory.png")
     rows = json.loads(done.stdout)["results"]
     assert set(drawn) == {"tanh", "residual", "residual, negative start"}

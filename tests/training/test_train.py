@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import charseq
 from charseq.cli import check
-from charseq.config import Config, configure, defaults
+from charseq.config import Config, configure
 from charseq.data import pairs as examples
 from charseq.errors import (
     CharseqError,
@@ -29,7 +29,6 @@ from charseq.errors import (
     Interrupted,
     SettingError,
     TrainingError,
-    UsageError,
 )
 from charseq.evaluation import evaluate
 from charseq.evaluation.metrics import Scores
@@ -555,112 +554,6 @@ def test_a_start_of_another_shape_is_refused(trained: Path, data: Path, tmp_path
     with pytest.raises(CheckpointError, match="there is no such run"):
         recipes.train(data, run=tmp_path / "run", config=config_of(), init_from=tmp_path / "none")
     assert not (tmp_path / "run").exists()
-
-
-# --- evaluate
-
-
-def test_the_numbers_of_an_evaluation_are_those_of_a_hand_count(
-    trained: Path, data: Path, tmp_path: Path
-) -> None:
-    model = load(trained)
-    words = words_of(80)[10:20]
-    answers = [one.prediction for one in model.predict(words, beam=1)]
-    right = sum(answer == word.upper() for answer, word in zip(answers, words, strict=True))
-    assert 0 < right < 10, "a model that knows some"
-    facts = evaluate.evaluate(data, model=model, beam=1, errors=tmp_path / "errors.tsv")
-    assert facts.keys() == KEYS
-    assert facts["exact_match"] == pytest.approx(10 * right)
-    assert facts["wer"] == pytest.approx(100 - 10 * right)
-    assert facts["standard_error"] == pytest.approx(
-        100 * (right / 10 * (1 - right / 10) / 10) ** 0.5
-    )
-    edits = sum(distance(answer, word.upper()) for answer, word in zip(answers, words, strict=True))
-    assert facts["ser"] == pytest.approx(100 * edits / sum(map(len, words)))
-    about = checkpoint.read_json(trained, "about.json")
-    assert {name: facts[name] for name in ("parameters", "seconds", "epochs")} == {
-        name: about[name] for name in ("parameters", "seconds", "epochs")
-    }
-    assert (facts["run"], facts["data"]) == (str(trained), str(data))
-    assert (facts["split"], facts["examples"], facts["beam"]) == ("test", 10, 1)
-    assert facts["signature"] == (
-        f"charseq:{charseq.__version__}|split:test|n:10|unit:row|references:any|match:NFC|"
-        "ser:characters|beam:1"
-    )
-    wrong = [
-        f"{word}\t{answer}\t{word.upper()}"
-        for word, answer in zip(words, answers, strict=True)
-        if answer != word.upper()
-    ]
-    lines = (tmp_path / "errors.tsv").read_text(encoding="utf-8").split("\n")
-    assert lines == ["source\tprediction\treferences", *wrong, ""]
-
-
-def distance(one: str, other: str) -> int:
-    """Levenshtein's, in its textbook form."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        before, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
-
-
-def test_splits_and_beams_are_those_asked_for(trained: Path, data: Path) -> None:
-    model = load(trained)
-    found = evaluate.evaluate(data, model=model, split="dev")
-    assert (found["split"], found["examples"], found["beam"]) == ("dev", 10, 2)
-    assert "|split:dev|n:10|" in found["signature"]
-    assert found["signature"].endswith("|beam:2")
-    assert evaluate.evaluate(data, model=model, split="train")["examples"] == 60
-    assert evaluate.evaluate(data, model=model, split="all")["examples"] == 80
-
-
-def test_columns_are_those_of_the_training_or_of_the_data(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = words_of(10)
-    (tmp_path / "test.tsv").write_text("".join(f"{w.upper()}\t{w}\n" for w in words))
-    (tmp_path / "charseq.toml").write_text('columns = "target,source"\n')
-    monkeypatch.setenv("CHARSEQ_MODEL", str(trained))
-    found = evaluate.evaluate(tmp_path)
-    assert found["exact_match"] > 0
-    (tmp_path / "charseq.toml").unlink()
-    assert evaluate.evaluate(tmp_path)["exact_match"] == 0
-
-
-@pytest.mark.parametrize("option", [{"beam": 2}, {"errors": "errors.tsv"}])
-def test_beam_and_errors_are_for_pairs(
-    option: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("".join(f"a b {word}\n" for word in words_of(30)))
-    small = {"hidden": 12, "embedding": 6, "epochs": 1, "evaluations": 1, "device": "cpu"}
-    config = configure(small, base=defaults("next-word"))
-    recipes.train(text, run=tmp_path / "run", config=config)
-    monkeypatch.chdir(tmp_path)
-    model = load(tmp_path / "run")
-    with pytest.raises(UsageError, match="beam and errors are for runs of pairs"):
-        evaluate.evaluate(text, model=model, **option)
-    assert not (tmp_path / "errors.tsv").exists()
-    assert "perplexity" in evaluate.evaluate(text, model=model)
-
-
-def test_what_cannot_be_compared_is_named(trained: Path, data: Path, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("".join(f"a b {word}\n" for word in words_of(30)))
-    small = {"hidden": 12, "embedding": 6, "epochs": 1, "evaluations": 1, "device": "cpu"}
-    recipes.train(text, run=tmp_path / "run", config=configure(small, base=defaults("next-word")))
-    pairs_, words = load(trained), load(tmp_path / "run")
-    link = tmp_path / "link"
-    link.symlink_to(trained)
-    for other in (pairs_, load(link)):
-        with pytest.raises(UsageError, match="is given twice, expected two runs to compare"):
-            evaluate.compare(data, models=(pairs_, other))
-    said = r"runs of pairs can be compared; .*run predicts words"
-    for models in ((pairs_, words), (words, pairs_)):
-        with pytest.raises(UsageError, match=said):
-            evaluate.compare(data, models=models)
 
 
 # --- check and info

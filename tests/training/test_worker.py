@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from charseq.child import ChildProcess
 from charseq.config import configure
+from charseq.process import ChildProcess
 from charseq.runs import folder as checkpoint
 from charseq.training.ensemble import Job
 

@@ -1,0 +1,176 @@
+"""Evaluation of runs of pairs: the report of one model, and two models on the same rows."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from world import write_capitals
+
+import charseq
+from charseq.config import Config, configure
+from charseq.data import pairs as examples
+from charseq.errors import DataError, SettingError, UsageError
+from charseq.evaluation.pairs import compare, evaluate
+from charseq.inference.predictor import PairsModel, load
+
+
+def config_of(**settings: Any) -> Config:
+    small = {
+        "epochs": 12, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
+        "embedding": 6, "batch_size": 8, "evaluations": 1, "learning_rate": 0.03, "dropout": 0,
+        "beam": 2, "task": "pairs", "attention": "soft",
+    }  # fmt: skip
+    return configure({**small, **settings})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = random.Random(1)
+    words = list(dict.fromkeys("".join(draw.choices("abc", k=4)) for _ in range(70)))
+    folder = tmp_path_factory.mktemp("pairs") / "upper"
+    return write_capitals(folder, dev=words[:8], test=words[8:14], train=words[14:])
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> PairsModel:
+    run = tmp_path_factory.mktemp("runs") / "upper"
+    charseq.train(data, run=run, config=config_of())
+    return loaded(run)
+
+
+@pytest.fixture(scope="module")
+def other(data: Path, tmp_path_factory: pytest.TempPathFactory) -> PairsModel:
+    """Another run on the same pairs, trained for two epochs only."""
+    run = tmp_path_factory.mktemp("runs") / "brief"
+    charseq.train(data, run=run, config=config_of(epochs=2))
+    return loaded(run)
+
+
+def loaded(run: Path) -> PairsModel:
+    found = load(run)
+    assert isinstance(found, PairsModel)
+    return found
+
+
+def test_the_signature_names_split_beam_and_length_penalty(model: PairsModel, data: Path) -> None:
+    signature = evaluate(model, data, split="dev", version="9")["signature"]
+    assert signature.startswith("charseq:9|split:dev|n:8|")
+    assert signature.endswith("|beam:2")
+    penalised = load(model.path, length_penalty=0.5)
+    assert isinstance(penalised, PairsModel)
+    signature = evaluate(penalised, data, version="9")["signature"]
+    assert signature.endswith("|beam:2|length_penalty:0.5")
+
+
+def test_a_beam_has_a_width(model: PairsModel, data: Path) -> None:
+    with pytest.raises(SettingError, match="beam is 0, expected 1 or more"):
+        evaluate(model, data, beam=0, version="9")
+
+
+def test_an_evaluation_reports_intervals_top_k_lengths_and_confusions(
+    model: PairsModel, data: Path
+) -> None:
+    facts = evaluate(model, data, split="train", version="9")
+    words = [row.source for row in examples.load(data).train]
+    answers = model.predict(words, n=2)
+    first, second = facts["top_k"]
+    assert (first["k"], second["k"]) == (1, 2)
+    assert first["exact_match"] == facts["exact_match"]
+    among = [word.upper() in {one.prediction for one in found.candidates} for word, found in zip(
+        words, answers, strict=True)]  # fmt: skip
+    assert second["exact_match"] == pytest.approx(100 * sum(among) / len(words))
+    assert facts["exact_match"] < second["exact_match"], "a model whose second answer helps"
+    low, high = facts["intervals"]["exact_match"]
+    assert low < facts["exact_match"] < high
+    assert facts["intervals"]["sources"] == len(words)
+    assert facts["by_length"] == [
+        {"shortest": 4, "longest": 4, "examples": len(words), "exact_match": facts["exact_match"]}
+    ]
+    told = facts["confusions"]
+    assert 100 * told["edits"] / (4 * len(words)) == pytest.approx(facts["ser"])
+    assert {one["reference"] for one in told["substitutions"]["most"]} <= set("ABC")
+    sure = np.mean([one.probability for one in answers])
+    assert abs(100 * sure - facts["exact_match"]) <= facts["ece"] + 1e-9
+    assert evaluate(model, data, split="train", beam=1, version="9")["top_k"] == [
+        {"k": 1, "exact_match": pytest.approx(facts["exact_match"], abs=5)}
+    ]
+
+
+def test_two_runs_are_compared_on_the_same_rows(
+    model: PairsModel, other: PairsModel, data: Path
+) -> None:
+    facts = compare(other, model, data, split="train", version="9")
+    one, two = facts["models"]
+    assert one == evaluate(other, data, split="train", version="9")
+    assert two == evaluate(model, data, split="train", version="9")
+    found = facts["comparison"]
+    assert found["exact_match"]["difference"] == pytest.approx(
+        two["exact_match"] - one["exact_match"]
+    )
+    assert found["ser"]["difference"] == pytest.approx(two["ser"] - one["ser"])
+    assert found["exact_match"]["difference"] > 0
+    assert found["better"] == ("second" if found["exact_match"]["p"] < 0.05 else None)
+    assert (facts["split"], facts["examples"]) == ("train", one["examples"])
+    right = found["both_right"] + found["only_second"]
+    assert 100 * right / facts["examples"] == pytest.approx(two["exact_match"])
+    short = compare(other, model, data, beam=1, version="9")
+    assert [one["beam"] for one in short["models"]] == [1, 1]
+    assert (short["split"], short["examples"]) == ("test", 6)
+
+
+def test_a_file_that_either_was_trained_on_is_compared_on_test(
+    model: PairsModel, tmp_path: Path
+) -> None:
+    words = list(dict.fromkeys("".join(random.Random(2).choices("abc", k=900))[k : k + 5] for k in
+        range(890)))  # fmt: skip
+    file = tmp_path / "words.tsv"
+    file.write_text("".join(f"{word}\t{word.upper()}\n" for word in words))
+    charseq.train(file, run=tmp_path / "run", config=config_of(epochs=1))
+    its = load(tmp_path / "run")
+    assert isinstance(its, PairsModel)
+    alone = evaluate(model, file, version="9")
+    assert (alone["split"], alone["examples"]) == ("all", len(words))
+    for pair in ((its, model), (model, its)):
+        facts = compare(*pair, file, version="9")
+        assert facts["split"] == "test"
+        assert 0 < facts["examples"] < len(words) / 5
+        assert [one["examples"] for one in facts["models"]] == [facts["examples"]] * 2
+
+
+def test_models_that_read_other_columns_are_not_compared(
+    model: PairsModel, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        text = (data / f"{name}.tsv").read_text(encoding="utf-8")
+        rows = [line.split("\t") for line in text.splitlines()]
+        (folder / f"{name}.tsv").write_text("".join(f"{a}\tV\t{b}\n" for a, b in rows))
+    turned = config_of(epochs=1, columns="target,source")
+    charseq.train(data, run=tmp_path / "turned", config=turned)
+    with pytest.raises(DataError, match=r"turned reads other columns of it than .*upper; "):
+        compare(loaded(tmp_path / "turned"), model, data, version="9")
+    config = config_of(epochs=1, columns="source,features,target")
+    charseq.train(folder, run=tmp_path / "featured", config=config)
+    featured = loaded(tmp_path / "featured")
+    for pair in ((featured, model), (model, featured)):
+        with pytest.raises(UsageError, match=r"upper takes no features, the other model does"):
+            compare(*pair, folder, version="9")
+
+
+def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
+    model: PairsModel, data: Path, tmp_path: Path
+) -> None:
+    for kind in ("spaced", "parts"):
+        config = config_of(epochs=1, target_symbols=kind)
+        charseq.train(data, run=tmp_path / kind, config=config)
+    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "parts"))
+    found = compare(model, spaced, data, version="9")
+    assert found["comparison"]["ser"] is None
+    assert found["comparison"]["exact_match"]["difference"] <= 0
+    # marks are symbols of their own, but errors are counted in phones; one has NFC, one NFD
+    assert compare(spaced, parts, data, version="9")["comparison"]["ser"] is not None
