@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from frozen import FIXTURES
-from world import World
 
 from charseq.inference.verify import verify
 from charseq.runs import folder, store
@@ -102,15 +101,3 @@ def test_a_run_without_a_model_says_so(tmp_path: Path) -> None:
     store.publish(tmp_path / "run", {"resume.a.json": b"{}"})
     found = verify(tmp_path / "run")
     assert (found.faults, found.notes) == ([], [f"{tmp_path}/run: no model yet"])
-
-
-def test_the_command_tells_it_in_lines_or_as_an_object(run: Path, world: World) -> None:
-    assert world.run("verify", str(run))[::2] == (0, "")
-    spoil(run / "about.json")
-    spoil(run / "README.md")
-    code, out, err = world.run("verify", str(run))
-    assert (code, out.count("\n")) == (1, 2)
-    assert err == f"charseq: error: {run}: 2 faults: do not use it\n"
-    code, out, _ = world.run("verify", "--json", str(run))
-    facts = json.loads(out)
-    assert (code, facts["sound"], len(facts["faults"])) == (1, False, 2)

@@ -1,10 +1,17 @@
-"""Lines for people of evaluations and comparisons: all numbers, aligned, and nothing unseen."""
+"""``charseq evaluate``: the command, and the scores of evaluations and comparisons as lines."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+from pathlib import Path
 from typing import Any
 
-from charseq.cli.scorecard import describe_comparison, describe_evaluation
+import pytest
+from world import Storyteller, Upper, World
+
+from charseq.cli.evaluate import describe_comparison, describe_evaluation
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -163,3 +170,140 @@ def test_details_of_both_follow() -> None:
     assert lines[: len(BESIDE)] == BESIDE
     assert lines.count("right among the first") == 2
     assert lines.index("runs/a") < lines.index("runs/longer")
+
+
+# --- the command
+
+
+SCORES = {
+    "run": "checkpoints/x", "parameters": 1234567, "seconds": 60.0, "epochs": 3, "examples": 2000,
+    "exact_match": 98.5, "wer": 1.5, "ser": 0.25, "signature": "charseq:0.1.0|beam:5",
+}  # fmt: skip
+
+
+def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(data: str, **options: Any) -> dict[str, Any]:
+        calls.append({"data": data, **options})
+        return SCORES
+
+    world.replace("evaluation.evaluate", evaluate=evaluate)
+    code, out, err = world.run(
+        *shlex.split("evaluate D -m R --split dev --beam 2 --errors E.tsv --json")
+    )
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    assert json.loads(out) == SCORES
+    assert calls == [
+        {"data": "D", "model": world.model, "split": "dev", "beam": 2, "errors": Path("E.tsv")}
+    ]
+    code, out, err = world.run("evaluate", "D")
+    assert (code, err) == (0, "")
+    assert re.search(r"^exact match +98\.50 %$", out, flags=re.MULTILINE)
+    assert re.search(r"^parameters +1,234,567$", out, flags=re.MULTILINE)
+    assert re.search(r"^signature +charseq:0\.1\.0\|beam:5$", out, flags=re.MULTILINE)
+    assert calls[1]["split"] is None
+
+
+def test_evaluate_adds_tables_where_they_are_asked_for(world: World) -> None:
+    none = {"count": 0, "most": []}
+    kinds = {"substitutions": none, "deletions": none, "insertions": none}
+    tables = {
+        "top_k": [{"k": 1, "exact_match": 98.5}],
+        "by_length": [{"shortest": 2, "longest": 9, "examples": 2000, "exact_match": 98.5}],
+        "confusions": {"edits": 0, **kinds},
+    }
+    world.replace("evaluation.evaluate", evaluate=lambda _data, **_options: SCORES | tables)
+    code, out, err = world.run("evaluate", "D")
+    assert (code, err) == (0, "")
+    assert out.count("\n") == len(SCORES)
+    code, more, err = world.run("evaluate", "D", "--details")
+    assert (code, err) == (0, "")
+    assert more.startswith(out)
+    assert "               2 to 9     2,000      98.50 %\n" in more
+    code, out, _ = world.run("evaluate", "D", "--json")
+    assert (code, json.loads(out)) == (0, SCORES | tables)
+
+
+def test_evaluate_compares_two_models(world: World) -> None:
+    calls: list[dict[str, Any]] = []
+    found = {
+        "both_right": 9, "only_first": 0, "only_second": 1, "both_wrong": 0,
+        "exact_match": {"difference": 10.0, "interval": None, "p": 1.0}, "ser": None,
+        "better": None,
+    }  # fmt: skip
+    intervals = {"confidence": 95, "sources": 10}
+    score = SCORES | {"data": "D", "split": "dev", "intervals": intervals}
+    both = {"data": "D", "split": "dev", "examples": 10, "comparison": found}
+    both["models"] = [score, score | {"run": "checkpoints/y"}]
+
+    def compare(data: str, **options: Any) -> dict[str, Any]:
+        calls.append({"data": data, **options})
+        return both
+
+    world.replace("evaluation.evaluate", compare=compare)
+    words = shlex.split("evaluate D -m R -m S --split dev --beam 2")
+    code, out, err = world.run(*words)
+    assert (code, err) == (0, "")
+    assert world.loaded == ["R", "S"]
+    assert calls == [{"data": "D", "models": (world.model, world.model), "split": "dev", "beam": 2}]
+    assert re.search(r"^run +checkpoints/x +checkpoints/y$", out, flags=re.MULTILINE)
+    assert out.endswith("not distinguishable by exact match, p = 1\n")
+    assert json.loads(world.run(*words, "--json")[1]) == both
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-m A -m B -m C", "--model names 3 runs, expected one, or two to compare"),
+        ("-m A -m B --errors E", "--errors is for one model"),
+    ],
+)
+def test_evaluate_wants_one_model_or_two(world: World, words: str, said: str) -> None:
+    code, out, err = world.run("evaluate", "D", *shlex.split(words))
+    assert (code, out, err) == (2, "", f"charseq: error: {said}\n")
+    assert world.loaded == []
+
+
+FIGURES = {
+    "run": "runs/story", "words": 2009, "perplexity": 68.7712, "hit_at_1": 17.961,
+    "keystrokes_saved": 44.641, "oov": 6.1, "sampled": None, "signature": "s",
+}  # fmt: skip
+
+
+def test_evaluate_tells_of_sentences(world: World) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(data: str, **options: Any) -> dict[str, Any]:
+        calls.append(options)
+        return FIGURES
+
+    world.model = Storyteller()
+    world.replace("evaluation.evaluate", evaluate=evaluate)
+    table = (
+        "run               runs/story\nwords             2,009\nperplexity        68.77\n"
+        "hit at 1          17.96 %\nkeystrokes saved  44.64 %\noov               6.10 %\n"
+        "signature         s\n"
+    )
+    assert world.run("evaluate", "D") == (0, table, "")
+    code, out, _ = world.run("evaluate", "D", "--json")
+    assert (code, json.loads(out)) == (0, FIGURES)
+    world.patch.setenv("CHARSEQ_BEAM", "3")
+    world.run("evaluate", "D")
+    world.run("evaluate", "D", "--beam", "2")
+    code, out, err = world.run("evaluate", "D", "--details")
+    assert (code, out) == (2, "")
+    assert err == "charseq: error: --details is for runs of pairs; this run predicts words\n"
+    assert [options["beam"] for options in calls] == [None, None, None, 2]
+    world.model = Upper()
+    world.run("evaluate", "D")
+    assert calls[-1]["beam"] == 3
+
+
+def test_evaluate_computes_where_it_is_told_to(world: World) -> None:
+    world.replace("evaluation.evaluate", evaluate=lambda *_, **__: SCORES)
+    world.run("evaluate", "data/", "--json")
+    assert world.chosen == {}
+    world.run("evaluate", "data/", "--json", "--device", "cuda")
+    assert world.chosen == {"device": "cuda"}
