@@ -113,7 +113,7 @@ class Storyteller(LanguageModel):
     def __init__(self) -> None:
         self.path = Path("runs/story")
         self.calls: list[tuple[str, list[str], dict[str, Any]]] = []
-        self.units: Any = SimpleNamespace(unknown=self.unknown)
+        self.tokenizer: Any = SimpleNamespace(unknown=self.unknown)
 
     @staticmethod
     def unknown(text: str) -> list[str]:

@@ -248,7 +248,7 @@ def _generate(
     """``count`` sampled lines for each text."""
     continuations = model.generate(texts, count=count, **sampling)
     return [
-        GeneratedLines([text + one for one in found], model.units.unknown(text))
+        GeneratedLines([text + one for one in found], model.tokenizer.unknown(text))
         for text, found in zip(texts, continuations, strict=True)
     ]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """What a run says of itself, with the shapes of its weights, and the same in lines."""
-    about = read_run(find(run)).about
+    about = read_run(find(run)).metadata
     shapes = {name: list(shape) for name, shape in shapes_of(about).items()}
     return {**about, "shapes": shapes}, describe_run(about)
 

@@ -120,7 +120,7 @@ def _look(state: FolderState, name: str, contents: LoadedRun | None, found: Veri
                 parse_object(line, path)
         elif name.endswith(".safetensors") and (name != WEIGHTS or contents is None):
             shapes = check_arrays(fetch(state, name), path)
-            if name.startswith("kept.") and contents and shapes != shapes_of(contents.about):
+            if name.startswith("kept.") and contents and shapes != shapes_of(contents.metadata):
                 raise CheckpointError("has other weights than the settings call for", path=path)
     except CheckpointError as fault:
         found.faults.append(str(fault))

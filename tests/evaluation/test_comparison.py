@@ -17,7 +17,7 @@ from charseq.inference.prediction import Prediction
 
 
 class Fixed:
-    """A transducer that answers "a" where it knows the source, else something longer."""
+    """A translator that answers "a" where it knows the source, else something longer."""
 
     def __init__(self, known: set[str]) -> None:
         self.known = known
@@ -33,8 +33,8 @@ class Fixed:
 
 
 def outcome(rows: Sequence[Example], known: set[str]) -> Outcome:
-    transducer: Any = Fixed(known)
-    return score_examples(transducer, rows, width=1)
+    translator: Any = Fixed(known)
+    return score_examples(translator, rows, width=1)
 
 
 def names(prefix: str, count: int) -> set[str]:
