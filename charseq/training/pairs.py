@@ -21,7 +21,7 @@ from charseq.errors import DataError, SettingError
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import score_examples
-from charseq.inference.calibration import FEWEST, Event, fit
+from charseq.inference.calibration import MIN_INPUTS, Event, fit
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, Translator
 from charseq.runs.folder import WEIGHTS, find, read
@@ -146,7 +146,7 @@ class PairsTask:
             length_penalty=config.length_penalty,
         )
         dev = task.dataset.dev
-        if len({(row.source, row.features) for row in dev}) < FEWEST:
+        if len({(row.source, row.features) for row in dev}) < MIN_INPUTS:
             return {}
         rows = dev[:: -(-len(dev) // MOST_CALIBRATED)]
         outcome = score_examples(translator, rows, width=config.beam, n=config.beam)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from charseq.errors import CheckpointError
 from charseq.inference.calibration import (
-    FEWEST,
-    FEWEST_SOURCES,
-    HOTTEST,
+    MAX_TEMPERATURE,
+    MIN_INPUTS,
+    MIN_SOURCES,
     Calibration,
     Event,
     expected_calibration_error,
@@ -76,7 +76,7 @@ def test_temperature_one_and_rest_zero_change_nothing() -> None:
 
 @pytest.mark.parametrize("scores", [[0.0], [1e-7, -20.0], [-4000.0, -5000.0], [-1e-12]])
 def test_scores_at_the_edge_give_probabilities(scores: list[float]) -> None:
-    for temperature in (1 / HOTTEST, 1.0, HOTTEST):
+    for temperature in (1 / MAX_TEMPERATURE, 1.0, MAX_TEMPERATURE):
         found = calibration(temperature, -3.0).probabilities(scores)
         assert all(0 <= one <= 1 for one in found)
         assert math.fsum(found) <= 1 + 1e-12
@@ -127,7 +127,7 @@ def test_rows_come_in_any_order_and_have_few_or_many_candidates() -> None:
 
 
 def test_too_few_sources_give_nothing() -> None:
-    events = draw(0.5, -2.0, FEWEST)
+    events = draw(0.5, -2.0, MIN_INPUTS)
     assert fit(events) is not None
     assert fit(events[1:]) is None
     assert fit(events[1:] * 5) is None, "the same sources again are no more of them"
@@ -138,7 +138,7 @@ def test_where_every_row_is_right_or_none_is_the_numbers_stay_sound() -> None:
     events = draw(1.0, 0.0, 500)
     right = fit([Event(one.source, one.scores, 0) for one in events])
     assert right is not None
-    assert 1 / HOTTEST <= right.temperature <= HOTTEST
+    assert 1 / MAX_TEMPERATURE <= right.temperature <= MAX_TEMPERATURE
     sure = right.probabilities(events[0].scores)[0]
     assert 0.5 < sure < 1
     wrong = fit([Event(one.source, one.scores, None) for one in events])
@@ -149,7 +149,7 @@ def test_where_every_row_is_right_or_none_is_the_numbers_stay_sound() -> None:
 def test_scores_that_mean_the_opposite_are_not_turned_round() -> None:
     events = [Event(one.source, one.scores, 3) for one in draw(1.0, 0.0, 2000)]
     found = fit(events)
-    assert found is None or found.temperature <= HOTTEST
+    assert found is None or found.temperature <= MAX_TEMPERATURE
 
 
 def test_what_is_calibrated_already_is_left_or_hardly_moved() -> None:
@@ -242,5 +242,5 @@ def test_forms_of_a_few_words_are_enough_but_not_of_a_handful() -> None:
     def of(words: int) -> list[Event]:
         return [Event(str(k % words), one.scores, one.right) for k, one in enumerate(events)]
 
-    assert fit(of(FEWEST_SOURCES)) is not None
-    assert fit(of(FEWEST_SOURCES - 1)) is None
+    assert fit(of(MIN_SOURCES)) is not None
+    assert fit(of(MIN_SOURCES - 1)) is None
