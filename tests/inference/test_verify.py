@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from frozen import FIXTURES
+from safetensors.numpy import save
 
 from charseq.inference.verify import verify
 from charseq.runs import folder, store
@@ -62,7 +63,7 @@ def test_other_files_of_a_run_are_read_as_well(run: Path) -> None:
             "kept.1.safetensors": weights_module.save_arrays(weights),
             "kept.2.safetensors": weights_module.save_arrays(fewer),
             "resume.a.json": b"[]",
-            "resume.a.safetensors": folder.safetensors.save({"x": np.array([np.inf])}),
+            "resume.a.safetensors": save({"x": np.array([np.inf])}),
             "metrics.jsonl": b'{"a": 1}\nb\n',
         },
     )
