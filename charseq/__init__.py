@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from charseq.version import __version__ as __version__
+from charseq.version import __version__
 
 if TYPE_CHECKING:
     from charseq.inference.predictor import load
     from charseq.training.train import train
 
-__all__ = ["load", "train"]
+__all__ = ["__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

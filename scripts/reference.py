@@ -243,7 +243,8 @@ def python_page() -> str:
         block("import charseq\n\nmodel = charseq.load()", "python"),
         *prose("python", "intro"),
     ]
-    functions = [getattr(charseq, name) for name in charseq.__all__]
+    public = [getattr(charseq, name) for name in charseq.__all__]
+    functions = [one for one in public if inspect.isfunction(one)]
     for function in functions:
         parts += _function(function, f"charseq.{function.__name__}", "## ")
     parts += _function(configure, "charseq.config.configure", "## ")

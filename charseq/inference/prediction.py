@@ -58,9 +58,9 @@ class Prediction:
         return self.candidates[0].origin if self.candidates else MODEL
 
     def reaching(self, mass: float) -> Prediction:
-        """The same prediction with the fewest first candidates whose probabilities sum to ``mass``.
+        """The same prediction with its first candidates, until their probabilities reach ``mass``.
 
-        All candidates stay if their sum is less.
+        All candidates stay if their sum is less than ``mass``.
 
         Raises:
             SettingError: ``mass`` is not above 0 and at most 1.

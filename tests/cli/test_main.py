@@ -124,7 +124,7 @@ def test_the_package_offers_load_and_train(world: World) -> None:
     world.replace("training.train", train=print)
     assert charseq.load == world.load
     assert charseq.train is print
-    assert set(charseq.__all__) == {"load", "train"}
+    assert set(charseq.__all__) == {"__version__", "load", "train"}
     with pytest.raises(AttributeError, match="nothing"):
         _ = charseq.nothing
 
