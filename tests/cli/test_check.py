@@ -29,7 +29,7 @@ def test_check_and_info_print_lines_or_an_object(world: World, tmp_path: Path) -
     assert world.run("info", "R", "--json") == (0, '{"run": "R"}\n', "")
 
 
-def test_data_are_read_as_their_task_wants(tmp_path: Path) -> None:
+def test_data_are_read_by_their_task(tmp_path: Path) -> None:
     """Without settings: pairs or lines, by the format of the data."""
     (tmp_path / "train.tsv").write_text("a\tB\na\tC\nb\tB\n", encoding="utf-8")
     (tmp_path / "dev.tsv").write_text("a\tB\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 from world import LexiconModel, Upper, World
 
 
-def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
+def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     calls: list[tuple[Any, ...]] = []
 
     def convert(model: Upper, path: str, out: str, **options: Any) -> Any:
@@ -41,7 +41,7 @@ def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
     assert world.run(*words, "--quiet") == (0, "", "")
 
 
-def test_convert_takes_as_many_processes_as_are_asked_for(world: World, tmp_path: Path) -> None:
+def test_jobs_are_the_processes(world: World, tmp_path: Path) -> None:
     asked: list[tuple[Any, int, Mapping[str, Any]]] = []
 
     @contextmanager
@@ -57,7 +57,7 @@ def test_convert_takes_as_many_processes_as_are_asked_for(world: World, tmp_path
     assert world.run(*words, "--jobs", "-1")[0] == 2
 
 
-def test_convert_rewrites_a_file(world: World, tmp_path: Path) -> None:
+def test_a_file_is_rewritten(world: World, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("a\nb\n", encoding="utf-8")
     code, out, _ = world.run("convert", str(tmp_path / "words.txt"))
     assert (code, out) == (0, "")
@@ -71,7 +71,7 @@ def test_convert_rewrites_a_file(world: World, tmp_path: Path) -> None:
     assert "nothing.txt" in err
 
 
-def test_convert_has_a_column_for_each_that_the_beam_has(world: World, tmp_path: Path) -> None:
+def test_mass_adds_a_column_for_each_candidate_of_the_beam(world: World, tmp_path: Path) -> None:
     world.model = LexiconModel()
     (tmp_path / "a.csv").write_text("w\nown\n", encoding="utf-8")
     code, out, _ = world.run("convert", "--mass", "0.9", str(tmp_path / "a.csv"), "-o", "-", "-q")

@@ -65,7 +65,7 @@ def test_the_summary_has_scores_with_their_intervals() -> None:
     assert describe_evaluation(facts()) == SHORT
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_left_out() -> None:
     words = {"run": "r", "words": 2009, "hit_at_1": 17.961, "sampled": None, "signature": "s"}
     assert describe_evaluation(words) == [
         "run        r",
@@ -101,7 +101,7 @@ def test_details_are_tables_below_the_summary() -> None:
     ]
 
 
-def test_nothing_wrong_has_no_tables_of_edits() -> None:
+def test_without_errors_there_are_no_tables_of_edits() -> None:
     none = {"count": 0, "most": []}
     kinds = {"substitutions": none, "deletions": none, "insertions": none}
     lines = describe_evaluation(facts(confusions={"edits": 0, **kinds}), details=True)
@@ -152,7 +152,7 @@ def test_two_models_stand_side_by_side() -> None:
     ]
 
 
-def test_the_first_can_be_better_and_what_chance_explains_is_said() -> None:
+def test_the_verdict_names_the_better_model_or_none() -> None:
     worse = {"difference": -0.5, "interval": [-0.9, -0.1], "p": 0.01}
     last = describe_comparison(comparison(exact_match=worse, better="first"))[-1]
     assert last.endswith("  runs/a is better by 0.50 points of exact match, p = 0.01")
@@ -260,7 +260,7 @@ def test_evaluate_compares_two_models(world: World) -> None:
         ("-m A -m B --errors E", "--errors is for one model"),
     ],
 )
-def test_evaluate_wants_one_model_or_two(world: World, words: str, said: str) -> None:
+def test_evaluate_takes_one_model_or_two(world: World, words: str, said: str) -> None:
     code, out, err = world.run("evaluate", "D", *shlex.split(words))
     assert (code, out, err) == (2, "", f"charseq: error: {said}\n")
     assert world.loaded == []
@@ -272,7 +272,7 @@ FIGURES = {
 }  # fmt: skip
 
 
-def test_evaluate_tells_of_sentences(world: World) -> None:
+def test_evaluate_prints_the_scores_of_a_language_model(world: World) -> None:
     calls: list[dict[str, Any]] = []
 
     def evaluate(data: str, **options: Any) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def test_evaluate_tells_of_sentences(world: World) -> None:
     assert calls[-1]["beam"] == 3
 
 
-def test_evaluate_computes_where_it_is_told_to(world: World) -> None:
+def test_evaluate_loads_the_model_on_the_device(world: World) -> None:
     world.replace("evaluation.evaluate", evaluate=lambda *_, **__: SCORES)
     world.run("evaluate", "data/", "--json")
     assert world.chosen == {}

@@ -46,7 +46,7 @@ def test_the_sheets_themselves_pass() -> None:
     assert "numbers compared" in out
 
 
-def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
+def test_flow_passes_its_options_on(world: World, tmp_path: Path) -> None:
     asked: list[Any] = []
 
     class Found:
@@ -104,7 +104,7 @@ def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
         ("--flow --steps 1", "--steps"),
     ],
 )
-def test_words_that_do_not_fit(world: World, words: str, said: str) -> None:
+def test_options_that_exclude_each_other(world: World, words: str, said: str) -> None:
     code, out, err = world.run("gradients", *words.split())
     assert (code, out) == (2, "")
     assert said in err

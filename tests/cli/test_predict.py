@@ -70,7 +70,7 @@ def test_tables_and_json(world: World) -> None:
     assert rows[0]["candidates"][1] == {"prediction": "A!", "probability": 0.5}
 
 
-def test_what_is_unknown_or_cut_is_said(world: World) -> None:
+def test_unknown_symbols_and_truncated_answers_are_warned_of(world: World) -> None:
     code, out, err = world.run("predict", "Straße", "Maß", "a" * 20)
     assert code == 0
     assert out == "STRASSE\nMASS\nAAAAAAAAAA\n"
@@ -132,7 +132,7 @@ def test_the_next_word_of_each_text(world: World) -> None:
     ]
 
 
-def test_words_that_begin_so(world: World) -> None:
+def test_complete_the_last_word(world: World) -> None:
     world.model = Storyteller()
     assert world.run("predict", "--complete", "see tod", "tho") == (0, "today\n\n", "")
     assert world.run("predict", "--complete", "-n", "9", "a to", "a xyz")[1] == (
@@ -145,7 +145,7 @@ def test_words_that_begin_so(world: World) -> None:
     })  # fmt: skip
 
 
-def test_lines_that_begin_so(world: World) -> None:
+def test_generate_lines(world: World) -> None:
     world.model = story = Storyteller()
     assert world.run("predict", "--generate", "2", "see", "") == (
         0, "see and 0.\nsee and 1.\n and 0.\n and 1.\n", "",
@@ -164,7 +164,7 @@ def test_lines_that_begin_so(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_the_environment_s_beam_is_no_fault(world: World) -> None:
+def test_a_beam_from_the_environment_is_no_error_with_generate(world: World) -> None:
     world.model = story = Storyteller()
     world.patch.setenv("CHARSEQ_BEAM", "3")
     assert world.run("predict", "--generate", "1", "a") == (0, "a and 0.\n", "")
@@ -193,7 +193,7 @@ def test_an_unknown_word_is_named_once(world: World, command: str) -> None:
     "--generate 1 --top-p 0", "--generate 1 --top-p 1.01", "--generate 1 --temperature -1",
     "--generate 1 --most 0", "--generate 1 --seed -1", "--complete -n 0", "-n 65", "--beam 0",
 ])  # fmt: skip
-def test_what_predict_refuses(world: World, words: str) -> None:
+def test_wrong_options_of_predict(world: World, words: str) -> None:
     world.model = story = Storyteller()
     code, out, err = world.run("predict", *words.split(), "text")
     assert (code, out) == (2, "")
@@ -205,7 +205,7 @@ def test_what_predict_refuses(world: World, words: str) -> None:
 @pytest.mark.parametrize(
     "words", ["predict --complete a", "predict --generate 1 a", "score a", "score"]
 )
-def test_a_model_of_pairs_refuses_what_is_for_sentences(world: World, words: str) -> None:
+def test_a_model_of_pairs_refuses_options_of_language_models(world: World, words: str) -> None:
     world.model.path = "runs/dates"
     code, out, err = world.run(*words.split())
     assert (code, out) == (2, "")
@@ -234,7 +234,7 @@ def random_model() -> LanguageModel:
     return LanguageModel(Path("runs/x"), {}, Config(), units, NumpyNextWord(weights, **sizes))
 
 
-def test_the_seed_decides_what_is_drawn(world: World, random_model: LanguageModel) -> None:
+def test_the_seed_decides_the_sampled_lines(world: World, random_model: LanguageModel) -> None:
     world.model = random_model
 
     def drawn(*words: str) -> list[str]:
@@ -273,7 +273,7 @@ def test_a_score_for_each_line(world: World) -> None:
     assert world.loaded == [None, "R"]
 
 
-def test_faults_and_terminals_are_those_of_predict(world: World) -> None:
+def test_score_reads_texts_as_predict_does(world: World) -> None:
     world.model = story = Storyteller()
     world.stdin(b"a\nM\xe4rz\n")
     code, out, err = world.run("score", "-")
@@ -303,7 +303,7 @@ def test_faults_and_terminals_are_those_of_predict(world: World) -> None:
         (["-n", "3"], 3, (3, None)),
     ],
 )
-def test_as_many_candidates_as_have_the_mass(
+def test_mass_limits_the_candidates(
     world: World, words: list[str], rows: int, call: tuple[int, int | None]
 ) -> None:
     world.model = LexiconModel()
@@ -317,7 +317,7 @@ def test_as_many_candidates_as_have_the_mass(
     assert empty["candidates"] == []
 
 
-def test_a_mass_is_for_words_as_well(world: World) -> None:
+def test_mass_limits_the_words_of_a_language_model(world: World) -> None:
     world.model = story = Storyteller()
     story.config = SimpleNamespace(beam=2)  # type: ignore[assignment]
     assert world.run("predict", "--mass", "0.5", "a")[1] == "a\t1\ttomorrow\t0.500000\n"
@@ -328,7 +328,7 @@ def test_a_mass_is_for_words_as_well(world: World) -> None:
 
 
 @pytest.mark.parametrize("mass", ["0", "-0.1", "1.1", "nan", "much"])
-def test_what_is_no_mass(world: World, mass: str) -> None:
+def test_a_mass_out_of_its_limits(world: World, mass: str) -> None:
     world.model = LexiconModel()
     for command in ("predict", "convert"):
         code, out, err = world.run(command, "--mass", mass, "a")
@@ -336,7 +336,7 @@ def test_what_is_no_mass(world: World, mass: str) -> None:
         assert "mass" in err
 
 
-def test_json_says_what_the_lexicon_answers(world: World) -> None:
+def test_json_marks_answers_of_the_lexicon(world: World) -> None:
     world.model = LexiconModel()
     words = ["predict", "-m", "RUN", "--lexicon", "own.tsv", "-n", "2"]
     code, out, _ = world.run(*words, "--json", "own", "a", "")
@@ -353,7 +353,7 @@ def test_json_says_what_the_lexicon_answers(world: World) -> None:
 
 
 @pytest.mark.parametrize("command", ["predict", "convert"])
-def test_a_model_is_loaded_with_what_was_chosen(world: World, tmp_path: Path, command: str) -> None:
+def test_a_model_is_loaded_with_its_options(world: World, tmp_path: Path, command: str) -> None:
     world.model = LexiconModel()
     (tmp_path / "a.txt").write_text("a\n", encoding="utf-8")
     place = ["a"] if command == "predict" else [str(tmp_path / "a.txt"), "-o", "-"]
@@ -427,7 +427,7 @@ def test_windows_hold_everything_in_order() -> None:
     assert list(predict.windows("", 3)) == []
 
 
-def test_what_comes_before_a_fault_is_answered() -> None:
+def test_texts_before_an_error_are_answered() -> None:
     def texts() -> Iterator[str]:
         yield "a"
         yield "b"
@@ -450,7 +450,7 @@ def ask(model: Any, texts: list[str], **how: Any) -> list[Any]:
     return list(predict.answer_function(model, **defaults | how)(texts))
 
 
-def test_a_model_of_pairs_is_not_asked_about_nothing() -> None:
+def test_a_model_of_pairs_gets_no_empty_text() -> None:
     model = Upper()
     found = ask(model, ["a", "", "b", ""], n=2, beam=3)
     assert model.calls == [(["a", "b"], 2, 3)]
@@ -458,7 +458,7 @@ def test_a_model_of_pairs_is_not_asked_about_nothing() -> None:
     assert ask(model, ["", ""]) == [None, None]
 
 
-def test_to_a_model_of_sentences_an_empty_text_is_a_line_that_has_not_begun() -> None:
+def test_a_language_model_gets_empty_texts() -> None:
     model = Storyteller()
     for how in ({}, {"complete": True}):
         found = ask(model, ["", "see you "], n=2, **how)
@@ -471,7 +471,7 @@ def test_to_a_model_of_sentences_an_empty_text_is_a_line_that_has_not_begun() ->
     ]
 
 
-def test_lines_are_the_text_and_how_it_goes_on() -> None:
+def test_generated_lines_begin_with_the_text() -> None:
     model = Storyteller()
     how = {"temperature": 0.5, "seed": 7}
     [first, second] = ask(model, ["see xyzzy", "b"], generate=2, sampling=how)
@@ -502,7 +502,7 @@ def test_lines_are_the_text_and_how_it_goes_on() -> None:
         ({"generate": 1, "scores": True}, "^--generate goes with none of"),
     ],
 )
-def test_what_does_not_go_together(how: dict[str, Any], said: str) -> None:
+def test_options_that_do_not_go_together(how: dict[str, Any], said: str) -> None:
     model = Storyteller()
     with pytest.raises(UsageError, match=said):
         ask(model, ["a"], **how)
@@ -510,7 +510,7 @@ def test_what_does_not_go_together(how: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize("how", [{"complete": True}, {"generate": 1}])
-def test_pairs_have_no_next_word(how: dict[str, Any]) -> None:
+def test_a_model_of_pairs_completes_and_generates_nothing(how: dict[str, Any]) -> None:
     pairs: Any = SimpleNamespace(path="runs/dates")
     with pytest.raises(UsageError, match=r"needs a language model, but runs/dates"):
         ask(pairs, ["a"], **how)

@@ -73,7 +73,7 @@ def test_an_unknown_symbol_is_named_once_and_counted() -> None:
     assert "U+0451" not in render.unknown_totals(seen)
 
 
-def test_a_stranger_is_named_up_to_a_number_and_the_rest_is_counted() -> None:
+def test_unknown_symbols_are_named_up_to_a_number_and_all_are_counted() -> None:
     seen: Counter[str] = Counter()
     words = [f"word{number}" for number in range(30)]
     said = list(render.unknown_symbols(" ".join(words), words, seen))
@@ -87,7 +87,7 @@ def test_a_stranger_is_named_up_to_a_number_and_the_rest_is_counted() -> None:
     )
 
 
-def test_the_memory_of_strangers_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counter_of_unknown_symbols_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "KEPT", 3)
     seen: Counter[str] = Counter()
     list(render.unknown_symbols("", "abcdea", seen))

@@ -11,7 +11,7 @@ from world import World
 from charseq.config import Config, defaults
 
 
-def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
+def test_settings_and_options_are_passed_on(world: World, tmp_path: Path) -> None:
     calls: list[dict[str, Any]] = []
 
     def train(data: str, **options: Any) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_all_words_are_listed_if_asked_for() -> None:
     assert sum(c.probability for c in found.candidates) < 1
 
 
-def test_a_completion_is_among_the_words_that_begin_so() -> None:
+def test_a_completion_is_among_the_words_with_the_prefix() -> None:
     model = MODELS["words"]
     for text, prefix in (("the ca", "ca"), ("a m", "m"), ("the", "the"), ("a ", ""), ("", "")):
         before = model.tokenizer.encode(text.removesuffix(prefix))
@@ -160,7 +160,7 @@ def test_case_and_punctuation_are_those_of_the_units() -> None:
     ]
 
 
-def test_what_was_never_seen_is_named_once_in_order() -> None:
+def test_unknown_symbols_are_named_once_in_order() -> None:
     words, characters = MODELS["words"], MODELS["characters"]
     assert words.predict(["the zoo zoo cat yak"])[0].unknown == ["zoo", "yak"]
     # an unfinished word is no unknown one
@@ -218,7 +218,7 @@ def test_words_of_characters_are_as_likely_as_their_letters(cell: str, text: str
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("before", "prefix"), [("", "ab"), ("ab ba", "b"), ("b", "")])
-def test_completions_of_characters_are_among_what_begins_so(
+def test_completions_of_characters_are_among_the_words_with_the_prefix(
     cell: str, before: str, prefix: str
 ) -> None:
     model = tiny(cell)
@@ -381,7 +381,7 @@ def test_a_score_is_the_sum_over_the_line_with_its_end(kind: str) -> None:
     )
 
 
-def test_the_next_words_and_the_end_are_what_a_line_goes_on_with() -> None:
+def test_next_words_and_the_end_of_the_line_have_probability_one() -> None:
     """Scores of lines, of next words and of their completions are the same model's."""
     model = MODELS["words"]
     (words,) = model.predict(["the cat"], n=1000)
@@ -406,7 +406,7 @@ PARTS = ["the", "cat sat ", " on", "zebra", "the mat, a", "dog!"]
 
 @each_kind
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_session_says_what_the_model_says_of_the_whole_text(kind: str, cell: str) -> None:
+def test_a_session_predicts_as_the_model_for_the_whole_text(kind: str, cell: str) -> None:
     model = model_of(MODELS[kind].tokenizer, cell=cell)
     session = model.session()
     for turn in range(2):
@@ -450,7 +450,7 @@ class Fickle(Tokenizer):
         return super().encode(text.replace("the", "a") if text.endswith("sat") else text)
 
 
-def test_earlier_words_may_be_read_otherwise_when_more_is_fed() -> None:
+def test_earlier_words_may_be_tokenized_anew() -> None:
     model = model_of(Fickle(MODELS["words"].tokenizer.vocabulary))
     session = model.session()
     session.feed("the cat")
@@ -469,7 +469,7 @@ SENTENCES = [
 
 @each_kind
 @pytest.mark.parametrize("cell", CELLS)
-def test_an_answer_does_not_depend_on_its_company(kind: str, cell: str) -> None:
+def test_an_answer_does_not_depend_on_the_other_texts(kind: str, cell: str) -> None:
     model = model_of(MODELS[kind].tokenizer, cell=cell)
     order = np.random.default_rng(1).permutation(len(SENTENCES)).tolist()
 
@@ -525,14 +525,14 @@ def test_counts_below_one_are_refused(name: str, value: int) -> None:
         ("top_p", math.nan, "more than 0, up to 1"),
     ],
 )
-def test_ways_to_draw_out_of_their_limits_are_refused(
+def test_sampling_options_out_of_their_limits_are_refused(
     name: str, value: float, expected: str
 ) -> None:
     with pytest.raises(SettingError, match=f"^{name} is {value}, expected {expected}"):
         MODELS["words"].generate(["the"], **{name: value})  # type: ignore[arg-type]
 
 
-def test_it_says_what_it_is() -> None:
+def test_name_path_and_metadata() -> None:
     model = MODELS["words"]
     assert (model.name, model.path, model.has_features) == ("toy", Path("runs/toy"), False)
     assert model.metadata == {"scores": {}}

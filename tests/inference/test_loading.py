@@ -150,7 +150,7 @@ def test_a_run_of_pairs_comes_back(tmp_path: Path) -> None:
     assert shapes_of(about) == {name: value.shape for name, value in weights.items()}
 
 
-def test_a_run_that_does_not_say_its_task_is_one_of_pairs(tmp_path: Path) -> None:
+def test_a_run_without_a_task_is_one_of_pairs(tmp_path: Path) -> None:
     """So were the first ones, the shipped one among them; settings they lack are the defaults."""
     about, weights = pairs()
     new = ("task", "units", "running", "traits", "context", "case", "punctuation", "word_limit")
@@ -168,7 +168,7 @@ def test_a_run_that_does_not_say_its_task_is_one_of_pairs(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("written", "kind"), [(True, "soft"), (False, "none")])
-def test_the_first_runs_said_whether_there_is_attention(
+def test_attention_may_be_true_or_false_as_in_the_first_runs(
     written: bool, kind: str, tmp_path: Path
 ) -> None:
     about, weights = pairs(attention=kind)
@@ -377,7 +377,7 @@ CASES = [
     [(task, spoil, file) for task, _, spoil, file in CASES],
     ids=[f"{task}: {name}" for task, name, *_ in CASES],
 )
-def test_what_is_no_run_is_refused_in_one_line(
+def test_a_damaged_run_is_refused_in_one_line(
     task: str, spoil: Spoil, file: str, tmp_path: Path
 ) -> None:
     make = {"next-word": next_word, "pairs": pairs, "ensemble": ensemble}[task]

@@ -116,7 +116,7 @@ def test_a_text_without_symbols_has_an_empty_answer() -> None:
     assert network.started == []
 
 
-def test_what_was_never_seen_is_named_once_in_order() -> None:
+def test_unknown_symbols_are_named_once_in_order() -> None:
     translator, _ = scripted({"x": 1.0}, source=TAGGED)
     texts = ["abc\tV", "aßbßñ\tV", "a\tV;Q;N;Q", "ñ\tQ"]
     unknown = [one.unknown for one in translator.predict(texts)]
@@ -126,7 +126,7 @@ def test_what_was_never_seen_is_named_once_in_order() -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "", "a\tV\tN", "\t\t"])
-def test_features_stand_behind_one_tab(text: str) -> None:
+def test_features_follow_one_tab(text: str) -> None:
     translator, network = scripted({"x": 1.0}, source=TAGGED)
     with pytest.raises(SettingError, match=f"has {text.count(chr(9))} tabs, expected one"):
         translator.predict(["a\tV", text])
@@ -201,7 +201,7 @@ def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Translator, Sc
 
 
 @pytest.mark.parametrize(("n", "width"), [(4, 6), (2, 6), (1, 9)])
-def test_walks_that_write_the_same_are_one_candidate(n: int, width: int) -> None:
+def test_action_sequences_that_write_the_same_are_one_candidate(n: int, width: int) -> None:
     """Together they are likelier than the walk that was ahead of each."""
     translator, _ = walking()
     (answer,) = translator.predict(["abc"], n=n, width=width)
@@ -211,7 +211,7 @@ def test_walks_that_write_the_same_are_one_candidate(n: int, width: int) -> None
     assert found(translator.predict(["abc"], width=1)[0]) == [("xy", 0.2)], "greedy takes one walk"
 
 
-def test_what_is_calibrated_are_sums() -> None:
+def test_sums_over_action_sequences_are_calibrated() -> None:
     translator, _ = walking(calibration=CALIBRATION)
     (answer,) = translator.predict(["abc"], width=9)
     chances = CALIBRATION.probabilities([math.log(p) for p in SPELT.values()])
@@ -231,7 +231,7 @@ def test_hard_attention_reads_the_end_of_a_text_before_its_features() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_a_walk_that_does_not_end_is_cut_and_marked(width: int) -> None:
+def test_an_action_sequence_without_an_end_is_truncated(width: int) -> None:
     translator, network = walking()
     network.outputs = {(*(X, GO + Y) * 40, EOS): 1.0}
     (answer,) = translator.predict(["a"], n=width, width=width)
@@ -239,7 +239,7 @@ def test_a_walk_that_does_not_end_is_cut_and_marked(width: int) -> None:
     assert answer.prediction == "xyxyxyx"
 
 
-def test_a_walk_may_always_come_to_its_end() -> None:
+def test_the_limit_lets_an_action_sequence_reach_the_end_of_the_source() -> None:
     """However short what was written in training, and however many features stand behind."""
     translator, network = walking(TAGGED)
     network.outputs = {(*[GO + X] * 40, EOS): 1.0}
@@ -277,14 +277,14 @@ def test_probabilities_are_calibrated_by_all_that_the_beam_found(n: int) -> None
     assert scores == pytest.approx([0.4, 0.3, 0.25][:n]), "the model's own"
 
 
-def test_what_is_not_searched_is_certain_and_not_calibrated() -> None:
+def test_an_empty_output_is_certain_and_not_calibrated() -> None:
     (answer,) = calibrated(OUTPUTS).predict([""], n=3, width=3)
     assert found(answer) == [("", 1.0)]
     (answer,) = calibrated({"x": 1.0}).predict(["a"], width=1)
     assert 0.99 < answer.probability < 1
 
 
-def test_backward_everything_is_turned_but_the_answer() -> None:
+def test_backward_networks_read_and_write_in_reversed_order() -> None:
     """The network is given the source from its end, and what it writes is read from the end."""
     _, network = scripted({"xy": 0.7, "yy": 0.3})
     read: list[list[int]] = []
@@ -329,7 +329,7 @@ def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> No
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_an_output_without_an_end_is_cut_and_marked(width: int) -> None:
+def test_an_output_without_an_end_is_truncated(width: int) -> None:
     """The limit after texts of up to two target symbols: a quarter more, and four."""
     translator, _ = scripted({"xy" * 40: 1.0})
     (answer,) = translator.predict(["a"], n=width, width=width)
@@ -738,7 +738,7 @@ def test_predicting_words_never_loads_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("running", "begin"), [(False, BOS), (True, EOS)])
-def test_a_run_of_words_is_loaded_with_what_it_learnt_to_begin_with(
+def test_a_next_word_run_begins_lines_as_in_training(
     running: bool, begin: int, tmp_path: Path
 ) -> None:
     run = words_of(tmp_path / "words", running=running, cell="mlp", beam=3)
@@ -787,7 +787,7 @@ def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path)
 # --- on a GPU
 
 
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
         load(FIXTURES / "hard", device="cuda")

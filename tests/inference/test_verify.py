@@ -28,14 +28,14 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_sound_run_has_none(run: Path) -> None:
+def test_a_sound_run_has_no_faults(run: Path) -> None:
     found = verify(run)
     assert (found.faults, found.notes, found.files) == ([], [], 4)
     assert found.weights == json.loads((run / "about.json").read_bytes())["parameters"]
     assert found.lines() == [f"{run}: sound: 4 files, {found.weights:,} weights"]
 
 
-def test_each_spoilt_file_has_its_line(run: Path) -> None:
+def test_each_damaged_file_has_its_line(run: Path) -> None:
     for name in ("README.md", "about.json", "metrics.jsonl"):
         spoil(run / name)
     (run / "model.safetensors").unlink()
@@ -46,7 +46,7 @@ def test_each_spoilt_file_has_its_line(run: Path) -> None:
     assert found.lines() == found.faults
 
 
-def test_what_is_not_listed_is_noted(run: Path) -> None:
+def test_unlisted_files_are_noted(run: Path) -> None:
     (run / "evil\n.pkl").write_bytes(b"x")
     (run / ".lock").write_bytes(b"1")
     found = verify(run)
@@ -88,7 +88,7 @@ def test_runs_inside_are_checked_and_links_are_not_followed(run: Path, tmp_path:
     assert found.notes == [f"{run}/'tune': is not listed, and never read"]
 
 
-def test_what_is_no_run(tmp_path: Path) -> None:
+def test_folders_that_are_no_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place, told in (
         (tmp_path / "none", "there is no such run"),
