@@ -1,4 +1,4 @@
-"""Learns to rewrite strings from pairs of examples, or which word comes next from text.
+"""Learns to rewrite strings from pairs of examples, or to predict the next word from text.
 
     model = charseq.load("checkpoints/dates")
     model.predict(["3. März 2021"], n=3)
@@ -20,7 +20,7 @@ __all__ = ["__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """``load`` and ``train``, from their rooms, when they are first asked for."""
+    """``load`` and ``train``, imported when they are first asked for."""
     if name == "load":
         from charseq.inference.predictor import load
 

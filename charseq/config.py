@@ -1,7 +1,7 @@
-"""names and values -> Config: every setting once, with type, default, limits and help.
+"""Settings: each one declared once, with its type, default, limits and help.
 
-The command line's options, the JSON in a checkpoint and the README's table are made from this
-declaration. It knows no files and no models; modules take plain arguments, never a Config.
+The options of the command line, the JSON in a run folder and the reference page of the settings
+come from this declaration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CELLS = ("tanh", "residual", "gru", "lstm")
 ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
 GATELESS = {"tanh": 2e-3, "residual": 1e-3}
-"""Cells without gates, and the peak of their learning rate in predicting words."""
+"""Cells without gates, and the peak of their learning rate in next-word training."""
 
 
 def setting(
@@ -35,9 +35,9 @@ def setting(
     most: float | None = None,
     next_word: Any = None,
 ) -> Any:
-    """A dataclass field that carries its group, help, choices and limits (both inclusive).
+    """A dataclass field with its group, help, choices and limits (both inclusive).
 
-    ``next_word`` is the default for predicting words, where that is another.
+    ``next_word`` is the default for the task next-word, where it differs.
     """
     facts = {
         "group": group,
@@ -52,7 +52,7 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings of one run. Build it with :func:`configure`, which checks every value."""
+    """All settings of a run. :func:`configure` makes one and checks every value."""
 
     task: str = setting(
         "auto",
@@ -69,7 +69,7 @@ class Config:
     header: str = setting(
         "auto", "data", "whether the first row names the columns", choices=("auto", "yes", "no")
     )
-    feature_separator: str = setting(";", "data", "what stands between two features")
+    feature_separator: str = setting(";", "data", "separator between two features")
     source_symbols: str = setting(
         "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS
     )
@@ -113,7 +113,7 @@ class Config:
     running: bool = setting(
         False,
         "data",
-        "next-word: lines continue each other, so the state is carried on; off: each for itself",
+        "next-word: lines continue each other, so the state is carried from line to line",
     )
 
     cell: str = setting(
@@ -132,14 +132,18 @@ class Config:
     )
     cells: str = setting("", "model", "cells of an ensemble in turn, such as gru,lstm; empty: cell")
     context: int = setting(
-        3, "model", "next-word with the mlp: words looked back at", least=1, most=64
+        3,
+        "model",
+        "next-word with the mlp: number of preceding words that are read",
+        least=1,
+        most=64,
     )
     attention: str = setting(
         "auto",
         "model",
-        "pairs: how the input is looked at; hard: symbol by symbol, along a learnt alignment; "
-        "soft: everywhere at once; none: only the final state crosses over; auto: hard where the "
-        "output follows the input, else soft",
+        "pairs: how the decoder reads the input; hard: symbol by symbol, along a learnt "
+        "alignment; soft: all symbols at once; none: only the final state of the encoder; auto: "
+        "hard where the output follows the order of the input, else soft",
         choices=ATTENTIONS,
     )
     direction: str = setting(
@@ -153,8 +157,8 @@ class Config:
     prior: bool = setting(
         True,
         "model",
-        "pairs, with hard attention: what is written at a place begins as the alignment expects it "
-        "of the symbol there",
+        "pairs, with hard attention: the output begins with the alignment's expectation of what "
+        "each symbol is rewritten to",
     )
     embedding: int = setting(
         128, "model", "size of a symbol's vector", least=1, most=4096, next_word=256
@@ -183,7 +187,7 @@ class Config:
     )
 
     minutes: float = setting(
-        5.0, "training", "wall-clock budget that the schedule anneals to; 0 with epochs", least=0.0
+        5.0, "training", "wall-clock budget of the training; 0 with epochs", least=0.0
     )
     epochs: int = setting(
         0, "training", "passes over the training data, instead of minutes", least=0
@@ -257,7 +261,7 @@ class Config:
     teacher_best: int = setting(
         3,
         "training",
-        "with --distil-from: most outputs of the teacher that are learnt for a source",
+        "with --distil-from: the most outputs of the teacher to learn from for each source",
         least=1,
         most=64,
     )
@@ -283,10 +287,10 @@ SETTINGS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fi
 
 
 def defaults(task: str, cell: str = "") -> Config:
-    """The settings that nobody gave, for ``pairs`` or ``next-word``, where ``cell`` is known.
+    """The default settings of a task, ``pairs`` or ``next-word``.
 
-    Where a tanh or a residual cell predicts words, the learning rate is lower: without gates they
-    do not stand what suits an LSTM.
+    For next-word the default learning rate depends on the ``cell``: it is lower for tanh and
+    residual cells, which have no gates and diverge at the rate of an LSTM.
     """
     if task != "next-word":
         return Config(task=task)
@@ -296,10 +300,15 @@ def defaults(task: str, cell: str = "") -> Config:
 
 
 def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Config:
-    """``base`` (the defaults) with ``values`` laid over it, each value checked.
+    """A configuration from names and values of settings, each value checked.
 
-    Strings are parsed to the setting's type, so that ``--set NAME=VALUE``, environment and TOML
-    meet one rule. Choosing ``epochs`` sets ``minutes`` to 0 and the other way round.
+    A string is parsed to the type of its setting, so that ``--set NAME=VALUE``, the environment and
+    TOML follow the same rules. A value for ``epochs`` sets ``minutes`` to 0, and the other way
+    round.
+
+    Args:
+        values: settings by name, see the reference of the settings.
+        base: the settings that ``values`` does not name; by default the defaults for pairs.
 
     Raises:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
@@ -318,14 +327,14 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
 
 
 def parse(name: str, value: Any) -> Any:
-    """``value`` as setting ``name`` wants it.
+    """``value`` in the type of the setting ``name``, checked.
 
     Raises:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
     if name not in SETTINGS:
         raise SettingError(f"unknown setting '{name}'{_nearest(name)}")
-    if name == "attention":  # the first runs said whether there is any
+    if name == "attention":  # in runs of the first versions it is true or false
         value = {"true": "soft", "false": "none"}.get(str(value).lower(), value)
     facts = SETTINGS[name].metadata
     kind = type(SETTINGS[name].default)
@@ -338,9 +347,9 @@ def parse(name: str, value: Any) -> Any:
 
 
 def describe() -> list[tuple[str, str, str, str, str]]:
-    """(group, name, default, limits, help) of every setting, in the order of declaration.
+    """Group, name, default, limits and help of every setting, in the order of declaration.
 
-    Two defaults, "gru / lstm", are those for pairs and for predicting words.
+    Two defaults, such as "gru / lstm", are those for pairs and for next-word.
     """
     rows = []
     for name, item in SETTINGS.items():

@@ -1,16 +1,16 @@
-"""fault -> one sentence: the tree of what can go wrong.
+"""Errors of charseq: one tree, one sentence each.
 
-    CharseqError                    exit 1: anything a user can meet and mend
-    ├── UsageError                  exit 2: the command line itself is wrong
+    CharseqError                    exit 1: a fault that the user can correct
+    ├── UsageError                  exit 2: the arguments of a command or function are wrong
     │   └── SettingError            a setting is unknown, of the wrong type or out of its limits
-    ├── DataError                   a file of rows cannot be read as asked (path, line)
+    ├── DataError                   a file of rows cannot be read (path, line)
     ├── CheckpointError             a run folder is missing, damaged, foreign or in use (path)
     ├── MissingExtraError           an optional package is not installed
-    ├── TrainingError               training cannot go on
-    └── Interrupted                 a signal asked to stop (exit 130 or 143); the state is saved
+    ├── TrainingError               the training cannot continue
+    └── Interrupted                 a signal stopped the training (exit 130 or 143); it is saved
 
-Inner code names the fault; whoever knows the file and the line adds them; the command line
-prints the one sentence. Nothing here knows how it is printed.
+Inner code names the fault, the caller that knows the file and the line adds them, and the command
+line prints the sentence.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 
 
 class CharseqError(Exception):
-    """A fault in the user's world, told in one line that says what to do."""
+    """Any fault that the user can correct; its text is one line that says what to do."""
 
     exit_code = 1
 
 
 class UsageError(CharseqError):
-    """The words of the command do not fit together, whatever the files hold."""
+    """The arguments of a command or function are wrong, whatever the files contain."""
 
     exit_code = 2
 
@@ -35,10 +35,9 @@ class SettingError(UsageError):
 
 
 class DataError(CharseqError):
-    """A file of rows cannot be read as asked.
+    """A file of rows cannot be read as the settings or options say.
 
-    ``path`` and ``line`` (counted from 1) may be added later, by the caller that knows them,
-    with :meth:`at`.
+    The caller that knows ``path`` and ``line`` (from 1) may add them later with :meth:`at`.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class DataError(CharseqError):
         self.line = line
 
     def at(self, path: str | Path, line: int | None = None) -> DataError:
-        """The same fault with its place, where it has none yet."""
+        """The same fault with a path and a line, where it has none yet."""
         return DataError(
             self.message,
             path=path if self.path is None else self.path,
@@ -72,18 +71,18 @@ class CheckpointError(CharseqError):
 
 
 class MissingExtraError(CharseqError):
-    """An optional package is needed for what was asked."""
+    """An optional package is needed and not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'charseq[{extra}]'")
 
 
 class TrainingError(CharseqError):
-    """Training cannot go on, for example because the loss stays non-finite."""
+    """The training cannot continue, for example because the loss stays non-finite."""
 
 
 class Interrupted(CharseqError):
-    """A signal asked to stop; what was learnt so far is on disk."""
+    """A signal stopped the training; its state is saved, and the same call continues it."""
 
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)

@@ -36,8 +36,6 @@ from charseq.config import SETTINGS, configure, describe
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "reference"
 
-PRIVATE = {"after", "within", "answer", "inventory"}
-"""Methods of the model classes that serve other modules and are not promised to users."""
 SIGNATURE_WIDTH = 88
 TEXTS: dict[str, Any] = tomllib.loads((ROOT / "scripts" / "reference.toml").read_text("utf-8"))
 """What the program does not declare, by page and part."""
@@ -245,7 +243,8 @@ def python_page() -> str:
         block("import charseq\n\nmodel = charseq.load()", "python"),
         *prose("python", "intro"),
     ]
-    functions = [getattr(charseq, name) for name in charseq.__all__]
+    public = [getattr(charseq, name) for name in charseq.__all__]
+    functions = [one for one in public if inspect.isfunction(one)]
     for function in functions:
         parts += _function(function, f"charseq.{function.__name__}", "## ")
     parts += _function(configure, "charseq.config.configure", "## ")
@@ -306,7 +305,7 @@ def _resolve(name: str, module: ModuleType) -> object:
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties of a class, the latter by their functions."""
     for name, value in vars(kind).items():
-        if not name.startswith("_") and name not in PRIVATE:
+        if not name.startswith("_"):
             if isinstance(value, property):
                 yield name, value.fget
             elif inspect.isfunction(value):

@@ -1,10 +1,12 @@
-"""What several test files share: data, haste, and a command line whose rooms below are played.
+"""Helpers of several test files: data, fast databases, and a command line with fake models.
 
-Of the latter: what a command printed, and what it asked of the rooms.
+The fixture ``world`` runs a command line in this process, with the library below it replaced. It
+keeps the output of the command and the arguments that the command passed down.
 """
 
 import importlib
 import io
+import math
 import os
 import sqlite3
 import subprocess
@@ -18,8 +20,8 @@ from typing import Any
 import pytest
 
 from charseq.cli import main
-from charseq.inference import prediction
 from charseq.inference.language_model import LanguageModel, LineScore
+from charseq.inference.prediction import Candidate, Prediction
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,26 +47,17 @@ def hurry_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "connect", open_hastily)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    prediction: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    candidates: list[Candidate]
-    unknown: list[str]
-    truncated: bool
-    origin: str = "model"
-
-    @property
-    def prediction(self) -> str:
-        return self.candidates[0].prediction
-
-    @property
-    def probability(self) -> float:
-        return self.candidates[0].probability
+def prediction_of(
+    source: str,
+    *candidates: Candidate,
+    unknown: Sequence[str] = (),
+    truncated: bool = False,
+) -> Prediction:
+    """The prediction with these candidates, best first; with none, as language models answer."""
+    best = candidates[0] if candidates else Candidate("", 0.0, -math.inf)
+    return Prediction(
+        source, best.prediction, best.probability, list(unknown), truncated, list(candidates)
+    )
 
 
 @dataclass
@@ -76,38 +69,61 @@ class Upper:
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
-    ) -> list[Answer]:
+    ) -> list[Prediction]:
         self.calls.append((list(texts), n, beam))
         assert "" not in texts
-        return [
-            Answer(
-                [Candidate(text.upper()[:10] + "!" * rank, 0.5**rank) for rank in range(n)],
-                ["ß"] if "ß" in text else [],
-                truncated=len(text) > 10,
-            )
-            for text in texts
+        return [self.answer(text, n) for text in texts]
+
+    @staticmethod
+    def answer(text: str, n: int) -> Prediction:
+        best = [
+            Candidate(text.upper()[:10] + "!" * rank, 0.5**rank, -0.7 * rank) for rank in range(n)
         ]
+        unknown = ["ß"] if "ß" in text else []
+        return prediction_of(text, *best, unknown=unknown, truncated=len(text) > 10)
+
+
+class LexiconModel:
+    """A model with probabilities 0.6, 0.3 and 0.05; its lexicon has what begins with "o"."""
+
+    has_features = False
+    config = SimpleNamespace(beam=3)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int | None]] = []
+
+    def predict(
+        self, texts: list[str], *, n: int, beam: int | None, batch_size: int = 64
+    ) -> list[Prediction]:
+        self.calls.append((n, beam))
+        return [self.answer(text, n) for text in texts]
+
+    @staticmethod
+    def answer(text: str, n: int) -> Prediction:
+        first = Candidate(text.upper(), 0.6, -0.5, "lexicon" if text[0] == "o" else "model")
+        others = [Candidate("b", 0.3, -1.0), Candidate("c", 0.05, -3.0)]
+        return prediction_of(text, first, *others[: n - 1])
 
 
 class Storyteller(LanguageModel):
-    """A model of sentences with three words, whose lines are numbered; it knows no "xyzzy"."""
+    """A language model of three words, whose lines are numbered; it does not know "xyzzy"."""
 
     words = ("tomorrow", "today", "the")
 
     def __init__(self) -> None:
         self.path = Path("runs/story")
         self.calls: list[tuple[str, list[str], dict[str, Any]]] = []
-        self.units: Any = SimpleNamespace(unknown=self.unknown)
+        self.tokenizer: Any = SimpleNamespace(unknown=self.unknown)
 
     @staticmethod
     def unknown(text: str) -> list[str]:
         return [word for word in dict.fromkeys(text.split()) if word.startswith("xyzzy")]
 
-    def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
+    def predict(self, texts: Sequence[str], **options: Any) -> list[Prediction]:
         self.calls.append(("predict", list(texts), options))
         return [self.answer_of(text, list(self.words), options["n"]) for text in texts]
 
-    def complete(self, texts: Sequence[str], **options: Any) -> list[Any]:
+    def complete(self, texts: Sequence[str], **options: Any) -> list[Prediction]:
         self.calls.append(("complete", list(texts), options))
         answers = []
         for text in texts:
@@ -125,32 +141,31 @@ class Storyteller(LanguageModel):
             LineScore(-1.5 * len(text), len(text.split()) + 1, self.unknown(text)) for text in texts
         ]
 
-    def answer_of(self, text: str, words: list[str], n: int) -> Any:
+    def answer_of(self, text: str, words: list[str], n: int) -> Prediction:
         best = [
-            prediction.Candidate(word, 0.5 ** (rank + 1), -0.7 * (rank + 1))
+            Candidate(word, 0.5 ** (rank + 1), -0.7 * (rank + 1))
             for rank, word in enumerate(words[:n])
         ]
-        first = (best[0].prediction, best[0].probability) if best else ("", 0.0)
-        unknown = self.unknown(text)
-        return prediction.Prediction(text, *first, unknown, truncated=False, candidates=best)
+        return prediction_of(text, *best, unknown=self.unknown(text))
 
 
 @dataclass
 class World:
-    """What a command printed, and what it asked of the rooms below."""
+    """The output of a command, and the arguments that it passed to the library."""
 
     capture: pytest.CaptureFixture[bytes]
     patch: pytest.MonkeyPatch
     model: Any = field(default_factory=Upper)
     loaded: list[str | None] = field(default_factory=list)
     chosen: dict[str, Any] = field(default_factory=dict)
-    """What the last model was loaded with."""
+    """The options that the last model was loaded with."""
 
     def replace(self, name: str, **functions: Callable[..., Any]) -> None:
+        """Put a module with these functions in the place of ``charseq.NAME``."""
         module = SimpleNamespace(**functions)
-        folder, _, room = f"charseq.{name}".rpartition(".")
+        folder, _, last = f"charseq.{name}".rpartition(".")
         self.patch.setitem(sys.modules, f"charseq.{name}", module)
-        self.patch.setattr(importlib.import_module(folder), room, module, raising=False)
+        self.patch.setattr(importlib.import_module(folder), last, module, raising=False)
 
     def load(self, run: str | None = None, **options: Any) -> Any:
         self.loaded.append(run)
@@ -191,16 +206,13 @@ def process(*words: str, code: str = "", **options: Any) -> subprocess.Completed
 
 ECHO = """
 import pathlib, types, charseq.inference
-class Answer:
-    def __init__(self, text):
-        self.prediction, self.probability, self.unknown, self.truncated = text, 1.0, [], False
-        self.origin = "model"
-        self.candidates = [self]
+from charseq.inference.prediction import Candidate, Prediction
 class Model:
     has_features = False
     path = pathlib.Path("runs/echo")
     def predict(self, texts, **options):
-        return [Answer(text) for text in texts]
+        best = [Candidate(text, 1.0, 0.0) for text in texts]
+        return [Prediction(one.prediction, one.prediction, 1.0, [], False, [one]) for one in best]
 room = types.SimpleNamespace(load=lambda run: Model(), fingerprint=lambda model: "echo")
 charseq.inference.predictor = sys.modules["charseq.inference.predictor"] = room
 """

@@ -1,28 +1,105 @@
-"""The commands that look at data and runs: check, info, verify."""
+"""Commands ``charseq check``, ``info`` and ``verify``: inspection of data and of runs.
+
+What a command needs is imported when it runs, so that its help loads no NumPy.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from charseq.cli import console, options
 from charseq.config import Config, defaults
-from charseq.data import corpus, statistics
-from charseq.data import pairs as examples
-from charseq.data.corpus import choose_task
+from charseq.errors import CheckpointError
 
 if TYPE_CHECKING:
-    pass
+    from charseq.data.statistics import LinesReport, PairsReport
 
 
-def inspect_data(
-    data: str | Path, *, config: Config | None = None
-) -> statistics.PairsReport | statistics.LinesReport:
-    """Counts, inventories, duplicates, contradictions, leakage and odd characters of ``data``.
+@click.command(
+    short_help="Count what is in the data, and find its faults.",
+    epilog=options.example("charseq check data/"),
+)
+@click.argument("data")
+@options.setting("columns")
+@options.as_json
+@options.debug
+def check(*, data: str, columns: str | None, as_json: bool) -> None:
+    """Count what is in DATA, and find what harms a training.
 
-    Of text, which has no pairs: counts, duplicates, leakage and the words that are not known.
+    Of pairs: their symbols, duplicates, contradictions, rows of dev and test that are also in
+    train, and odd characters. Of text: lines, words, duplicates and unknown words.
     """
-    config = config or defaults(choose_task(data))
-    if choose_task(data, config.task) == "next-word":
+    config = options.configured(data, options.given({"columns": columns}, ()))
+    found = inspect_data(data, config=config)
+    if as_json:
+        console.write_json(found.to_json())
+    else:
+        console.write(found.lines())
+
+
+@click.command(
+    short_help="Show how a run was made.", epilog=options.example("charseq info checkpoints/dates")
+)
+@click.argument("folder", metavar="RUN")
+@options.as_json
+@options.debug
+def info(*, folder: str, as_json: bool) -> None:
+    """Show how RUN was made: settings, shapes, parameters, scores and data."""
+    from charseq.inference import describe
+
+    facts, lines = describe.info(folder)
+    if as_json:
+        console.write_json(facts)
+    else:
+        console.write(lines)
+
+
+@click.command(
+    short_help="Check the files of a run before it is used.",
+    epilog=options.example("charseq verify checkpoints/dates"),
+)
+@click.argument("folder", metavar="RUN")
+@options.as_json
+@options.debug
+def verify(*, folder: str, as_json: bool) -> None:
+    """Check the files of RUN without using the model, above all where RUN comes from a stranger.
+
+    Checked are sizes and sha256 of the files, headers, shapes of the weights, finite numbers and
+    symbols. Each fault is a line, and the exit code is 1 if there is any. Files that charseq never
+    reads are not checked.
+    """
+    from charseq.inference.verify import verify as verify_run
+
+    found = verify_run(folder)
+    if as_json:
+        console.write_json(found.to_json())
+    else:
+        console.write(map(console.printable, found.lines()))
+    if found.faults:
+        count = len(found.faults)
+        raise CheckpointError(f"{count} fault{'s' * (count > 1)}: do not use it", path=folder)
+
+
+def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsReport | LinesReport:
+    """Statistics and faults of ``data``, a folder or a file.
+
+    Of pairs: counts, symbols, duplicates, contradictions, leakage between the splits and odd
+    characters. Of text: counts, duplicates, leakage and the words that are not known.
+
+    Args:
+        data: a folder with ``train.*`` (and ``dev.*``, ``test.*``), or one file.
+        config: settings; by default the defaults of the task that the data look like.
+
+    Raises:
+        DataError: with path and line: a row cannot be read as the settings say.
+    """
+    from charseq.data import corpus, pairs, statistics
+
+    config = config or defaults(corpus.choose_task(data))
+    if corpus.choose_task(data, config.task) == "next-word":
         return statistics.inspect_lines(
             corpus.load(data, running=config.running),
             case=config.case,
@@ -31,7 +108,7 @@ def inspect_data(
             min_count=config.min_count,
             form=config.target_form,
         )
-    dataset = examples.load(
+    dataset = pairs.load(
         data,
         columns=config.columns,
         header=config.header,

@@ -1,4 +1,4 @@
-"""lines -> stdout (data) and stderr (everything else)."""
+"""Lines -> stdout (data) and stderr (messages)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 def printable(text: str) -> str:
-    """One line that cannot steer a terminal, whatever the files hold."""
+    """``text`` on one line, with control characters escaped, so that no file steers a terminal."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in " ".join(text.split("\n"))
@@ -19,21 +19,21 @@ def printable(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a message on stderr."""
     click.echo(printable(text), err=True)
 
 
 def warn(text: str) -> None:
-    """A line on stderr about what may be wrong."""
+    """Print a warning on stderr."""
     note(f"charseq: warning: {text}")
 
 
 def silence(text: str) -> None:
-    """What -q makes of :func:`note`."""
+    """Print nothing: :func:`note` and :func:`warn` with ``--quiet``."""
 
 
 def listening(*, quiet: bool) -> dict[str, Any]:
-    """Where a training's lines for people go, and whether it shows a bar."""
+    """Arguments of a training: where its messages go, and whether it shows a progress bar."""
     return {
         "report": silence if quiet else note,
         "progress": not quiet and sys.stderr.isatty(),
@@ -41,12 +41,12 @@ def listening(*, quiet: bool) -> dict[str, Any]:
 
 
 def write(lines: Iterable[str]) -> None:
-    """Lines to stdout: UTF-8 and LF, whatever the system prefers."""
+    """Print lines on stdout, in UTF-8 and with LF on every system."""
     out = sys.stdout.buffer
     out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     out.flush()
 
 
 def write_json(facts: Mapping[str, Any] | list[Any]) -> None:
-    """One line of JSON on stdout."""
+    """Print one line of JSON on stdout."""
     write([json.dumps(facts, ensure_ascii=False, allow_nan=False)])

@@ -1,48 +1,68 @@
-"""the user's words -> a command -> words for the user: the command ``charseq``.
+"""Command line -> a command of :data:`COMMANDS` -> exit code: the program ``charseq``.
 
-Importing this loads click, the settings and the errors, nothing else: help comes at once, and
-each command loads what it needs when it runs. Data go to stdout, everything else to stderr.
+Importing this module loads click, the settings and the errors, nothing else. The module of a
+command is imported when the command is run, and the command imports what it needs (NumPy, torch)
+inside its function, so that help comes at once.
 
-Every fault becomes one line on stderr and an exit code, in :func:`run`:
-0 done, 1 a fault in the data or the world, 2 a wrong command line, 130 interrupted.
+Data go to stdout, everything else to stderr. :func:`run` turns every fault into one line on stderr
+and an exit code: 0 done, 1 a fault in the data, the model or the machine, 2 a wrong command line,
+130 interrupted.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections import UserDict
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from charseq.cli import console, options
-from charseq.cli.commands import convert, evaluate, predict, score, train
-from charseq.cli.inspection import check, gradients, info, verify
-from charseq.cli.merging import average
-from charseq.cli.tuning import tune
 from charseq.errors import CharseqError
 from charseq.version import __version__
 
+COMMANDS = {
+    "train": "train",
+    "tune": "tune",
+    "average": "average",
+    "predict": "predict",
+    "convert": "convert",
+    "evaluate": "evaluate",
+    "score": "predict",
+    "check": "check",
+    "info": "check",
+    "verify": "check",
+    "gradients": "gradients",
+}
+"""Command -> the module of ``charseq.cli`` that holds the function of the same name.
+
+The order is that of the help: from training a model to looking inside it. A new command is a
+module and a line here.
+"""
+
 
 def main() -> None:
-    """The program: runs the command line of this process and ends it."""
+    """Run the command line of this process, then end the process with the exit code."""
     code = run(sys.argv[1:])
     try:
         if sys.__stdout__ is not None:
             sys.__stdout__.flush()
-    except OSError:  # what could not be written before; run() has told why
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)  # Python's last flush shall not fail as well
+    except OSError:  # output that could not be written before; run() has reported why
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)  # Python flushes once more at its end, which must not fail as well
         code = code or 1
     sys.exit(code)
 
 
 def run(words: Sequence[str]) -> int:
-    """Run one command line; the exit code. Every fault is told here, in one line on stderr."""
+    """Run one command line. Returns the exit code; a fault is reported in one line on stderr."""
     before_texts = words[: words.index("--")] if "--" in words else words
     try:
         code = program.main(args=list(words), prog_name="charseq", standalone_mode=False)
-    except SystemExit as end:  # click's way out where nobody reads any more, or has completed
+    except SystemExit as end:  # from click: stdout is closed, or a shell completion is printed
         code = end.code
     except BaseException as fault:  # noqa: BLE001 - the edge of the program: nothing goes further
         code, message = _explain(fault)
@@ -55,7 +75,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _explain(fault: BaseException) -> tuple[int, str]:
-    """(exit code, what to print) for whatever ended a command."""
+    """Exit code and message for the exception that ended a command."""
     if isinstance(fault, KeyboardInterrupt | click.Abort):
         return 130, "charseq: interrupted"
     if isinstance(fault, click.exceptions.NoArgsIsHelpError):
@@ -81,8 +101,17 @@ def _error(text: str) -> str:
     return f"charseq: error: {console.printable(text)}"
 
 
+class _Commands(UserDict[str, Any]):
+    """:data:`COMMANDS` as click wants them; a command is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module = importlib.import_module(f"charseq.cli.{self.data[name]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+
 class _Program(click.Group):
-    """The group that lists its commands in the order in which one needs them."""
+    """The group of commands; it lists them in the order of :data:`COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -90,6 +119,7 @@ class _Program(click.Group):
 
 @click.group(
     cls=_Program,
+    commands=_Commands(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=options.example(
         "charseq train data/ --minutes 5",
@@ -100,13 +130,7 @@ class _Program(click.Group):
 @click.version_option(__version__, prog_name="charseq")
 @options.debug
 def program() -> None:
-    """Learn to rewrite strings from pairs of examples, and rewrite files with what was learnt.
+    """Learn to rewrite strings from pairs of examples, then rewrite texts and files.
 
-    Or learn from plain text which word comes next.
+    Or learn from plain text to predict the next word.
     """
-
-
-for command in (
-    train, tune, average, predict, convert, evaluate, score, check, info, verify, gradients,
-):  # fmt: skip
-    program.add_command(command)

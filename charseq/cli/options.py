@@ -1,6 +1,6 @@
-"""the declaration of settings -> options of the command line, and the options commands share.
+"""Declaration of the settings -> options; the options that several commands share.
 
-Names, choices, limits, defaults and help of a setting are said once, in :mod:`charseq.config`.
+The name, choices, limits, default and help of a setting are declared in :mod:`charseq.config` only.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from click.core import ParameterSource
 from charseq.config import SETTINGS, Config, configure, defaults, describe
 from charseq.errors import SettingError, UsageError
 
-# The settings that have an option of their own; the others are reached with --set.
 NAMED = (
     "task", "cell", "minutes", "epochs", "seed", "threads", "device", "columns", "attention",
     "ensemble", "cells",
 )  # fmt: skip
-MOST = 64
+"""Settings with an option of their own; the others are set with ``--set``."""
+MAX_CANDIDATES = 64
 WIDTH = 96
+"""Longest line of the table of settings in the help, in characters."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,7 +52,7 @@ def setting(name: str) -> Callable[[Command], Command]:
 
 
 def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator, in this order."""
+    """Several options as one decorator; the help lists them in this order."""
 
     def decorate(command: Command) -> Command:
         for decorator in reversed(decorators):
@@ -62,7 +63,7 @@ def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], C
 
 
 def settings(command: Command) -> Command:
-    """Options for all settings in :data:`NAMED`, in this order."""
+    """An option for each setting in :data:`NAMED`, in this order, and ``--no-attention``."""
     for name in reversed(NAMED):
         command = setting(name)(command)
         if name == "attention":
@@ -73,7 +74,7 @@ def settings(command: Command) -> Command:
 
 
 def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """The settings that the user gave, as options or as NAME=VALUE.
+    """The settings on the command line, from options and from NAME=VALUE.
 
     Raises:
         UsageError: no ``=``, or a setting given twice.
@@ -93,12 +94,14 @@ def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
 
 
 def configured(data: str, flags: Mapping[str, Any]) -> Config:
-    """Defaults, over them DATA/charseq.toml, the environment, and last the command line.
+    """The settings of a command: defaults, DATA/charseq.toml, environment, command line.
 
-    The defaults are those of the task: as set, or by what DATA looks like.
+    A later source overrides an earlier one. The defaults depend on the task, which is set or
+    chosen by the format of DATA.
 
     Raises:
-        SettingError: with the place, where it is not the command line.
+        SettingError: an unknown setting or a wrong value; the message names its source, where
+            that is not the command line.
     """
     from charseq.data.corpus import choose_task
     from charseq.data.settings_file import settings_of
@@ -111,45 +114,34 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     config = Config()
     for origin, values in layers:
         first = {name: values[name] for name in ("task", "cell") if name in values}
-        config = _lay(config, first, origin)
+        config = _overlay(config, first, origin)
     config = defaults(choose_task(data, config.task), config.cell)
     for origin, values in layers:
-        config = _lay(config, values, origin)
-    return _lay(config, {"task": choose_task(data, config.task)}, "")
+        config = _overlay(config, values, origin)
+    return _overlay(config, {"task": choose_task(data, config.task)}, "")
 
 
 def environment() -> dict[str, str]:
-    """The settings that the environment gives, as text."""
+    """The settings in environment variables (CHARSEQ_CELL and so on), as text."""
     variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _lay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
-    """``values`` over ``config``; an error names their ``origin``."""
+def _overlay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
+    """``config`` with ``values`` in place of its own; an error begins with ``origin``."""
     try:
         return configure(values, base=config)
     except SettingError as error:
         raise SettingError(f"{origin}{error}") from error
 
 
-def chosen(named: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of :func:`searching` that the user gave.
-
-    Raises:
-        UsageError: columns of a lexicon that is not given.
-    """
-    if named["lexicon_columns"] and named["lexicon"] is None:
-        raise UsageError("--lexicon-columns is for --lexicon")
-    return {name: value for name, value in named.items() if value is not None}
-
-
 def is_typed(name: str) -> bool:
-    """Whether the running command's option stands on its line, and not in the environment."""
+    """Whether an option of the running command is on the command line, not in the environment."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def table() -> str:
-    """All settings with default and help, a block for the end of a command's help."""
+    """All settings with defaults and help: a block for the end of a command's help."""
     lines, last = ["\b", "Settings for --set NAME=VALUE (two defaults: pairs / next-word):"], ""
     for group, name, default, _, text in describe():
         lines += [f"  {group}"] if group != last else []
@@ -160,122 +152,129 @@ def table() -> str:
 
 
 def example(*lines: str) -> str:
-    """Lines that can be pasted, a block for the end of a command's help."""
+    """Command lines to paste: a block for the end of a command's help."""
     return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors on stderr.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 debug = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
 )
-model = click.option(
-    "-m",
-    "--model",
-    metavar="RUN",
-    help="Folder of the model.  [default: $CHARSEQ_MODEL, else the newest run in ./checkpoints, "
-    "else checkpoints/dates]",
-)
-models = click.option(
-    "-m",
+reporting = together(as_json, quiet, debug)
+"""``--json``, ``--quiet`` and ``--debug``."""
+
+
+# --- training
+
+
+def output(metavar: str, text: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """The option ``-o, --output``, a path."""
+    return click.option("-o", "--output", type=Path, metavar=metavar, required=required, help=text)
+
+
+def assignments(text: str) -> Callable[[Command], Command]:
+    """The option ``--set NAME=VALUE``."""
+    return click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help=text)
+
+
+def training(output_help: str, set_help: str) -> Callable[[Command], Command]:
+    """``DATA``, ``-o RUN`` and the settings: the arguments that every training has."""
+    return together(
+        click.argument("data"), output("RUN", output_help), settings, assignments(set_help)
+    )
+
+
+def force(text: str) -> Callable[[Command], Command]:
+    """The flag ``--force``."""
+    return click.option("--force", is_flag=True, help=text)
+
+
+def dry_run(text: str) -> Callable[[Command], Command]:
+    """The flag ``--dry-run``."""
+    return click.option("--dry-run", is_flag=True, help=text)
+
+
+# --- a trained model
+
+
+def _model(*names: str, text: str, multiple: bool = False) -> Callable[[Command], Command]:
+    default = "[default: $CHARSEQ_MODEL, else the newest run in ./checkpoints, "
+    default += "else checkpoints/dates]"
+    return click.option("-m", *names, metavar="RUN", multiple=multiple, help=f"{text}  {default}")
+
+
+model = _model("--model", text="Run folder of the model.")
+models = _model(
     "--model",
     "models",
+    text="Run folder of the model; given twice, the two models are compared.",
     multiple=True,
-    metavar="RUN",
-    help="Folder of the model; given twice, two models are compared.  [default: $CHARSEQ_MODEL, "
-    "else the newest run in ./checkpoints, else checkpoints/dates]",
 )
 beam = click.option(
     "--beam",
-    type=click.IntRange(1, MOST),
+    type=click.IntRange(1, MAX_CANDIDATES),
     metavar="K",
     envvar="CHARSEQ_BEAM",
     help="Beam width; 1 is greedy search.  [default: the model's]",
 )
-header = click.option(
-    "--header",
-    type=click.Choice(("auto", "yes", "no")),
-    default="auto",
-    help="Whether the first row names the columns.  [default: yes for CSV; for TSV if --column "
-    "is a name]",
-)
-answers = click.option(
-    "-n",
-    type=click.IntRange(1, MOST),
-    metavar="N",
-    help="Give the N best answers.  [default: 1]",
-)
-mass = click.option(
-    "--mass",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="P",
-    help="Give as many answers as are right with probability P together, at most N, or as many "
-    "as the beam has.",
-)
-
-
 device = click.option(
     "--device",
     type=click.Choice(("cpu", "cuda")),
-    help="Where to compute; cuda is a GPU, worth it for many texts.  [default: cpu]",
+    help="Where to compute; cuda, a GPU, is faster for many texts.  [default: cpu]",
 )
-searching = together(
+inference = together(
+    model,
+    click.option(
+        "-n",
+        type=click.IntRange(1, MAX_CANDIDATES),
+        metavar="N",
+        help="Give the N best answers for each text.  [default: 1]",
+    ),
+    click.option(
+        "--mass",
+        type=click.FloatRange(0, 1, min_open=True),
+        metavar="P",
+        help="Give the best answers until their probabilities sum to P, at most N (or the beam "
+        "width).",
+    ),
+    beam,
     click.option(
         "--lexicon",
         metavar="FILE",
-        help="Your own pairs: their answers come first.  Capitals matter.",
+        help="File of your own pairs: their targets come before the model's answers. "
+        "Case-sensitive.",
     ),
     click.option(
         "--lexicon-columns",
         metavar="ROLES",
-        help="Columns of the lexicon.  [default: by its header, else as in training]",
+        help="Columns of the lexicon, such as source,target.  [default: by its header, else as "
+        "in training]",
     ),
     click.option(
         "--length-penalty",
         type=click.FloatRange(0, 5),
         metavar="A",
-        help="Prefer longer answers, with a beam.  [default: the model's]",
+        help="Prefer longer answers in beam search; 0: not at all.  [default: the model's]",
     ),
     device,
 )
-"""The user's own pairs, what the beam prefers, and where (``predictor.load``)."""
+"""Which model, how it is loaded (see :func:`load_arguments`), and how many answers it gives."""
 
 
-complete = click.option(
-    "--complete", is_flag=True, help="The last word is unfinished: words that begin so."
-)
+def load_arguments(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of ``predictor.load`` that the user gave.
+
+    Raises:
+        UsageError: columns of a lexicon that is not given.
+    """
+    if named["lexicon_columns"] and named["lexicon"] is None:
+        raise UsageError("--lexicon-columns is for --lexicon")
+    return {name: value for name, value in named.items() if value is not None}
 
 
-generate = together(
-    click.option(
-        "--generate",
-        type=click.IntRange(1, 10_000),
-        metavar="N",
-        help="Draw N lines that begin with the text.",
-    ),
-    click.option(
-        "--temperature",
-        type=click.FloatRange(0, 100),
-        metavar="T",
-        help="With --generate: below 1 likelier words, 0 the likeliest.  [default: 1]",
-    ),
-    click.option(
-        "--top-p",
-        type=click.FloatRange(0, 1, min_open=True),
-        metavar="P",
-        help="With --generate: draw from the likeliest words that have P together.  [default: 1]",
-    ),
-    click.option(
-        "--most",
-        type=click.IntRange(1, 10_000),
-        metavar="W",
-        help="With --generate: most words.  [default: 40]",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0),
-        metavar="S",
-        help="With --generate: another seed, other lines.  [default: 1]",
-    ),
-)
-"""``--generate`` and how to draw."""
+def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float | None) -> int:
+    """The candidates to ask a model for: N, else 1; with ``--mass``, as many as the beam has."""
+    if n is not None or mass is None:
+        return n or 1
+    return int(model.config.beam if beam is None else beam)

@@ -133,10 +133,10 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
     keyboard = _Keyboard(model)
     for labels, logs in _read(model, lines):
         loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
-        if model.whole:
+        if model.has_word_symbols:
             keyboard.type(labels, logs)
     count, unknown, letters = _count(model, lines)
-    typed = keyboard.typed if model.whole else _search(model, lines)
+    typed = keyboard.typed if model.has_word_symbols else _search(model, lines)
     return NextWordScores(
         loss=loss,
         count=count,
@@ -145,8 +145,8 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
         characters=sum(len(" ".join(line.split())) for line in lines),
         typed=typed,
         # the keyboard of words has not typed the unknown ones
-        by_hand=letters + count if model.whole else typed.by_hand,
-        sampled=None if model.whole else typed.words,
+        by_hand=letters + count if model.has_word_symbols else typed.by_hand,
+        sampled=None if model.has_word_symbols else typed.words,
     )
 
 
@@ -173,8 +173,8 @@ class _Keyboard:
 
     def __init__(self, model: LanguageModel) -> None:
         self.typed = TypedWords()
-        self.texts = model.inventory.texts
-        self.index = model.inventory.index
+        self.texts = model.symbol_table.texts
+        self.index = model.symbol_table.index
         self._ranges = lru_cache(maxsize=100_000)(self._find)
 
     def type(self, labels: Int[np.ndarray, "M"], logs: Float32[np.ndarray, "M V"]) -> None:
@@ -216,7 +216,7 @@ def _read(
 ) -> Iterator[tuple[Int[np.ndarray, "M"], Float32[np.ndarray, "M V"]]]:
     """Labels and log-probabilities of every position, line ends included."""
     for first in range(0, len(lines), LINES):
-        rows = [model.units.encode(line) for line in lines[first : first + LINES]]
+        rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES]]
         if model.config.running:
             rows = _join(rows)
         for _, _, labels, logs in model.network.scan(rows):
@@ -234,20 +234,20 @@ def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
     """The number of words, of words with an unknown symbol, and of letters."""
     count, unknown, letters = 0, 0, 0
     for line in lines:
-        words = model.units.words(line)
+        words = model.tokenizer.words(line)
         count += len(words)
         letters += sum(map(len, words))
-        ids = model.units.encode(line)
-        if model.whole:
+        ids = model.tokenizer.encode(line)
+        if model.has_word_symbols:
             unknown += ids.count(UNK)
         elif UNK in ids:
-            unknown += sum(UNK in model.units.encode(word) for word in words)
+            unknown += sum(UNK in model.tokenizer.encode(word) for word in words)
     return count, unknown, letters
 
 
 def _search(model: LanguageModel, lines: Sequence[str]) -> TypedWords:
     """The counts of some of the words, whose suggestions are found by a search."""
-    befores, words = _choose(lines, model.units.vocabulary.written)
+    befores, words = _choose(lines, model.tokenizer.vocabulary.written)
     found = _suggestions(model.predict(befores, n=max(HITS)))
     ranks = [
         shown.index(word) if word in shown else math.inf
@@ -310,7 +310,7 @@ def evaluate(
         whole = Path(data).is_dir()
         splits = ("test",) if whole and not split else SPLITS
         found = corpus.load(data, splits=splits, running=model.config.running)
-        ours = found.fingerprint == model.about["data"]["fingerprint"]
+        ours = found.fingerprint == model.metadata["data"]["fingerprint"]
         if split is None and (whole or ours):
             return facts(model, data, found.test, "test", version=version)
         return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
@@ -336,9 +336,9 @@ def facts(
             split=split,
             n=scores.words,
             unit="word",
-            units=model.units.kind,
-            case=model.units.case,
-            punctuation=model.units.punctuation,
+            units=model.tokenizer.kind,
+            case=model.tokenizer.case,
+            punctuation=model.tokenizer.punctuation,
             state="running" if model.config.running else "by line",
             suggestions=SUGGESTIONS,
             typed="all" if scores.sampled is None else scores.sampled,

@@ -95,7 +95,7 @@ def compare(
         "comparison": analysis.compare_outcomes(
             outcomes[0][0],
             outcomes[1][0],
-            same_symbols=_cut_alike(first.transducer.target, second.transducer.target),
+            same_symbols=_cut_alike(first.translator.target, second.translator.target),
         ),
     }
 
@@ -118,8 +118,8 @@ def rows_of(
     model: PairsModel, data: str | Path, split: str | None
 ) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score, as the model's settings and those of ``data`` read them; their split."""
-    settings = {**model.about["settings"], **settings_file.settings_of(data)}
-    return choose_rows(data, settings, split, model.about["data"]["fingerprint"])
+    settings = {**model.metadata["settings"], **settings_file.settings_of(data)}
+    return choose_rows(data, settings, split, model.metadata["data"]["fingerprint"])
 
 
 def answer(
@@ -134,7 +134,7 @@ def answer(
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP))
-    return score_examples(model.transducer, rows, width=width, n=n), width
+    return score_examples(model.translator, rows, width=width, n=n), width
 
 
 def facts(
@@ -147,7 +147,7 @@ def facts(
     version: str,
 ) -> dict[str, Any]:
     """The report that :func:`evaluate` returns, of given predictions."""
-    source, target = model.transducer.source, model.transducer.target
+    source, target = model.translator.source, model.translator.target
     return {
         **run_facts(model, data, split),
         "examples": outcome.scores.examples,
@@ -166,6 +166,6 @@ def facts(
             match="NFC",
             ser=target.piece_kind,
             beam=width,
-            length_penalty=model.transducer.length_penalty or None,
+            length_penalty=model.translator.length_penalty or None,
         ),
     }

@@ -34,7 +34,7 @@ class Outcome:
 
 
 def score_examples(
-    transducer: Translator,
+    translator: Translator,
     rows: Sequence[Example],
     *,
     width: int,
@@ -44,7 +44,7 @@ def score_examples(
     """The predictions for all rows, scored: right is any target that the source has in ``rows``.
 
     Args:
-        transducer: the model's translator.
+        translator: the model's translator.
         rows: the examples.
         width: width of the beam.
         n: candidates of each prediction.
@@ -53,13 +53,13 @@ def score_examples(
     rivals: dict[str, list[str]] = {}
     texts = []
     for row in rows:
-        text = f"{row.source}\t{row.features}" if transducer.source.features else row.source
+        text = f"{row.source}\t{row.features}" if translator.source.features else row.source
         texts.append(text)
         if row.target not in rivals.setdefault(text, []):
             rivals[text].append(row.target)
-    predictions = transducer.predict(texts, n=n, width=width, batch_size=batch_size)
+    predictions = translator.predict(texts, n=n, width=width, batch_size=batch_size)
     references = [rivals[text] for text in texts]
-    split = transducer.target.pieces
+    split = translator.target.pieces
     judgements = [
         metrics.judge(one.prediction, rivals[text], split)
         for one, text in zip(predictions, texts, strict=True)
@@ -119,12 +119,12 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
 
 def run_facts(model: PairsModel | LanguageModel, data: str | Path, split: str) -> dict[str, Any]:
     """What an evaluation says of its run and its data, before the metrics."""
-    about = model.about
+    metadata = model.metadata
     return {
         "run": str(model.path),
-        "parameters": about["parameters"],
-        "seconds": about["seconds"],
-        "epochs": about["epochs"],
+        "parameters": metadata["parameters"],
+        "seconds": metadata["seconds"],
+        "epochs": metadata["epochs"],
         "data": str(data),
         "split": split,
     }

@@ -125,22 +125,22 @@ def study_run(run: str | Path | None, text: str) -> Study:
 
     path = find(run)
     contents = _one_network(path)
-    transducer = cast("PairsModel", load(path)).transducer
+    translator = cast("PairsModel", load(path)).translator
     source, target = contents.source, contents.target
-    spelling, features = transducer.parts(text)
-    backward = transducer.voices[0].backward
-    ids = transducer.encode(spelling, features, backward=backward)
+    spelling, features = translator.parts(text)
+    backward = translator.groups[0].backward
+    ids = translator.encode(spelling, features, backward=backward)
     if not ids:
         raise UsageError("the text has no symbols, so there are no gradients to look at")
-    answer = transducer.predict([text])[0].prediction
+    answer = translator.predict([text])[0].prediction
     written: Sequence[int] = target.encode(answer, backward=backward)
     inputs, outputs = source.split(spelling), target.split(answer)
     if backward:
         inputs.reverse()
         outputs.reverse()
-    if transducer.actions is not None:
-        written = transducer.search([ids], 1)[0][0].ids
-        spelt = transducer.actions.target_ids(written)
+    if translator.actions is not None:
+        written = translator.search([ids], 1)[0][0].ids
+        spelt = translator.actions.target_ids(written)
         answer = target.decode(reversed(spelt) if backward else spelt)
         outputs = _actions(written, target)
         inputs.append(flows.END)
@@ -211,7 +211,7 @@ def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
 def _one_network(path: Path) -> LoadedRun:
     """A run of pairs. Raises UsageError for one that predicts words, or an ensemble."""
     contents = read_run(path)
-    if contents.units is not None:
+    if contents.tokenizer is not None:
         raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
     if contents.config.ensemble > 1:
         raise UsageError(f"{path} is an ensemble; this shows one network")

@@ -1,18 +1,17 @@
-"""scores of candidates -> probabilities that mean what they say, fitted on pairs held out.
+"""Scores of candidates -> calibrated probabilities, by two numbers fitted on held-out pairs.
 
-The probability p = exp(score) that a model gives to exactly one output is too modest: label
-smoothing takes something away at every symbol. What a user wants to know is how often such an
-answer is right. Of one source, with r = 1 - sum p for all that the search did not find::
+A calibrated probability says how often such an answer is right. The model's own probability
+p = exp(score) of an output is too low, because label smoothing takes a part of it away at every
+symbol. For the candidates i of one source, where r = 1 - sum p is the probability of all outputs
+that the search did not find::
 
     q_i = p_i^(1/T) / (sum_j p_j^(1/T) + e^b r^(1/T))
 
 T is the temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks"). b, called
-``rest``, weighs what was not found; with T alone what smoothing spread over all outputs would
-count as if it were to be feared. The q of one source keep the order of the scores and sum to less
-than 1, and nothing else in a batch enters. T and b make the dev rows likeliest: of each row one
-thing is true, that a certain candidate is its target or that none is.
-
-It knows no texts, no search and no network.
+``rest``, weighs the outputs that were not found: most of their probability comes from label
+smoothing, so it must not count in full. The q of one source keep the order of the scores and sum to
+less than 1; they do not depend on other texts. T and b maximise the likelihood of the dev rows:
+in each row either one of the candidates is the target, or none is.
 """
 
 from __future__ import annotations
@@ -29,48 +28,50 @@ from charseq.errors import CheckpointError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-FEWEST, FEWEST_SOURCES = 100, 20
-"""Inputs and sources below which nothing is fitted."""
+MIN_INPUTS, MIN_SOURCES = 100, 20
+"""Fewer inputs or sources are not fitted."""
 BINS = 15
-LEAST_REST = 1e-6
-"""What is taken for r where the probabilities sum to 1, or by rounding to more."""
-HOTTEST = 10.0
-"""The temperature is between this and its inverse; a fit beyond is no fit."""
-LARGEST_REST = 50.0
-SPREADS = (0.5, 5.0)
-"""Standard deviations of 1/T around 1 and of b around 0, before any row is seen: they keep the fit
-finite where all rows are right, and say nothing against hundreds of rows."""
-STEPS = 50
+"""Bins of the expected calibration error."""
+MIN_REST = 1e-6
+"""Least value of r; the probabilities may sum to 1, or by rounding to more."""
+MAX_TEMPERATURE = 10.0
+"""The temperature is between this and its inverse; a fit outside is rejected."""
+MAX_REST = 50.0
+"""The largest absolute value of b; a fit outside is rejected."""
+PRIOR_DEVIATIONS = (0.5, 5.0)
+"""Standard deviations of the normal priors of 1/T (mean 1) and of b (mean 0). They keep the fit
+finite where all rows are right, and hardly change it with hundreds of rows."""
+NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
 class Event:
-    """One row that was searched for: the candidates' scores, best first, and which was right.
-
-    Rows of one ``source`` are never used on both sides of a comparison.
-    """
+    """One dev row: the scores of its candidates, and which of them is right."""
 
     source: str
+    """Rows of one source are all in the same half of the dev rows."""
     scores: Sequence[float]
+    """Log-probabilities of the candidates, best first."""
     right: int | None
-    """The place of the row's target among the candidates; None where it is not among them."""
+    """Index of the row's target among the candidates; None where it is not among them."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Two numbers that a run carries, and what they did on rows that they were not fitted on."""
+    """The temperature and the rest of a run, and their effect on held-out rows."""
 
     temperature: float
     rest: float
     ece_before: float
-    """Expected calibration error of the first candidates, in percent, before."""
+    """Expected calibration error of the first candidates without calibration, in percent."""
     ece_after: float
-    """The same after; each half of the rows with what was fitted on the other."""
+    """The same with calibration: each half of the rows with the fit on the other half."""
     examples: int
+    """Dev rows."""
 
     def probabilities(self, scores: Sequence[float]) -> list[float]:
-        """For the scores of all candidates of one source, how likely each is right."""
-        left = max(1.0 - math.fsum(map(math.exp, scores)), LEAST_REST)
+        """The calibrated probability of each candidate of one source, from all their scores."""
+        left = max(1.0 - math.fsum(map(math.exp, scores)), MIN_REST)
         powers = [score / self.temperature for score in scores]
         other = math.log(left) / self.temperature + self.rest
         top = max([*powers, other])
@@ -79,12 +80,12 @@ class Calibration:
         return [share / total for share in shares]
 
     def to_json(self) -> dict[str, Any]:
-        """All fields by name; :meth:`from_json` gives an equal calibration."""
+        """All fields by name; the inverse of :meth:`from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Calibration | None:
-        """What :meth:`to_json` wrote, checked: it may come from a stranger. None stays None.
+        """The calibration from an object that may come from a stranger; None from None.
 
         Raises:
             CheckpointError: not an object of these fields, or a number out of its limits.
@@ -92,8 +93,8 @@ class Calibration:
         if value is None:
             return None
         limits = {
-            "temperature": (1 / HOTTEST, HOTTEST),
-            "rest": (-LARGEST_REST, LARGEST_REST),
+            "temperature": (1 / MAX_TEMPERATURE, MAX_TEMPERATURE),
+            "rest": (-MAX_REST, MAX_REST),
             "ece_before": (0, 100),
             "ece_after": (0, 100),
             "examples": (1, math.inf),
@@ -114,17 +115,18 @@ class Calibration:
 
 
 def fit(events: Sequence[Event]) -> Calibration | None:
-    """Temperature and rest by the likelihood of ``events``.
+    """Temperature and rest of the largest likelihood of ``events``.
 
-    None where they would be of no use: fewer than :data:`FEWEST` inputs (a source with one set of
-    features is one) or :data:`FEWEST_SOURCES` sources, or rows held out (each
-    half by the fit of the other) that are no likelier than with the scores as they are.
+    Returns:
+        None where a calibration would not help: fewer than :data:`MIN_INPUTS` inputs (an input is
+        a source with one set of features), fewer than :data:`MIN_SOURCES` sources, or held-out
+        rows (each half with the fit on the other) that are no likelier than without calibration.
     """
     sources = {
-        source: place for place, source in enumerate(dict.fromkeys(e.source for e in events))
+        source: number for number, source in enumerate(dict.fromkeys(e.source for e in events))
     }
     inputs = {(event.source, tuple(event.scores)) for event in events}
-    if len(inputs) < FEWEST or len(sources) < FEWEST_SOURCES:
+    if len(inputs) < MIN_INPUTS or len(sources) < MIN_SOURCES:
         return None
     rows = _Rows.of(events)
     halves = np.array([sources[event.source] % 2 for event in events])
@@ -136,7 +138,7 @@ def fit(events: Sequence[Event]) -> Calibration | None:
     for half in (0, 1):
         after[halves == half] = rows.where(halves == half).probabilities(parts[1 - half])
     before = rows.probabilities((1.0, 0.0))
-    if rows.surprise(after) >= rows.surprise(before):
+    if rows.negative_log_likelihood(after) >= rows.negative_log_likelihood(before):
         return None
     right = rows.right == 0
     return Calibration(
@@ -154,13 +156,14 @@ def expected_calibration_error(
     *,
     bins: int = BINS,
 ) -> float:
-    """How far probabilities are from how often they came true, 0 to 1.
+    """Expected calibration error, 0 to 1: distance of probabilities from observed frequencies.
 
-    The mean over bins, cut in the order of the probabilities, of the distance between their mean
-    and the share that is ``right`` (Guo et al. 2017, there with bins of equal width; here of equal
-    mass, after Nixon et al. 2019). Equal probabilities share what came true of them, so that the
-    order of the rows does not matter. Where a source has several targets, ``right`` is what the row
-    itself has, not any of them: the probabilities of one source sum to 1.
+    The rows are sorted by probability and divided into bins. The error is the mean over the bins of
+    the distance between the mean probability and the share of rows that are ``right`` (Guo et al.
+    2017, there with bins of equal width; here of equal mass, after Nixon et al. 2019). Rows of
+    equal probability share their outcomes, so that the order of the rows does not matter. Where a
+    source has several targets, only the target of the row itself is right, because the
+    probabilities of one source sum to 1.
 
     Raises:
         ValueError: no rows, or not one outcome for each probability.
@@ -176,10 +179,12 @@ def expected_calibration_error(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Events as arrays. The last of the K columns is what was not found; -inf: no candidate."""
+    """Events as arrays."""
 
     values: Float[np.ndarray, "N K"]
+    """Scores, -inf where there is no candidate; the last column is log r."""
     right: Int[np.ndarray, "N"]
+    """The column that is right."""
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> _Rows:
@@ -188,7 +193,7 @@ class _Rows:
         for row, event in zip(values, events, strict=True):
             row[: len(event.scores)] = event.scores
         left = 1.0 - np.exp(values[:, :-1]).sum(axis=1)
-        values[:, -1] = np.log(np.maximum(left, LEAST_REST))
+        values[:, -1] = np.log(np.maximum(left, MIN_REST))
         right = np.array([width if event.right is None else event.right for event in events])
         return cls(values, right)
 
@@ -196,48 +201,50 @@ class _Rows:
         return _Rows(self.values[chosen], self.right[chosen])
 
     def probabilities(self, found: tuple[float, float]) -> Float[np.ndarray, "N K"]:
-        """Those of all columns, by 1/T and b."""
+        """Calibrated probabilities of all columns; ``found`` is 1/T and b."""
         powers = found[0] * self.values
         powers[:, -1] += found[1]
         shares = np.exp(powers - powers.max(axis=1, keepdims=True))
         chances: np.ndarray = shares / shares.sum(axis=1, keepdims=True)
         return chances
 
-    def surprise(self, chances: Float[np.ndarray, "N K"]) -> float:
-        """The negative logarithm of the likelihood of what was right."""
-        came = chances[np.arange(len(chances)), self.right]
-        return float(-np.log(np.maximum(came, np.finfo(float).tiny)).sum())
+    def negative_log_likelihood(self, chances: Float[np.ndarray, "N K"]) -> float:
+        """That of the right columns, in nats, summed over the rows."""
+        right = chances[np.arange(len(chances)), self.right]
+        return float(-np.log(np.maximum(right, np.finfo(float).tiny)).sum())
 
 
 def _is_sound(found: tuple[float, float]) -> bool:
-    return 1 / HOTTEST <= found[0] <= HOTTEST and abs(found[1]) <= LARGEST_REST
+    return 1 / MAX_TEMPERATURE <= found[0] <= MAX_TEMPERATURE and abs(found[1]) <= MAX_REST
 
 
 def _fit(rows: _Rows) -> tuple[float, float]:
-    """1/T and b of the least surprise, by Newton's method: in these two numbers it is convex."""
+    """1/T and b of the largest posterior, by Newton's method; the loss is convex in both."""
     point = np.array([1.0, 0.0])
-    centre, weight = point.copy(), 1 / np.square(SPREADS)
+    centre, weight = point.copy(), 1 / np.square(PRIOR_DEVIATIONS)
 
     def cost(at: Float[np.ndarray, "2"]) -> float:
         if at[0] <= 0:
             return math.inf
         prior = 0.5 * float((weight * (at - centre) ** 2).sum())
-        return rows.surprise(rows.probabilities((at[0], at[1]))) + prior
+        return rows.negative_log_likelihood(rows.probabilities((at[0], at[1]))) + prior
 
     finite = np.where(np.isneginf(rows.values), 0.0, rows.values)
-    seen = finite[np.arange(len(finite)), rows.right]
-    lost = rows.right == finite.shape[1] - 1
+    right = finite[np.arange(len(finite)), rows.right]
+    missed = rows.right == finite.shape[1] - 1
     now = cost(point)
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         chances = rows.probabilities((point[0], point[1]))
         mean, rest = (chances * finite).sum(axis=1), chances[:, -1]
-        spread = (chances * finite**2).sum(axis=1) - mean**2
+        variance = (chances * finite**2).sum(axis=1) - mean**2
         joint = rest * (finite[:, -1] - mean)
-        slope = np.array([(mean - seen).sum(), (rest - lost).sum()]) + weight * (point - centre)
-        bend = np.array(
-            [[spread.sum(), joint.sum()], [joint.sum(), (rest * (1 - rest)).sum()]]
+        gradient = np.array([(mean - right).sum(), (rest - missed).sum()]) + weight * (
+            point - centre
+        )
+        hessian = np.array(
+            [[variance.sum(), joint.sum()], [joint.sum(), (rest * (1 - rest)).sum()]]
         ) + np.diag(weight)
-        step = np.linalg.solve(bend, slope)
+        step = np.linalg.solve(hessian, gradient)
         while (after := cost(point - step)) > now:
             step = step / 2
             if np.abs(step).max() < 1e-9:

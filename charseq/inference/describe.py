@@ -1,41 +1,48 @@
-"""a run folder -> lines for people."""
+"""Run folder -> its metadata as an object, and as lines for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.runs.folder import find
 
-if TYPE_CHECKING:
-    pass
-
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
-    """What a run says of itself, with the shapes of its weights, and the same in lines."""
-    about = read_run(find(run)).about
-    shapes = {name: list(shape) for name, shape in shapes_of(about).items()}
-    return {**about, "shapes": shapes}, describe_run(about)
+    """The metadata of a run with the shapes of its weights, and the same as lines for people.
+
+    Args:
+        run: a run folder; by default the one that :func:`charseq.load` chooses.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of a foreign format.
+    """
+    metadata = read_run(find(run)).metadata
+    shapes = {name: list(shape) for name, shape in shapes_of(metadata).items()}
+    return {**metadata, "shapes": shapes}, describe_run(metadata)
 
 
-def describe_run(about: Mapping[str, Any]) -> list[str]:
+def describe_run(metadata: Mapping[str, Any]) -> list[str]:
     """Settings, shapes (as on sheet C), parameters, scores and the data of a run."""
-    settings = about["settings"]
-    state = "finished" if about["finished"] else "not finished"
+    settings = metadata["settings"]
+    state = "finished" if metadata["finished"] else "not finished"
     lines = [
-        field("training", f"{state}; {about['epochs']} epochs, {about['seconds']:.0f} s"),
-        field("scores", _scores(about["scores"])),
-        field("data", f"{about['data']['name']}, {_counts(about['data']['examples'])}"),
-        field("", f"sha256 {about['data']['fingerprint']}"),
-        field("versions", ", ".join(f"{name} {is_}" for name, is_ in about["versions"].items())),
+        field("training", f"{state}; {metadata['epochs']} epochs, {metadata['seconds']:.0f} s"),
+        field("scores", _scores(metadata["scores"])),
+        field("data", f"{metadata['data']['name']}, {_counts(metadata['data']['examples'])}"),
+        field("", f"sha256 {metadata['data']['fingerprint']}"),
+        field(
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in metadata["versions"].items()),
+        ),
     ]
-    lines[2:2] = [*_members(about), *describe_calibration(about), *_made(about)]
-    sides = {side: about[side] for side in ("source", "target") if side in about}
-    if is_next_word(about):
-        sides = {"symbols": about["units"]["vocabulary"]}
+    lines[2:2] = [*_members(metadata), *describe_calibration(metadata), *_origins(metadata)]
+    sides = {side: metadata[side] for side in ("source", "target") if side in metadata}
+    if is_next_word(metadata):
+        sides = {"symbols": metadata["units"]["vocabulary"]}
     for side, known in sides.items():
         symbols = known["symbols"]
         shown = " ".join(symbols[:SHOWN_SYMBOLS]) + (" …" if len(symbols) > SHOWN_SYMBOLS else "")
@@ -46,39 +53,39 @@ def describe_run(about: Mapping[str, Any]) -> list[str]:
         lines.append(field(side, f"{count}: {shown}"))
     lines.append("settings")
     lines += [f"  {name:18} {value}" for name, value in settings.items()]
-    shapes = _distinct(about, shapes_of(about))
+    shapes = _distinct_shapes(metadata, shapes_of(metadata))
     width = max(map(len, shapes))
     lines.append("shapes")
     lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
-    lines.append(field("parameters", f"{about['parameters']:,}"))
+    lines.append(field("parameters", f"{metadata['parameters']:,}"))
     return lines
 
 
-def _members(about: Mapping[str, Any]) -> list[str]:
+def _members(metadata: Mapping[str, Any]) -> list[str]:
     """A line for each member of an ensemble."""
     return [
         field(
             f"member {number}",
             f"{one['cell']}, seed {one['seed']}, {one['epochs']} epochs, {_scores(one['scores'])}",
         )
-        for number, one in enumerate(about.get("members", ()), 1)
+        for number, one in enumerate(metadata.get("members", ()), 1)
     ]
 
 
-def _made(about: Mapping[str, Any]) -> list[str]:
-    """Of a run that was made from others: which ones."""
+def _origins(metadata: Mapping[str, Any]) -> list[str]:
+    """A line for each kind of runs that this run was made from: averaged runs, a teacher."""
     lines = []
-    if "averaged" in about:
-        lines.append(field("averaged", about["averaged"]["of"]))
-    if "distilled" in about:
-        texts = "" if about["distilled"].get("unlabelled") is None else ", with unlabelled texts"
-        lines.append(field("teacher", about["distilled"]["teacher"] + texts))
+    if "averaged" in metadata:
+        lines.append(field("averaged", metadata["averaged"]["of"]))
+    if "distilled" in metadata:
+        texts = "" if metadata["distilled"].get("unlabelled") is None else ", with unlabelled texts"
+        lines.append(field("teacher", metadata["distilled"]["teacher"] + texts))
     return lines
 
 
-def _distinct(about: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The shapes that differ: of an ensemble those of the first member of each cell."""
-    cells = [one["cell"] for one in about.get("members", ())]
+def _distinct_shapes(metadata: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The shapes of a run; of an ensemble only those of the first member with each cell."""
+    cells = [one["cell"] for one in metadata.get("members", ())]
     first = {cells.index(cell) for cell in cells}
     return {
         name: shape
@@ -87,9 +94,9 @@ def _distinct(about: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[st
     }
 
 
-def describe_calibration(about: Mapping[str, Any]) -> list[str]:
-    """How a run's probabilities were calibrated, in one line; none where they were not."""
-    found = about.get("calibration")
+def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
+    """One line on the calibration of a run's probabilities; none where it has no calibration."""
+    found = metadata.get("calibration")
     if found is None:
         return []
     return [

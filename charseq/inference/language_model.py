@@ -1,15 +1,16 @@
-"""run, texts -> next words, completions, continuations, scores: the API of a next-word model.
+"""Texts -> next words, completions, generated lines and scores of a language model.
 
     model.predict(["I love machine"], n=3)
     model.complete(["I love mach"], n=3)
     model.generate(["I love"], count=2, seed=1)
 
-It knows no files and no command line. Where one symbol is one word, the likeliest words are read
-off one distribution; where words are spelt in pieces or characters, they are searched for (see
-``spelling``), given that the text's last word is over. No answer has an unknown word in it, and no
-answer of :meth:`LanguageModel.predict` is the end of the line: its probability is not listed.
+Where a symbol is a word, the likeliest words are read off one distribution. Where words consist of
+subwords or characters, they are searched for (see :mod:`charseq.decoding.word_search`), given that
+the last word of the text is finished. No answer contains an unknown word, and no answer of
+:meth:`LanguageModel.predict` is the end of the line: its probability is not listed.
 
-Equal texts are computed once, and what else is in a batch changes no answer (see ``language``).
+A text that occurs several times is computed once, and the other texts of a batch change no answer
+(see :mod:`charseq.decoding.next_word_numpy`).
 """
 
 from __future__ import annotations
@@ -39,56 +40,60 @@ if TYPE_CHECKING:
     from charseq.decoding.next_word_numpy import NextWordState, NumpyNextWord
 
 LONGEST_WORD = 40
-"""Most symbols in a word that is searched for; longer ones are not found."""
+"""Most symbols in a word that is searched for; longer words are not found."""
 ROWS = 256
-"""Continuations that are drawn at once."""
+"""Continuations that are sampled together."""
 
 
 @dataclass(frozen=True)
 class LineScore:
-    """How likely a line is, with its end."""
+    """The probability of a whole line, including its end."""
 
     score: float
-    """The natural logarithm of the line's probability."""
+    """Natural logarithm of the line's probability."""
     words: int
-    """Its words, and one for its end."""
+    """Number of words, plus one for the end of the line."""
     unknown: list[str]
-    """Symbols that the model has never seen, each once; all such are one to the model."""
+    """Symbols that the model has never seen, each once; the model does not tell them apart."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of one place in a line."""
+    """The context of a word that is asked for."""
 
     ids: list[int]
-    """The symbols before it."""
-    wanted: str
-    """What the word begins with: letters, or a space where the word before must be closed."""
+    """The symbols before the word."""
+    prefix: str
+    """The word's first letters; a space before them where the word before must be ended."""
     unknown: list[str]
-    """What the model has never seen of the text before."""
+    """Symbols of the text that the model has never seen, each once."""
 
 
 class LanguageModel:
-    """A trained next-word run, ready to use."""
+    """A trained model that predicts words, from :func:`charseq.load`.
+
+    It was trained on lines of text. A text is the beginning of a line.
+    """
 
     has_features = False
 
     def __init__(
         self,
         path: Path,
-        about: dict[str, Any],
+        metadata: dict[str, Any],
         config: Config,
-        units: Tokenizer,
+        tokenizer: Tokenizer,
         network: NumpyNextWord,
     ) -> None:
         self.path = path
         self.name = path.name
-        self.about = about
+        self.metadata = metadata
+        """Everything that the run's ``about.json`` says."""
         self.config = config
-        self.units = units
+        self.tokenizer = tokenizer
         self.network = network
-        self.whole = units.kind == "words"
-        """Whether one symbol is one word."""
+        self.has_word_symbols = tokenizer.kind == "words"
+        """Whether a symbol is a word; else words consist of subwords or characters."""
 
     def predict(
         self,
@@ -98,19 +103,20 @@ class LanguageModel:
         beam: int | None = None,
         batch_size: int = 256,
     ) -> list[Prediction]:
-        """The ``n`` likeliest words after each text, whose own words are taken as finished.
+        """The ``n`` likeliest next words after each text, whose last word counts as finished.
 
         Args:
-            texts: beginnings of lines; an empty one asks for a line's first word.
-            n: candidates per text, best first; there may be fewer.
-            beam: width of the search for words of several symbols; by default as the run was made.
-            batch_size: texts computed at once; it changes the speed, never an answer.
+            texts: beginnings of lines; after an empty text comes the first word of a line.
+            n: number of candidates for each text, best first; there may be fewer.
+            beam: beam width of the search for words of several symbols; by default the setting
+                ``beam`` of the run.
+            batch_size: texts computed together; it changes the speed, never an answer.
 
         Raises:
             SettingError: n, beam or batch_size below 1.
         """
-        queries = {text: self.after(text) for text in dict.fromkeys(texts)}
-        found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, given=False)
+        queries = {text: _next_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
+        found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, conditional=False)
         return [found[text] for text in texts]
 
     def complete(
@@ -123,11 +129,12 @@ class LanguageModel:
     ) -> list[Prediction]:
         """The ``n`` likeliest words that begin with the last, unfinished word of each text.
 
-        A text that ends in white space has an empty one. Probabilities are among the words that
-        begin so; there may be none. Arguments and errors are those of :meth:`predict`.
+        After a text that ends in white space every word is possible. The probability of a word is
+        that among the words with this beginning. There may be no such word: then there are no
+        candidates. Arguments and errors are those of :meth:`predict`.
         """
-        queries = {text: self.within(text) for text in dict.fromkeys(texts)}
-        found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, given=True)
+        queries = {text: _completion_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
+        found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, conditional=True)
         return [found[text] for text in texts]
 
     def generate(
@@ -140,11 +147,23 @@ class LanguageModel:
         top_p: float = 1.0,
         seed: int = 1,
     ) -> list[list[str]]:
-        """``count`` ways to go on from each text to the end of its line, drawn at random.
+        """Sampled continuations of each text, up to the end of the line.
 
-        Text and continuation together are the line; the continuation has ``most`` words at most.
-        ``temperature`` and ``top_p`` are those of ``search.sample``. The same text
-        and seed give the same continuations, whatever the other texts.
+        A text followed by its continuation is a whole line. The same text and seed give the same
+        continuations, whatever the other texts are.
+
+        Args:
+            texts: beginnings of lines.
+            count: number of continuations for each text.
+            most: most words of a continuation.
+            temperature: 1 samples by the model's probabilities, less prefers likely words, 0 takes
+                the likeliest symbol every time.
+            top_p: only the likeliest symbols are sampled, as few as have this probability together
+                (nucleus sampling).
+            seed: another seed gives other continuations.
+
+        Returns:
+            For each text, in order, its ``count`` continuations.
 
         Raises:
             SettingError: count or most below 1, temperature or seed below 0, top_p outside (0, 1].
@@ -158,7 +177,7 @@ class LanguageModel:
         for first in range(0, len(rows), ROWS):
             group = rows[first : first + ROWS]
             drawn = self._draw(
-                [self.after(text) for text, _ in group],
+                [_next_query(self.tokenizer, text) for text, _ in group],
                 most,
                 temperature=temperature,
                 top_p=top_p,
@@ -172,9 +191,11 @@ class LanguageModel:
         return [list(found[text]) for text in texts]
 
     def score(self, texts: Sequence[str], *, batch_size: int = 256) -> list[LineScore]:
-        """How likely each text is as a whole line.
+        """The probability of each text as a whole line.
 
-        ``batch_size`` counts symbols that are computed at once; it never changes an answer.
+        Args:
+            texts: whole lines.
+            batch_size: symbols computed together; it changes the speed, never a score.
 
         Raises:
             SettingError: batch_size below 1.
@@ -182,91 +203,38 @@ class LanguageModel:
         _refuse_below(1, batch_size=batch_size)
         distinct = list(dict.fromkeys(texts))
         parts: list[list[float]] = [[] for _ in distinct]
-        rows = [self.units.encode(text) for text in distinct]
+        rows = [self.tokenizer.encode(text) for text in distinct]
         for numbers, _, labels, logs in self.network.scan(rows, size=batch_size):
             chosen = logs[np.arange(len(labels)), labels]
             for number, value in zip(numbers.tolist(), chosen.tolist(), strict=True):
                 parts[number].append(value)
         found = {
             text: LineScore(
-                math.fsum(part), len(self.units.words(text)) + 1, self.units.unknown(text)
+                math.fsum(part), len(self.tokenizer.words(text)) + 1, self.tokenizer.unknown(text)
             )
             for text, part in zip(distinct, parts, strict=True)
         }
         return [found[text] for text in texts]
 
     def append(self, text: str, word: str) -> str:
-        """``text`` with one more word, spaced as its words are."""
-        if not self.whole:
+        """``text`` with one more word. Spaces are set as the tokenizer sets them."""
+        if not self.has_word_symbols:
             return f"{text.rstrip()} {word}" if text.strip() else f"{text}{word}"
-        words = self.units.words(text)
-        line = self.units.join([*words, word])
-        return text.rstrip() + line[len(self.units.join(words)) :]
+        words = self.tokenizer.words(text)
+        line = self.tokenizer.join([*words, word])
+        return text.rstrip() + line[len(self.tokenizer.join(words)) :]
 
     def session(self) -> Session:
-        """A line that is read word by word, as on a keyboard."""
+        """A line that is entered word by word, as on a keyboard."""
         return Session(self)
 
-    def after(self, text: str) -> Query:
-        """The place of the word after a text."""
-        text = text.rstrip()
-        wanted = " " if text and not self.whole else ""
-        return Query(self.units.encode(text), wanted, self.units.unknown(text))
-
-    def within(self, text: str) -> Query:
-        """The place of the last word of a text, which is unfinished."""
-        if not text.strip() or text[-1].isspace():
-            return self.after(text)
-        if self.whole:
-            *words, last = self.units.words(text)
-            ids = self.units.encode(text)[:-1]
-            unseen = [word for word, number in zip(words, ids, strict=True) if number == UNK]
-            return Query(ids, last, list(dict.fromkeys(unseen)))
-        last = text.rsplit(maxsplit=1)[-1]
-        before = self.after(text.removesuffix(last))
-        last = normalise(last, self.units.vocabulary.form)
-        return Query(before.ids, before.wanted + last, before.unknown)
-
-    def answer(
-        self,
-        symbols: Int[np.ndarray, "N"],
-        state: NextWordState,
-        wanted: Sequence[str],
-        *,
-        n: int,
-        width: int,
-        given: bool,
-    ) -> list[list[Candidate]]:
-        """The ``n`` likeliest words after what was read, for each row.
-
-        ``given``: probabilities are among the words that begin as ``wanted``, not among all words
-        and the end of the line. The ``width`` of a search is raised to ``n`` where it is less.
-        """
-        if self.whole:
-            return self._look_up(symbols, state, wanted, n=n, given=given)
-        found = find_words(
-            self.network,
-            symbols,
-            state,
-            wanted,
-            self.inventory,
-            n=n,
-            width=max(width, n),
-            limit=LONGEST_WORD,
-            decode=self.units.decode,
-        )
-        answers = []
-        for text, words in zip(wanted, found, strict=True):
-            before = words.closed if text else 0.0
-            base = words.beginning if given else before
-            answers.append(rank({w: min(s - base, 0.0) for w, s in words.scores.items()}, n))
-        return answers
-
     @cached_property
-    def inventory(self) -> SymbolTable:
-        """What every symbol spells, in the form that texts are read in."""
-        form = self.units.vocabulary.form
-        spelt = [self.units.spelling(k) for k in range(SPECIALS, len(self.units.vocabulary))]
+    def symbol_table(self) -> SymbolTable:
+        """The spelling of every symbol, in the Unicode form of the texts."""
+        form = self.tokenizer.vocabulary.form
+        spelt = [
+            self.tokenizer.spelling(k) for k in range(SPECIALS, len(self.tokenizer.vocabulary))
+        ]
         return SymbolTable([""] * SPECIALS + [normalise(text, form) for text in spelt])
 
     def _predict(
@@ -276,74 +244,56 @@ class LanguageModel:
         n: int,
         beam: int | None,
         batch_size: int,
-        given: bool,
+        conditional: bool,
     ) -> dict[str, Prediction]:
+        """The prediction for each text, computed in batches of similar length."""
         width = self.config.beam if beam is None else beam
         _refuse_below(1, n=n, beam=width, batch_size=batch_size)
-        # texts of similar length end together
         order = sorted(queries, key=lambda text: len(queries[text].ids))
         found = {}
         for first in range(0, len(order), batch_size):
             group = [(text, queries[text]) for text in order[first : first + batch_size]]
             symbols, state = self.network.start([query.ids for _, query in group])
-            wanted = [query.wanted for _, query in group]
-            answers = self.answer(symbols, state, wanted, n=n, width=width, given=given)
+            prefixes = [query.prefix for _, query in group]
+            answers = _candidates(
+                self, symbols, state, prefixes, n=n, width=width, conditional=conditional
+            )
             for (text, query), candidates in zip(group, answers, strict=True):
                 found[text] = _prediction(text, query, candidates)
         return found
 
-    def _look_up(
-        self,
-        symbols: Int[np.ndarray, "N"],
-        state: NextWordState,
-        wanted: Sequence[str],
-        *,
-        n: int,
-        given: bool,
-    ) -> list[list[Candidate]]:
-        """The answer where one symbol is one word, so that nothing is to be searched for."""
-        logs, _ = self.network.step(symbols, state)
-        answers = []
-        for row, text in zip(logs, wanted, strict=True):
-            ids = self.inventory.index.starting(text)
-            scores = row[ids].astype(np.float64)
-            base = log_sum(scores) if given else 0.0
-            best = {
-                self.units.spelling(int(ids[place])): min(float(scores[place]) - base, 0.0)
-                for place in top_k(scores, n)
-            }
-            answers.append(rank(best, n))
-        return answers
-
     def _draw(
-        self, queries: Sequence[Query], most: int, *, seeds: Sequence[Any], **how: float
+        self, queries: Sequence[Query], most: int, *, seeds: Sequence[Any], **sampling: float
     ) -> list[Hypothesis]:
-        """One continuation for each place."""
+        """One sampled continuation for each query."""
         symbols, state = self.network.start([query.ids for query in queries])
         forbidden = [UNK]
-        if self.whole:
+        if self.has_word_symbols:
             limits = [most] * len(queries)
             return sample(
-                self.network, symbols, state, limits, seeds=seeds, forbidden=forbidden, **how
+                self.network, symbols, state, limits, seeds=seeds, forbidden=forbidden, **sampling
             )
-        model = Bounded(self.network, self.inventory, most)
-        begun = model.start(symbols, state, [query.wanted for query in queries])
+        model = Bounded(self.network, self.symbol_table, most)
+        begun = model.start(symbols, state, [query.prefix for query in queries])
         limits = [most * LONGEST_WORD] * len(queries)
-        return sample(model, symbols, begun, limits, seeds=seeds, forbidden=forbidden, **how)
+        return sample(model, symbols, begun, limits, seeds=seeds, forbidden=forbidden, **sampling)
 
     def _continuation(self, text: str, ids: Sequence[int]) -> str:
-        """What stands behind ``text``, so that both together are the line."""
-        if self.whole:
-            words = self.units.words(text)
-            line = self.units.join([*words, *map(self.units.spelling, ids)])
-            more = line[len(self.units.join(words)) :]
+        """Sampled ids as the text that follows ``text`` in the line."""
+        if self.has_word_symbols:
+            words = self.tokenizer.words(text)
+            line = self.tokenizer.join([*words, *map(self.tokenizer.spelling, ids)])
+            more = line[len(self.tokenizer.join(words)) :]
         else:
-            more = self.units.decode(ids)
+            more = self.tokenizer.decode(ids)
         return more.lstrip() if not text or text[-1].isspace() else more
 
 
 class Session:
-    """A line that is read word by word; what it says is what the model says of the whole text."""
+    """A line that is entered word by word; its predictions are those for the whole text.
+
+    The state of the network is kept, so that only new words are computed.
+    """
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
@@ -354,40 +304,138 @@ class Session:
         self.text = ""
         """The line so far, its parts joined by a space."""
         self._ids: list[int] = []
-        self._place = self.model.network.start([[]])
+        self._state = self.model.network.start([[]])
 
     def feed(self, text: str) -> None:
-        """Read one or more whole words more."""
+        """Add one or more whole words to the line."""
         self.text = " ".join(filter(None, [self.text, text.strip()]))
-        ids = self.model.after(self.text).ids
-        self._place, self._ids = self._read(ids), ids
+        ids = _next_query(self.model.tokenizer, self.text).ids
+        self._state, self._ids = self._read(ids), ids
 
     def predict(self, n: int = 1, *, beam: int | None = None) -> Prediction:
-        """The ``n`` likeliest next words. Raises SettingError for n or beam below 1."""
-        query = self.model.after(self.text)
-        return _prediction(self.text, query, self._answer(query, n, beam, given=False))
+        """The ``n`` likeliest next words.
+
+        Raises:
+            SettingError: n or beam below 1.
+        """
+        query = _next_query(self.model.tokenizer, self.text)
+        return _prediction(self.text, query, self._answer(query, n, beam, conditional=False))
 
     def complete(self, prefix: str, n: int = 1, *, beam: int | None = None) -> Prediction:
-        """The ``n`` likeliest words that begin with ``prefix``. Errors as those of predict."""
-        text = f"{self.text} {prefix}"
-        query = self.model.within(text)
-        return _prediction(text, query, self._answer(query, n, beam, given=True))
+        """The ``n`` likeliest words that begin with ``prefix``.
 
-    def _answer(self, query: Query, n: int, beam: int | None, *, given: bool) -> list[Candidate]:
+        Raises:
+            SettingError: n or beam below 1.
+        """
+        text = f"{self.text} {prefix}"
+        query = _completion_query(self.model.tokenizer, text)
+        return _prediction(text, query, self._answer(query, n, beam, conditional=True))
+
+    def _answer(
+        self, query: Query, n: int, beam: int | None, *, conditional: bool
+    ) -> list[Candidate]:
         width = self.model.config.beam if beam is None else beam
         _refuse_below(1, n=n, beam=width)
-        place = self._read(query.ids)
-        return self.model.answer(*place, [query.wanted], n=n, width=width, given=given)[0]
+        state = self._read(query.ids)
+        (found,) = _candidates(
+            self.model, *state, [query.prefix], n=n, width=width, conditional=conditional
+        )
+        return found
 
     def _read(self, ids: list[int]) -> tuple[Int[np.ndarray, "1"], NextWordState]:
-        """The place after ``ids``, from where the line is if they only go on from there."""
+        """Last symbol and state after ``ids``; only new ids are computed where they continue."""
         known = len(self._ids)
         if ids[:known] == self._ids:
-            return self.model.network.extend(*self._place, [ids[known:]])
+            return self.model.network.extend(*self._state, [ids[known:]])
         return self.model.network.start([ids])
 
 
+def _next_query(tokenizer: Tokenizer, text: str) -> Query:
+    """The query for the word after a text."""
+    text = text.rstrip()
+    prefix = " " if text and tokenizer.kind != "words" else ""
+    return Query(tokenizer.encode(text), prefix, tokenizer.unknown(text))
+
+
+def _completion_query(tokenizer: Tokenizer, text: str) -> Query:
+    """The query for the last word of a text, which is unfinished."""
+    if not text.strip() or text[-1].isspace():
+        return _next_query(tokenizer, text)
+    if tokenizer.kind == "words":
+        *words, last = tokenizer.words(text)
+        ids = tokenizer.encode(text)[:-1]
+        unseen = [word for word, number in zip(words, ids, strict=True) if number == UNK]
+        return Query(ids, last, list(dict.fromkeys(unseen)))
+    last = text.rsplit(maxsplit=1)[-1]
+    before = _next_query(tokenizer, text.removesuffix(last))
+    last = normalise(last, tokenizer.vocabulary.form)
+    return Query(before.ids, before.prefix + last, before.unknown)
+
+
+def _candidates(
+    model: LanguageModel,
+    symbols: Int[np.ndarray, "N"],
+    state: NextWordState,
+    prefixes: Sequence[str],
+    *,
+    n: int,
+    width: int,
+    conditional: bool,
+) -> list[list[Candidate]]:
+    """The ``n`` likeliest words for each of N rows.
+
+    ``symbols`` are the last symbols read, ``state`` is the network's after them.
+    ``conditional`` probabilities are those among the words that begin with the prefix, else
+    among all words and the end of the line. ``width``, the beam width of a search, is raised
+    to ``n`` where it is less.
+    """
+    if model.has_word_symbols:
+        return _look_up(model, symbols, state, prefixes, n=n, conditional=conditional)
+    found = find_words(
+        model.network,
+        symbols,
+        state,
+        prefixes,
+        model.symbol_table,
+        n=n,
+        width=max(width, n),
+        limit=LONGEST_WORD,
+        decode=model.tokenizer.decode,
+    )
+    answers = []
+    for prefix, words in zip(prefixes, found, strict=True):
+        before = words.closed if prefix else 0.0
+        base = words.beginning if conditional else before
+        answers.append(rank({w: min(s - base, 0.0) for w, s in words.scores.items()}, n))
+    return answers
+
+
+def _look_up(
+    model: LanguageModel,
+    symbols: Int[np.ndarray, "N"],
+    state: NextWordState,
+    prefixes: Sequence[str],
+    *,
+    n: int,
+    conditional: bool,
+) -> list[list[Candidate]]:
+    """The candidates where a symbol is a word: from one distribution, without a search."""
+    logs, _ = model.network.step(symbols, state)
+    answers = []
+    for row, prefix in zip(logs, prefixes, strict=True):
+        ids = model.symbol_table.index.starting(prefix)
+        scores = row[ids].astype(np.float64)
+        base = log_sum(scores) if conditional else 0.0
+        best = {
+            model.tokenizer.spelling(int(ids[k])): min(float(scores[k]) - base, 0.0)
+            for k in top_k(scores, n)
+        }
+        answers.append(rank(best, n))
+    return answers
+
+
 def _prediction(text: str, query: Query, candidates: list[Candidate]) -> Prediction:
+    """The candidates as a prediction; without any, its answer is empty."""
     best = candidates[0] if candidates else Candidate("", 0.0, -math.inf)
     return Prediction(
         text,

@@ -1,9 +1,9 @@
-"""a file of the user's own pairs -> answers that go before the model's.
+"""Lexicon: a file of the user's own pairs, whose targets come before the answers of the model.
 
-It knows no models. A source is looked up as a whole, in the Unicode form in which the model's
-vocabulary reads sources, and with all of its features, in their order; capital and small letters
-are different. Its targets are given as they stand in the file, the heaviest first, equals in the
-order of the file. They share the probability 1 by their weights: the file is taken at its word.
+A text is looked up as a whole: in the Unicode form in which the vocabulary of the model reads
+sources, with all of its features in their order, and case-sensitively. The targets of a source are
+given as they are in the file, those of the largest weight first, equal ones in the order of the
+file. They share the probability 1 in proportion to their weights.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ from charseq.errors import DataError, UsageError
 from charseq.inference.prediction import LEXICON, Candidate, Prediction
 
 Key = tuple[str, tuple[str, ...]]
-Ask = Callable[[list[str]], Sequence[Prediction]]
+"""Normalised source and features."""
+Predict = Callable[[list[str]], Sequence[Prediction]]
 
 
 class Lexicon:
-    """Sources and what they become, whatever a model says of them."""
+    """Sources and their targets, which come before the answers of a model."""
 
     def __init__(self, vocabulary: Vocabulary, entries: Iterable[Example]) -> None:
-        """``vocabulary`` is that of the model's sources; a pair that comes twice counts once."""
+        """Index ``entries`` by source and features, as ``vocabulary`` normalises sources.
+
+        A pair that occurs twice counts once, with its larger weight.
+        """
         self._vocabulary = vocabulary
         weights: dict[Key, dict[str, float]] = {}
         for one in entries:
@@ -44,25 +48,30 @@ class Lexicon:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all that it says."""
+        """sha256 of all sources and targets."""
         return hashlib.sha256(repr(sorted(self._answers.items())).encode()).hexdigest()
 
     def find(self, source: str, features: str = "") -> list[Candidate]:
-        """The file's answers, best first; none where the source is not in it."""
+        """The targets of a source as candidates, best first; none where it is not in the file."""
         return self._answers.get(self._key(source, features), [])
 
     def answer(
-        self, texts: Mapping[str, tuple[str, str]], n: int, ask: Ask
+        self, texts: Mapping[str, tuple[str, str]], n: int, predict: Predict
     ) -> dict[str, Prediction]:
-        """Up to ``n`` candidates for each text: the file's, then others of the model.
+        """Up to ``n`` candidates for each text: targets of the lexicon, then those of the model.
 
-        ``texts``: source and features of each. ``ask``, the model, is asked for texts whose
-        answers in the file are fewer than ``n``. Nothing is unknown in a text that is in the file.
+        Args:
+            texts: source and features of each text.
+            n: the most candidates for each text.
+            predict: the model. It is called with the texts that have fewer than ``n`` targets.
+
+        Returns:
+            The prediction for each text. No symbol is unknown in a text of the lexicon.
         """
         own = {text: self.find(*parts)[:n] for text, parts in texts.items()}
-        asked = [text for text, found in own.items() if len(found) < n]
-        told = dict(zip(asked, ask(asked), strict=True))
-        return {text: _joined(text, own[text], told.get(text), n) for text in texts}
+        missing = [text for text, found in own.items() if len(found) < n]
+        predicted = dict(zip(missing, predict(missing), strict=True))
+        return {text: _joined(text, own[text], predicted.get(text), n) for text in texts}
 
     def _key(self, source: str, features: str) -> Key:
         known = self._vocabulary
@@ -77,15 +86,19 @@ def read(
     settings: Mapping[str, Any],
     columns: str = "",
 ) -> Lexicon:
-    """The lexicon in a file, for a model whose sources have ``vocabulary``.
+    """Read a lexicon for a model whose sources have this ``vocabulary``.
 
-    Its columns are ``columns``, as that setting is written; else by a header that names source and
-    target; else as in the data of the training, by its ``settings``.
+    Args:
+        path: a file of pairs in any format of training data.
+        vocabulary: that of the model's sources.
+        settings: the settings of the model's training.
+        columns: roles of the columns, as in the setting ``columns``; by default those in a header
+            that names source and target, else as in the data of the training.
 
     Raises:
         UsageError: ``path`` is "-".
-        DataError: with path and line: no such file, a row that cannot be read or is no pair; or
-            features where the model takes none, or none where it takes them.
+        DataError: with path and line: the file is missing; a row cannot be read or is no pair; it
+            has features and the model takes none, or the other way round.
         SettingError: ``columns`` is not understood.
     """
     if str(path) == "-":
@@ -101,14 +114,14 @@ def read(
             feature_separator=settings["feature_separator"],
         )
     except DataError as fault:
-        told = fault.message.replace("--columns", "--lexicon-columns")
-        raise DataError(told, path=fault.path, line=fault.line) from None
+        message = fault.message.replace("--columns", "--lexicon-columns")
+        raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
     return Lexicon(vocabulary, part.examples)
 
 
 def _names_roles(path: str | Path) -> bool:
-    """Whether the first row, or its keys, name a source and a target."""
+    """Whether the first row, or the keys of its object, name a source and a target."""
     table = pairs.open_table(path)
     first = next(table.rows, None)
     names = table.header or (() if first is None else first.names)
@@ -116,7 +129,10 @@ def _names_roles(path: str | Path) -> bool:
 
 
 def _check_features(part: Part, wanted: bool) -> None:
-    """Refuse rows that could never be met, or that would be met by more than they say."""
+    """Refuse features where the model takes none, and rows without them where it does.
+
+    A text of such a model would never match, or a row would match texts of other features.
+    """
     for one, line in zip(part.examples, part.lines, strict=True):
         if one.features and not wanted:
             raise DataError(
@@ -134,7 +150,7 @@ def _check_features(part: Part, wanted: bool) -> None:
 
 
 def _candidates(targets: Mapping[str, float]) -> list[Candidate]:
-    """The heaviest first."""
+    """Targets and weights as candidates, the largest weight first; probabilities sum to 1."""
     ranked = sorted(targets.items(), key=lambda item: -item[1])
     most = ranked[0][1]
     total = math.fsum(weight / most for _, weight in ranked)
@@ -145,14 +161,14 @@ def _candidates(targets: Mapping[str, float]) -> list[Candidate]:
     ]
 
 
-def _joined(text: str, own: list[Candidate], told: Prediction | None, n: int) -> Prediction:
-    """The file's candidates, then those of the model that it does not have."""
-    if not own and told is not None:
-        return told
+def _joined(text: str, own: list[Candidate], predicted: Prediction | None, n: int) -> Prediction:
+    """The candidates of the lexicon, then those of the model that are not among them."""
+    if not own and predicted is not None:
+        return predicted
     known = {unicodedata.normalize("NFC", one.prediction) for one in own}
     others = [
         one
-        for one in (told.candidates if told is not None else ())
+        for one in (predicted.candidates if predicted is not None else ())
         if unicodedata.normalize("NFC", one.prediction) not in known
     ]
     best = own[0]

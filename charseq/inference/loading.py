@@ -1,7 +1,8 @@
-"""run folder -> settings, symbols and weights, each checked against the others.
+"""Run folder -> settings, vocabularies and weights, each checked against the others.
 
-A run folder may come from a stranger: what is not as a run of charseq says it must be ends in one
-line that names the file. It knows how two kinds of runs differ, pairs and next-word, and no use.
+A run folder may come from a stranger. Everything in it that does not have the type, the range or
+the shape of a run of charseq ends in a CheckpointError, one line that names the file. Runs of pairs
+and next-word runs differ in their symbols, limits, shapes and scores.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 ABSENT = {"prior": False, "direction": "forward"}
-"""Settings of runs that were made before there were such."""
+"""Values of settings that runs of the first versions do not have."""
 
 Kinds = dict[str, type | tuple[type, ...]]
 Shapes = dict[str, tuple[int, ...]]
 
 _NUMBER = (int, float)
-_ABOUT: Kinds = {
+_METADATA: Kinds = {
     "parameters": int,
     "seconds": _NUMBER,
     "epochs": _NUMBER,
@@ -41,69 +42,72 @@ _ABOUT: Kinds = {
 }
 _DATA: Kinds = {"name": str, "fingerprint": str, "columns": str, "examples": dict}
 _MEMBER: Kinds = {"seed": int, "cell": str, "scores": dict, "seconds": _NUMBER, "epochs": _NUMBER}
-"""What an ensemble says of each of its members."""
+"""Keys and types of each of the ``members`` of an ensemble."""
 _SCORES = {"pairs": {"examples", "exact_match", "ser"}, "next-word": {"perplexity"}}
-"""What every run that was scored says of it."""
+"""Scores that every run has that was scored."""
 
 
 class LoadedRun(NamedTuple):
-    """A run folder as read. Of a next-word run ``source`` and ``target`` are the same symbols."""
+    """The content of a run folder."""
 
-    about: dict[str, Any]
+    metadata: dict[str, Any]
+    """The object in ``about.json``, with settings as runs have them now."""
     config: Config
     source: Vocabulary
     target: Vocabulary
+    """The same vocabulary as ``source`` in a next-word run."""
     weights: dict[str, np.ndarray]
-    units: Tokenizer | None
-    """How a next-word run cuts its lines; None for pairs."""
+    """By name; the shapes are those of :func:`shapes_of`."""
+    tokenizer: Tokenizer | None
+    """That of the lines in a next-word run; None for pairs."""
 
 
 def read_run(path: Path) -> LoadedRun:
-    """What stands in the run folder ``path``.
+    """The content of the run folder ``path``, checked.
 
     Raises:
-        CheckpointError: missing, damaged, or not what a run of charseq holds.
+        CheckpointError: missing, damaged, or not a run of charseq.
     """
-    about, weights = load_model(path, check=partial(_check, path))
-    config = _settings(about, path)
-    about = {**about, "settings": config.to_json()}  # an older run's as they are written now
-    source, target, units = _symbols(about, config, path)
-    return LoadedRun(about, config, source, target, weights, units)
+    metadata, weights = load_model(path, check=partial(_check, path))
+    config = _settings(metadata, path)
+    metadata = {**metadata, "settings": config.to_json()}  # older runs have fewer settings
+    source, target, tokenizer = _symbols(metadata, config, path)
+    return LoadedRun(metadata, config, source, target, weights, tokenizer)
 
 
-def is_next_word(about: Mapping[str, Any]) -> bool:
-    """Whether a run predicts words; the first runs of pairs did not say."""
-    return bool(about["settings"].get("task") == "next-word")
+def is_next_word(metadata: Mapping[str, Any]) -> bool:
+    """Whether a run predicts words. The first runs of pairs have no setting ``task``."""
+    return bool(metadata["settings"].get("task") == "next-word")
 
 
-def shapes_of(about: Mapping[str, Any]) -> Shapes:
-    """Name and shape of every weight, from what a run says of itself."""
-    if "members" not in about:
-        return _network_shapes(about, about["settings"]["cell"])
+def shapes_of(metadata: Mapping[str, Any]) -> Shapes:
+    """Name and shape of every weight of a run, from its metadata."""
+    if "members" not in metadata:
+        return _network_shapes(metadata, metadata["settings"]["cell"])
     return {
         name_of(number, name): shape
-        for number, member in enumerate(about["members"])
-        for name, shape in _network_shapes(about, member["cell"]).items()
+        for number, member in enumerate(metadata["members"])
+        for name, shape in _network_shapes(metadata, member["cell"]).items()
     }
 
 
-def _network_shapes(about: Mapping[str, Any], cell: str) -> Shapes:
+def _network_shapes(metadata: Mapping[str, Any], cell: str) -> Shapes:
     """Name and shape of every weight of one network with this cell."""
-    settings = about["settings"]
+    settings = metadata["settings"]
     shared = {name: settings[name] for name in ("embedding", "hidden", "layers", "tied")}
-    if is_next_word(about):
-        symbols = _size(about["units"]["vocabulary"])
+    if is_next_word(metadata):
+        symbols = _size(metadata["units"]["vocabulary"])
         return next_word_numpy.shapes_of(
             cell=cell, **shared, context=settings["context"], symbols=symbols
         )
-    targets, hard = _size(about["target"]), settings["attention"] == "hard"
+    targets, hard = _size(metadata["target"]), settings["attention"] == "hard"
     return seq2seq_numpy.shapes_of(
         cell=cell,
         **shared,
         attention=settings["attention"] == "soft",
         pointer=hard,
         prior=hard and settings["prior"],
-        sources=_size(about["source"]),
+        sources=_size(metadata["source"]),
         targets=Actions(targets).size if hard else targets,
     )
 
@@ -112,57 +116,57 @@ def _size(vocabulary: Mapping[str, Any]) -> int:
     return SPECIALS + len(vocabulary["symbols"]) + len(vocabulary["features"])
 
 
-def _settings(about: Mapping[str, Any], path: Path) -> Config:
-    """The settings in ``about``. Raises CheckpointError where they are not settings of ours."""
+def _settings(metadata: Mapping[str, Any], path: Path) -> Config:
+    """The settings in ``metadata``. Raises CheckpointError where charseq has no such settings."""
     try:
-        config = configure({**ABSENT, **about["settings"]})
+        config = configure({**ABSENT, **metadata["settings"]})
         cells_of(config)
     except SettingError as error:
         raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error
-    if not config.layers:  # a setting that leaves them open, which a run has settled
+    if not config.layers:  # 0 is resolved to a number before the training begins
         raise CheckpointError("is damaged: layers is 0, expected 1 or more", path=path / ABOUT)
     return config
 
 
 def _symbols(
-    about: Mapping[str, Any], config: Config, path: Path
+    metadata: Mapping[str, Any], config: Config, path: Path
 ) -> tuple[Vocabulary, Vocabulary, Tokenizer | None]:
-    """Source, target and units of a run. Raises CheckpointError where they are malformed."""
+    """Vocabularies and tokenizer of a run. Raises CheckpointError where they are malformed."""
     try:
         if config.task == "next-word":
-            units = Tokenizer.from_json(about.get("units"))
-            has = units.kind, units.case, units.punctuation
+            tokenizer = Tokenizer.from_json(metadata.get("units"))
+            has = tokenizer.kind, tokenizer.case, tokenizer.punctuation
             if has != (config.units, config.case, config.punctuation):
                 raise CheckpointError(f"is damaged: units {', '.join(has)}, not as in the settings")
-            return units.vocabulary, units.vocabulary, units
-        source, target = (Vocabulary.from_json(about.get(side)) for side in ("source", "target"))
+            return tokenizer.vocabulary, tokenizer.vocabulary, tokenizer
+        source, target = (Vocabulary.from_json(metadata.get(side)) for side in ("source", "target"))
     except CheckpointError as error:
         raise CheckpointError(str(error), path=path / ABOUT) from error
     return source, target, None
 
 
-def _check(path: Path, about: dict[str, Any], found: Shapes) -> None:
-    """Refuse what a run does not say of itself, and weights that its settings do not call for."""
-    for part, kinds in (("", _ABOUT), ("data", _DATA)):
-        fields = about[part] if part else about
+def _check(path: Path, metadata: dict[str, Any], found: Shapes) -> None:
+    """Refuse metadata with missing or wrong keys, and weights of other shapes than theirs."""
+    for part, kinds in (("", _METADATA), ("data", _DATA)):
+        fields = metadata[part] if part else metadata
         for key, kind in kinds.items():
             if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
                 raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
-    config = _settings(about, path)
+    config = _settings(metadata, path)
     words = config.task == "next-word"
-    _check_numbers(about, _SCORES["next-word" if words else "pairs"], path)
+    _check_numbers(metadata, _SCORES["next-word" if words else "pairs"], path)
     if not words:
-        _check_limits(about.get("limits"), path)
+        _check_limits(metadata.get("limits"), path)
         if config.cell == "mlp":
             raise CheckpointError("is damaged: a run of pairs with cell mlp", path=path / ABOUT)
-    _check_members(about, config, path)
-    _check_origin(about, path)
+    _check_members(metadata, config, path)
+    _check_origin(metadata, path)
     try:
-        Calibration.from_json(about.get("calibration"))
+        Calibration.from_json(metadata.get("calibration"))
     except CheckpointError as error:
         raise CheckpointError(str(error), path=path / ABOUT) from error
-    _symbols(about, config, path)
-    wanted = shapes_of(about | {"settings": config.to_json()})
+    _symbols(metadata, config, path)
+    wanted = shapes_of(metadata | {"settings": config.to_json()})
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise CheckpointError(
@@ -172,9 +176,9 @@ def _check(path: Path, about: dict[str, Any], found: Shapes) -> None:
             )
 
 
-def _check_numbers(about: Mapping[str, Any], wanted: set[str], path: Path) -> None:
-    """Refuse scores and counts that could not be told to people."""
-    scores, counts = about["scores"], about["data"]["examples"]
+def _check_numbers(metadata: Mapping[str, Any], wanted: set[str], path: Path) -> None:
+    """Refuse scores and counts that are missing, or that are no numbers."""
+    scores, counts = metadata["scores"], metadata["data"]["examples"]
     for key, values in (("scores", scores), ("examples", counts)):
         if any(type(value) not in _NUMBER for value in values.values()):
             raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
@@ -182,42 +186,45 @@ def _check_numbers(about: Mapping[str, Any], wanted: set[str], path: Path) -> No
         raise CheckpointError("is damaged: no sound 'scores'", path=path / ABOUT)
 
 
-def _check_members(about: Mapping[str, Any], config: Config, path: Path) -> None:
-    """Refuse members that are not those of the settings, or that say nothing sound of themselves.
+def _check_members(metadata: Mapping[str, Any], config: Config, path: Path) -> None:
+    """Refuse ``members`` that do not agree with the settings, or that have wrong keys.
 
-    An ensemble is of pairs; a run that is none says nothing of members.
+    Only runs of pairs are ensembles; another run has no ``members``.
     """
-    if config.ensemble == 1 and "members" not in about:
+    if config.ensemble == 1 and "members" not in metadata:
         return
-    members = about.get("members")
+    members = metadata.get("members")
     sound = isinstance(members, list) and len(members) == config.ensemble > 1
     if not sound or config.task == "next-word":
-        what = "is damaged: 'members' are not those of the settings"
-        raise CheckpointError(what, path=path / ABOUT)
+        raise CheckpointError(
+            "is damaged: 'members' are not those of the settings", path=path / ABOUT
+        )
     for number, (member, cell) in enumerate(zip(members or (), cells_of(config), strict=True)):
         fields = member if isinstance(member, dict) else {}
         for key, kind in _MEMBER.items():
             if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
-                what = f"is damaged: no sound '{key}' of member {number + 1}"
-                raise CheckpointError(what, path=path / ABOUT)
+                raise CheckpointError(
+                    f"is damaged: no sound '{key}' of member {number + 1}", path=path / ABOUT
+                )
         scores = fields["scores"]
         sound = _SCORES["pairs"] <= scores.keys() or not scores
         sound = sound and all(type(value) in _NUMBER for value in scores.values())
         if fields["cell"] != cell or not sound:
-            what = f"is damaged: member {number + 1} is not that of the settings"
-            raise CheckpointError(what, path=path / ABOUT)
+            raise CheckpointError(
+                f"is damaged: member {number + 1} is not that of the settings", path=path / ABOUT
+            )
 
 
-def _check_origin(about: Mapping[str, Any], path: Path) -> None:
-    """Refuse what a run says of the runs that it was made from, where it could not be told."""
+def _check_origin(metadata: Mapping[str, Any], path: Path) -> None:
+    """Refuse wrong entries for the runs that a run was made from: ``averaged``, ``distilled``."""
     for key, part in (("averaged", "of"), ("distilled", "teacher")):
-        told = about.get(key, {part: ""})
-        if not isinstance(told, dict) or not isinstance(told.get(part), str):
+        origin = metadata.get(key, {part: ""})
+        if not isinstance(origin, dict) or not isinstance(origin.get(part), str):
             raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
 
 
 def _check_limits(limits: Any, path: Path) -> None:
-    """Refuse a table of length limits that is none."""
+    """Refuse a table of length limits that is no list of whole numbers."""
     if not isinstance(limits, list):
         raise CheckpointError("is damaged: no sound 'limits'", path=path / ABOUT)
     if not limits or any(type(item) is not int or not 0 <= item < 2**20 for item in limits):

@@ -1,6 +1,8 @@
-"""scores of texts -> candidates, best first: what every model says of a source.
+"""Predictions and their candidates: the answer type of every model.
 
-It knows no models; ``predictor`` and ``suggest`` both answer in these terms.
+:class:`charseq.inference.predictor.PairsModel` and
+:class:`charseq.inference.language_model.LanguageModel` return them; file conversion, evaluation
+and the command line read them. This module knows no model.
 """
 
 from __future__ import annotations
@@ -12,55 +14,62 @@ from dataclasses import dataclass, replace
 from charseq.errors import SettingError
 
 MODEL, LEXICON = "model", "lexicon"
-"""Where a candidate may come from."""
+"""The origins of a candidate."""
 
 _ROUNDING = 1e-9
+"""Probabilities that miss a mass by less count as reaching it: 0.5 + 0.3 + 0.1 is below 0.9."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One output, and how likely it is that exactly it is right."""
+    """One possible answer to a text."""
 
     prediction: str
+    """The answer: the rewritten text, or a word."""
     probability: float
-    """Calibrated, where the run was; else the model's own. They sum to at most 1 for one source."""
+    """How likely it is that exactly this answer is right, 0 to 1: calibrated, where the run was
+    calibrated; else the model's own probability. For one text they sum to at most 1."""
     score: float
-    """The natural logarithm of the probability that the model itself gives to this output."""
+    """Natural logarithm of the model's own probability."""
     origin: str = MODEL
-    """``model``, or ``lexicon``: it stands in the user's own file. Each sums to 1 for itself."""
+    """``model`` or ``lexicon``. Probabilities from the lexicon sum to 1 for themselves."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one source; ``candidates`` are best first, the first is the answer."""
+    """The answer of a model to one text, with the next best candidates."""
 
     source: str
+    """The text."""
     prediction: str
+    """The best answer: that of the first candidate, empty without candidates."""
     probability: float
+    """How likely it is that the best answer is right, 0 to 1."""
     unknown: list[str]
-    """Symbols of the source that the model has never seen, each once."""
+    """Symbols of the text that the model has never seen, each once."""
     truncated: bool
-    """No output came to its end within the length limit; this is its beginning."""
+    """Whether the answer was cut at the length limit, because the model did not end it."""
     candidates: list[Candidate]
+    """The best answers, best first, as many as were asked for; there may be fewer."""
 
     @property
     def origin(self) -> str:
-        """Where the answer comes from."""
+        """The origin of the best answer: ``model`` or ``lexicon``."""
         return self.candidates[0].origin if self.candidates else MODEL
 
     def reaching(self, mass: float) -> Prediction:
-        """The same with the first candidates, as many as it takes to have ``mass`` together.
+        """The same prediction with its first candidates, until their probabilities reach ``mass``.
 
-        All of them, if together they have less.
+        All candidates stay if their sum is less than ``mass``.
 
         Raises:
             SettingError: ``mass`` is not above 0 and at most 1.
         """
         if not 0 < mass <= 1:
             raise SettingError(f"mass is {mass}, expected a number above 0, at most 1")
-        chances = [one.probability for one in self.candidates]
-        for count in range(1, len(chances)):
-            if math.fsum(chances[:count]) >= mass - _ROUNDING:
+        probabilities = [one.probability for one in self.candidates]
+        for count in range(1, len(probabilities)):
+            if math.fsum(probabilities[:count]) >= mass - _ROUNDING:
                 return replace(self, candidates=self.candidates[:count])
         return self
 
@@ -72,20 +81,24 @@ def rank(
     penalties: Mapping[str, float] | None = None,
     calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None,
 ) -> list[Candidate]:
-    """The ``n`` best of texts and the logarithms of their probabilities; equals stay in order.
+    """The ``n`` best candidates, best first; texts of equal score keep their order.
 
-    ``penalties``: what a text's score is divided by before it is compared. ``calibrated``: from
-    the scores of all texts, not only of the ``n``, to probabilities.
+    Args:
+        scores: log-probability of each text.
+        n: the most candidates to return.
+        penalties: divisor of each text's score in the comparison (see
+            :func:`charseq.decoding.search.penalty`); by default 1.
+        calibrated: scores of all texts, best first -> probabilities; by default the exponential.
     """
 
-    def merit(item: tuple[str, float]) -> float:
+    def negated_score(item: tuple[str, float]) -> float:
         return -item[1] / (penalties[item[0]] if penalties else 1.0)
 
-    ranked = sorted(scores.items(), key=merit)
+    ranked = sorted(scores.items(), key=negated_score)
     if calibrated is None:
         return [Candidate(text, math.exp(score), score) for text, score in ranked[:n]]
-    chances = calibrated([score for _, score in ranked])
+    probabilities = calibrated([score for _, score in ranked])
     return [
-        Candidate(text, chance, score)
-        for (text, score), chance in zip(ranked[:n], chances, strict=False)
+        Candidate(text, probability, score)
+        for (text, score), probability in zip(ranked[:n], probabilities, strict=False)
     ]

@@ -1,10 +1,11 @@
-"""run folder, texts -> predictions: the public Python API; no torch.
+"""Run folder, texts -> predictions: the public Python interface, without torch on a CPU.
 
     model = load("checkpoints/dates")
     model.predict(["3. März 2021"], n=3)
 
-It knows no files of texts to rewrite and no command line. Equal texts are computed once; the
-others are put into groups of similar length, which changes no answer (see ``inference``).
+A text that occurs several times is computed once. Texts of similar length are computed together,
+which changes no answer (see :mod:`charseq.decoding.seq2seq_numpy`). Files of texts are rewritten
+by :mod:`charseq.inference.convert`.
 """
 
 from __future__ import annotations
@@ -49,24 +50,28 @@ if TYPE_CHECKING:
 
 
 class ScoredText(NamedTuple):
-    """A text that was written, the logarithm of its probability, and what its length costs."""
+    """One output of a search as a text."""
 
     text: str
     score: float
+    """Log-probability of the text."""
     penalty: float
+    """The score is divided by it before candidates are compared; 1 without a length penalty."""
     truncated: bool
+    """Whether the output was cut at the length limit."""
 
 
 class Translator:
-    """Vocabularies, limits and networks: texts to predictions, wherever the weights come from.
+    """Vocabularies, length limits and networks: texts -> predictions.
 
-    Of several voices each searches on its own. An output has the mean of the probabilities that
-    they give it, by their shares; one that a voice has not found has none of it.
+    The networks are in one or two groups, those that write forward and those that write backward.
+    Each group searches on its own. The probability of an output is the weighted mean over the
+    groups; it is 0 in a group whose search did not find the output.
     """
 
     def __init__(
         self,
-        voices: Sequence[DirectionGroup],
+        groups: Sequence[DirectionGroup],
         source: Vocabulary,
         target: Vocabulary,
         limits: LengthLimits,
@@ -74,7 +79,7 @@ class Translator:
         calibration: Calibration | None = None,
         length_penalty: float = 0.0,
     ) -> None:
-        self.voices = tuple(voices)
+        self.groups = tuple(groups)
         self.source = source
         self.target = target
         self.limits = limits
@@ -84,15 +89,16 @@ class Translator:
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
     ) -> list[Prediction]:
-        """One prediction per text, in their order, with up to ``n`` candidates each.
+        """One prediction for each text, in order, with up to ``n`` candidates each.
 
-        ``width`` is the beam's; it is raised to ``n`` where it is less.
+        ``width`` is the beam width; it is raised to ``n`` where it is less. ``batch_size`` texts
+        are computed together.
         """
         distinct = list(dict.fromkeys(texts))
         split = [self.parts(text) for text in distinct]
         ids = [self.encode(*parts) for parts in split]
         width = max(width, n)
-        searches = [self._outputs(split, ids, voice, width, batch_size) for voice in self.voices]
+        searches = [self._outputs(split, ids, group, width, batch_size) for group in self.groups]
         found = {}
         for text, parts, row, *outputs in zip(distinct, split, ids, *searches, strict=True):
             unknown = self.source.unknown(*parts) if UNK in row else []
@@ -100,7 +106,7 @@ class Translator:
         return [found[text] for text in texts]
 
     def parts(self, text: str) -> tuple[str, str]:
-        """(source, features) of one text; features stand behind a tab.
+        """Source and features of one text, which has a tab between them.
 
         Raises:
             SettingError: a text without its features, or with more than one tab.
@@ -116,24 +122,25 @@ class Translator:
 
     @property
     def actions(self) -> Actions | None:
-        """What hard attention writes; None where symbols are written."""
-        return self.voices[0].network.actions
+        """The actions that a network with hard attention writes; None where it writes symbols."""
+        return self.groups[0].network.actions
 
     def encode(self, source: str, features: str, *, backward: bool = False) -> list[int]:
-        """The ids that a network reads; none of a text without symbols."""
+        """The ids that a network reads; an empty list for a text without symbols."""
         hard = self.actions is not None
         ids = self.source.encode(source, features, ended=hard, backward=backward)
         return [] if ids == [EOS] else ids
 
     def search(
-        self, sources: Sequence[Sequence[int]], width: int, voice: DirectionGroup | None = None
+        self, sources: Sequence[Sequence[int]], width: int, group: DirectionGroup | None = None
     ) -> list[list[Hypothesis]]:
-        """What a voice, else the first, writes for texts of similar length: ids, or actions.
+        """Hypotheses of one group (by default the first) for each source, best first.
 
-        The best come first. A voice that writes backward is given, and gives, all of it backward.
+        ``sources`` are ids, of similar length. A hypothesis has ids, or actions with hard
+        attention. For a group that writes backward both are in reversed order.
         """
         limits = [self._limit(ids) for ids in sources]
-        network = (self.voices[0] if voice is None else voice).network
+        network = (self.groups[0] if group is None else group).network
         if isinstance(network, Searcher):
             return network.search(sources, limits, width=width, length_penalty=self.length_penalty)
         state = network.start(sources)
@@ -142,7 +149,7 @@ class Translator:
         return beam(network, state, limits, width=width, length_penalty=self.length_penalty)
 
     def _limit(self, ids: Sequence[int]) -> int:
-        """The most that is written for a source; with hard attention, enough to come to its end."""
+        """Longest output for a source; with hard attention long enough to reach its end."""
         size = source_length(ids)
         limit = self.limits.of(size)
         return limit if self.actions is None else max(limit, math.ceil(LENGTH_MARGIN * size))
@@ -151,26 +158,29 @@ class Translator:
         self,
         texts: Sequence[tuple[str, str]],
         ids: Sequence[list[int]],
-        voice: DirectionGroup,
+        group: DirectionGroup,
         width: int,
         batch_size: int,
     ) -> list[list[ScoredText]]:
-        """What one voice finds for each of ``texts``, whose ids read forward are ``ids``."""
-        if voice.backward:
+        """The outputs that one group finds for each of ``texts``.
+
+        ``ids`` are those of the texts, read forward.
+        """
+        if group.backward:
             ids = [self.encode(*parts, backward=True) for parts in texts]
-        # a text without symbols, an empty line say, has no output
+        # a text without symbols, such as an empty line, has an empty output
         found = [[ScoredText("", 0.0, 1.0, truncated=False)] for _ in ids]
-        # who searches by itself cuts what it gets as suits it
-        size = max(len(ids), 1) if isinstance(voice.network, Searcher) else batch_size
-        for group in buckets([len(row) for row in ids], width=WIDTH, size=size):
-            if ids[group[0]]:
-                searched = self.search([ids[row] for row in group], width, voice)
-                for row, hypotheses in zip(group, searched, strict=True):
-                    found[row] = self._spell(hypotheses, backward=voice.backward)
+        # a network that searches by itself also divides its input into batches
+        size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
+        for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
+            if ids[batch[0]]:
+                searched = self.search([ids[row] for row in batch], width, group)
+                for row, hypotheses in zip(batch, searched, strict=True):
+                    found[row] = self._texts(hypotheses, backward=group.backward)
         return found
 
-    def _spell(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
-        """The texts of what was written; sequences that spell the same are one, their sum."""
+    def _texts(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
+        """Hypotheses as texts; the probabilities of those that spell the same text are added."""
         found: dict[str, ScoredText] = {}
         actions, strength = self.actions, self.length_penalty
         for one in hypotheses:
@@ -180,8 +190,8 @@ class Translator:
                 score = add_logs(found[text].score, one.score)
                 found[text] = found[text]._replace(score=score)
             else:
-                loss = penalty(len(one.ids) + 1, strength) if strength else 1.0
-                found[text] = ScoredText(text, one.score, loss, one.truncated)
+                divisor = penalty(len(one.ids) + 1, strength) if strength else 1.0
+                found[text] = ScoredText(text, one.score, divisor, one.truncated)
         return list(found.values())
 
     def _prediction(
@@ -193,10 +203,10 @@ class Translator:
         *,
         searched: bool,
     ) -> Prediction:
-        """The ``n`` best of what the voices found.
+        """The ``n`` best of the outputs of all groups.
 
-        Probabilities are calibrated by all that was found, not by the ``n``; where nothing was
-        searched there is nothing to calibrate.
+        Probabilities are calibrated by all outputs, not only by the ``n`` best. Where nothing was
+        ``searched`` they are not calibrated.
         """
         merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
         calibrated = self.calibration.probabilities if self.calibration and searched else None
@@ -211,11 +221,11 @@ class Translator:
         return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
 
     def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
-        """What several voices found, each text once, with its mean probability."""
+        """The outputs of several groups, each text once, with its mean probability."""
         merged: dict[str, ScoredText] = {}
-        for voice, some in zip(self.voices, outputs, strict=True):
-            for one in some:
-                score = one.score + math.log(voice.share)
+        for group, found in zip(self.groups, outputs, strict=True):
+            for one in found:
+                score = one.score + math.log(group.share)
                 if one.text in merged:
                     score = add_logs(merged[one.text].score, score)
                 merged[one.text] = merged.get(one.text, one)._replace(score=score)
@@ -223,28 +233,33 @@ class Translator:
 
 
 class PairsModel:
-    """A trained run, ready to use."""
+    """A trained model that rewrites texts, from :func:`charseq.load`.
+
+    It was trained on pairs of strings. A text is a source; for a model with features it is
+    ``source<TAB>features``.
+    """
 
     def __init__(
         self,
         path: Path,
-        about: dict[str, Any],
+        metadata: dict[str, Any],
         config: Config,
-        transducer: Translator,
+        translator: Translator,
         lexicon: Lexicon | None = None,
     ) -> None:
         self.path = path
         self.name = path.name
-        self.about = about
+        self.metadata = metadata
+        """Everything that the run's ``about.json`` says."""
         self.config = config
-        self.transducer = transducer
+        self.translator = translator
         self.lexicon = lexicon
-        """The user's own pairs, whose answers come first."""
+        """Your own pairs; their targets come before the answers of the model. None: no lexicon."""
 
     @property
     def has_features(self) -> bool:
         """Whether a text is ``source<TAB>features``."""
-        return bool(self.transducer.source.features)
+        return bool(self.translator.source.features)
 
     def predict(
         self,
@@ -254,13 +269,13 @@ class PairsModel:
         beam: int | None = None,
         batch_size: int = 256,
     ) -> list[Prediction]:
-        """One prediction per text, in their order; the same text always gets the same answer.
+        """One prediction for each text, in order. The same text always gets the same answer.
 
         Args:
-            texts: sources; with a model that has features, ``source<TAB>features``.
-            n: candidates per text, best first; there may be fewer.
-            beam: width of the beam, 1 is greedy; by default what the run was made with.
-            batch_size: texts computed at once; it changes the speed, never an answer.
+            texts: sources; for a model with features, ``source<TAB>features``.
+            n: number of candidates for each text, best first; there may be fewer.
+            beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
+            batch_size: texts computed together; it changes the speed, never an answer.
 
         Raises:
             SettingError: n, beam or batch_size below 1, or a text without its features.
@@ -269,10 +284,10 @@ class PairsModel:
         for name, value in (("n", n), ("beam", width), ("batch_size", batch_size)):
             if value < 1:
                 raise SettingError(f"{name} is {value}, expected 1 or more")
-        ask = partial(self.transducer.predict, n=n, width=width, batch_size=batch_size)
+        ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
         if self.lexicon is None:
             return ask(texts)
-        parts = {text: self.transducer.parts(text) for text in texts}
+        parts = {text: self.translator.parts(text) for text in texts}
         found = self.lexicon.answer(parts, n, ask)
         return [found[text] for text in texts]
 
@@ -285,52 +300,59 @@ def load(
     length_penalty: float | None = None,
     device: str = "cpu",
 ) -> PairsModel | LanguageModel:
-    """The model of a run folder; without one, of the run that :func:`checkpoint.find` chooses.
+    """Load the model of a run folder.
 
     Args:
-        run: the folder.
-        lexicon: a file of pairs whose answers come before the model's (see ``lexicon``).
-        lexicon_columns: its columns, as the setting ``columns``; by default by its header, else
-            as in the data of the training.
-        length_penalty: how much the beam prefers longer outputs; by default the run's setting.
-        device: ``cuda`` computes on a GPU, by torch; ``cpu`` needs none.
+        run: the folder. By default the one that the environment variable ``CHARSEQ_MODEL`` names,
+            else the newest run in ``./checkpoints``, else the model of dates that is delivered
+            with charseq.
+        lexicon: a file of your own pairs. Where a text is a source in it, its targets come before
+            the answers of the model.
+        lexicon_columns: roles of its columns, as in the setting ``columns``; by default by its
+            header, else as in the data of the training.
+        length_penalty: how much beam search prefers longer outputs; by default the setting
+            ``length_penalty`` of the run.
+        device: ``cpu``, or ``cuda`` to compute on a GPU with torch.
+
+    Returns:
+        A model that rewrites texts, or one that predicts words, as the run was trained.
 
     Raises:
-        SettingError: there is no such GPU, or the run predicts words, which one has no use for.
-        CheckpointError: missing, unfinished before its first evaluation, damaged or foreign.
-        DataError: with path and line: the lexicon cannot be read as asked.
-        UsageError: lexicon or length penalty for a run that predicts words, or no such penalty.
+        SettingError: there is no such GPU, or a language model is to run on one.
+        CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
+        DataError: with path and line: the lexicon cannot be read.
+        UsageError: a lexicon or a length penalty for a language model.
     """
     path = find(run)
-    about, config, source, target, weights, units = read_run(path)
-    if units is not None:
+    metadata, config, source, target, weights, tokenizer = read_run(path)
+    if tokenizer is not None:
         if lexicon is not None or length_penalty is not None:
             what = "a length penalty" if lexicon is None else "a lexicon"
             raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
-        return language_model(path, about, config, units, weights)
+        return language_model(path, metadata, config, tokenizer, weights)
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
-    limits = LengthLimits(tuple(about["limits"]))
-    transducer = Translator(
+    limits = LengthLimits(tuple(metadata["limits"]))
+    translator = Translator(
         direction_groups_on(device, config, weights),
         source,
         target,
         limits,
-        calibration=Calibration.from_json(about.get("calibration")),
+        calibration=Calibration.from_json(metadata.get("calibration")),
         length_penalty=config.length_penalty,
     )
-    own = None
+    entries = None
     if lexicon is not None:
-        from charseq.inference import lexicon as lexicons
+        from charseq.inference.lexicon import read
 
-        own = lexicons.read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
-    return PairsModel(path, about, config, transducer, own)
+        entries = read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
+    return PairsModel(path, metadata, config, translator, entries)
 
 
 def fingerprint(model: PairsModel | LanguageModel) -> str:
-    """A hash of all that decides a model's answers: its files, its lexicon, its length penalty."""
+    """sha256 of everything that decides the answers of a model: files, lexicon, length penalty."""
     files = state_of(model.path).files
     parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
     if isinstance(model, PairsModel):
@@ -340,18 +362,18 @@ def fingerprint(model: PairsModel | LanguageModel) -> str:
 
 def language_model(
     path: Path,
-    about: dict[str, Any],
+    metadata: dict[str, Any],
     config: Config,
-    units: Tokenizer,
+    tokenizer: Tokenizer,
     weights: Mapping[str, np.ndarray],
 ) -> LanguageModel:
-    """A model that predicts words, wherever the weights come from."""
+    """A language model with these weights, from a run folder or from a training."""
     network = next_word_numpy.NumpyNextWord(
         weights,
         cell=config.cell,
         layers=config.layers,
         context=config.context,
-        # in running text a line begins where the one before it ended
+        # in running text a line continues the one before it
         begin=EOS if config.running else BOS,
     )
-    return LanguageModel(path, about, config, units, network)
+    return LanguageModel(path, metadata, config, tokenizer, network)

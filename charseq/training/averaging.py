@@ -76,14 +76,14 @@ def average(
         if is_finished(output) and not force:
             what = "is finished already: --force replaces it, -o names another folder"
             raise CheckpointError(what, path=output)
-        journal = TrainingState(Path(output), {**_origin(first.about), "averaged": made})
+        journal = TrainingState(Path(output), {**_origin(first.metadata), "averaged": made})
         journal.forget()
         journal.best = weights
-        journal.progress.seconds = sum(one.about["seconds"] for one in contents)
-        journal.progress.epochs = sum(one.about["epochs"] for one in contents)
+        journal.progress.seconds = sum(one.metadata["seconds"] for one in contents)
+        journal.progress.epochs = sum(one.metadata["epochs"] for one in contents)
         if data is not None:
             _score(journal, first, weights, data)
-            now, before = _told(journal.progress.scores), _told(first.about["scores"])
+            now, before = _told(journal.progress.scores), _told(first.metadata["scores"])
             report(f"scores     {now}; {folders[0]} had {before}")
         journal.finish()
     report(f"kept       {output}")
@@ -120,7 +120,7 @@ def _of_evaluations(
     chosen = there[-count:]
     if best is not None:
         chosen = sorted(_ranked(folder, found, there)[:count])
-    shapes = shapes_of(found.about)
+    shapes = shapes_of(found.metadata)
     parts = []
     for number in chosen:
         path = folder / kept_name(number)
@@ -134,7 +134,7 @@ def _of_evaluations(
 
 def _ranked(folder: Path, found: LoadedRun, there: Sequence[int]) -> list[int]:
     """Kept evaluations, best first; of equals the later."""
-    family = pairs.PairsTask if found.units is None else next_word.NextWordTask
+    family = pairs.PairsTask if found.tokenizer is None else next_word.NextWordTask
     try:
         lines = [json.loads(line) for line in read(folder, "metrics.jsonl").splitlines()]
         scores = {number: family.rank(lines[number - 1]) for number in there}
@@ -148,17 +148,17 @@ def _of_runs(
     folders: Sequence[Path], contents: Sequence[LoadedRun]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The mean of runs that began with the same weights, and what it is made of."""
-    first, begun = contents[0], contents[0].about.get("start")
+    first, begun = contents[0], contents[0].metadata.get("start")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is named twice among those to average")
     for folder, found in zip(folders[1:], contents[1:], strict=True):
-        if not begun or found.about.get("start") != begun:
+        if not begun or found.metadata.get("start") != begun:
             raise UsageError(
                 f"{folders[0]} and {folder} did not start from the same weights (--init-from), so "
                 "their mean is no network"
             )
-        symbols = [(one.source, one.target, one.units) for one in (first, found)]
-        if symbols[0] != symbols[1] or shapes_of(found.about) != shapes_of(first.about):
+        symbols = [(one.source, one.target, one.tokenizer) for one in (first, found)]
+        if symbols[0] != symbols[1] or shapes_of(found.metadata) != shapes_of(first.metadata):
             raise UsageError(f"{folders[0]} and {folder} differ in their symbols or shapes")
     made = {"of": ", ".join(map(str, folders)), "runs": [_fingerprint(one) for one in folders]}
     return mean([one.weights for one in contents]), made
@@ -167,7 +167,7 @@ def _of_runs(
 def _score(journal: TrainingState, found: LoadedRun, weights: Weights, data: str | Path) -> None:
     """Score the mean on dev as a training scores; its probabilities are calibrated as well."""
     lesson: pairs.PairsTask | next_word.NextWordTask
-    if found.units is None:
+    if found.tokenizer is None:
         lesson = pairs.of_run(found, data)
         journal.about |= lesson.calibrate(weights)
     else:

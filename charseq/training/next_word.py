@@ -256,7 +256,7 @@ class NextWordTask:
     def _begin_with(self, path: Path) -> LoadedRun:
         """Another run, whose symbols ours join, and whose weights are the first."""
         found = read_run(path)
-        if found.units is None:
+        if found.tokenizer is None:
             raise SettingError(f"{path} rewrites pairs, it is no start for predicting words")
         asked = {name: getattr(self.config, name) for name in SHARED}
         theirs = {name: getattr(found.config, name) for name in SHARED}
@@ -275,8 +275,8 @@ class NextWordTask:
 def of_run(found: LoadedRun, data: str | Path) -> NextWordTask:
     """A run's own training again, on the dev split of ``data``: to score other weights for it."""
     lesson = NextWordTask(data, found.config)
-    if found.units is not None:
-        lesson.units = found.units
+    if found.tokenizer is not None:
+        lesson.units = found.tokenizer
     return lesson
 
 

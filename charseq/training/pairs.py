@@ -21,7 +21,7 @@ from charseq.errors import DataError, SettingError
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import score_examples
-from charseq.inference.calibration import FEWEST, Event, fit
+from charseq.inference.calibration import MIN_INPUTS, Event, fit
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, Translator
 from charseq.runs.folder import WEIGHTS, find, read
@@ -128,9 +128,9 @@ class PairsTask:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        transducer = Translator(self._voices(weights), task.source, task.target, task.limits)
+        translator = Translator(self._voices(weights), task.source, task.target, task.limits)
         rows = task.dataset.dev[: config.dev_limit]
-        return asdict(score_examples(transducer, rows, width=1).scores)
+        return asdict(score_examples(translator, rows, width=1).scores)
 
     def calibrate(self, weights: Weights) -> dict[str, Any]:
         """What a run says of its probabilities, learnt from dev; nothing where that is too little.
@@ -138,7 +138,7 @@ class PairsTask:
         About ``MOST_CALIBRATED`` rows at most, from all over the split, searched as in use.
         """
         task, config = self.task, self.config
-        transducer = Translator(
+        translator = Translator(
             self._voices(weights),
             task.source,
             task.target,
@@ -146,10 +146,10 @@ class PairsTask:
             length_penalty=config.length_penalty,
         )
         dev = task.dataset.dev
-        if len({(row.source, row.features) for row in dev}) < FEWEST:
+        if len({(row.source, row.features) for row in dev}) < MIN_INPUTS:
             return {}
         rows = dev[:: -(-len(dev) // MOST_CALIBRATED)]
-        outcome = score_examples(transducer, rows, width=config.beam, n=config.beam)
+        outcome = score_examples(translator, rows, width=config.beam, n=config.beam)
         found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
         return {} if found is None else {"calibration": found.to_json()}
 
@@ -189,7 +189,7 @@ def of_run(found: LoadedRun, data: str | Path) -> PairsTask:
     own = {name: value for name, value in own.items() if name in known}
     # to score a few times needs no torch, which would take longer to load
     lesson = PairsTask(data, configure({**own, "device": "cpu"}, base=found.config))
-    limits = LengthLimits(tuple(found.about["limits"]))
+    limits = LengthLimits(tuple(found.metadata["limits"]))
     lesson.task = replace(lesson.task, source=found.source, target=found.target, limits=limits)
     return lesson
 
@@ -202,7 +202,7 @@ def _start(run: str | Path) -> PretrainedRun:
     """
     path = find(run)
     found = read_run(path)
-    if found.units is not None:
+    if found.tokenizer is not None:
         raise SettingError(f"{path} predicts words, it is no start for pairs")
     if found.config.ensemble > 1:
         raise SettingError(f"{path} is an ensemble, its members' weights are no start for one run")

@@ -23,8 +23,7 @@ from charseq.errors import (
 
 COMMANDS = [
     "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
-    "verify",
-    "gradients",
+    "verify", "gradients",
 ]  # fmt: skip
 
 
@@ -59,6 +58,24 @@ def test_no_command_is_a_usage_error_with_help(world: World) -> None:
     code, out, err = world.run()
     assert (code, out) == (2, "")
     assert "Commands:" in err
+
+
+def test_a_command_loads_no_other() -> None:
+    code = (
+        "import sys; from charseq.cli.main import run; run(['average', '--help']);"
+        "print(*(name for name in sys.modules if name.startswith('charseq.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    modules = {name.rpartition(".")[2] for name in done.stdout.decode().splitlines()[-1].split()}
+    assert modules == {"main", "console", "options", "average"}
+
+
+def test_an_unknown_command_names_the_nearest(world: World) -> None:
+    code, out, err = world.run("predct")
+    assert (code, out) == (2, "")
+    assert err == (
+        "charseq: error: No such command 'predct'. Did you mean 'predict'? (see `charseq --help`)\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS), ["x"]])
@@ -96,18 +113,18 @@ def test_the_flags_are_those_of_the_contract() -> None:
         assert set(flags.split()) <= there
 
 
-def test_the_module_is_a_door_too() -> None:
+def test_python_m_charseq_is_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "charseq", "--version"], cwd=ROOT, capture_output=True, check=True
     )
     assert done.stdout.decode().strip().endswith(charseq.__version__)
 
 
-def test_the_package_is_a_door_too(world: World) -> None:
+def test_the_package_offers_load_and_train(world: World) -> None:
     world.replace("training.train", train=print)
     assert charseq.load == world.load
     assert charseq.train is print
-    assert set(charseq.__all__) == {"load", "train"}
+    assert set(charseq.__all__) == {"__version__", "load", "train"}
     with pytest.raises(AttributeError, match="nothing"):
         _ = charseq.nothing
 
@@ -139,7 +156,9 @@ AGAIN = "; run again with --debug for the traceback"
          "charseq: error: out of memory: DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     ],
 )  # fmt: skip
-def test_every_fault_is_one_line(world: World, fault: BaseException, code: int, said: str) -> None:
+def test_every_exception_is_one_line(
+    world: World, fault: BaseException, code: int, said: str
+) -> None:
     def load(_: str | None) -> Upper:
         raise fault
 
@@ -163,7 +182,7 @@ def test_debug_shows_the_traceback_anywhere(world: World, words: list[str]) -> N
 
 
 @pytest.mark.parametrize("words", [["predict"], ["convert", "-"]])
-def test_a_reader_that_goes_is_no_complaint(words: list[str]) -> None:
+def test_a_closed_pipe_behind_stdout_is_silent(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     done = process(*words, code=ECHO, stdout=write, stderr=subprocess.PIPE, input=b"a\n" * 100_000)
@@ -181,12 +200,12 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
 
 
 OWN = str(Path(__file__).parents[1] / "fixtures" / "soft")
-TELLING = ["convert - -o -", f"verify {OWN}", f"info {OWN}", f"predict -m {OWN} 3.4.77", "--help"]
+PRINTING = ["convert - -o -", f"verify {OWN}", f"info {OWN}", f"predict -m {OWN} 3.4.77", "--help"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("words", TELLING)
-def test_no_command_has_more_to_say_of_a_full_disk(words: str) -> None:
+@pytest.mark.parametrize("words", PRINTING)
+def test_a_full_disk_is_one_line_for_every_command(words: str) -> None:
     code = ECHO if words.startswith("convert") else ""
     with Path("/dev/full").open("wb") as full:
         done = process(

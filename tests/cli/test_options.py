@@ -93,7 +93,7 @@ def test_assignments_join_the_options() -> None:
         options.given({}, ["hidden=1", "hidden=2"])
 
 
-def test_no_attention_is_a_word_for_a_setting() -> None:
+def test_no_attention_means_attention_none() -> None:
     assert options.given({"attention": None, "no_attention": True}, []) == {"attention": "none"}
     assert options.given({"attention": "none", "no_attention": True}, []) == {"attention": "none"}
     assert options.given({"attention": None, "no_attention": False}, []) == {}
@@ -139,7 +139,7 @@ def test_a_higher_place_chooses_between_minutes_and_epochs(
         options.configured(data, {"minutes": 2, "epochs": 3})
 
 
-def test_a_fault_names_its_place(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_names_its_source(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError, match=r"^unknown setting 'hiden'; did you mean 'hidden'"):
         options.configured(data, {"hiden": 1})
     monkeypatch.setenv("CHARSEQ_CELL", "cnn")
@@ -155,7 +155,7 @@ def test_a_fault_names_its_place(data: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("cell", "rate"), [("tanh", 2e-3), ("residual", 1e-3), ("gru", 5e-3)])
-def test_a_cell_without_gates_learns_words_slower(text: str, cell: str, rate: float) -> None:
+def test_cells_without_gates_have_a_lower_rate_for_words(text: str, cell: str, rate: float) -> None:
     assert options.configured(text, {"cell": cell}).learning_rate == rate
     assert options.configured(text, {"cell": cell, "learning_rate": 0.1}).learning_rate == 0.1
     assert options.configured(text, {"cell": cell, "task": "pairs"}).learning_rate == 2e-3
@@ -187,14 +187,14 @@ def test_text_and_pairs_have_their_own_defaults(text: str) -> None:
     assert (config.cell, config.min_count, config.hidden) == ("gru", 1, 256)
 
 
-def test_what_is_given_lies_over_the_defaults_of_the_task(text: str) -> None:
+def test_given_settings_override_the_defaults_of_the_task(text: str) -> None:
     Path(text, "charseq.toml").write_text("cell = 'tanh'\nepochs = 3\n", encoding="utf-8")
     config = options.configured(text, {"hidden": "7"})
     assert (config.cell, config.hidden, config.min_count) == ("tanh", 7, 2)
     assert (config.epochs, config.minutes) == (3, 0)
 
 
-def test_a_task_that_is_set_goes_before_the_looks_of_the_data(text: str) -> None:
+def test_a_task_that_is_set_overrides_the_format_of_the_data(text: str) -> None:
     assert options.configured(text, {"task": "pairs"}) == defaults("pairs")
 
 
@@ -211,7 +211,7 @@ def test_the_task_ranks_like_any_setting(pairs: str, monkeypatch: pytest.MonkeyP
     assert options.configured(pairs, {"task": "auto"}) == defaults("pairs")
 
 
-def test_a_wrong_task_names_its_place(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_task_names_its_source(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError, match=r"^task is 'words', expected one of auto, pairs"):
         options.configured(text, {"task": "words"})
     monkeypatch.setenv("CHARSEQ_TASK", "words")

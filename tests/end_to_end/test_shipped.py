@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).parents[2] / "checkpoints"
 def test_a_shipped_model_is_small_and_finished(name: str) -> None:
     size = sum(path.stat().st_size for path in (SHIPPED / name).iterdir())
     assert size < 3_000_000
-    assert charseq.load(SHIPPED / name).about["finished"]
+    assert charseq.load(SHIPPED / name).metadata["finished"]
 
 
 def test_dates() -> None:

@@ -66,8 +66,8 @@ def learn(dataset: Dataset, *, kind: str, steps: int = STEPS, **settings: Any) -
     trainer = task.trainer()
     last = [step.number for step in trainer.steps(lambda step: step / steps)][-1]
     assert last == steps
-    voices = direction_groups(task.config, trainer.averaged())
-    learnt = Translator(voices, task.source, task.target, task.limits)
+    groups = direction_groups(task.config, trainer.averaged())
+    learnt = Translator(groups, task.source, task.target, task.limits)
     return score_examples(learnt, dataset.dev, width=1).scores.exact_match
 
 

@@ -19,7 +19,7 @@ from charseq.inference.prediction import Candidate, Prediction
 
 
 class Table:
-    """A transducer that answers from a table: for each text its candidates, the likeliest first."""
+    """A translator that answers from a table: for each text its candidates, the likeliest first."""
 
     def __init__(
         self, answers: dict[str, Sequence[str]], *, features: Sequence[str] = (), sure: float = 0.5
@@ -43,8 +43,8 @@ class Table:
 
 
 def outcome_of(rows: Sequence[Example], answers: dict[str, Sequence[str]], **how: Any) -> Outcome:
-    transducer: Any = Table(answers, **how)
-    return score_examples(transducer, rows, width=5, n=5)
+    translator: Any = Table(answers, **how)
+    return score_examples(translator, rows, width=5, n=5)
 
 
 def right_and_wrong(right: int, wrong: int, rows: int = 1) -> Outcome:

@@ -186,7 +186,7 @@ def play(model: LanguageModel, lines: Sequence[str]) -> dict[str, float]:
     hits = {1: 0, 3: 0, 5: 0}
     strokes = by_hand = words = 0
     for line in lines:
-        parts = model.units.words(line)
+        parts = model.tokenizer.words(line)
         for place, word in enumerate(parts):
             before = " ".join(parts[:place])
             shown = [one.prediction for one in model.predict([before], n=5)[0].candidates]

@@ -17,7 +17,7 @@ from charseq.evaluation.scoring import choose_rows, score_examples, write_errors
 
 
 class Fake:
-    """A transducer that answers from a table, and with the text itself where that says nothing."""
+    """A translator that answers from a table, and with the text itself where that says nothing."""
 
     def __init__(self, table: dict[str, str], *features: str) -> None:
         self.table = table

@@ -131,9 +131,9 @@ def test_a_run_that_writes_from_the_end_is_told_in_its_own_order(
 def test_the_trainable_model_walks_as_the_one_that_predicts(walking: Path) -> None:
     """The probability that torch gives to the best walk is the one that NumPy gives."""
     contents = read_run(walking)
-    transducer = cast("Model", load(walking)).transducer
-    source = transducer.encode("abca", "y")
-    best = transducer.search([source], 1)[0][0]
+    translator = cast("Model", load(walking)).translator
+    source = translator.encode("abca", "y")
+    best = translator.search([source], 1)[0][0]
     given = (pad([np.array(source)]), np.array([len(source)]), pad([np.array([BOS, *best.ids])]))
     logits = study.trainable(contents).eval()(*map(torch.from_numpy, given)).detach()[0]
     size = len(contents.target)

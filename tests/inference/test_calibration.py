@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from charseq.errors import CheckpointError
 from charseq.inference.calibration import (
-    FEWEST,
-    FEWEST_SOURCES,
-    HOTTEST,
+    MAX_TEMPERATURE,
+    MIN_INPUTS,
+    MIN_SOURCES,
     Calibration,
     Event,
     expected_calibration_error,
@@ -76,7 +76,7 @@ def test_temperature_one_and_rest_zero_change_nothing() -> None:
 
 @pytest.mark.parametrize("scores", [[0.0], [1e-7, -20.0], [-4000.0, -5000.0], [-1e-12]])
 def test_scores_at_the_edge_give_probabilities(scores: list[float]) -> None:
-    for temperature in (1 / HOTTEST, 1.0, HOTTEST):
+    for temperature in (1 / MAX_TEMPERATURE, 1.0, MAX_TEMPERATURE):
         found = calibration(temperature, -3.0).probabilities(scores)
         assert all(0 <= one <= 1 for one in found)
         assert math.fsum(found) <= 1 + 1e-12
@@ -86,7 +86,7 @@ def test_scores_at_the_edge_give_probabilities(scores: list[float]) -> None:
 
 
 @pytest.mark.parametrize(("temperature", "rest"), [(0.6, -2.0), (1.8, 1.0), (0.8, 0.5)])
-def test_what_rows_were_drawn_by_is_found_again(temperature: float, rest: float) -> None:
+def test_the_parameters_of_drawn_rows_are_found(temperature: float, rest: float) -> None:
     found = fit(draw(temperature, rest, 6000))
     assert found is not None
     assert found.temperature == pytest.approx(temperature, rel=0.1)
@@ -96,7 +96,7 @@ def test_what_rows_were_drawn_by_is_found_again(temperature: float, rest: float)
     assert found.ece_after < found.ece_before
 
 
-def test_no_neighbour_is_likelier() -> None:
+def test_the_fit_is_a_maximum_of_the_likelihood() -> None:
     """Nothing of the fit's own arithmetic is used to judge it."""
     events = draw(0.7, -1.5, 1500)
     found = fit(events)
@@ -127,7 +127,7 @@ def test_rows_come_in_any_order_and_have_few_or_many_candidates() -> None:
 
 
 def test_too_few_sources_give_nothing() -> None:
-    events = draw(0.5, -2.0, FEWEST)
+    events = draw(0.5, -2.0, MIN_INPUTS)
     assert fit(events) is not None
     assert fit(events[1:]) is None
     assert fit(events[1:] * 5) is None, "the same sources again are no more of them"
@@ -138,7 +138,7 @@ def test_where_every_row_is_right_or_none_is_the_numbers_stay_sound() -> None:
     events = draw(1.0, 0.0, 500)
     right = fit([Event(one.source, one.scores, 0) for one in events])
     assert right is not None
-    assert 1 / HOTTEST <= right.temperature <= HOTTEST
+    assert 1 / MAX_TEMPERATURE <= right.temperature <= MAX_TEMPERATURE
     sure = right.probabilities(events[0].scores)[0]
     assert 0.5 < sure < 1
     wrong = fit([Event(one.source, one.scores, None) for one in events])
@@ -146,13 +146,13 @@ def test_where_every_row_is_right_or_none_is_the_numbers_stay_sound() -> None:
     assert 0 < math.fsum(wrong.probabilities(events[0].scores)) < 0.2
 
 
-def test_scores_that_mean_the_opposite_are_not_turned_round() -> None:
+def test_scores_in_the_wrong_order_are_not_fitted() -> None:
     events = [Event(one.source, one.scores, 3) for one in draw(1.0, 0.0, 2000)]
     found = fit(events)
-    assert found is None or found.temperature <= HOTTEST
+    assert found is None or found.temperature <= MAX_TEMPERATURE
 
 
-def test_what_is_calibrated_already_is_left_or_hardly_moved() -> None:
+def test_calibrated_scores_are_hardly_changed() -> None:
     found = fit(draw(1.0, 0.0, 3000))
     assert found is None or (abs(found.temperature - 1) < 0.1 and abs(found.rest) < 0.2)
 
@@ -176,7 +176,7 @@ def test_equal_probabilities_do_not_depend_on_the_order_of_rows() -> None:
     assert expected_calibration_error([0.75] * 40, right) == pytest.approx(0.25)
 
 
-def test_the_error_sees_what_cancels_over_all_rows() -> None:
+def test_errors_of_opposite_sign_do_not_cancel() -> None:
     sure = [0.2] * 50 + [0.8] * 50
     right = [True] * 25 + [False] * 25 + [True] * 25 + [False] * 25
     assert expected_calibration_error(sure, right, bins=10) == pytest.approx(0.3)
@@ -189,7 +189,7 @@ def test_arrays_and_few_rows_are_taken() -> None:
 
 
 @pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], []), ([0.5], [True, False])])
-def test_what_is_no_list_of_outcomes(sure: list[float], right: list[bool]) -> None:
+def test_outcomes_of_another_length_are_refused(sure: list[float], right: list[bool]) -> None:
     with pytest.raises(ValueError, match="probabilities"):
         expected_calibration_error(sure, right)
 
@@ -197,7 +197,7 @@ def test_what_is_no_list_of_outcomes(sure: list[float], right: list[bool]) -> No
 # --- JSON
 
 
-def test_json_gives_it_back() -> None:
+def test_json_round_trip() -> None:
     one = Calibration(**PLAIN)
     assert Calibration.from_json(one.to_json()) == one
     assert Calibration.from_json(None) is None
@@ -223,7 +223,7 @@ def test_json_gives_it_back() -> None:
         ({"more": 1}, "must have temperature, rest, ece_before, ece_after, examples"),
     ],
 )
-def test_what_is_no_calibration_is_refused(change: dict[str, Any], said: str) -> None:
+def test_a_damaged_calibration_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(CheckpointError, match=said) as caught:
         Calibration.from_json({**PLAIN, **change})
     assert "\n" not in str(caught.value)
@@ -231,16 +231,16 @@ def test_what_is_no_calibration_is_refused(change: dict[str, Any], said: str) ->
 
 
 @pytest.mark.parametrize("value", [[], "text", 1.5, {}, {"temperature": 1.0}])
-def test_what_is_no_object_of_its_fields_is_refused(value: Any) -> None:
+def test_an_object_with_other_fields_is_refused(value: Any) -> None:
     with pytest.raises(CheckpointError, match="'calibration' must have"):
         Calibration.from_json(value)
 
 
-def test_forms_of_a_few_words_are_enough_but_not_of_a_handful() -> None:
+def test_the_least_number_of_sources() -> None:
     events = draw(0.5, -2.0, 400)
 
     def of(words: int) -> list[Event]:
         return [Event(str(k % words), one.scores, one.right) for k, one in enumerate(events)]
 
-    assert fit(of(FEWEST_SOURCES)) is not None
-    assert fit(of(FEWEST_SOURCES - 1)) is None
+    assert fit(of(MIN_SOURCES)) is not None
+    assert fit(of(MIN_SOURCES - 1)) is None

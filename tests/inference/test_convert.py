@@ -759,7 +759,7 @@ def test_sentences_end_as_the_real_model_appends(tmp_path: Path) -> None:
     model = GoesOn(answer="tomorrow.".format)
     assert run(tmp_path, "a.txt", "see you\n", model=model) == "see you tomorrow.\n"
     units = Tokenizer(Vocabulary("spaced", "NFC", "NFC", ("see", "you", ".")), punctuation="split")
-    real = SimpleNamespace(units=units, whole=True)
+    real = SimpleNamespace(tokenizer=units, has_word_symbols=True)
     signs = GoesOn(answer=".".format)
     signs.append = partial(LanguageModel.append, real)  # type: ignore[method-assign, arg-type]
     assert run(tmp_path, "a.txt", "see you\n  see you \n", model=signs) == "see you.\n  see you.\n"

@@ -72,7 +72,7 @@ def bits(predictions: Sequence[Prediction]) -> list[Any]:
 
 def chance(model: LanguageModel, ids: Sequence[int]) -> np.ndarray:
     """T V of the probabilities along a line, in float64."""
-    found = np.zeros((len(ids) + 1, len(model.units.vocabulary)))
+    found = np.zeros((len(ids) + 1, len(model.tokenizer.vocabulary)))
     for _, positions, _, logs in model.network.scan([list(ids)]):
         found[positions] = np.exp(logs.astype("f8"))
     return found
@@ -84,11 +84,13 @@ def chance(model: LanguageModel, ids: Sequence[int]) -> np.ndarray:
 def test_the_next_words_are_the_likeliest_of_all_words() -> None:
     model = MODELS["words"]
     for text in ("", "the", "the cat sat", "  a   dog! ", "the zebra"):
-        expected = chance(model, model.units.encode(text))[-1]
+        expected = chance(model, model.tokenizer.encode(text))[-1]
         expected[[EOS, UNK]] = 0
         (found,) = model.predict([text], n=6)
         order = np.argsort(-expected)[:6]
-        assert [c.prediction for c in found.candidates] == [model.units.spelling(k) for k in order]
+        assert [c.prediction for c in found.candidates] == [
+            model.tokenizer.spelling(k) for k in order
+        ]
         assert [c.probability for c in found.candidates] == pytest.approx(expected[order], rel=1e-5)
         assert (found.source, found.truncated) == (text, False)
         assert found.prediction == found.candidates[0].prediction
@@ -109,18 +111,20 @@ def test_neither_the_end_nor_the_unknown_is_a_word() -> None:
 def test_all_words_are_listed_if_asked_for() -> None:
     model = MODELS["words"]
     (found,) = model.predict(["the"], n=1000)
-    assert sorted(c.prediction for c in found.candidates) == sorted(model.units.vocabulary.symbols)
+    assert sorted(c.prediction for c in found.candidates) == sorted(
+        model.tokenizer.vocabulary.symbols
+    )
     assert sum(c.probability for c in found.candidates) < 1
 
 
-def test_a_completion_is_among_the_words_that_begin_so() -> None:
+def test_a_completion_is_among_the_words_with_the_prefix() -> None:
     model = MODELS["words"]
     for text, prefix in (("the ca", "ca"), ("a m", "m"), ("the", "the"), ("a ", ""), ("", "")):
-        before = model.units.encode(text.removesuffix(prefix))
+        before = model.tokenizer.encode(text.removesuffix(prefix))
         after = chance(model, before)[-1]
         words = {
             word: after[number]
-            for number, word in enumerate(model.units.vocabulary.symbols, SPECIALS)
+            for number, word in enumerate(model.tokenizer.vocabulary.symbols, SPECIALS)
             if word.startswith(prefix)
         }
         total = sum(words.values())
@@ -156,7 +160,7 @@ def test_case_and_punctuation_are_those_of_the_units() -> None:
     ]
 
 
-def test_what_was_never_seen_is_named_once_in_order() -> None:
+def test_unknown_symbols_are_named_once_in_order() -> None:
     words, characters = MODELS["words"], MODELS["characters"]
     assert words.predict(["the zoo zoo cat yak"])[0].unknown == ["zoo", "yak"]
     # an unfinished word is no unknown one
@@ -176,7 +180,7 @@ def tiny(cell: str = "gru") -> LanguageModel:
 
 def enumerate_words(model: LanguageModel, text: str, limit: int) -> dict[str, float]:
     """P(word | the text's words are over) of every word of up to ``limit`` letters."""
-    units = model.units
+    units = model.tokenizer
     space = units.encode(" ")[0]
 
     def closing(after: np.ndarray) -> float:
@@ -214,7 +218,7 @@ def test_words_of_characters_are_as_likely_as_their_letters(cell: str, text: str
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("before", "prefix"), [("", "ab"), ("ab ba", "b"), ("b", "")])
-def test_completions_of_characters_are_among_what_begins_so(
+def test_completions_of_characters_are_among_the_words_with_the_prefix(
     cell: str, before: str, prefix: str
 ) -> None:
     model = tiny(cell)
@@ -228,7 +232,7 @@ def test_completions_of_characters_are_among_what_begins_so(
         if len(one.prediction) <= 6:
             ratio = begins[one.prediction] / begins[first.prediction]
             assert one.probability / first.probability == pytest.approx(ratio, rel=1e-4)
-    units = model.units
+    units = model.tokenizer
     ids = units.encode(f"{before} {prefix}".lstrip())
     path = chance(model, ids)
     start = len(units.encode(before))
@@ -243,11 +247,11 @@ def test_completions_of_characters_are_among_what_begins_so(
 @pytest.mark.parametrize("kind", ["subwords", "bpe"])
 def test_words_of_pieces_are_as_likely_as_the_ways_to_cut_them(kind: str) -> None:
     """Of each candidate: every way to cut it, its close, and a space that must come first."""
-    model = model_of(MODELS[kind].units)
+    model = model_of(MODELS[kind].tokenizer)
     # leave the single bytes out, of which there are too many ways to spell anything
     first = SPECIALS + 256
     model.network.output[1][SPECIALS:first] -= 20
-    units = model.units
+    units = model.tokenizer
     texts = {k: units.spelling(k) for k in range(first, len(units.vocabulary))}
     spaces = [k for k, text in texts.items() if text[0].isspace()]
 
@@ -288,7 +292,7 @@ def test_the_beam_is_that_of_the_run_unless_it_is_asked_for(kind: str) -> None:
 
 @each_kind
 def test_a_continuation_makes_a_line_of_the_text(kind: str) -> None:
-    model = model_of(MODELS[kind].units, scale=0.7, end=-3.0)
+    model = model_of(MODELS[kind].tokenizer, scale=0.7, end=-3.0)
     texts = ["", "the cat", "the cat ", "a dog!"]
     for text, found in zip(texts, model.generate(texts, count=30, most=4), strict=True):
         assert len(found) == 30
@@ -305,7 +309,7 @@ def test_a_continuation_makes_a_line_of_the_text(kind: str) -> None:
 @each_kind
 def test_the_likeliest_continuation_is_the_likeliest_symbol_each_time(kind: str) -> None:
     model = MODELS[kind]
-    ids = model.units.encode("the cat")
+    ids = model.tokenizer.encode("the cat")
     (found,) = model.generate(["the cat"], most=3, temperature=0.0)
     if kind != "words":
         assert found[0] == model.generate(["the cat"], most=3, top_p=1e-9, seed=9)[0][0]
@@ -317,7 +321,7 @@ def test_the_likeliest_continuation_is_the_likeliest_symbol_each_time(kind: str)
         if after.argmax() == EOS:
             break
         ids.append(int(after.argmax()))
-        words.append(model.units.spelling(ids[-1]))
+        words.append(model.tokenizer.spelling(ids[-1]))
     assert found == [" " + " ".join(words)]
 
 
@@ -341,11 +345,11 @@ def test_each_text_has_draws_of_its_own() -> None:
 def test_first_words_are_drawn_as_often_as_they_are_likely() -> None:
     model = MODELS["words"]
     (drawn,) = model.generate(["the cat"], count=2000, most=1)
-    after = chance(model, model.units.encode("the cat"))[-1]
+    after = chance(model, model.tokenizer.encode("the cat"))[-1]
     after[UNK] = 0
     after /= after.sum()
     for number in np.argsort(-after)[:5]:
-        word = model.units.spelling(int(number))
+        word = model.tokenizer.spelling(int(number))
         share = drawn.count(f" {word}" if number != EOS else "") / 2000
         assert share == pytest.approx(after[number], abs=4 * math.sqrt(after[number] / 2000))
 
@@ -353,7 +357,7 @@ def test_first_words_are_drawn_as_often_as_they_are_likely() -> None:
 def test_signs_stand_close_to_their_words() -> None:
     lines = ["the cat , the dog .", "( the cat ) sat ."]
     model = model_of(units_of("words", lines, punctuation="split"))
-    model.network.output[1][model.units.encode(",")[0]] += 100
+    model.network.output[1][model.tokenizer.encode(",")[0]] += 100
     assert model.generate(["the cat"], most=2) == [[",,"]]
     assert model.generate(["the cat "], most=1) == [[","]]
 
@@ -366,30 +370,30 @@ def test_a_score_is_the_sum_over_the_line_with_its_end(kind: str) -> None:
     model = MODELS[kind]
     texts = ["the cat sat", "", "a dog!", "the zebra sat", "the cat sat"]
     for text, found in zip(texts, model.score(texts, batch_size=3), strict=True):
-        ids = model.units.encode(text)
+        ids = model.tokenizer.encode(text)
         path = chance(model, ids)
         expected = sum(math.log(path[k, number]) for k, number in enumerate([*ids, EOS]))
         assert found.score == pytest.approx(expected, rel=1e-6)
         assert found.words == len(text.split()) + 1
-        assert found.unknown == model.units.unknown(text)
+        assert found.unknown == model.tokenizer.unknown(text)
     assert model.score(texts)[3].unknown == {"words": ["zebra"], "characters": ["z", "b"]}.get(
         kind, []
     )
 
 
-def test_the_next_words_and_the_end_are_what_a_line_goes_on_with() -> None:
+def test_next_words_and_the_end_of_the_line_have_probability_one() -> None:
     """Scores of lines, of next words and of their completions are the same model's."""
     model = MODELS["words"]
     (words,) = model.predict(["the cat"], n=1000)
     beginning = model.score(["the cat"])[0].score
     ends = math.exp(beginning - score_of(model, "the cat"))
-    unknown = chance(model, model.units.encode("the cat"))[-1][UNK]
+    unknown = chance(model, model.tokenizer.encode("the cat"))[-1][UNK]
     assert sum(c.probability for c in words.candidates) + ends + unknown == pytest.approx(1)
 
 
 def score_of(model: LanguageModel, text: str) -> float:
     """The logarithm of the probability that a line begins with these words."""
-    ids = model.units.encode(text)
+    ids = model.tokenizer.encode(text)
     path = chance(model, ids)
     return sum(math.log(path[k, number]) for k, number in enumerate(ids))
 
@@ -402,8 +406,8 @@ PARTS = ["the", "cat sat ", " on", "zebra", "the mat, a", "dog!"]
 
 @each_kind
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_session_says_what_the_model_says_of_the_whole_text(kind: str, cell: str) -> None:
-    model = model_of(MODELS[kind].units, cell=cell)
+def test_a_session_predicts_as_the_model_for_the_whole_text(kind: str, cell: str) -> None:
+    model = model_of(MODELS[kind].tokenizer, cell=cell)
     session = model.session()
     for turn in range(2):
         text = ""
@@ -446,8 +450,8 @@ class Fickle(Tokenizer):
         return super().encode(text.replace("the", "a") if text.endswith("sat") else text)
 
 
-def test_earlier_words_may_be_read_otherwise_when_more_is_fed() -> None:
-    model = model_of(Fickle(MODELS["words"].units.vocabulary))
+def test_earlier_words_may_be_tokenized_anew() -> None:
+    model = model_of(Fickle(MODELS["words"].tokenizer.vocabulary))
     session = model.session()
     session.feed("the cat")
     session.feed("sat")
@@ -465,8 +469,8 @@ SENTENCES = [
 
 @each_kind
 @pytest.mark.parametrize("cell", CELLS)
-def test_an_answer_does_not_depend_on_its_company(kind: str, cell: str) -> None:
-    model = model_of(MODELS[kind].units, cell=cell)
+def test_an_answer_does_not_depend_on_the_other_texts(kind: str, cell: str) -> None:
+    model = model_of(MODELS[kind].tokenizer, cell=cell)
     order = np.random.default_rng(1).permutation(len(SENTENCES)).tolist()
 
     def lines(texts: Sequence[str], size: int) -> list[str]:
@@ -521,15 +525,15 @@ def test_counts_below_one_are_refused(name: str, value: int) -> None:
         ("top_p", math.nan, "more than 0, up to 1"),
     ],
 )
-def test_ways_to_draw_out_of_their_limits_are_refused(
+def test_sampling_options_out_of_their_limits_are_refused(
     name: str, value: float, expected: str
 ) -> None:
     with pytest.raises(SettingError, match=f"^{name} is {value}, expected {expected}"):
         MODELS["words"].generate(["the"], **{name: value})  # type: ignore[arg-type]
 
 
-def test_it_says_what_it_is() -> None:
+def test_name_path_and_metadata() -> None:
     model = MODELS["words"]
     assert (model.name, model.path, model.has_features) == ("toy", Path("runs/toy"), False)
-    assert model.about == {"scores": {}}
+    assert model.metadata == {"scores": {}}
     assert model.network.begin == BOS

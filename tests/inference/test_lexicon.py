@@ -51,9 +51,7 @@ def test_a_source_is_found_as_a_whole_and_with_its_capitals() -> None:
 @pytest.mark.parametrize(
     ("form", "equal"), [("NFC", True), ("NFD", True), ("NFKC", True), ("none", False)]
 )
-def test_spellings_are_equal_where_the_vocabulary_takes_them_for_equal(
-    form: str, equal: bool
-) -> None:
+def test_a_source_is_found_in_every_unicode_form(form: str, equal: bool) -> None:
     known = Vocabulary("characters", form, "none" if form == "none" else "NFC", tuple("ab"))
     own = lexicon(("ma\u0308rz", "ma\u0308r"), vocabulary=known)
     assert bool(own.find("m\u00e4rz")) is equal
@@ -121,7 +119,7 @@ def parts(*words: str) -> dict[str, tuple[str, str]]:
     return {word: (word, "") for word in words}
 
 
-def test_the_model_is_asked_only_where_the_file_does_not_suffice() -> None:
+def test_the_model_predicts_only_where_the_file_has_too_few_targets() -> None:
     own, model = lexicon(("a", "x"), ("b", "y"), ("b", "z")), Asked()
     found = own.answer(parts("a", "b", "c"), 1, model)
     assert model.calls == [["c"]]
@@ -144,20 +142,20 @@ def test_the_models_other_candidates_come_after_the_files() -> None:
     ]
 
 
-def test_what_the_model_spells_in_another_form_is_no_other_candidate() -> None:
+def test_the_same_text_in_another_unicode_form_is_no_further_candidate() -> None:
     own = lexicon(("\u00e4", "a\u0308"))
     (found,) = own.answer(parts("\u00e4"), 5, Asked()).values()
     assert texts(found.candidates) == ["a\u0308", "\u00e4!", "x"]
 
 
-def test_an_answer_of_the_file_has_no_flaws_and_another_is_the_models_own() -> None:
+def test_an_answer_of_the_file_has_no_unknown_symbols() -> None:
     own, model = lexicon(("a", "y")), Asked()
     found = own.answer(parts("a", "b"), 2, model)
     assert (found["a"].unknown, found["a"].truncated, found["a"].probability) == ([], False, 1.0)
     assert found["b"] == model(["b"])[0]
 
 
-def test_a_mass_is_had_by_the_file_alone() -> None:
+def test_targets_of_the_file_reach_a_mass_alone() -> None:
     (found,) = lexicon(("a", "x"), ("a", "y")).answer(parts("a"), 5, Asked()).values()
     assert texts(found.reaching(0.9).candidates) == ["x", "y"]
 
@@ -196,7 +194,7 @@ def test_every_format_of_data_is_read(tmp_path: Path, name: str, content: str) -
         ("source\tweight\ttarget\na\t2\tx\n", "", {"columns": "target,source"}),
     ],
 )
-def test_its_header_decides_else_what_is_said_else_the_training(
+def test_columns_come_from_the_option_else_the_header_else_the_training(
     tmp_path: Path, content: str, columns: str, settings: dict[str, str]
 ) -> None:
     own = read(write(tmp_path, content), PLAIN, settings={**SETTINGS, **settings}, columns=columns)
@@ -234,11 +232,11 @@ def fault(path: Path, vocabulary: Vocabulary = PLAIN, **options: Any) -> str:
          "own.tsv:3: the features 'V', but the model takes none"),
     ],
 )  # fmt: skip
-def test_faults_have_their_line(tmp_path: Path, content: str, said: str) -> None:
+def test_an_error_names_its_line(tmp_path: Path, content: str, said: str) -> None:
     assert fault(write(tmp_path, content)).startswith(said)
 
 
-def test_a_model_with_features_wants_them_in_every_row(tmp_path: Path) -> None:
+def test_a_model_with_features_needs_them_in_every_row(tmp_path: Path) -> None:
     told = fault(write(tmp_path, "a\tx\n"), TAGGED)
     assert told.startswith("own.tsv:1: no features, but the model takes them")
     told = fault(write(tmp_path, "source\tfeatures\ttarget\na\tV\tx\na\t\tx\n"), TAGGED)
@@ -258,7 +256,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(write(tmp_path, "a\tx\n"), PLAIN, settings=SETTINGS, columns="source")
 
 
-def test_columns_of_the_training_that_do_not_fit_are_told(tmp_path: Path) -> None:
+def test_columns_of_the_training_that_do_not_fit_are_named(tmp_path: Path) -> None:
     settings = {**SETTINGS, "columns": "source,skip,target"}
     told = fault(write(tmp_path, "a\tx\n"), settings=settings)
     assert told == "own.tsv:1: 2 columns, but --lexicon-columns names 3 (skip is one)"

@@ -114,9 +114,9 @@ def publish(folder: Path, about: About, weights: Weights) -> Path:
 def test_a_next_word_run_comes_back(settings: dict[str, Any], tmp_path: Path) -> None:
     about, weights = next_word(**settings)
     found = read_run(publish(tmp_path / "run", about, weights))
-    assert found.about == about
+    assert found.metadata == about
     assert found.config.to_json() == about["settings"]
-    assert found.units == UNITS
+    assert found.tokenizer == UNITS
     assert found.source == found.target == UNITS.vocabulary
     assert found.weights.keys() == weights.keys()
     assert all(np.array_equal(found.weights[name], weights[name]) for name in weights)
@@ -145,38 +145,38 @@ def test_a_run_of_pairs_comes_back(tmp_path: Path) -> None:
     about, weights = pairs()
     found = read_run(publish(tmp_path / "run", about, weights))
     assert (found.source, found.target) == SIDES
-    assert found.units is None
+    assert found.tokenizer is None
     assert not is_next_word(about)
     assert shapes_of(about) == {name: value.shape for name, value in weights.items()}
 
 
-def test_a_run_that_does_not_say_its_task_is_one_of_pairs(tmp_path: Path) -> None:
+def test_a_run_without_a_task_is_one_of_pairs(tmp_path: Path) -> None:
     """So were the first ones, the shipped one among them; settings they lack are the defaults."""
     about, weights = pairs()
     new = ("task", "units", "running", "traits", "context", "case", "punctuation", "word_limit")
     for name in new:
         del about["settings"][name]
     found = read_run(publish(tmp_path / "run", about, weights))
-    assert found.units is None
+    assert found.tokenizer is None
     assert found.config.hidden == 6
     assert load(tmp_path / "run").predict(["ab"], n=2)[0].candidates
     shipped = read_run(DATES)
     assert "task" not in checkpoint.load_model(DATES)[0]["settings"]
-    assert shipped.about["settings"] == shipped.config.to_json(), "as they are written now"
-    assert shipped.units is None
+    assert shipped.metadata["settings"] == shipped.config.to_json(), "as they are written now"
+    assert shipped.tokenizer is None
     assert load(DATES).predict(["3. März 2021"])[0].prediction == "2021-03-03"
 
 
 @pytest.mark.parametrize(("written", "kind"), [(True, "soft"), (False, "none")])
-def test_the_first_runs_said_whether_there_is_attention(
+def test_attention_may_be_true_or_false_as_in_the_first_runs(
     written: bool, kind: str, tmp_path: Path
 ) -> None:
     about, weights = pairs(attention=kind)
     assert ("attention.key.weight" in weights) is written
     about["settings"]["attention"] = written
     found = read_run(publish(tmp_path / "run", about, weights))
-    assert found.config.attention == found.about["settings"]["attention"] == kind
-    assert shapes_of(found.about) == {name: value.shape for name, value in weights.items()}
+    assert found.config.attention == found.metadata["settings"]["attention"] == kind
+    assert shapes_of(found.metadata) == {name: value.shape for name, value in weights.items()}
     assert load(tmp_path / "run").predict(["ab"], n=2)[0].candidates
 
 
@@ -186,7 +186,7 @@ def test_a_run_with_hard_attention_comes_back(tied: bool, tmp_path: Path) -> Non
     about, weights = pairs(attention="hard", tied=tied)
     found = read_run(publish(tmp_path / "run", about, weights))
     size = 2 * (SPECIALS + 3) + 1
-    shapes = shapes_of(found.about)
+    shapes = shapes_of(found.metadata)
     assert shapes == {name: value.shape for name, value in weights.items()}
     assert shapes["target_embedding"] == (size, 5)
     assert shapes["output_bias"] == (size,)
@@ -200,7 +200,7 @@ def test_a_run_with_hard_attention_comes_back(tied: bool, tmp_path: Path) -> Non
 def test_an_ensemble_comes_back(tmp_path: Path) -> None:
     about, weights = ensemble()
     found = read_run(publish(tmp_path / "run", about, weights))
-    assert found.about == about
+    assert found.metadata == about
     assert found.weights.keys() == weights.keys()
     assert weights["members.0.decoder.cells.0.recurrent"].shape == (3 * 6, 6)
     assert weights["members.1.decoder.cells.0.recurrent"].shape == (4 * 6, 6)
@@ -377,7 +377,7 @@ CASES = [
     [(task, spoil, file) for task, _, spoil, file in CASES],
     ids=[f"{task}: {name}" for task, name, *_ in CASES],
 )
-def test_what_is_no_run_is_refused_in_one_line(
+def test_a_damaged_run_is_refused_in_one_line(
     task: str, spoil: Spoil, file: str, tmp_path: Path
 ) -> None:
     make = {"next-word": next_word, "pairs": pairs, "ensemble": ensemble}[task]

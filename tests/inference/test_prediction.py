@@ -33,7 +33,7 @@ def test_probabilities_are_added(one: float, other: float) -> None:
     assert add_logs(math.log(other), math.log(one)) == pytest.approx(expected)
 
 
-def test_sums_of_what_is_far_too_small_for_a_float() -> None:
+def test_sums_of_probabilities_too_small_for_a_float() -> None:
     assert add_logs(-5000.0, -5000.0) == pytest.approx(-5000 + math.log(2))
     assert add_logs(-2.0, -5000.0) == -2.0
 
@@ -68,14 +68,14 @@ def answer(*chances: float) -> Prediction:
     ("mass", "count"),
     [(0.01, 1), (0.5, 1), (0.51, 2), (0.8, 2), (0.9, 3), (0.90001, 4), (0.99, 4), (1.0, 4)],
 )
-def test_no_more_candidates_than_have_the_mass(mass: float, count: int) -> None:
+def test_the_fewest_candidates_that_reach_the_mass(mass: float, count: int) -> None:
     """0.5 + 0.3 + 0.1 is less than 0.9 in binary, which is no reason for a fourth."""
     full = answer(0.5, 0.3, 0.1, 0.05)
     assert full.reaching(mass).candidates == full.candidates[:count]
     assert full.reaching(mass).prediction == "0"
 
 
-def test_the_first_is_given_whatever_the_mass_and_none_stays_none() -> None:
+def test_the_first_candidate_always_stays() -> None:
     assert answer(0.0).reaching(1.0).candidates == answer(0.0).candidates
     empty = Prediction("a", "", 0.0, [], truncated=False, candidates=[])
     assert empty.reaching(0.5) == empty
@@ -83,6 +83,6 @@ def test_the_first_is_given_whatever_the_mass_and_none_stays_none() -> None:
 
 
 @pytest.mark.parametrize("mass", [0.0, -0.5, 1.01, math.nan, math.inf])
-def test_what_is_no_mass(mass: float) -> None:
+def test_a_mass_out_of_its_limits(mass: float) -> None:
     with pytest.raises(SettingError, match=r"^mass is .*, expected a number above 0, at most 1$"):
         answer(0.5).reaching(mass)

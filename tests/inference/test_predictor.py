@@ -91,48 +91,48 @@ def found(prediction: Prediction) -> list[tuple[str, float]]:
     return [(one.prediction, round(one.probability, 9)) for one in prediction.candidates]
 
 
-# --- a transducer
+# --- a translator
 
 
 def test_each_text_is_computed_once_and_the_order_is_kept() -> None:
-    transducer, network = scripted({"x": 1.0})
+    translator, network = scripted({"x": 1.0})
     texts = ["a", "abcdefgh", "b", "a", "", "abcde", "b", "a"]
-    answers = transducer.predict(texts, batch_size=2)
+    answers = translator.predict(texts, batch_size=2)
     assert [one.source for one in answers] == texts
     computed = [ids for group in network.started for ids in group]
     assert sorted(computed) == sorted({tuple(SOURCE.encode(text)) for text in texts if text})
     assert max(map(len, network.started)) == 2
     assert [one.prediction for one in answers] == ["x", "x", "x", "x", "", "x", "x", "x"]
-    assert transducer.predict([]) == []
+    assert translator.predict([]) == []
 
 
 def test_a_text_without_symbols_has_an_empty_answer() -> None:
     spaced = Vocabulary("spaced", "NFC", "NFC", ("a",))
-    transducer, network = scripted({"x": 1.0}, source=spaced)
-    for answer in transducer.predict(["", "  "], n=3, width=3):
+    translator, network = scripted({"x": 1.0}, source=spaced)
+    for answer in translator.predict(["", "  "], n=3, width=3):
         assert found(answer) == [("", 1.0)]
         assert answer.unknown == []
         assert not answer.truncated
     assert network.started == []
 
 
-def test_what_was_never_seen_is_named_once_in_order() -> None:
-    transducer, _ = scripted({"x": 1.0}, source=TAGGED)
+def test_unknown_symbols_are_named_once_in_order() -> None:
+    translator, _ = scripted({"x": 1.0}, source=TAGGED)
     texts = ["abc\tV", "aßbßñ\tV", "a\tV;Q;N;Q", "ñ\tQ"]
-    unknown = [one.unknown for one in transducer.predict(texts)]
+    unknown = [one.unknown for one in translator.predict(texts)]
     assert unknown == [[], ["ß", "ñ"], ["Q"], ["ñ", "Q"]]
     plain, _ = scripted({"x": 1.0})
     assert plain.predict(["a\tb"])[0].unknown == ["\t"]
 
 
 @pytest.mark.parametrize("text", ["a", "", "a\tV\tN", "\t\t"])
-def test_features_stand_behind_one_tab(text: str) -> None:
-    transducer, network = scripted({"x": 1.0}, source=TAGGED)
+def test_features_follow_one_tab(text: str) -> None:
+    translator, network = scripted({"x": 1.0}, source=TAGGED)
     with pytest.raises(SettingError, match=f"has {text.count(chr(9))} tabs, expected one"):
-        transducer.predict(["a\tV", text])
+        translator.predict(["a\tV", text])
     assert network.started == [], "nothing is computed before every text is understood"
     ids = TAGGED.encode("a", "V;N")
-    transducer.predict(["a\tV;N", "\tV", "a\t"])
+    translator.predict(["a\tV;N", "\tV", "a\t"])
     assert sorted(network.started[0]) == sorted([tuple(ids), tuple(ids[1:2]), tuple(ids[:1])])
 
 
@@ -141,8 +141,8 @@ OUTPUTS = {"x": 0.4, "yx": 0.3, "yy": 0.25, "z": 0.05}
 
 @pytest.mark.parametrize(("n", "width"), [(1, 4), (2, 4), (4, 1), (4, 4), (9, 1), (3, 9)])
 def test_candidates_are_the_likeliest_outputs(n: int, width: int) -> None:
-    transducer, _ = scripted(OUTPUTS)
-    (answer,) = transducer.predict(["abc"], n=n, width=width)
+    translator, _ = scripted(OUTPUTS)
+    (answer,) = translator.predict(["abc"], n=n, width=width)
     assert found(answer) == [*OUTPUTS.items()][:n]
     assert (answer.prediction, answer.probability) == ("x", pytest.approx(0.4))
     for one in answer.candidates:
@@ -151,9 +151,9 @@ def test_candidates_are_the_likeliest_outputs(n: int, width: int) -> None:
 
 
 def test_greedy_takes_the_likeliest_symbol_and_a_beam_the_likeliest_output() -> None:
-    transducer, _ = scripted(OUTPUTS)
-    assert found(transducer.predict(["abc"], width=1)[0]) == [("yx", 0.3)]
-    assert found(transducer.predict(["abc"], width=2)[0]) == [("x", 0.4)]
+    translator, _ = scripted(OUTPUTS)
+    assert found(translator.predict(["abc"], width=1)[0]) == [("yx", 0.3)]
+    assert found(translator.predict(["abc"], width=2)[0]) == [("x", 0.4)]
 
 
 def test_outputs_that_spell_the_same_are_one_candidate() -> None:
@@ -166,8 +166,8 @@ def test_outputs_that_spell_the_same_are_one_candidate() -> None:
         (first + 1, EOS): 0.35,
         (first + 2, first + 3, EOS): 0.25,
     }
-    transducer = Translator([DirectionGroup(network)], SOURCE, target, LengthLimits((0, 2)))  # type: ignore[arg-type]
-    (answer,) = transducer.predict(["a"], n=5, width=5)
+    translator = Translator([DirectionGroup(network)], SOURCE, target, LengthLimits((0, 2)))  # type: ignore[arg-type]
+    (answer,) = translator.predict(["a"], n=5, width=5)
     assert found(answer) == [("\u00e9", 0.6), ("x", 0.4)]
     assert answer.prediction == "\u00e9"
     assert answer.probability == pytest.approx(0.6)
@@ -201,26 +201,26 @@ def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Translator, Sc
 
 
 @pytest.mark.parametrize(("n", "width"), [(4, 6), (2, 6), (1, 9)])
-def test_walks_that_write_the_same_are_one_candidate(n: int, width: int) -> None:
+def test_action_sequences_that_write_the_same_are_one_candidate(n: int, width: int) -> None:
     """Together they are likelier than the walk that was ahead of each."""
-    transducer, _ = walking()
-    (answer,) = transducer.predict(["abc"], n=n, width=width)
+    translator, _ = walking()
+    (answer,) = translator.predict(["abc"], n=n, width=width)
     assert found(answer) == [*SPELT.items()][:n]
     assert (answer.prediction, round(answer.probability, 9)) == ("xy", 0.45)
     assert answer.candidates[0].score == pytest.approx(math.log(0.45))
-    assert found(transducer.predict(["abc"], width=1)[0]) == [("xy", 0.2)], "greedy takes one walk"
+    assert found(translator.predict(["abc"], width=1)[0]) == [("xy", 0.2)], "greedy takes one walk"
 
 
-def test_what_is_calibrated_are_sums() -> None:
-    transducer, _ = walking(calibration=CALIBRATION)
-    (answer,) = transducer.predict(["abc"], width=9)
+def test_sums_over_action_sequences_are_calibrated() -> None:
+    translator, _ = walking(calibration=CALIBRATION)
+    (answer,) = translator.predict(["abc"], width=9)
     chances = CALIBRATION.probabilities([math.log(p) for p in SPELT.values()])
     assert answer.probability == pytest.approx(chances[0])
 
 
 def test_hard_attention_reads_the_end_of_a_text_before_its_features() -> None:
-    transducer, network = walking(TAGGED)
-    answers = transducer.predict(["abc\tV;N", "\tV", "\t", "a\t"], width=2)
+    translator, network = walking(TAGGED)
+    answers = translator.predict(["abc\tV;N", "\tV", "\t", "a\t"], width=2)
     a, b, c, v, n = TAGGED.encode("abc", "V;N")
     started = {ids for group in network.started for ids in group}
     assert started == {(a, b, c, EOS, v, n), (EOS, v), (a, EOS)}
@@ -231,19 +231,19 @@ def test_hard_attention_reads_the_end_of_a_text_before_its_features() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_a_walk_that_does_not_end_is_cut_and_marked(width: int) -> None:
-    transducer, network = walking()
+def test_an_action_sequence_without_an_end_is_truncated(width: int) -> None:
+    translator, network = walking()
     network.outputs = {(*(X, GO + Y) * 40, EOS): 1.0}
-    (answer,) = transducer.predict(["a"], n=width, width=width)
+    (answer,) = translator.predict(["a"], n=width, width=width)
     assert answer.truncated
     assert answer.prediction == "xyxyxyx"
 
 
-def test_a_walk_may_always_come_to_its_end() -> None:
+def test_the_limit_lets_an_action_sequence_reach_the_end_of_the_source() -> None:
     """However short what was written in training, and however many features stand behind."""
-    transducer, network = walking(TAGGED)
+    translator, network = walking(TAGGED)
     network.outputs = {(*[GO + X] * 40, EOS): 1.0}
-    (answer,) = transducer.predict([f"{'a' * 40}\tV;N"])
+    (answer,) = translator.predict([f"{'a' * 40}\tV;N"])
     assert (answer.prediction, answer.truncated) == ("x" * 40, False)
 
 
@@ -253,12 +253,12 @@ CALIBRATION = Calibration(temperature=0.5, rest=-1.0, ece_before=20.0, ece_after
 
 
 def calibrated(outputs: dict[str, float], **options: Any) -> Translator:
-    transducer, network = scripted(outputs)
+    translator, network = scripted(outputs)
     return Translator(
         [DirectionGroup(network)],
         SOURCE,
         TARGET,
-        transducer.limits,
+        translator.limits,
         calibration=CALIBRATION,
         **options,
     )  # type: ignore[arg-type]
@@ -277,49 +277,49 @@ def test_probabilities_are_calibrated_by_all_that_the_beam_found(n: int) -> None
     assert scores == pytest.approx([0.4, 0.3, 0.25][:n]), "the model's own"
 
 
-def test_what_is_not_searched_is_certain_and_not_calibrated() -> None:
+def test_an_empty_output_is_certain_and_not_calibrated() -> None:
     (answer,) = calibrated(OUTPUTS).predict([""], n=3, width=3)
     assert found(answer) == [("", 1.0)]
     (answer,) = calibrated({"x": 1.0}).predict(["a"], width=1)
     assert 0.99 < answer.probability < 1
 
 
-def test_backward_everything_is_turned_but_the_answer() -> None:
+def test_backward_networks_read_and_write_in_reversed_order() -> None:
     """The network is given the source from its end, and what it writes is read from the end."""
     _, network = scripted({"xy": 0.7, "yy": 0.3})
     read: list[list[int]] = []
     start = network.start
     network.start = lambda sources: (read.extend(map(list, sources)), start(sources))[1]  # type: ignore[method-assign]
-    voice = DirectionGroup(network, backward=True)  # type: ignore[arg-type]
-    transducer = Translator([voice], SOURCE, TARGET, LengthLimits((0, 2)))
-    (answer,) = transducer.predict(["abc"], n=2, width=2)
+    group = DirectionGroup(network, backward=True)  # type: ignore[arg-type]
+    translator = Translator([group], SOURCE, TARGET, LengthLimits((0, 2)))
+    (answer,) = translator.predict(["abc"], n=2, width=2)
     assert read == [SOURCE.encode("abc")[::-1]]
     assert found(answer) == [("yx", 0.7), ("yy", 0.3)]
 
 
-def test_an_output_has_the_mean_of_what_the_voices_give_it() -> None:
+def test_an_output_has_the_mean_of_the_groups_probabilities() -> None:
     """By shares; the backward one writes xy where it means yx."""
-    voices = [
+    groups = [
         DirectionGroup(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], share=0.75),  # type: ignore[arg-type]
         DirectionGroup(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, share=0.25),  # type: ignore[arg-type]
     ]
-    transducer = Translator(voices, SOURCE, TARGET, LengthLimits((0, 2)))
-    (answer,) = transducer.predict(["abc"], n=3, width=3)
+    translator = Translator(groups, SOURCE, TARGET, LengthLimits((0, 2)))
+    (answer,) = translator.predict(["abc"], n=3, width=3)
     assert found(answer) == [
         ("yx", pytest.approx(0.75 * 0.4 + 0.25 * 0.8)),
         ("x", pytest.approx(0.75 * 0.5 + 0.25 * 0.2)),
         ("yy", pytest.approx(0.75 * 0.1)),
     ]
-    (greedily,) = transducer.predict(["abc"])
+    (greedily,) = translator.predict(["abc"])
     assert found(greedily) == [("x", pytest.approx(0.75 * 0.5))]
-    assert found(transducer.predict([""], n=2)[0]) == [("", 1.0)]
+    assert found(translator.predict([""], n=2)[0]) == [("", 1.0)]
 
 
 def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> None:
-    transducer, network = scripted(OUTPUTS)
-    (plain,) = transducer.predict(["abc"], n=3, width=3)
+    translator, network = scripted(OUTPUTS)
+    (plain,) = translator.predict(["abc"], n=3, width=3)
     longer = Translator(
-        [DirectionGroup(network)], SOURCE, TARGET, transducer.limits, length_penalty=3.0
+        [DirectionGroup(network)], SOURCE, TARGET, translator.limits, length_penalty=3.0
     )  # type: ignore[arg-type]
     (answer,) = longer.predict(["abc"], n=3, width=3)
     assert [one.prediction for one in plain.candidates] == ["x", "yx", "yy"]
@@ -329,10 +329,10 @@ def test_a_length_penalty_prefers_the_longer_output_and_keeps_the_scores() -> No
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_an_output_without_an_end_is_cut_and_marked(width: int) -> None:
+def test_an_output_without_an_end_is_truncated(width: int) -> None:
     """The limit after texts of up to two target symbols: a quarter more, and four."""
-    transducer, _ = scripted({"xy" * 40: 1.0})
-    (answer,) = transducer.predict(["a"], n=width, width=width)
+    translator, _ = scripted({"xy" * 40: 1.0})
+    (answer,) = translator.predict(["a"], n=width, width=width)
     assert answer.truncated
     assert answer.prediction == "xyxyxyx"
     whole, _ = scripted({"xyxyxyx": 1.0})
@@ -394,7 +394,7 @@ def test_a_run_is_loaded_by_name_or_from_the_environment(
     model = load(run)
     assert (model.path, model.name, model.has_features) == (run, "toy", False)
     assert model.config.beam == 3
-    assert model.about["limits"] == [0, 2, 3, 4]
+    assert model.metadata["limits"] == [0, 2, 3, 4]
     monkeypatch.setenv("CHARSEQ_MODEL", str(run))
     assert load().path == run
     monkeypatch.delenv("CHARSEQ_MODEL")
@@ -432,7 +432,7 @@ def test_neighbours_and_batches_change_no_bit(run: Path) -> None:
 
 def test_candidates_are_sorted_and_their_scores_are_true(run: Path) -> None:
     model = load(run)
-    network = model.transducer.voices[0].network
+    network = model.translator.groups[0].network
     for answer in model.predict(TEXTS, n=8):
         scores = [one.score for one in answer.candidates]
         assert scores == sorted(scores, reverse=True)
@@ -478,8 +478,8 @@ def test_a_run_with_hard_attention_is_used_like_any(
     actions = Actions(len(TARGET))
     sums = 0
     for text in texts:
-        ids = model.transducer.encode(*model.transducer.parts(text), backward=backward)
-        walks = model.transducer.search([ids], 16)[0]
+        ids = model.translator.encode(*model.translator.parts(text), backward=backward)
+        walks = model.translator.search([ids], 16)[0]
         step = -1 if backward else 1
         for one in alone[text].candidates:
             spelt = {w: TARGET.decode(actions.target_ids(w.ids)[::step]) for w in walks}
@@ -657,12 +657,14 @@ assert "numpy" not in sys.modules
 run, texts, out = sys.argv[1:]
 model = charseq.load(run)
 assert model.predict(["abc"], n=2)[0].source == "abc"
-from charseq.training import train as recipes
+from charseq.cli.check import inspect_data
+from charseq.evaluation.evaluate import evaluate
 from charseq.inference.convert import convert
+from charseq.inference.describe import info
 convert(model, texts, out, report=lambda line: None)
-assert recipes.evaluate(texts, model=model)["examples"] == 2
-recipes.info(run)
-recipes.check(texts)
+assert evaluate(texts, model=model)["examples"] == 2
+info(run)
+inspect_data(texts)
 assert not {"torch", "pandas"} & sys.modules.keys()
 """
 
@@ -713,9 +715,10 @@ run, text = sys.argv[1:]
 model = charseq.load(run)
 assert model.predict(["I love"], n=2)[0].source == "I love"
 assert model.complete(["I lo"]) and model.generate(["I"], most=3) and model.score(["I love you"])
-from charseq.training import train as recipes
-assert recipes.evaluate(text, model=model)["words"] == 7
-recipes.info(run)
+from charseq.evaluation.evaluate import evaluate
+from charseq.inference.describe import info
+assert evaluate(text, model=model)["words"] == 7
+info(run)
 assert not {"torch", "pandas"} & sys.modules.keys()
 """
 )
@@ -735,7 +738,7 @@ def test_predicting_words_never_loads_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("running", "begin"), [(False, BOS), (True, EOS)])
-def test_a_run_of_words_is_loaded_with_what_it_learnt_to_begin_with(
+def test_a_next_word_run_begins_lines_as_in_training(
     running: bool, begin: int, tmp_path: Path
 ) -> None:
     run = words_of(tmp_path / "words", running=running, cell="mlp", beam=3)
@@ -744,7 +747,7 @@ def test_a_run_of_words_is_loaded_with_what_it_learnt_to_begin_with(
     assert (model.path, model.name, model.has_features) == (run, "words", False)
     assert (model.config.beam, model.network.begin, model.network.cell) == (3, begin, "mlp")
     weights = checkpoint.load_model(run)[1]
-    again = language_model(run, model.about, model.config, model.units, weights)
+    again = language_model(run, model.metadata, model.config, model.tokenizer, weights)
     assert again.predict(["I", ""], n=3) == model.predict(["I", ""], n=3)
 
 
@@ -754,7 +757,7 @@ def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
          {"attention": "none"}, {"attention": "hard"}, {"attention": "hard", "layers": 2}]
     ):  # fmt: skip
         model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
-        assert isinstance(model.transducer.voices[0].network, NumpySeq2Seq | NativeSeq2Seq)
+        assert isinstance(model.translator.groups[0].network, NumpySeq2Seq | NativeSeq2Seq)
         assert model.predict(["abc"])[0].candidates
         assert model.config == configure(settings, base=configure(SMALL))
 
@@ -784,7 +787,7 @@ def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path)
 # --- on a GPU
 
 
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
         load(FIXTURES / "hard", device="cuda")
@@ -800,7 +803,7 @@ def test_a_network_that_searches_by_itself_answers_the_same(
     monkeypatch.setattr(device, "choose_device", lambda _: torch.device("cpu"))
     monkeypatch.setattr(seq2seq_gpu, "ROWS", 40)
     plain, other = load(FIXTURES / run), load(FIXTURES / run, device="cuda")
-    assert isinstance(other.transducer.voices[0].network, seq2seq_gpu.GpuEnsemble)
+    assert isinstance(other.translator.groups[0].network, seq2seq_gpu.GpuEnsemble)
     texts = FROZEN[run] * 2
     for one, two in zip(plain.predict(texts, n=3), other.predict(texts, n=3), strict=True):
         assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]

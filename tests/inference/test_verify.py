@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from frozen import FIXTURES
-from world import World
+from safetensors.numpy import save
 
 from charseq.inference.verify import verify
 from charseq.runs import folder, store
@@ -28,14 +28,14 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_sound_run_has_none(run: Path) -> None:
+def test_a_sound_run_has_no_faults(run: Path) -> None:
     found = verify(run)
     assert (found.faults, found.notes, found.files) == ([], [], 4)
     assert found.weights == json.loads((run / "about.json").read_bytes())["parameters"]
     assert found.lines() == [f"{run}: sound: 4 files, {found.weights:,} weights"]
 
 
-def test_each_spoilt_file_has_its_line(run: Path) -> None:
+def test_each_damaged_file_has_its_line(run: Path) -> None:
     for name in ("README.md", "about.json", "metrics.jsonl"):
         spoil(run / name)
     (run / "model.safetensors").unlink()
@@ -46,7 +46,7 @@ def test_each_spoilt_file_has_its_line(run: Path) -> None:
     assert found.lines() == found.faults
 
 
-def test_what_is_not_listed_is_noted(run: Path) -> None:
+def test_unlisted_files_are_noted(run: Path) -> None:
     (run / "evil\n.pkl").write_bytes(b"x")
     (run / ".lock").write_bytes(b"1")
     found = verify(run)
@@ -63,7 +63,7 @@ def test_other_files_of_a_run_are_read_as_well(run: Path) -> None:
             "kept.1.safetensors": weights_module.save_arrays(weights),
             "kept.2.safetensors": weights_module.save_arrays(fewer),
             "resume.a.json": b"[]",
-            "resume.a.safetensors": folder.safetensors.save({"x": np.array([np.inf])}),
+            "resume.a.safetensors": save({"x": np.array([np.inf])}),
             "metrics.jsonl": b'{"a": 1}\nb\n',
         },
     )
@@ -88,7 +88,7 @@ def test_runs_inside_are_checked_and_links_are_not_followed(run: Path, tmp_path:
     assert found.notes == [f"{run}/'tune': is not listed, and never read"]
 
 
-def test_what_is_no_run(tmp_path: Path) -> None:
+def test_folders_that_are_no_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place, told in (
         (tmp_path / "none", "there is no such run"),
@@ -102,15 +102,3 @@ def test_a_run_without_a_model_says_so(tmp_path: Path) -> None:
     store.publish(tmp_path / "run", {"resume.a.json": b"{}"})
     found = verify(tmp_path / "run")
     assert (found.faults, found.notes) == ([], [f"{tmp_path}/run: no model yet"])
-
-
-def test_the_command_tells_it_in_lines_or_as_an_object(run: Path, world: World) -> None:
-    assert world.run("verify", str(run))[::2] == (0, "")
-    spoil(run / "about.json")
-    spoil(run / "README.md")
-    code, out, err = world.run("verify", str(run))
-    assert (code, out.count("\n")) == (1, 2)
-    assert err == f"charseq: error: {run}: 2 faults: do not use it\n"
-    code, out, _ = world.run("verify", "--json", str(run))
-    facts = json.loads(out)
-    assert (code, facts["sound"], len(facts["faults"])) == (1, False, 2)

@@ -164,7 +164,7 @@ def test_runs_from_one_start_are_averaged(data: Path, run: Path, tmp_path: Path)
     assert close(weights_of(tmp_path / "mean"), [weights_of(folder) for folder in tuned])
     about = checkpoint.read_json(tmp_path / "mean", "about.json")
     assert len(about["averaged"]["runs"]) == 2
-    assert read_run(tmp_path / "mean").about["averaged"]["of"] == f"{tuned[0]}, {tuned[1]}"
+    assert read_run(tmp_path / "mean").metadata["averaged"]["of"] == f"{tuned[0]}, {tuned[1]}"
     with pytest.raises(UsageError, match="did not start from the same weights"):
         average([tuned[0], run], tmp_path / "x", report=silent)
     with pytest.raises(UsageError, match="--last and --best choose among the evaluations of one"):

@@ -185,8 +185,8 @@ def test_every_kind_of_units_learns(units: str, data: Path, tmp_path: Path) -> N
     assert facts["sampled"] == sum(len(line.split()) for line in lines_of(80)[:8])
     assert f"|units:{units}|" in facts["signature"]
     found = read_run(tmp_path)
-    assert found.units is not None
-    assert found.units.kind == units
+    assert found.tokenizer is not None
+    assert found.tokenizer.kind == units
     first, last = metrics_of(tmp_path)
     assert last["perplexity"] < first["perplexity"]
     assert loaded(tmp_path).predict(["I love"])[0].candidates
@@ -477,8 +477,8 @@ def test_new_words_join_a_run_whose_weights_are_the_start(
     train.train(more, run=tmp_path / "run", config=config, init_from=trained, report=told.append)
     before, after = weights_of(trained), weights_of(tmp_path / "run")
     old, new = loaded(trained), loaded(tmp_path / "run")
-    known = old.units.vocabulary.symbols
-    assert new.units.vocabulary.symbols == (*known, "again")
+    known = old.tokenizer.vocabulary.symbols
+    assert new.tokenizer.vocabulary.symbols == (*known, "again")
     assert before.keys() == after.keys()
     for name, value in before.items():
         rows = len(value) if name in ("embedding", "output_bias") else None
@@ -509,7 +509,7 @@ def test_new_words_come_in_the_form_of_the_start(tmp_path: Path) -> None:
     more = make(tmp_path / "more", ["ein Gehör", "ein Café"] * 10, dev=2)
     start = {"init_from": tmp_path / "a"}
     train.train(more, run=tmp_path / "b", config=config_of(epochs=1), **start)
-    units = loaded(tmp_path / "b").units
+    units = loaded(tmp_path / "b").tokenizer
     assert units.vocabulary.form == "NFD"
     assert units.vocabulary.symbols == ("ein", "Cafe\u0301", "Haus", "Geho\u0308r")
     assert UNK not in units.encode("ein Gehör")

@@ -113,8 +113,8 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
     model = loaded(tmp_path / "run")
     rows = examples.load(plenty).dev
     raw = Translator(
-        model.transducer.voices, model.transducer.source, model.transducer.target,
-        model.transducer.limits,
+        model.translator.groups, model.translator.source, model.translator.target,
+        model.translator.limits,
     )  # fmt: skip
     found = raw.predict([row.source for row in rows], n=2, width=2)
     places = [[one.prediction for one in answer.candidates] for answer in found]
@@ -129,8 +129,8 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
     expected = fit(events)
     assert expected is not None
     assert 0 < sum(event.right == 0 for event in events) < len(events)
-    assert model.about["calibration"] == expected.to_json()
-    assert model.transducer.calibration == expected
+    assert model.metadata["calibration"] == expected.to_json()
+    assert model.translator.calibration == expected
     assert [line for line in told if line.startswith("calibrated ")] == [
         line for line in describe.info(model.path)[1] if line.startswith("calibrated ")
     ]

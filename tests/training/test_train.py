@@ -373,12 +373,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]])
     # the compiled engine packs the weights, so that they cannot be looked at
     monkeypatch.setattr("charseq.kernels.library.find", lambda: None)
 
-    def score(transducer: Any, rows: Any, **options: Any) -> Any:
-        outcome = real(transducer, rows, **options)
+    def score(translator: Any, rows: Any, **options: Any) -> Any:
+        outcome = real(translator, rows, **options)
         if len(scored) >= len(script):
             return outcome
         exact, ser = script[len(scored)]
-        scored.append(transducer.voices[0].network.output[0].copy())
+        scored.append(translator.groups[0].network.output[0].copy())
         return replace(outcome, scores=Scores(len(rows), exact, 100 - exact, ser))
 
     monkeypatch.setattr(pairs, "score_examples", score)
@@ -419,9 +419,9 @@ def test_the_dev_split_is_scored_up_to_a_limit(
     sizes: list[int] = []
     inner = pairs.score_examples
 
-    def count(transducer: Any, rows: Any, **options: Any) -> Any:
+    def count(translator: Any, rows: Any, **options: Any) -> Any:
         sizes.append(len(rows))
-        return inner(transducer, rows, **options)
+        return inner(translator, rows, **options)
 
     monkeypatch.setattr(pairs, "score_examples", count)
     recipes.train(data, run=tmp_path, config=config_of(epochs=1, evaluations=2, dev_limit=4))
@@ -448,10 +448,10 @@ def test_scoring_takes_its_share_of_the_minutes(
     scored: list[float] = []
     score, step = pairs.score_examples, Trainer._step
 
-    def slow_score(transducer: Any, rows: Any, **options: Any) -> Any:
+    def slow_score(translator: Any, rows: Any, **options: Any) -> Any:
         scored.append(clock.now)
         clock.now += cost
-        return score(transducer, rows, **options)
+        return score(translator, rows, **options)
 
     def slow_step(trainer: Trainer, progress: float) -> Step:
         clock.now += 0.4
@@ -486,9 +486,9 @@ def test_the_schedule_begins_after_what_comes_before_the_first_step(
         steps.append(step(trainer, progress))
         return steps[-1]
 
-    def noted(transducer: Any, rows: Any, **options: Any) -> Any:
+    def noted(translator: Any, rows: Any, **options: Any) -> Any:
         scored.append(len(steps))
-        return score(transducer, rows, **options)
+        return score(translator, rows, **options)
 
     monkeypatch.setattr(recipes, "time", clock)
     monkeypatch.setattr(pairs.PairsTask, "trainer", slow_trainer)
@@ -526,9 +526,9 @@ def test_new_symbols_join_a_run_whose_weights_are_the_start(trained: Path, tmp_p
     config = config_of(epochs=1, learning_rate=0.0, seed=5)
     recipes.train(data, run=tmp_path / "run", config=config, init_from=trained)
     old, new = load(trained), load(tmp_path / "run")
-    assert new.transducer.source.symbols[:4] == old.transducer.source.symbols
-    assert set(new.transducer.source.symbols[4:]) == {"z", "é"}
-    assert new.transducer.target.symbols[:4] == old.transducer.target.symbols
+    assert new.translator.source.symbols[:4] == old.translator.source.symbols
+    assert set(new.translator.source.symbols[4:]) == {"z", "é"}
+    assert new.translator.target.symbols[:4] == old.translator.target.symbols
     before, after = weights_of(trained), weights_of(tmp_path / "run")
     for name, value in before.items():
         rows = len(value) if "embedding" in name or name == "output_bias" else None

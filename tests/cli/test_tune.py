@@ -24,7 +24,7 @@ def asked(world: World) -> list[tuple[str, dict[str, Any]]]:
     return calls
 
 
-def test_options_become_one_call(world: World, asked: list[Any], tmp_path: Path) -> None:
+def test_options_are_passed_on(world: World, asked: list[Any], tmp_path: Path) -> None:
     data = str(tmp_path)
     assert world.run("tune", data) == (0, "", "trial 1\n")
     ((where, given),) = asked
@@ -44,7 +44,7 @@ def test_options_become_one_call(world: World, asked: list[Any], tmp_path: Path)
     }  # fmt: skip
 
 
-def test_what_the_environment_sets_is_fixed_what_the_data_say_is_not(
+def test_settings_of_the_environment_are_fixed_those_of_the_data_are_not(
     world: World, asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "charseq.toml").write_text("dropout = 0.15\n[tune]\ndropout = true\n")

@@ -22,7 +22,7 @@ def asked(world: World) -> list[Any]:
     return calls
 
 
-def test_runs_and_options_reach_the_journey(world: World, asked: list[Any]) -> None:
+def test_runs_and_options_are_passed_on(world: World, asked: list[Any]) -> None:
     assert world.run("average", "a", "-o", "out") == (0, "", "averaged\n")
     words = "average a b -o out --last 3 --data d --force --json -q"
     code, out, err = world.run(*words.split())
@@ -35,7 +35,7 @@ def test_runs_and_options_reach_the_journey(world: World, asked: list[Any]) -> N
 
 
 @pytest.mark.parametrize("words", ["average -o out", "average a", "average a -o b --best 0"])
-def test_what_is_missing_is_a_usage_error(words: str, world: World, asked: list[Any]) -> None:
+def test_a_missing_argument_is_a_usage_error(words: str, world: World, asked: list[Any]) -> None:
     code, out, err = world.run(*words.split())
     assert (code, out) == (2, "")
     assert err.startswith("charseq: error: ")

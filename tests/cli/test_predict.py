@@ -1,27 +1,31 @@
-"""train, predict, convert, evaluate: what each prints, and what it asks of the rooms below."""
+"""``charseq predict`` and ``charseq score``: texts in, lines out, and the options of a model."""
 
+import io
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from world import ECHO, Storyteller, Upper, World, process
+from hypothesis import given
+from hypothesis import strategies as st
+from world import ECHO, LexiconModel, Storyteller, Upper, World, process
 
-from charseq.config import Config, defaults
+from charseq.cli import predict, render
+from charseq.cli.render import GeneratedLines
+from charseq.config import Config
 from charseq.data.text.tokenizer import build
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
+from charseq.errors import DataError, UsageError
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.prediction import Candidate, Prediction
 
-# --- predict
+# --- charseq predict, with a model of pairs
 
 
 def test_texts_in_answers_out(world: World) -> None:
@@ -66,7 +70,7 @@ def test_tables_and_json(world: World) -> None:
     assert rows[0]["candidates"][1] == {"prediction": "A!", "probability": 0.5}
 
 
-def test_what_is_unknown_or_cut_is_said(world: World) -> None:
+def test_unknown_symbols_and_truncated_answers_are_warned_of(world: World) -> None:
     code, out, err = world.run("predict", "Straße", "Maß", "a" * 20)
     assert code == 0
     assert out == "STRASSE\nMASS\nAAAAAAAAAA\n"
@@ -114,7 +118,7 @@ def test_output_is_utf8_with_lf_whatever_the_locale() -> None:
     assert done.stderr == b""
 
 
-# --- predict, with a model of sentences
+# --- charseq predict, with a language model
 
 
 def test_the_next_word_of_each_text(world: World) -> None:
@@ -128,7 +132,7 @@ def test_the_next_word_of_each_text(world: World) -> None:
     ]
 
 
-def test_words_that_begin_so(world: World) -> None:
+def test_complete_the_last_word(world: World) -> None:
     world.model = Storyteller()
     assert world.run("predict", "--complete", "see tod", "tho") == (0, "today\n\n", "")
     assert world.run("predict", "--complete", "-n", "9", "a to", "a xyz")[1] == (
@@ -141,7 +145,7 @@ def test_words_that_begin_so(world: World) -> None:
     })  # fmt: skip
 
 
-def test_lines_that_begin_so(world: World) -> None:
+def test_generate_lines(world: World) -> None:
     world.model = story = Storyteller()
     assert world.run("predict", "--generate", "2", "see", "") == (
         0, "see and 0.\nsee and 1.\n and 0.\n and 1.\n", "",
@@ -160,7 +164,7 @@ def test_lines_that_begin_so(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_the_environment_s_beam_is_no_fault(world: World) -> None:
+def test_a_beam_from_the_environment_is_no_error_with_generate(world: World) -> None:
     world.model = story = Storyteller()
     world.patch.setenv("CHARSEQ_BEAM", "3")
     assert world.run("predict", "--generate", "1", "a") == (0, "a and 0.\n", "")
@@ -189,7 +193,7 @@ def test_an_unknown_word_is_named_once(world: World, command: str) -> None:
     "--generate 1 --top-p 0", "--generate 1 --top-p 1.01", "--generate 1 --temperature -1",
     "--generate 1 --most 0", "--generate 1 --seed -1", "--complete -n 0", "-n 65", "--beam 0",
 ])  # fmt: skip
-def test_what_predict_refuses(world: World, words: str) -> None:
+def test_wrong_options_of_predict(world: World, words: str) -> None:
     world.model = story = Storyteller()
     code, out, err = world.run("predict", *words.split(), "text")
     assert (code, out) == (2, "")
@@ -201,12 +205,12 @@ def test_what_predict_refuses(world: World, words: str) -> None:
 @pytest.mark.parametrize(
     "words", ["predict --complete a", "predict --generate 1 a", "score a", "score"]
 )
-def test_a_model_of_pairs_refuses_what_is_for_sentences(world: World, words: str) -> None:
+def test_a_model_of_pairs_refuses_options_of_language_models(world: World, words: str) -> None:
     world.model.path = "runs/dates"
     code, out, err = world.run(*words.split())
     assert (code, out) == (2, "")
     assert re.fullmatch(
-        r"charseq: error: \S+ wants a model of sentences, but runs/dates rewrites: .*\n", err
+        r"charseq: error: \S+ needs a language model, but runs/dates is a model of pairs .*\n", err
     )
 
 
@@ -230,7 +234,7 @@ def random_model() -> LanguageModel:
     return LanguageModel(Path("runs/x"), {}, Config(), units, NumpyNextWord(weights, **sizes))
 
 
-def test_the_seed_decides_what_is_drawn(world: World, random_model: LanguageModel) -> None:
+def test_the_seed_decides_the_sampled_lines(world: World, random_model: LanguageModel) -> None:
     world.model = random_model
 
     def drawn(*words: str) -> list[str]:
@@ -251,7 +255,7 @@ def test_the_seed_decides_what_is_drawn(world: World, random_model: LanguageMode
     assert not any(line.startswith(" ") for line in begun)
 
 
-# --- score
+# --- charseq score
 
 
 def test_a_score_for_each_line(world: World) -> None:
@@ -269,7 +273,7 @@ def test_a_score_for_each_line(world: World) -> None:
     assert world.loaded == [None, "R"]
 
 
-def test_faults_and_terminals_are_those_of_predict(world: World) -> None:
+def test_score_reads_texts_as_predict_does(world: World) -> None:
     world.model = story = Storyteller()
     world.stdin(b"a\nM\xe4rz\n")
     code, out, err = world.run("score", "-")
@@ -284,29 +288,7 @@ def test_faults_and_terminals_are_those_of_predict(world: World) -> None:
     assert [texts for _, texts, _ in story.calls[-2:]] == [["a"], ["b"]]
 
 
-# --- as many as have a mass together, and the user's own pairs
-
-
-class Sure:
-    """A model with chances of 0.6, 0.3 and 0.05; what begins with "o" stands in its lexicon."""
-
-    has_features = False
-    config = SimpleNamespace(beam=3)
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, int | None]] = []
-
-    def predict(
-        self, texts: list[str], *, n: int, beam: int | None, batch_size: int = 64
-    ) -> list[Prediction]:
-        self.calls.append((n, beam))
-        return [self.answer(text, n) for text in texts]
-
-    @staticmethod
-    def answer(text: str, n: int) -> Prediction:
-        first = Candidate(text.upper(), 0.6, -0.5, "lexicon" if text[0] == "o" else "model")
-        best = [first, Candidate("b", 0.3, -1.0), Candidate("c", 0.05, -3.0)][:n]
-        return Prediction(text, first.prediction, 0.6, [], truncated=False, candidates=best)
+# --- --mass and --lexicon
 
 
 @pytest.mark.parametrize(
@@ -321,10 +303,10 @@ class Sure:
         (["-n", "3"], 3, (3, None)),
     ],
 )
-def test_as_many_candidates_as_have_the_mass(
+def test_mass_limits_the_candidates(
     world: World, words: list[str], rows: int, call: tuple[int, int | None]
 ) -> None:
-    world.model = Sure()
+    world.model = LexiconModel()
     table = ["a\t1\tA\t0.600000", "a\t2\tb\t0.300000", "a\t3\tc\t0.050000"]
     code, out, err = world.run("predict", *words, "a")
     assert (code, out.splitlines(), err) == (0, table[:rows], "")
@@ -335,7 +317,7 @@ def test_as_many_candidates_as_have_the_mass(
     assert empty["candidates"] == []
 
 
-def test_a_mass_is_for_words_as_well(world: World) -> None:
+def test_mass_limits_the_words_of_a_language_model(world: World) -> None:
     world.model = story = Storyteller()
     story.config = SimpleNamespace(beam=2)  # type: ignore[assignment]
     assert world.run("predict", "--mass", "0.5", "a")[1] == "a\t1\ttomorrow\t0.500000\n"
@@ -346,16 +328,16 @@ def test_a_mass_is_for_words_as_well(world: World) -> None:
 
 
 @pytest.mark.parametrize("mass", ["0", "-0.1", "1.1", "nan", "much"])
-def test_what_is_no_mass(world: World, mass: str) -> None:
-    world.model = Sure()
+def test_a_mass_out_of_its_limits(world: World, mass: str) -> None:
+    world.model = LexiconModel()
     for command in ("predict", "convert"):
         code, out, err = world.run(command, "--mass", mass, "a")
         assert (code, out) == (2, "")
         assert "mass" in err
 
 
-def test_json_says_what_the_lexicon_answers(world: World) -> None:
-    world.model = Sure()
+def test_json_marks_answers_of_the_lexicon(world: World) -> None:
+    world.model = LexiconModel()
     words = ["predict", "-m", "RUN", "--lexicon", "own.tsv", "-n", "2"]
     code, out, _ = world.run(*words, "--json", "own", "a", "")
     assert code == 0
@@ -371,8 +353,8 @@ def test_json_says_what_the_lexicon_answers(world: World) -> None:
 
 
 @pytest.mark.parametrize("command", ["predict", "convert"])
-def test_a_model_is_loaded_with_what_was_chosen(world: World, tmp_path: Path, command: str) -> None:
-    world.model = Sure()
+def test_a_model_is_loaded_with_its_options(world: World, tmp_path: Path, command: str) -> None:
+    world.model = LexiconModel()
     (tmp_path / "a.txt").write_text("a\n", encoding="utf-8")
     place = ["a"] if command == "predict" else [str(tmp_path / "a.txt"), "-o", "-"]
     words = "--lexicon own.tsv --lexicon-columns target,source --length-penalty 0.5 --device cuda"
@@ -388,276 +370,149 @@ def test_a_model_is_loaded_with_what_was_chosen(world: World, tmp_path: Path, co
     assert (code, err) == (2, "charseq: error: --lexicon-columns is for --lexicon\n")
 
 
-def test_convert_has_a_column_for_each_that_the_beam_has(world: World, tmp_path: Path) -> None:
-    world.model = Sure()
-    (tmp_path / "a.csv").write_text("w\nown\n", encoding="utf-8")
-    code, out, _ = world.run("convert", "--mass", "0.9", str(tmp_path / "a.csv"), "-o", "-", "-q")
-    assert (code, out) == (
-        0, "w,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
-    )  # fmt: skip
+# --- texts of the command line and of stdin
+
+ODD = "a\u2028b\x0bc\x0cd\x85e\u3000"
 
 
-# --- convert
-
-
-def test_convert_hands_everything_on(world: World, tmp_path: Path) -> None:
-    calls: list[tuple[Any, ...]] = []
-
-    def convert(model: Upper, path: str, out: str, **options: Any) -> Any:
-        options.pop("report")(f"{path}: 3 rows")
-        assert options.pop("kept_for").endswith(repr(model))
-        calls.append((model, path, out, options))
-        return SimpleNamespace(rejected=0)
-
-    world.replace(
-        "inference.convert",
-        convert=convert,
-        targets=lambda paths, out: [f"{out}/{p}" for p in paths],
-    )
-    words = shlex.split(
-        "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
-        "--format tsv --header no --force"
-    )
-    assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
-    options = {
-        "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "batch_size": 7,
-        "format": "tsv", "header": "no", "force": True,
-    }  # fmt: skip
-    assert calls == [
-        (world.model, "a.csv", "OUT/a.csv", options),
-        (world.model, "b.csv", "OUT/b.csv", options),
-    ]
-    assert world.loaded == ["RUN"]
-    assert world.run(*words, "--quiet") == (0, "", "")
-
-
-def test_convert_takes_as_many_processes_as_are_asked_for(world: World, tmp_path: Path) -> None:
-    asked: list[tuple[Any, int, Mapping[str, Any]]] = []
-
-    @contextmanager
-    def sharing(model: Any, jobs: int, known: str, how: Mapping[str, Any]) -> Iterator[Any]:
-        asked.append((model, jobs, how))
-        yield model
-
-    world.replace("inference.pool", sharing=sharing)
-    (tmp_path / "words.txt").write_text("a\n")
-    words = ["convert", "-q", str(tmp_path / "words.txt"), "-o", "-"]
-    assert world.run(*words)[0] == world.run(*words, "--jobs", "3")[0] == 0
-    assert [(model, jobs) for model, jobs, _ in asked] == [(world.model, 0), (world.model, 3)]
-    assert world.run(*words, "--jobs", "-1")[0] == 2
-
-
-def test_convert_rewrites_a_file(world: World, tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("a\nb\n", encoding="utf-8")
-    code, out, _ = world.run("convert", str(tmp_path / "words.txt"))
-    assert (code, out) == (0, "")
-    assert (tmp_path / "words.converted.txt").read_text(encoding="utf-8") == "A\nB\n"
-    code, _, err = world.run("convert", str(tmp_path / "words.txt"))
-    assert code == 2
-    assert "--force" in err
-    code, _, err = world.run("convert", str(tmp_path / "nothing.txt"), "-o", "-")
-    assert code == 1
-    assert err.count("\n") == 1
-    assert "nothing.txt" in err
-
-
-# --- train, evaluate, check, info
-
-
-def test_train_hands_its_settings_on(world: World, tmp_path: Path) -> None:
-    calls: list[dict[str, Any]] = []
-
-    def train(data: str, **options: Any) -> dict[str, Any]:
-        options.pop("report")("epoch 1")
-        calls.append({"data": data, **options})
-        return {"run": "r", "wer": 0.5, "name": "é"}
-
-    world.replace("training.train", train=train)
-    data = str(tmp_path)
-    assert world.run("train", data) == (0, "", "epoch 1\n")
-    assert calls == [{
-        "data": data, "run": None, "config": Config(task="pairs"), "init_from": None,
-        "distil_from": None, "unlabelled": None, "force": False, "dry_run": False,
-        "progress": False,
-    }]  # fmt: skip
-    world.patch.setenv("CHARSEQ_HIDDEN", "32")
-    code, out, err = world.run(*shlex.split(
-        "train D -o R --cell lstm --epochs 2 --no-attention --set layers=2 --init-from S --force "
-        "--distil-from T --unlabelled U.txt --dry-run --json -q"
-    ))  # fmt: skip
-    assert (code, err) == (0, "")
-    assert out == '{"run": "r", "wer": 0.5, "name": "é"}\n'
-    assert calls[1]["config"] == Config(
-        task="pairs", cell="lstm", epochs=2, minutes=0.0, attention="none", layers=2, hidden=32
-    )
-    assert calls[1]["run"] == Path("R")
-    assert calls[1]["init_from"] == Path("S")
-    assert (calls[1]["distil_from"], calls[1]["unlabelled"]) == ("T", "U.txt")
-    assert calls[1]["force"]
-    assert calls[1]["dry_run"]
-    (tmp_path / "train.txt").write_text("a line\n", encoding="utf-8")
-    assert world.run("train", data, "-q") == (0, "", "")
-    assert calls[2]["config"] == replace(defaults("next-word"), hidden=32)
-    assert world.run("train", data, "-q", "--task", "pairs") == (0, "", "")
-    assert calls[3]["config"] == Config(task="pairs", hidden=32)
+def lines(content: bytes, *, has_features: bool = False) -> list[str]:
+    return list(predict.read_lines(io.BytesIO(content), has_features=has_features))
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("content", "texts"),
     [
-        ("--set nothing=1", "unknown setting 'nothing'"),
-        ("--set hidden", "expected NAME=VALUE"),
-        ("--set hidden=0", "hidden is 0, expected 1 to 4096"),
-        ("--cell gru --set cell=lstm", "given twice"),
-        ("--minutes 1 --epochs 1", "exclude each other"),
-        ("--cell cnn", "'--cell'"),
-        ("--task words", "'--task'"),
-        ("--set task=words", "task is 'words', expected one of auto, pairs, next-word"),
-        ("--task pairs --set task=pairs", "given twice"),
-        ("--set units=letters", "units is 'letters', expected one of words, subwords"),
-        ("--set embedding_dropout=1", "embedding_dropout is 1.0, expected 0 to 0.9"),
-        ("--minutes nan", "minutes is nan"),
-        ("--wrong", "--wrong"),
-        ("", "DATA"),
+        (b"", []),
+        (b"a\nb", ["a", "b"]),
+        (b"a\r\n\r\nb\r\n", ["a", "", "b"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+        (f"{ODD}\n\xa0f \n".encode(), [ODD, "\xa0f "]),
+        (b"a\rb\n", ["a\rb"]),
+        (b"a\r", ["a\r"]),
+        (b" \n\x00\n", [" ", "\x00"]),
     ],
-)
-def test_wrong_words_are_one_line_and_exit_2(world: World, words: str, said: str) -> None:
-    code, out, err = world.run("train", *(["D"] if words else []), *shlex.split(words))
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    assert err.startswith("charseq: error: ")
-    assert said in err
+)  # fmt: skip
+def test_only_lf_and_crlf_end_a_line(content: bytes, texts: list[str]) -> None:
+    assert lines(content) == texts
 
 
-SCORES = {
-    "run": "checkpoints/x", "parameters": 1234567, "seconds": 60.0, "epochs": 3, "examples": 2000,
-    "exact_match": 98.5, "wer": 1.5, "ser": 0.25, "signature": "charseq:0.1.0|beam:5",
-}  # fmt: skip
+@given(st.lists(st.text().filter(lambda t: not set("\n\t") & set(t) and t[-1:] != "\r")))
+def test_every_line_is_one_text(texts: list[str]) -> None:
+    texts = [text.removeprefix("\ufeff") for text in texts]
+    assert lines("".join(f"{text}\n" for text in texts).encode()) == texts
 
 
-def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
-    calls: list[dict[str, Any]] = []
-
-    def evaluate(data: str, **options: Any) -> dict[str, Any]:
-        calls.append({"data": data, **options})
-        return SCORES
-
-    world.replace("training.train", evaluate=evaluate)
-    code, out, err = world.run(
-        *shlex.split("evaluate D -m R --split dev --beam 2 --errors E.tsv --json")
-    )
-    assert (code, err) == (0, "")
-    assert out.count("\n") == 1
-    assert json.loads(out) == SCORES
-    assert calls == [
-        {"data": "D", "model": world.model, "split": "dev", "beam": 2, "errors": Path("E.tsv")}
-    ]
-    code, out, err = world.run("evaluate", "D")
-    assert (code, err) == (0, "")
-    assert re.search(r"^exact match +98\.50 %$", out, flags=re.MULTILINE)
-    assert re.search(r"^parameters +1,234,567$", out, flags=re.MULTILINE)
-    assert re.search(r"^signature +charseq:0\.1\.0\|beam:5$", out, flags=re.MULTILINE)
-    assert calls[1]["split"] is None
+def test_bytes_that_are_not_utf8_are_named() -> None:
+    with pytest.raises(DataError, match=r"^stdin:2: byte 0xe4 at column 2 is not UTF-8$"):
+        lines(b"ok\nM\xe4rz\n")
+    with pytest.raises(UsageError, match=r"^the text 'M\\udce4rz' is not UTF-8$"):
+        list(predict.read_arguments(["ok", "M\udce4rz"], has_features=False))
 
 
-def test_evaluate_adds_tables_where_they_are_asked_for(world: World) -> None:
-    none = {"count": 0, "most": []}
-    kinds = {"substitutions": none, "deletions": none, "insertions": none}
-    tables = {
-        "top_k": [{"k": 1, "exact_match": 98.5}],
-        "by_length": [{"shortest": 2, "longest": 9, "examples": 2000, "exact_match": 98.5}],
-        "confusions": {"edits": 0, **kinds},
-    }
-    world.replace("training.train", evaluate=lambda _data, **_options: SCORES | tables)
-    code, out, err = world.run("evaluate", "D")
-    assert (code, err) == (0, "")
-    assert out.count("\n") == len(SCORES)
-    code, more, err = world.run("evaluate", "D", "--details")
-    assert (code, err) == (0, "")
-    assert more.startswith(out)
-    assert "               2 to 9     2,000      98.50 %\n" in more
-    code, out, _ = world.run("evaluate", "D", "--json")
-    assert (code, json.loads(out)) == (0, SCORES | tables)
+def test_tabs_fit_the_model() -> None:
+    words = ["run\tV;PST", "", "run\t"]
+    assert list(predict.read_arguments(words, has_features=True)) == words
+    assert lines(b"run\tV;PST\n\n", has_features=True) == ["run\tV;PST", ""]
+    with pytest.raises(DataError, match=r"^stdin:2: 0 tabs, expected one: source TAB features"):
+        lines(b"run\tV\nrun\n", has_features=True)
+    with pytest.raises(UsageError, match="has 2 tabs, expected one"):
+        list(predict.read_arguments(["a\tb\tc"], has_features=True))
+    with pytest.raises(DataError, match=r"^stdin:1: a tab, but the model takes no features"):
+        lines(b"run\tV\n")
 
 
-def test_evaluate_compares_two_models(world: World) -> None:
-    calls: list[dict[str, Any]] = []
-    found = {
-        "both_right": 9, "only_first": 0, "only_second": 1, "both_wrong": 0,
-        "exact_match": {"difference": 10.0, "interval": None, "p": 1.0}, "ser": None,
-        "better": None,
+def test_windows_hold_everything_in_order() -> None:
+    assert list(predict.windows("abcdefg", 3)) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert list(predict.windows("abc", 3)) == [["a", "b", "c"]]
+    assert list(predict.windows("", 3)) == []
+
+
+def test_texts_before_an_error_are_answered() -> None:
+    def texts() -> Iterator[str]:
+        yield "a"
+        yield "b"
+        raise DataError("bad")
+
+    found = predict.windows(texts(), 10)
+    assert next(found) == ["a", "b"]
+    with pytest.raises(DataError, match="bad"):
+        next(found)
+
+
+# --- options and model -> the function that answers
+
+
+def ask(model: Any, texts: list[str], **how: Any) -> list[Any]:
+    defaults: dict[str, Any] = {
+        "n": 1, "beam": None, "mass": None, "scores": False, "complete": False, "generate": None,
+        "sampling": {},
     }  # fmt: skip
-    intervals = {"confidence": 95, "sources": 10}
-    score = SCORES | {"data": "D", "split": "dev", "intervals": intervals}
-    both = {"data": "D", "split": "dev", "examples": 10, "comparison": found}
-    both["models"] = [score, score | {"run": "checkpoints/y"}]
+    return list(predict.answer_function(model, **defaults | how)(texts))
 
-    def compare(data: str, **options: Any) -> dict[str, Any]:
-        calls.append({"data": data, **options})
-        return both
 
-    world.replace("training.train", compare=compare)
-    words = shlex.split("evaluate D -m R -m S --split dev --beam 2")
-    code, out, err = world.run(*words)
-    assert (code, err) == (0, "")
-    assert world.loaded == ["R", "S"]
-    assert calls == [{"data": "D", "models": (world.model, world.model), "split": "dev", "beam": 2}]
-    assert re.search(r"^run +checkpoints/x +checkpoints/y$", out, flags=re.MULTILINE)
-    assert out.endswith("not distinguishable by exact match, p = 1\n")
-    assert json.loads(world.run(*words, "--json")[1]) == both
+def test_a_model_of_pairs_gets_no_empty_text() -> None:
+    model = Upper()
+    found = ask(model, ["a", "", "b", ""], n=2, beam=3)
+    assert model.calls == [(["a", "b"], 2, 3)]
+    assert [one and one.prediction for one in found] == ["A", None, "B", None]
+    assert ask(model, ["", ""]) == [None, None]
+
+
+def test_a_language_model_gets_empty_texts() -> None:
+    model = Storyteller()
+    for how in ({}, {"complete": True}):
+        found = ask(model, ["", "see you "], n=2, **how)
+        assert [one.prediction for one in found] == ["tomorrow", "tomorrow"]
+    assert [line.lines for line in ask(model, [""], generate=2)] == [[" and 0.", " and 1."]]
+    assert model.calls == [
+        ("predict", ["", "see you "], {"n": 2, "beam": None}),
+        ("complete", ["", "see you "], {"n": 2, "beam": None}),
+        ("generate", [""], {"count": 2}),
+    ]
+
+
+def test_generated_lines_begin_with_the_text() -> None:
+    model = Storyteller()
+    how = {"temperature": 0.5, "seed": 7}
+    [first, second] = ask(model, ["see xyzzy", "b"], generate=2, sampling=how)
+    assert first == GeneratedLines(["see xyzzy and 0.", "see xyzzy and 1."], ["xyzzy"])
+    assert second == GeneratedLines(["b and 0.", "b and 1."], [])
+    assert model.calls[0][2] == {"count": 2, **how}
+    assert list(render.generated_as_text("see xyzzy", first)) == first.lines
+    assert list(render.generated_as_text("", GeneratedLines(["a\tb\nc"], []))) == ["a b c"]
+    [line] = render.generated_as_json("see xyzzy", first)
+    assert json.loads(line) == {
+        "source": "see xyzzy", "lines": first.lines, "unknown": ["xyzzy"],
+    }  # fmt: skip
+    said = list(render.warnings([("see xyzzy", first), ("b", second)], Counter()))
+    assert said == ["'xyzzy' is unknown to the model (in 'see xyzzy')"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("how", "said"),
     [
-        ("-m A -m B -m C", "--model names 3 runs, expected one, or two to compare"),
-        ("-m A -m B --errors E", "--errors is for one model"),
+        ({"sampling": {"temperature": 1.0}}, "^--temperature is for --generate$"),
+        ({"sampling": {"top_p": 0.5}}, "^--top-p is for --generate$"),
+        ({"sampling": {"most": 3}, "complete": True}, "^--most is for --generate$"),
+        ({"sampling": {"seed": 1}}, "^--seed is for --generate$"),
+        ({"generate": 1, "complete": True}, "^--generate goes with none of --complete, --scores"),
+        ({"generate": 1, "n": 2}, "^--generate goes with none of"),
+        ({"generate": 1, "beam": 1}, "^--generate goes with none of"),
+        ({"generate": 1, "mass": 0.9}, "^--generate goes with none of .*--mass and --beam$"),
+        ({"generate": 1, "scores": True}, "^--generate goes with none of"),
     ],
 )
-def test_evaluate_wants_one_model_or_two(world: World, words: str, said: str) -> None:
-    code, out, err = world.run("evaluate", "D", *shlex.split(words))
-    assert (code, out, err) == (2, "", f"charseq: error: {said}\n")
-    assert world.loaded == []
+def test_options_that_do_not_go_together(how: dict[str, Any], said: str) -> None:
+    model = Storyteller()
+    with pytest.raises(UsageError, match=said):
+        ask(model, ["a"], **how)
+    assert model.calls == []
 
 
-FIGURES = {
-    "run": "runs/story", "words": 2009, "perplexity": 68.7712, "hit_at_1": 17.961,
-    "keystrokes_saved": 44.641, "oov": 6.1, "sampled": None, "signature": "s",
-}  # fmt: skip
-
-
-def test_evaluate_tells_of_sentences(world: World) -> None:
-    calls: list[dict[str, Any]] = []
-
-    def evaluate(data: str, **options: Any) -> dict[str, Any]:
-        calls.append(options)
-        return FIGURES
-
-    world.model = Storyteller()
-    world.replace("training.train", evaluate=evaluate)
-    table = (
-        "run               runs/story\nwords             2,009\nperplexity        68.77\n"
-        "hit at 1          17.96 %\nkeystrokes saved  44.64 %\noov               6.10 %\n"
-        "signature         s\n"
-    )
-    assert world.run("evaluate", "D") == (0, table, "")
-    code, out, _ = world.run("evaluate", "D", "--json")
-    assert (code, json.loads(out)) == (0, FIGURES)
-    world.patch.setenv("CHARSEQ_BEAM", "3")
-    world.run("evaluate", "D")
-    world.run("evaluate", "D", "--beam", "2")
-    code, out, err = world.run("evaluate", "D", "--details")
-    assert (code, out) == (2, "")
-    assert err == "charseq: error: --details is for runs of pairs; this run predicts words\n"
-    assert [options["beam"] for options in calls] == [None, None, None, 2]
-    world.model = Upper()
-    world.run("evaluate", "D")
-    assert calls[-1]["beam"] == 3
-
-
-def test_evaluate_computes_where_it_is_told_to(world: World) -> None:
-    world.replace("training.train", evaluate=lambda *_, **__: SCORES)
-    world.run("evaluate", "data/", "--json")
-    assert world.chosen == {}
-    world.run("evaluate", "data/", "--json", "--device", "cuda")
-    assert world.chosen == {"device": "cuda"}
+@pytest.mark.parametrize("how", [{"complete": True}, {"generate": 1}])
+def test_a_model_of_pairs_completes_and_generates_nothing(how: dict[str, Any]) -> None:
+    pairs: Any = SimpleNamespace(path="runs/dates")
+    with pytest.raises(UsageError, match=r"needs a language model, but runs/dates"):
+        ask(pairs, ["a"], **how)
+    with pytest.raises(UsageError, match=r"^score needs a language model"):
+        predict.require_language_model(pairs, "score")

@@ -1,4 +1,4 @@
-"""check, info, gradients: what each prints, and what it asks of the rooms below."""
+"""``charseq gradients``: sheets against autograd, and the flow of gradients."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,26 +8,7 @@ import pytest
 from world import World, process
 
 from charseq.cli import main
-from charseq.config import Config
 from charseq.gradients import study
-
-
-def test_check_and_info_print_lines_or_an_object(world: World, tmp_path: Path) -> None:
-    configs: list[Config] = []
-
-    def check(data: str, *, config: Config) -> SimpleNamespace:
-        configs.append(config)
-        return SimpleNamespace(lines=lambda: ["rows 3", "é"], to_json=lambda: {"rows": 3})
-
-    world.replace("training.train", check=check, info=lambda run: ({"run": run}, ["a run", "b"]))
-    assert world.run("check", str(tmp_path), "--columns", "target,source") == (0, "rows 3\né\n", "")
-    assert configs == [Config(task="pairs", columns="target,source")]
-    assert world.run("check", str(tmp_path), "--json") == (0, '{"rows": 3}\n', "")
-    assert world.run("info", "R") == (0, "a run\nb\n", "")
-    assert world.run("info", "R", "--json") == (0, '{"run": "R"}\n', "")
-
-
-# --- gradients
 
 
 def difference_of(value: float) -> SimpleNamespace:
@@ -65,7 +46,7 @@ def test_the_sheets_themselves_pass() -> None:
     assert "numbers compared" in out
 
 
-def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
+def test_flow_passes_its_options_on(world: World, tmp_path: Path) -> None:
     asked: list[Any] = []
 
     class Found:
@@ -118,12 +99,12 @@ def test_flow_hands_its_options_on(world: World, tmp_path: Path) -> None:
         ("--cell gru", "are for --flow"),
         ("-m R", "are for --flow"),
         ("--flow --sheet A", "exclude each other"),
-        ("--flow -m R", "wants a text"),
+        ("--flow -m R", "needs a text"),
         ("--sheet G", "'G' is not one of"),
         ("--flow --steps 1", "--steps"),
     ],
 )
-def test_words_that_do_not_fit(world: World, words: str, said: str) -> None:
+def test_options_that_exclude_each_other(world: World, words: str, said: str) -> None:
     code, out, err = world.run("gradients", *words.split())
     assert (code, out) == (2, "")
     assert said in err

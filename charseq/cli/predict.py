@@ -1,0 +1,324 @@
+"""Commands ``charseq predict`` and ``charseq score``: texts -> a model -> lines on stdout.
+
+Texts come from the command line, else from stdin. They are answered in windows, so that the
+answers to a long input appear while it is read. A text is one line; for a model with features it is
+source TAB features.
+
+An empty text has nothing to rewrite: its answer is None, and a model of pairs is not asked. To a
+language model it is the beginning of a line.
+
+The model is imported when a command runs, so that its help loads no NumPy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from charseq.cli import console, options, render
+from charseq.cli.render import Answer, GeneratedLines
+from charseq.errors import DataError, UsageError
+from charseq.process import prepare_inference
+
+if TYPE_CHECKING:
+    from charseq.inference.language_model import LanguageModel
+    from charseq.inference.prediction import Prediction
+    from charseq.inference.predictor import PairsModel
+
+WINDOW = 256
+"""Texts that are answered together; each alone where a person types them."""
+
+AnswerFunction = Callable[[list[str]], Sequence[Answer]]
+
+_generation = options.together(
+    click.option(
+        "--generate",
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="Language models: sample N whole lines that begin with the text.",
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0, 100),
+        metavar="T",
+        help="With --generate: below 1 prefers likely words, 0 takes the likeliest.  [default: 1]",
+    ),
+    click.option(
+        "--top-p",
+        type=click.FloatRange(0, 1, min_open=True),
+        metavar="P",
+        help="With --generate: sample only from the likeliest words, whose probabilities sum to P."
+        "  [default: 1]",
+    ),
+    click.option(
+        "--most",
+        type=click.IntRange(1, 10_000),
+        metavar="W",
+        help="With --generate: at most W new words in a line.  [default: 40]",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        metavar="S",
+        help="With --generate: seed of the sampling; the same seed gives the same lines.  "
+        "[default: 1]",
+    ),
+)
+
+
+@click.command(
+    short_help="Rewrite texts, or predict their next words.",
+    epilog=options.example(
+        'charseq predict "3. März 2021" "le 14 juillet 1789"',
+        "charseq predict -n 3 < words.txt > answers.tsv",
+        'charseq predict --mass 0.9 --lexicon names.tsv --json "03/04/05"',
+        'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
+        'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
+    ),
+)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@options.inference
+@click.option("--scores", is_flag=True, help="Print source, rank, answer and probability.")
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="Language models: complete the last word of each text, which is unfinished.",
+)
+@_generation
+@options.reporting
+def predict(
+    *, texts: tuple[str, ...], model: str | None, n: int | None, mass: float | None,
+    beam: int | None, scores: bool, complete: bool, generate: int | None,
+    temperature: float | None, top_p: float | None, most: int | None, seed: int | None,
+    as_json: bool, quiet: bool, **loading: Any,
+) -> None:  # fmt: skip
+    """Rewrite each TEXT, or each line of stdin; one line of output for each, in order.
+
+    With -n above 1, --mass or --scores a line is source, rank, answer and probability, separated
+    by tabs. For a model with features a text is source TAB features.
+
+    With --lexicon, a text that is a source of the lexicon gets its targets as answers; with -n,
+    answers of the model follow. The text must equal the source, except for its Unicode form.
+
+    A language model (trained on text) answers with the next word; with --complete, with words that
+    begin like the last one; with --generate, with whole lines that begin with TEXT. To it an empty
+    TEXT is the beginning of a line; elsewhere the answer to an empty text is empty.
+    """
+    prepare_inference()
+    from charseq.inference.predictor import load
+
+    loaded = load(model, **options.load_arguments(loading))
+    count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
+    sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
+    answer = answer_function(
+        loaded, n=count, beam=None if generate and not options.is_typed("beam") else beam,
+        mass=mass, scores=scores, complete=complete, generate=generate,
+        sampling={name: value for name, value in sampling.items() if value is not None},
+    )  # fmt: skip
+    lines_of: Callable[[str, Any], Iterator[str]] = render.as_text
+    if generate:
+        lines_of = render.generated_as_json if as_json else render.generated_as_text
+    elif as_json:
+        lines_of = partial(render.as_json, with_origin=loading["lexicon"] is not None)
+    elif scores or mass is not None or count > 1:
+        lines_of = render.as_table
+    seen: Counter[str] = Counter()
+    warn = console.silence if quiet else console.warn
+    for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
+        answers = list(zip(window, answer(window), strict=True))
+        console.write(line for text, one in answers for line in lines_of(text, one))
+        for line in render.warnings(answers, seen):
+            warn(line)
+    if totals := render.unknown_totals(seen):
+        warn(totals)
+
+
+@click.command(
+    short_help="Score whole lines with a language model.",
+    epilog=options.example(
+        'charseq score -m checkpoints/sentences "I love machine learning."',
+        "charseq score -m checkpoints/sentences < hypotheses.txt > scores.tsv",
+    ),
+)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@options.model
+@options.reporting
+def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bool) -> None:
+    """Print the log-probability of each TEXT, or of each line of stdin, as a whole line.
+
+    The model must be a language model (trained on text). One line of output for each, in order:
+    natural logarithm of the probability, number of words including the end of the line, and text,
+    separated by tabs. Useful to rank the hypotheses of a speech recogniser or a translator.
+    """
+    prepare_inference()
+    from charseq.inference.predictor import load
+
+    loaded = require_language_model(load(model), "score")
+    line_of = render.score_as_json if as_json else render.score_as_row
+    seen: Counter[str] = Counter()
+    warn = console.silence if quiet else console.warn
+    for window in _windows(texts, has_features=False, quiet=quiet):
+        found = loaded.score(window)
+        console.write(map(line_of, window, found))
+        for text, one in zip(window, found, strict=True):
+            for line in render.unknown_symbols(text, one.unknown, seen):
+                warn(line)
+    if totals := render.unknown_totals(seen):
+        warn(totals)
+
+
+# --- texts -> answers
+
+
+def answer_function(
+    model: PairsModel | LanguageModel,
+    *,
+    n: int,
+    beam: int | None,
+    mass: float | None,
+    scores: bool,
+    complete: bool,
+    generate: int | None,
+    sampling: Mapping[str, Any],
+) -> AnswerFunction:
+    """The function from texts to their answers, one for each, that the options ask for.
+
+    An answer has up to ``n`` candidates; with ``mass``, the first that have this probability
+    together. ``sampling``: options of ``LanguageModel.generate``.
+
+    Raises:
+        UsageError: options that do not go together, or not with this model.
+    """
+    from charseq.inference.language_model import LanguageModel
+
+    if generate is not None:
+        if complete or scores or n > 1 or beam is not None or mass is not None:
+            others = "--complete, --scores, -n, --mass and --beam"
+            raise UsageError(f"--generate goes with none of {others}")
+        language_model = require_language_model(model, "--generate")
+        return partial(_generate, language_model, count=generate, sampling=sampling)
+    if sampling:
+        raise UsageError(f"--{min(sampling).replace('_', '-')} is for --generate")
+    answer: Callable[..., Sequence[Prediction | None]]
+    if complete:
+        answer = require_language_model(model, "--complete").complete
+    elif isinstance(model, LanguageModel):
+        answer = model.predict
+    else:
+        answer = partial(_rewrite, model)
+    answer = partial(answer, n=n, beam=beam)
+    return answer if mass is None else partial(_reaching, answer, mass)
+
+
+def require_language_model(model: PairsModel | LanguageModel, purpose: str) -> LanguageModel:
+    """``model``, which must be a language model. Raises UsageError for a model of pairs."""
+    from charseq.inference.language_model import LanguageModel
+
+    if not isinstance(model, LanguageModel):
+        raise UsageError(
+            f"{purpose} needs a language model, but {model.path} is a model of pairs "
+            "(see `charseq info`)"
+        )
+    return model
+
+
+def _rewrite(
+    model: PairsModel, texts: list[str], *, n: int, beam: int | None
+) -> list[Prediction | None]:
+    """The model's answers; None for empty texts."""
+    found = iter(model.predict([text for text in texts if text], n=n, beam=beam))
+    return [next(found) if text else None for text in texts]
+
+
+def _reaching(
+    answer: Callable[[list[str]], Sequence[Prediction | None]], mass: float, texts: list[str]
+) -> list[Prediction | None]:
+    """The same answers, each with as many candidates as have ``mass`` together."""
+    return [one and one.reaching(mass) for one in answer(texts)]
+
+
+def _generate(
+    model: LanguageModel, texts: list[str], *, count: int, sampling: Mapping[str, Any]
+) -> list[GeneratedLines]:
+    """``count`` sampled lines for each text."""
+    continuations = model.generate(texts, count=count, **sampling)
+    return [
+        GeneratedLines([text + one for one in found], model.tokenizer.unknown(text))
+        for text, found in zip(texts, continuations, strict=True)
+    ]
+
+
+# --- command line or stdin -> texts
+
+
+def _windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> Iterator[list[str]]:
+    """The texts of the command line, else of stdin, in lists that are answered together."""
+    if texts not in ((), ("-",)):
+        return windows(read_arguments(texts, has_features=has_features), WINDOW)
+    typed = sys.stdin.buffer.isatty()
+    if typed and not quiet:
+        console.note("charseq: one text a line, Ctrl-D ends")
+    lines = read_lines(sys.stdin.buffer, has_features=has_features)
+    return windows(lines, 1 if typed else WINDOW)
+
+
+def read_arguments(texts: Iterable[str], *, has_features: bool) -> Iterator[str]:
+    """The texts of the command line.
+
+    Raises:
+        UsageError: bytes that are not UTF-8, or tabs that do not fit the model.
+    """
+    for text in texts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UsageError(f"the text {text!a} is not UTF-8")
+        if fault := _tab_fault(text, has_features=has_features):
+            raise UsageError(f"the text {text!r} has {fault}")
+        yield text
+
+
+def read_lines(stream: BinaryIO, *, has_features: bool) -> Iterator[str]:
+    """The lines of stdin. Only LF and CRLF end a line; a byte order mark is dropped.
+
+    Raises:
+        DataError: with the line: bytes that are not UTF-8, or tabs that do not fit the model.
+    """
+    for number, raw in enumerate(stream, 1):
+        line = raw.removesuffix(b"\n").removesuffix(b"\r") if raw.endswith(b"\n") else raw
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            reason = f"byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8"
+            raise DataError(reason, path="stdin", line=number) from None
+        if fault := _tab_fault(text, has_features=has_features):
+            raise DataError(fault, path="stdin", line=number)
+        yield text
+
+
+def windows(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of up to ``size`` texts; the texts before a DataError come before the error."""
+    window: list[str] = []
+    try:
+        for text in texts:
+            window.append(text)
+            if len(window) == size:
+                yield window
+                window = []
+    except DataError:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window
+
+
+def _tab_fault(text: str, *, has_features: bool) -> str:
+    """The reason why the tabs of a text do not fit the model; empty if they do."""
+    tabs = text.count("\t")
+    if has_features and tabs != 1 and text:
+        return f"{tabs} tabs, expected one: source TAB features"
+    return "a tab, but the model takes no features" if tabs and not has_features else ""

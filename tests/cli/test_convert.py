@@ -1,0 +1,80 @@
+"""``charseq convert``: files rewritten, and the arguments of the conversion."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from world import LexiconModel, Upper, World
+
+
+def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def convert(model: Upper, path: str, out: str, **options: Any) -> Any:
+        options.pop("report")(f"{path}: 3 rows")
+        assert options.pop("kept_for").endswith(repr(model))
+        calls.append((model, path, out, options))
+        return SimpleNamespace(rejected=0)
+
+    world.replace(
+        "inference.convert",
+        convert=convert,
+        targets=lambda paths, out: [f"{out}/{p}" for p in paths],
+    )
+    words = shlex.split(
+        "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
+        "--format tsv --header no --force"
+    )
+    assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
+    options = {
+        "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "batch_size": 7,
+        "format": "tsv", "header": "no", "force": True,
+    }  # fmt: skip
+    assert calls == [
+        (world.model, "a.csv", "OUT/a.csv", options),
+        (world.model, "b.csv", "OUT/b.csv", options),
+    ]
+    assert world.loaded == ["RUN"]
+    assert world.run(*words, "--quiet") == (0, "", "")
+
+
+def test_jobs_are_the_processes(world: World, tmp_path: Path) -> None:
+    asked: list[tuple[Any, int, Mapping[str, Any]]] = []
+
+    @contextmanager
+    def sharing(model: Any, jobs: int, known: str, how: Mapping[str, Any]) -> Iterator[Any]:
+        asked.append((model, jobs, how))
+        yield model
+
+    world.replace("inference.pool", sharing=sharing)
+    (tmp_path / "words.txt").write_text("a\n")
+    words = ["convert", "-q", str(tmp_path / "words.txt"), "-o", "-"]
+    assert world.run(*words)[0] == world.run(*words, "--jobs", "3")[0] == 0
+    assert [(model, jobs) for model, jobs, _ in asked] == [(world.model, 0), (world.model, 3)]
+    assert world.run(*words, "--jobs", "-1")[0] == 2
+
+
+def test_a_file_is_rewritten(world: World, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("a\nb\n", encoding="utf-8")
+    code, out, _ = world.run("convert", str(tmp_path / "words.txt"))
+    assert (code, out) == (0, "")
+    assert (tmp_path / "words.converted.txt").read_text(encoding="utf-8") == "A\nB\n"
+    code, _, err = world.run("convert", str(tmp_path / "words.txt"))
+    assert code == 2
+    assert "--force" in err
+    code, _, err = world.run("convert", str(tmp_path / "nothing.txt"), "-o", "-")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "nothing.txt" in err
+
+
+def test_mass_adds_a_column_for_each_candidate_of_the_beam(world: World, tmp_path: Path) -> None:
+    world.model = LexiconModel()
+    (tmp_path / "a.csv").write_text("w\nown\n", encoding="utf-8")
+    code, out, _ = world.run("convert", "--mass", "0.9", str(tmp_path / "a.csv"), "-o", "-", "-q")
+    assert (code, out) == (
+        0, "w,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
+    )  # fmt: skip
