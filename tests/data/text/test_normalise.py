@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charseq.data.text.normalise import FEW, choose_form, choose_kind
+from charseq.data.text.normalise import FEW_TEXTS, choose_form, choose_kind
 
 DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 MONTHS = ["Jan", "Feb", "März", "Apr", "Mai", "Juni", "Juli", "Aug", "Sept", "Okt", "Nov", "Dez"]
@@ -38,7 +38,7 @@ def test_phones_whose_marks_stand_on_many_letters_are_cut_into_parts() -> None:
     assert choose_kind(["aː ã", "a ã aː", "iː ĩ i", "i iː ĩ", "u uː ũ", "u uː ũ"])[0] == "parts"
     rare = ["b c d f g"] * 40
     assert choose_kind([*rare, *STRESSED])[0] == "spaced"
-    many = STRESSED * (FEW // len(STRESSED))
+    many = STRESSED * (FEW_TEXTS // len(STRESSED))
     assert [choose_kind(many[left_out:])[0] for left_out in (0, 1)] == ["spaced", "parts"]
     assert "have some of 2 marks that stand on many letters" in choose_kind(STRESSED * 2)[1]
 

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import corpus
-from charseq.data.text.tokenizer import KINDS, UNSEEN, Tokenizer, build, encode
-from charseq.data.text.vocabulary import BOS, EOS, LONGEST_SYMBOL, PAD, UNK, Vocabulary
+from charseq.data.text.tokenizer import KINDS, UNKNOWN, Tokenizer, build, encode
+from charseq.data.text.vocabulary import BOS, EOS, MAX_SYMBOL_LENGTH, PAD, UNK, Vocabulary
 from charseq.errors import CharseqError, CheckpointError, MissingExtraError, SettingError
 
 SENTENCES = Path(__file__).parents[3] / "data" / "sentences"
@@ -246,12 +246,12 @@ def test_rare_words_are_left_out() -> None:
 
 
 def test_a_word_too_long_for_a_checkpoint_counts_as_unseen() -> None:
-    longest, longer = "x" * LONGEST_SYMBOL, "y" * (LONGEST_SYMBOL + 1)
+    longest, longer = "x" * MAX_SYMBOL_LENGTH, "y" * (MAX_SYMBOL_LENGTH + 1)
     units = made([f"{longest} {longer}"] * 3)
     assert units.vocabulary.symbols == (longest,)
     assert units.encode(f"{longer} {longest}") == [UNK, 4]
     assert units.unknown(longer) == [longer]
-    grapheme = "x" + "\u0301" * LONGEST_SYMBOL
+    grapheme = "x" + "\u0301" * MAX_SYMBOL_LENGTH
     assert made([grapheme, "a"], "graphemes").vocabulary.symbols == ("a",)
     for one in (units, made([grapheme, "a"], "graphemes")):
         assert Tokenizer.from_json(one.to_json()) == one
@@ -259,7 +259,7 @@ def test_a_word_too_long_for_a_checkpoint_counts_as_unseen() -> None:
 
 def test_spellings_say_what_a_symbol_is() -> None:
     words = made(LINES)
-    assert [words.spelling(i) for i in range(5)] == ["", "", "", UNSEEN, "love"]
+    assert [words.spelling(i) for i in range(5)] == ["", "", "", UNKNOWN, "love"]
     for kind in ("subwords", "bpe"):
         units = made(["I love", "you love"] * 20, kind, subword_size=280)
         ids = units.encode("you love é")
@@ -336,7 +336,7 @@ class Counted:
 
 
 def test_lines_are_gone_through_twice_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.data.text.tokenizer.FORM_TEXTS", 500)
+    monkeypatch.setattr("charseq.data.text.tokenizer.FORM_LINES", 500)
     lines = Counted(10_000)
     tracemalloc.start()
     units = build(lines, kind="words", limit=99, min_count=1, subword_size=300, seed=1)[0]
@@ -349,7 +349,7 @@ def test_lines_are_gone_through_twice_and_not_kept(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("kind", ["subwords", "bpe"])
 def test_pieces_are_learnt_from_a_sample(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.data.text.tokenizer.MOST_TEXTS", 300)
+    monkeypatch.setattr("charseq.data.text.tokenizer.MAX_TEXTS", 300)
     lines = [line for line in FORMS_OF_WORDS for _ in range(700)]
     first, again = made(lines, kind, seed=3), made(lines, kind, seed=3)
     assert first == again

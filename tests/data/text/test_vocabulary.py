@@ -18,7 +18,7 @@ from charseq.data.text.subwords import BYTES
 from charseq.data.text.vocabulary import (
     EOS,
     KINDS,
-    LONGEST_SYMBOL,
+    MAX_SYMBOL_LENGTH,
     SPACED,
     SUBWORDS,
     UNK,
@@ -183,12 +183,12 @@ def test_form_none_changes_nothing() -> None:
 
 def test_symbols_that_are_cut_already_have_the_same_ids() -> None:
     vocabulary, _ = build(["a bc", "bc"], kind="spaced")
-    assert vocabulary.number(["bc", "x", "a"]) == vocabulary.encode("bc x a") == [4, UNK, 5]
+    assert vocabulary.symbol_ids(["bc", "x", "a"]) == vocabulary.encode("bc x a") == [4, UNK, 5]
 
 
 @pytest.mark.parametrize("kind", ["spaced", "graphemes"])
 def test_a_symbol_too_long_for_a_checkpoint_is_left_out(kind: str) -> None:
-    longer = "x" + "\u0331" * LONGEST_SYMBOL
+    longer = "x" + "\u0331" * MAX_SYMBOL_LENGTH
     vocabulary, _ = build([longer, "a"], kind=kind)
     assert vocabulary.symbols == ("a",)
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
