@@ -1,4 +1,4 @@
-"""The rules of `auto`: what looks like phones, and what Hangul is."""
+"""The rules of `auto`: texts that look like phones, Unicode forms, Hangul."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_hangul_is_decomposed_and_nothing_else_is() -> None:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
-def test_text_is_written_as_most_of_the_texts_are(form: str) -> None:
+def test_outputs_have_the_form_of_most_texts(form: str) -> None:
     assert choose_form(["é", "ü", "e\u0301", "abc"], form)[:2] == (form, "NFC")
     assert choose_form(["é", "u\u0308", "e\u0301", "abc"], form)[:2] == (form, "NFD")
     assert choose_form(["abc"], form)[:2] == (form, "NFC")
 
 
-def test_form_none_is_written_as_it_is() -> None:
+def test_form_none_changes_no_output() -> None:
     assert choose_form(["e\u0301"], "none")[:2] == ("none", "none")
 
 
@@ -109,7 +109,7 @@ def test_form_none_is_written_as_it_is() -> None:
         ("sentences/war_and_peace", 0, "characters"),
     ],
 )
-def test_public_sets_are_told_apart(folder: str, column: int, kind: str) -> None:
+def test_kinds_of_symbols_of_public_sets(folder: str, column: int, kind: str) -> None:
     path = next((DATA / folder).glob("train.*"))
     rows = path.read_bytes().decode("utf-8").split("\n")
     texts = [row.split("\t")[column] for row in rows if row]

@@ -1,4 +1,4 @@
-"""Marks of phones: what a wrong cut would lose, and which marks are worth it."""
+"""Marks of phones: nothing is lost, and marks are found by their counts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_cutting_and_joining_lose_nothing(phones: list[str]) -> None:
     ) == " ".join(phones)
 
 
-def test_a_mark_is_worth_it_if_several_letters_are_seen_with_it_and_without_it() -> None:
+def test_a_mark_is_a_symbol_if_several_letters_occur_with_and_without_it() -> None:
     assert find_marks(TONES) == [LONG]
     assert find_marks(TONES + Counter(e=1, eː=9)) == [LONG]
     for changed in ({"u": 1}, {"uː": 1}, {"u": 0}):  # too rarely without it, with it, never
@@ -76,11 +76,11 @@ def test_a_mark_is_worth_it_if_several_letters_are_seen_with_it_and_without_it()
     assert find_marks({}) == []
 
 
-def test_a_tie_and_the_letter_behind_it_are_no_marks() -> None:
+def test_a_tie_bar_and_the_letter_after_it_are_no_marks() -> None:
     assert find_marks({a + b: 9 for a in "tdkp" for b in ("", "͡s", "͡", "s")}) == []
 
 
-def test_how_many_phones_are_marked() -> None:
+def test_the_share_of_marked_phones() -> None:
     assert marked_share(TONES, [LONG]) == pytest.approx(12 / 51)
     assert marked_share(TONES, []) == 0.0
     assert marked_share({}, [LONG]) == 0.0

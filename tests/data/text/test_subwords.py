@@ -83,7 +83,7 @@ def test_the_size_is_kept_where_the_texts_allow() -> None:
 
 
 @each_model
-def test_more_characters_than_room_make_it_larger_instead_of_failing(model: str) -> None:
+def test_too_many_characters_give_more_pieces_than_asked(model: str) -> None:
     texts = [chr(0x4E00 + i) * (1 + i % 3) for i in range(1000)]
     pieces, _ = train(texts, size=300, seed=1, model=model)
     assert len(pieces) > 1000
@@ -91,7 +91,7 @@ def test_more_characters_than_room_make_it_larger_instead_of_failing(model: str)
 
 @each_model
 @pytest.mark.parametrize("texts", [[], [""], ["\t"], ["<0x41>"] * 9], ids=str)
-def test_texts_that_teach_nothing_give_bytes_and_characters(texts: list[str], model: str) -> None:
+def test_texts_without_pieces_give_bytes_and_characters(texts: list[str], model: str) -> None:
     pieces, scores = train(texts, size=300, seed=1, model=model)
     assert tuple(pieces[:256]) == BYTES
     assert len(pieces) > 256

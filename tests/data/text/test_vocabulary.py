@@ -1,4 +1,4 @@
-"""What a wrong vocabulary would do: lose a letter, swap two ids, or trust a stranger's file."""
+"""Symbols and ids: no letter is lost, ids are in order, bad JSON is refused."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_feature_and_a_symbol_of_the_same_name_have_different_ids() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_end_stands_before_features_if_asked_for(kind: str) -> None:
+def test_eos_stands_before_features_if_ended(kind: str) -> None:
     """It says nothing when it is read back, and is there without features or symbols."""
     vocabulary, _ = build(["ab", "ba", "b"], kind=kind, features=["V;PST"])
     text, tags = vocabulary.encode("ba b"), vocabulary.encode("", "V;PST")
@@ -150,7 +150,7 @@ def test_graphemes_keep_a_family_and_a_syllable_whole() -> None:
     assert len(vocabulary.symbols) == 2
 
 
-def test_graphemes_without_regex_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphemes_without_regex_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "regex", None)
     with pytest.raises(MissingExtraError, match=r"charseq\[unicode\]"):
         build(["a"], kind="graphemes")
@@ -281,7 +281,7 @@ def test_bpe_and_unigram_are_learnt_and_read_by_their_own_rules() -> None:
         assert Vocabulary(kind, "NFC", "NFC", symbols, scores=scores).split("abc") == cut
 
 
-def test_a_generator_and_no_text_at_all_will_do() -> None:
+def test_texts_may_be_a_generator_or_empty() -> None:
     assert build(text for text in ["ab"])[0].symbols == ("a", "b")
     for kind in ("auto", *KINDS):
         assert build([], kind=kind)[0].encode("") == []
@@ -346,7 +346,7 @@ def test_a_vocabulary_that_was_used_can_be_sent_to_another_process() -> None:
         ({"more": 1}, "'more' is not a field"),
     ],
 )
-def test_a_strangers_vocabulary_is_refused_in_one_line(
+def test_an_invalid_vocabulary_is_refused_in_one_line(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
