@@ -14,6 +14,8 @@ SYMBOL = 8
 """Width of a symbol in a table, in cells of a terminal."""
 KEPT = 100_000
 """Different unseen symbols that are counted, so that memory has a bound."""
+LISTED_SYMBOLS = 80
+"""Symbols that :func:`list_symbols` lists."""
 SHOWN_SYMBOLS = 40
 """Symbols of an inventory that people are shown."""
 ODD_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cn", "Zs", "Zl", "Zp"})
@@ -91,6 +93,26 @@ def shown(symbol: str) -> str:
     while width("".join(parts)) > SYMBOL:
         parts = [*parts[:-2], "…"]
     return "".join(parts)
+
+
+def list_symbols(symbols: Sequence[str]) -> str:
+    """Symbols between spaces: spaces and odd characters by code point, features unchanged."""
+    more = len(symbols) - LISTED_SYMBOLS
+    listed = " ".join(map(_listed, symbols[:LISTED_SYMBOLS]))
+    return f"{listed} and {more:,} more" if more > 0 else listed
+
+
+def _listed(symbol: str) -> str:
+    if len(symbol) > 1:
+        return symbol
+    if symbol == " " or is_odd(symbol):
+        return code_points(symbol)
+    return f"\u25cc{symbol}" if unicodedata.category(symbol)[0] == "M" else symbol
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: 1 text, 1,000 texts."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def width(text: str) -> int:

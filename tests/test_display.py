@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from charseq.display import (
+    LISTED_SYMBOLS,
     LONG,
     character_name,
     code_points,
+    count,
     describe,
     is_odd,
+    list_symbols,
     shorten,
     table,
 )
@@ -65,6 +68,19 @@ def test_a_long_text_is_shown_by_its_beginning() -> None:
 def test_odd_characters_are_known_and_named(character: str, name: str, odd: bool) -> None:
     assert character_name(character) == name
     assert is_odd(character) is odd
+
+
+def test_a_list_of_symbols_shows_all_of_them_and_has_an_end() -> None:
+    assert (
+        list_symbols(["b", " ", "\u0301", "\u200b", "V;PST"])
+        == "b U+0020 \u25cc\u0301 U+200B V;PST"
+    )
+    assert list_symbols("a" * LISTED_SYMBOLS).endswith(" a")
+    assert list_symbols("a" * (LISTED_SYMBOLS + 1000)).endswith(" a and 1,000 more")
+
+
+def test_a_count_has_its_noun_in_the_right_number() -> None:
+    assert [count(n, "text") for n in (0, 1, 2000)] == ["0 texts", "1 text", "2,000 texts"]
 
 
 ROWS = [["", "rows", "longest"], ["train", "1,200", "7"], ["dev", "60", ""]]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 
 import numpy as np
 
+from charseq.data.text.normalise import normalise
 from charseq.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def load_splits(
 
 def hash_key(text: str) -> int:
     """The key of a text, below ``2 ** HASH_BITS``; equal for texts that are equal in NFC."""
-    normal = text if text.isascii() else unicodedata.normalize("NFC", text)
-    return int.from_bytes(hashlib.sha256(normal.encode()).digest()[: HASH_BITS // 8], "big")
+    digest = hashlib.sha256(normalise(text, "NFC").encode()).digest()
+    return int.from_bytes(digest[: HASH_BITS // 8], "big")
 
 
 def count_keys(

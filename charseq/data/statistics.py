@@ -30,8 +30,6 @@ from charseq.data.text.tokenizer import Tokenizer, build
 from charseq.data.text.vocabulary import split_features
 
 SIDES = ("source", "target")
-MAX_LISTED = 80
-"""Symbols of an inventory that are listed."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,9 @@ class Leak:
 
     def __str__(self) -> str:
         same = "" if self.same == self.sources else f" ({self.same:,} with the same features)"
-        shared = f"{_count(self.sources, 'source')} of {self.later} in {self.earlier} too{same}"
+        shared = (
+            f"{display.count(self.sources, 'source')} of {self.later} in {self.earlier} too{same}"
+        )
         return f"{shared}: {self.first!r}, {self.place}"
 
 
@@ -127,7 +127,7 @@ class UnicodeForms:
     place: str
 
     def __str__(self) -> str:
-        composed = f"{_count(self.composed, 'text')} composed (NFC)"
+        composed = f"{display.count(self.composed, 'text')} composed (NFC)"
         others = f"{self.decomposed:,} decomposed (NFD), {self.neither:,} neither"
         return f"{self.side}: {composed}, {others}: {self.place}"
 
@@ -161,9 +161,10 @@ class Inventory:
     def facts(self) -> Iterator[tuple[str, str]]:
         """All symbols, then those that train lacks."""
         noun = "features" if self.side == "features" else "characters"
-        yield self.side, f"{len(self.symbols):,} {noun}: {_list(self.symbols)}"
+        yield self.side, f"{len(self.symbols):,} {noun}: {display.list_symbols(self.symbols)}"
         for split, symbols in self.unseen.items():
-            yield "", f"{len(symbols):,} of them in {split}, not in train: {_list(symbols)}"
+            listed = display.list_symbols(symbols)
+            yield "", f"{len(symbols):,} of them in {split}, not in train: {listed}"
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ class PairsReport(Report):
         for name, found in (("leakage", self.leaks), ("forms", self.forms), ("odd", self.odd)):
             yield from ((name, str(fact)) for fact in found)
         if self.edges:
-            yield "spaces", f"{_count(self.edges, 'text')} with one at an end, or with two in a row"
+            yield (
+                "spaces",
+                f"{display.count(self.edges, 'text')} with one at an end, or with two in a row",
+            )
 
 
 def inspect_pairs(dataset: Dataset, *, feature_separator: str = ";") -> PairsReport:
@@ -353,24 +357,6 @@ def _inventories(every: Mapping[str, Mapping[str, Counter[str]]]) -> Iterator[In
         if total:
             symbols = tuple(sorted(total, key=lambda symbol: (-total[symbol], symbol)))
             yield Inventory(name, symbols, {s: found for s, found in unseen.items() if found})
-
-
-def _shown(symbol: str) -> str:
-    """A character as a terminal can show it; features unchanged."""
-    if len(symbol) > 1:
-        return symbol
-    if symbol == " " or display.is_odd(symbol):
-        return display.code_points(symbol)
-    return f"\u25cc{symbol}" if unicodedata.category(symbol).startswith("M") else symbol
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _list(symbols: Sequence[str]) -> str:
-    more = f" and {len(symbols) - MAX_LISTED:,} more" if len(symbols) > MAX_LISTED else ""
-    return " ".join(map(_shown, symbols[:MAX_LISTED])) + more
 
 
 def _split_facts(splits: Sequence[PairsSplit | LinesSplit]) -> Iterator[tuple[str, str]]:

@@ -78,7 +78,7 @@ def test_one_file_is_a_corpus_by_its_name_and_its_first_lines(tmp_path: Path) ->
     assert not is_corpus(put(tmp_path, "book", "I love\n"))
 
 
-def test_what_is_not_there_is_no_corpus(tmp_path: Path) -> None:
+def test_a_missing_file_is_no_corpus(tmp_path: Path) -> None:
     assert not is_corpus(tmp_path / "absent")
     assert not is_corpus(tmp_path / "absent.txt")
     assert not is_corpus(tmp_path)
@@ -87,7 +87,7 @@ def test_what_is_not_there_is_no_corpus(tmp_path: Path) -> None:
     assert not is_corpus("")
 
 
-def test_two_files_for_train_are_left_to_the_reader_of_pairs_who_names_both(tmp_path: Path) -> None:
+def test_two_files_for_train_are_no_corpus_and_loading_pairs_names_both(tmp_path: Path) -> None:
     put(tmp_path, "train.txt", "a\n")
     put(tmp_path, "train.tsv", "a\tb\n")
     assert not is_corpus(tmp_path)
@@ -95,7 +95,7 @@ def test_two_files_for_train_are_left_to_the_reader_of_pairs_who_names_both(tmp_
         examples.load(tmp_path)
 
 
-def test_a_broken_file_is_a_corpus_whose_loading_tells_the_fault(tmp_path: Path) -> None:
+def test_a_broken_file_is_a_corpus_and_loading_it_raises_the_fault(tmp_path: Path) -> None:
     whole = gzip.compress(os.urandom(5000).hex().encode())
     (tmp_path / "train.txt.gz").write_bytes(whole[: len(whole) // 2])
     assert is_corpus(tmp_path)
@@ -123,7 +123,7 @@ def test_lines_stand_as_they_are_in_the_file(tmp_path: Path, ending: str) -> Non
     assert found.name == tmp_path.name
 
 
-def test_lines_can_be_gone_through_again_and_twice_at_once(tmp_path: Path) -> None:
+def test_lines_can_be_iterated_again_and_twice_at_once(tmp_path: Path) -> None:
     put(tmp_path, "train.txt", numbered(50))
     train = load(tmp_path, splits=["train"]).train
     assert list(train) == list(train)
@@ -131,7 +131,7 @@ def test_lines_can_be_gone_through_again_and_twice_at_once(tmp_path: Path) -> No
     assert list(islice(train, 3)) == list(train)[:3]
 
 
-def test_blank_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     path = put(tmp_path, "train.txt", "a\n\n \t\r\nb\n\u3000\n")
     put(tmp_path, "dev.txt", "\nc\n")
     found = load(tmp_path)
@@ -183,7 +183,9 @@ def test_files_are_streamed(tmp_path: Path) -> None:
     assert peak < 20e6
 
 
-def test_going_through_a_part_reads_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_iterating_over_a_few_lines_reads_a_few_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path, "train.txt", numbered(20_000))
     train = load(tmp_path, splits=["train", "test"]).train
     read = []
@@ -203,7 +205,7 @@ def test_going_through_a_part_reads_a_part(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_one_file_falls_into_three_parts(tmp_path: Path, running: bool) -> None:
+def test_one_file_is_divided_into_three_splits(tmp_path: Path, running: bool) -> None:
     lines = numbered(4000).splitlines()
     path = put(tmp_path, "book.txt", "\n\n".join(lines))
     found = load(path, running=running)
@@ -251,7 +253,7 @@ def test_train_gives_up_dev_where_there_is_none(tmp_path: Path, running: bool) -
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_not_more_than_so_many_lines_are_held_out(tmp_path: Path, running: bool) -> None:
+def test_the_number_of_held_out_lines_is_limited(tmp_path: Path, running: bool) -> None:
     put(tmp_path, "train.txt", numbered(50_000))
     found = load(tmp_path, running=running)
     assert MAX_HELD_OUT - 20 < found.dev.count <= MAX_HELD_OUT
@@ -273,7 +275,7 @@ def test_equal_lines_stay_in_one_split_and_keep_it_when_others_come(tmp_path: Pa
 
 @settings(max_examples=60)
 @given(texts=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12), running=st.booleans())
-def test_a_few_lines_are_all_somewhere_and_train_is_never_empty(
+def test_no_line_of_a_small_file_is_lost_and_train_is_never_empty(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], running: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("few")

@@ -1,4 +1,4 @@
-"""Pairs as they stand in files: no row lost, no word changed, no source in two splits."""
+"""Pairs of files: no row is lost, no word is changed, no source is in two splits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def everything(dataset: Dataset) -> list[Example]:
 # --- what a file says
 
 
-def test_words_that_pandas_would_lose_stay_words(tmp_path: Path) -> None:
+def test_words_that_pandas_would_lose_are_kept(tmp_path: Path) -> None:
     words = ["null", "NA", "nan", "None", "true", "1e5", "007", '"quoted', 'a"b', "#x"]
     found = rows(tmp_path, "train.tsv", "".join(f"{w}\t{w}\n" for w in words))
     assert [(e.source, e.target) for e in found] == [(w, w) for w in words]
@@ -136,7 +136,7 @@ def test_roles_by_the_headers_names(tmp_path: Path) -> None:
     assert found.columns == "target = column 2 (pron), source = column 3 (word)"
 
 
-def test_a_header_of_role_names_is_seen_and_others_only_when_told(tmp_path: Path) -> None:
+def test_a_header_of_role_names_is_found_and_others_by_the_setting(tmp_path: Path) -> None:
     put(tmp_path, "train.tsv", "Weight\tTarget\tid\tSource\n2\tb\t1\ta\n0.5\td\t2\tc\n")
     found = everything(load(tmp_path))
     assert {(e.source, e.target, e.weight) for e in found} == {("a", "b", 2), ("c", "d", 0.5)}
@@ -221,7 +221,7 @@ def test_half_a_gz_is_refused(tmp_path: Path) -> None:
         rows(tmp_path, "train.tsv.gz", packed[: len(packed) // 2])
 
 
-def test_blank_lines_are_passed_over_and_told(tmp_path: Path) -> None:
+def test_blank_lines_are_skipped_and_reported(tmp_path: Path) -> None:
     put(tmp_path, "train.tsv", "a\tb\n\nc\td\n\r\n\n")
     put(tmp_path, "dev.tsv", "x\ty\n\n")
     dataset = load(tmp_path)
@@ -233,7 +233,7 @@ def test_blank_lines_are_passed_over_and_told(tmp_path: Path) -> None:
     ]
 
 
-def test_wrong_words_are_usage_errors(tmp_path: Path) -> None:
+def test_unknown_splits_headers_and_roles_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "train.tsv", "a\tb\n")
     with pytest.raises(UsageError, match="unknown split 'tset', expected one of train, dev, test"):
         load(tmp_path, splits=["tset"])
@@ -280,7 +280,7 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_or_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such file or folder"):
         load(tmp_path / "nowhere")
     for read in (load, settings_of):

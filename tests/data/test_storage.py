@@ -68,7 +68,7 @@ def test_numbers_take_no_more_bytes_than_they_need(size: int, bytes_each: int) -
 
 
 @pytest.mark.parametrize("rows", [[[1, 2], []], [], [[]]])
-def test_rows_that_are_packed_stay(rows: Sequence[Sequence[int]]) -> None:
+def test_packed_rows_are_not_packed_again(rows: Sequence[Sequence[int]]) -> None:
     packed = as_ragged(rows)
     assert packed == list(rows)
     assert as_ragged(packed) is packed
@@ -101,7 +101,7 @@ def test_a_large_array_is_not_in_memory_and_leaves_no_file(
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
-def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "MAX_IN_MEMORY", 2**16)
     array = SpillingArray("q")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

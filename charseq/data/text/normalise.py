@@ -1,6 +1,6 @@
-"""texts -> what counts as one symbol: Unicode forms, and the rules behind `auto`.
+"""Unicode normalisation, and the rules of ``auto`` for kinds of symbols and Unicode forms.
 
-It only looks and advises; `vocabulary` cuts and numbers.
+``charseq.data.text.vocabulary`` splits texts and numbers symbols by what is chosen here.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Any, Literal, cast
 
 from charseq.data.text import phones
 
-# What `auto` looks at: about this many texts, and what it takes for a phone (AH0, t͡ʃʰ).
-SAMPLE = 5000
-LONGEST_PHONE = 4
-MOST_PHONES = 400
-# Marks are symbols of their own where so many phones have some, and there are fewer texts than
-# it takes to learn each letter with its marks alone.
-MARKED = 0.05
-FEW = 5000
+SAMPLE_TEXTS = 5000
+"""About the number of texts that are examined."""
+MAX_PHONE_LENGTH = 4
+"""Letters of a phone, such as AH0 or t͡ʃʰ."""
+MAX_PHONES = 400
+"""Different phones."""
+MIN_MARKED_SHARE = 0.05
+"""Share of phones with marks from which marks are symbols of their own."""
+FEW_TEXTS = 5000
+"""Number of texts from which each letter with its marks can be learnt by itself."""
 
 
 def normalise(text: str, form: str) -> str:
@@ -30,19 +32,18 @@ def normalise(text: str, form: str) -> str:
 
 
 def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
-    """``spaced`` or ``parts`` if the texts look like phones between single spaces.
+    """Texts -> the kind of their symbols, and why: ``spaced``, ``parts`` or ``characters``.
 
-    Else ``characters``. With ``parts`` marks that stand on many letters are symbols of their own
-    (see ``phones``), which helps where texts are few and makes no difference where they are many.
-
-    Nearly all texts must be cut by single spaces (a lone phone has none). Then either every piece
-    is one letter, or pieces are short, mostly letters (not the numbers of a date), several to a
-    text, and the same few again and again (not words or initials).
+    ``spaced`` and ``parts`` are for phones between single spaces. Nearly all texts must have single
+    spaces (a lone phone has none). Then either every piece is one letter; or pieces are short,
+    mostly letters (unlike the numbers of a date), several in a text, and of few types (unlike
+    words or initials). With ``parts``, marks that occur with many letters are symbols of their own
+    (see ``phones``): this helps where texts are few, and changes little where they are many.
     """
-    few = len(texts) < FEW
+    few = len(texts) < FEW_TEXTS
     texts = _sample(texts)
     spaced = sum(" " in text for text in texts)
-    apart = sum(" " in text or len(text) <= LONGEST_PHONE for text in texts)
+    apart = sum(" " in text or len(text) <= MAX_PHONE_LENGTH for text in texts)
     ragged = sum("  " in text or text.strip(" ") != text for text in texts)
     if not spaced or spaced < 0.5 * len(texts) or apart < 0.95 * len(texts):
         return "characters", "the texts are not cut by spaces" if spaced else "no spaces in them"
@@ -54,24 +55,25 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     single = _mean(lambda piece: lengths[piece] <= 1, pieces) >= 0.99
     short = (
         letters <= 2.5
-        and _mean(lambda piece: lengths[piece] <= LONGEST_PHONE, pieces) >= 0.99
+        and _mean(lambda piece: lengths[piece] <= MAX_PHONE_LENGTH, pieces) >= 0.99
         and _mean(_spoken, pieces) >= 0.6
         and total >= 3 * len(texts)
-        and len(pieces) <= MOST_PHONES
+        and len(pieces) <= MAX_PHONES
     )
     if ragged > 0.01 * len(texts) or not (single or short):
         return "characters", f"spaces stand between words: {facts}"
     share, marks = _marked(pieces) if few else (0.0, 0)
-    if share < MARKED:
+    if share < MIN_MARKED_SHARE:
         return "spaced", f"phones between spaces: {facts}"
     marked = f"{share:.0%} have some of {marks} marks that stand on many letters"
     return "parts", f"phones between spaces: {facts}, {marked}"
 
 
 def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tuple[str, str, str]:
-    """(form, written, why). Written is the form that the texts themselves keep to, NFC or NFD.
+    """Texts and the setting -> the form of symbols, the form of outputs, and why.
 
-    ``apart`` says that marks are symbols of their own.
+    The form of outputs is that of most of the texts, NFC or NFD. ``apart``: marks are symbols of
+    their own.
     """
     if form == "none":
         return "none", "none", "as set"
@@ -98,31 +100,33 @@ def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tupl
 
 
 def _marked(pieces: Mapping[str, int]) -> tuple[float, int]:
-    """The share of phones with marks that are worth to be symbols, and how many marks those are.
+    """The share of phones with marks that are worth being symbols, and the number of these marks.
 
-    None, where the sign that would tell marks from phones stands in the texts.
+    Both are 0 where the texts contain the dotted circle, which distinguishes marks from phones.
     """
     whole: Counter[str] = Counter()
     for piece, count in pieces.items():
         whole[normalise(piece, "NFD")] += count
-    if any(phones.HOLDER in phone for phone in whole):
+    if any(phones.DOTTED_CIRCLE in phone for phone in whole):
         return 0.0, 0
-    marks = phones.marks_of(whole)
-    return phones.share(whole, marks), len(marks)
+    marks = phones.find_marks(whole)
+    return phones.marked_share(whole, marks), len(marks)
 
 
 def _letters(piece: str) -> int:
-    """How many characters stand on their own: marks, ties and modifier letters do not."""
+    """The number of characters other than marks, tie bars and modifier letters."""
     return sum(unicodedata.category(c) not in ("Mn", "Mc", "Me", "Lm", "Sk") for c in piece)
 
 
 def _spoken(piece: str) -> bool:
+    """Whether a piece has a letter, unlike a number or a sign."""
     return any(unicodedata.category(c)[0] in "LM" or unicodedata.category(c) == "Sk" for c in piece)
 
 
 def _mean(measure: Callable[[str], Any], pieces: Counter[str]) -> float:
+    """The mean of a measure over all occurrences of pieces."""
     return float(sum(measure(p) * n for p, n in pieces.items()) / max(1, pieces.total()))
 
 
 def _sample(texts: Sequence[str]) -> Sequence[str]:
-    return texts[:: max(1, len(texts) // SAMPLE)]
+    return texts[:: max(1, len(texts) // SAMPLE_TEXTS)]

@@ -1,16 +1,15 @@
-"""text <-> symbols <-> ids: what counts as one symbol, and its number.
+"""Texts <-> symbols <-> ids: the vocabulary of one side of the pairs, source or target.
 
-One :class:`Vocabulary` serves one side, source or target. It knows no files, no tensors and no
-models; everything it needs to read and write text (Unicode form, inventory, subword scores)
-travels with it as JSON. The ids of a side are::
+A :class:`Vocabulary` has all that is needed to read and write texts (Unicode form, symbols, scores
+of subwords) and is stored as JSON. The ids of a side are::
 
-    0 PAD   1 BOS   2 EOS   3 UNK   4 ... symbols ...   then, on the source side, features
+    0 PAD   1 BOS   2 EOS   3 UNK   4 ... symbols ...   then the features of the source side
 
     text  --normalise-->  text in `form`  --split-->  symbols  --index-->  ids
     ids   --symbols-->  concatenated (spaced: joined by one space)  --normalise-->  `written` form
 
-Of several spellings of the same letters, `form` is the one that is learnt, `written` the one that
-is given back.
+Of several Unicode spellings of a text, the model learns the one in `form`, and outputs have the one
+in `written`.
 """
 
 from __future__ import annotations
@@ -27,14 +26,15 @@ from charseq.data.text.normalise import choose_form, choose_kind, normalise
 from charseq.data.text.subwords import BYTES, SPACE_MARK
 from charseq.errors import CheckpointError, MissingExtraError, SettingError
 
-DEEPEST_FEATURE = 16
+MAX_FEATURE_DEPTH = 16
+"""Nesting of brackets in features."""
 
 
 def split_features(text: str, separator: str = ";") -> list[str]:
-    """The features of one row, in order; nested tags become paths, so that parts are shared.
+    """The features of one cell in order; each nested feature has the path of its brackets.
 
-    ``V;NOM(3,SG)`` gives ``V``, ``NOM(3)``, ``NOM(SG)``. Inside brackets a comma separates too.
-    Text whose brackets do not pair up, or hold nothing, is cut at the separators only.
+    ``V;NOM(3,SG)`` gives ``V``, ``NOM(3)``, ``NOM(SG)``. Inside brackets commas separate, too.
+    A cell with unpaired or empty brackets is split at the separators only.
     """
     plain = [part for piece in text.split(separator) if (part := piece.strip(" "))]
     if "(" not in text:
@@ -44,7 +44,7 @@ def split_features(text: str, separator: str = ";") -> list[str]:
     name, before = "", ""
     for cut in re.split(f"([(),]|{re.escape(separator)})", text):
         if cut == "(":
-            if before == ")" or len(path) == DEEPEST_FEATURE:
+            if before == ")" or len(path) == MAX_FEATURE_DEPTH:
                 return plain
             path.append(name)
             name, before = "", cut
@@ -69,20 +69,23 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = 4
 KINDS = ("characters", "graphemes", "spaced", "parts", "subwords", "bpe")
 SPACED = ("spaced", "parts")
-"""Kinds whose phones stand between spaces; with parts, marks on them are symbols of their own."""
+"""Kinds for phones between spaces; with parts, marks of phones are symbols of their own."""
 SUBWORDS = {"subwords": "unigram", "bpe": "bpe"}
-"""Kinds whose symbols sentencepiece learns, and its name for them."""
+"""Kinds whose symbols sentencepiece learns -> its type of model."""
 FORMS = ("NFC", "NFD", "NFKC", "NFKD", "none")
 WRITTEN = ("NFC", "NFD", "none")
 
-MOST_SYMBOLS = 1_000_000
-LONGEST_SYMBOL = 1000
-LARGEST_SCORE = 1e6
+MAX_SYMBOLS = 1_000_000
+"""Symbols of a stored vocabulary."""
+MAX_SYMBOL_LENGTH = 1000
+"""Characters of a symbol."""
+MAX_SCORE = 1e6
+"""Bound of the absolute scores of subwords."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of one side. Made by :func:`build` or :meth:`from_json`."""
+    """The symbols and features of one side; see :func:`build` and :meth:`from_json`."""
 
     kind: str
     form: str
@@ -97,23 +100,23 @@ class Vocabulary:
         return SPECIALS + len(self.symbols) + len(self.features)
 
     def split(self, text: str) -> list[str]:
-        """``text`` in the side's Unicode form, cut into symbols, seen or not.
+        """Text -> its symbols in the Unicode form ``form``, known or not.
 
         Raises:
             MissingExtraError: grapheme clusters without the package ``regex``.
         """
         if self.kind == "parts":
             marks = self._marks
-            return [symbol for phone in self.pieces(text) for symbol in phones.cut(phone, marks)]
+            return [s for phone in self.pieces(text) for s in phones.split_marks(phone, marks)]
         return self.pieces(text)
 
     @property
     def piece_kind(self) -> str:
-        """The kind of what errors are counted in."""
+        """The kind of the units of the symbol error rate: whole phones for ``parts``."""
         return "spaced" if self.kind == "parts" else self.kind
 
     def pieces(self, text: str) -> list[str]:
-        """What the errors of ``text`` are counted in: its symbols, but phones with their marks.
+        """Text -> the units of the symbol error rate: its symbols, but phones with their marks.
 
         Raises:
             MissingExtraError: as :meth:`split`.
@@ -130,15 +133,15 @@ class Vocabulary:
     def encode(
         self, text: str, features: str = "", *, ended: bool = False, backward: bool = False
     ) -> list[int]:
-        """The ids of ``text``, then those of ``features``; UNK for the unseen, no BOS.
+        """The ids of ``text``, then those of ``features``; UNK for unknown symbols, no BOS.
 
-        EOS stands between them only if ``ended``, which hard attention wants of a source. With
-        ``backward`` the text, not the features, is read from its end.
+        ``ended``: EOS stands between them, as hard attention needs it in a source. ``backward``:
+        the ids of the text, not of the features, are in reverse order.
         """
         if self.kind in SUBWORDS:
             ids = self._subword_ids(normalise(text, self.form))
         else:
-            ids = self.number(self.split(text))
+            ids = self.symbol_ids(self.split(text))
         if backward:
             ids.reverse()
         if ended:
@@ -147,26 +150,26 @@ class Vocabulary:
             ids += [self._feature_index.get(f, UNK) for f in self.split_features(features)]
         return ids
 
-    def number(self, symbols: Iterable[str]) -> list[int]:
-        """The ids of symbols that are cut already and in the side's form; UNK for the unseen."""
+    def symbol_ids(self, symbols: Iterable[str]) -> list[int]:
+        """The ids of symbols, which are in ``form`` already; UNK for unknown symbols."""
         index = self._index
         return [index.get(symbol, UNK) for symbol in symbols]
 
     def unknown(self, text: str, features: str = "") -> list[str]:
-        """Symbols, then features, that the side has never seen: each once, in order."""
-        unseen: list[str] = []
+        """Unknown symbols, then unknown features; each once, in order."""
+        found: list[str] = []
         if self.kind not in SUBWORDS:
-            unseen += [s for s in self.split(text) if s not in self._index]
+            found += [s for s in self.split(text) if s not in self._index]
         if features:
             parts = self.split_features(features)
-            unseen += [f for f in parts if f not in self._feature_index]
-        return list(dict.fromkeys(unseen))
+            found += [f for f in parts if f not in self._feature_index]
+        return list(dict.fromkeys(found))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids`` in the ``written`` form. Specials and features say nothing.
+        """The text of ``ids`` in the form ``written``. Specials and features give no text.
 
         Raises:
-            IndexError: an id that the side does not have.
+            IndexError: an id outside of the vocabulary.
         """
         if self.kind in SUBWORDS:
             table = self._subword_bytes
@@ -176,16 +179,16 @@ class Vocabulary:
             text = " ".join([s for i in ids if (s := spellings[i])])
         elif self.kind == "parts":
             spellings = self._spellings
-            text = phones.join(s for i in ids if (s := spellings[i]))
+            text = phones.join_marks(s for i in ids if (s := spellings[i]))
         else:
             spellings = self._spellings
             text = "".join([spellings[i] for i in ids])
         return normalise(text, self.written)
 
     def extended(self, other: Vocabulary) -> Vocabulary:
-        """This side with the symbols and features of ``other`` that it lacks behind its own.
+        """This vocabulary with the missing symbols and features of ``other`` at its end.
 
-        Subwords stay as they are: what they have not seen, their bytes spell.
+        Subwords are not extended: their bytes can encode any text.
         """
         if self.kind in SUBWORDS:
             return self
@@ -196,7 +199,7 @@ class Vocabulary:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values; :meth:`from_json` gives an equal vocabulary."""
+        """The vocabulary as JSON values; :meth:`from_json` gives an equal one."""
         return {
             "kind": self.kind,
             "form": self.form,
@@ -209,10 +212,10 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, value: Any) -> Vocabulary:
-        """The vocabulary that :meth:`to_json` wrote, checked: it may come from a stranger.
+        """The vocabulary of :meth:`to_json`; all values are checked, as they may be malicious.
 
         Raises:
-            CheckpointError: anything missing, surplus, of the wrong type, or out of its limits.
+            CheckpointError: a value is missing, unexpected, of a wrong type, or beyond its limit.
         """
         fields = _fields(value)
         kind = _choice(fields, "kind", KINDS)
@@ -229,7 +232,7 @@ class Vocabulary:
         return vocabulary
 
     def split_features(self, features: str) -> list[str]:
-        """The features of one cell, seen or not, in their order."""
+        """The features of one cell in order, known or not."""
         return split_features(normalise(features, "NFC"), self.feature_separator)
 
     @cached_property
@@ -265,17 +268,17 @@ class Vocabulary:
     @cached_property
     def _processor(self) -> Any:
         try:
-            return subwords.processor(self.symbols, self.scores, model=SUBWORDS[self.kind])
+            return subwords.build_processor(self.symbols, self.scores, model=SUBWORDS[self.kind])
         except ValueError as error:
             raise CheckpointError(f"vocabulary: the subwords do not load ({error})") from None
 
     @cached_property
     def _unmarked(self) -> re.Pattern[str]:
-        """Cuts out what sentencepiece would confuse: its mark for a space, and unseen spaces."""
+        """Matches what sentencepiece would confuse: its mark for spaces, and unknown spaces."""
         return re.compile(f"({SPACE_MARK})" if SPACE_MARK in self.symbols else f"([{SPACE_MARK} ])")
 
     def _subword_ids(self, text: str) -> list[int]:
-        # The processor's id 0 is its own unknown, which with byte pieces never comes out.
+        # Id 0 of the processor is its unknown symbol, which does not occur with byte pieces.
         ids: list[int] = []
         for part in self._unmarked.split(text):
             if part in (SPACE_MARK, " "):
@@ -296,11 +299,19 @@ def build(
     subword_size: int = 1000,
     seed: int = 1,
 ) -> tuple[Vocabulary, str]:
-    """The vocabulary of a side, and one line for people: how symbols are told apart, and why.
+    """The vocabulary of a side, and a line for people with the kind and the form, and why.
 
-    ``features`` are strings as they stand in the rows, one a row, not cut yet.
-    Symbols and features stand in the order of their counts, then of their code points.
-    ``min_count`` does not touch subwords: what they have not seen, their bytes spell.
+    Symbols and features are sorted by their counts, then by their code points.
+
+    Args:
+        texts: all texts of the side.
+        kind: kind of symbols, one of ``KINDS``, or auto.
+        form: Unicode form, one of ``FORMS``, or auto.
+        features: the cell of each row that has features.
+        feature_separator: separates the features of a cell.
+        min_count: least number of occurrences of a symbol; subwords ignore it.
+        subword_size: number of subwords.
+        seed: of the sample that subwords are learnt from.
 
     Raises:
         SettingError: an unknown kind or form, or an empty separator.
@@ -334,92 +345,93 @@ def _fill(
     for text in texts:
         counts.update(draft.pieces(text))
     if draft.kind == "parts":
-        counts = phones.count(counts)
-    # A longer symbol would make a checkpoint that from_json refuses.
-    kept = [s for s in _ranked(counts) if counts[s] >= min_count and len(s) <= LONGEST_SYMBOL]
+        counts = phones.count_symbols(counts)
+    # from_json refuses longer symbols.
+    kept = [s for s in _ranked(counts) if counts[s] >= min_count and len(s) <= MAX_SYMBOL_LENGTH]
     return replace(draft, symbols=tuple(kept))
 
 
 def _ranked(counts: Counter[str]) -> list[str]:
+    """Symbols by their counts, then by their code points."""
     return sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
 
 
-def _bad(what: str) -> CheckpointError:
-    return CheckpointError(f"vocabulary: {what}")
+def _invalid(fault: str) -> CheckpointError:
+    return CheckpointError(f"vocabulary: {fault}")
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
     expected = ["kind", "form", "written", "symbols", "features", "feature_separator", "scores"]
     if not isinstance(value, dict):
-        raise _bad(f"found {type(value).__name__}, expected an object")
+        raise _invalid(f"found {type(value).__name__}, expected an object")
     for name in expected:
         if name not in value:
-            raise _bad(f"'{name}' is missing")
+            raise _invalid(f"'{name}' is missing")
     for name in value:
         if name not in expected:
-            raise _bad(f"'{name!s:.40}' is not a field of it")
+            raise _invalid(f"'{name!s:.40}' is not a field of it")
     return value
 
 
 def _choice(fields: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
     value = fields[name]
     if not isinstance(value, str) or value not in choices:
-        raise _bad(f"{name} is {value!r:.40}, expected one of {', '.join(choices)}")
+        raise _invalid(f"{name} is {value!r:.40}, expected one of {', '.join(choices)}")
     return value
 
 
 def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A list of different, non-empty texts that can be written as UTF-8."""
+    """A list of distinct, non-empty texts that UTF-8 can encode."""
     values = fields[name]
-    if not isinstance(values, list) or len(values) > MOST_SYMBOLS:
-        raise _bad(f"{name} is not a list of at most {MOST_SYMBOLS} texts")
+    if not isinstance(values, list) or len(values) > MAX_SYMBOLS:
+        raise _invalid(f"{name} is not a list of at most {MAX_SYMBOLS} texts")
     seen: set[str] = set()
     for number, text in enumerate(values):
         if not isinstance(text, str):
-            raise _bad(f"{name}[{number}] is {text!r:.40}, expected text")
-        if not 0 < len(text) <= LONGEST_SYMBOL or re.search("[\ud800-\udfff]", text):
-            raise _bad(f"{name}[{number}] is empty, too long or not Unicode text")
+            raise _invalid(f"{name}[{number}] is {text!r:.40}, expected text")
+        if not 0 < len(text) <= MAX_SYMBOL_LENGTH or re.search("[\ud800-\udfff]", text):
+            raise _invalid(f"{name}[{number}] is empty, too long or not Unicode text")
         if text in seen:
-            raise _bad(f"{name}[{number}] {text!r:.40} stands there twice")
+            raise _invalid(f"{name}[{number}] {text!r:.40} stands there twice")
         seen.add(text)
     return tuple(values)
 
 
 def _separator(fields: Mapping[str, Any]) -> str:
     value = fields["feature_separator"]
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_SYMBOL:
-        raise _bad(f"feature_separator is {value!r:.40}, expected text")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SYMBOL_LENGTH:
+        raise _invalid(f"feature_separator is {value!r:.40}, expected text")
     return value
 
 
 def _scores(fields: Mapping[str, Any]) -> tuple[float, ...]:
     values = fields["scores"]
-    if not isinstance(values, list) or len(values) > MOST_SYMBOLS:
-        raise _bad(f"scores is not a list of at most {MOST_SYMBOLS} numbers")
+    if not isinstance(values, list) or len(values) > MAX_SYMBOLS:
+        raise _invalid(f"scores is not a list of at most {MAX_SYMBOLS} numbers")
     for number, score in enumerate(values):
-        # Larger numbers could overflow inside sentencepiece; a NaN is not below anything.
-        if type(score) not in (int, float) or not abs(score) < LARGEST_SCORE:
-            raise _bad(f"scores[{number}] is {score!r:.40}, expected a number")
+        # Larger numbers could overflow in sentencepiece. NaN fails the comparison, too.
+        if type(score) not in (int, float) or not abs(score) < MAX_SCORE:
+            raise _invalid(f"scores[{number}] is {score!r:.40}, expected a number")
     return tuple(float(score) for score in values)
 
 
 def _check_kind(vocabulary: Vocabulary) -> None:
-    """What a kind asks of its symbols."""
+    """Check the symbols and scores by the rules of their kind."""
     symbols, scores = vocabulary.symbols, vocabulary.scores
     if vocabulary.kind == "characters" and any(len(symbol) != 1 for symbol in symbols):
-        raise _bad("a symbol of several characters, where the kind is characters")
+        raise _invalid("a symbol of several characters, where the kind is characters")
     if vocabulary.kind in SPACED and any(" " in symbol for symbol in symbols):
-        raise _bad("a symbol holds a space, where spaces stand between symbols")
+        raise _invalid("a symbol holds a space, where spaces stand between symbols")
     if vocabulary.kind == "parts" and any(
-        phones.HOLDER in symbol and not phones.is_mark(symbol) for symbol in symbols
+        phones.DOTTED_CIRCLE in symbol and not phones.is_mark(symbol) for symbol in symbols
     ):
-        raise _bad("a symbol is neither a phone nor a mark beside a dotted circle")
+        raise _invalid("a symbol is neither a phone nor a mark beside a dotted circle")
     if vocabulary.kind not in SUBWORDS:
         if scores:
-            raise _bad(f"scores are for subwords, the kind is {vocabulary.kind}")
+            raise _invalid(f"scores are for subwords, the kind is {vocabulary.kind}")
         return
     if len(scores) != len(symbols):
-        raise _bad(f"{len(scores)} scores for {len(symbols)} subwords")
+        raise _invalid(f"{len(scores)} scores for {len(symbols)} subwords")
     after = symbols[len(BYTES) :]
     if symbols[: len(BYTES)] != BYTES or not after or any("\0" in symbol for symbol in after):
-        raise _bad("the subwords are not the 256 bytes and pieces without NUL after them")
+        raise _invalid("the subwords are not the 256 bytes and pieces without NUL after them")

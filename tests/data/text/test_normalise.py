@@ -1,4 +1,4 @@
-"""The rules of `auto`: what looks like phones, and what Hangul is."""
+"""The rules of `auto`: texts that look like phones, Unicode forms, Hangul."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charseq.data.text.normalise import FEW, choose_form, choose_kind
+from charseq.data.text.normalise import FEW_TEXTS, choose_form, choose_kind
 
 DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 MONTHS = ["Jan", "Feb", "März", "Apr", "Mai", "Juni", "Juli", "Aug", "Sept", "Okt", "Nov", "Dez"]
@@ -38,7 +38,7 @@ def test_phones_whose_marks_stand_on_many_letters_are_cut_into_parts() -> None:
     assert choose_kind(["aː ã", "a ã aː", "iː ĩ i", "i iː ĩ", "u uː ũ", "u uː ũ"])[0] == "parts"
     rare = ["b c d f g"] * 40
     assert choose_kind([*rare, *STRESSED])[0] == "spaced"
-    many = STRESSED * (FEW // len(STRESSED))
+    many = STRESSED * (FEW_TEXTS // len(STRESSED))
     assert [choose_kind(many[left_out:])[0] for left_out in (0, 1)] == ["spaced", "parts"]
     assert "have some of 2 marks that stand on many letters" in choose_kind(STRESSED * 2)[1]
 
@@ -86,13 +86,13 @@ def test_hangul_is_decomposed_and_nothing_else_is() -> None:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
-def test_text_is_written_as_most_of_the_texts_are(form: str) -> None:
+def test_outputs_have_the_form_of_most_texts(form: str) -> None:
     assert choose_form(["é", "ü", "e\u0301", "abc"], form)[:2] == (form, "NFC")
     assert choose_form(["é", "u\u0308", "e\u0301", "abc"], form)[:2] == (form, "NFD")
     assert choose_form(["abc"], form)[:2] == (form, "NFC")
 
 
-def test_form_none_is_written_as_it_is() -> None:
+def test_form_none_changes_no_output() -> None:
     assert choose_form(["e\u0301"], "none")[:2] == ("none", "none")
 
 
@@ -109,7 +109,7 @@ def test_form_none_is_written_as_it_is() -> None:
         ("sentences/war_and_peace", 0, "characters"),
     ],
 )
-def test_public_sets_are_told_apart(folder: str, column: int, kind: str) -> None:
+def test_kinds_of_symbols_of_public_sets(folder: str, column: int, kind: str) -> None:
     path = next((DATA / folder).glob("train.*"))
     rows = path.read_bytes().decode("utf-8").split("\n")
     texts = [row.split("\t")[column] for row in rows if row]

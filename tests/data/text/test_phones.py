@@ -1,4 +1,4 @@
-"""Marks of phones: what a wrong cut would lose, and which marks are worth it."""
+"""Marks of phones: nothing is lost, and marks are found by their counts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charseq.data.text.phones import HOLDER, count, cut, join, marks_of, share
+from charseq.data.text.phones import (
+    DOTTED_CIRCLE,
+    count_symbols,
+    find_marks,
+    join_marks,
+    marked_share,
+    split_marks,
+)
 from charseq.errors import SettingError
 
-LONG, HIGH, STRESS = HOLDER + "ː", HOLDER + "\u0301", "ˈ" + HOLDER
+LONG, HIGH, STRESS = DOTTED_CIRCLE + "ː", DOTTED_CIRCLE + "\u0301", "ˈ" + DOTTED_CIRCLE
 TONES = Counter({"a": 9, "aː": 5, "i": 9, "iː": 5, "u": 2, "uː": 2, "t": 9, "t͡s": 9, "a\u0301": 1})
 
 
@@ -32,57 +39,59 @@ TONES = Counter({"a": 9, "aː": 5, "i": 9, "iː": 5, "u": 2, "uː": 2, "t": 9, "
     ],
 )
 def test_marks_are_cut_from_both_ends_and_a_letter_stays(phone: str, symbols: list[str]) -> None:
-    assert cut(phone, {LONG, HIGH, STRESS}) == symbols
+    assert split_marks(phone, {LONG, HIGH, STRESS}) == symbols
 
 
 def test_symbols_are_joined_to_phones_wherever_marks_stand() -> None:
-    assert join(["a", HIGH, LONG, "t", "i", LONG]) == "a\u0301ː t iː"
-    assert join([STRESS, "a", LONG, STRESS, "e"]) == "ˈaː ˈe"
-    assert join([LONG, "a", STRESS]) == "ː a ˈ"  # a network may write what no text has
-    assert join([]) == ""
-    assert join(["a"]) == "a"
+    assert join_marks(["a", HIGH, LONG, "t", "i", LONG]) == "a\u0301ː t iː"
+    assert join_marks([STRESS, "a", LONG, STRESS, "e"]) == "ˈaː ˈe"
+    assert join_marks([LONG, "a", STRESS]) == "ː a ˈ"  # a network may write what no text has
+    assert join_marks([]) == ""
+    assert join_marks(["a"]) == "a"
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.text("aeˈː\u0301\u0300͡s", min_size=1, max_size=5), max_size=6))
 def test_cutting_and_joining_lose_nothing(phones: list[str]) -> None:
     marks = {LONG, HIGH, STRESS}
-    assert join([symbol for phone in phones for symbol in cut(phone, marks)]) == " ".join(phones)
+    assert join_marks(
+        [symbol for phone in phones for symbol in split_marks(phone, marks)]
+    ) == " ".join(phones)
 
 
-def test_a_mark_is_worth_it_if_several_letters_are_seen_with_it_and_without_it() -> None:
-    assert marks_of(TONES) == [LONG]
-    assert marks_of(TONES + Counter(e=1, eː=9)) == [LONG]
+def test_a_mark_is_a_symbol_if_several_letters_occur_with_and_without_it() -> None:
+    assert find_marks(TONES) == [LONG]
+    assert find_marks(TONES + Counter(e=1, eː=9)) == [LONG]
     for changed in ({"u": 1}, {"uː": 1}, {"u": 0}):  # too rarely without it, with it, never
-        assert marks_of({**TONES, **changed}) == []
+        assert find_marks({**TONES, **changed}) == []
     # dental letters are not seen without their mark; aspiration is another matter
     dental = {"t̪": 9, "t̪ʰ": 9, "d̪": 9, "d̪ʰ": 9, "n̪": 9, "n̪ʰ": 9}
-    assert marks_of(dental) == [HOLDER + "ʰ"]
+    assert find_marks(dental) == [DOTTED_CIRCLE + "ʰ"]
     # ARPAbet: of a vowel's stresses each is seen without the others
     stress = {vowel + digit: 3 for vowel in ("AA", "IY", "ER") for digit in "012"}
-    assert marks_of(stress) == [HOLDER + digit for digit in "012"]
+    assert find_marks(stress) == [DOTTED_CIRCLE + digit for digit in "012"]
     before = {mark + vowel: 3 for vowel in "aeo" for mark in ("", "ˈ", "'")}
-    assert marks_of({**before, "ˈ": 9, "''": 9}) == ["'" + HOLDER, STRESS]
-    assert marks_of({f"{one}{two}": 9 for one in "123" for two in "456"}) == []  # no letter
-    assert marks_of({}) == []
+    assert find_marks({**before, "ˈ": 9, "''": 9}) == ["'" + DOTTED_CIRCLE, STRESS]
+    assert find_marks({f"{one}{two}": 9 for one in "123" for two in "456"}) == []  # no letter
+    assert find_marks({}) == []
 
 
-def test_a_tie_and_the_letter_behind_it_are_no_marks() -> None:
-    assert marks_of({a + b: 9 for a in "tdkp" for b in ("", "͡s", "͡", "s")}) == []
+def test_a_tie_bar_and_the_letter_after_it_are_no_marks() -> None:
+    assert find_marks({a + b: 9 for a in "tdkp" for b in ("", "͡s", "͡", "s")}) == []
 
 
-def test_how_many_phones_are_marked() -> None:
-    assert share(TONES, [LONG]) == pytest.approx(12 / 51)
-    assert share(TONES, []) == 0.0
-    assert share({}, [LONG]) == 0.0
+def test_the_share_of_marked_phones() -> None:
+    assert marked_share(TONES, [LONG]) == pytest.approx(12 / 51)
+    assert marked_share(TONES, []) == 0.0
+    assert marked_share({}, [LONG]) == 0.0
 
 
 def test_symbols_of_phones_are_counted() -> None:
-    counted = count(TONES)
+    counted = count_symbols(TONES)
     assert counted == {"a": 14, "i": 14, "u": 4, LONG: 12, "t": 9, "t͡s": 9, "a\u0301": 1}
 
 
-@pytest.mark.parametrize("phone", [LONG, "a" + HOLDER, HOLDER])
+@pytest.mark.parametrize("phone", [LONG, "a" + DOTTED_CIRCLE, DOTTED_CIRCLE])
 def test_a_phone_with_the_circle_of_marks_is_refused(phone: str) -> None:
     with pytest.raises(SettingError, match=f"symbols are parts, but '{phone}' has ◌"):
-        count({"a": 1, phone: 1})
+        count_symbols({"a": 1, phone: 1})

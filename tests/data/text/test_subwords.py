@@ -6,18 +6,18 @@ import pytest
 
 from charseq.data.text.subwords import (
     BYTES,
-    LONGEST_TEXT,
-    MODELS,
+    MAX_CHARACTERS,
+    MODEL_TYPES,
     SPACE_MARK,
-    parts,
-    processor,
+    build_processor,
+    chunks,
     train,
 )
 
 TEXTS = ["banana band", "bandana", "the band", "a banana"] * 10
 
 
-each_model = pytest.mark.parametrize("model", MODELS)
+each_model = pytest.mark.parametrize("model", MODEL_TYPES)
 
 
 @each_model
@@ -31,7 +31,7 @@ def test_bytes_come_first_and_frequent_parts_become_pieces(model: str) -> None:
 @each_model
 def test_the_rebuilt_model_has_the_same_pieces_and_scores(model: str) -> None:
     pieces, scores = train(TEXTS, size=300, seed=1, model=model)
-    rebuilt = processor(pieces, scores, model=model)
+    rebuilt = build_processor(pieces, scores, model=model)
     assert rebuilt.get_piece_size() == len(pieces) + 1
     assert [rebuilt.id_to_piece(i + 1) for i in range(len(pieces))] == pieces
     assert [rebuilt.get_score(i + 1) for i in range(len(pieces))] == scores
@@ -40,21 +40,28 @@ def test_the_rebuilt_model_has_the_same_pieces_and_scores(model: str) -> None:
 
 def test_a_unigram_model_cuts_where_the_sum_of_scores_is_largest() -> None:
     # Raise one piece and it wins.
-    raised = processor([*BYTES, "a", "b", "ab"], [0.0] * 256 + [-1.0, -1.0, -1.5])
-    lowered = processor([*BYTES, "a", "b", "ab"], [0.0] * 256 + [-1.0, -1.0, -2.5])
+    raised = build_processor([*BYTES, "a", "b", "ab"], [0.0] * 256 + [-1.0, -1.0, -1.5])
+    lowered = build_processor([*BYTES, "a", "b", "ab"], [0.0] * 256 + [-1.0, -1.0, -2.5])
     assert raised.encode("ab") == [259]
     assert lowered.encode("ab") == [257, 258]
 
 
 def test_a_bpe_model_merges_the_pair_of_the_best_score_first() -> None:
     letters = ["a", "b", "c", "ab", "bc"]
-    left = processor([*BYTES, *letters], [0.0] * 256 + [-9.0, -9.0, -9.0, -1.0, -2.0], model="bpe")
-    right = processor([*BYTES, *letters], [0.0] * 256 + [-9.0, -9.0, -9.0, -2.0, -1.0], model="bpe")
+    left = build_processor(
+        [*BYTES, *letters], [0.0] * 256 + [-9.0, -9.0, -9.0, -1.0, -2.0], model="bpe"
+    )
+    right = build_processor(
+        [*BYTES, *letters], [0.0] * 256 + [-9.0, -9.0, -9.0, -2.0, -1.0], model="bpe"
+    )
     assert left.encode("abc", out_type=str) == ["ab", "c"]
     assert right.encode("abc", out_type=str) == ["a", "bc"]
     # By sums a and bc, -10, would win over ab and c, -11: what decides is the best pair alone.
     scores = [0.0] * 256 + [-1.0, -9.0, -9.0, -2.0, -9.0]
-    assert processor([*BYTES, *letters], scores, model="bpe").encode("abc", out_type=str)[0] == "ab"
+    assert (
+        build_processor([*BYTES, *letters], scores, model="bpe").encode("abc", out_type=str)[0]
+        == "ab"
+    )
 
 
 def test_bpe_learns_the_most_frequent_pair_first() -> None:
@@ -67,7 +74,7 @@ def test_spaces_are_pieces_where_the_texts_have_them_and_only_there() -> None:
     assert not any(SPACE_MARK in piece for piece in train(["abcab"] * 20, size=300, seed=1)[0])
     spaced, scores = train(["the cat", "the hat"] * 20, size=300, seed=1)
     assert any(piece.startswith(SPACE_MARK) and len(piece) > 1 for piece in spaced)
-    assert SPACE_MARK in "".join(processor(spaced, scores).encode("a  t", out_type=str))
+    assert SPACE_MARK in "".join(build_processor(spaced, scores).encode("a  t", out_type=str))
 
 
 def test_the_size_is_kept_where_the_texts_allow() -> None:
@@ -76,7 +83,7 @@ def test_the_size_is_kept_where_the_texts_allow() -> None:
 
 
 @each_model
-def test_more_characters_than_room_make_it_larger_instead_of_failing(model: str) -> None:
+def test_too_many_characters_give_more_pieces_than_asked(model: str) -> None:
     texts = [chr(0x4E00 + i) * (1 + i % 3) for i in range(1000)]
     pieces, _ = train(texts, size=300, seed=1, model=model)
     assert len(pieces) > 1000
@@ -84,24 +91,24 @@ def test_more_characters_than_room_make_it_larger_instead_of_failing(model: str)
 
 @each_model
 @pytest.mark.parametrize("texts", [[], [""], ["\t"], ["<0x41>"] * 9], ids=str)
-def test_texts_that_teach_nothing_give_bytes_and_characters(texts: list[str], model: str) -> None:
+def test_texts_without_pieces_give_bytes_and_characters(texts: list[str], model: str) -> None:
     pieces, scores = train(texts, size=300, seed=1, model=model)
     assert tuple(pieces[:256]) == BYTES
     assert len(pieces) > 256
-    assert processor(pieces, scores, model=model).encode("é") == [0xC3 + 1, 0xA9 + 1]
+    assert build_processor(pieces, scores, model=model).encode("é") == [0xC3 + 1, 0xA9 + 1]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a b", "ab " * 1000, "x" * 5000, " " * 3000, "y" * LONGEST_TEXT + " z"]
+    "text", ["", "a b", "ab " * 1000, "x" * 5000, " " * 3000, "y" * MAX_CHARACTERS + " z"]
 )
 def test_a_long_text_is_cut_before_spaces_if_it_can_be(text: str) -> None:
-    cut = list(parts(text))
+    cut = list(chunks(text))
     assert "".join(cut) == text
-    assert max(map(len, cut)) <= LONGEST_TEXT
+    assert max(map(len, cut)) <= MAX_CHARACTERS
     assert all(part for part in cut[1:])
     if "b " in text:
         assert all(part.startswith(" ") for part in cut[1:])
-        assert len(cut) == -(-len(text) // (LONGEST_TEXT - 1))
+        assert len(cut) == -(-len(text) // (MAX_CHARACTERS - 1))
 
 
 @each_model
@@ -119,7 +126,7 @@ def test_training_is_silent(capfd: pytest.CaptureFixture[str], model: str) -> No
 
 def test_pieces_that_make_no_model_are_refused() -> None:
     with pytest.raises(ValueError, match="no pieces"):
-        processor(BYTES, [0.0] * 256)
-    for model in MODELS:
+        build_processor(BYTES, [0.0] * 256)
+    for model in MODEL_TYPES:
         with pytest.raises(ValueError, match="already defined"):
-            processor([*BYTES, "a", "a"], [0.0] * 258, model=model)
+            build_processor([*BYTES, "a", "a"], [0.0] * 258, model=model)

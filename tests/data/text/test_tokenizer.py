@@ -1,4 +1,4 @@
-"""What wrong units would do: tear don't apart, lose a letter, give two words one id."""
+"""Words, ids and texts: nothing is lost, the rules for words hold, bad JSON is refused."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import corpus
-from charseq.data.text.tokenizer import KINDS, UNSEEN, Tokenizer, build, encode
-from charseq.data.text.vocabulary import BOS, EOS, LONGEST_SYMBOL, PAD, UNK, Vocabulary
+from charseq.data.text.tokenizer import KINDS, UNKNOWN, Tokenizer, build, encode
+from charseq.data.text.vocabulary import BOS, EOS, MAX_SYMBOL_LENGTH, PAD, UNK, Vocabulary
 from charseq.errors import CharseqError, CheckpointError, MissingExtraError, SettingError
 
 SENTENCES = Path(__file__).parents[3] / "data" / "sentences"
@@ -120,7 +120,7 @@ def test_a_blank_line_has_no_words(text: str, punctuation: str) -> None:
     assert units.decode([]) == ""
 
 
-def test_small_letters_are_asked_for() -> None:
+def test_lower_case_is_a_setting() -> None:
     lower = rules("split", "lower")
     assert lower.words("ÉTÉ, Don't Straße ΟΔΟΣ") == ["été", ",", "don't", "straße", "οδος"]
     # Some forms make capitals of signs that have no small letter.
@@ -164,7 +164,7 @@ def test_words_come_back_as_they_are_printed(text: str) -> None:
     assert units.join(["", *units.words(text)]).strip() == text
 
 
-def test_every_sentence_that_comes_with_it_comes_back() -> None:
+def test_the_bundled_sentences_are_restored() -> None:
     found = corpus.load(SENTENCES)
     units = rules()
     lines = list(chain(found.train, found.dev, found.test))
@@ -246,20 +246,20 @@ def test_rare_words_are_left_out() -> None:
 
 
 def test_a_word_too_long_for_a_checkpoint_counts_as_unseen() -> None:
-    longest, longer = "x" * LONGEST_SYMBOL, "y" * (LONGEST_SYMBOL + 1)
+    longest, longer = "x" * MAX_SYMBOL_LENGTH, "y" * (MAX_SYMBOL_LENGTH + 1)
     units = made([f"{longest} {longer}"] * 3)
     assert units.vocabulary.symbols == (longest,)
     assert units.encode(f"{longer} {longest}") == [UNK, 4]
     assert units.unknown(longer) == [longer]
-    grapheme = "x" + "\u0301" * LONGEST_SYMBOL
+    grapheme = "x" + "\u0301" * MAX_SYMBOL_LENGTH
     assert made([grapheme, "a"], "graphemes").vocabulary.symbols == ("a",)
     for one in (units, made([grapheme, "a"], "graphemes")):
         assert Tokenizer.from_json(one.to_json()) == one
 
 
-def test_spellings_say_what_a_symbol_is() -> None:
+def test_spellings_are_the_texts_of_ids() -> None:
     words = made(LINES)
-    assert [words.spelling(i) for i in range(5)] == ["", "", "", UNSEEN, "love"]
+    assert [words.spelling(i) for i in range(5)] == ["", "", "", UNKNOWN, "love"]
     for kind in ("subwords", "bpe"):
         units = made(["I love", "you love"] * 20, kind, subword_size=280)
         ids = units.encode("you love é")
@@ -335,8 +335,8 @@ class Counted:
             yield f"w{number % 7} x{number % 11} " * 20
 
 
-def test_lines_are_gone_through_twice_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.data.text.tokenizer.FORM_TEXTS", 500)
+def test_lines_are_iterated_twice_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charseq.data.text.tokenizer.FORM_LINES", 500)
     lines = Counted(10_000)
     tracemalloc.start()
     units = build(lines, kind="words", limit=99, min_count=1, subword_size=300, seed=1)[0]
@@ -349,7 +349,7 @@ def test_lines_are_gone_through_twice_and_not_kept(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("kind", ["subwords", "bpe"])
 def test_pieces_are_learnt_from_a_sample(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.data.text.tokenizer.MOST_TEXTS", 300)
+    monkeypatch.setattr("charseq.data.text.tokenizer.MAX_TEXTS", 300)
     lines = [line for line in FORMS_OF_WORDS for _ in range(700)]
     first, again = made(lines, kind, seed=3), made(lines, kind, seed=3)
     assert first == again
@@ -394,7 +394,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, str], message: str) -> None
         made(LINES, **wrong)  # type: ignore[arg-type]
 
 
-def test_graphemes_without_regex_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphemes_without_regex_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "regex", None)
     with pytest.raises(MissingExtraError, match=r"charseq\[unicode\]"):
         made(LINES, "graphemes")
@@ -404,7 +404,7 @@ def test_graphemes_without_regex_say_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_split_is_one_row_of_ids(kind: str) -> None:
+def test_all_lines_are_encoded_into_one_array(kind: str) -> None:
     units = made(LINES[:2], kind)
     lines = [*LINES, "", "machine"]
     ids, offsets = encode((line for line in lines), units)
@@ -460,7 +460,7 @@ def test_json_round_trip(lines: list[str], kind: str, punctuation: str) -> None:
         ({"case": "lower", "vocabulary": made(["a"], "bpe").vocabulary.to_json()}, "not bpe"),
     ],
 )
-def test_a_strangers_units_are_refused_in_one_line(
+def test_an_invalid_tokenizer_is_refused_in_one_line(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""What a wrong vocabulary would do: lose a letter, swap two ids, or trust a stranger's file."""
+"""Symbols and ids: no letter is lost, ids are in order, bad JSON is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charseq.data.text.subwords import BYTES
 from charseq.data.text.vocabulary import (
     EOS,
     KINDS,
-    LONGEST_SYMBOL,
+    MAX_SYMBOL_LENGTH,
     SPACED,
     SUBWORDS,
     UNK,
@@ -73,7 +73,7 @@ def test_a_feature_and_a_symbol_of_the_same_name_have_different_ids() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_end_stands_before_features_if_asked_for(kind: str) -> None:
+def test_eos_stands_before_features_if_ended(kind: str) -> None:
     """It says nothing when it is read back, and is there without features or symbols."""
     vocabulary, _ = build(["ab", "ba", "b"], kind=kind, features=["V;PST"])
     text, tags = vocabulary.encode("ba b"), vocabulary.encode("", "V;PST")
@@ -150,7 +150,7 @@ def test_graphemes_keep_a_family_and_a_syllable_whole() -> None:
     assert len(vocabulary.symbols) == 2
 
 
-def test_graphemes_without_regex_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphemes_without_regex_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "regex", None)
     with pytest.raises(MissingExtraError, match=r"charseq\[unicode\]"):
         build(["a"], kind="graphemes")
@@ -183,12 +183,12 @@ def test_form_none_changes_nothing() -> None:
 
 def test_symbols_that_are_cut_already_have_the_same_ids() -> None:
     vocabulary, _ = build(["a bc", "bc"], kind="spaced")
-    assert vocabulary.number(["bc", "x", "a"]) == vocabulary.encode("bc x a") == [4, UNK, 5]
+    assert vocabulary.symbol_ids(["bc", "x", "a"]) == vocabulary.encode("bc x a") == [4, UNK, 5]
 
 
 @pytest.mark.parametrize("kind", ["spaced", "graphemes"])
 def test_a_symbol_too_long_for_a_checkpoint_is_left_out(kind: str) -> None:
-    longer = "x" + "\u0331" * LONGEST_SYMBOL
+    longer = "x" + "\u0331" * MAX_SYMBOL_LENGTH
     vocabulary, _ = build([longer, "a"], kind=kind)
     assert vocabulary.symbols == ("a",)
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
@@ -281,7 +281,7 @@ def test_bpe_and_unigram_are_learnt_and_read_by_their_own_rules() -> None:
         assert Vocabulary(kind, "NFC", "NFC", symbols, scores=scores).split("abc") == cut
 
 
-def test_a_generator_and_no_text_at_all_will_do() -> None:
+def test_texts_may_be_a_generator_or_empty() -> None:
     assert build(text for text in ["ab"])[0].symbols == ("a", "b")
     for kind in ("auto", *KINDS):
         assert build([], kind=kind)[0].encode("") == []
@@ -346,7 +346,7 @@ def test_a_vocabulary_that_was_used_can_be_sent_to_another_process() -> None:
         ({"more": 1}, "'more' is not a field"),
     ],
 )
-def test_a_strangers_vocabulary_is_refused_in_one_line(
+def test_an_invalid_vocabulary_is_refused_in_one_line(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
