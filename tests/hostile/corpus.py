@@ -32,7 +32,7 @@ Spoil = Callable[[Path], None]
 
 
 class Case(NamedTuple):
-    """``spoil`` damages a copy of the sound run ``base``; the error must name the file ``blamed``."""
+    """``spoil`` damages a copy of the run ``base``; the error must name the file ``blamed``."""
 
     name: str
     spoil: Spoil
