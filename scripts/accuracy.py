@@ -1,11 +1,11 @@
-"""public benchmarks -> how often the defaults are wrong on their dev splits.
+"""Error rates of the default settings on the dev splits of public benchmarks.
 
-BENCHMARKS is a folder that holds some of the sets below, each a folder with ``train.tsv`` and
-``dev.tsv`` in its original form: pronunciation from SIGMORPHON 2021 task 1, transliteration from
-Dakshina, inflection from SIGMORPHON 2023, old Slovene spelling from KonvNormSl. Sets that are not
-there are passed over. Each is trained with the default settings for the minutes that its row says,
-as a command of its own, and scored with its 95 % interval; a run that is there already is not
-trained again. With an ensemble the minutes are multiplied by its size.
+BENCHMARKS is a folder with some of the sets below, each a folder with ``train.tsv`` and ``dev.tsv``
+in its original form: pronunciation from SIGMORPHON 2021 task 1, transliteration from Dakshina,
+inflection from SIGMORPHON 2023, old Slovene spelling from KonvNormSl. Missing sets are skipped.
+Every set is trained by a command of its own, with the default settings, for the minutes in its row,
+and scored with a 95 % interval. A finished run is not trained again. With an ensemble the minutes
+are multiplied by its size.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(
     *,
     as_json: bool,
 ) -> None:
-    """Train and score every set that is there."""
+    """Train and score every set in the folder."""
     chosen = [one for one in BENCHMARKS if not only or any(text in one.name for text in only)]
     for one in chosen:
         folder = benchmarks / one.name
@@ -82,7 +82,7 @@ def main(
 
 
 def _charseq(*words: str) -> str:
-    """What a command of charseq writes to stdout; the rest goes to stderr."""
+    """Run a command of charseq; its stdout."""
     done = subprocess.run(
         [sys.executable, "-m", "charseq", *words], check=True, stdout=subprocess.PIPE, text=True
     )
@@ -90,10 +90,12 @@ def _charseq(*words: str) -> str:
 
 
 def _finished(run: Path) -> bool:
+    """Whether a run has ended its training."""
     return bool(json.loads((run / "about.json").read_text()).get("finished"))
 
 
 def _row(one: Benchmark, facts: dict[str, Any]) -> str:
+    """One line of the table."""
     low, high = facts["intervals"]["wer"]
     return (
         f"{one.name:<26} {facts['seconds'] / 60:5.1f} min  wer {facts['wer']:5.2f} %  "

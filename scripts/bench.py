@@ -1,13 +1,15 @@
-"""this machine -> rates of training, decoding and starting, beside the ceiling of its core.
+"""Benchmark of training, decoding and start-up on this machine, beside the ceiling of a core.
 
-All variants take turns for several rounds and the median of each is told, since a laptop's speed
-wanders. Texts are random: 10 source and 10 target symbols of 40, hidden 256, embedding 128.
-"in torch" is the same training without the compiled library, "by autograd" that with the
-recurrences as loops of whole single steps that autograd differentiates, "by NumPy" a search without
-the library; the ratios are what each gains.
-The share of the ceiling counts the products alone. Of a training step, forward and twice back, it
-is taken at the fastest rate of a product that was measured in its format in the same run; of a
-search at the rate of the product that it uses.
+All variants take turns for several rounds, and the median of each is printed, since the speed of a
+laptop varies. Texts are random: 10 source and 10 target symbols of 40, hidden 256, embedding 128.
+
+"in torch" is training without the compiled library; "by autograd" is that with recurrences as loops
+of single steps, differentiated by autograd; "by NumPy" is a search without the library. The ratios
+are the gains over them.
+
+The share of the ceiling counts matrix products alone. For a training step (forward, and twice that
+backward) the ceiling is the fastest product that this run measured in the format of training; for a
+search it is the rate of the product that the search uses.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ def main(
     only: str,
     as_json: bool,
 ) -> None:
-    """Measure everything in turns and print it."""
+    """Measure all variants in turns and print the table."""
     if device == "cuda":
         how = {"rounds": rounds, "seconds": seconds, "hidden": hidden, "only": only}
         click.echo(on_gpu(how, as_json=as_json))
@@ -150,7 +152,7 @@ def main(
 
 
 def on_gpu(how: dict[str, Any], *, as_json: bool) -> str:
-    """The rates of a GPU, which have a module of their own; one line where there is none."""
+    """The rates of a GPU (bench_gpu.py); one line if there is none."""
     import bench_gpu
 
     try:
@@ -161,7 +163,7 @@ def on_gpu(how: dict[str, Any], *, as_json: bool) -> str:
 
 
 def ratios(found: dict[str, list[float]]) -> dict[str, float]:
-    """Over the slower forms: the median of the rounds' ratios, since rounds differ more."""
+    """Gains over the slower forms: medians of the ratios of each round, which vary least."""
     pairs = {
         f"{name} over{form}": (values, found[name + form])
         for name, values in found.items()
@@ -175,7 +177,7 @@ def ratios(found: dict[str, list[float]]) -> dict[str, float]:
 
 
 def shares(rows: list[dict[str, Any]], hidden: int, precision: str) -> dict[str, float]:
-    """Of the fastest product measured in the format of training, per cent by cell."""
+    """Percent of the fastest product in the format of training, by cell."""
     medians = {row["name"]: row["median"] for row in rows}
     ceilings = [
         rate for name, rate in medians.items() if name.startswith("product") and precision in name
@@ -210,7 +212,7 @@ def billions(cell: str, hidden: int) -> float:
 
 
 def searches(batch_size: int) -> dict[str, dict[str, Any]]:
-    """What is measured of decoding: soft attention; for two cells hard, or large batches, too."""
+    """Variants of decoding: soft attention, and for two cells hard attention or large batches."""
     found = {}
     for cell in CELLS:
         for name, width in (("greedy", 1), ("beam 5", 5)):
@@ -242,13 +244,13 @@ def searched(cell: str, hidden: int, width: int, attention: str) -> float:
 
 
 def level() -> str:
-    """That of the compiled kernels in use."""
+    """The level of the compiled kernels in use."""
     found = kernels.find()
     return "none" if found is None else found.level
 
 
 def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Facts on one line, then a row for each variant."""
+    """Facts of the machine on one line, then a row for each variant."""
     gains, parts = facts.pop("ratios"), facts.pop("shares")
     lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
     lines.append(f"{'':{HEAD}}{'median':>10}{'lowest':>10}{'highest':>10}")
@@ -262,7 +264,7 @@ def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
-    """What a library reaches on the product of a GRU step alone, in GFLOP/s."""
+    """GFLOP/s of the product of a GRU step, by one library."""
     random = np.random.default_rng(0)
     weight = random.standard_normal((3 * hidden, hidden), dtype=np.float32)
     work = 2 * batch * hidden * 3 * hidden / 1e9
@@ -351,7 +353,7 @@ def recurrence(
 
 
 def random_network(cell: str, hidden: int, attention: str) -> NumpySeq2Seq:
-    """An untrained network that never ends an output by itself."""
+    """An untrained network that never writes an end symbol."""
     torch.manual_seed(0)
     config = configure({"cell": cell, "hidden": hidden, "attention": attention})
     targets = Actions(SIZE).size if attention == "hard" else SIZE
@@ -391,7 +393,7 @@ def search(
 
 
 def reading(words: int, samples: int, batch_size: int, seconds: float) -> Measure:
-    """Words per second of training on lines of 11 words, drawn as often as words of a text are."""
+    """Words per second of training on lines of 11 words, distributed as in a text (Zipf)."""
     config = defaults("next-word")
     random = np.random.default_rng(0)
     chances = 1 / np.arange(1, words + 1)
@@ -415,7 +417,7 @@ def reading(words: int, samples: int, batch_size: int, seconds: float) -> Measur
 
 
 def typing(words: int) -> Measure:
-    """Seconds from one more word to the distribution over the next, in a line that is read."""
+    """Seconds from a further word of a line to the distribution over the next word."""
     config = defaults("next-word")
     torch.manual_seed(0)
     counts = np.ones(SPECIALS + words, dtype=np.int64)
@@ -434,7 +436,7 @@ def typing(words: int) -> Measure:
 
 
 def starting(*words: str) -> Measure:
-    """Seconds of a whole process, its modules compiled before as those of an installed program."""
+    """Seconds of a whole process whose modules are compiled to bytecode, as when installed."""
     program = Path(sys.executable).with_name("charseq")
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
@@ -452,7 +454,7 @@ def starting(*words: str) -> Measure:
 
 
 def repeated(call: Callable[[], object], amount: float, seconds: float) -> Measure:
-    """``amount`` per second, over as many calls as fit into ``seconds``, after one to warm up."""
+    """``amount`` per second, over as many calls as fit into ``seconds``, after one warm-up call."""
 
     def measure() -> float:
         call()
@@ -466,7 +468,7 @@ def repeated(call: Callable[[], object], amount: float, seconds: float) -> Measu
 
 
 def processor() -> str:
-    """The processor's own name, where the system tells it."""
+    """The name of the processor, if the system has it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,8 +1,8 @@
-"""a GPU -> rates of recurrences, training and decoding there, beside the library's own LSTM.
+"""Benchmark of recurrences, training and decoding on a GPU, beside torch's own LSTM.
 
-What ``bench --device cuda`` measures. All variants take turns, and the median of each is told. The
-yardstick is what one writes in torch: an encoder-decoder of ``nn.LSTM``, whole sequences, started
-operation by operation, under bfloat16 autocast with fused AdamW.
+The measurements of ``bench --device cuda``. All variants take turns, and the median of each is
+printed. The baseline is plain torch: an encoder-decoder of ``nn.LSTM`` over whole sequences, eager,
+under bfloat16 autocast with fused AdamW.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Measure = Callable[[], float]
 
 
 class Plain(TrainableModel):
-    """The yardstick: two ``nn.LSTM`` and attention afterwards."""
+    """The baseline: two ``nn.LSTM`` and attention after them."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def measure(
 def variants(
     hidden: int, batch: int, seconds: float, device: torch.device
 ) -> dict[str, tuple[str, Callable[[], Measure]]]:
-    """What is measured at one size of a batch."""
+    """The variants at one batch size."""
     found: dict[str, tuple[str, Callable[[], Measure]]] = {}
     sequences, examples, words = "sequences/s", "examples/s", "words/s"
     size = hidden, batch, seconds, device
@@ -172,7 +172,7 @@ def one_way(
 
 
 class no_kernels:  # noqa: N801 - used as a statement
-    """Inside, no kernel of ours runs: a layer is a loop over single steps, or the library's."""
+    """A block without charseq's kernels: a layer is a loop over single steps, or cuDNN's."""
 
     def __enter__(self) -> None:
         self._kept = rnn_fused.fits
@@ -183,7 +183,7 @@ class no_kernels:  # noqa: N801 - used as a statement
 
 
 def play(run: Callable[[], None]) -> Callable[[], None]:
-    """The same as a graph."""
+    """The same function as a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -194,7 +194,7 @@ def play(run: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         run()
 
-    def replay(_kept: Callable[[], None] = run) -> None:  # whose tensors the graph works on
+    def replay(_kept: Callable[[], None] = run) -> None:  # keeps the tensors of the graph alive
         graph.replay()
 
     return replay
@@ -230,7 +230,7 @@ def training(
 
 
 def plain_training(hidden: int, batch: int, seconds: float, device: torch.device) -> Measure:
-    """The same of the yardstick, one operation after the other; batches lie on the device."""
+    """Examples per second of the baseline, eager; its batches are on the device."""
     torch.manual_seed(0)
     model = Plain(hidden).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
@@ -267,7 +267,7 @@ def decoding(
 
 
 def repeated(run: Callable[[], Any], count: int, seconds: float, *, warm: int = 3) -> Measure:
-    """How many of ``count`` a second, over as many calls as fit into the time."""
+    """``count`` per second, over as many calls as fit into the time."""
     for _ in range(warm):
         run()
     torch.cuda.synchronize()
@@ -289,7 +289,7 @@ def repeated(run: Callable[[], Any], count: int, seconds: float, *, warm: int = 
 
 
 def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Facts on one line, then a row for each variant and a column for each size of a batch."""
+    """Facts of the machine on one line, then a table: variants by batch sizes."""
     batches = sorted({row["batch"] for row in rows})
     lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
     lines.append(f"{'batch':44}" + "".join(f"{batch:>14,}" for batch in batches))

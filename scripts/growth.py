@@ -1,15 +1,15 @@
-"""this machine -> how time and memory grow with rows, with their length, and with the symbols.
+"""Growth of time and memory with the number of rows, the length of texts, the set of symbols.
 
-Every point is a process of its own, on one thread; told are the seconds of processor time and the
-most memory that it had (what it reads from files it holds in memory only as long as there is room).
+Every point is measured in a process of its own, on one thread: seconds of processor time and peak
+memory (pages of mapped files count as long as the system leaves them in memory).
 
-    rows      read: what a training does before its first step; check; convert, of running text
-    length    as many symbols in all, in longer and longer texts: before the first step, a step of
-              training, and an answer
-    symbols   the same texts, spelt with more and more different symbols
+    rows      read: all of a training before its first step; check; convert, of running text
+    length    the same number of symbols in longer and longer texts: before the first step, a step
+              of training, an answer
+    symbols   the same texts, written with more and more different symbols
 
-Data are made up: words of 4 to 14 letters and the same in capitals; running text is drawn from
-5,000 words as often as words are in a text (Zipf).
+Data are artificial: words of 4 to 14 letters and the same in capitals; running text is drawn from
+5,000 words with the frequencies of a natural text (Zipf).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SYMBOLS = [30, 300, 3000, 10_000, 50_000]
 LEXICON = 5000
 BLOCK = 100_000
 TOTAL = 40_000
-"""Symbols of all sources together, where their length grows; rows times length."""
-SPELT = 4000
-"""Rows of 10 symbols each, where the symbols grow; all symbols stand in them from 30 to 40,000."""
+"""Symbols of all sources together (rows times length) where the length grows."""
+ROWS_OF_SYMBOLS = 4000
+"""Rows of 10 symbols each where the set of symbols grows; they can hold up to 40,000 symbols."""
 BATCH = 16
 SECONDS = 1.0
-"""For what takes less than that, at least."""
+"""A shorter call is repeated until so many seconds have passed."""
 PANELS = {
     "rows": ("read", "check", "convert"),
     "length": ("before the first step", "step", "answer"),
@@ -70,7 +70,7 @@ def main(
     as_json: bool,
     case: str | None,
 ) -> None:
-    """Measure everything and print it."""
+    """Measure all points and print the table."""
     if case is not None:
         click.echo(json.dumps(measure(**json.loads(case))))
         return
@@ -92,7 +92,7 @@ def main(
 
 
 def by_rows(folder: Path) -> Callable[[int], Iterator[Point]]:
-    """Files of so many rows, read, checked and converted."""
+    """Points of the number of rows: read, check, convert."""
     program = str(Path(sys.executable).with_name("charseq"))
     run = folder / "run"
     write_pairs(folder / "few.tsv", 2000)
@@ -116,12 +116,12 @@ def by_rows(folder: Path) -> Callable[[int], Iterator[Point]]:
 
 
 def by_texts(folder: Path, what: str) -> Callable[[int], Iterator[Point]]:
-    """Texts of some length, or with so many symbols: read, trained on, answered."""
+    """Points of the length of texts, or of the set of symbols: preparation, step, answer."""
 
     def make(size: int) -> Iterator[Point]:
         random = np.random.default_rng(1)
         length, symbols = (size, len(LETTERS)) if what == "length" else (10, size)
-        rows = max(2 * BATCH, TOTAL // length) if what == "length" else SPELT
+        rows = max(2 * BATCH, TOTAL // length) if what == "length" else ROWS_OF_SYMBOLS
         spelt = random.permutation(np.arange(max(rows * length, symbols)) % symbols)
         path = folder / "texts.tsv"
         with path.open("w", encoding="utf-8") as file:
@@ -137,8 +137,8 @@ def by_texts(folder: Path, what: str) -> Callable[[int], Iterator[Point]]:
 
 
 def measure(kind: str, data: str) -> Point:
-    """What one process does; seconds are those of its processor time."""
-    import charseq.training.trainer  # noqa: F401 - so that torch is loaded before the clock runs
+    """Measure one point in this process; seconds are its processor time."""
+    import charseq.training.trainer  # noqa: F401 - loads torch before the clock runs
     from charseq.config import configure
     from charseq.training.pairs import PairsTask
 
@@ -153,7 +153,7 @@ def measure(kind: str, data: str) -> Point:
     if kind == "read":
         return {**facts, "seconds": spent}
     stepping = repeated(lambda: next(steps))
-    # as many texts as are computed side by side, and the same for each size
+    # the number of texts that are decoded side by side, the same for each size
     dataset = lesson.task.dataset
     lesson.task = replace(lesson.task, dataset=replace(dataset, dev=dataset.train[:BATCH]))
     weights = lesson.publish(trainer.averaged())
@@ -162,7 +162,7 @@ def measure(kind: str, data: str) -> Point:
 
 
 def repeated(call: Callable[[], object]) -> float:
-    """Seconds of processor time for a call, from as many as fit into ``seconds``, two at least."""
+    """Processor seconds of a call, from as many as fit into ``seconds``, at least two."""
     count, begun = 0, time.process_time()
     while (spent := time.process_time() - begun) < SECONDS or count < 2:
         call()
@@ -171,7 +171,7 @@ def repeated(call: Callable[[], object]) -> float:
 
 
 def child(command: list[str]) -> Point:
-    """Run a process; what it prints as JSON, its seconds of processor time, its most megabytes."""
+    """Run a process: its JSON from stdout, its processor seconds, its peak memory in megabytes."""
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(command, stdout=told)
         _, status, used = os.wait4(process.pid, 0)
@@ -190,7 +190,7 @@ def case(**facts: str) -> list[str]:
 
 
 def anonymous() -> float:
-    """Megabytes of memory that are no file's, where the system tells it."""
+    """Megabytes of anonymous memory, if the system has this number."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").split("\n")
     except OSError:
@@ -199,14 +199,14 @@ def anonymous() -> float:
 
 
 def letter(number: int) -> str:
-    """One of many letters, none of which Unicode takes apart."""
+    """A letter by its number; Unicode decomposes none of them."""
     if number < len(LETTERS):
         return LETTERS[number]
     return chr(0x4E00 + number) if number < 20_000 else chr(0x20000 + number)
 
 
 def write_pairs(path: Path, rows: int) -> None:
-    """Made-up words and the same in capitals."""
+    """Write random words and the same in capitals."""
     random = np.random.default_rng(1)
     with path.open("w", encoding="utf-8") as file:
         for first in range(0, rows, BLOCK):
@@ -215,7 +215,7 @@ def write_pairs(path: Path, rows: int) -> None:
 
 
 def write_text(path: Path, rows: int) -> None:
-    """Made-up words that come again and again, one a line."""
+    """Write running text: random words with repetitions, one a line."""
     random = np.random.default_rng(2)
     words = np.array(draw_words(random, LEXICON))
     chances = 1 / np.arange(1, LEXICON + 1)
@@ -226,7 +226,7 @@ def write_text(path: Path, rows: int) -> None:
 
 
 def draw_words(random: np.random.Generator, count: int) -> list[str]:
-    """So many words of 4 to 14 letters."""
+    """Random words of 4 to 14 letters."""
     letters = random.integers(len(LETTERS), size=(count, 14), dtype=np.uint8) + ord("a")
     lengths = random.integers(4, 15, size=count).tolist()
     text = letters.tobytes().decode()
@@ -246,14 +246,14 @@ def table(points: list[Point]) -> str:
 
 
 def draw(path: str, points: list[Point]) -> None:
-    """Time above memory, a column for each of what grows."""
+    """Draw time above memory, with a column for rows, length and symbols."""
     import line_plots
 
     units = {"seconds": "seconds of processor time", "megabytes": "most memory, MB"}
     shown = []
     for key, label in units.items():
         for what, stages in PANELS.items():
-            # after the first step the process is the same, so its memory is told once
+            # all stages but the first share a process, so its memory is drawn once
             wanted = stages if key == "seconds" or what == "rows" else stages[:1]
             lines = {}
             for stage in wanted:

@@ -1,9 +1,9 @@
-"""a seed -> dates as people write them, each with its ISO 8601 date -> train, dev and test TSV.
+"""Generator of the dates data set: dates as people write them, with their ISO 8601 dates, as TSV.
 
-Knows nothing of models: needs Babel (names and patterns of CLDR) and RapidFuzz (edit distance).
-What people write beside CLDR's patterns stands in dates.toml, with its signs explained. The rule
-for ambiguous orders is `settled`; a date that it would read otherwise is never written. The same
-seed and the same Babel give the same bytes. The card of the data is data/README.md.
+It needs Babel (names and patterns of CLDR) and RapidFuzz (edit distance). Patterns that people use
+besides those of CLDR are in dates.toml, which explains its notation. `settled` is the rule for
+ambiguous orders of day and month; a date that it reads otherwise is never written. The same seed
+and the same Babel give the same bytes. The card of the data is data/README.md.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Language:
 
 @dataclass(frozen=True)
 class Row:
-    """One pair, with what its counts in the card are made of."""
+    """One pair, with the properties that the card counts."""
 
     source: str
     target: str
@@ -152,7 +152,7 @@ def cldr_patterns(code: str) -> dict[str, float]:
 
 
 def plain(text: str) -> str:
-    """Without the accents of Latin and Greek letters and the hamza on alef, as typed in haste."""
+    """Text without the accents of Latin and Greek letters and the hamza on alef."""
     accented = ("LATIN", "GREEK", "ARABIC LETTER ALEF", "ARABIC LETTER HEH")
     kept: list[str] = []
     for sign in unicodedata.normalize("NFD", text):
@@ -223,7 +223,7 @@ def fields(pattern: str) -> tuple[Piece, ...]:
 
 
 def ordinal(day: int, locale: str) -> str:
-    """What is written behind the day's digits where it is read as an ordinal."""
+    """The suffix of an ordinal day, as in 1st, 2nd."""
     if locale.startswith("en"):
         return "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
     if locale == "sv":
@@ -281,7 +281,7 @@ def written(pattern: str, when: date, locale: str, rng: Random) -> list[Piece]:
 
 
 def with_digits(pieces: list[Piece], digits: str) -> list[Piece]:
-    """The same in other digits: one for one, but Chinese days and months are read as numbers."""
+    """Digits of another script, one for one; Chinese days and months become numerals."""
     if digits[0] == "〇":
         if not any("年" in text for _, text in pieces):
             return pieces
@@ -484,14 +484,14 @@ def described(pieces: list[Piece], locale: str) -> Iterator[str]:
 
 
 def identity(source: str) -> str:
-    """What is the same in two rows that differ in case, accents, spaces and signs only."""
+    """The key of a row without case, accents, spaces and signs, by which duplicates are found."""
     text = plain(source).casefold()
     kept = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in text)
     return " ".join(re.sub(r"(\d+)", r" \1 ", kept).split())
 
 
 def rows(seed: int) -> Iterator[Row]:
-    """Rows without end, no two of one identity, none of RESERVED."""
+    """An endless stream of rows, no two with the same identity, none of RESERVED."""
     rng = Random(seed)
     seen = {identity(source) for source in RESERVED}
     targets: dict[str, str] = {}
@@ -511,7 +511,7 @@ def rows(seed: int) -> Iterator[Row]:
 
 
 def make(out: Path, seed: int, sizes: Mapping[str, int]) -> dict[str, list[Row]]:
-    """Writes ``out``/SPLIT.tsv for each split of ``sizes``, in that order from one stream."""
+    """Write ``out``/SPLIT.tsv for each split of ``sizes``, in that order from one stream."""
     stream = rows(seed)
     splits = {name: [next(stream) for _ in range(size)] for name, size in sizes.items()}
     out.mkdir(parents=True, exist_ok=True)
@@ -536,13 +536,13 @@ def summary(splits: Mapping[str, list[Row]]) -> str:
 
 
 def in_order(tags: Counter[str]) -> list[tuple[str, int]]:
-    """How the month is written first, then the rest, then the faults; most frequent first."""
+    """Names of counts, sorted: month first, then the rest, then the faults; most frequent first."""
     groups = {"mont": 0, "no f": 2, "faul": 3}
     return sorted(tags.items(), key=lambda item: (groups.get(item[0][:4], 1), -item[1], item[0]))
 
 
 def name_of(code: str) -> str:
-    """The language in English with its code."""
+    """The English name of a language, with its code."""
     known = "digits in no language" if code == "und" else Locale.parse(code).english_name
     return f"{known} (`{code}`)"
 

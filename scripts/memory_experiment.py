@@ -1,12 +1,12 @@
-"""a symbol, a lag of distractors, a cue -> how often each cell can still name the symbol.
+"""Memory experiment: accuracy of each cell in recalling a symbol after a lag of distractors.
 
-The first input is one of 8 symbols, then come LAG symbols of 8 others, then a cue; the network
-answers after the cue, and a guess is right in 12.5 %. Each cell is trained for the same number of
-steps, on the same batches, with about the same number of parameters; some cells come with several
-starts of their weights, which are rows of their own. The learning rate of each row and lag is the
-best of --rates on seed 0, and the seeds from 1 on are reported. A second table says how much of a
-gradient reaches the first step before training. The same options and the same number of threads
-give the same tables. Each result goes to stderr as a line of JSON as it comes.
+The first input is one of 8 symbols, LAG distractors of 8 others follow, then a cue; the network
+answers after the cue, and a guess is right in 12.5 %. Every cell is trained for the same number of
+steps, on the same batches, with about the same number of parameters. Some cells have several
+initialisations, each with a row of its own. The learning rate of each row and lag is the best of
+--rates on seed 0, and the seeds from 1 on are reported. A second table has the gradient that
+reaches the first step before training. The same options and the same number of threads give the
+same tables. Every result goes to stderr as a line of JSON when it is known.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from charseq.process import keep_memory
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-KINDS = 8
-MEMORIES = range(PAD + 1, PAD + 1 + KINDS)
-DISTRACTORS = range(MEMORIES.stop, MEMORIES.stop + KINDS)
+ANSWER_COUNT = 8
+MEMORIES = range(PAD + 1, PAD + 1 + ANSWER_COUNT)
+DISTRACTORS = range(MEMORIES.stop, MEMORIES.stop + ANSWER_COUNT)
 CUE = DISTRACTORS.stop
 SYMBOLS = CUE + 1
 ANSWERS = MEMORIES.stop  # PAD is one of them, as everywhere in charseq, and never right
@@ -72,7 +72,7 @@ def draw(
 
 
 def as_shipped(_cell: Cell, _lag: int) -> None:
-    """Leave the start of ``charseq.models.cells``."""
+    """The initialisation of ``charseq.models.cells``."""
 
 
 def uniform(cell: Cell, _lag: int) -> None:
@@ -82,7 +82,7 @@ def uniform(cell: Cell, _lag: int) -> None:
 
 
 def orthogonal(cell: Cell, _lag: int) -> None:
-    """W_h = Q, the start of the tanh cell."""
+    """W_h = Q, the initialisation of the tanh cell."""
     nn.init.orthogonal_(cell.recurrent)
 
 
@@ -107,14 +107,14 @@ def chrono(cell: Cell, lag: int) -> None:
 
 @dataclass(frozen=True)
 class Form:
-    """A cell and the start of its weights: one row of the table."""
+    """A cell and its initialisation: one row of the table."""
 
     cell: str
     start: Start = as_shipped
     normalised: bool = False
-    """Whether the last state is brought to one size before it is read."""
+    """Whether the last state is normalised before the readout."""
     drawn: bool = True
-    """Seven lines of a figure can be told apart; the table has every form."""
+    """Whether the figure has the form; it has seven lines at most, the table has every form."""
 
 
 FORMS = {
@@ -148,7 +148,7 @@ def choose_hidden(cell: str, budget: int) -> int:
 
 
 class Networks:
-    """Independent networks of one form, one for each seed, side by side for speed alone.
+    """Independent networks of one form, one for each seed, computed side by side for speed.
 
     They lie where the production recurrence has its directions.
     """
@@ -162,14 +162,14 @@ class Networks:
             cell = CELLS[form.cell](SYMBOLS, hidden)
             form.start(cell, lag)
             self.cells.append(cell)
-            # at zero, so that a large state gives no large loss at the beginning
+            # zero, so that a large state gives no large loss at the beginning
             readout = nn.Linear(hidden, ANSWERS)
             nn.init.zeros_(readout.weight)
             nn.init.zeros_(readout.bias)
             self.readouts.append(readout)
 
     def __call__(self, ids: Sequence[Int[Tensor, "T B"]]) -> list[Float[Tensor, "B 1 V"]]:
-        """The logits after the cue, of each network for its own symbols."""
+        """Logits after the cue, of each network for its own sequences."""
         inputs = [encode(each, SYMBOLS) for each in ids]
         projected = torch.stack(
             [cell.project(each) for cell, each in zip(self.cells, inputs, strict=True)]
@@ -198,7 +198,7 @@ def train(
     steps: int,
     batch: int,
 ) -> None:
-    """Adam on fresh batches, the gradient of each network clipped for itself.
+    """Adam on new batches; the gradient of each network is clipped by itself.
 
     The rate rises over the first steps, then stays, and over the second half falls to zero.
     """
@@ -216,7 +216,7 @@ def train(
         torch.stack(losses).sum().backward()
         for one in weights:
             if not math.isfinite(nn.utils.clip_grad_norm_(one, CLIP)):
-                for weight in one:  # an exploded gradient has no direction: stand still
+                for weight in one:  # an exploded gradient has no direction: skip the step
                     weight.grad = torch.zeros_like(weight)
         share = min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -226,7 +226,7 @@ def train(
 
 @torch.no_grad()
 def examine(networks: Networks, *, lag: int, seeds: Sequence[int]) -> list[tuple[float, float]]:
-    """Accuracy and loss of each network on sequences it was not trained with."""
+    """Accuracy and loss of each network on new sequences."""
     streams = [stream(seed, lag, 2) for seed in seeds]
     right, loss = [0] * len(seeds), [0.0] * len(seeds)
     for _ in range(FRESH // PART):
@@ -239,7 +239,7 @@ def examine(networks: Networks, *, lag: int, seeds: Sequence[int]) -> list[tuple
 
 @torch.no_grad()
 def reach(cell: Cell, kind: str, *, lag: int, batch: int) -> float:
-    """‖∂L/∂h_1‖ / ‖∂L/∂h_T‖ for a random ∂L/∂h_T: what lag + 1 steps back leave of it.
+    """‖∂L/∂h_1‖ / ‖∂L/∂h_T‖ for a random ∂L/∂h_T, over lag + 1 steps.
 
     By ``charseq.kernels.bptt``, in float64, since float32 knows nothing below 1e-45.
     """
@@ -269,19 +269,19 @@ class Result:
     """Accuracy of each learning rate on seed 0."""
     rate: float
     accuracies: list[float]
-    """Of the seeds 1, 2, ... at that rate."""
+    """Accuracy of the seeds 1, 2, ... at that rate."""
     mean: float
     lowest: float
     highest: float
     gradient: float
-    """What reaches the first step of a gradient at the last, before training."""
+    """The share of a gradient at the last step that reaches the first, before training."""
     seconds: float
 
 
 def measure(
     name: str, *, lag: int, seeds: int, rates: Sequence[float], steps: int, budget: int, batch: int
 ) -> Result:
-    """Try every rate on seed 0, then train the seeds that are reported at the best."""
+    """Try every rate on seed 0, then train the reported seeds with the best rate."""
     begun = time.perf_counter()
     form = FORMS[name]
     hidden = choose_hidden(form.cell, budget)
@@ -292,7 +292,7 @@ def measure(
         return examine(networks, lag=lag, seeds=seeds)
 
     tried = learn([0] * len(rates), rates)
-    # the most accurate, of equals the one with the lower loss; a loss may be no number at all
+    # the most accurate, of equals the one with the lower loss; a loss may be NaN
     rate, _ = max(
         zip(rates, tried, strict=True), key=lambda one: (one[1][0], -np.nan_to_num(one[1][1]))
     )
@@ -318,7 +318,7 @@ def measure(
 
 
 class Numbers(click.ParamType[list[float]]):
-    """Positive numbers, whole ones or any, with commas between them."""
+    """Positive numbers, whole or real, separated by commas."""
 
     name = "numbers"
 
@@ -328,7 +328,7 @@ class Numbers(click.ParamType[list[float]]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
-        """Fails for what is no number, zero, negative or infinite."""
+        """Parse the list; fail for a value that is not a number, not positive, or infinite."""
         try:
             found = [(int if self.whole else float)(word) for word in str(value).split(",")]
         except ValueError:
@@ -381,12 +381,12 @@ def main(
         raise click.BadParameter(f"no cell {', '.join(sorted(unknown))}", param_hint="--cells")
     choose_threads(threads)
     keep_memory()
-    torch.set_flush_denormal(True)  # vanished gradients are slow where they are not quite zero
+    torch.set_flush_denormal(True)  # denormal numbers of vanished gradients are slow
     facts = {
         "steps": steps,
         "batch_size": batch,
         "parameters": budget,
-        "chance": 1 / KINDS,
+        "chance": 1 / ANSWER_COUNT,
         "threads": threads,
         "torch": torch.__version__,
     }
@@ -439,7 +439,7 @@ def picture(results: Sequence[Result], path: Path) -> None:
         lines,
         xlabel="lag (distractors between symbol and cue)",
         ylabel="accuracy (%)",
-        title=f"Recall of one of {KINDS} symbols (a guess: {100 / KINDS:g} %)",
+        title=f"Recall of one of {ANSWER_COUNT} symbols (a guess: {100 / ANSWER_COUNT:g} %)",
         log_x=True,
     )
 

@@ -112,10 +112,10 @@ def _copy(copy: Path, module: str) -> None:
     conftest.write_text(text.replace("derandomize=True", quick), encoding="utf-8")
     files = tests_of(module)
     left_out = [f"--deselect={test}" for test in SLOW if test.split("::")[0] in files]
-    source = f"charseq/{module.replace('.', '/')}.py"
+    mutated = f"charseq/{module.replace('.', '/')}.py"
     (copy / "pyproject.toml").write_text(
         "[tool.mutmut]\n"
-        f"source_paths = {json.dumps([source])}\n"
+        f"source_paths = {json.dumps([mutated])}\n"
         f"pytest_add_cli_args_test_selection = {json.dumps(files)}\n"
         f"pytest_add_cli_args = {json.dumps(left_out)}\n"
         'also_copy = ["charseq", "tests", "scripts", "checkpoints", "data", "README.md"]\n'

@@ -1,16 +1,16 @@
-"""charseq as it is installed -> what it holds under hours of kills, faults, odd texts, many rows.
+"""Soak test: hours of kills, faults, random input and many rows, with the installed charseq.
 
     same     100,000 texts in batches of 1, 7 and 257 and in another order: the same bits, of pairs
              (hard and soft attention, greedy and a beam of 5) and of next words
-    fuzz     ten minutes of odd bytes for readers, vocabularies, headers and the command line
+    fuzz     ten minutes of random input for readers, vocabularies, headers and the command line
     saves    500 SIGKILLs at random moments of a process that saves without pause
     faults   a save under strace: EIO in every fsync, ENOSPC in every write, SIGKILL at every call
     train    a training that is killed ten times, and one that is not: the same weights
-    convert  a conversion that is killed again and again: the same bytes, little done twice
-    rows     ten million rows in no more memory than ten thousand and 50 MB
+    convert  a conversion that is killed several times: the same bytes, little computed twice
+    rows     ten million rows need at most 50 MB more memory than ten thousand
 
-Each part is a line of figures; the exit code is 1 if one of them does not hold. The models are the
-small frozen runs of the tests. --kernels off compares plain NumPy, whatever is installed.
+Every part prints one line of figures; the exit code is 1 if a part fails. The models are the small
+frozen runs of the tests. --kernels off uses plain NumPy, whatever is installed.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 Facts = dict[str, Any]
 BLOCK = 2500
-"""Texts that are compared together."""
+"""Texts whose hashes are compared together."""
 Part = Callable[[Path, float], Facts]
 
 
 class Broken(Exception):
-    """A promise that did not hold."""
+    """A check has failed."""
 
 
-def require(held: bool, told: str) -> None:
-    """Raise Broken where it is not so."""
+def require(held: bool, message: str) -> None:
+    """Raise Broken with a message unless the condition holds."""
     if not held:
-        raise Broken(told)
+        raise Broken(message)
 
 
 def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
-    """A Python process that finds this charseq."""
+    """Start a Python process that imports this charseq."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, *words], env=environment, **options)
 
@@ -61,7 +61,7 @@ def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def same(_place: Path, scale: float) -> Facts:
-    """Hashes of texts and bits, in every batch size and order; a block of texts after another."""
+    """Hashes of answers for every batch size and order, one block of texts after the other."""
     from charseq.inference import predictor
 
     count = max(20, int(100_000 * scale))
@@ -73,15 +73,17 @@ def same(_place: Path, scale: float) -> Facts:
         for name, model in models.items():
             block = texts[name][begin * shares[name] // count :][: BLOCK * shares[name] // count]
             for width in (5,) if name == "words" else (1, 5):
-                digests.setdefault(f"{name}, {width}", []).append(_alike(name, model, block, width))
+                digests.setdefault(f"{name}, {width}", []).append(
+                    _hash_of_all_sizes(name, model, block, width)
+                )
         click.echo(f"same     {min(begin + BLOCK, count):,} texts", err=True)
     whole = {name: hashlib.sha256("".join(all_of).encode()).hexdigest()[:12]
              for name, all_of in digests.items()}  # fmt: skip
     return {"texts": count, **whole}
 
 
-def _alike(name: str, model: Any, texts: list[str], width: int) -> str:
-    """The hash that the answers have in batches of every size. Raises Broken: they differ."""
+def _hash_of_all_sizes(name: str, model: Any, texts: list[str], width: int) -> str:
+    """The hash of the answers in batches of every size; raises Broken if they differ."""
     shuffled = random.Random(2).sample(texts, len(texts))
     options: Facts = {"n": 5} if name == "words" else {"n": width, "beam": width}
     hashes = {
@@ -108,7 +110,7 @@ def _texts(name: str, count: int) -> Iterator[str]:
 
 
 def _digest(model: Any, texts: list[str], order: list[str], **options: Any) -> str:
-    """A hash of every candidate and every bit of its numbers, in the order of ``texts``."""
+    """A hash of all candidates and the bits of their numbers, in the order of ``texts``."""
     found = {}
     for one in model.predict(order, **options):
         told = [(c.prediction, c.score.hex(), c.probability.hex()) for c in one.candidates]
@@ -120,7 +122,7 @@ def _digest(model: Any, texts: list[str], order: list[str], **options: Any) -> s
 
 
 def fuzz(_place: Path, scale: float) -> Facts:
-    """The cases of the tests, with new seeds until the time is over."""
+    """The random cases of the tests (tests/odd.py), with new seeds until the time is over."""
     sys.path.insert(0, str(ROOT / "tests"))
     cases = importlib.import_module("odd").CASES
     os.environ["CHARSEQ_MODEL"] = str(FIXTURES / "soft")
@@ -154,7 +156,7 @@ while True:
 
 
 def saves(place: Path, scale: float) -> Facts:
-    """Kills at random moments; every state that was told is there, whole."""
+    """Kills at random moments; every state that was reported as saved exists, whole."""
     from charseq.runs import store
 
     run, last, torn = place / "run", 0, 0
@@ -168,7 +170,7 @@ def saves(place: Path, scale: float) -> Facts:
         torn += (run / ".new").exists()
         names = store.names(run)
         if not names:
-            require(not told, "a state that was told is gone")
+            require(not told, "a saved state is gone")
             continue
         found = store.read_all(run, names)
         now = int(found["a"])
@@ -200,7 +202,7 @@ CALLS = "openat,write,fsync,close,rename,mkdir,unlink,unlinkat,rmdir,newfstatat,
 
 
 def faults(place: Path, scale: float) -> Facts:
-    """Each call of a save fails, or is the last that the process makes."""
+    """Saves in which one system call fails, or is the last that the process makes."""
     from charseq.runs import store
 
     require(shutil.which("strace") is not None, "strace is not installed")
@@ -241,7 +243,7 @@ def faults(place: Path, scale: float) -> Facts:
 
 
 def _strace(run: Path, what: str, log: Path | None = None) -> tuple[int, str]:
-    """Exit code and words of one save under strace."""
+    """Exit code and stdout of one save under strace."""
     where = ["-o", str(log or os.devnull)]
     done = subprocess.run(
         [
@@ -254,7 +256,7 @@ def _strace(run: Path, what: str, log: Path | None = None) -> tuple[int, str]:
 
 
 def _count(place: Path) -> dict[str, tuple[int, int]]:
-    """First and last number of each call between the two marks, counted for each by itself."""
+    """First and last number of each system call between the two marks, counted for each call."""
     from charseq.runs import store
 
     log = place / "calls"
@@ -282,7 +284,7 @@ def _count(place: Path) -> dict[str, tuple[int, int]]:
 
 
 def train(place: Path, scale: float) -> Facts:
-    """The same command, killed again and again."""
+    """A training command that is killed again and again, against one that is not."""
     data = place / "data"
     data.mkdir()
     draw = random.Random(3)
@@ -320,7 +322,7 @@ def train(place: Path, scale: float) -> Facts:
         done += 1
         about = place / "killed" / "about.json"
         if about.exists() and json.loads(about.read_bytes())["finished"]:
-            break  # the kill came after the last byte
+            break  # the kill came after the end
     sums = [_sha256(place / run / "model.safetensors") for run in ("whole", "killed")]
     require(sums[0] == sums[1], f"{sums} after {done} kills")
     steps = [step.decode() for step in resumed]
@@ -328,6 +330,7 @@ def train(place: Path, scale: float) -> Facts:
 
 
 def _saves(run: Path) -> int:
+    """Time of the last save; 0 before the first."""
     try:
         return (run / "manifest.json").stat().st_mtime_ns
     except OSError:
@@ -342,7 +345,7 @@ def _sha256(path: Path) -> str:
 
 
 def convert(place: Path, scale: float) -> Facts:
-    """The same command, killed again and again."""
+    """A conversion that is killed again and again, against one that is not."""
     count = max(10_000, int(100_000 * scale))
     texts = list(dict.fromkeys(_texts("soft", count)))
     (place / "in.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
@@ -367,12 +370,12 @@ def convert(place: Path, scale: float) -> Facts:
         require(process.returncode == -signal.SIGKILL, said.decode())
         kills += 1
         largest = max(largest, *_pieces(place), 0)
-        if (place / "out.txt").exists():  # it came after the last byte: from there, to the end
+        if (place / "out.txt").exists():  # the kill came after the end: convert once more
             again = start("-m", "charseq", *words, str(place / "out.txt"), "--force", "-q")
             require(again.wait() == 0, "conversion failed")
             break
     same_bytes = _sha256(place / "whole.txt") == _sha256(place / "out.txt")
-    require(same_bytes, "other bytes after a kill")
+    require(same_bytes, "the output differs after a kill")
     require(kept == sorted(kept), f"answers were lost: {kept}")
     require(not list(place.glob(".charseq-*")), "something was left behind")
     twice = round(100 * kills * largest / len(texts), 1)
@@ -381,7 +384,7 @@ def convert(place: Path, scale: float) -> Facts:
 
 
 def _pieces(place: Path) -> list[int]:
-    """How many answers each piece in the journal has; a kill costs less than one more of them."""
+    """The number of answers of each piece in the journal; a kill loses at most one piece."""
     lines = [
         line
         for path in place.glob(".charseq-*.journal")
@@ -407,7 +410,7 @@ print(found.ok + found.rejected, resource.getrusage(resource.RUSAGE_SELF).ru_max
 
 
 def rows(place: Path, scale: float) -> Facts:
-    """The peak of memory with few rows and with many; and that no row is lost or moved."""
+    """Peak memory with few rows and with many; no row is lost or moved."""
     facts: Facts = {}
     peaks = []
     for count in (10_000, max(20_000, int(10_000_000 * scale))):
@@ -437,7 +440,7 @@ PARTS: dict[str, Part] = {
 @click.option("--kernels", type=click.Choice(["off"]), help="Plain NumPy, also in what is started.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a part.")
 def main(only: Sequence[str], scale: float, kernels: str | None, *, as_json: bool) -> None:
-    """Run every part and tell what was found."""
+    """Run every part and print its figures."""
     from charseq.errors import CharseqError
 
     if kernels:

@@ -1,10 +1,10 @@
-"""charseq's source -> charseq with every tensor's shape checked, for the length of a test run.
+"""Shape checks of all tensors during the tests.
 
 Modules that work on tensors write shapes as types (``Float[Tensor, "B T H"]``) and import those
-names under ``TYPE_CHECKING``: whoever only uses charseq has no jaxtyping and pays nothing. Here
-such a module is compiled as a type checker reads it: its ``TYPE_CHECKING`` block runs, and each
-of its functions and dataclasses is checked by jaxtyping (one letter, one size) and beartype.
-Programs that a test starts as processes of their own run unchecked, as they do for users.
+names under ``TYPE_CHECKING``, so that users need no jaxtyping and lose no time. Here such a module
+is compiled as a type checker reads it: its ``TYPE_CHECKING`` block runs, and jaxtyping (one size
+for each letter) and beartype check every function and dataclass. Processes that a test starts run
+unchecked, as they do for users.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""name of a core -> environment of a process whose OpenBLAS takes that core's kernels.
+"""Processes whose OpenBLAS uses the kernels of a given processor core.
 
-Properties that hold on every processor are tested with several sets of kernels: for AVX2 (Haswell,
+Properties of every processor are tested with several sets of kernels: for AVX2 (Haswell,
 Zen), for AVX-512 (SkylakeX), and with the set that OpenBLAS chooses for the machine at hand.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charseq.process import find_openblas
+from charseq.kernels.openblas import find_openblas
 
 OWN = "its own choice"
 _AVX2 = {"avx2", "fma"}

@@ -1,11 +1,11 @@
-"""What the frozen checkpoints under ``fixtures/`` answer, to the last bit.
+"""Predictions of the frozen checkpoints under ``fixtures/``, bit for bit.
 
     python tests/frozen.py > tests/fixtures/answers.json
 
-wrote what is compared from then on; it is not run again for the same format of checkpoints. The
-three runs are small (hidden 16): pairs with hard and with soft attention, and next words. Bits of
-products and of exp depend on the processor, so the numbers carry a probe: bits are compared where
-the probe has the same bits, and are close elsewhere.
+wrote the reference file once. It is not written again as long as the format of checkpoints is the
+same. The three runs are small (hidden 16): pairs with hard and with soft attention, next words.
+Bits of products and of exp depend on the processor, so the file has a probe of them: numbers are
+compared bit for bit where the probe is the same, and within a tolerance elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXTS = {
     "soft": ["3.4.77", "28.12.10", "1.1.99", "", "31.13", "x", "9.9.9 9.9.9"],
     "words": ["I love", "The", "", "what is your", "xyzzy plugh", "I do not know", "Where are"],
 }
-# The products of every x86-64 processor of the last ten years, without compiled kernels.
+# Environment of plain NumPy, with products that every x86-64 processor of the last ten years has.
 PLAIN = {
     "CHARSEQ_KERNELS": "off",
     "OPENBLAS_CORETYPE": "Haswell",
@@ -34,7 +34,7 @@ PLAIN = {
 
 
 def probe() -> str:
-    """A hash of the bits that this processor gives to products, exp, tanh and log."""
+    """A hash of the bits of products, exp, tanh and log on this processor."""
     import numpy as np
 
     draw = np.random.default_rng(1)
@@ -46,7 +46,7 @@ def probe() -> str:
 
 
 def answers() -> dict[str, Any]:
-    """Every answer of the three runs: texts, and the numbers in hexadecimal."""
+    """Predictions of the three runs: texts, and numbers in hexadecimal."""
     import charseq
 
     found: dict[str, Any] = {"probe": probe()}
@@ -69,7 +69,7 @@ def answers() -> dict[str, Any]:
 
 
 def plain_answers() -> dict[str, Any]:
-    """The answers of a process with plain NumPy."""
+    """The same predictions from a process with plain NumPy."""
     done = subprocess.run(
         [sys.executable, __file__], env={**os.environ, **PLAIN}, check=True, capture_output=True
     )
@@ -77,7 +77,7 @@ def plain_answers() -> dict[str, Any]:
 
 
 def flat(found: dict[str, Any]) -> tuple[list[str], list[float]]:
-    """All texts, and all numbers, in order."""
+    """All texts and all numbers of the predictions, in a fixed order."""
     texts: list[str] = []
     numbers: list[float] = []
     for name in sorted(found.keys() - {"probe", "drawn"}):

@@ -1,8 +1,9 @@
-"""odd bytes and words -> what every door of charseq does with them: a result, or one line.
+"""Random checks of everything that reads foreign input: readers, weights, vocabularies, options.
 
-``CASES`` are checks by name, each of what it draws itself; the tests run each some thousand times,
-``scripts/soak`` for minutes with new seeds. Nothing here may end in another exception than
-charseq's own, and nothing may compute for longer than ``SECONDS``.
+``CASES`` are checks by name. Each takes a random generator, draws its input and raises an error if
+charseq fails on it. The tests run every check some thousand times, ``scripts/soak`` runs them for
+minutes with new seeds. charseq may only raise its own exceptions, with one line of text, and may
+not compute for longer than ``SECONDS``.
 """
 
 from __future__ import annotations
@@ -39,25 +40,24 @@ NUMBERS = [-1, 0, 1, 2, 3, 8, 24, 2**31, 2**53, 2**63, 2**200, 1.5, True, None, 
 LETTERS = ["a", "b", "ß", "\u0301", " ", "\t", "\n", "\ud800", "\u2581", "한", "👩\u200d👧"]
 BREAKS = [b"\n", b"\r\n", b"\r", b"\t", b",", b'"', b'""', b"{", b"}", b"[", b":", b"\0", b"\xff"]
 WORDS = [b"source", b"target", b'{"source": "a"}', b"null", b"NaN", b"1e999", b"\xef\xbb\xbf"]
-# A seed, and not a strategy for every part, and several cases of each seed: many times as many
-# cases in the same time.
-EACH = 5
+CASES_PER_SEED = 5
+"""Hypothesis draws a seed only, and each seed gives several cases: many more in the same time."""
 
 
 def drawn(case: Callable[[random.Random], None]) -> Callable[[], None]:
-    """A hypothesis test of ``EACH`` cases."""
+    """A hypothesis test, with several cases for each example."""
 
     @given(st.integers(0, 2**62))
     def run(number: int) -> None:
         draw = random.Random(number)
-        for _ in range(EACH):
+        for _ in range(CASES_PER_SEED):
             case(draw)
 
     return run
 
 
 def odd_bytes(draw: random.Random) -> bytes:
-    """What trips readers, between a few bytes of any kind."""
+    """Line ends, quotes, brackets and other signs of file formats, between a few random bytes."""
     parts = [
         draw.choice(BREAKS + WORDS) if draw.random() < 0.7 else draw.randbytes(draw.randint(0, 4))
         for _ in range(draw.randint(0, 12))
@@ -66,7 +66,7 @@ def odd_bytes(draw: random.Random) -> bytes:
 
 
 def odd_json(draw: random.Random, depth: int = 2) -> Any:
-    """A value of any kind that JSON has, and some that it should not have."""
+    """A value of any type in JSON, and numbers that JSON does not allow."""
     kind = draw.randrange(9 if depth else 7)
     if kind == 7:
         return [odd_json(draw, depth - 1) for _ in range(draw.randint(0, 3))]
@@ -79,36 +79,36 @@ def odd_json(draw: random.Random, depth: int = 2) -> Any:
 
 
 @contextlib.contextmanager
-def quickly() -> Iterator[None]:
-    """The block ends in time."""
+def time_limit() -> Iterator[None]:
+    """A block that may compute for ``SECONDS``."""
     begun = time.process_time()
     yield
     assert time.process_time() - begun < SECONDS
 
 
-def one_line(fault: CharseqError) -> None:
-    """What is told is one line, and not all that the file holds."""
+def check_message(fault: CharseqError) -> None:
+    """Check that a message is one line, and does not quote a whole file."""
     assert "\n" not in str(fault)
     assert len(str(fault)) < 600
 
 
 def readers(draw: random.Random) -> None:
-    """Every byte comes back in a row, or there is one fault."""
+    """Every byte is part of a row, or the reader raises one error."""
     content, kind = odd_bytes(draw), draw.choice(reader.FORMATS[:4])
     titled, faulty = draw.random() < 0.5, draw.random() < 0.5
     stdin = SimpleNamespace(buffer=io.BytesIO(content))
     header = "yes" if titled and kind in ("tsv", "csv") else "auto"
-    with quickly(), mock.patch.object(sys, "stdin", stdin):
+    with time_limit(), mock.patch.object(sys, "stdin", stdin):
         try:
             table = reader.read_table("-", format=kind, header=header, faulty=faulty)
             rows = [*([table.header_row] if table.header_row else []), *table.rows]
         except DataError as fault:
-            one_line(fault)
-            told = str(fault)
+            check_message(fault)
+            message = str(fault)
         else:
-            told = ""
-    if told:
-        assert not faulty or re.search("not closed|expected a header row", told)
+            message = ""
+    if message:
+        assert not faulty or re.search("not closed|expected a header row", message)
         return
     assert b"".join(row.raw for row in rows) == content
     assert not any(row.fault and row.cells for row in rows)
@@ -119,7 +119,7 @@ WHOLE = weights.save_arrays(ARRAYS)
 
 
 def odd_header(draw: random.Random) -> dict[str, Any]:
-    """What a safetensors header may say of arrays, and what it may not."""
+    """A safetensors header, with valid and invalid entries."""
     parts: dict[str, Callable[[], Any]] = {
         "dtype": lambda: draw.choice(["F32", "F32", "F16", "BOOL", "O", "", 7]),
         "shape": lambda: [draw.choice(NUMBERS) for _ in range(draw.randint(0, 3))],
@@ -135,7 +135,7 @@ def odd_header(draw: random.Random) -> dict[str, Any]:
 
 
 def headers(draw: random.Random) -> None:
-    """Weights are read, or there is one fault; nothing else, whatever the file says of itself."""
+    """Weights are read, or the reader raises one error, whatever the header claims."""
     content = bytearray(WHOLE)
     kind = draw.randrange(3)
     if kind == 0:
@@ -147,11 +147,11 @@ def headers(draw: random.Random) -> None:
     else:
         for _ in range(draw.randint(0, 4)):
             content[draw.randrange(len(content))] = draw.randrange(256)
-    with quickly():
+    with time_limit():
         try:
             found = weights.load_arrays(bytes(content))
         except CheckpointError as fault:
-            one_line(fault)
+            check_message(fault)
             return
     assert sum(value.nbytes for value in found.values()) <= len(content)
 
@@ -161,17 +161,17 @@ CUT: dict[str, Any] = Tokenizer(Vocabulary("spaced", "NFC", "NFC", ("I", "am")))
 
 
 def vocabularies(draw: random.Random) -> None:
-    """A vocabulary from a stranger's file is refused, or works on any text."""
+    """A foreign vocabulary is refused, or encodes and decodes any text."""
     given_one = {**SOUND, draw.choice(sorted(SOUND)): odd_json(draw)}
     text = "".join(draw.choices(LETTERS, k=draw.randint(0, 8)))
-    with quickly():
+    with time_limit():
         try:
             if draw.random() < 0.5:
                 found = Tokenizer.from_json({**CUT, "vocabulary": given_one}).vocabulary
             else:
                 found = Vocabulary.from_json(given_one)
         except CharseqError as fault:
-            one_line(fault)
+            check_message(fault)
             return
         ids = found.encode(text)
         assert all(0 <= one < len(found) for one in ids)
@@ -179,7 +179,7 @@ def vocabularies(draw: random.Random) -> None:
 
 
 def manifests(draw: random.Random) -> None:
-    """Whatever a manifest holds, it is one fault."""
+    """A damaged manifest is one error."""
     listed = {"format": 1, "files": odd_json(draw), "seal": odd_json(draw)}
     content = json.dumps(listed).encode() if draw.random() < 0.7 else odd_bytes(draw)
     path = SimpleNamespace(parent=Path("run"))
@@ -188,12 +188,12 @@ def manifests(draw: random.Random) -> None:
         with opened:
             store._decode_manifest(path)  # type: ignore[arg-type]
     except CheckpointError as fault:
-        one_line(fault)
+        check_message(fault)
 
 
 @contextlib.contextmanager
-def elsewhere() -> Iterator[None]:
-    """In a folder of its own, with one file of rows."""
+def working_folder() -> Iterator[None]:
+    """A block in a new working folder, with one file of rows."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
@@ -221,7 +221,7 @@ VALUES = [
 
 
 def words(draw: random.Random) -> None:
-    """Any words end in an exit code, and in one line where it is not 0."""
+    """Any command line ends with an exit code, and with a message if the code is not 0."""
     command = draw.choice(sorted(main.program.commands))
     own = [flag for name, flag in FLAGS if name == command]
     line = [command]
@@ -235,8 +235,8 @@ def words(draw: random.Random) -> None:
     out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
     stdin = SimpleNamespace(buffer=io.BytesIO(b"a\tb\n"), isatty=lambda: False)
     with (
-        elsewhere(),
-        quickly(),
+        working_folder(),
+        time_limit(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         mock.patch.object(sys, "stdin", stdin),

@@ -1,7 +1,7 @@
 """Error analysis: confidence intervals, top-k accuracy, accuracy by length, confusions, comparison.
 
-Each function takes the scored rows of an evaluation and returns values for JSON. What one symbol
-is, the caller's ``split`` says.
+Each function takes the scored rows of an evaluation and returns values for JSON. ``split`` cuts a
+text into symbols.
 """
 
 from __future__ import annotations
@@ -21,39 +21,42 @@ if TYPE_CHECKING:
     from charseq.evaluation.bootstrap import Statistic
     from charseq.evaluation.scoring import Outcome
 
-TOP = (1, 2, 3, 5)
+TOP_K = (1, 2, 3, 5)
 """The k of top-k accuracy."""
 BUCKETS = 8
-"""Ranges of source lengths, about."""
+"""Ranges of source lengths that are aimed at."""
 MAX_CONFUSIONS = 20
-"""Edits of a kind that are reported, the most frequent first."""
-SIGNIFICANT = (100 - bootstrap.CONFIDENCE) / 100
-"""The largest p-value of a difference that is called real."""
-KINDS = {"replace": "substitutions", "delete": "deletions", "insert": "insertions"}
+"""Different edits of a kind that are reported, the most frequent ones."""
+SIGNIFICANCE = (100 - bootstrap.CONFIDENCE) / 100
+"""Significance level: the largest p-value of a difference that is called real."""
+EDIT_KINDS = {"replace": "substitutions", "delete": "deletions", "insert": "insertions"}
 
 
 def counts(outcome: Outcome) -> Int[np.ndarray, "C 4"]:
-    """For each source, whatever its features and Unicode form: rows, right, edits, gold symbols."""
+    """Counts of each source: rows, right rows, edits, gold symbols.
+
+    Rows that differ in features or in the Unicode form of their source are of one source.
+    """
     rows = [(1, one.right, one.edits, one.symbols) for one in outcome.judgements]
     names = [normalise(row.source, "NFC") for row in outcome.rows]
     return bootstrap.gather(names, np.array(rows, dtype=np.int64))
 
 
 def exact_match(totals: Int[np.ndarray, "R 4"]) -> Float[np.ndarray, "R"]:
-    """In percent, from sums of :func:`counts`."""
+    """Exact match in percent, from sums of :func:`counts`."""
     return np.asarray(100 * totals[:, 1] / totals[:, 0])
 
 
 def symbol_error_rate(totals: Int[np.ndarray, "R 4"]) -> Float[np.ndarray, "R"]:
-    """In percent, from sums of :func:`counts`."""
+    """Symbol error rate in percent, from sums of :func:`counts`."""
     return np.asarray(100 * totals[:, 2] / np.maximum(1, totals[:, 3]))
 
 
 def intervals(outcome: Outcome) -> dict[str, Any]:
-    """Bounds of ``exact_match``, ``wer`` and ``ser`` in percent, and how they were found.
+    """Confidence intervals of ``exact_match``, ``wer`` and ``ser`` in percent, and their settings.
 
-    Where every row is right, or none is, the bounds of ``exact_match`` are those of Clopper and
-    Pearson for a share that no source fell into. None: resampling cannot tell the bounds.
+    If every row is right, or none is, the bounds of ``exact_match`` are those of Clopper and
+    Pearson. None stands for bounds that resampling cannot find.
     """
     found = counts(outcome)
     totals = bootstrap.bootstrap(found)
@@ -77,7 +80,10 @@ def intervals(outcome: Outcome) -> dict[str, Any]:
 
 
 def top_k_accuracy(outcome: Outcome, width: int) -> list[dict[str, Any]]:
-    """Rows in percent that have a right answer among the first k of ``width`` candidates."""
+    """Top-k accuracy: rows in percent with a right answer among the first k candidates.
+
+    ``width`` is the number of candidates; larger k of :data:`TOP_K` are left out.
+    """
     ranks = []
     for prediction, references in zip(outcome.predictions, outcome.references, strict=True):
         texts = [one.prediction for one in prediction.candidates]
@@ -85,7 +91,7 @@ def top_k_accuracy(outcome: Outcome, width: int) -> list[dict[str, Any]]:
         ranks.append(next(found, width + 1))
     return [
         {"k": k, "exact_match": 100 * sum(rank <= k for rank in ranks) / len(ranks)}
-        for k in TOP
+        for k in TOP_K
         if k <= width
     ]
 
@@ -93,10 +99,7 @@ def top_k_accuracy(outcome: Outcome, width: int) -> list[dict[str, Any]]:
 def by_length(
     outcome: Outcome, split: Callable[[str], Sequence[str]]
 ) -> list[dict[str, int | float]]:
-    """Exact match by the number of symbols of the source, in ranges of about as many rows each.
-
-    ``split`` cuts a source into symbols.
-    """
+    """Exact match by source length in symbols; every range of lengths has about as many rows."""
     lengths = {row.source: len(split(row.source)) for row in outcome.rows}
     rows: Counter[int] = Counter()
     right: Counter[int] = Counter()
@@ -112,40 +115,41 @@ def by_length(
     if len(groups) > 1 and sum(rows[one] for one in groups[-1]) < share / 2:
         rest = groups.pop()
         groups[-1] += rest
-    return [_range(group, rows, right) for group in groups]
+    return [_length_range(group, rows, right) for group in groups]
 
 
 def confusions(outcome: Outcome, split: Callable[[str], Sequence[str]]) -> dict[str, Any]:
-    """The edits that lead from the nearest references to the predictions, each kind counted.
+    """Substitutions, deletions and insertions between nearest references and predictions.
 
     A reference and a prediction are aligned with the fewest edits, those that ``ser`` counts; of
     several such alignments one is taken. ``share`` is in percent of all edits.
     """
     from rapidfuzz.distance import Levenshtein
 
-    found: dict[str, Counter[tuple[str, str]]] = {kind: Counter() for kind in KINDS.values()}
+    found: dict[str, Counter[tuple[str, str]]] = {kind: Counter() for kind in EDIT_KINDS.values()}
     rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
     for prediction, references, judged in rows:
         if not judged.edits:
             continue
-        guess, gold = metrics.cut(prediction.prediction, references, split)
+        guess, gold = metrics.nearest_reference(prediction.prediction, references, split)
         for edit in Levenshtein.editops(gold, guess):
             reference = "" if edit.tag == "insert" else gold[edit.src_pos]
             written = "" if edit.tag == "delete" else guess[edit.dest_pos]
-            found[KINDS[edit.tag]][reference, written] += 1
+            found[EDIT_KINDS[edit.tag]][reference, written] += 1
     edits = sum(counter.total() for counter in found.values())
     return {
         "edits": edits,
         **{
-            kind: {"count": counter.total(), "most": _most(counter, edits)}
+            kind: {"count": counter.total(), "most": _most_frequent(counter, edits)}
             for kind, counter in found.items()
         },
     }
 
 
-def _range(
+def _length_range(
     lengths: Sequence[int], rows: Mapping[int, int], right: Mapping[int, int]
 ) -> dict[str, int | float]:
+    """Rows and exact match of a range of source lengths."""
     examples = sum(rows[length] for length in lengths)
     return {
         "shortest": lengths[0],
@@ -155,7 +159,7 @@ def _range(
     }
 
 
-def _most(counter: Counter[tuple[str, str]], edits: int) -> list[dict[str, Any]]:
+def _most_frequent(counter: Counter[tuple[str, str]], edits: int) -> list[dict[str, Any]]:
     """The most frequent edits; equally frequent ones in the order of their symbols."""
     ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
     return [
@@ -165,18 +169,19 @@ def _most(counter: Counter[tuple[str, str]], edits: int) -> list[dict[str, Any]]
 
 
 def compare_outcomes(first: Outcome, second: Outcome, *, same_symbols: bool) -> dict[str, Any]:
-    """A paired comparison of two models' outcomes on the same rows.
+    """Paired comparison of two models on the same rows.
 
     Args:
         first: the first model's scored rows.
         second: the second model's, in the same order.
-        same_symbols: whether both models cut targets into the same symbols; otherwise their symbol
+        same_symbols: whether both models cut targets into the same symbols; if not, their symbol
             error rates are not compared.
 
     Returns:
-        both_right, only_first, only_second, both_wrong (rows); exact_match and ser (or None), each
-        with difference, interval (None: nothing differs) and p; better ("first", "second" or
-        None: exact match does not tell them apart); confidence, sources, resamples, seed.
+        both_right, only_first, only_second, both_wrong (numbers of rows); exact_match and ser (or
+        None), each with difference, interval (None: nothing differs) and p; better ("first",
+        "second", or None if the difference of exact match is not significant); confidence,
+        sources, resamples, seed.
     """
     rights = [one.right for one in first.judgements]
     others = [one.right for one in second.judgements]
@@ -197,7 +202,7 @@ def compare_outcomes(first: Outcome, second: Outcome, *, same_symbols: bool) -> 
         **dict(zip(("both_right", "only_first", "only_second", "both_wrong"), table, strict=True)),
         "exact_match": exact,
         "ser": ser,
-        "better": better if exact["p"] < SIGNIFICANT else None,
+        "better": better if exact["p"] < SIGNIFICANCE else None,
         "confidence": bootstrap.CONFIDENCE,
         "sources": len(one),
         "resamples": bootstrap.RESAMPLES,
@@ -211,7 +216,7 @@ def _difference(
     drawn: Int[np.ndarray, "R 8"],
     statistic: Statistic,
 ) -> dict[str, Any]:
-    """The difference of a score, second minus first, with its interval."""
+    """The difference of a score, second model minus first, with its confidence interval."""
     totals = (one.sum(axis=0, keepdims=True), other.sum(axis=0, keepdims=True))
     spread = statistic(drawn[:, 4:]) - statistic(drawn[:, :4])
     varies = np.ptp(spread) > bootstrap.ROUNDING

@@ -2,12 +2,12 @@
 
     interval   percentile bootstrap: as many sources as there are, drawn with replacement (Efron &
                Tibshirani 1993; for word error rates Bisani & Ney 2004; paired: Koehn 2004)
-    p-value    paired randomisation: were both systems alike, each source's two results might as
-               well be exchanged (Noreen 1989; Riezler & Maxwell 2005); two-sided
+    p-value    paired randomisation: if both systems are alike, exchanging the two results of a
+               source changes nothing (Noreen 1989; Riezler & Maxwell 2005); two-sided
 
 A source is drawn or exchanged with all its rows, since these are not independent of each other.
-Sources with the same counts are drawn together, by the multinomial law, so that the work grows
-with the number of different counts, not with the number of sources.
+Sources with the same counts are drawn together from a multinomial distribution. The work therefore
+grows with the number of different counts, not with the number of sources.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SEED = 1
 CONFIDENCE = 95
 
 MAX_DRAWN = 2**21
-"""Numbers that are drawn at once."""
+"""Numbers that are drawn at a time, to limit memory."""
 ROUNDING = 1e-9
-"""Differences below this are rounding errors."""
+"""Differences below this are taken for rounding errors."""
 
 
 def gather(labels: Sequence[Hashable], counts: Int[np.ndarray, "N K"]) -> Int[np.ndarray, "C K"]:
-    """The sums of the rows of each label, labels in the order of their first rows."""
+    """Sums of the rows of each label, in the order in which the labels first appear."""
     numbers: dict[Hashable, int] = {}
     groups = np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
     sums = np.zeros((len(numbers), counts.shape[1]), dtype=np.int64)
@@ -47,26 +47,26 @@ def bootstrap(
 ) -> Int[np.ndarray, "R K"]:
     """Sums over C sources drawn with replacement, ``resamples`` times."""
     kinds, sizes = np.unique(counts, axis=0, return_counts=True)
-    draw = np.random.default_rng(seed)
-    chances = sizes / len(counts)
+    random = np.random.default_rng(seed)
+    probabilities = sizes / len(counts)
     parts = [
-        draw.multinomial(len(counts), chances, size=size) @ kinds
+        random.multinomial(len(counts), probabilities, size=size) @ kinds
         for size in _portions(resamples, len(kinds))
     ]
     return np.concatenate(parts)
 
 
 def interval(values: Float[np.ndarray, "R"]) -> list[float]:
-    """The percentile interval: as many resamples are below its bounds as above."""
+    """Percentile interval: as many resamples lie below it as above it."""
     tail = (100 - CONFIDENCE) / 200
     return [float(bound) for bound in np.quantile(values, (tail, 1 - tail))]
 
 
 def largest_unseen(count: int) -> float:
-    """The upper bound of a share that none of ``count`` sources fell into (Clopper & Pearson 1934).
+    """Upper bound of a share of which ``count`` sources have no example (Clopper & Pearson 1934).
 
-    The bootstrap has no such bound, since it only repeats what was seen. The confidence is that of
-    :func:`interval`.
+    The bootstrap finds no such bound, since it only repeats sources that were seen. The confidence
+    is that of :func:`interval`.
     """
     tail = (100 - CONFIDENCE) / 200
     return 1 - float(tail ** (1 / count))
@@ -80,31 +80,34 @@ def exchange(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> float:
-    """The p-value of a difference of ``statistic``, by approximate randomisation."""
+    """Two-sided p-value of a difference of ``statistic``, by approximate randomisation."""
     pairs, sizes = np.unique(np.hstack([first, second]), axis=0, return_counts=True)
     columns = first.shape[1]
-    moves = pairs[:, columns:] - pairs[:, :columns]  # what the first gains by an exchange
-    changed = moves.any(axis=1)
-    moves, sizes = moves[changed], sizes[changed]
+    changes = (
+        pairs[:, columns:] - pairs[:, :columns]
+    )  # the change of the first system's counts by an exchange
+    changed = changes.any(axis=1)
+    changes, sizes = changes[changed], sizes[changed]
     one, other = first.sum(axis=0), second.sum(axis=0)
-    draw = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
 
-    def difference(moved: Int[np.ndarray, "R K"]) -> Float[np.ndarray, "R"]:
-        return statistic(other - moved) - statistic(one + moved)
+    def difference(change: Int[np.ndarray, "R K"]) -> Float[np.ndarray, "R"]:
+        return statistic(other - change) - statistic(one + change)
 
     found = abs(difference(np.zeros((1, columns), dtype=np.int64))[0])
     as_large = 0
     for size in _portions(resamples, len(sizes)):
-        moved = draw.binomial(sizes, 0.5, size=(size, len(sizes))) @ moves
-        as_large += int((np.abs(difference(moved)) >= found - ROUNDING).sum())
+        change = random.binomial(sizes, 0.5, size=(size, len(sizes))) @ changes
+        as_large += int((np.abs(difference(change)) >= found - ROUNDING).sum())
     return (1 + as_large) / (1 + resamples)
 
 
 def exchange_all(differences: Int[np.ndarray, "C"]) -> float:
-    """The p-value of a sum of differences, one for each source, over every way to exchange them.
+    """Two-sided p-value of a sum of differences, one a source, over every way to exchange them.
 
-    Where each is -1, 0 or 1 this is the exact test of McNemar (1947), the sign test. With random
-    signs the sum has the characteristic function Π cos(d t), so one Fourier transform counts all.
+    If each difference is -1, 0 or 1, this is the exact test of McNemar (1947), a sign test. With
+    random signs the sum has the characteristic function Π cos(d t), so one Fourier transform gives
+    the probability of every sum.
     """
     total = abs(int(differences.sum()))
     if not total:
@@ -112,16 +115,18 @@ def exchange_all(differences: Int[np.ndarray, "C"]) -> float:
     sizes, numbers = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     reach = int(sizes @ numbers)
     period = 2 * reach + 1
-    turns = 2 * math.pi * np.arange(reach + 1) / period
-    wave = np.ones(reach + 1)
+    angles = 2 * math.pi * np.arange(reach + 1) / period
+    characteristic = np.ones(reach + 1)
     for size, number in zip(sizes, numbers, strict=True):
-        wave *= np.cos(size * turns) ** number
-    chances = np.fft.irfft(wave, period)  # of the sums 0 to reach, then of those below 0
-    least = 2.0 ** (1 - int(numbers.sum()))  # all signs alike; what is less is rounding
-    return min(1.0, max(least, 2 * float(chances[total : reach + 1].sum())))
+        characteristic *= np.cos(size * angles) ** number
+    probabilities = np.fft.irfft(
+        characteristic, period
+    )  # of the sums 0 … reach, then of the negative sums
+    least = 2.0 ** (1 - int(numbers.sum()))  # all signs alike; less than that is rounding
+    return min(1.0, max(least, 2 * float(probabilities[total : reach + 1].sum())))
 
 
 def _portions(total: int, width: int) -> list[int]:
-    """``total`` in parts, so that a part times ``width`` is at most :data:`MAX_DRAWN`."""
+    """``total`` in portions, each of which times ``width`` is at most :data:`MAX_DRAWN`."""
     size = max(1, MAX_DRAWN // max(1, width))
     return [min(size, total - begin) for begin in range(0, total, size)]

@@ -1,6 +1,6 @@
-"""A run on data -> its scores; two runs on the same data -> their comparison.
+"""run, data -> scores; two runs, data -> a comparison.
 
-The two functions behind ``charseq evaluate``; the model's kind decides how it is scored.
+The two functions behind ``charseq evaluate``. The task of the model decides how it is scored.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def evaluate(
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
     Args:
-        data: a folder or one file; its ``charseq.toml`` goes before the model's settings.
+        data: a folder or one file; its ``charseq.toml`` overrides the model's settings.
         model: from :func:`charseq.load`; by default the run that ``load`` chooses.
-        split: train, dev, test, or all. By default test, or every row of one file, if it is not
-            the file that the model was trained on.
+        split: train, dev, test, or all. By default test, or every row of one file that the model
+            was not trained on.
         beam: width of the beam; by default the model's.
-        errors: a file for the wrong rows: source, prediction, references, by tabs.
+        errors: a file for the wrong rows: source, prediction, references, separated by tabs.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
@@ -55,13 +55,13 @@ def compare(
     split: str | None = None,
     beam: int | None = None,
 ) -> dict[str, Any]:
-    """Score two models of pairs on the same rows of ``data``, and tell which is better.
+    """Score two models of pairs on the same rows of ``data``, and test which is better.
 
-    Without ``split`` as in :func:`evaluate`; test, if ``data`` is one file that either was
-    trained on. ``beam`` is by default each model's own.
+    The default ``split`` is that of :func:`evaluate`, and test if ``data`` is one file that either
+    model was trained on. The default ``beam`` is each model's own.
 
     Returns:
-        what :func:`charseq.evaluation.pairs.compare` returns.
+        the report of :func:`charseq.evaluation.pairs.compare`.
 
     Raises:
         UsageError: the same run twice, a run of sentences, or features in only one of the runs.

@@ -5,9 +5,9 @@
     standard error = sqrt(exact match * WER / rows), in percentage points (binomial)
     ECE            = 100 * mean |probability - share of right rows|, over bins of equal size
 
-Every metric stands once in :data:`METRICS`, with its unit, its better direction and the function
-that counts it. ``evaluate`` reports all metrics of a task, in the order of the table. What one
-symbol is, the caller's ``split`` says. No model and no file is known here.
+Every metric is one entry of :data:`METRICS`, with its unit, its better direction and the function
+that counts it. ``evaluate`` reports all metrics of a task, in the order of the table, and the
+command line shows them with their units. ``split`` cuts a text into symbols.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Split = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True)
 class Scores:
-    """``examples``: rows scored. ``exact_match``, ``wer`` and ``ser`` in percent.
+    """Scores of all rows; ``exact_match``, ``wer`` and ``ser`` are in percent.
 
-    ``ser`` can be above 100, where predictions are much longer than the references.
+    ``ser`` exceeds 100 if the predictions are much longer than the references.
     """
 
     examples: int
@@ -41,22 +41,22 @@ class Scores:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good a model is."""
+    """A measure of quality, by its name in reports."""
 
     name: str
-    """Its key in JSON."""
+    """The key in JSON."""
     task: str
     """``pairs`` or ``next-word``."""
     measure: Callable[[Any], float]
-    """Counts it: from a ``scoring.Outcome`` for pairs, from a ``next_word.NextWordScores`` else."""
+    """``scoring.Outcome`` (pairs) or ``next_word.NextWordScores`` (next-word) -> the number."""
     unit: str = "%"
-    """Percent, or nothing for a plain number."""
+    """The unit behind the number; empty for a plain number."""
     higher_is_better: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One row's share of the scores: whether it is right, and edits out of gold ``symbols``."""
+    """The judgement of one row: right or wrong, edits, and symbols of the nearest reference."""
 
     right: bool
     edits: int
@@ -64,27 +64,27 @@ class Judgement:
 
 
 def score(predictions: Sequence[str], references: Sequence[Sequence[str]], split: Split) -> Scores:
-    """The scores of ``predictions[i]`` against any of ``references[i]``, after NFC on both sides.
+    """Scores of all rows: ``predictions[i]`` against any of ``references[i]``, in NFC.
 
     Raises:
         DataError: there is nothing to score.
-        ValueError: not one list of references, with at least one in it, for each prediction.
+        ValueError: a prediction has no list of references, or an empty one.
     """
     rows = zip(predictions, references, strict=True)
-    return summarise([judge(prediction, rivals, split) for prediction, rivals in rows])
+    return summarise([judge(prediction, targets, split) for prediction, targets in rows])
 
 
 def judge(prediction: str, references: Sequence[str], split: Split) -> Judgement:
-    """One row: edits (insertions, deletions, substitutions of symbols, each 1) to the nearest."""
+    """Judgement of one row by its nearest reference; insertion, deletion, substitution cost 1."""
     from rapidfuzz.distance import Levenshtein
 
-    guess, gold = cut(prediction, references, split)
+    guess, gold = nearest_reference(prediction, references, split)
     edits = Levenshtein.distance(guess, gold)
     return Judgement(is_right(prediction, references), edits, len(gold))
 
 
 def summarise(judgements: Sequence[Judgement]) -> Scores:
-    """The scores of all rows together.
+    """Scores of all rows, from their judgements.
 
     Raises:
         DataError: there is nothing to score.
@@ -97,12 +97,12 @@ def summarise(judgements: Sequence[Judgement]) -> Scores:
     return Scores(len(judgements), exact, 100 - exact, 100 * edits / max(1, symbols))
 
 
-def cut(
+def nearest_reference(
     prediction: str, references: Sequence[str], split: Split
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """The symbols of the prediction, and those of the nearest reference, after NFC on both sides.
+    """Symbols of the prediction and of the nearest reference, in NFC.
 
-    The nearest reference needs the fewest edits; of several such, it is the shortest, then the
+    The nearest reference needs the fewest edits. Of several such, the shortest is taken, then the
     first.
     """
     from rapidfuzz.distance import Levenshtein
@@ -113,20 +113,20 @@ def cut(
 
 
 def is_right(prediction: str, references: Sequence[str]) -> bool:
-    """Whether the prediction is one of the references, after NFC on both sides."""
+    """Whether the prediction is one of the references, in NFC."""
     return prediction in references or _nfc(prediction) in map(_nfc, references)
 
 
 def standard_error(scores: Scores) -> float:
-    """One binomial standard error of the exact match, in percentage points."""
+    """Binomial standard error of the exact match, in percentage points."""
     return math.sqrt(scores.exact_match * (100 - scores.exact_match) / scores.examples)
 
 
 def calibration_error(outcome: Outcome) -> float:
-    """The expected calibration error of the answers' probabilities, in percent.
+    """Expected calibration error (ECE) of the predictions' probabilities, in percent.
 
-    An answer counts as right here if it is the target of its own row: the probabilities of the
-    several targets of a source sum to no more than 1.
+    A prediction is right here if it is the target of its own row: the probabilities of several
+    targets of a source sum to at most 1.
     """
     from charseq.inference.calibration import expected_calibration_error
 
@@ -169,7 +169,7 @@ METRICS = _table(
     Metric("keystrokes_saved", "next-word", lambda found: found.keystrokes_saved),
     Metric("oov", "next-word", lambda found: found.oov, higher_is_better=False),
 )
-"""Every metric by its name; a further one is counted and shown as soon as it is in here."""
+"""Every metric by its name. To add a metric, add an entry: reports and their units follow."""
 
 
 def measure_all(task: str, outcome: Any) -> dict[str, float]:
@@ -178,9 +178,9 @@ def measure_all(task: str, outcome: Any) -> dict[str, float]:
 
 
 def signature(**facts: object) -> str:
-    """The facts in their order, as ``name:value|name:value``; those that are None stay out.
+    """Signature of a score: ``name:value|name:value``, in order, without values that are None.
 
-    A bar or a percent sign in a value is written as in a URL, so that the facts can be read back.
+    A bar or a percent sign in a value is escaped as in a URL, so that the signature can be parsed.
     """
     return "|".join(f"{name}:{_shown(value)}" for name, value in facts.items() if value is not None)
 

@@ -1,18 +1,18 @@
-"""Evaluation of a next-word model: perplexity, hits, keystrokes saved, all of them per word.
+"""Evaluation of a next-word model: perplexity, hit@k, keystrokes saved, all of them per word.
 
-    perplexity       = exp(-Σ log P(line) / words)       words: those of the lines, and every end
-    bits             = -Σ log2 P(line) / characters      characters: of the lines, and every end
-    hit@k            = 100 * words among the first k suggested in their place / words without ends
-    keystrokes saved = 100 * (1 - strokes / strokes by hand)
+    perplexity       = exp(-Σ log P(line) / words)       words: with a line end for every line
+    bits             = -Σ log2 P(line) / characters      characters: with a line end for every line
+    hit@k            = 100 * words among the first k suggestions / words without line ends
+    keystrokes saved = 100 * (1 - keystrokes / keystrokes by hand)
 
-By hand a word takes a stroke for each letter and one for the space behind it. A keyboard shows
-``SUGGESTIONS`` words, given the letters typed so far; as soon as the right one is among them it is
-taken with one stroke, which writes the space as well. An unknown word is a miss and typed by hand.
+By hand a word takes a keystroke for each letter and one for the space behind it. The simulated
+keyboard shows ``SUGGESTIONS`` words, given the letters typed so far. As soon as the right word is
+among them, one keystroke completes it, with the space. An unknown word is a miss, typed by hand.
 
-A model of words treats all unknown words as one symbol, whose letters cost nothing, so perplexities
-can only be compared at the same rate of unknown words (``oov``). Lines of running text are read one
-after the other, in ``PARTS`` parts that begin with a fresh state; suggestions that need a search
-see their own line only.
+A model of words has one symbol for all unknown words, whose letters cost nothing. Perplexities can
+therefore only be compared at the same rate of unknown words (``oov``). Running text is read in
+``STREAMS`` parts, each of which begins with a fresh state and keeps its state from line to line;
+suggestions that need a search see their own line only.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 
 SUGGESTIONS = 3
 """Words that the keyboard shows."""
-SAMPLED = 500
-"""Words, evenly spread, whose suggestions are searched for where a word has several symbols."""
-LINES = 10_000
-"""Lines whose ids are in memory at once."""
+MAX_SAMPLED = 500
+"""Words, evenly spread, that are typed where a word has several symbols and needs a search."""
+LINES_AT_ONCE = 10_000
+"""Lines whose ids are in memory at the same time."""
 HITS = (1, 3, 5)
-"""The k of the hits."""
-PARTS = 16
+"""The k of hit@k."""
+STREAMS = 16
 """Parts of running text that are read side by side, each with a state of its own."""
 
 
@@ -63,17 +63,17 @@ class TypedWords:
     saved: int = 0
     hits: list[int] = field(default_factory=lambda: [0] * len(HITS))
 
-    def add(self, rank: int | float, letters: int, strokes: int) -> None:
-        """Count a word that had ``rank`` better suggestions before its first letter was typed."""
+    def add(self, rank: int | float, letters: int, keystrokes: int) -> None:
+        """Count a word; ``rank``: better suggestions than it before its first letter was typed."""
         self.words += 1
         self.by_hand += letters + 1
-        self.saved += letters + 1 - strokes
+        self.saved += letters + 1 - keystrokes
         self.hits = [hits + (rank < k) for hits, k in zip(self.hits, HITS, strict=True)]
 
 
 @dataclass(frozen=True)
 class NextWordScores:
-    """Counts of an evaluation, and the scores that follow from them."""
+    """Counts of an evaluation, and the metrics that follow from them."""
 
     loss: float
     """Negative log-likelihood of all lines with their ends, in nats."""
@@ -151,7 +151,7 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
 
 
 def perplexity_of(model: LanguageModel, lines: Sequence[str]) -> float:
-    """The perplexity of :func:`measure` alone.
+    """Perplexity alone, as :func:`measure` gives it.
 
     Raises:
         DataError: there are no lines.
@@ -165,10 +165,10 @@ def perplexity_of(model: LanguageModel, lines: Sequence[str]) -> float:
 
 
 class _Keyboard:
-    """A simulated keyboard for words that are one symbol each, from the probabilities of all words.
+    """Simulated keyboard for words that are one symbol each, from the probabilities of all words.
 
-    A word is suggested where fewer than ``SUGGESTIONS`` words are likelier, of those that begin
-    with the letters typed; these stand together in the order of the alphabet.
+    A word is suggested if fewer than ``SUGGESTIONS`` words with the same typed prefix are likelier.
+    In alphabetical order the words with a prefix are one range.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -183,12 +183,12 @@ class _Keyboard:
             if label in (EOS, UNK):
                 continue
             value = row[label]
-            # of equals the first is suggested first
+            # of equally likely words the one with the lower id is suggested first
             better = np.count_nonzero(row[SPECIALS:] > value)
             rank = int(better) + int(np.count_nonzero(row[SPECIALS:label] == value))
             letters = len(self.texts[label])
-            strokes = 1 if rank < SUGGESTIONS else self._strokes(label, row, letters + 1)
-            self.typed.add(rank, letters, strokes)
+            keystrokes = 1 if rank < SUGGESTIONS else self._strokes(label, row, letters + 1)
+            self.typed.add(rank, letters, keystrokes)
 
     def _strokes(self, label: int, row: Float32[np.ndarray, "V"], by_hand: int) -> int:
         """Keystrokes for a word that is not suggested before its first letter is typed."""
@@ -204,7 +204,7 @@ class _Keyboard:
         return int(offered[0]) + 2 if len(offered) else by_hand
 
     def _find(self, label: int) -> tuple[Int[np.ndarray, "P"], Int[np.ndarray, "P"]]:
-        """Starts and ends of the ranges of words with the same first letter, two letters, …"""
+        """Starts and ends of the ranges of words that share one letter, two letters, … with it."""
         text = self.texts[label]
         found = [self.index.range(text[:length]) for length in range(1, len(text))]
         ends = np.array([(one.start, one.stop) for one in found], dtype=np.int64).reshape(-1, 2)
@@ -215,8 +215,8 @@ def _read(
     model: LanguageModel, lines: Sequence[str]
 ) -> Iterator[tuple[Int[np.ndarray, "M"], Float32[np.ndarray, "M V"]]]:
     """Labels and log-probabilities of every position, line ends included."""
-    for first in range(0, len(lines), LINES):
-        rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES]]
+    for first in range(0, len(lines), LINES_AT_ONCE):
+        rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES_AT_ONCE]]
         if model.config.running:
             rows = _join(rows)
         for _, _, labels, logs in model.network.scan(rows):
@@ -224,8 +224,8 @@ def _read(
 
 
 def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Running text: the lines in ``PARTS`` parts, with the ends between them as symbols."""
-    size = -(-len(rows) // PARTS)
+    """Running text: the lines in ``STREAMS`` parts, with line ends as symbols between them."""
+    size = -(-len(rows) // STREAMS)
     parts = [rows[first : first + size] for first in range(0, len(rows), size)]
     return [[symbol for row in part for symbol in (*row, EOS)][:-1] for part in parts]
 
@@ -246,37 +246,39 @@ def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
 
 
 def _search(model: LanguageModel, lines: Sequence[str]) -> TypedWords:
-    """The counts of some of the words, whose suggestions are found by a search."""
-    befores, words = _choose(lines, model.tokenizer.vocabulary.written)
-    found = _suggestions(model.predict(befores, n=max(HITS)))
+    """The counts of a sample of the words, whose suggestions are found by a search."""
+    contexts, words = _sample_words(lines, model.tokenizer.vocabulary.written)
+    found = _suggestions(model.predict(contexts, n=max(HITS)))
     ranks = [
         shown.index(word) if word in shown else math.inf
         for word, shown in zip(words, found, strict=True)
     ]
-    strokes = {k: 1 for k, rank in enumerate(ranks) if rank < SUGGESTIONS}
+    keystrokes = {k: 1 for k, rank in enumerate(ranks) if rank < SUGGESTIONS}
     for length in range(1, max(map(len, words), default=0)):
-        going = [k for k, word in enumerate(words) if k not in strokes and length < len(word)]
-        texts = [f"{befores[k]} {words[k][:length]}" for k in going]
+        pending = [k for k, word in enumerate(words) if k not in keystrokes and length < len(word)]
+        texts = [f"{contexts[k]} {words[k][:length]}" for k in pending]
         found = _suggestions(model.complete(texts, n=SUGGESTIONS))
-        for k, shown in zip(going, found, strict=True):
+        for k, shown in zip(pending, found, strict=True):
             if words[k] in shown:
-                strokes[k] = length + 1
+                keystrokes[k] = length + 1
     typed = TypedWords()
     for k, word in enumerate(words):
-        typed.add(ranks[k], len(word), strokes.get(k, len(word) + 1))
+        typed.add(ranks[k], len(word), keystrokes.get(k, len(word) + 1))
     return typed
 
 
-def _choose(lines: Sequence[str], form: str) -> tuple[list[str], list[str]]:
-    """Some of the words between spaces, evenly spread, and the text before each."""
+def _sample_words(lines: Sequence[str], form: str) -> tuple[list[str], list[str]]:
+    """A sample of the words between spaces, evenly spread, and the text before each."""
     positions = [(row, word) for row, line in enumerate(lines) for word in range(len(line.split()))]
-    spread = np.linspace(0, len(positions) - 1, min(len(positions), SAMPLED)).round().astype(int)
-    befores, words = [], []
+    spread = (
+        np.linspace(0, len(positions) - 1, min(len(positions), MAX_SAMPLED)).round().astype(int)
+    )
+    contexts, words = [], []
     for row, position in (positions[k] for k in spread):
         parts = lines[row].split()
-        befores.append(" ".join(parts[:position]))
+        contexts.append(" ".join(parts[:position]))
         words.append(normalise(parts[position], form))
-    return befores, words
+    return contexts, words
 
 
 def _suggestions(found: Sequence[Prediction]) -> list[list[str]]:
@@ -296,8 +298,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
 
-    Without ``split`` the lines are those of the test split; of a single file that is not the file
-    of the training they are all its lines. ``version`` is the program's, for the signature.
+    Without ``split`` the lines are those of the test split, or all lines of a single file that the
+    model was not trained on. ``version`` is the program's, for the signature.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
@@ -307,11 +309,11 @@ def evaluate(
         DataError: the split has no lines.
     """
     if split is None or split == "all":
-        whole = Path(data).is_dir()
-        splits = ("test",) if whole and not split else SPLITS
+        is_folder = Path(data).is_dir()
+        splits = ("test",) if is_folder and not split else SPLITS
         found = corpus.load(data, splits=splits, running=model.config.running)
-        ours = found.fingerprint == model.metadata["data"]["fingerprint"]
-        if split is None and (whole or ours):
+        trained_on = found.fingerprint == model.metadata["data"]["fingerprint"]
+        if split is None and (is_folder or trained_on):
             return facts(model, data, found.test, "test", version=version)
         return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
     lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
@@ -321,7 +323,7 @@ def evaluate(
 def facts(
     model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
 ) -> dict[str, Any]:
-    """The report that :func:`evaluate` returns, for given lines."""
+    """The report that :func:`evaluate` returns, for lines that are read already."""
     lines = list(lines)
     if not lines:
         raise DataError(f"no lines for the {split} split", path=data)

@@ -1,4 +1,4 @@
-"""Evaluation of a model of pairs: its scores on a split, and two models on the same rows."""
+"""Evaluation of models of pairs: scores on a split, comparison of two models on the same rows."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def compare(
         :func:`charseq.evaluation.analysis.compare_outcomes`).
 
     Raises:
-        UsageError: only one of the models has features, so a row is not the same task to both.
+        UsageError: only one of the models has features, so their inputs are not the same.
         DataError: the models' columns read other rows from ``data``.
     """
     if first.has_features != second.has_features:
-        blind = second if first.has_features else first
-        raise UsageError(f"{blind.path} takes no features, the other model does")
+        without = second if first.has_features else first
+        raise UsageError(f"{without.path} takes no features, the other model does")
     models = (first, second)
     found = [rows_of(model, data, split) for model in models]
     if found[0][1] != found[1][1]:
@@ -106,7 +106,7 @@ def compared_cells(row: pairs.Example, model: PairsModel) -> tuple[str, ...]:
 
 
 def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
-    """Whether the errors of both are counted in the same pieces of text."""
+    """Whether two vocabularies cut a text into the same symbols to count errors."""
     same = one.piece_kind == other.piece_kind
     if one.form != other.form:  # phones that Unicode calls equal are the same in either form
         same = same and one.piece_kind == "spaced" and {one.form, other.form} == {"NFC", "NFD"}
@@ -117,7 +117,7 @@ def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
 def rows_of(
     model: PairsModel, data: str | Path, split: str | None
 ) -> tuple[Sequence[pairs.Example], str]:
-    """The rows to score, as the model's settings and those of ``data`` read them; their split."""
+    """The rows to score and their split, read by the model's settings and those of ``data``."""
     settings = {**model.metadata["settings"], **settings_file.settings_of(data)}
     return choose_rows(data, settings, split, model.metadata["data"]["fingerprint"])
 
@@ -133,7 +133,7 @@ def answer(
     width = model.config.beam if beam is None else beam
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
-    n = min(width, max(analysis.TOP))
+    n = min(width, max(analysis.TOP_K))
     return score_examples(model.translator, rows, width=width, n=n), width
 
 
@@ -146,7 +146,7 @@ def facts(
     *,
     version: str,
 ) -> dict[str, Any]:
-    """The report that :func:`evaluate` returns, of given predictions."""
+    """The report that :func:`evaluate` returns, from predictions that are there already."""
     source, target = model.translator.source, model.translator.target
     return {
         **run_facts(model, data, split),

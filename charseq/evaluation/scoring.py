@@ -1,7 +1,7 @@
 """model, examples -> predictions, judgements, scores; a file of the errors.
 
-A prediction is compared with every target that its source has in the rows. The rows of a split are
-chosen here, and the facts that every evaluation reports of its run.
+A prediction is compared with every target that its source has in the rows. Also here: the choice
+of the rows of a split, and the facts about a run that every evaluation reports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The rows of an evaluation with, in their order, predictions, references and judgements."""
+    """Rows of an evaluation; predictions, references and judgements are in the same order."""
 
     rows: Sequence[Example]
     predictions: Sequence[Prediction]
@@ -41,27 +41,27 @@ def score_examples(
     n: int = 1,
     batch_size: int = 256,
 ) -> Outcome:
-    """The predictions for all rows, scored: right is any target that the source has in ``rows``.
+    """Predictions for all rows, scored; any target that the source has in ``rows`` is right.
 
     Args:
         translator: the model's translator.
         rows: the examples.
         width: width of the beam.
         n: candidates of each prediction.
-        batch_size: texts that are decoded at once.
+        batch_size: number of texts that are decoded together.
     """
-    rivals: dict[str, list[str]] = {}
+    targets: dict[str, list[str]] = {}
     texts = []
     for row in rows:
         text = f"{row.source}\t{row.features}" if translator.source.features else row.source
         texts.append(text)
-        if row.target not in rivals.setdefault(text, []):
-            rivals[text].append(row.target)
+        if row.target not in targets.setdefault(text, []):
+            targets[text].append(row.target)
     predictions = translator.predict(texts, n=n, width=width, batch_size=batch_size)
-    references = [rivals[text] for text in texts]
+    references = [targets[text] for text in texts]
     split = translator.target.pieces
     judgements = [
-        metrics.judge(one.prediction, rivals[text], split)
+        metrics.judge(one.prediction, targets[text], split)
         for one, text in zip(predictions, texts, strict=True)
     ]
     return Outcome(rows, predictions, references, judgements, metrics.summarise(judgements))
@@ -72,11 +72,11 @@ def choose_rows(
 ) -> tuple[Sequence[Example], str]:
     """The rows to score, and the name of their split.
 
-    Without ``split`` the rows are those of the test split; of a single file that is not the file
-    of the training they are all its rows.
+    Without ``split`` the rows are those of the test split, or all rows of a single file that the
+    model was not trained on.
 
     Raises:
-        DataError: there is no such split; the message names those there are.
+        DataError: there is no such split, or it is empty; the message names the existing splits.
     """
     known = {name: settings[name] for name in ("columns", "header", "feature_separator")}
     if split is None or split == "all":
@@ -96,10 +96,10 @@ def choose_rows(
 
 
 def write_errors(path: str | Path, outcome: Outcome) -> int:
-    """The distinct wrong rows as TSV: source, prediction, references; returns their number.
+    """Write the distinct wrong rows as TSV (source, prediction, references); their number.
 
     Raises:
-        OSError: the file cannot be written; what was there stays.
+        OSError: the file cannot be written; an older file of this name stays as it was.
     """
     from charseq import display
     from charseq.data.formats import writer
@@ -118,7 +118,7 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
 
 
 def run_facts(model: PairsModel | LanguageModel, data: str | Path, split: str) -> dict[str, Any]:
-    """What an evaluation says of its run and its data, before the metrics."""
+    """Facts about the run and the data, for the head of every report."""
     metadata = model.metadata
     return {
         "run": str(model.path),

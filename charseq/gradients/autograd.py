@@ -1,10 +1,10 @@
-"""a sheet's vectors and matrices -> its forward quantities, for torch to differentiate.
+"""Forward passes of the worked sheets in torch, whose gradients autograd computes.
 
-The sheets' forward passes once more, and nothing backward: what ``sheets`` derives by hand is
-compared with what torch's autograd makes of these. It knows no other module. The functions and
-the names are those of ``sheets``; the layout is torch's (rows times a transposed matrix, its own
-cross-entropy), so that one mistake is not made twice. ``W(t)`` is the copy of a shared matrix
-that only step t uses. Sizes: T steps, I inputs, H hidden, O outputs, N words, M hidden of sheet B.
+Functions and names are those of ``derivations``, whose gradients are compared with these. The
+forward passes are written independently, in torch's layout (rows times a transposed matrix) and
+with its own cross-entropy, so that no mistake is made in both. ``W(t)`` is the copy of a shared
+matrix that only step t uses. Sizes: T steps, I inputs, H hidden, O outputs, N words, M hidden of
+sheet B.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Tensors = dict[str, Tensor]
 
 
 def derivative(tensors: Tensors, name: str) -> Tensor:
-    """One derivative by its name: ``"∂E/∂W_hh"``, of E with respect to W_hh, both in ``tensors``.
+    """The derivative ``name``: for ``"∂E/∂W_hh"`` of E with respect to W_hh, both in ``tensors``.
 
     The derivative of a vector is its Jacobian. ``"∂L_t/∂W_H(k)"`` stands for all steps t and k
-    and is T T H H; what comes later than a loss has no part in it and is zero.
+    and is T T H H; it is zero for k > t, since a loss does not depend on later steps.
     """
     above, below = name.removeprefix("∂").split("/∂")
     if above.endswith("_t"):
@@ -154,8 +154,10 @@ def sigmoid_rnn(
 
 
 def _times(weight: Tensor, value: Tensor) -> Tensor:
+    """The product of matrix and vector, or of two numbers."""
     return linear(value, weight) if weight.dim() else weight * value
 
 
 def _sum(found: Tensors, prefix: str) -> Tensor:
+    """The sum of the losses of all steps."""
     return torch.stack([value for name, value in found.items() if name.startswith(prefix)]).sum()

@@ -1,12 +1,12 @@
-"""the sheets' examples -> every gradient by hand, by autograd and as the sheet has it.
+"""Comparison of gradients: derived by hand, by autograd, and as the worked sheet has them.
 
-Sheets A to D and F: an example is worked through by ``sheets``, and again by ``autograd``. On
-sheet E, the main job, the recurrences as they are trained (``recurrence.Unroll``, derived by hand
-in ``bptt``) meet the plain loop over ``cells``. ``slips`` says what a sheet has where it is wrong.
-All of it is float64, the examples are the same each time, and a difference above LIMIT is a
-mistake.
+Sheets A to D and F: the gradients of an example by ``derivations`` and by ``autograd``. Sheet E,
+the main task: the recurrences that train (``models.rnn.Unroll``, derived by hand in
+``kernels.bptt``) and the plain loop over ``models.cells``. ``mistakes`` has the wrong values of the
+sheets. All numbers are float64 and the examples are the same each time. A difference above LIMIT is
+a mistake in the derivation.
 
-It prints nothing: :func:`compare` gives the numbers, :func:`lines` a table of them for people.
+:func:`compare` returns the numbers, :func:`lines` a table of them for people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charseq.gradients import autograd, derivations
-from charseq.gradients.mistakes import SLIPS, Slip
+from charseq.gradients.mistakes import MISTAKES, Mistake
 from charseq.models.cells import CELLS
 from charseq.models.rnn import Unroll, unroll_cell
 
@@ -32,13 +32,14 @@ Given = dict[str, Array]
 
 LIMIT = 1e-10
 SEED = 1
-TERMS = "∂L_t/∂W_H(k)"  # sheet C's table of terms
+TERMS = "∂L_t/∂W_H(k)"
+"""The quantity of sheet C that is the table of all terms."""
 WORDS = ("I", "love", "machine", "learning")
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One quantity of a sheet, by hand and by autograd; ``on_sheet`` is what the sheet has."""
+    """A quantity of a sheet: by hand, by autograd and, if known, as the sheet has it."""
 
     sheet: str
     quantity: str
@@ -48,10 +49,10 @@ class Comparison:
     """The largest absolute difference of an entry; inf if the shapes differ."""
     on_sheet: Array | None = None
     slip: str = ""
-    """What the sheet did, and why that differs; empty if it is right or has nothing."""
+    """The mistake of the sheet; empty if the sheet is right or does not have the quantity."""
 
     def to_json(self) -> dict[str, Any]:
-        """Arrays as nested lists, scalars as numbers; what the sheet has only if it has it."""
+        """Values for JSON; ``on_sheet`` and ``slip`` only if the sheet has the quantity."""
         found = {
             "sheet": self.sheet,
             "quantity": self.quantity,
@@ -65,7 +66,7 @@ class Comparison:
 
 
 class Sheet(NamedTuple):
-    """A sheet's example, and what works it through by hand and for autograd."""
+    """The example of a sheet, its derivation by hand and its forward pass for autograd."""
 
     given: Callable[[], Given]
     by_hand: Callable[..., derivations.Worked]
@@ -73,7 +74,7 @@ class Sheet(NamedTuple):
 
 
 def compare(sheet: str | None = None) -> list[Comparison]:
-    """Every gradient and every scalar (losses, the numbers of D) of one sheet, or of all.
+    """Comparisons of every gradient and every scalar of one sheet, or of all sheets.
 
     Raises:
         ValueError: there is no such sheet.
@@ -81,14 +82,14 @@ def compare(sheet: str | None = None) -> list[Comparison]:
     if sheet is None:
         return [one for name in TITLES for one in compare(name)]
     if sheet == "E":
-        return [one for cell in CELLS for one in _production(cell)]
+        return [one for cell in CELLS for one in _compare_recurrences(cell)]
     if sheet not in SHEETS:
         raise ValueError(f"sheet is '{sheet}', expected one of {', '.join(TITLES)}")
-    return list(_worked(sheet))
+    return list(_compare_sheet(sheet))
 
 
 def worst(comparisons: Sequence[Comparison]) -> float:
-    """The largest difference; inf if one is not a number, so that it exceeds any limit."""
+    """The largest difference; inf if a difference is NaN, so that it exceeds any limit."""
     return max(
         (math.inf if math.isnan(one.difference) else one.difference for one in comparisons),
         default=0.0,
@@ -98,34 +99,37 @@ def worst(comparisons: Sequence[Comparison]) -> float:
 # --- sheets A to D and F
 
 
-def _worked(name: str) -> Iterator[Comparison]:
-    """One sheet's example, by hand and by autograd."""
+def _compare_sheet(name: str) -> Iterator[Comparison]:
+    """The comparisons of one sheet of A to D and F."""
     sheet = SHEETS[name]
     given = sheet.given()
     values, gradients = sheet.by_hand(**given)
     leaves = {key: torch.tensor(array, requires_grad=True) for key, array in given.items()}
     tensors = leaves | sheet.plain(**leaves)
-    slips = SLIPS[name](given, values, gradients) if name in SLIPS else {}
+    mistakes = MISTAKES[name](given, values, gradients) if name in MISTAKES else {}
     for key, value in values.items():
         if value.ndim == 0 and key not in given:
-            yield _compared(name, key, value, tensors[key], slips.get(key))
+            yield _comparison(name, key, value, tensors[key], mistakes.get(key))
     for key, value in gradients.items():
-        yield _compared(name, key, value, autograd.derivative(tensors, key), slips.get(key))
+        yield _comparison(name, key, value, autograd.derivative(tensors, key), mistakes.get(key))
     if name == "C":
         key, shape = "shape of W_y", np.array(derivations.shapes()["W_y"])
         of_torch = torch.tensor(autograd.derivative(tensors, "∂L/∂W_y").shape)
-        yield _compared(name, key, shape, of_torch, slips[key])
+        yield _comparison(name, key, shape, of_torch, mistakes[key])
 
 
-def _compared(
-    sheet: str, quantity: str, by_hand: Array, by_torch: Tensor, slip: Slip | None = None
+def _comparison(
+    sheet: str, quantity: str, by_hand: Array, by_torch: Tensor, mistake: Mistake | None = None
 ) -> Comparison:
+    """One comparison; ``mistake`` has the value of the sheet."""
     found = by_torch.detach().numpy()
     same = by_hand.shape == found.shape
     difference = float(np.abs(by_hand - found).max()) if same else math.inf
-    if slip is None:
+    if mistake is None:
         return Comparison(sheet, quantity, by_hand, found, difference)
-    return Comparison(sheet, quantity, by_hand, found, difference, np.asarray(slip.value), slip.why)
+    return Comparison(
+        sheet, quantity, by_hand, found, difference, np.asarray(mistake.value), mistake.why
+    )
 
 
 def _normal(**shapes: tuple[int, ...]) -> Given:
@@ -135,11 +139,12 @@ def _normal(**shapes: tuple[int, ...]) -> Given:
 
 
 def _one_hot(*words: str) -> Array:
+    """A row for each word."""
     return np.eye(len(WORDS))[[WORDS.index(word) for word in words]]
 
 
 def _tanh_rnn() -> Given:
-    """Three steps; as many outputs as hidden units, so that the sheet's slips can be written."""
+    """Three steps; as many outputs as hidden units, so that the mistakes have a meaning."""
     sizes = {"x": (3, 3), "y": (3, 4), "W_xh": (4, 3), "W_hh": (4, 4), "W_hz": (4, 4)}
     given = _normal(**sizes, b_h=(4,), b_z=(4,), h_0=(4,))
     return given | {"y": np.abs(given["y"])}
@@ -158,7 +163,7 @@ def _next_word() -> Given:
 
 
 def _double_sum() -> Given:
-    """Five words, embedding 15, hidden 7, vocabulary 10; weights so small that tanh is not flat."""
+    """Five words, embedding 15, hidden 7, vocabulary 10; small weights do not saturate tanh."""
     given = _normal(x=(5, 15), W_x=(7, 15), W_H=(7, 7), W_y=(10, 7), h_0=(7,))
     smaller = {name: given[name] / 4 for name in ("W_x", "W_H")}
     return given | smaller | {"y": np.eye(10)[[3, 1, 4, 1, 5]]}
@@ -205,10 +210,10 @@ TITLES = {
 # --- sheet E
 
 
-def _production(name: str) -> Iterator[Comparison]:
-    """One cell over a batch, by ``Unroll`` and by ``unroll_cell``; L weighs states at random."""
+def _compare_recurrences(name: str) -> Iterator[Comparison]:
+    """One cell over a batch, by ``Unroll`` and by ``unroll_cell``; L = Σ random weight · state."""
     steps, batch, inputs, hidden = 4, 3, 3, 4
-    with torch.random.fork_rng(devices=[]):  # the cell draws weights, which are replaced
+    with torch.random.fork_rng(devices=[]):  # the weights of the cell are replaced below
         cell = CELLS[name](inputs, hidden).double()
     wide, kept = cell.gates * hidden, cell.kept
     given = _normal(
@@ -225,13 +230,13 @@ def _production(name: str) -> Iterator[Comparison]:
         for key, weight in (("W_x", cell.input), ("W_h", cell.recurrent), ("b", cell.bias)):
             tensors[key] = weight.copy_(tensors[key])
     x, h_0 = tensors["x"].requires_grad_(), tensors["h_0"].requires_grad_()
-    recurrent = cell.recurrent.T[None].contiguous()  # W_x x_t + b is torch's product both times
+    recurrent = cell.recurrent.T[None].contiguous()  # W_x x_t + b is torch's product in both
     by_hand = Unroll.apply(name, cell.project(x)[None], recurrent, h_0[:, None])[:, 0]
     losses = [(states * weighting).sum() for states in (by_hand, unroll_cell(cell, x, h_0))]
-    yield _compared("E", f"L ({name})", losses[0].detach().numpy(), losses[1])
+    yield _comparison("E", f"L ({name})", losses[0].detach().numpy(), losses[1])
     found = [torch.autograd.grad(loss, list(tensors.values())) for loss in losses]
     for key, one, other in zip(tensors, *found, strict=True):
-        yield _compared("E", f"∂L/∂{key} ({name})", one.numpy(), other)
+        yield _comparison("E", f"∂L/∂{key} ({name})", one.numpy(), other)
 
 
 # --- for people
@@ -240,16 +245,16 @@ HEADINGS = ("quantity", "shape", "by hand", "autograd", "difference", "on the sh
 
 
 def lines(comparisons: Sequence[Comparison], *, full: bool) -> list[str]:
-    """A table per sheet, its slips below it, and one line about all; ``full``: entries as well.
+    """A table for each sheet with its mistakes, and a summary; ``full``: all entries as well.
 
-    Arrays stand there as their Euclidean norms.
+    Arrays are shown by their Euclidean norms.
     """
     found = ["Arrays are shown by their Euclidean norm."]
     for sheet in dict.fromkeys(one.sheet for one in comparisons):
         chosen = [one for one in comparisons if one.sheet == sheet]
         found += ["", f"{sheet}. {TITLES[sheet]}", *_table(chosen, full=full)]
         if sheet == "C":
-            found += ["", *_grid(_shapes()), "", *_grid(_shares(chosen)), ""]
+            found += ["", *_grid(_shapes()), "", *_grid(_term_norms(chosen)), ""]
         found += [f"  {one.quantity} on the sheet: {one.slip}" for one in chosen if one.slip]
     numbers = sum(one.by_hand.size for one in comparisons)
     found += ["", f"{len(comparisons)} gradients and values, {numbers:,} numbers compared"]
@@ -258,6 +263,7 @@ def lines(comparisons: Sequence[Comparison], *, full: bool) -> list[str]:
 
 
 def _table(comparisons: Sequence[Comparison], *, full: bool) -> Iterator[str]:
+    """The lines of the comparisons of a sheet."""
     rows = _grid([HEADINGS, *(_row(one) for one in comparisons)])
     yield next(rows)
     for one, row in zip(comparisons, rows, strict=True):
@@ -275,18 +281,19 @@ def _grid(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _row(one: Comparison) -> tuple[str, ...]:
+    """The cells of a comparison, below HEADINGS."""
     shape = "" if _is_shape(one.by_hand) else "×".join(map(str, one.by_hand.shape))
-    on_sheet = "" if one.on_sheet is None else _shown(one.on_sheet)
-    sides = (_shown(one.by_hand), _shown(one.autograd))
+    on_sheet = "" if one.on_sheet is None else _format(one.on_sheet)
+    sides = (_format(one.by_hand), _format(one.autograd))
     return (one.quantity, shape, *sides, f"{one.difference:.1e}", on_sheet)
 
 
 def _is_shape(array: Array) -> bool:
-    """Sheet C compares a shape; all else is float64."""
+    """Whether the array is a shape, of integers, which only sheet C compares."""
     return array.dtype.kind == "i"
 
 
-def _shown(array: Array) -> str:
+def _format(array: Array) -> str:
     """The number, the norm, or a shape as 10×7."""
     if _is_shape(array):
         return "×".join(map(str, array))
@@ -294,7 +301,7 @@ def _shown(array: Array) -> str:
 
 
 def _entries(one: Comparison) -> Iterator[str]:
-    """The entries by hand and, where it has its own, on the sheet."""
+    """All entries of a quantity, by hand and, if the sheet has it, on the sheet."""
     for head, array in (("by hand", one.by_hand), ("on the sheet", one.on_sheet)):
         if array is not None:
             text = np.array2string(
@@ -313,13 +320,13 @@ def _shapes() -> list[tuple[str, ...]]:
     return [("", *table), ("shape", *(f"{rows}×{columns}" for rows, columns in table.values()))]
 
 
-def _shares(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
-    """Sheet C's table of terms: how much step k contributes to the gradient of the loss at t."""
+def _term_norms(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """Norms of sheet C's terms: the contribution of step k to the gradient of the loss at t."""
     rows: list[tuple[str, ...]] = []
     for terms in (one.by_hand for one in comparisons if one.quantity == TERMS):
         norms = np.linalg.norm(terms, axis=(2, 3))
         rows.append((TERMS, *(f"k = {k}" for k in range(1, len(norms) + 1))))
         for t, norm in enumerate(norms, 1):
-            shares = (f"{share:.3g}" if k <= t else "" for k, share in enumerate(norm, 1))
-            rows.append((f"t = {t}", *shares))
+            cells = (f"{size:.3g}" if k <= t else "" for k, size in enumerate(norm, 1))
+            rows.append((f"t = {t}", *cells))
     return rows

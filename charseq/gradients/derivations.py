@@ -1,14 +1,17 @@
-"""a sheet's vectors and matrices -> its forward quantities and its gradients, by hand.
+"""Hand-derived gradients of the worked sheets A to D and F, in NumPy.
 
-The worked sheets A to D and F, one sequence at a time, to be read beside the sheets. It knows no
-torch, no batch and no other module: ``bptt`` trains, and this is what it must agree with.
+Every function takes the vectors and matrices of one sheet, and returns its forward quantities and
+its gradients for one sequence, in the notation of the sheet. The module needs neither torch nor any
+other module. ``kernels.bptt``, which trains, must agree with it.
 
 Vectors are columns (``W @ x``), ⊙ is ``*``, and steps count from 1: ``h[0]`` is given, ``h[T]`` is
-the last. A sequence is handed over as rows, one a step. All is float64, scalars are 0-dimensional
-arrays, and results have the sheet's names: ``values["h_2"]``, ``gradients["∂E/∂W_hh"]``.
-W(k) is step k's own copy of a shared matrix W, so ∂E/∂W(k) is the term of step k in
-∂E/∂W = Σ_k ∂E/∂W(k). Sizes: T steps, I inputs, H hidden, O outputs, N words, M hidden on sheet B.
-h_0 is zero unless given. Shapes that do not fit together raise a ValueError that says so.
+the last state. A sequence is an array with a row for each step. All numbers are float64, scalars
+are 0-dimensional arrays, and results have the names of the sheet: ``values["h_2"]``,
+``gradients["∂E/∂W_hh"]``. W(k) is step k's own copy of a shared matrix W: ∂E/∂W(k) is the term of
+step k in ∂E/∂W = Σ_k ∂E/∂W(k).
+
+Sizes: T steps, I inputs, H hidden, O outputs, N words, M hidden on sheet B. h_0 is zero unless
+given. Shapes that do not fit together raise a ValueError.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Like = ArrayLike  # what NumPy reads as an array
-Start = ArrayLike | None  # h_0, zero if there is none
+Like = ArrayLike  # anything that NumPy converts to an array
+Start = ArrayLike | None  # h_0; None is zero
 Steps = dict[int, Array]  # a vector for each step, from 1 or from 0 to T
 
 
 class Worked(NamedTuple):
-    """A sheet worked through: forward quantities and gradients under the sheet's names."""
+    """Forward quantities and gradients of a sheet, by the names of the sheet."""
 
     values: dict[str, Array]
     gradients: dict[str, Array]
@@ -40,7 +43,7 @@ class Activation(NamedTuple):
 
 
 def sigmoid(a: Array) -> Array:
-    """σ(a) = 1 / (1 + e^-a), written so that no power overflows."""
+    """σ(a) = 1 / (1 + e^-a), in a form that does not overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * a)))
 
 
@@ -80,7 +83,7 @@ def tanh_rnn(
         E[t] = -(y[t] @ log_softmax(o[t]))
 
     dE_do, delta, dE_da, dE_dW_hh = Steps(), Steps(), Steps(), Steps()
-    later = np.zeros_like(h_0)  # what reaches h_t from step t + 1; nothing does from T + 1
+    later = np.zeros_like(h_0)  # the part of ∂E/∂h_t that comes from step t + 1; 0 for t = T
     for t in range(T, 0, -1):
         dE_do[t] = z[t] * y[t].sum() - y[t]
         delta[t] = W_hz.T @ dE_do[t] + later
@@ -102,7 +105,7 @@ def tanh_rnn(
 
 
 def bigram(x: Like, y: Like, *, W_embed: Like, W_unembed: Like) -> Worked:
-    """Sheet B1: the next word from one word, by an MLP without activation.
+    """Sheet B1: the next word from one word, by an MLP without an activation function.
 
         h = W_embed x    s = W_unembed h    p = softmax(s)    J = log p(y|s), maximised
 
@@ -180,7 +183,7 @@ def next_word(
 
 
 def double_sum(x: Like, y: Like, *, W_x: Like, W_H: Like, W_y: Like, h_0: Start = None) -> Worked:
-    """Sheet C: the total derivative of a tanh RNN's loss, every term on its own.
+    """Sheet C: the total derivative of a tanh RNN's loss as a double sum, term by term.
 
         a_t = W_x x_t + W_H h_{t-1}    h_t = tanh(a_t)    ŷ_t = softmax(W_y h_t)
         L_t = -Σ_k y_{t,k} log ŷ_{t,k}                    L = Σ_t L_t
@@ -191,8 +194,8 @@ def double_sum(x: Like, y: Like, *, W_x: Like, W_H: Like, W_y: Like, h_0: Start 
         ∂L_t/∂W_H  = Σ_{k=1..t} ∂L_t/∂h_t · ∂h_t/∂h_k · ∂⁺h_k/∂W_H
         ∂L/∂W_H    = Σ_t ∂L_t/∂W_H
 
-    Each term is the product of its three factors; the table of all is T×T×H×H, in the place
-    [t-1, k-1] what step k adds to the gradient of the loss at t: ``gradients["∂L_t/∂W_H(k)"]``.
+    Each term is computed as the product of its three factors. ``gradients["∂L_t/∂W_H(k)"]`` is the
+    T×T×H×H table of all terms; its entry [t-1, k-1] is the contribution of step k to ∂L_t/∂W_H.
     Shapes: x T×I (embedded words), y T×O (one-hot), W_x H×I, W_H H×H, W_y O×H, h_0 H.
     """
     x, y, W_x, W_H, W_y, h_0 = _checked(
@@ -227,9 +230,9 @@ def double_sum(x: Like, y: Like, *, W_x: Like, W_H: Like, W_y: Like, h_0: Start 
 def shapes(
     *, words: int = 5, embedding: int = 15, hidden: int = 7, vocabulary: int = 10
 ) -> dict[str, tuple[int, int]]:
-    """Sheet C's table of shapes, read off the arrays of a network of these sizes.
+    """Sheet C's table of shapes, from the arrays of a network of these sizes.
 
-    Vectors are columns, so x_t is embedding×1. The defaults are the sheet's sizes.
+    Vectors are columns, so x_t is embedding×1. The defaults are the sizes of the sheet.
     """
     sizes = ((hidden, embedding), (hidden, hidden), (vocabulary, hidden))
     W_x, W_H, W_y = (np.zeros(size) for size in sizes)
@@ -258,7 +261,7 @@ def linear_rnn(x: Like, y: Like, *, w_x: Like, w_h: Like, w_y: Like, h_0: Start 
         (x, y, w_x, w_h, w_y, h_0),
     )
     T, x, y = len(x), _from_1(x), _from_1(y)
-    times, outer = np.dot, np.multiply.outer  # @ and np.outer that take numbers as well
+    times, outer = np.dot, np.multiply.outer  # @ and np.outer for numbers as well
     h, y_hat, L = Steps({0: h_0}), Steps(), Steps()
     for t in range(1, T + 1):
         h[t] = times(w_x, x[t]) + times(w_h, h[t - 1])
@@ -350,23 +353,23 @@ def sigmoid_rnn(
 
 
 def softmax(s: Array) -> Array:
-    """e^s / Σ e^s."""
+    """The softmax, e^s / Σ e^s."""
     return np.asarray(np.exp(log_softmax(s)))
 
 
 def log_softmax(s: Array) -> Array:
-    """The log of softmax(s), finite for any finite s."""
-    above = s - s.max()
-    return np.asarray(above - np.log(np.sum(np.exp(above))))
+    """The logarithm of softmax(s), finite for any finite s."""
+    shifted = s - s.max()
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted))))
 
 
 def _from_1(sequence: Array) -> Array:
-    """A sequence whose steps count from 1; there is no step 0, and using it would show."""
+    """A sequence whose steps count from 1; step 0 is NaN, so that its use would show."""
     return np.concatenate([np.full_like(sequence[:1], np.nan), sequence])
 
 
 def _named(by_step: Mapping[str, Steps], once: Mapping[str, Like]) -> dict[str, Array]:
-    """Names to arrays; _t and (t) in a name stand for the step."""
+    """Arrays by name; _t and (t) in a name are replaced by the step."""
     found: dict[str, Like] = {}
     for name, steps in by_step.items():
         for t in sorted(steps):
@@ -375,7 +378,7 @@ def _named(by_step: Mapping[str, Steps], once: Mapping[str, Like]) -> dict[str, 
 
 
 def _checked(letters: str, given: Sequence[Like | None]) -> list[Array]:
-    """The arrays in float64, each letter of their shapes one size; None (h_0) becomes zeros."""
+    """Float64 arrays whose shapes agree, a letter being one size; None (h_0) becomes zeros."""
     sizes: dict[str, int] = {}
     arrays = []
     for entry, value in zip(letters.split(", "), given, strict=True):
@@ -392,6 +395,6 @@ def _checked(letters: str, given: Sequence[Like | None]) -> list[Array]:
 
 
 def _check_target(y: Array) -> None:
-    """The error y - p holds for targets that sum to 1, as one-hot ones do."""
+    """Check that targets sum to 1, which the error y - p presupposes."""
     if not np.allclose(y.sum(axis=-1), 1):
         raise ValueError(f"y sums to {y.sum(axis=-1).tolist()}, expected 1 (one-hot)")

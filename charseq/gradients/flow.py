@@ -1,15 +1,16 @@
-"""recurrences, a trained model -> how much gradient reaches each earlier step.
+"""Gradient flow: the norm of the gradient that reaches each earlier step of a recurrence.
 
-It trains nothing, reads no files and draws no pictures. Gradients go back one step at a time
-through the hand-derived ``bptt`` that training uses:
+Recurrences are random ones or those of a trained model. Gradients go back one step at a time
+through the hand-derived ``kernels.bptt`` that training uses:
 
     δ_T = u, ‖u‖ = 1                       a random direction at the last output: ∂L_T/∂h_T
     δ_{k-1} = (∂h_k/∂h_{k-1})^T δ_k                                       (sheets A, B3, C)
     log ‖∂L_T/∂h_{T-n}‖ = Σ log (‖δ_{k-1}‖ / ‖δ_k‖)                   over the last n steps
 
-δ is brought back to norm 1 after each step and the logarithms are added up, so that 1e-400 and
-1e+400 stay numbers. An LSTM's state is (h, c): its norms are over both. Everything is float64.
-Letters as in ``bptt``: K kept, D recurrences side by side, T steps, B rows, H hidden, G gates.
+δ is scaled to norm 1 after each step and the logarithms are summed, so that norms of 1e-400 and
+1e+400 can be represented. An LSTM's state is (h, c), and its norms are over both. All numbers are
+float64. Letters as in ``kernels.bptt``: K state tensors, D recurrences side by side, T steps, B
+rows, H hidden, G gates.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ if TYPE_CHECKING:
 SCALES = (0.5, 0.9, 1.0, 1.1, 1.5)
 START, END = "start", "<end>"
 VANISHED, EXPLODED = 1e-3, 1e3
-"""Below the one a gradient has vanished at the farthest step, above the other it has exploded."""
+"""A gradient has vanished below the first bound, and exploded above the second."""
 DISTANCES = (1, 10, 50, 100, 200, 500)
 PROBES, JACOBIANS = 8, 9
-"""Random directions per recurrence of a trained model; steps whose Jacobian is looked at."""
+"""Random directions for a recurrence of a trained model; steps whose Jacobian is computed."""
 CANDIDATE = {"tanh": 0, "residual": 0, "gru": 2, "lstm": 2}
-"""The block of W_hh that new content comes from; the other blocks open and shut gates."""
-LINE = 100
-"""Width of a table, in cells of a terminal."""
+"""Index of the candidate block of W_hh, which computes new content; other blocks are gates."""
+MAX_WIDTH = 100
+"""Width of a table in columns of a terminal."""
 LEGEND = (
     "radius, one step: spectral radius of W_hh (gru, lstm: its candidate block), of ∂h_t/∂h_{t-1}",
     "growth: factor per step over the whole distance; at n: ‖∂L_T/∂h_{T-n}‖, which is 1 at 0",
@@ -59,32 +60,32 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Flow:
-    """One recurrence, and how gradients travel back through it."""
+    """Gradient flow of one recurrence."""
 
     cell: str
     name: str
-    """The factor of W_hh, ``start``, or the recurrence's place in a model."""
+    """The factor of W_hh, ``start``, or the layer and direction in a model."""
     radius: float
-    """Spectral radius of W_hh; of a gated cell's candidate block."""
+    """Spectral radius of W_hh; for a gated cell, of its candidate block."""
     jacobian: float
-    """Spectral radius of ∂h_t/∂h_{t-1}: the median over steps of the first row."""
+    """Spectral radius of ∂h_t/∂h_{t-1}: the median over several steps of the first row."""
     logs: tuple[float, ...]
     """log10 of ‖∂L_T/∂h_{T-n}‖ for n = 0 … T, geometric mean over rows; -inf where it is zero."""
 
     @property
     def growth(self) -> float:
-        """Factor per step: the geometric mean over the whole distance."""
+        """Factor per step: the geometric mean over all steps."""
         return float(10.0 ** (self.logs[-1] / (len(self.logs) - 1)))
 
     @property
     def verdict(self) -> str:
-        """What has become of the gradient at the farthest step."""
+        """The gradient at the farthest step: ``vanishes``, ``explodes`` or ``holds``."""
         if self.logs[-1] < math.log10(VANISHED):
             return "vanishes"
         return "explodes" if self.logs[-1] > math.log10(EXPLODED) else "holds"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values; null in ``logs`` where nothing arrives."""
+        """Values for JSON; null in ``logs`` stands for a gradient of zero."""
         logs = [log if math.isfinite(log) else None for log in self.logs]
         growth = {"growth": self.growth, "verdict": self.verdict}
         return dataclasses.asdict(self) | growth | {"logs": logs}
@@ -103,10 +104,10 @@ def flow(
     input_scale: float = 0.1,
     seed: int = 1,
 ) -> list[Flow]:
-    """For each cell, each scale of W_hh and the weights that training starts from (``start``).
+    """Gradient flow of every cell for each scale of W_hh and for the initial weights (``start``).
 
-    What is drawn, see :func:`draw`. h_0 = 0, so the farthest distances are the first steps, when
-    states are still small. Equal arguments give equal numbers.
+    :func:`draw` says how weights and inputs are drawn. h_0 = 0, so the farthest distances are the
+    first steps, when states are still small. Equal arguments give equal numbers.
     """
     names, last = [*(f"{scale:g}" for scale in scales), START], _directions(batch, hidden, seed)
     found, sizes = [], (steps, batch, hidden)
@@ -124,13 +125,13 @@ def draw(
     input_scale: float,
     seed: int,
 ) -> tuple[Trace, Float[Tensor, "D H GH"]]:
-    """A random recurrence per scale, run over random inputs; ``sizes`` are T, B, H.
+    """Random recurrences run over random inputs: the trace and W_hh; ``sizes`` are T, B, H.
 
-    With a scale: every gate's block of W_hh is scale times an orthogonal matrix, and what comes
-    from the inputs, W_x x_t, is normal noise of standard deviation ``input_scale`` (the larger
-    it is, the more tanh saturates and the more gradients vanish). With None: W_x and W_hh as
-    ``cells`` starts them, for inputs as large as charseq's embeddings start, which comes to an
-    ``input_scale`` of 1. Biases are as ``cells`` starts them; all share the same random numbers.
+    For a scale, every gate's block of W_hh is the scale times an orthogonal matrix, and W_x x_t is
+    normal noise of standard deviation ``input_scale``: the larger it is, the more tanh saturates
+    and the more gradients vanish. For None, W_x and W_hh have the initial values of
+    ``models.cells``, and inputs have the size of charseq's initial embeddings, which amounts to an
+    ``input_scale`` of 1. Biases have their initial values. All scales share the random numbers.
     """
     steps, batch, size = sizes
     with torch.random.fork_rng(devices=[]):
@@ -157,10 +158,11 @@ def terms(
     input_scale: float = 0.1,
     seed: int = 1,
 ) -> Float[Tensor, "T T"]:
-    """‖∂L_t/∂h_t · ∂h_t/∂h_k · ∂⁺h_k/∂W_hh‖_F in row t, column k; 0 for k > t  (sheet C).
+    """Norms of sheet C's terms, ‖∂L_t/∂h_t · ∂h_t/∂h_k · ∂⁺h_k/∂W_hh‖_F in row t, column k.
 
-    One random sequence from :func:`draw`; ∂L_t/∂h_t is a random direction of norm 1. The first
-    column is 0 as well, because h_0 is. All losses go back side by side.
+    They are 0 for k > t. The sequence is a random one of :func:`draw`, and ∂L_t/∂h_t is a random
+    direction of norm 1. The first column is 0 as well, because h_0 = 0. All losses go back side by
+    side.
     """
     trace, recurrent = draw(cell, [scale], (steps, 1, hidden), input_scale=input_scale, seed=seed)
     losses = _directions(steps, hidden, seed)
@@ -184,12 +186,12 @@ def _measure(
     steps, hidden, place = logs.shape[1] - 1, last.shape[1], CANDIDATE[cell]
     chosen = {round(1 + (steps - 1) * i / (JACOBIANS - 1)) for i in range(JACOBIANS)}
     found = []
-    for number, name in enumerate(names):
-        only = slice(number, number + 1)
+    for index, name in enumerate(names):
+        only = slice(index, index + 1)
         alone = Trace(trace.states[:, only], trace.gates[only])
         radii = [_radius(jacobian(cell, alone, recurrent[only], step)) for step in chosen]
-        block = recurrent[number, :, place * hidden : (place + 1) * hidden]
-        norms = tuple(logs[number].tolist())
+        block = recurrent[index, :, place * hidden : (place + 1) * hidden]
+        norms = tuple(logs[index].tolist())
         found.append(Flow(cell, name, _radius(block), statistics.median(radii), norms))
     return found
 
@@ -223,26 +225,27 @@ def jacobian(
 
 
 def _step_back(cell: str, trace: Trace, recurrent: Tensor, step: int, delta: Tensor) -> Gradients:
-    """``bptt`` over the one step h_{step-1} -> h_step; ``delta`` K D B H arrives at h_step.
+    """``bptt`` over the one step h_{step-1} -> h_step, where ``delta`` K D B H is ∂L/∂h_step.
 
-    Its ``initial`` is what reaches h_{step-1}, its ``recurrent`` the step's term of sheet C.
+    ``initial`` of the result is ∂L/∂h_{step-1}, ``recurrent`` is the step's term of sheet C.
     """
     alone = Trace(trace.states[:, :, step - 1 : step + 1], trace.gates[:, step - 1 : step])
     return RECURRENCES[cell][1](alone, recurrent, delta[:, :, None])
 
 
 def _run(cell: str, projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
-    """The trace of ``bptt``; tanh leaves no gates, so its outputs fill their place, unread."""
+    """The trace of ``bptt``. A tanh cell has no gates; its outputs stand for them, unread."""
     trace = RECURRENCES[cell][0](projected, recurrent, initial)
     return trace if trace.gates.ndim > 1 else Trace(trace.states, trace.states[0, :, 1:])
 
 
 def _radius(matrix: Tensor) -> float:
+    """The spectral radius: the largest absolute value of an eigenvalue."""
     return float(torch.linalg.eigvals(matrix).abs().max())
 
 
 def _directions(number: int, hidden: int, seed: int) -> Tensor:
-    """Rows of norm 1."""
+    """Random directions: rows of norm 1."""
     random = torch.Generator().manual_seed(seed)
     rows = torch.randn(number, hidden, generator=random, dtype=torch.float64)
     return nn.functional.normalize(rows, dim=1)
@@ -254,11 +257,11 @@ def _directions(number: int, hidden: int, seed: int) -> Tensor:
 def trained_flow(
     model: EncoderDecoder, source: Sequence[int], target: Sequence[int], *, seed: int = 1
 ) -> list[Flow]:
-    """Every recurrence of ``model`` on one text, with its trained weights.
+    """Gradient flow of every recurrence of a trained model on one text.
 
-    An encoder's backward direction counts its steps from the text's end. The decoder reads the
-    ids of ``target`` after BOS, from the state that the encoder hands over. Mean over ``PROBES``
-    random directions of ∂L_T/∂h_T.
+    Steps of an encoder's backward direction count from the end of the text. The decoder reads BOS
+    and the ids of ``target``, starting from the encoder's final state. The norms are means over
+    ``PROBES`` random directions of ∂L_T/∂h_T.
 
     Raises:
         ValueError: ``source`` has no symbols.
@@ -267,7 +270,7 @@ def trained_flow(
     symbols = torch.tensor([list(source)])
     read, memory, final = exact.read(symbols, torch.tensor([len(source)]))
     start = exact.bridge(final)[:, :, 0]
-    # scaled as in the model's own forward pass
+    # embeddings are scaled as in the model's forward pass
     given = exact.target_embedding[[BOS, *target]] * math.sqrt(exact.target_embedding.shape[1])
     if exact.pointer is not None:
         places = exact.pointer.places(torch.tensor([[BOS, *target]]), len(memory))
@@ -279,53 +282,55 @@ def trained_flow(
 def _measure_layers(
     place: str, recurrence: Recurrence, inputs: Tensor, initial: Tensor, seed: int
 ) -> list[Flow]:
-    """A flow per layer and direction over one text's inputs T I, from the states L K H."""
+    """The flow of each layer and direction over the inputs T I of a text, from the states L K H."""
     last = _directions(PROBES, recurrence.hidden, seed)
     found: list[Flow] = []
-    ways: list[Tensor] = []
+    outputs_of_layer: list[Tensor] = []
     for layer, direction in product(range(recurrence.layers), range(recurrence.directions)):
         if layer and direction == 0:
-            inputs, ways = torch.cat(ways, dim=-1), []
+            inputs, outputs_of_layer = torch.cat(outputs_of_layer, dim=-1), []
         cell: Any = recurrence.cells[layer * recurrence.directions + direction]
         projected = cell.project(inputs.flip(0) if direction else inputs)
         recurrent = cell.recurrent.T[None]
         copies = projected[None, :, None].expand(-1, -1, PROBES, -1)
         start = initial[layer][:, None, None].expand(-1, -1, PROBES, -1)
         trace = _run(recurrence.cell, copies, recurrent, start)
-        way = (" backward" if direction else " forward") * (recurrence.directions > 1)
-        found += _measure(recurrence.cell, [f"{place} {layer + 1}{way}"], trace, recurrent, last)
+        direction_name = (" backward" if direction else " forward") * (recurrence.directions > 1)
+        found += _measure(
+            recurrence.cell, [f"{place} {layer + 1}{direction_name}"], trace, recurrent, last
+        )
         outputs = trace.states[0, 0, 1:, 0]
-        ways.append(outputs.flip(0) if direction else outputs)
+        outputs_of_layer.append(outputs.flip(0) if direction else outputs)
     return found
 
 
 def character_gradients(
     model: EncoderDecoder, source: Sequence[int], target: Sequence[int]
 ) -> Float[Tensor, "outputs inputs"]:
-    """‖∂ log p(y_t | y_<t, source) / ∂ e_s‖ for every output t and every input s.
+    """Saliency of the inputs: ‖∂ log p(y_t | y_<t, source) / ∂ e_s‖ for every output t, input s.
 
-    e_s is the embedding vector of the symbol at place s: equal symbols at two places are two
-    vectors. ``target`` is taken as written (teacher forcing); the last row is the end symbol's.
+    e_s is the embedding of the symbol at position s; equal symbols at two positions have two
+    vectors. ``target`` is given (teacher forcing); the last row is that of the end symbol.
 
     Raises:
         ValueError: ``source`` has no symbols.
     """
     exact = _exact(model, source)
-    # a table with a row per place, where EOS keeps its own: to hard attention it has a meaning
-    places = [EOS if symbol == EOS else SPECIALS + k for k, symbol in enumerate(source)]
+    # an embedding for each position; EOS keeps its own, since hard attention gives it a meaning
+    positions = [EOS if symbol == EOS else SPECIALS + k for k, symbol in enumerate(source)]
     rows = exact.source_embedding.new_zeros(SPECIALS + len(source), exact.source_embedding.shape[1])
-    rows[places] = exact.source_embedding[list(source)]
+    rows[positions] = exact.source_embedding[list(source)]
     rows.requires_grad_()
-    given = (torch.tensor([places]), torch.tensor([len(source)]), torch.tensor([[BOS, *target]]))
+    given = (torch.tensor([positions]), torch.tensor([len(source)]), torch.tensor([[BOS, *target]]))
     logits = torch.func.functional_call(exact, {"source_embedding": rows}, given)
     written = torch.tensor([*target, EOS])[:, None]
-    chances = logits[0].log_softmax(dim=-1).gather(1, written)[:, 0]
-    found = torch.stack([torch.autograd.grad(p, rows, retain_graph=True)[0] for p in chances])
-    return found[:, places].square().sum(dim=-1).sqrt()
+    log_probs = logits[0].log_softmax(dim=-1).gather(1, written)[:, 0]
+    found = torch.stack([torch.autograd.grad(p, rows, retain_graph=True)[0] for p in log_probs])
+    return found[:, positions].square().sum(dim=-1).sqrt()
 
 
 def _exact(model: EncoderDecoder, source: Sequence[int]) -> EncoderDecoder:
-    """A copy in float64 without dropout, whose weights gather no gradients."""
+    """A copy in float64 without dropout, whose weights require no gradients."""
     if not source:
         raise ValueError("a text without symbols has no gradients to look at")
     return copy.deepcopy(model).double().eval().requires_grad_(requires_grad=False)
@@ -335,7 +340,7 @@ def _exact(model: EncoderDecoder, source: Sequence[int]) -> EncoderDecoder:
 
 
 def lines(flows: Sequence[Flow]) -> list[str]:
-    """A table with a row per recurrence, and what its columns mean."""
+    """A table with a row for each recurrence, and a legend of its columns."""
     near = [n for n in DISTANCES if n < max(len(one.logs) for one in flows) - 1]
     head = ["cell", "weights", "radius", "one step", "growth", *(f"at {n}" for n in near)]
     table = [[*head, "farthest", ""]]
@@ -355,13 +360,13 @@ def lines(flows: Sequence[Flow]) -> list[str]:
 def character_lines(
     gradients: Float[Tensor, "outputs inputs"], inputs: Sequence[str], outputs: Sequence[str]
 ) -> list[str]:
-    """:func:`character_gradients` as percent of each row, in blocks of columns where it is wide.
+    """Table of :func:`character_gradients` in percent of each row; wide tables in blocks.
 
-    ``outputs`` are the symbols without the end, which has the last row.
+    ``outputs`` are the symbols without the end symbol, which has the last row.
     """
     heads, sides = [*map(shown, inputs)], [*map(shown, outputs), END]
     left, wide = max(map(width, sides)), 1 + max(3, *map(width, heads))
-    columns = max(1, (LINE - left) // wide)
+    columns = max(1, (MAX_WIDTH - left) // wide)
     sums = gradients.sum(dim=1, keepdim=True)
     shares = (100 * gradients / sums.where(sums > 0, 1.0)).tolist()
     found = []

@@ -1,6 +1,6 @@
-"""cells, or a run and a text -> how gradients flow: numbers, lines, pictures.
+"""cells, or a run and a text -> a study of gradient flow: numbers, tables, figures.
 
-It computes nothing itself: the gradients are of ``flow``, the pictures of ``plots``.
+The gradients are computed by ``flow`` and the figures are drawn by ``plots``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from charseq.models.seq2seq import EncoderDecoder
 
 TERM_STEPS = 30
-"""Steps of the t x k picture: enough to see a gradient die, few enough to see the squares."""
+"""Steps of the t x k heat map: enough for a gradient to vanish, few enough for large cells."""
 TERM_SCALE = 1.0
 
 Picture = Callable[[Path], None]
@@ -35,15 +35,15 @@ Picture = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Study:
-    """What was found, for programs and for people, and how to draw it."""
+    """Results of a study, for programs and for people, and its figures."""
 
     facts: dict[str, Any]
     lines: list[str]
     pictures: Mapping[str, Picture]
-    """By file name; each writes its picture to the path it is given."""
+    """Functions by file name, each of which draws its figure into a path."""
 
     def draw(self, folder: Path) -> list[Path]:
-        """Write every picture into ``folder``, which is made if need be; their paths."""
+        """Draw every figure into ``folder``, which is created if it does not exist; the paths."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in self.pictures.items():
             picture(folder / name)
@@ -51,7 +51,11 @@ class Study:
 
 
 def require_plots() -> None:
-    """Raises MissingExtraError without matplotlib: before the work, not after it."""
+    """Check for matplotlib before the work begins.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     if find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "plot", "drawing pictures")
 
@@ -64,7 +68,7 @@ def study_cells(
     hidden: int = 64,
     seed: int = 1,
 ) -> Study:
-    """Random recurrences: ‖∂L_T/∂h_k‖ by distance, and the t x k terms of sheet C.
+    """Study of random recurrences: ‖∂L_T/∂h_k‖ by distance, and the t x k terms of sheet C.
 
     ``scales`` are factors of an orthogonal W_hh, by default those of :mod:`charseq.gradients.flow`.
     """
@@ -112,13 +116,13 @@ def study_cells(
 
 
 def study_run(run: str | Path | None, text: str) -> Study:
-    """A trained run on ``text``: what each input symbol gets, and the flow in its recurrences.
+    """Study of a trained run on ``text``: saliency of input symbols, flow in its recurrences.
 
-    The outputs are the run's own prediction, found as ``charseq predict`` finds it.
+    The outputs are the run's own prediction, as ``charseq predict`` computes it.
 
     Raises:
-        CheckpointError: no such run, or one that cannot be read.
-        UsageError: a text without symbols, or a run that is not one network for pairs.
+        CheckpointError: the run does not exist or cannot be read.
+        UsageError: the text has no symbols, or the run is not one network for pairs.
     """
     from charseq.gradients import flow as flows
     from charseq.gradients import plots
@@ -149,9 +153,9 @@ def study_run(run: str | Path | None, text: str) -> Study:
     received = flows.character_gradients(model, ids, written)
     found = flows.trained_flow(model, ids, written)
 
-    def curves(place: Path) -> None:
+    def curves(path_of_figure: Path) -> None:
         plots.curves(
-            place,
+            path_of_figure,
             _panels(found),
             xlabel="distance T - k in steps",
             ylabel="gradient norm ‖∂L_T/∂h_k‖",
@@ -182,7 +186,7 @@ def study_run(run: str | Path | None, text: str) -> Study:
 def _characters(
     name: str, received: Tensor, inputs: Sequence[str], outputs: Sequence[str]
 ) -> Picture:
-    """The picture of the gradient that each input (a column) gets from each output (a row)."""
+    """Heat map of the share of each input (a column) in the gradient of each output (a row)."""
     from charseq.gradients import plots
 
     total = received.sum(dim=1, keepdim=True)
@@ -199,7 +203,7 @@ def _characters(
 
 
 def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
-    """What hard attention writes, for people: an arrow where it goes on to the next symbol."""
+    """The actions of hard attention as text: a symbol to write, an arrow to advance."""
     size = len(target)
     names = [""] * SPECIALS + list(target.symbols)
     return [
@@ -209,7 +213,11 @@ def _actions(written: Sequence[int], target: Vocabulary) -> list[str]:
 
 
 def _one_network(path: Path) -> LoadedRun:
-    """A run of pairs. Raises UsageError for one that predicts words, or an ensemble."""
+    """The loaded run of one network for pairs.
+
+    Raises:
+        UsageError: the run predicts words, or is an ensemble.
+    """
     contents = read_run(path)
     if contents.tokenizer is not None:
         raise UsageError(f"{path} predicts words; this shows runs that rewrite pairs")
@@ -219,7 +227,7 @@ def _one_network(path: Path) -> LoadedRun:
 
 
 def trainable(contents: LoadedRun) -> EncoderDecoder:
-    """The model of a run with its weights, in torch."""
+    """The torch model of a run, with its weights."""
     import torch
 
     from charseq.models.factory import build
@@ -233,5 +241,5 @@ def trainable(contents: LoadedRun) -> EncoderDecoder:
 
 
 def _panels(found: Sequence[Flow]) -> dict[str, dict[str, Sequence[float]]]:
-    """One panel, a line for each recurrence."""
+    """Curves in one panel, a line for each recurrence."""
     return {found[0].cell: {one.name: one.logs for one in found}}

@@ -14,9 +14,9 @@ from charseq.errors import DataError
 from charseq.evaluation.metrics import (
     Judgement,
     Scores,
-    cut,
     is_right,
     judge,
+    nearest_reference,
     score,
     signature,
     standard_error,
@@ -55,10 +55,10 @@ def test_of_equally_near_targets_the_shortest_counts_in_whatever_order() -> None
 
 
 def test_the_nearest_reference_is_cut_beside_the_prediction() -> None:
-    assert cut("grxy", ["greyish", "gray"], list) == (list("grxy"), list("gray"))
-    assert cut("ab", ["abc", "a"], list) == (list("ab"), ["a"])
-    assert cut("ab", ["ax", "xb"], list) == (list("ab"), ["a", "x"])
-    assert cut("a e\u0301", ["é b"], spaced) == (["a", "é"], ["é", "b"])
+    assert nearest_reference("grxy", ["greyish", "gray"], list) == (list("grxy"), list("gray"))
+    assert nearest_reference("ab", ["abc", "a"], list) == (list("ab"), ["a"])
+    assert nearest_reference("ab", ["ax", "xb"], list) == (list("ab"), ["a", "x"])
+    assert nearest_reference("a e\u0301", ["é b"], spaced) == (["a", "é"], ["é", "b"])
 
 
 def test_scores_are_the_sums_of_the_rows() -> None:

@@ -117,7 +117,7 @@ def test_running_text_is_read_on_in_parts_of_whole_lines() -> None:
 def test_many_lines_are_read_in_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(units_of(kind))
     expected = metrics.measure_all("next-word", measure(model, LINES))
-    monkeypatch.setattr(next_word, "LINES", 4)
+    monkeypatch.setattr(next_word, "LINES_AT_ONCE", 4)
     assert metrics.measure_all("next-word", measure(model, LINES)) == pytest.approx(expected)
 
 
@@ -233,7 +233,7 @@ def test_the_keyboard_follows_the_rules_of_the_units() -> None:
 
 def test_where_words_are_searched_for_some_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(units_of("characters"))
-    monkeypatch.setattr(next_word, "SAMPLED", 7)
+    monkeypatch.setattr(next_word, "MAX_SAMPLED", 7)
     places = [(line, k) for line in LINES for k in range(len(line.split()))]
     asked: list[str] = []
     predict = model.predict

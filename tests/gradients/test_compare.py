@@ -256,7 +256,7 @@ def test_numbers_are_numbers_and_arrays_their_norms() -> None:
     assert line.split()[-4:] == ["10×7", "10×7", "0.0e+00", "7×7"]
 
 
-def test_the_slips_stand_below_their_sheet_and_the_sum_at_the_end() -> None:
+def test_mistakes_are_below_their_sheet_and_the_summary_is_last() -> None:
     text = lines(ALL, full=False)
     for row in ALL:
         assert (f"  {row.quantity} on the sheet: {row.slip}" in text) == bool(row.slip)

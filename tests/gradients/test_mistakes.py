@@ -35,7 +35,7 @@ def close(one: object, other: object) -> None:
     np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-12, atol=1e-12)
 
 
-def test_the_slips_of_a() -> None:
+def test_the_mistakes_of_a() -> None:
     given = given_a()
     values, gradients = derivations.tanh_rnn(**given)
     found = mistakes.tanh_rnn(given, values, gradients)
@@ -84,7 +84,7 @@ def test_the_column_of_d() -> None:
     assert {name for name, slip in found.items() if not slip.why} == right
 
 
-def test_the_slips_of_f() -> None:
+def test_the_mistakes_of_f() -> None:
     given = given_f()
     values, gradients = derivations.sigmoid_rnn(**given)
     found = mistakes.sigmoid_rnn(given, values, gradients)
@@ -112,9 +112,9 @@ def test_leaving_out_h_0_is_right_where_it_is_zero() -> None:
 
 
 @pytest.mark.parametrize("sheet", ["A", "C", "D", "F"])
-def test_each_sheet_with_slips_has_its_function(sheet: str) -> None:
-    assert f"Sheet {sheet}" in str(mistakes.SLIPS[sheet].__doc__)
-    assert set(mistakes.SLIPS) == {"A", "C", "D", "F"}
+def test_each_sheet_with_mistakes_has_its_function(sheet: str) -> None:
+    assert f"Sheet {sheet}" in str(mistakes.MISTAKES[sheet].__doc__)
+    assert set(mistakes.MISTAKES) == {"A", "C", "D", "F"}
 
 
 def test_a_slip_knows_no_other_module() -> None:

@@ -1,9 +1,9 @@
-"""sound runs -> run folders by which a stranger would run code, read, write, fill or crash.
+"""Hostile run folders: attempts to run code, read or write files, exhaust memory, or crash.
 
-Each case is a name, how a copy of a sound run is spoilt, and the file that must be blamed. Where a
-case changes a listed file the manifest is sealed anew, as its author would do, so that not the
-checksum but what stands in the file has to be found out. ``MARK`` stands in every payload: a file
-that would appear if anything in it were run.
+Each case has a name, a function that damages a copy of a sound run, and the file that the error
+must name. If a case changes a listed file, the manifest gets the right checksum, as an attacker
+would do, so that the content has to be refused and not the checksum. Every payload would create a
+file ``MARK`` if it were run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Spoil = Callable[[Path], None]
 
 
 class Case(NamedTuple):
-    """``spoil`` changes a copy of the sound run ``base``; ``blamed`` is the file to be named."""
+    """``spoil`` damages a copy of the run ``base``; the error must name the file ``blamed``."""
 
     name: str
     spoil: Spoil
@@ -41,14 +41,14 @@ class Case(NamedTuple):
 
 
 class Payload:
-    """What unpickling would turn into a file."""
+    """A pickle that creates a file when it is loaded."""
 
     def __reduce__(self) -> Any:
         return os.system, (f"touch {MARK}",)
 
 
 def seal(folder: Path, **sizes: int) -> None:
-    """Write the manifest that vouches for whatever lies in the folder now."""
+    """Write a manifest with the right checksums of the files in the folder."""
     entries = {
         path.name: store.Entry(
             sizes.get(path.name, path.stat().st_size),
@@ -61,7 +61,7 @@ def seal(folder: Path, **sizes: int) -> None:
 
 
 def holds(name: str, content: bytes) -> Spoil:
-    """The file has this content, and the manifest says so."""
+    """A file with other content and a manifest that lists it."""
 
     def spoil(folder: Path) -> None:
         (folder / name).write_bytes(content)
@@ -71,7 +71,7 @@ def holds(name: str, content: bytes) -> Spoil:
 
 
 def says(change: Callable[[dict[str, Any]], Any]) -> Spoil:
-    """The run says something else of itself."""
+    """Other values in about.json."""
 
     def spoil(folder: Path) -> None:
         about = json.loads((folder / ABOUT).read_bytes())
@@ -83,7 +83,7 @@ def says(change: Callable[[dict[str, Any]], Any]) -> Spoil:
 
 
 def weighs(change: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
-    """Its weights are others."""
+    """Other weights."""
 
     def spoil(folder: Path) -> None:
         weights = weights_module.load_arrays((folder / WEIGHTS).read_bytes())
@@ -98,20 +98,20 @@ def weighs(change: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
 
 
 def heads(header: Any, body: bytes = b"", length: int | None = None) -> Spoil:
-    """The weights are this safetensors header and body."""
+    """Weights with this safetensors header and body."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     size = len(text) if length is None else length
     return holds(WEIGHTS, size.to_bytes(8, "little") + text + body)
 
 
 def raw_manifest(content: Any) -> Spoil:
-    """The manifest itself is this."""
+    """Another manifest."""
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
     return lambda folder: (folder / MANIFEST).write_bytes(text) and None
 
 
 def lists(name: str) -> Spoil:
-    """The manifest lists a file of this name."""
+    """A manifest that lists a file of this name."""
 
     def spoil(folder: Path) -> None:
         entries = dict(store.state_of(folder).files)
@@ -122,7 +122,7 @@ def lists(name: str) -> Spoil:
 
 
 def linked(name: str, to: str) -> Spoil:
-    """The file is a link to somewhere else."""
+    """A link to another place in place of the file."""
 
     def spoil(folder: Path) -> None:
         (folder / name).unlink()
@@ -132,7 +132,7 @@ def linked(name: str, to: str) -> Spoil:
 
 
 def piped(name: str) -> Spoil:
-    """The file is a pipe that nobody ever writes to."""
+    """A named pipe without a writer in place of the file."""
 
     def spoil(folder: Path) -> None:
         (folder / name).unlink()
@@ -142,7 +142,7 @@ def piped(name: str) -> Spoil:
 
 
 def sparse(name: str, size: int) -> Spoil:
-    """The file is a hole of this size."""
+    """A sparse file of this size."""
 
     def spoil(folder: Path) -> None:
         with (folder / name).open("r+b") as file:
@@ -152,7 +152,7 @@ def sparse(name: str, size: int) -> Spoil:
 
 
 def packed(kind: str) -> bytes:
-    """An archive whose entries would leave the folder, or grow without end."""
+    """An archive with entries outside its folder, or with huge ones."""
     out = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,4 +1,4 @@
-"""A model from a stranger ends in one line that names the file, and in nothing else."""
+"""Commands on hostile run folders: one line that names the file, and no side effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = 5.0
 
 
 def watched(folders: list[Path], commands: list[list[str]], place: Path) -> list[dict[str, Any]]:
-    """What each command did with each folder."""
+    """The record of every command on every folder."""
     asked = json.dumps({"folders": list(map(str, folders)), "commands": commands})
     done = subprocess.run(
         [sys.executable, str(HERE / "watcher.py")],
@@ -52,7 +52,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 def test_the_watcher_sees_what_it_watches_for(tmp_path: Path) -> None:
-    """A sound run is used without a word; a command that writes is seen to write."""
+    """Sound runs work without a message, and the watcher notices a command that writes."""
     (tmp_path / "words.txt").write_text("3.4.77\n", encoding="utf-8")
     commands = [
         ["verify", "RUN"],
@@ -68,7 +68,7 @@ def test_the_watcher_sees_what_it_watches_for(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What became of all cases, by folder."""
+    """The records of all cases, by folder."""
     place = tmp_path_factory.mktemp("strangers")
     cases = list(build(FIXTURES, place))
     before = snapshot(place)

@@ -1,7 +1,8 @@
-"""case folders on stdin -> what each command of charseq did with them, as JSON on stdout.
+"""case folders on stdin -> a record of every command of charseq on each of them, as JSON.
 
-A process for each case and command, so that a signal is seen and nothing is carried over; in it an
-audit hook notes whatever would run code, start a process, open a connection or change a file.
+Every case and command has a process of its own, so that a signal is noticed and no state is shared.
+In it an audit hook records all that would run code, start a process, open a connection or change a
+file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OWN = "ctypes.dlopen", (None,)
 
 
 def watch(events: list[str], *, folder: str) -> None:
-    """Note what the process does from now on."""
+    """Record the audit events of this process from now on."""
     installed = tuple({sys.prefix, sys.base_prefix, str(Path(cli.__file__).parent)})
 
     def hook(event: str, found: tuple[Any, ...]) -> None:
@@ -60,7 +61,7 @@ def watch(events: list[str], *, folder: str) -> None:
 
 
 def run(words: list[str], folder: str) -> dict[str, Any]:
-    """What one command did, in a process of its own."""
+    """The record of one command, in a process of its own."""
     read, write = os.pipe()
     started = time.monotonic()
     child = os.fork()
@@ -90,7 +91,7 @@ def run(words: list[str], folder: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Watch every folder under every command."""
+    """Run every command on every folder."""
     asked = json.load(sys.stdin)
     found = []
     for folder in asked["folders"]:

@@ -47,7 +47,7 @@ def test_a_process_is_measured_or_named() -> None:
 
 
 def test_texts_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("TOTAL", 300), ("SPELT", 60), ("SECONDS", 0.0)):
+    for name, value in (("TOTAL", 300), ("ROWS_OF_SYMBOLS", 60), ("SECONDS", 0.0)):
         monkeypatch.setattr(growth, name, value)
     monkeypatch.setattr(growth, "case", lambda **facts: facts)
     measured = {"megabytes": 1.0, "seconds": 1.0}
