@@ -132,7 +132,7 @@ def study_run(run: str | Path | None, text: str) -> Study:
     translator = cast("PairsModel", load(path)).translator
     source, target = contents.source, contents.target
     spelling, features = translator.parts(text)
-    backward = translator.groups[0].backward
+    backward = translator.direction_groups[0].backward
     ids = translator.encode(spelling, features, backward=backward)
     if not ids:
         raise UsageError("the text has no symbols, so there are no gradients to look at")

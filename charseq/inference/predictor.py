@@ -71,7 +71,7 @@ class Translator:
 
     def __init__(
         self,
-        groups: Sequence[DirectionGroup],
+        direction_groups: Sequence[DirectionGroup],
         source: Vocabulary,
         target: Vocabulary,
         limits: LengthLimits,
@@ -79,7 +79,7 @@ class Translator:
         calibration: Calibration | None = None,
         length_penalty: float = 0.0,
     ) -> None:
-        self.groups = tuple(groups)
+        self.direction_groups = tuple(direction_groups)
         self.source = source
         self.target = target
         self.limits = limits
@@ -98,7 +98,9 @@ class Translator:
         split = [self.parts(text) for text in distinct]
         ids = [self.encode(*parts) for parts in split]
         width = max(width, n)
-        searches = [self._outputs(split, ids, group, width, batch_size) for group in self.groups]
+        searches = [
+            self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
+        ]
         found = {}
         for text, parts, row, *outputs in zip(distinct, split, ids, *searches, strict=True):
             unknown = self.source.unknown(*parts) if UNK in row else []
@@ -123,7 +125,7 @@ class Translator:
     @property
     def actions(self) -> Actions | None:
         """The actions that a network with hard attention writes; None where it writes symbols."""
-        return self.groups[0].network.actions
+        return self.direction_groups[0].network.actions
 
     def encode(self, source: str, features: str, *, backward: bool = False) -> list[int]:
         """The ids that a network reads; an empty list for a text without symbols."""
@@ -140,7 +142,7 @@ class Translator:
         attention. For a group that writes backward both are in reversed order.
         """
         limits = [self._limit(ids) for ids in sources]
-        network = (self.groups[0] if group is None else group).network
+        network = (self.direction_groups[0] if group is None else group).network
         if isinstance(network, Searcher):
             return network.search(sources, limits, width=width, length_penalty=self.length_penalty)
         state = network.start(sources)
@@ -223,7 +225,7 @@ class Translator:
     def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
         """The outputs of several groups, each text once, with its mean probability."""
         merged: dict[str, ScoredText] = {}
-        for group, found in zip(self.groups, outputs, strict=True):
+        for group, found in zip(self.direction_groups, outputs, strict=True):
             for one in found:
                 score = one.score + math.log(group.share)
                 if one.text in merged:

@@ -432,7 +432,7 @@ def test_neighbours_and_batches_change_no_bit(run: Path) -> None:
 
 def test_candidates_are_sorted_and_their_scores_are_true(run: Path) -> None:
     model = load(run)
-    network = model.translator.groups[0].network
+    network = model.translator.direction_groups[0].network
     for answer in model.predict(TEXTS, n=8):
         scores = [one.score for one in answer.candidates]
         assert scores == sorted(scores, reverse=True)
@@ -757,7 +757,9 @@ def test_networks_of_every_kind_are_loaded(tmp_path: Path) -> None:
          {"attention": "none"}, {"attention": "hard"}, {"attention": "hard", "layers": 2}]
     ):  # fmt: skip
         model = load(run_of(tmp_path / str(number), scale=0.3, **settings))
-        assert isinstance(model.translator.groups[0].network, NumpySeq2Seq | NativeSeq2Seq)
+        assert isinstance(
+            model.translator.direction_groups[0].network, NumpySeq2Seq | NativeSeq2Seq
+        )
         assert model.predict(["abc"])[0].candidates
         assert model.config == configure(settings, base=configure(SMALL))
 
@@ -803,7 +805,7 @@ def test_a_network_that_searches_by_itself_answers_the_same(
     monkeypatch.setattr(device, "choose_device", lambda _: torch.device("cpu"))
     monkeypatch.setattr(seq2seq_gpu, "ROWS", 40)
     plain, other = load(FIXTURES / run), load(FIXTURES / run, device="cuda")
-    assert isinstance(other.translator.groups[0].network, seq2seq_gpu.GpuEnsemble)
+    assert isinstance(other.translator.direction_groups[0].network, seq2seq_gpu.GpuEnsemble)
     texts = FROZEN[run] * 2
     for one, two in zip(plain.predict(texts, n=3), other.predict(texts, n=3), strict=True):
         assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]

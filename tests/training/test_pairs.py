@@ -113,7 +113,7 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
     model = loaded(tmp_path / "run")
     rows = examples.load(plenty).dev
     raw = Translator(
-        model.translator.groups, model.translator.source, model.translator.target,
+        model.translator.direction_groups, model.translator.source, model.translator.target,
         model.translator.limits,
     )  # fmt: skip
     found = raw.predict([row.source for row in rows], n=2, width=2)

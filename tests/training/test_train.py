@@ -378,7 +378,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]])
         if len(scored) >= len(script):
             return outcome
         exact, ser = script[len(scored)]
-        scored.append(translator.groups[0].network.output[0].copy())
+        scored.append(translator.direction_groups[0].network.output[0].copy())
         return replace(outcome, scores=Scores(len(rows), exact, 100 - exact, ser))
 
     monkeypatch.setattr(pairs, "score_examples", score)
