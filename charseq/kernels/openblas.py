@@ -1,8 +1,8 @@
 """The number of threads of NumPy's OpenBLAS: one while a network computes.
 
 OpenBLAS gives parts of a large product to its threads, so the last bits of a sum depend on their
-number. :class:`OneThread` keeps answers the same on every machine, whatever number the user's
-program has set.
+number. With :class:`OneThread` answers do not, whatever number the user's program has set. They
+still depend on the kernels that OpenBLAS chooses for the processor.
 """
 
 from __future__ import annotations
