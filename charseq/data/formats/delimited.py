@@ -132,9 +132,7 @@ class Csv(TextFormat):
         return ",".join(map(_quoted, cells)).encode() + end
 
 
-def _put(
-    cells: list[Cell], new: Sequence[Cell], positions: Sequence[int | None]
-) -> list[Cell]:
+def _put(cells: list[Cell], new: Sequence[Cell], positions: Sequence[int | None]) -> list[Cell]:
     for value, position in zip(new, positions, strict=True):
         if position is None:
             cells.append(value)

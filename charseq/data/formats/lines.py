@@ -65,7 +65,11 @@ class TextFormat(Format):
         """The row's bytes with new cells, which :meth:`encode` made."""
 
     def replace(
-        self, row: Row, names: Sequence[str], values: Sequence[str], positions: Sequence[int | None]
+        self,
+        row: Row,  # noqa: ARG002
+        names: Sequence[str],  # noqa: ARG002
+        values: Sequence[str],  # noqa: ARG002
+        positions: Sequence[int | None],  # noqa: ARG002
     ) -> bytes:
         """The row's bytes with cells replaced at ``positions``, or under keys of ``names``."""
         raise DataError(f"{self.title} cannot replace a column: name another with --to")

@@ -39,8 +39,10 @@ class Parquet(Format):
         refuse_stdin(path, self.title)
         module = arrow("reading Parquet", "pyarrow.parquet")
         with contextlib.ExitStack() as stack:
-            with reading(path):
-                file = stack.enter_context(open_seekable(path))
+            file: BinaryIO | str = path
+            if path.lower().endswith(".gz"):
+                with reading(path):
+                    file = stack.enter_context(open_seekable(path))
             try:
                 source = stack.enter_context(module.ParquetFile(file))
             except (OSError, ValueError) as fault:

@@ -22,8 +22,8 @@ from charseq.data.formats.tables import Excel, Feather, OpenDocument
 from charseq.errors import UsageError
 
 FORMATS: dict[str, Format] = {
-    format.name: format
-    for format in (
+    known.name: known
+    for known in (
         Text(),
         Tsv(),
         Csv(),
@@ -89,4 +89,4 @@ def read_table(
 
 def _by_ending(path: str | Path) -> Format | None:
     ending = Path(Path(path).name.lower().removesuffix(".gz")).suffix
-    return next((format for format in FORMATS.values() if ending in format.endings), None)
+    return next((known for known in FORMATS.values() if ending in known.endings), None)

@@ -13,16 +13,17 @@ Equal rows give equal bytes: no date is left in the file.
 from __future__ import annotations
 
 import abc
-import datetime
+import datetime as dt
 import importlib
 import io
+import math
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 from xml.sax import SAXException
 
 from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
@@ -37,7 +38,9 @@ MAX_CELL = 32_767
 
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPACES = re.compile("^ | $|  ")
-_MODIFIED = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
+_DATES = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
+_NAMESPACE = re.compile(rb' xmlns:([a-z]+)="[^"]*"')
+_WITH_NAMESPACES = {"content.xml", "styles.xml", "meta.xml"}
 # The parsers behind pandas raise all of these for a damaged file.
 _DAMAGED = (
     OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, SyntaxError, SAXException,
@@ -145,7 +148,7 @@ class Spreadsheet(WholeTable):
     """A sheet of cells, each with a type of its own."""
 
     extra = "excel"
-    engine: ClassVar[str]
+    engine: ClassVar[Literal["openpyxl", "odf"]]
     """The name by which pandas knows the package."""
     may_have_header = True
     expects_header = True
@@ -154,7 +157,7 @@ class Spreadsheet(WholeTable):
         """The first sheet; its cells as Python values, an empty one as ""."""
         import pandas as pd
 
-        with pd.ExcelFile(file, engine=self.engine) as book:  # type: ignore[call-overload]
+        with pd.ExcelFile(file, engine=self.engine) as book:
             name = str(book.sheet_names[0])
             # object, not str: the cells keep their types for the output
             frame = pd.read_excel(
@@ -168,9 +171,7 @@ class Spreadsheet(WholeTable):
         """Rows numbered as in the sheet; a row without any text is blank."""
         first, others = take_header(_sheet_rows(sheet.frame), self, header, path)
         names = first.cells if first else None
-        return Table(
-            path, self, names, group(others), header_row=first, source=sheet, note=note
-        )
+        return Table(path, self, names, group(others), header_row=first, source=sheet, note=note)
 
     def widen(
         self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
@@ -179,12 +180,13 @@ class Spreadsheet(WholeTable):
         import pandas as pd
 
         sheet: Sheet = table.source
-        wide = sheet.frame.map(_plain).astype(object)
+        wide = sheet.frame.map(_storable).astype(object)
         for name, (position, texts) in zip(names, columns, strict=True):
             label = len(wide.columns) if position is None else position
             head = [] if table.header_row is None else [name]
             old = [""] * len(wide) if position is None else list(wide[position])
-            new = [was if text is None else text for was, text in zip(old, head + texts, strict=True)]
+            pairs = zip(old, head + texts, strict=True)
+            new = [before if text is None else text for before, text in pairs]
             wide[label] = pd.Series(new, dtype=object)
         return Sheet(wide, sheet.name)
 
@@ -193,10 +195,10 @@ class Spreadsheet(WholeTable):
         import pandas as pd
 
         packed = io.BytesIO()
-        with pd.ExcelWriter(packed, engine=self.engine) as writer:  # type: ignore[arg-type]
+        with pd.ExcelWriter(packed, engine=self.engine) as writer:
             sheet.frame.to_excel(writer, sheet_name=sheet.name, header=False, index=False)
             self.mend(sheet, writer)
-        _write_undated(packed, file)
+        _write_reproducible(packed, file)
 
     @abc.abstractmethod
     def mend(self, sheet: Sheet, writer: Any) -> None:
@@ -218,7 +220,8 @@ class Excel(Spreadsheet):
     name = "xlsx"
     title = "Excel"
     endings = (".xlsx",)
-    package = engine = "openpyxl"
+    package = "openpyxl"
+    engine = "openpyxl"
 
     def mend(self, sheet: Sheet, writer: Any) -> None:
         """Texts such as =A1 or #N/A stay texts, and times stay times."""
@@ -229,7 +232,7 @@ class Excel(Spreadsheet):
                     cell.data_type = "s"
                 elif cell.data_type == "s":
                     value = sheet.frame.iat[number, cell.column - 1]
-                    if isinstance(value, (datetime.time, datetime.timedelta)):
+                    if isinstance(value, (dt.time, dt.timedelta)):
                         cell.value = value
 
 
@@ -239,7 +242,8 @@ class OpenDocument(Spreadsheet):
     name = "ods"
     title = "OpenDocument"
     endings = (".ods",)
-    package = engine = "odf"
+    package = "odf"
+    engine = "odf"
 
     def mend(self, sheet: Sheet, writer: Any) -> None:  # noqa: ARG002
         """Several spaces in a row, or at an end, are written as elements, or they are lost."""
@@ -296,11 +300,10 @@ class Feather(WholeTable):
     ) -> Sheet:
         """The table with new columns of strings."""
         import pandas as pd
-        import pyarrow as pa
 
         wide = table.source.frame.copy(deep=False)
         for name, (_, texts) in zip(names, columns, strict=True):
-            wide[name] = pd.array(texts, dtype=pd.ArrowDtype(pa.string()))
+            wide[name] = pd.array(texts, dtype="string[pyarrow]")
         return Sheet(wide)
 
     def save(self, sheet: Sheet, file: BinaryIO) -> None:
@@ -314,20 +317,26 @@ def cell_text(value: Any) -> Any:
     """A cell as text; lists and other values that are no single cell stay as they are."""
     if isinstance(value, str):
         return value
+    if _is_missing(value):
+        return ""
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    if isinstance(value, datetime.datetime):
-        midnight = value.time() == datetime.time() and value.tzinfo is None
-        return str(value.date() if midnight else value)
-    if isinstance(value, int | float | datetime.date | datetime.time):
-        return "" if value != value else str(value)
-    return "" if _is_missing(value) else value
+    if isinstance(value, dt.datetime):
+        return str(value.date() if _is_day(value) else value)
+    if isinstance(value, int | float | dt.date | dt.time):
+        return str(value)
+    return value
 
 
 def _is_missing(value: Any) -> bool:
     import pandas as pd
 
-    return value is None or value is pd.NA or value is pd.NaT
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return is_nan or value is None or value is pd.NA or value is pd.NaT
+
+
+def _is_day(value: dt.datetime) -> bool:
+    return value.time() == dt.time() and value.tzinfo is None
 
 
 def _sheet_rows(frame: pd.DataFrame) -> Iterator[Row]:
@@ -336,28 +345,31 @@ def _sheet_rows(frame: pd.DataFrame) -> Iterator[Row]:
         yield Row(number, texts if any(texts) else ())
 
 
-def _plain(value: Any) -> Any:
-    """A value as pandas writes it: a day is a date, and an error or nothing an empty cell."""
-    if _is_missing(value) or value != value:
+def _storable(value: Any) -> Any:
+    """A cell as pandas is to write it: a day as a date, and an error as an empty cell."""
+    if _is_missing(value):
         return ""
-    if isinstance(value, datetime.datetime):
-        midnight = value.time() == datetime.time()
-        if midnight:
-            return value.date()
-        return value.to_pydatetime() if hasattr(value, "to_pydatetime") else value
-    return value
+    return value.date() if isinstance(value, dt.datetime) and _is_day(value) else value
 
 
-def _write_undated(packed: io.BytesIO, file: BinaryIO) -> None:
-    """The members of a zip file, without the time at which they were written."""
+def _write_reproducible(packed: io.BytesIO, file: BinaryIO) -> None:
+    """A zip file of XML, without dates and without marks of what the process did before."""
     out = io.BytesIO()
     with zipfile.ZipFile(packed) as old, zipfile.ZipFile(out, "w") as new:
         for member in old.infolist():
             content = old.read(member)
-            if member.filename.endswith(("core.xml", "meta.xml")):
-                content = _MODIFIED.sub(b"", content)
+            if member.filename == "docProps/core.xml":
+                content = _DATES.sub(b"", content)
+            elif member.filename in _WITH_NAMESPACES:
+                content = _without_unused_namespaces(content)
             undated = zipfile.ZipInfo(member.filename)
             undated.compress_type = member.compress_type
             undated.external_attr = member.external_attr
             new.writestr(undated, content)
     file.write(out.getbuffer())
+
+
+def _without_unused_namespaces(content: bytes) -> bytes:
+    # odfpy declares every namespace that any file of the process has used so far.
+    used = set(re.findall(rb"[</ ]([a-z]+):", content)) - {b"xmlns"}
+    return _NAMESPACE.sub(lambda found: found[0] if found[1] in used else b"", content)

@@ -22,13 +22,13 @@ import base64
 import gzip
 import json
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from charseq import files
 from charseq.data.formats.rows import Table, Write, column_taken
 from charseq.errors import DataError, UsageError
 
@@ -63,21 +63,12 @@ def replacing(
             with final.open("wb") as device:
                 yield device
             return
-        temporary = part or final.with_name(f".charseq-{secrets.token_hex(8)}.part")
-        try:
-            if part is not None:
-                part.unlink(missing_ok=True)  # of an attempt that was killed
-            with temporary.open("xb") as file:
-                with _packed(file, str(path)) as packed:
-                    yield packed
-                file.flush()
-                os.fsync(file.fileno())
+        with files.replacing(final, part=part) as (file, beside):
+            with _packed(file, str(path)) as packed:
+                yield packed
+            files.sync(file)
             refuse(path, force=force)
-            temporary.replace(final)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(final.parent)
+            files.publish(beside, final)
     except BrokenPipeError:
         raise
     except OSError as fault:
@@ -137,17 +128,6 @@ def _packed(file: BinaryIO, path: str) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, packed)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Write the new name itself to the disk; some systems have no folders to sync."""
-    if os.name != "posix":
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
 class Rejected(DataError):
     """One row cannot be used, and the others can."""
 
@@ -159,7 +139,7 @@ class Rejects:
         self.path = path
         self.count = 0
         self._file: BinaryIO | None = None
-        self._part = path.with_name(f".charseq-{secrets.token_hex(8)}.part")
+        self._part = files.part_path(path)
 
     def add(self, line: int, offset: int | None, reason: str, raw: bytes) -> None:
         """Write one row. Raises OSError where the system refuses to write."""
@@ -176,8 +156,7 @@ class Rejects:
         if self._file is None:
             self.path.unlink(missing_ok=True)
             return
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        files.sync(self._file)
         self._file.close()
         self._part.replace(self.path)
 
