@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 from xml.sax import SAXException
 
+from charseq.data.formats import parquet
 from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
 from charseq.data.formats.rows import Format, Row, Table, Window, Write, group, take_header
 from charseq.errors import DataError, MissingExtraError
@@ -309,7 +310,11 @@ class Feather(WholeTable):
     def save(self, sheet: Sheet, file: BinaryIO) -> None:
         """Write a table."""
         packed = io.BytesIO()
-        sheet.frame.to_feather(packed)
+        # not frame.to_feather: it notes types of pandas that pandas itself cannot read again
+        arrow = parquet.arrow("writing Feather")
+        table = arrow.Table.from_pandas(sheet.frame, preserve_index=False)
+        feather = parquet.arrow("writing Feather", "pyarrow.feather")
+        feather.write_feather(table.replace_schema_metadata(None), packed)
         file.write(packed.getbuffer())
 
 
