@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import datetime as dt
 import gzip
 import io
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -183,6 +185,43 @@ def test_parquet_gains_columns(tmp_path: Path) -> None:
         "p_2": ["<nullnull>2", "", ""],
         "p_note": ["", "empty", "unknown U+00DF"],
     }
+
+
+def write_workbook(path: Path, cells: Sequence[Sequence[Any]]) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet.title = "Orders"
+    for row in cells:
+        sheet.append(row)
+    book.save(path)
+
+
+def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Path) -> None:
+    path, out = tmp_path / "orders.xlsx", tmp_path / "out.xlsx"
+    day = dt.date(2021, 3, 3)
+    write_workbook(
+        path, [["order", "ordered on"], [1001, day], [1002, "NA"], [], [1.5, None], [4, "ß"]]
+    )
+    told: list[str] = []
+    model = Fake()
+    convert(model, path, out, column="ordered on", to="iso", n=2, report=told.append)
+    assert model.calls == [["2021-03-03", "NA", "ß"]]
+    found = [list(row) for row in openpyxl.load_workbook(out).worksheets[0].values]
+    midnight = dt.datetime.combine(day, dt.time())
+    assert found == [
+        ["order", "ordered on", "iso", "iso_2", "iso_note"],
+        [1001, midnight, "<2021-03-032021-03-03>", "<2021-03-032021-03-03>2", None],
+        [1002, "NA", "<NANA>", "<NANA>2", None],
+        [None] * 5,
+        [1.5, None, None, None, "empty"],
+        [4, "ß", "<ßß>", None, "unknown U+00DF"],
+    ]
+    assert told[0] == f"{path}: sheet 'Orders' is read"
+    assert told[1].startswith(f"{path}: 4 rows, 3 strings computed")
+    with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
+        convert(Fake(), path, tmp_path / "out.xlsx.gz")
+    with pytest.raises(UsageError, match=r"out\.ods is named as ods, but the format stays xlsx"):
+        convert(Fake(), path, tmp_path / "out.ods")
 
 
 def test_several_candidates_have_columns_of_their_own(tmp_path: Path) -> None:
@@ -469,7 +508,7 @@ def halting(after: int) -> Fake:
     return model
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz", "a.parquet", "a.xlsx"])
 def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -480,6 +519,8 @@ def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(
     source, whole, out = tmp_path / name, tmp_path / f"whole.{name}", tmp_path / f"out.{name}"
     if name.endswith("parquet"):
         pq.write_table(pa.table({"w": words}), source)
+    elif name.endswith("xlsx"):
+        write_workbook(source, [["w"], *([word] for word in words)])
     else:
         content = "".join(map(form.format, words)).encode()
         source.write_bytes(gzip.compress(content, mtime=0) if name.endswith("gz") else content)

@@ -24,8 +24,8 @@ from charseq.data.formats.tables import cell_text
 from charseq.data.formats.writer import replacing, writing
 from charseq.errors import CharseqError, DataError, MissingExtraError, UsageError
 
-DAY = dt.datetime(2021, 3, 3)
-NOON = dt.datetime(2021, 3, 5, 12, 30)
+DAY = dt.datetime(2021, 3, 3)  # noqa: DTZ001, a sheet knows no zones
+NOON = dt.datetime(2021, 3, 5, 12, 30)  # noqa: DTZ001
 CELLS: list[list[Any]] = [
     ["number", "word", "ordered on"],
     [1, "NA", DAY],
@@ -196,13 +196,14 @@ def test_an_answer_that_no_cell_can_hold_is_named(
     tmp_path: Path, ending: str, answer: str, told: str
 ) -> None:
     table = read_table(write_sheet(tmp_path / f"a.{ending}", CELLS), header="yes")
-    with (
-        pytest.raises(DataError) as caught,
-        replacing(tmp_path / f"b.{ending}") as file,
-        writing(table, file, ["p"]) as write,
-    ):
-        for window in table.windows:
-            write(window, [[answer]] * len(window.rows))
+
+    def write_all() -> None:
+        with replacing(tmp_path / f"b.{ending}") as file, writing(table, file, ["p"]) as write:
+            for window in table.windows:
+                write(window, [[answer]] * len(window.rows))
+
+    with pytest.raises(DataError) as caught:
+        write_all()
     assert str(caught.value).startswith(f"{tmp_path / 'a'}.{ending}:2: {told}")
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{ending}"]
 
