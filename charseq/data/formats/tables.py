@@ -19,12 +19,10 @@ import io
 import math
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
-from xml.sax import SAXException
 
 from charseq.data.formats import parquet
 from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
@@ -42,11 +40,6 @@ _SPACES = re.compile("^ | $|  ")
 _DATES = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
 _NAMESPACE = re.compile(rb' xmlns:([a-z]+)="[^"]*"')
 _WITH_NAMESPACES = {"content.xml", "styles.xml", "meta.xml"}
-# The parsers behind pandas raise all of these for a damaged file.
-_DAMAGED = (
-    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, SyntaxError, SAXException,
-    zipfile.BadZipFile, NotImplementedError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ class WholeTable(Format):
             warnings.simplefilter("ignore")  # openpyxl's, about styles that are not read here
             try:
                 sheet, note = self.load(file)
-            except _DAMAGED as fault:
+            except _parser_errors() as fault:
                 reason = " ".join(str(fault).split())
                 message = f"cannot be read as {self.title}: {reason}"
                 raise DataError(message, path=path) from None
@@ -318,6 +311,17 @@ class Feather(WholeTable):
         file.write(packed.getbuffer())
 
 
+def _parser_errors() -> tuple[type[Exception], ...]:
+    """The errors that the parsers behind pandas raise for damaged files."""
+    import zipfile
+    from xml.sax import SAXException
+
+    return (
+        OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, SyntaxError,
+        NotImplementedError, SAXException, zipfile.BadZipFile,
+    )  # fmt: skip
+
+
 def cell_text(value: Any) -> Any:
     """A cell as text; lists and other values that are no single cell stay as they are."""
     if isinstance(value, str):
@@ -359,6 +363,8 @@ def _storable(value: Any) -> Any:
 
 def _write_reproducible(packed: io.BytesIO, file: BinaryIO) -> None:
     """A zip file of XML, without dates and without marks of what the process did before."""
+    import zipfile
+
     out = io.BytesIO()
     with zipfile.ZipFile(packed) as old, zipfile.ZipFile(out, "w") as new:
         for member in old.infolist():
