@@ -42,6 +42,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq.data.columns import column_reader
 from charseq.data.formats import rows
 from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
@@ -64,7 +65,6 @@ from charseq.inference.answer_cache import (
     limits,
     shards,
 )
-from charseq.inference.columns import column_reader
 from charseq.inference.journal import Journal, fingerprint, open_journal, predict_texts
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ def _beside(path: str) -> str:
 
 @dataclass
 class ConvertReport:
-    """What was converted.
+    """Counts of one conversion.
 
     ``rows``: rows written, without header and blank lines (plain text: lines).
     ``rejected``: those of them that could not be read, which are in the file ``rejects``.
@@ -358,7 +358,7 @@ class ConvertReport:
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
     stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were
-    reported, and that were only counted.
+    reported, and others that were only counted.
     """
 
     path: str

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from charseq.data.columns import column_reader
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.writer import Rejected
 from charseq.errors import DataError, UsageError
-from charseq.inference.columns import column_reader
 
 
 def texts(
