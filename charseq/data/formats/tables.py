@@ -220,14 +220,12 @@ class Excel(Spreadsheet):
     def mend(self, sheet: Sheet, writer: Any) -> None:
         """Texts such as =A1 or #N/A stay texts, and times stay times."""
         cells = writer.sheets[sheet.name]
-        for number, row in enumerate(cells.iter_rows()):
-            for cell in row:
+        for row, values in zip(cells.iter_rows(), sheet.frame.to_numpy(), strict=True):
+            for cell, value in zip(row, values, strict=True):
                 if cell.data_type in ("f", "e"):
                     cell.data_type = "s"
-                elif cell.data_type == "s":
-                    value = sheet.frame.iat[number, cell.column - 1]
-                    if isinstance(value, (dt.time, dt.timedelta)):
-                        cell.value = value
+                elif isinstance(value, (dt.time, dt.timedelta)):
+                    cell.value = value
 
 
 class OpenDocument(Spreadsheet):
