@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from charseq.cli import console, options
+from charseq.data.formats.reader import FORMATS
 from charseq.errors import CharseqError
 from charseq.process import prepare_inference
 from charseq.version import __version__
-
-FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
 
 
 @click.command(
@@ -60,7 +59,7 @@ FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(FORMATS),
+    type=click.Choice(["auto", *FORMATS]),
     default="auto",
     help="Format of FILE.  [default: by its name]",
 )
@@ -68,8 +67,8 @@ FORMATS = ("auto", "text", "tsv", "csv", "jsonl", "parquet")
     "--header",
     type=click.Choice(("auto", "yes", "no")),
     default="auto",
-    help="Whether the first row names the columns.  [default: yes for CSV; for TSV if --column "
-    "is a name]",
+    help="Whether the first row names the columns.  [default: yes for CSV and "
+    "sheets; for TSV if --column is a name]",
 )
 @options.force("Overwrite OUT, and replace columns of the same name.")
 @options.quiet
@@ -79,7 +78,7 @@ def convert(
     model: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
     jobs: int, kind: str, header: str, force: bool, quiet: bool, **loading: Any,
 ) -> None:  # fmt: skip
-    """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines or Parquet, also .gz.
+    """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
     Rows, their order and all other columns stay as they are; the answers are a new column. In
     plain text each line is replaced by its answer; a language model adds the next word to it. The

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charseq.data.formats.reader import ENDINGS, read_table
+from charseq.data.formats.reader import has_known_ending, read_table
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -181,8 +181,7 @@ def _is_text(path: Path) -> bool:
 
 def _is_train(path: Path) -> bool:
     """Whether a file could be the train split of pairs or of text."""
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    return stem(path).lower() == "train" and ending in (*ENDINGS, ".txt") and path.is_file()
+    return stem(path).lower() == "train" and has_known_ending(path) and path.is_file()
 
 
 def _read(path: Path) -> Iterator[tuple[int, str]]:

@@ -4,7 +4,7 @@ Each row becomes one example, unchanged: all targets of a source are kept, and s
 rows. The setting ``columns`` or the header decides which column is the source, the target, the
 features and the weight.
 
-    DATA/train.tsv  dev.tsv  test.tsv     a file for each split (also .csv .jsonl .parquet, .gz)
+    DATA/train.tsv  dev.tsv  test.tsv     a file for each split, in any format
     DATA.tsv                              divided 90/5/5 by the SHA-256 of the source
 
 All rows of a source fall into the same split of a divided file, and stay there when rows are added
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.formats.reader import ENDINGS, read_table, sniff
+from charseq.data.formats.reader import has_known_ending, read_table, sniff
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
@@ -93,6 +93,8 @@ class Part:
     lines: Sequence[int] = field(default_factory=list)
     blanks: int = 0
     first_blank: int = 0
+    note: str = ""
+    """A choice that was made when the file was opened, such as the sheet that is read."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -135,14 +137,21 @@ def load(
             no examples for a wanted split, unless it is wanted together with train.
         SettingError: ``columns`` is not valid.
         UsageError: an unknown split or header.
-        MissingExtraError: Parquet without pyarrow.
+        MissingExtraError: the package that reads the format is not installed.
     """
     roles = parse_columns(columns)
+    notes: list[str] = []
+
+    def read(path: Path, _: bool) -> Part:
+        part = _read(path, roles, header, feature_separator)
+        notes.extend([f"{path}: {part.note}"] if part.note else [])
+        return part
+
     found = load_splits(
         Path(data),
         splits,
         takes=_is_table,
-        read=lambda path, _: _read(path, roles, header, feature_separator),
+        read=read,
         empty=Part,
         words=("examples", "rows", "by the source's hash"),
         expected="one such as train.tsv or train.jsonl",
@@ -155,7 +164,7 @@ def load(
         columns=next((part.columns for part in parts.values()), ""),
         files={split: part.path for split, part in parts.items()},
         lines={split: part.lines for split, part in parts.items()},
-        problems=found.problems,
+        problems=[*notes, *found.problems],
     )
 
 
@@ -167,7 +176,7 @@ def read_file(
     Raises:
         DataError: with path and line, as :func:`load`.
         SettingError: ``columns`` is not valid.
-        MissingExtraError: Parquet without pyarrow.
+        MissingExtraError: the package that reads the format is not installed.
     """
     return _read(Path(path), parse_columns(columns), header, feature_separator)
 
@@ -180,20 +189,18 @@ def open_table(path: str | Path, *, header: str = "auto") -> Table:
     Raises:
         DataError: with path and line: the file cannot be read.
     """
-    kind = sniff(path)
-    return read_table(path, format="tsv" if kind == "text" else kind, header=header)
+    return read_table(path, format=sniff(path, default="tsv"), header=header)
 
 
 def _is_table(path: Path) -> bool:
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    return ending in (*ENDINGS, ".txt") and path.is_file()
+    return has_known_ending(path) and path.is_file()
 
 
 def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     """All rows of one file."""
     by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
-    part = Part(path)
+    part = Part(path, note=table.note)
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found = RecordBuilder(Example, _fields)
     for row in table.rows:
@@ -250,14 +257,14 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
     width = len(row.cells)
     if isinstance(roles, dict):
         found = {role: locate(name, names, width) for role, name in roles.items()}
-    elif roles and table.format == "jsonl":
+    elif roles and table.format.has_keys:
         raise DataError("JSON has names, not positions: --columns source=NAME,target=NAME")
     elif roles:
         if len(roles) != width:
             raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
         found = {role: number for number, role in enumerate(roles) if role in ROLES}
     else:
-        found = _locate_unnamed(names, width, fixed=table.format in ("jsonl", "parquet"))
+        found = _locate_unnamed(names, width, fixed=not table.format.may_have_header)
     return found["source"], found["target"], found.get("features"), found.get("weight")
 
 
@@ -286,7 +293,7 @@ def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
     """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
     names = row.names or table.header or ()
     roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
-    if table.format == "jsonl":
+    if table.format.has_keys:
         return ", ".join(f"{role} = {names[number]}" for number, role in roles)
     return ", ".join(
         f"{role} = column {number + 1}" + (f" ({names[number]})" if names else "")

@@ -1,10 +1,10 @@
-"""texts -> the new cells of their rows: every text is put to the model once, as far as memory goes.
+"""texts -> the new cells of their rows: the model answers each text once, as far as memory goes.
 
-What is kept of an answer is what a row needs of it, and no more than :data:`ROOM` bytes of that: in
+Of an answer only the new cells of a row are remembered, up to :data:`MAX_BYTES` bytes of them. In
 running text the frequent words stay, and a file of any length takes no more memory.
 
-    shards(read, replies)       windows of rows that are answered together
-    replies.of(texts)
+    shards(read, cache)     windows of rows that are answered together
+    cache.answer(texts)
 """
 
 from __future__ import annotations
@@ -12,80 +12,83 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from charseq.data.formats.rows import Window
+from charseq.data.formats.rows import Format, Window
 from charseq.data.formats.writer import Rejected
 from charseq.display import ONE_LINE, code_points, describe
 from charseq.inference.journal import JournalEntry
 from charseq.inference.prediction import LEXICON
 from charseq.lru import ByteLru
 
-ROOM = 16 * 2**20
-SHARD = 2**15
-"""Rows that are answered together at most; they are in memory together."""
-ENOUGH = 2048
-"""Texts that the model is asked at once where there are so many: its batches are full then."""
-
-LETTER = 4
-"""Bytes of a letter, at most: what is forgotten must not depend on how Python holds a text."""
+MAX_BYTES = 16 * 2**20
+SHARD_ROWS = 2**15
+"""Rows that are answered together, at most; they are in memory together."""
+FULL_BATCHES = 2048
+"""New texts that end a shard: with so many, the model's batches are full."""
+LETTER_BYTES = 4
+"""Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 
 Texts = Sequence[str | Rejected | None]
-"""Those of the rows of a window; None for a blank line."""
+"""The texts of the rows of a window; None for a blank line."""
 Shard = list[tuple[Window, Texts]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reply:
-    """What is written to the rows of one text, and told of them.
+class RowAnswer:
+    """The new cells for the rows of one text, and the facts that people are told.
 
-    ``cells``: the new cells; but for plain text with the note. ``note``: that of plain text, which
-    is for people.
+    ``cells``: with the note as the last, except in plain text. ``note``: the note of plain text,
+    which has no column for it.
     """
 
     cells: tuple[str, ...]
     note: str = ""
     unknown: tuple[str, ...] = ()
     truncated: bool = False
-    looked_up: bool = False
+    from_lexicon: bool = False
 
     @property
-    def plain(self) -> bool:
-        """Whether there is nothing to tell of it."""
-        return not (self.unknown or self.note or self.truncated or self.looked_up)
+    def is_plain(self) -> bool:
+        """True if there is nothing to report."""
+        return not (self.unknown or self.note or self.truncated or self.from_lexicon)
 
 
-class Replies:
-    """A model's answers to texts, remembered."""
+class AnswerCache:
+    """The answers of a model to texts, as new cells of rows."""
 
     def __init__(
         self,
-        seek: Callable[[list[str]], Mapping[str, JournalEntry]],
+        predict: Callable[[list[str]], Mapping[str, JournalEntry]],
         *,
-        kind: str,
+        format: Format,
         n: int,
         append: Callable[[str, str], str] | None = None,
     ) -> None:
-        """``seek`` gives the answers to texts, up to ``n`` for each; ``kind``: the file's format.
+        """An empty cache.
 
-        ``append``: an answer goes on from its text, and the cell holds both.
+        Args:
+            predict: the answers to different texts, up to ``n`` outputs for each.
+            format: the format of the file.
+            n: the number of columns for outputs.
+            append: joins a text and its output to one cell (next-word models, plain text).
         """
         self.computed = 0
-        """Texts that were sought."""
-        self._seek = seek
+        """Texts that the model was asked for."""
+        self._predict = predict
         self._n = n
         self._append = append
-        self._text = kind == "text"
-        self._flat = kind in ("text", "tsv")
-        self._memory: ByteLru[str, Reply] = ByteLru(ROOM)
-        self.empty = Reply(("",) if self._text else (*[""] * n, "empty"))
-        self.rejected = Reply(("",) if self._text else (*[""] * n, "rejected"))
+        self._has_notes = format.has_columns
+        self._one_line = format.one_line_cells
+        self._memory: ByteLru[str, RowAnswer] = ByteLru(MAX_BYTES)
+        self.empty = self._without_text("empty")
+        self.rejected = self._without_text("rejected")
 
-    def of(self, texts: Iterable[str]) -> dict[str, Reply]:
-        """The reply to each of the texts, none of which is empty.
+    def answer(self, texts: Iterable[str]) -> dict[str, RowAnswer]:
+        """The answer to each of the texts, none of which is empty.
 
-        What is sought depends on the texts asked for so far and on nothing else, so the answers
-        of an interrupted attempt are met again in their order.
+        The texts that the model is asked for depend on earlier calls and on nothing else. So the
+        answers of an interrupted attempt are met again in their order.
         """
-        known: dict[str, Reply] = {}
+        known: dict[str, RowAnswer] = {}
         new: list[str] = []
         for text in dict.fromkeys(texts):
             found = self._memory.get(text)
@@ -95,56 +98,60 @@ class Replies:
                 known[text] = found
         if new:
             self.computed += len(new)
-            answers = self._seek(new)
+            predictions = self._predict(new)
             for text in new:
-                reply = known[text] = self._reply(text, answers[text])
-                self._memory.put(text, reply, LETTER * (len(text) + sum(map(len, reply.cells))))
+                answer = known[text] = self._row_answer(text, predictions[text])
+                letters = len(text) + sum(map(len, answer.cells))
+                self._memory.put(text, answer, LETTER_BYTES * letters)
         return known
 
-    def lacks(self, text: str) -> bool:
-        """Whether it would have to be sought."""
+    def is_missing(self, text: str) -> bool:
+        """True if the model would have to be asked."""
         return text not in self._memory
 
-    def _reply(self, text: str, answer: JournalEntry) -> Reply:
-        cells = list(answer.texts)
+    def _without_text(self, note: str) -> RowAnswer:
+        return RowAnswer((*[""] * self._n, note) if self._has_notes else ("",))
+
+    def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
+        cells = list(entry.texts)
         if self._append is not None:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))
-        flattened = self._flat and any(cell != cell.translate(ONE_LINE) for cell in cells)
-        looked_up = answer.origin == LEXICON
-        facts = (answer.unknown, answer.truncated, looked_up)
-        if self._text:
-            return Reply(tuple(cells), _note(answer, flattened, describe), *facts)
-        said = (LEXICON if looked_up else "", _note(answer, flattened, code_points))
-        return Reply((*cells, "; ".join(filter(None, said))), "", *facts)
+        flattened = self._one_line and any(cell != cell.translate(ONE_LINE) for cell in cells)
+        from_lexicon = entry.origin == LEXICON
+        facts = (entry.unknown, entry.truncated, from_lexicon)
+        if not self._has_notes:
+            return RowAnswer(tuple(cells), _note(entry, flattened, describe), *facts)
+        notes = (LEXICON if from_lexicon else "", _note(entry, flattened, code_points))
+        return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
 
 
-def shards(read: Iterable[tuple[Window, Texts]], replies: Replies) -> Iterator[Shard]:
-    """Windows with the texts of their rows, until together they have much to ask, or many rows."""
+def shards(read: Iterable[tuple[Window, Texts]], cache: AnswerCache) -> Iterator[Shard]:
+    """Windows with the texts of their rows, grouped until a group has enough new texts or rows."""
     held: Shard = []
     rows, new = 0, 0
     for window, texts in read:
         held.append((window, texts))
         rows += len(texts)
-        new += sum(replies.lacks(text) for text in some(texts))
-        if new >= ENOUGH or rows + len(texts) > SHARD:
+        new += sum(cache.is_missing(text) for text in distinct_texts(texts))
+        if new >= FULL_BATCHES or rows + len(texts) > SHARD_ROWS:
             yield held
             held, rows, new = [], 0, 0
     if held:
         yield held
 
 
-def bounds() -> list[int]:
-    """What decides besides the rows in which order texts are sought."""
-    return [ROOM, SHARD, ENOUGH]
+def limits() -> list[int]:
+    """The constants that, with the rows, decide the order in which texts are computed."""
+    return [MAX_BYTES, SHARD_ROWS, FULL_BATCHES]
 
 
-def some(texts: Texts) -> Iterator[str]:
-    """The different texts among those of rows, which may be empty, rejected, or None."""
+def distinct_texts(texts: Texts) -> Iterator[str]:
+    """The different texts of rows, without those that are empty, rejected or None."""
     return (text for text in dict.fromkeys(texts) if text and isinstance(text, str))
 
 
-def _note(outcome: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
-    unknown = f"unknown {' '.join(map(name, outcome.unknown))}" if outcome.unknown else ""
-    cut = "truncated" if outcome.truncated else ""
+def _note(entry: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
+    unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
+    cut = "truncated" if entry.truncated else ""
     return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))

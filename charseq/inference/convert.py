@@ -1,35 +1,33 @@
 """files -> windows of rows -> predictions -> files, any format to the same format.
 
-A shard of rows is in memory at a time, and each distinct string is computed once (see ``replies``).
-Rows, order and all other columns stay as they are; the file appears under its name when it is
-complete, and never otherwise.
+A shard of rows is in memory at a time, and each distinct string is computed once (see
+``answer_cache``). Rows, order and all other columns stay as they are; the file appears under its
+name when it is complete, and never otherwise.
 
-    text                       each line is replaced by its prediction, or goes on with it where
-                               the model predicts the next word (it has ``append``); an empty
-                               line stays empty; with n > 1 the n best are separated by tabs
-    tsv, csv, jsonl, parquet   gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then
-                               NAME_note; NAME is ``to``, by default "prediction"
+    plain text  each line is replaced by its prediction; where the model predicts the next word
+                (it has ``append``), the line is extended by it; an empty line stays empty; with
+                n > 1 the n best are separated by tabs
+    tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then NAME_note; NAME is
+                ``to``, by default "prediction"
 
-Which column is read: ``column`` is a name of the header, else a number counted from 1; by
-default the column named ``source`` if there is one, else the first. A model with features reads
-two ("lemma,features", "1,2"), by default ``source`` and ``features``, else the first two.
+The columns that are read: see ``columns``.
 
-Which file has a header: a CSV has one, a TSV has one if ``column`` is a name or its first row
-names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise. Without a header
-the new columns have no names.
+The files that have a header: a CSV and a spreadsheet have one, a TSV has one if ``column`` is a
+name or its first row names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise.
+Without a header the new columns have no names.
 
-A note says what is to be known of a row: "empty" (no text, no prediction), "unknown U+00DF"
-(symbols the model has never seen), "truncated" (the longest prediction allowed), "lexicon" (the
+A note says what is special about a row: "empty" (no text, no prediction), "unknown U+00DF"
+(symbols that training has never seen), "truncated" (the longest prediction allowed), "lexicon" (the
 prediction stands in the user's own file), "flattened" (a tab or line end in the prediction,
 written as a space in text and TSV); mostly it is empty. For plain text the notes are reported
-instead, by line, up to :data:`SHOWN`; those of the lexicon are only counted.
+instead, by line, up to :data:`MAX_LISTED`; those of the lexicon are only counted.
 
-With ``mass`` there are fewer than n predictions in a row where those have the mass together.
+With ``mass`` a row has fewer than n predictions if those have this probability together.
 
-A row that cannot be read keeps its place, with the note "rejected", and stands with its bytes and
-the reason in FILE.rejects.jsonl (see ``rejects``): ok and rejected rows are all rows.
+A row that cannot be read keeps its position, with the note "rejected", and stands with its bytes
+and the reason in FILE.rejects.jsonl (see ``writer``): ok and rejected rows are all rows.
 
-From file to file an interrupted conversion is gone on with by the same call (see ``journal``).
+From file to file, the same call resumes an interrupted conversion (see ``journal``).
 """
 
 from __future__ import annotations
@@ -42,43 +40,45 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from charseq.data.columns import column_reader
 from charseq.data.formats import rows
-from charseq.data.formats.reader import FORMATS, read_table, sniff
-from charseq.data.formats.rows import Row, Table, Window, locate, text_of
+from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
+from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import (
     Rejected,
     Rejects,
-    place,
     refuse,
     rejecting,
+    rejects_path,
     replacing,
     writing,
 )
 from charseq.display import KEPT, ONE_LINE, describe
 from charseq.errors import DataError, UsageError
-from charseq.inference.answer_cache import Replies, Reply, Texts, bounds, shards, some
-from charseq.inference.journal import Journal, Outcome, answers, fingerprint, open_journal
+from charseq.inference.answer_cache import (
+    AnswerCache,
+    RowAnswer,
+    Texts,
+    distinct_texts,
+    limits,
+    shards,
+)
+from charseq.inference.journal import Journal, fingerprint, open_journal, predict_texts
+
+if TYPE_CHECKING:
+    from charseq.inference.language_model import LanguageModel
+    from charseq.inference.pool import WorkerPool
+    from charseq.inference.predictor import PairsModel
 
 DEFAULT_NAME = "prediction"
-
-
-class Predicts(Protocol):
-    """A model as conversion needs it (:class:`charseq.inference.predictor.PairsModel` is one)."""
-
-    @property
-    def has_features(self) -> bool:
-        """Whether a text is "source TAB features"."""
-
-    def predict(
-        self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
-    ) -> Sequence[Outcome]:
-        """One outcome for each text, in order."""
+MAX_LISTED = 20
+"""Notes and rejected rows that are reported one by one."""
 
 
 def convert(
-    model: Predicts,
+    model: PairsModel | LanguageModel | WorkerPool,
     path: str | Path,
     out: str | Path,
     *,
@@ -94,54 +94,65 @@ def convert(
     kept_for: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> ConvertReport:
-    """Rewrite one file; ``-`` is stdin or stdout. ``report`` gets lines for people.
+    """Rewrite one file; ``-`` is stdin or stdout.
 
-    ``force`` overwrites ``out`` and replaces columns that have the new columns' names.
-    ``kept_for`` names the model and all that decides its answers (a hash); with it the answers are
-    kept beside ``out`` until that is complete, and the same call goes on where it was interrupted.
+    Args:
+        model: a loaded run, or a pool of workers that have it.
+        path: the input.
+        out: the output, in the format of the input.
+        column: the column to read, a name or a number from 1; see ``columns``.
+        to: the name of the new column.
+        n: predictions a row.
+        beam: the width of the beam; None: the run's own.
+        mass: fill only as many columns as have this probability together.
+        batch_size: texts that are computed side by side.
+        format: the format's name; "auto": by the file's name.
+        header: "auto", "yes" or "no".
+        force: overwrite ``out``, and replace columns that have the new columns' names.
+        kept_for: a hash of the model and of all that decides its answers. With it the answers are
+            kept beside ``out`` until that is complete, and the same call resumes after an
+            interruption.
+        report: gets lines for people.
 
     Raises:
         UsageError: arguments that do not fit together, or ``out`` exists.
-        DataError: with path and line: what is read or written is not as it should be.
+        DataError: with path and line: the input cannot be read or the output cannot be written.
     """
     path, out = str(path), str(out)
-    kind = sniff(path) if format == "auto" else format
+    found = find_format(sniff(path) if format == "auto" else format)
     _check_counts(n=n, beam=beam, batch_size=batch_size)
     if mass is not None and not 0 < mass <= 1:
         raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
-    _check_columns(kind, column=column, to=to)
-    _check_out(path, out, kind, force=force)
-    table = read_table(path, format=kind, header=_header(kind, column, header), faulty=True)
-    if to is not None and kind in ("tsv", "csv") and table.header is None:
+    _check_columns(found, column=column, to=to)
+    _check_out(path, out, found, force=force)
+    table = read_table(path, format=found.name, header=_header(found, column, header), faulty=True)
+    if to is not None and found.may_have_header and table.header is None:
         raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
-    names = [] if kind == "text" else _new_names(to or DEFAULT_NAME, n)
-    pick = _picker(table, column, features=model.has_features)
-    result = ConvertReport(table.path, "stdout" if out == "-" else out)
-    append = getattr(model, "append", None) if kind == "text" else None
-    ask = partial(model.predict, n=n, beam=beam, batch_size=batch_size)
-    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [kind, header]}
-    rejected = place(path, out)
+    if table.note:
+        report(f"{table.path}: {table.note}")
+    names = _new_names(to or DEFAULT_NAME, n) if found.has_columns else []
+    read_text = column_reader(table, column, features=model.has_features)
+    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
+    rejected = rejects_path(path, out)
     refuse(rejected, force=force)
+    result = ConvertReport(table.path, "stdout" if out == "-" else out)
     with (
         _journal(path, out, kept_for, options, force=force) as journal,
         replacing(out, force=force, part=journal.part if journal else None) as file,
         writing(table, file, names, force=force) as write,
         rejecting(rejected) as rejects,
     ):
-        kept = iter(journal.replay() if journal else ())
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
-        seek = partial(answers, ask=ask, n=n, mass=mass, batch_size=batch_size)
-        seek = partial(seek, kept=kept, journal=journal)
-        replies = Replies(seek, kind=table.format, n=n, append=append)
-        for shard in shards(_read(table, pick, rejects), replies):
-            known = replies.of(text for _, texts in shard for text in some(texts))
-            result.distinct = replies.computed
+        cache = _cache(model, found, journal, n=n, beam=beam, mass=mass, batch_size=batch_size)
+        for shard in shards(_read(table, read_text, rejects), cache):
+            known = cache.answer(text for _, texts in shard for text in distinct_texts(texts))
+            result.distinct = cache.computed
             for window, texts in shard:
-                found = [_reply(text, known, replies) for text in texts]
-                _count(window, texts, found, table=table, result=result, report=report)
-                write(window, [None if reply is None else reply.cells for reply in found])
+                answers = [_row_answer(text, known, cache) for text in texts]
+                _count(window, texts, answers, result=result, report=report)
+                write(window, [None if answer is None else answer.cells for answer in answers])
         result.rejected, result.rejects = rejects.count, str(rejects.path)
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)
@@ -150,10 +161,34 @@ def convert(
     return result
 
 
+def _cache(
+    model: PairsModel | LanguageModel | WorkerPool,
+    format: Format,
+    journal: Journal | None,
+    *,
+    n: int,
+    beam: int | None,
+    mass: float | None,
+    batch_size: int,
+) -> AnswerCache:
+    """The model behind the journal and a cache."""
+    predict = partial(
+        predict_texts,
+        predict=partial(model.predict, n=n, beam=beam, batch_size=batch_size),
+        n=n,
+        mass=mass,
+        batch_size=batch_size,
+        kept=iter(journal.replay() if journal else ()),
+        journal=journal,
+    )
+    append = None if format.has_columns else getattr(model, "append", None)
+    return AnswerCache(predict, format=format, n=n, append=append)
+
+
 def _read(
-    table: Table, pick: Callable[[Row], str | None], rejects: Rejects
+    table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
 ) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
-    """Each window with its rows' texts (see :func:`_picker`); what was rejected is kept."""
+    """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
     offset = len(table.header_row.raw) if table.header_row else 0
     for window in table.windows:
         texts: list[str | Rejected | None] = []
@@ -161,10 +196,9 @@ def _read(
             try:
                 if row.fault:
                     raise Rejected(row.fault)
-                texts.append(pick(row))
+                texts.append(read_text(row))
             except Rejected as fault:
-                place = None if table.format == "parquet" else offset
-                rejects.add(row.line, place, fault.message, row.raw)
+                rejects.add(row.line, offset if row.raw else None, fault.message, row.raw)
                 texts.append(fault)
             offset += len(row.raw)
         yield window, texts
@@ -173,7 +207,7 @@ def _read(
 def _journal(
     path: str, out: str, kept_for: str | None, options: Mapping[str, Any], *, force: bool
 ) -> AbstractContextManager[Journal | None]:
-    """Where answers are kept, from file to file; nowhere else."""
+    """The journal of a conversion from file to file; pipes and devices have none."""
     final = Path(os.path.realpath(out))
     plain = out != "-" and path != "-" and Path(path).is_file()
     if kept_for is None or not plain or (final.exists() and not final.is_file()):
@@ -181,13 +215,13 @@ def _journal(
     identity = {
         "the input": fingerprint(Path(path)),
         "the model": kept_for,
-        "the options": {**options, "window": [rows.WINDOW, *bounds()]},
+        "the options": {**options, "window": [rows.WINDOW, *limits()]},
     }
     return open_journal(final, identity, force=force)
 
 
 def targets(paths: Sequence[str], out: str | None) -> list[str]:
-    """Where each of ``paths`` is written.
+    """The output file of each of ``paths``.
 
     No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
     stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
@@ -216,139 +250,58 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     return found
 
 
-def _reply(
-    text: str | Rejected | None, known: Mapping[str, Reply], replies: Replies
-) -> Reply | None:
-    """What is written to a row; None: a blank line, which stays."""
+def _row_answer(
+    text: str | Rejected | None, known: Mapping[str, RowAnswer], cache: AnswerCache
+) -> RowAnswer | None:
+    """The new cells of a row; None for a blank line, which stays."""
     if text is None:
         return None
     if isinstance(text, Rejected):
-        return replies.rejected
-    return known[text] if text else replies.empty
+        return cache.rejected
+    return known[text] if text else cache.empty
 
 
 def _count(
     window: Window,
     texts: Texts,
-    found: Sequence[Reply | None],
+    answers: Sequence[RowAnswer | None],
     *,
-    table: Table,
     result: ConvertReport,
     report: Callable[[str], None],
 ) -> None:
-    """Add the rows of a window to ``result``; what is to be told of some is told."""
-    result.rows += len(found) - found.count(None)
+    """Add the rows of a window to ``result``, and report the first that are special."""
+    result.rows += len(answers) - answers.count(None)
     result.empty += texts.count("")
-    for row, text, reply in zip(window.rows, texts, found, strict=True):
+    for row, text, answer in zip(window.rows, texts, answers, strict=True):
         if isinstance(text, Rejected):
-            if result.listed < SHOWN:
+            if result.listed < MAX_LISTED:
                 result.listed += 1
-                report(f"{table.path}:{row.line}: rejected: {text.message}")
-        elif reply is not None and not reply.plain:
-            _tell(reply, row, table, result, report)
+                report(f"{result.path}:{row.line}: rejected: {text.message}")
+        elif answer is not None and not answer.is_plain:
+            _count_special(answer, row, result, report)
 
 
-def _tell(
-    reply: Reply, row: Row, table: Table, result: ConvertReport, report: Callable[[str], None]
+def _count_special(
+    answer: RowAnswer, row: Row, result: ConvertReport, report: Callable[[str], None]
 ) -> None:
-    """What is to be known of a row."""
-    result.truncated += reply.truncated
-    result.looked_up += reply.looked_up
-    result.flagged += bool(reply.unknown)
-    for symbol in reply.unknown:
+    result.truncated += answer.truncated
+    result.looked_up += answer.from_lexicon
+    result.flagged += bool(answer.unknown)
+    for symbol in answer.unknown:
         if symbol in result.unknown or len(result.unknown) < KEPT:
             result.unknown[symbol] += 1
-    if reply.note and result.listed < SHOWN:
+    if answer.note and result.listed < MAX_LISTED:
         result.listed += 1
-        report(f"{table.path}:{row.line}: {reply.note}")
-    elif reply.note:
+        report(f"{result.path}:{row.line}: {answer.note}")
+    elif answer.note:
         result.unlisted += 1
 
 
-def _picker(
-    table: Table, column: str | int | None, *, features: bool
-) -> Callable[[Row], str | None]:
-    """A function from a row to the model's text ("" if there is none; None: a blank line).
-
-    Raises:
-        (now if there is a header, else at a row)
-        UsageError: not as many columns as the model reads.
-        DataError: with path and line: no such column.
-        Rejected: this row alone has no such key, or no text there.
-    """
-    count = 2 if features and table.format != "text" else 1
-    labels: list[str | int] = []
-    if table.header is not None:
-        labels = _labels(column, table.header, count)
-        for label in labels:
-            _place(table, label, table.header, len(table.header), 1)
-
-    found: dict[tuple[str, ...], list[int]] = {}
-    single = count == 1 and not features
-
-    def locate_in(row: Row) -> list[int]:
-        names = table.header or row.names
-        alone = bool(labels) and table.format == "jsonl"
-        if not labels:
-            labels.extend(_labels(column, names, count))
-        try:
-            return [_place(table, label, names, len(row.cells), row.line) for label in labels]
-        except DataError as fault:
-            if not alone:
-                raise
-            raise Rejected(fault.message) from None
-
-    def pick(row: Row) -> str | None:
-        cells = row.cells
-        if not cells:
-            return None
-        places = found.get(row.names)
-        if places is None:
-            places = found[row.names] = locate_in(row)
-        if single and type(text := cells[places[0]]) is str and text.isascii():
-            return text
-        try:
-            return _text([text_of(cells[place]) for place in places], features=features)
-        except DataError as fault:
-            raise Rejected(fault.message) from None
-
-    return pick
-
-
-def _place(table: Table, label: str | int, names: Sequence[str], width: int, line: int) -> int:
-    try:
-        return locate(label, names, width)
-    except DataError as fault:
-        raise fault.at(table.path, None if table.format == "parquet" else line) from None
-
-
-def _text(parts: list[str], *, features: bool) -> str:
-    if len(parts) > 1 and "\t" in parts[0]:
-        raise DataError("a tab in the source, which a model with features cannot tell apart")
-    text = "\t".join(parts)
-    return "" if features and text.startswith("\t") else text
-
-
-def _labels(column: str | int | None, names: Sequence[str], count: int) -> list[str | int]:
-    """What the ``count`` columns to read are called: names, or numbers from 1."""
-    if column is not None:
-        given = str(column).split(",") if count > 1 else [str(column)]
-        if len(given) != count:
-            raise UsageError(f"--column is '{column}', expected SOURCE,FEATURES for this model")
-        return list(given)
-    roles = ("source", "features")[:count]
-    if all(role in names for role in roles):
-        return list(roles)
-    # Names and not numbers where they can be had: keys of JSON may change their order.
-    first = list(names[:count])
-    return list(first) if len(set(names)) == len(names) >= count else list(range(1, count + 1))
-
-
-def _header(kind: str, column: str | int | None, header: str) -> str:
-    if header != "auto" or kind not in ("tsv", "csv"):
+def _header(format: Format, column: str | int | None, header: str) -> str:
+    if header != "auto" or not format.may_have_header:
         return header
-    numbers = column is None or re.fullmatch("[0-9,]+", str(column))
-    return "yes" if kind == "csv" or not numbers else "auto"
+    has_number = column is None or re.fullmatch("[0-9,]+", str(column))
+    return "yes" if format.expects_header or not has_number else "auto"
 
 
 def _new_names(to: str, n: int) -> list[str]:
@@ -361,43 +314,42 @@ def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
             raise UsageError(f"{name} is {value}, expected 1 or more")
 
 
-def _check_columns(kind: str, *, column: str | int | None, to: str | None) -> None:
-    if kind == "text" and (column is not None or to is not None):
+def _check_columns(format: Format, *, column: str | int | None, to: str | None) -> None:
+    if not format.has_columns and (column is not None or to is not None):
         raise UsageError("plain text has no columns: with --format tsv (or csv, jsonl) it has")
     if to is not None and (not to or to != to.translate(ONE_LINE)):
         raise UsageError("the new column's name is empty or has a tab or line end in it")
 
 
-def _check_out(path: str, out: str, kind: str, *, force: bool) -> None:
+def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     if out == "-":
         return
     if path != "-" and Path(path).exists() and Path(out).exists() and Path(out).samefile(path):
         raise UsageError(f"{out} is the input itself: give another -o")
-    said = sniff(out)
-    if said not in ("text", kind) and kind in FORMATS:  # other kinds are refused by the reader
-        raise UsageError(f"{out} is named as {said}, but the format stays {kind}: name it so")
-    if kind == "parquet" and out.lower().endswith(".gz"):
-        raise UsageError(f"{out}: Parquet is packed inside, name it without .gz")
+    named = FORMATS[sniff(out)]
+    if named.has_columns and named.name != format.name:
+        raise UsageError(
+            f"{out} is named as {named.name}, but the format stays {format.name}: name it so"
+        )
+    if format.packs_itself and out.lower().endswith(".gz"):
+        raise UsageError(f"{out}: {format.title} is packed inside, name it without .gz")
     refuse(out, force=force)
 
 
 def _beside(path: str) -> str:
     if path == "-":
         return "-"
-    place = Path(path)
-    if not place.name:  # a folder, or nothing: the reader will say so
+    target = Path(path)
+    if not target.name:  # a folder, or nothing: the reader refuses it
         return f"{path}.converted"
-    packed = place.name[-3:] if place.name.lower().endswith(".gz") else ""
-    name = Path(place.name[: len(place.name) - len(packed)])
-    return str(place.with_name(f"{name.stem}.converted{name.suffix}{packed}"))
-
-
-SHOWN = 20
+    packed = target.name[-3:] if target.name.lower().endswith(".gz") else ""
+    name = Path(target.name[: len(target.name) - len(packed)])
+    return str(target.with_name(f"{name.stem}.converted{name.suffix}{packed}"))
 
 
 @dataclass
 class ConvertReport:
-    """What was converted.
+    """Counts of one conversion.
 
     ``rows``: rows written, without header and blank lines (plain text: lines).
     ``rejected``: those of them that could not be read, which are in the file ``rejects``.
@@ -406,7 +358,7 @@ class ConvertReport:
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
     stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were
-    reported, and that were only counted.
+    reported, and others that were only counted.
     """
 
     path: str
@@ -436,7 +388,7 @@ class ConvertReport:
 
 
 def summary(result: ConvertReport) -> list[str]:
-    """The report as lines for people: counts, then what is to be known of some rows."""
+    """The report as lines for people: counts, then the rows that are special."""
     counts = f"{result.rows:,} rows, {result.distinct:,} strings computed"
     if result.kept:
         counts += f" ({result.kept:,} of them before it was interrupted)"
@@ -446,7 +398,7 @@ def summary(result: ConvertReport) -> list[str]:
     if result.unlisted:
         lines.append(f"{result.path}: {result.unlisted:,} more lines with notes, not listed")
     if result.unknown:
-        most = result.unknown.most_common(SHOWN)
+        most = result.unknown.most_common(MAX_LISTED)
         named = ", ".join(f"{describe(symbol)} ({count:,})" for symbol, count in most)
         more = len(result.unknown) - len(most)
         lines.append(

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from charseq.data.formats.reader import read_table, sniff
+from charseq.data.formats.reader import FORMATS, read_table, sniff
 from charseq.data.formats.rows import Row, locate, text_of
 from charseq.data.pairs import Example
 from charseq.errors import CheckpointError, DataError, Interrupted, SettingError, UsageError
@@ -243,7 +243,7 @@ def read_sources(path: str | Path, *, features: bool) -> list[Source]:
     Raises:
         DataError: with path and line: it cannot be read, or a row has no features or too many.
     """
-    table = read_table(path, header="yes" if sniff(path) == "csv" else "auto")
+    table = read_table(path, header="yes" if FORMATS[sniff(path)].expects_header else "auto")
     found = []
     for row in table.rows:
         try:
@@ -258,7 +258,7 @@ def read_sources(path: str | Path, *, features: bool) -> list[Source]:
 
 def _source(table: Table, row: Row, *, features: bool) -> Source:
     """The text of one row, and its features where pairs have them."""
-    if table.format == "text":
+    if not table.format.has_columns:
         parts = text_of(row.cells[0]).split("\t") if features else [text_of(row.cells[0])]
     else:
         called = table.header or row.names

@@ -1,11 +1,16 @@
+"""Each text is computed once, and the cells of its rows carry its note."""
+
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from charseq.data.formats.reader import FORMATS
 from charseq.data.formats.rows import Row, Window
 from charseq.data.formats.writer import Rejected
-from charseq.inference.answer_cache import Replies, shards, some
+from charseq.inference.answer_cache import AnswerCache, distinct_texts, shards
 from charseq.inference.journal import JournalEntry
 
 
@@ -25,62 +30,62 @@ class Asked:
         }
 
 
-def replies(asked: Asked, **options: Any) -> Replies:
-    return Replies(asked, **{"kind": "tsv", "n": 1, **options})
+def cache(asked: Asked, *, format: str = "tsv", n: int = 1, **options: Any) -> AnswerCache:
+    return AnswerCache(asked, format=FORMATS[format], n=n, **options)
 
 
 def read(*texts: Sequence[str]) -> list[Any]:
     return [(Window([Row(1, (text,)) for text in part]), list(part)) for part in texts]
 
 
-def test_a_text_is_sought_once() -> None:
+def test_a_text_is_computed_once() -> None:
     asked = Asked()
-    known = replies(asked)
-    assert {t: r.cells for t, r in known.of(["a", "b", "a"]).items()} == {
+    known = cache(asked)
+    assert {t: r.cells for t, r in known.answer(["a", "b", "a"]).items()} == {
         "a": ("A", ""),
         "b": ("B", ""),
     }
-    assert set(known.of(["c", "a"])) == {"a", "c"}
+    assert set(known.answer(["c", "a"])) == {"a", "c"}
     assert asked.calls == [["a", "b"], ["c"]]
-    assert (known.computed, known.lacks("a"), known.lacks("d")) == (3, False, True)
+    assert (known.computed, known.is_missing("a"), known.is_missing("d")) == (3, False, True)
 
 
-def test_a_reply_says_what_is_to_be_told() -> None:
-    known = replies(Asked()).of(["a", "aß", "a" * 11])
-    assert known["a"].plain
+def test_an_answer_has_its_note() -> None:
+    known = cache(Asked()).answer(["a", "aß", "a" * 11])
+    assert known["a"].is_plain
     assert (known["aß"].unknown, known["aß"].cells[1]) == (("ß",), "unknown U+00DF")
     assert (known["a" * 11].truncated, known["a" * 11].cells[1]) == (True, "truncated")
-    text = replies(Asked(), kind="text").of(["aß"])["aß"]
-    assert (text.cells, text.plain) == (("ASS",), False)
+    text = cache(Asked(), format="text").answer(["aß"])["aß"]
+    assert (text.cells, text.is_plain) == (("ASS",), False)
     assert text.note.startswith("unknown")
 
 
-@pytest.mark.parametrize(("kind", "n"), [("text", 1), ("tsv", 1), ("csv", 3)])
-def test_all_replies_are_as_wide(kind: str, n: int) -> None:
-    known = replies(Asked(), kind=kind, n=n)
-    widths = {len(one.cells) for one in (known.of(["a"])["a"], known.rejected, known.empty)}
-    assert widths == {1} if kind == "text" else {n + 1}
+@pytest.mark.parametrize(("format", "n"), [("text", 1), ("tsv", 1), ("csv", 3)])
+def test_all_answers_are_as_wide(format: str, n: int) -> None:
+    known = cache(Asked(), format=format, n=n)
+    widths = {len(one.cells) for one in (known.answer(["a"])["a"], known.rejected, known.empty)}
+    assert widths == {1} if format == "text" else {n + 1}
 
 
 def test_an_answer_may_go_on_from_its_text() -> None:
-    known = replies(Asked(), kind="text", append="{}-{}".format)
-    assert known.of(["a"])["a"].cells == ("a-A",)
+    known = cache(Asked(), format="text", append="{}-{}".format)
+    assert known.answer(["a"])["a"].cells == ("a-A",)
 
 
-def test_some_are_different_texts_that_are_there() -> None:
-    assert list(some(["b", None, "", Rejected("x"), "a", "b"])) == ["b", "a"]
+def test_empty_rejected_and_repeated_texts_are_left_out() -> None:
+    assert list(distinct_texts(["b", None, "", Rejected("x"), "a", "b"])) == ["b", "a"]
 
 
-def test_a_shard_ends_where_there_is_enough_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.inference.answer_cache.ENOUGH", 2)
-    known = replies(Asked())
-    known.of(["a", "b"])
+def test_a_shard_ends_when_the_batches_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charseq.inference.answer_cache.FULL_BATCHES", 2)
+    known = cache(Asked())
+    known.answer(["a", "b"])
     given = read(["a", "b"], ["a", "c"], ["d", "a"], ["b", "a"])
     found = [[texts for _, texts in shard] for shard in shards(given, known)]
     assert found == [[["a", "b"], ["a", "c"], ["d", "a"]], [["b", "a"]]]
 
 
 def test_a_shard_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.inference.answer_cache.SHARD", 4)
+    monkeypatch.setattr("charseq.inference.answer_cache.SHARD_ROWS", 4)
     given = read(*[["a", "a"]] * 5)
-    assert [len(shard) for shard in shards(given, replies(Asked()))] == [2, 2, 1]
+    assert [len(shard) for shard in shards(given, cache(Asked()))] == [2, 2, 1]

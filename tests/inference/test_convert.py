@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import datetime as dt
 import gzip
 import io
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -30,7 +32,7 @@ from charseq.data.formats.reader import read_table
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, DataError, UsageError
-from charseq.inference.convert import convert, summary, targets
+from charseq.inference.convert import ConvertReport, convert, summary, targets
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Candidate, Prediction
 
@@ -50,16 +52,12 @@ class Fake:
         self.options = options
         return [self.outcome(text, options["n"]) for text in texts]
 
-    def outcome(self, text: str, n: int) -> Any:
+    def outcome(self, text: str, n: int) -> Prediction:
         best = self.answer(text)
-        others = [SimpleNamespace(prediction=f"{best}{rank}") for rank in range(2, n + 1)]
-        return SimpleNamespace(
-            prediction=best,
-            unknown=[letter for letter in dict.fromkeys(text) if letter in "ß+"],
-            truncated=len(text) > 20,
-            origin="model",
-            candidates=[SimpleNamespace(prediction=best), *others][: len(text)],
-        )
+        texts = [best, *(f"{best}{rank}" for rank in range(2, n + 1))]
+        unknown = [letter for letter in dict.fromkeys(text) if letter in "ß+"]
+        candidates = [Candidate(output, 0.1, -1.0) for output in texts[: len(text)]]
+        return Prediction(text, best, 0.1, unknown, truncated=len(text) > 20, candidates=candidates)
 
 
 ODD = st.sampled_from("\u2028\u0085\x0b\x0c\x1c\u00a0\u3000\ufeff\x00\"',ß+")
@@ -189,6 +187,43 @@ def test_parquet_gains_columns(tmp_path: Path) -> None:
     }
 
 
+def write_workbook(path: Path, cells: Sequence[Sequence[Any]]) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet.title = "Orders"
+    for row in cells:
+        sheet.append(row)
+    book.save(path)
+
+
+def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Path) -> None:
+    path, out = tmp_path / "orders.xlsx", tmp_path / "out.xlsx"
+    day = dt.date(2021, 3, 3)
+    write_workbook(
+        path, [["order", "ordered on"], [1001, day], [1002, "NA"], [], [1.5, None], [4, "ß"]]
+    )
+    told: list[str] = []
+    model = Fake()
+    convert(model, path, out, column="ordered on", to="iso", n=2, report=told.append)
+    assert model.calls == [["2021-03-03", "NA", "ß"]]
+    found = [list(row) for row in openpyxl.load_workbook(out).worksheets[0].values]
+    midnight = dt.datetime.combine(day, dt.time())
+    assert found == [
+        ["order", "ordered on", "iso", "iso_2", "iso_note"],
+        [1001, midnight, "<2021-03-032021-03-03>", "<2021-03-032021-03-03>2", None],
+        [1002, "NA", "<NANA>", "<NANA>2", None],
+        [None] * 5,
+        [1.5, None, None, None, "empty"],
+        [4, "ß", "<ßß>", None, "unknown U+00DF"],
+    ]
+    assert told[0] == f"{path}: sheet 'Orders' is read"
+    assert told[1].startswith(f"{path}: 4 rows, 3 strings computed")
+    with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
+        convert(Fake(), path, tmp_path / "out.xlsx.gz")
+    with pytest.raises(UsageError, match=r"out\.ods is named as ods, but the format stays xlsx"):
+        convert(Fake(), path, tmp_path / "out.ods")
+
+
 def test_several_candidates_have_columns_of_their_own(tmp_path: Path) -> None:
     assert run(tmp_path, "a.csv", "w\nabc\na\n", n=3, to="p") == (
         "w,p,p_2,p_3,p_note\nabc,<abcabc>,<abcabc>2,<abcabc>3,\na,<aa>,,,\n"
@@ -309,7 +344,7 @@ FEATURES = Fake(has_features=True)
         ("a.csv", "a\n", {"n": 0}, "n is 0, expected 1 or more"),
         ("a.csv", "a\n", {"beam": 0}, "beam is 0, expected 1 or more"),
         ("a.csv", "a\n", {"batch_size": -1}, "batch size is -1, expected 1 or more"),
-        ("a.csv", "a\n", {"format": "xlsx"}, "unknown format 'xlsx'"),
+        ("a.csv", "a\n", {"format": "docx"}, "unknown format 'docx'"),
         ("a.csv", "a\n", {"header": "x"}, "header is 'x', expected auto, yes or no"),
         ("a.csv", "a,b\n", {"model": FEATURES, "column": "a"},
          "--column is 'a', expected SOURCE,FEATURES for this model"),
@@ -473,17 +508,19 @@ def halting(after: int) -> Fake:
     return model
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl.gz", "a.parquet", "a.xlsx"])
 def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("charseq.data.formats.rows.WINDOW", 300)
-    monkeypatch.setattr("charseq.inference.journal.SECONDS", 0.0)
+    monkeypatch.setattr("charseq.inference.journal.CHUNK_SECONDS", 0.0)
     words = [f"w{i * 7919 % 5000:x}" for i in range(2000)]
     form = {"a.csv": "{}\n", "a.txt": "{}\n"}.get(name, '{{"w": "{}"}}\n')
     source, whole, out = tmp_path / name, tmp_path / f"whole.{name}", tmp_path / f"out.{name}"
     if name.endswith("parquet"):
         pq.write_table(pa.table({"w": words}), source)
+    elif name.endswith("xlsx"):
+        write_workbook(source, [["w"], *([word] for word in words)])
     else:
         content = "".join(map(form.format, words)).encode()
         source.write_bytes(gzip.compress(content, mtime=0) if name.endswith("gz") else content)
@@ -626,7 +663,7 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_string_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charseq.data.formats.rows.WINDOW", 4)
-    monkeypatch.setattr("charseq.inference.answer_cache.ENOUGH", 1)
+    monkeypatch.setattr("charseq.inference.answer_cache.FULL_BATCHES", 1)
     model = Fake()
     out = run(tmp_path, "a.txt", "a\nb\na\n\na\nb\nc\n", model=model)
     assert model.calls == [["a", "b"], ["c"]]
@@ -637,12 +674,15 @@ def test_what_was_forgotten_is_computed_again_and_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("charseq.data.formats.rows.WINDOW", 3)
-    monkeypatch.setattr("charseq.inference.answer_cache.ENOUGH", 1)
+    monkeypatch.setattr("charseq.inference.answer_cache.FULL_BATCHES", 1)
     content = "".join(f"w{number % 7}\t{number}\n" for number in range(40))
     whole, forgetful = Fake(), Fake()
     expected = run(tmp_path, "a.tsv", content, model=whole)
-    for room in ("charseq.inference.answer_cache.ROOM", "charseq.data.formats.writer.TAILS"):
-        monkeypatch.setattr(room, 1500)
+    for limit in (
+        "charseq.inference.answer_cache.MAX_BYTES",
+        "charseq.data.formats.lines.ENCODED_BYTES",
+    ):
+        monkeypatch.setattr(limit, 1500)
     (tmp_path / "again").mkdir()
     assert run(tmp_path / "again", "a.tsv", content, model=forgetful) == expected
     assert sum(map(len, whole.calls)) == 7 < sum(map(len, forgetful.calls))
@@ -770,9 +810,12 @@ def test_memory_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("charseq.data.formats.rows.WINDOW", 256)
-    monkeypatch.setattr("charseq.inference.answer_cache.SHARD", 1024)
-    for room in ("charseq.inference.answer_cache.ROOM", "charseq.data.formats.writer.TAILS"):
-        monkeypatch.setattr(room, 100_000)
+    monkeypatch.setattr("charseq.inference.answer_cache.SHARD_ROWS", 1024)
+    for limit in (
+        "charseq.inference.answer_cache.MAX_BYTES",
+        "charseq.data.formats.lines.ENCODED_BYTES",
+    ):
+        monkeypatch.setattr(limit, 100_000)
     line = '{{"w": "w{}"}}\n' if "json" in name else "w{}\n"
 
     def peak(count: int) -> int:
@@ -817,3 +860,36 @@ def test_a_reader_that_leaves_is_no_fault_of_ours() -> None:
         patch.setattr(sys, "stdout", SimpleNamespace(buffer=Gone()))
         with pytest.raises(BrokenPipeError):
             convert(Fake(), "-", "-")
+
+
+# --- the report for people
+
+
+def test_a_report_without_anything_special_takes_one_line() -> None:
+    found = ConvertReport("a.csv", "b.csv", rows=1234, distinct=1000)
+    assert summary(found) == ["a.csv: 1,234 rows, 1,000 strings computed -> b.csv"]
+
+
+def test_rejected_rows_and_kept_answers_are_reported() -> None:
+    found = ConvertReport(
+        "a", "b", rows=9, rejected=2, rejects="b.rejects.jsonl", distinct=5, kept=4
+    )
+    assert found.ok == 7
+    assert ConvertReport("a", "b", rows=9, rejected=1).refused == "1 row rejected"
+    assert summary(found) == [
+        "a: 9 rows, 5 strings computed (4 of them before it was interrupted) -> b",
+        "a: 2 rows rejected, 7 ok -> b.rejects.jsonl",
+    ]
+
+
+def test_flaws_are_counted() -> None:
+    unknown = Counter({chr(0x4E00 + number): 30 - number for number in range(22)})
+    found = ConvertReport(
+        "a", "b", flagged=40, truncated=3, looked_up=5, unlisted=7, unknown=unknown
+    )
+    _, listed, unseen, cut, looked_up = summary(found)
+    assert listed == "a: 7 more lines with notes, not listed"
+    assert unseen.startswith("a: unseen symbols in 40 rows: ")
+    assert unseen.endswith(" and 2 more")
+    assert cut == "a: 3 predictions cut at the longest length"
+    assert looked_up == "a: 5 predictions from the lexicon"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.errors import DataError, UsageError
-from charseq.inference.journal import Journal, JournalEntry, open_journal
+from charseq.inference.journal import Journal, JournalEntry, open_journal, predict_texts
+from charseq.inference.prediction import Candidate, Prediction
 
 IDENTITY = {"the input": "a" * 64, "the model": "m", "the options": {"n": 1}}
 FEW = [JournalEntry(("x", "y\n\ud800"), ("ß",), truncated=False, origin="model")]
@@ -51,7 +54,6 @@ def test_what_was_kept_comes_back_in_order(tmp_path: Path) -> None:
     assert attempt(out, FEW, MORE) == []
     assert attempt(out, MORE) == FEW + MORE
     assert attempt(out) == FEW + MORE + MORE
-    assert FEW[0].prediction == "x"
 
 
 def test_it_is_gone_when_all_went_well_or_the_input_must_change(tmp_path: Path) -> None:
@@ -119,8 +121,8 @@ def test_another_conversion_is_refused_and_by_force_begun_anew(tmp_path: Path) -
 HOLDER = """
 import sys
 from pathlib import Path
-from charseq.inference.journal import keeping
-with keeping(Path(sys.argv[1]), {}, force=False):
+from charseq.inference.journal import open_journal
+with open_journal(Path(sys.argv[1]), {}, force=False):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -156,3 +158,77 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
         open_journal(tmp_path / "out", {}, force=True).__enter__()
     assert (tmp_path / "victim").read_bytes() == b"dear"
     assert path.is_symlink()
+
+
+# --- texts are computed in chunks
+
+
+TEXTS = ["ccc", "a", "bb", "dddd", "e", "ff"]
+
+
+class Model:
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def __call__(self, texts: Sequence[str]) -> list[Prediction]:
+        self.calls.append(list(texts))
+        return [self.outcome(text) for text in texts]
+
+    def outcome(self, text: str) -> Prediction:
+        outputs = [text.upper(), f"{text}1", f"{text}2"]
+        candidates = [Candidate(output, 0.3, -1.0) for output in outputs]
+        return Prediction(text, outputs[0], 0.3, ["ß"], len(text) > 3, candidates)
+
+
+class AddedTo:
+    """A journal that holds the calls of add."""
+
+    def __init__(self) -> None:
+        self.added: list[list[JournalEntry]] = []
+
+    def add(self, entries: list[JournalEntry]) -> None:
+        self.added.append(entries)
+
+
+def predicting(
+    model: Model, journal: Any = None, kept: Sequence[JournalEntry] = (), **options: Any
+) -> Any:
+    given = {"n": 1, "mass": None, "batch_size": 2, **options}
+    return partial(predict_texts, predict=model, journal=journal, kept=iter(kept), **given)
+
+
+def test_without_a_journal_all_texts_are_computed_at_once_in_their_order() -> None:
+    model = Model()
+    found = predicting(model)(TEXTS)
+    assert model.calls == [TEXTS]
+    assert {text: one.texts for text, one in found.items()} == {t: (t.upper(),) for t in TEXTS}
+    assert predicting(model)([]) == {}
+    assert len(model.calls) == 1
+
+
+def test_with_a_journal_texts_are_computed_in_chunks_and_each_is_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("charseq.inference.journal.CHUNK_SECONDS", 0.0)
+    model, journal = Model(), AddedTo()
+    found = predicting(model, journal)(TEXTS)
+    assert model.calls == [["a", "e"], ["bb", "ff"], ["ccc", "dddd"]]
+    assert [[one.texts[0] for one in entries] for entries in journal.added] == [
+        ["A", "E"], ["BB", "FF"], ["CCC", "DDDD"],
+    ]  # fmt: skip
+    assert found["dddd"] == JournalEntry(("DDDD",), ("ß",), truncated=True, origin="model")
+    again = Model()
+    kept = [one for part in journal.added[:2] for one in part]
+    assert predicting(again, AddedTo(), kept)(TEXTS) == found
+    assert again.calls == [["ccc", "dddd"]]
+
+
+def test_chunks_grow_while_they_are_quick() -> None:
+    model = Model()
+    predicting(model, AddedTo())([str(number) for number in range(100, 120)])
+    assert list(map(len, model.calls)) == [2, 4, 8, 6]
+
+
+def test_an_answer_has_n_outputs_or_as_many_as_have_the_mass() -> None:
+    assert predicting(Model(), n=3)(["a"])["a"].texts == ("A", "a1", "a2")
+    assert predicting(Model(), n=3, mass=0.5)(["a"])["a"].texts == ("A", "a1")

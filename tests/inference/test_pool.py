@@ -117,7 +117,9 @@ def test_a_worker_that_is_killed_costs_no_answer_that_is_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(two, "predict", kill)
-        patch.setattr(journal, "SECONDS", 1000)  # however slow, the next piece is twice as large
+        patch.setattr(
+            journal, "CHUNK_SECONDS", 1000
+        )  # however slow, the next piece is twice as large
         with pytest.raises(CharseqError, match="SIGKILL"):
             convert(two, source, target, beam=1, batch_size=16, kept_for="x")
     assert calls == [16, 32, 64]

@@ -1,25 +1,97 @@
-"""path -> rows of a Parquet file, by pyarrow (``charseq[parquet]``); also as .gz.
+"""Parquet, by pyarrow (``charseq[parquet]``), as a stream of record batches; also read as .gz.
 
-It knows no other format. Rows come as everywhere (see ``rows``), with the record batch they came
-from, so that a writer can leave the other columns alone.
+``names`` are the columns of a row and ``cells`` the values as Python types. A window carries the
+record batch that its rows came from, and a conversion writes that batch with more columns, so
+types, schema, metadata and compression of the other columns stay as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import importlib
 import itertools
 import os
-import shutil
-import tempfile
-import zlib
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
 
 from charseq.data.formats import rows
-from charseq.data.formats.rows import Row, Table, Window
-from charseq.errors import DataError, MissingExtraError, UsageError
+from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
+from charseq.data.formats.rows import Format, Row, Table, Window, Write
+from charseq.errors import DataError, MissingExtraError
+
+ROW_GROUP = 2**16
+ROW_GROUP_BYTES = 64 * 2**20
+CODECS = {"SNAPPY", "GZIP", "BROTLI", "ZSTD"}
+
+
+class Parquet(Format):
+    """Parquet: typed columns, streamed."""
+
+    name = "parquet"
+    title = "Parquet"
+    endings = (".parquet", ".pq")
+    has_lines = False
+    packs_itself = True
+
+    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
+        """Open a Parquet file; see :meth:`Format.read`."""
+        refuse_stdin(path, self.title)
+        module = arrow("reading Parquet", "pyarrow.parquet")
+        with contextlib.ExitStack() as stack:
+            file: BinaryIO | str = path
+            if path.lower().endswith(".gz"):
+                with reading(path):
+                    file = stack.enter_context(open_seekable(path))
+            try:
+                source = stack.enter_context(module.ParquetFile(file))
+            except (OSError, ValueError) as fault:
+                message = f"cannot be read as Parquet: {_reason(fault)}"
+                raise DataError(message, path=path) from None
+            names = tuple(source.schema_arrow.names)
+            windows = _batches(source, names, path, stack.pop_all())
+        return Table(path, self, names, windows, source=source)
+
+    @contextmanager
+    def append(
+        self,
+        table: Table,
+        file: BinaryIO,
+        names: Sequence[str],
+        positions: Sequence[int | None],
+        *,
+        force: bool,  # noqa: ARG002
+    ) -> Iterator[Write]:
+        """Write record batches with more columns of strings; see :meth:`Format.append`."""
+        pyarrow = arrow("writing Parquet")
+        columns = list(zip(names, positions, strict=True))
+        held: list[Any] = []
+
+        def widen(old: Any, values: Sequence[Sequence[str] | None]) -> Any:
+            for i, (name, position) in enumerate(columns):
+                texts = pyarrow.array([row[i] if row else None for row in values], pyarrow.string())
+                if position is None:
+                    old = old.append_column(name, texts)
+                else:
+                    old = old.set_column(position, name, texts)
+            return old
+
+        def flush() -> None:
+            if held:
+                writer.write_table(pyarrow.concat_tables(held))
+                held.clear()
+
+        def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
+            held.append(widen(pyarrow.Table.from_batches([window.batch]), values))
+            count, size = sum(part.num_rows for part in held), sum(part.nbytes for part in held)
+            if count >= ROW_GROUP or size >= ROW_GROUP_BYTES:
+                flush()
+
+        schema = widen(table.source.schema_arrow.empty_table(), []).schema
+        parquet = arrow("writing Parquet", "pyarrow.parquet")
+        with parquet.ParquetWriter(file, schema, compression=_codec(table.source)) as writer:
+            yield write
+            flush()
 
 
 def arrow(purpose: str, name: str = "pyarrow") -> Any:
@@ -34,48 +106,8 @@ def arrow(purpose: str, name: str = "pyarrow") -> Any:
         raise MissingExtraError("pyarrow", "parquet", purpose) from None
 
 
-def read(path: str) -> Table:
-    """Open a Parquet file; one in a .gz is unpacked to a temporary file first.
-
-    Raises:
-        UsageError: a pipe, in which a Parquet file cannot be read from its end.
-        DataError: no such file, half a .gz, or no Parquet.
-        MissingExtraError: pyarrow is not installed.
-    """
-    if path == "-":
-        raise UsageError("Parquet is read from a file, not from stdin")
-    module = arrow("reading Parquet", "pyarrow.parquet")
-    with contextlib.ExitStack() as stack:
-        try:
-            packed = path.lower().endswith(".gz")
-            file = stack.enter_context(_unpacked(path)) if packed else path
-            source = stack.enter_context(module.ParquetFile(file))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
-            what = f"the .gz is damaged or incomplete ({fault})"
-            raise DataError(what, path=path) from None
-        except (OSError, ValueError) as fault:
-            what = f"cannot be read as Parquet: {_reason(fault)}"
-            raise DataError(what, path=path) from None
-        header = tuple(source.schema_arrow.names)
-        windows = _batches(source, header, path, stack.pop_all())
-    return Table(path, "parquet", header, windows, source=source)
-
-
-def _unpacked(path: str) -> Any:
-    """The bytes inside a .gz as a file that can be read from its end; it goes when closed."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115, it is closed by whoever reads it
-    try:
-        with gzip.open(path, "rb") as packed:
-            shutil.copyfileobj(packed, file)
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return file
-
-
 def _batches(
-    source: Any, header: tuple[str, ...], path: str, opened: contextlib.ExitStack
+    source: Any, names: tuple[str, ...], path: str, opened: contextlib.ExitStack
 ) -> Iterator[Window]:
     number = 1
     with opened:
@@ -89,14 +121,14 @@ def _batches(
                 return
             columns = [_values(column) for column in batch.columns]
             cells = zip(*columns, strict=True) if columns else itertools.repeat((), batch.num_rows)
-            found = [Row(number + i, row, header) for i, row in enumerate(cells)]
+            found = [Row(number + i, row, names) for i, row in enumerate(cells)]
             yield Window(found, batch)
             number += len(found)
 
 
 def _values(column: Any) -> list[Any]:
     """Text and plain numbers as Python values, other types as pyarrow's scalars."""
-    # Some values (far dates, nanoseconds) have no like in Python, and nobody may ever ask.
+    # Some values (far dates, nanoseconds) have no like in Python, and mostly nobody asks for them.
     types = arrow("reading Parquet").types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     plain = (
@@ -109,6 +141,16 @@ def _values(column: Any) -> list[Any]:
         types.is_null,
     )
     return cast(list[Any], column.to_pylist()) if any(is_(kind) for is_ in plain) else [*column]
+
+
+def _codec(source: Any) -> str:
+    metadata = source.metadata
+    if not metadata.num_row_groups or not metadata.row_group(0).num_columns:
+        return "snappy"
+    name = str(metadata.row_group(0).column(0).compression)
+    if name == "UNCOMPRESSED":
+        return "none"
+    return name.lower() if name in CODECS else "snappy"
 
 
 def _reason(fault: Exception) -> str:

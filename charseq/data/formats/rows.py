@@ -1,19 +1,26 @@
-"""what passes between files and everything else: Row, Window, Table, and a cell as text.
+"""Rows, windows, tables and the Format class: the terms in which files and the rest talk.
 
-It knows no format and opens no file.
+A :class:`Format` reads a file as a :class:`Table` of rows and writes the same rows with new
+columns. Everyone else asks a format for the facts below and never compares names of formats. This
+module opens no file and knows no format.
 """
 
 from __future__ import annotations
 
+import abc
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from charseq.errors import DataError
 
 WINDOW = 4096
 """Rows in a window, at most."""
+WINDOW_BYTES = 4 * 2**20
+"""Bytes of a window; its last row may go beyond."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -21,12 +28,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Row(NamedTuple):
     """One row as it stands in the file.
 
-    ``line``: where it starts, counted from 1 (Parquet: the number of the row).
-    ``cells``: strings (text, TSV, CSV) or values (JSONL, Parquet); ``()`` for a blank line.
-    ``names``: the cells' names where each row has its own (JSONL, Parquet); else ``()``, and
-    :attr:`Table.header` has them if there are any.
-    ``raw``: the row's bytes with its line end and byte order mark (Parquet: empty).
-    ``fault``: why it could not be read, where faulty rows are not refused; ``cells`` is ``()``.
+    ``line``: the line where the row starts, from 1; in tables without lines the row's number.
+    ``cells``: strings, or values of other types where the format has them; ``()`` for a blank line.
+    ``names``: the cells' names where the file itself gives them to each row (JSON Lines, Parquet);
+    else ``()``, and :attr:`Table.header` has the names if there are any.
+    ``raw``: the row's bytes with its line end and byte order mark; empty in binary formats.
+    ``fault``: the reason why the row could not be read, if faulty rows were asked for; ``cells``
+    is ``()`` then.
     """
 
     line: int
@@ -46,25 +54,138 @@ class Window:
 
 @dataclass(frozen=True)
 class Table:
-    """An opened file. Go once through either ``windows`` or ``rows``.
+    """An opened file. Iterate once over either ``windows`` or ``rows``.
 
-    ``path``: as shown to people ("stdin" for "-"). ``format``: one of :data:`FORMATS`.
-    ``header``: the columns' names; None where there is no header row, and for text and JSONL.
-    ``header_row``: the header as a row of its own (TSV, CSV); it is not among the rows.
-    ``source``: the ``pyarrow.parquet.ParquetFile``, if it is one.
+    ``path``: as shown to people ("stdin" for "-"). ``format``: the format that opened the file.
+    ``header``: the columns' names; None without a header row, and where each row has keys.
+    ``header_row``: the header as a row of its own; it is not among the rows.
+    ``source``: the opened object that the format needs for writing, such as a ``ParquetFile``.
+    ``note``: a choice that people should know of, such as the sheet that is read; mostly "".
     """
 
     path: str
-    format: str
+    format: Format
     header: tuple[str, ...] | None
     windows: Iterator[Window]
     header_row: Row | None = None
     source: Any = None
+    note: str = ""
 
     @property
     def rows(self) -> Iterator[Row]:
         """The rows one by one, without the header."""
         return (row for window in self.windows for row in window.rows)
+
+
+Write = Callable[[Window, Sequence[Sequence[str] | None]], None]
+"""``write(window, values)``: one entry a row, the texts of its new columns; None keeps the row."""
+
+
+class Format(abc.ABC):
+    """A file format. A subclass, registered in ``reader.FORMATS``, is all that a format needs.
+
+    Formats of text lines start from :class:`charseq.data.formats.lines.TextFormat`.
+    """
+
+    name: ClassVar[str]
+    """The word for ``--format``."""
+    title: ClassVar[str]
+    """The name in sentences."""
+    endings: ClassVar[tuple[str, ...]] = ()
+    """Endings of file names, in lower case, with the dot; ``.gz`` may follow."""
+    has_columns: ClassVar[bool] = True
+    """False: each row is one text, and a conversion replaces it (plain text)."""
+    may_have_header: ClassVar[bool] = False
+    """The first row may name the columns."""
+    expects_header: ClassVar[bool] = False
+    """Conversions take the first row for a header unless they are told otherwise."""
+    has_keys: ClassVar[bool] = False
+    """Each row names its own cells, in an order of its own."""
+    has_lines: ClassVar[bool] = True
+    """A place in the file is a line (or a row of a sheet), and a message may name it."""
+    one_line_cells: ClassVar[bool] = False
+    """Tabs and line ends in new cells are written as spaces."""
+    packs_itself: ClassVar[bool] = False
+    """Output is compressed inside and never written as ``.gz``."""
+
+    @abc.abstractmethod
+    def read(self, path: str, *, header: str, faulty: bool) -> Table:
+        """Open a file; "-" is stdin, and a name that ends in ``.gz`` is unpacked.
+
+        Args:
+            path: the file.
+            header: "auto", "yes" or "no", for formats that may have a header row.
+            faulty: give a row that cannot be read as a row with a ``fault``.
+
+        Raises:
+            UsageError: the format cannot be read from a pipe.
+            DataError: with path and line: the file cannot be read.
+            MissingExtraError: a package is not installed.
+        """
+
+    @abc.abstractmethod
+    def append(
+        self,
+        table: Table,
+        file: BinaryIO,
+        names: Sequence[str],
+        positions: Sequence[int | None],
+        *,
+        force: bool,
+    ) -> AbstractContextManager[Write]:
+        """A function that writes the rows of ``table`` to ``file`` with new columns.
+
+        Args:
+            table: an opened table of this format.
+            file: the bytes are written here, in one pass.
+            names: the new columns.
+            positions: for each new column the position of the column that it replaces; None: the
+                new column is added at the end.
+            force: replace cells of the same name where rows have keys.
+
+        Raises:
+            DataError: rows have a key of ``names`` without ``force``, or a text cannot be written.
+        """
+
+
+def take_header(
+    rows: Iterator[Row], format: Format, header: str, path: str
+) -> tuple[Row | None, Iterator[Row]]:
+    """The header row, if there is one, and the other rows.
+
+    ``header`` is "yes", "no", or "auto": the first row is a header if it has the cells ``source``
+    and ``target``, in whatever case.
+
+    Raises:
+        DataError: with path and line: a header is expected and not there.
+    """
+    first = next(rows, None)
+    if not format.may_have_header or not (
+        header == "yes" or (header == "auto" and first is not None and _names_roles(first))
+    ):
+        return None, itertools.chain(() if first is None else (first,), rows)
+    if first is None or not first.cells:
+        fault = (first and first.fault) or "nothing here"
+        raise DataError(f"{fault}, expected a header row", path=path, line=1)
+    return first, rows
+
+
+def _names_roles(row: Row) -> bool:
+    return {"source", "target"} <= {str(cell).lower() for cell in row.cells}
+
+
+def group(rows: Iterator[Row]) -> Iterator[Window]:
+    """Rows -> windows of up to ``WINDOW`` rows and about ``WINDOW_BYTES`` bytes."""
+    held: list[Row] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += len(row.raw)
+        if len(held) >= WINDOW or size >= WINDOW_BYTES:
+            yield Window(held)
+            held, size = [], 0
+    if held:
+        yield Window(held)
 
 
 def locate(column: str | int, names: Sequence[str], width: int) -> int:
@@ -83,10 +204,17 @@ def locate(column: str | int, names: Sequence[str], width: int) -> int:
         return found[0]
     if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= width:
         return int(wanted) - 1
-    there = f"only {count_columns(width)} and no header"
+    expected = f"only {count_columns(width)} and no header"
     if names:
-        there = "expected one of " + ", ".join(f"'{name}'" for name in names)
-    raise DataError(f"no column '{wanted}': {there}")
+        expected = "expected one of " + ", ".join(f"'{name}'" for name in names)
+    raise DataError(f"no column '{wanted}': {expected}")
+
+
+def column_taken(name: str) -> DataError:
+    """The error that a new column has the name of an old one."""
+    return DataError(
+        f"there is a column '{name}': name another with --to, or replace it with --force"
+    )
 
 
 def text_of(value: Any) -> str:
@@ -108,5 +236,5 @@ def text_of(value: Any) -> str:
 
 
 def count_columns(count: int) -> str:
-    """So many columns, in words."""
+    """A number of columns, in words."""
     return f"{count} column" if count == 1 else f"{count} columns"

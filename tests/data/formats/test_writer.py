@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import gzip
 import io
@@ -12,20 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from table_files import rewrite
 
-from charseq.data.formats import writer
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.writer import refuse, replacing, writing
+from charseq.data.formats.writer import refuse, rejecting, rejects_path, replacing
 from charseq.errors import DataError, UsageError
 
 CELL = st.text(
@@ -38,32 +36,6 @@ ENDS = st.sampled_from(["\n", "\r\n"])
 
 def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def rewrite(
-    content: bytes,
-    folder: Path,
-    name: str,
-    names: Sequence[str],
-    values: Sequence[str],
-    *,
-    header: str = "no",
-    force: bool = False,
-) -> bytes:
-    """The file's bytes after every row got the same new ``values``; blank lines are kept."""
-    source, target = folder / f"in.{name}", folder / f"out.{name}"
-    source.write_bytes(content)
-    table = read_table(source, header=header)
-    with (
-        replacing(target, force=True) as file,
-        writing(table, file, names, force=force) as write,
-    ):
-        for window in table.windows:
-            write(window, [values if row.cells else None for row in window.rows])
-    return target.read_bytes()
-
-
-# --- all or nothing
 
 
 def test_the_name_appears_with_the_last_byte(tmp_path: Path) -> None:
@@ -169,9 +141,6 @@ def test_a_kill_leaves_no_file_of_that_name(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"again"
 
 
-# --- names
-
-
 def test_a_file_is_not_overwritten_without_force(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_bytes(b"old")
@@ -194,12 +163,6 @@ def test_a_file_that_came_in_the_meantime_is_not_overwritten(tmp_path: Path) -> 
         overtaken()
     assert target.read_bytes() == b"somebody else's"
     assert listing(tmp_path) == ["a.txt"]
-
-
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder, expected a file"):
-        refuse(tmp_path, force=True)
-    refuse("-", force=False)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -277,50 +240,6 @@ def test_gz_has_no_date_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert gzip.decompress(first) == b"words\n" * 1000
 
 
-# --- lines keep their bytes
-
-
-def test_text_lines_are_replaced_and_line_ends_kept(tmp_path: Path) -> None:
-    content = b"\xef\xbb\xbfa\r\n\nb\xe2\x80\xa8c\nd"
-    assert rewrite(content, tmp_path, "txt", [], ["X"]) == b"\xef\xbb\xbfX\r\nX\nX\nX"
-    assert rewrite(b"a\nb\n", tmp_path, "txt", [], ["X", "Y"]) == b"X\tY\nX\tY\n"
-    assert rewrite(b"a\n", tmp_path, "txt", [], ["X\nY\r\tZ"]) == b"X Y  Z\n"
-
-
-def test_tsv_rows_grow_at_the_end(tmp_path: Path) -> None:
-    content = '\ufeff"a\tb\r\n\n\u00a0c\t\u3000\u2028\nd\t'.encode()
-    assert rewrite(content, tmp_path, "tsv", ["p", "q"], ["X", "1\t2\n"]) == (
-        '\ufeff"a\tb\tX\t1 2 \r\n\n\u00a0c\t\u3000\u2028\tX\t1 2 \nd\t\tX\t1 2 '.encode()
-    )
-
-
-def test_csv_rows_grow_at_the_end_and_keep_their_quotes(tmp_path: Path) -> None:
-    content = '\ufeffa,"b"\r\n\n"c\r\nd", e\n"f""",\n,"g\n"'.encode()
-    assert (
-        rewrite(content, tmp_path, "csv", ["p", "q"], ["X,Y", 'a"b'])
-        == (
-            '\ufeffa,"b","X,Y","a""b"\r\n\n"c\r\nd", e,"X,Y","a""b"\n"f""",,"X,Y","a""b"\n'
-            ',"g\n","X,Y","a""b"'
-        ).encode()
-    )
-
-
-def test_csv_line_ends_with_a_lone_cr_make_no_new_row(tmp_path: Path) -> None:
-    for content in (b"a\r\r\nb\r\n", b"a\r\nb\r"):
-        rewrite(content, tmp_path, "csv", ["p"], ["X"])
-        rows = [row.cells for row in read_table(tmp_path / "out.csv").rows]
-        assert rows == [("a", "X"), ("b", "X")]
-
-
-def test_json_keeps_its_numbers_escapes_and_key_order(tmp_path: Path) -> None:
-    line = '{"b": 1.10, "a":1e400,"c": "\\u00e4 ä", "d" : {"p": [1]} } \r\n'
-    expected = '{"b": 1.10, "a":1e400,"c": "\\u00e4 ä", "d" : {"p": [1]} , "p": "ß\\n"} \r\n'
-    assert rewrite(line.encode(), tmp_path, "jsonl", ["p"], ["ß\n"]) == expected.encode()
-    assert rewrite(b"{}\n", tmp_path, "jsonl", ["p", "q"], ["1", "2"]) == b"{}\n"  # blank: no cells
-    marked = b'\xef\xbb\xbf{"a": "x"}'
-    assert rewrite(marked, tmp_path, "jsonl", ["p"], ["1"]) == marked[:-1] + b', "p": "1"}'
-
-
 @given(
     st.lists(st.tuples(CELL, CELL, ENDS), min_size=1, max_size=5), CELL, CELL,
     st.sampled_from(["tsv", "csv", "jsonl", "txt"]),
@@ -354,9 +273,6 @@ def test_other_cells_and_their_bytes_never_change(
         assert row.raw.endswith(b"\r\n") == old.raw.endswith(b"\r\n")
 
 
-# --- columns that are there already
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [("tsv", b"a\tp\n1\t2\n"), ("csv", b"a,p\n1,2\n"), ("jsonl", b'{"p": 1}\n')],
@@ -388,84 +304,61 @@ def test_with_force_cells_are_replaced_in_place(
     assert out.decode() == expected
 
 
-# --- Parquet
+def test_a_folder_is_no_output(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder, expected a file"):
+        refuse(tmp_path, force=True)
+    refuse("-", force=False)
 
 
-def parquet(folder: Path, table: Any, **options: Any) -> Any:
-    pq.write_table(table, folder / "in.parquet", **options)
-    return read_table(folder / "in.parquet")
+def test_a_row_is_a_line_with_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.rejects.jsonl"
+    with rejecting(path) as rejects:
+        rejects.add(3, 17, "byte 0xe9 at column 1 is not UTF-8", b"\xe9t\r\n")
+        rejects.add(9, None, "half a pair: \ud800", b"")
+        assert not path.exists()
+    first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    reason = "byte 0xe9 at column 1 is not UTF-8"
+    assert first == {"line": 3, "offset": 17, "reason": reason, "raw": "6XQNCg=="}
+    assert base64.b64decode(first["raw"]) == b"\xe9t\r\n"
+    assert (second["line"], second["offset"], second["raw"]) == (9, None, "")
+    assert rejects.count == 2
+    assert [one.name for one in tmp_path.iterdir()] == ["a.rejects.jsonl"]
 
 
-def widened(folder: Path, table: Any, names: list[str], *, force: bool = False) -> Any:
-    target = folder / "out.parquet"
+def test_without_rejects_there_is_no_file_and_an_old_one_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.rejects.jsonl"
+    path.write_text("old")
+    with rejecting(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_block_fails_nothing_is_left_and_nothing_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.rejects.jsonl"
+    path.write_text("old")
+
+    def fail() -> None:
+        with rejecting(path) as rejects:
+            rejects.add(1, 0, "x", b"")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(path.name, "old")]
+
+
+def test_a_name_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
     with (
-        replacing(target, force=True) as file,
-        writing(table, file, names, force=force) as write,
+        pytest.raises(DataError, match="folder: cannot be written: Is a directory"),
+        rejecting(tmp_path / "folder") as rejects,
     ):
-        for window in table.windows:
-            write(window, [[f"{name}{row.line}" for name in names] for row in window.rows])
-    return pq.ParquetFile(target)
+        rejects.add(1, 0, "x", b"")
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
 
 
-def test_parquet_keeps_schema_metadata_and_compression(tmp_path: Path) -> None:
-    columns: dict[str, Any] = {
-        "w": pa.array(["a", None, "c"], pa.large_string()),
-        "t": pa.array([2**62, 1, None], pa.timestamp("ns", tz="UTC")),
-        "c": pa.array(["x", "y", "x"]).dictionary_encode(),
-        "s": pa.array([{"p": [1]}, None, {"p": []}]),
-        "d": pa.array([1, 2, None], pa.int8()),
-    }
-    made = pa.table(columns).replace_schema_metadata({"made": "by hand"})
-    table = parquet(tmp_path, made, compression="zstd")
-    before = pq.read_table(tmp_path / "in.parquet")
-    out = widened(tmp_path, table, ["p", "p_note"])
-    after = out.read()
-    assert before.schema.metadata == {b"made": b"by hand"}
-    assert after.select(before.column_names).equals(before, check_metadata=True)
-    assert after.column_names == [*before.column_names, "p", "p_note"]
-    assert after["p"].to_pylist() == ["p1", "p2", "p3"]
-    assert after.schema.field("p").type == pa.string()
-    assert out.metadata.row_group(0).column(0).compression == "ZSTD"
-
-
-@given(st.lists(st.tuples(st.none() | CELL, st.none() | st.integers(-9, 9)), max_size=9))
-@settings(max_examples=20)
-def test_parquet_rows_stay_in_order(tmp_path_factory: Any, rows: list[tuple[Any, Any]]) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    types = (pa.string(), pa.int64())
-    before = pa.table(
-        {name: pa.array([row[i] for row in rows], types[i]) for i, name in enumerate(("w", "k"))}
-    )
-    after = widened(folder, parquet(folder, before, row_group_size=2), ["p"]).read()
-    assert after.drop_columns(["p"]).equals(before)
-    assert after["p"].to_pylist() == [f"p{i + 1}" for i in range(len(rows))]
-
-
-def test_parquet_is_flushed_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.data.formats.rows.WINDOW", 10)
-    monkeypatch.setattr(writer, "ROW_GROUP", 25)
-    table = parquet(tmp_path, pa.table({"w": [str(i) for i in range(100)]}))
-    out = widened(tmp_path, table, ["p"])
-    groups = [out.metadata.row_group(i).num_rows for i in range(out.num_row_groups)]
-    assert groups == [30, 30, 30, 10]
-
-
-def test_parquet_columns_are_replaced_with_force_only(tmp_path: Path) -> None:
-    before = pa.table({"p": [1, 2], "w": ["a", "b"]})
-    with pytest.raises(DataError, match=r"in\.parquet: there is a column 'p'"):
-        widened(tmp_path, parquet(tmp_path, before), ["p"])
-    after = widened(tmp_path, parquet(tmp_path, before), ["p", "q"], force=True).read()
-    assert after.to_pydict() == {"p": ["p1", "p2"], "w": ["a", "b"], "q": ["q1", "q2"]}
-
-
-def test_parquet_goes_through_a_pipe(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"w": ["a", "b"]}), tmp_path / "in.parquet")
-    program = (
-        "from charseq.data.formats.reader import read_table\n"
-        "from charseq.data.formats.writer import *\n"
-        f"table = read_table({str(tmp_path / 'in.parquet')!r})\n"
-        "with replacing('-') as file, writing(table, file, ['p']) as write:\n"
-        "    [write(window, [['x']] * len(window.rows)) for window in table.windows]"
-    )
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
-    assert pq.read_table(io.BytesIO(out)).to_pydict() == {"w": ["a", "b"], "p": ["x", "x"]}
+def test_they_lie_beside_the_output_or_else_the_input(tmp_path: Path) -> None:
+    assert rejects_path("in.csv", f"{tmp_path}/out.csv") == tmp_path / "out.csv.rejects.jsonl"
+    assert rejects_path(f"{tmp_path}/in.csv", "-") == tmp_path / "in.csv.rejects.jsonl"
+    assert rejects_path(f"{tmp_path}/in.csv", "/dev/null") == tmp_path / "in.csv.rejects.jsonl"
+    assert rejects_path("-", "-") == Path("stdin.rejects.jsonl")

@@ -1,0 +1,384 @@
+"""Tables in memory, by pandas: Excel, OpenDocument and Feather; also read as .gz.
+
+The whole table is in memory, and pandas is imported when such a file is opened. Of a spreadsheet
+the first sheet is read (:attr:`Table.note` names it), and the values of its cells: of a formula the
+value that was saved with it. Rows have their cells as text: whole numbers by their digits, dates as
+2021-03-03, an empty cell or an error such as #DIV/0! as "". The words null, NA and nan stay words.
+
+A conversion writes the values of that sheet with new columns. Cells keep their types: numbers stay
+numbers and dates dates. Formulas, other sheets, colours and widths of columns are not written.
+Equal rows give equal bytes: no date is left in the file.
+"""
+
+from __future__ import annotations
+
+import abc
+import datetime as dt
+import importlib
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
+
+from charseq.data.formats import parquet
+from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
+from charseq.data.formats.rows import Format, Row, Table, Window, Write, group, take_header
+from charseq.errors import DataError, MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_CELL = 32_767
+"""Characters of a cell that Excel can hold."""
+
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPACES = re.compile("^ | $|  ")
+_DATES = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
+_NAMESPACE = re.compile(rb' xmlns:([a-z]+)="[^"]*"')
+_WITH_NAMESPACES = {"content.xml", "styles.xml", "meta.xml"}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table in memory, and the name of its sheet if it has one."""
+
+    frame: pd.DataFrame
+    name: str = ""
+
+
+class WholeTable(Format):
+    """A format that pandas reads and writes as a whole."""
+
+    package: ClassVar[str]
+    """The package behind pandas that reads and writes the format."""
+    extra: ClassVar[str]
+    packs_itself = True
+
+    @abc.abstractmethod
+    def load(self, file: BinaryIO) -> tuple[Sheet, str]:
+        """The table, and a note for people or ""."""
+
+    @abc.abstractmethod
+    def save(self, sheet: Sheet, file: BinaryIO) -> None:
+        """Write a table."""
+
+    @abc.abstractmethod
+    def widen(
+        self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
+    ) -> Sheet:
+        """The table with new columns.
+
+        ``columns``: for each name the position of the column that it replaces, or None, and its
+        texts; None in place of a text keeps the cell.
+        """
+
+    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
+        """Read a table whole; see :meth:`Format.read`."""
+        refuse_stdin(path, self.title)
+        self._require(f"reading {self.title}")
+        with reading(path):
+            file = open_seekable(path)
+        with file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl's, about styles that are not read here
+            try:
+                sheet, note = self.load(file)
+            except _parser_errors() as fault:
+                reason = " ".join(str(fault).split())
+                message = f"cannot be read as {self.title}: {reason}"
+                raise DataError(message, path=path) from None
+        return self.open(path, sheet, header, note)
+
+    @abc.abstractmethod
+    def open(self, path: str, sheet: Sheet, header: str, note: str) -> Table:
+        """The rows of a table in memory."""
+
+    @contextmanager
+    def append(
+        self,
+        table: Table,
+        file: BinaryIO,
+        names: Sequence[str],
+        positions: Sequence[int | None],
+        *,
+        force: bool,  # noqa: ARG002
+    ) -> Iterator[Write]:
+        """Write the table with new columns when all rows are there; see :meth:`Format.append`."""
+        self._require(f"writing {self.title}")
+        texts: list[Sequence[str] | None] = []
+
+        def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
+            for row, new in zip(window.rows, values, strict=True):
+                for text in new or ():
+                    self._check_text(text, table.path, row.line)
+                texts.append(new)
+
+        yield write
+        columns: list[tuple[int | None, list[Any]]] = [
+            (position, [new and new[i] for new in texts]) for i, position in enumerate(positions)
+        ]
+        try:
+            self.save(self.widen(table, names, columns), file)
+        except ValueError as fault:  # such as more rows than a sheet can hold
+            reason = " ".join(str(fault).split())
+            message = f"cannot be written as {self.title}: {reason}"
+            raise DataError(message, path=table.path) from None
+
+    def _check_text(self, text: str, path: str, line: int) -> None:
+        """Raise DataError for a text that a cell of this format cannot hold."""
+
+    def _require(self, purpose: str) -> None:
+        try:
+            importlib.import_module(self.package)
+        except ImportError:
+            name = {"odf": "odfpy"}.get(self.package, self.package)
+            raise MissingExtraError(name, self.extra, purpose) from None
+
+
+class Spreadsheet(WholeTable):
+    """A sheet of cells, each with a type of its own."""
+
+    extra = "excel"
+    engine: ClassVar[Literal["openpyxl", "odf"]]
+    """The name by which pandas knows the package."""
+    may_have_header = True
+    expects_header = True
+
+    def load(self, file: BinaryIO) -> tuple[Sheet, str]:
+        """The first sheet; its cells as Python values, an empty one as ""."""
+        import pandas as pd
+
+        with pd.ExcelFile(file, engine=self.engine) as book:
+            name = str(book.sheet_names[0])
+            # object, not str: the cells keep their types for the output
+            frame = pd.read_excel(
+                book, sheet_name=0, header=None, dtype=object, keep_default_na=False
+            )
+            count = len(book.sheet_names)
+        note = f"sheet '{name}' is read" + (f", the first of {count}" if count > 1 else "")
+        return Sheet(frame, name), note
+
+    def open(self, path: str, sheet: Sheet, header: str, note: str) -> Table:
+        """Rows numbered as in the sheet; a row without any text is blank."""
+        first, others = take_header(_sheet_rows(sheet.frame), self, header, path)
+        names = first.cells if first else None
+        return Table(path, self, names, group(others), header_row=first, source=sheet, note=note)
+
+    def widen(
+        self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
+    ) -> Sheet:
+        """The sheet with new columns, named in its header row if it has one."""
+        import pandas as pd
+
+        sheet: Sheet = table.source
+        wide = sheet.frame.map(_storable).astype(object)
+        for name, (position, texts) in zip(names, columns, strict=True):
+            label = len(wide.columns) if position is None else position
+            head = [] if table.header_row is None else [name]
+            old = [""] * len(wide) if position is None else list(wide[position])
+            pairs = zip(old, head + texts, strict=True)
+            new = [before if text is None else text for before, text in pairs]
+            wide[label] = pd.Series(new, dtype=object)
+        return Sheet(wide, sheet.name)
+
+    def save(self, sheet: Sheet, file: BinaryIO) -> None:
+        """Write one sheet."""
+        import pandas as pd
+
+        packed = io.BytesIO()
+        with pd.ExcelWriter(packed, engine=self.engine) as writer:
+            sheet.frame.to_excel(writer, sheet_name=sheet.name, header=False, index=False)
+            self.mend(sheet, writer)
+        _write_reproducible(packed, file)
+
+    @abc.abstractmethod
+    def mend(self, sheet: Sheet, writer: Any) -> None:
+        """Correct the cells that pandas does not write as they are."""
+
+    def _check_text(self, text: str, path: str, line: int) -> None:
+        found = _NOT_IN_XML.search(text)
+        if found:
+            message = f"an answer with U+{ord(found.group()):04X}, which {self.title} cannot hold"
+            raise DataError(message, path=path, line=line)
+        if len(text) > MAX_CELL:
+            message = f"an answer of {len(text):,} characters, {self.title} holds {MAX_CELL:,}"
+            raise DataError(message, path=path, line=line)
+
+
+class Excel(Spreadsheet):
+    """Excel workbooks, by openpyxl."""
+
+    name = "xlsx"
+    title = "Excel"
+    endings = (".xlsx",)
+    package = "openpyxl"
+    engine = "openpyxl"
+
+    def mend(self, sheet: Sheet, writer: Any) -> None:
+        """Texts such as =A1 or #N/A stay texts, and times stay times."""
+        cells = writer.sheets[sheet.name]
+        for row, values in zip(cells.iter_rows(), sheet.frame.to_numpy(), strict=True):
+            for cell, value in zip(row, values, strict=True):
+                if cell.data_type in ("f", "e"):
+                    cell.data_type = "s"
+                elif isinstance(value, (dt.time, dt.timedelta)):
+                    cell.value = value
+
+
+class OpenDocument(Spreadsheet):
+    """OpenDocument spreadsheets, by odfpy."""
+
+    name = "ods"
+    title = "OpenDocument"
+    endings = (".ods",)
+    package = "odf"
+    engine = "odf"
+
+    def mend(self, sheet: Sheet, writer: Any) -> None:  # noqa: ARG002
+        """Several spaces in a row, or at an end, are written as elements, or they are lost."""
+        from odf.table import TableCell
+        from odf.text import P, S
+
+        for cell in writer.book.getElementsByType(TableCell):
+            for paragraph in list(cell.childNodes):
+                nodes = list(paragraph.childNodes)
+                if not any(_SPACES.search(str(getattr(node, "data", ""))) for node in nodes):
+                    continue
+                new = P()
+                for node in nodes:
+                    if node.nodeType != node.TEXT_NODE:
+                        new.addElement(node)
+                        continue
+                    for part in filter(None, re.split("( +)", str(node.data))):
+                        if part.isspace():
+                            new.addElement(S(c=len(part)))
+                        else:
+                            new.addText(part)
+                cell.removeChild(paragraph)
+                cell.addElement(new)
+
+
+class Feather(WholeTable):
+    """Feather (Arrow's file format): typed columns, by pyarrow."""
+
+    name = "feather"
+    title = "Feather"
+    endings = (".feather",)
+    package = "pyarrow"
+    extra = "parquet"
+    has_lines = False
+
+    def load(self, file: BinaryIO) -> tuple[Sheet, str]:
+        """The table with the types of Arrow, so that integers stay integers beside nulls."""
+        import pandas as pd
+
+        return Sheet(pd.read_feather(file, dtype_backend="pyarrow")), ""
+
+    def open(self, path: str, sheet: Sheet, header: str, note: str) -> Table:  # noqa: ARG002
+        """Numbered rows, each with the names of the columns."""
+        names = tuple(map(str, sheet.frame.columns))
+        rows = sheet.frame.itertuples(index=False, name=None)
+        numbered = (
+            Row(number, tuple(map(cell_text, cells)), names)
+            for number, cells in enumerate(rows, start=1)
+        )
+        return Table(path, self, names, group(numbered), source=sheet)
+
+    def widen(
+        self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
+    ) -> Sheet:
+        """The table with new columns of strings."""
+        import pandas as pd
+
+        wide = table.source.frame.copy(deep=False)
+        for name, (_, texts) in zip(names, columns, strict=True):
+            wide[name] = pd.array(texts, dtype="string[pyarrow]")
+        return Sheet(wide)
+
+    def save(self, sheet: Sheet, file: BinaryIO) -> None:
+        """Write a table."""
+        packed = io.BytesIO()
+        # not frame.to_feather: it notes types of pandas that pandas itself cannot read again
+        arrow = parquet.arrow("writing Feather")
+        table = arrow.Table.from_pandas(sheet.frame, preserve_index=False)
+        feather = parquet.arrow("writing Feather", "pyarrow.feather")
+        feather.write_feather(table.replace_schema_metadata(None), packed)
+        file.write(packed.getbuffer())
+
+
+def _parser_errors() -> tuple[type[Exception], ...]:
+    """The errors that the parsers behind pandas raise for damaged files."""
+    import zipfile
+    from xml.sax import SAXException
+
+    return (
+        OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, SyntaxError,
+        NotImplementedError, SAXException, zipfile.BadZipFile,
+    )  # fmt: skip
+
+
+def cell_text(value: Any) -> Any:
+    """A cell as text; lists and other values that are no single cell stay as they are."""
+    if isinstance(value, str):
+        return value
+    if _is_missing(value):
+        return ""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, dt.datetime):
+        return str(value.date() if _is_day(value) else value)
+    if isinstance(value, int | float | dt.date | dt.time):
+        return str(value)
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return is_nan or value is None or value is pd.NA or value is pd.NaT
+
+
+def _is_day(value: dt.datetime) -> bool:
+    return value.time() == dt.time() and value.tzinfo is None
+
+
+def _sheet_rows(frame: pd.DataFrame) -> Iterator[Row]:
+    for number, cells in enumerate(frame.itertuples(index=False, name=None), start=1):
+        texts = tuple(map(cell_text, cells))
+        yield Row(number, texts if any(texts) else ())
+
+
+def _storable(value: Any) -> Any:
+    """A cell as pandas is to write it: a day as a date, and an error as an empty cell."""
+    if _is_missing(value):
+        return ""
+    return value.date() if isinstance(value, dt.datetime) and _is_day(value) else value
+
+
+def _write_reproducible(packed: io.BytesIO, file: BinaryIO) -> None:
+    """A zip file of XML, without dates and without marks of what the process did before."""
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(packed) as old, zipfile.ZipFile(out, "w") as new:
+        for member in old.infolist():
+            content = old.read(member)
+            if member.filename == "docProps/core.xml":
+                content = _DATES.sub(b"", content)
+            elif member.filename in _WITH_NAMESPACES:
+                content = _without_unused_namespaces(content)
+            undated = zipfile.ZipInfo(member.filename)
+            undated.compress_type = member.compress_type
+            undated.external_attr = member.external_attr
+            new.writestr(undated, content)
+    file.write(out.getbuffer())
+
+
+def _without_unused_namespaces(content: bytes) -> bytes:
+    # odfpy declares every namespace that any file of the process has used so far.
+    used = set(re.findall(rb"[</ ]([a-z]+):", content)) - {b"xmlns"}
+    return _NAMESPACE.sub(lambda found: found[0] if found[1] in used else b"", content)

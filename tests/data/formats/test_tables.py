@@ -1,0 +1,340 @@
+"""Excel, OpenDocument and Feather: words stay words, other cells keep their types."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import io
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from charseq.data import pairs
+from charseq.data.formats.reader import read_table
+from charseq.data.formats.rows import Table
+from charseq.data.formats.tables import cell_text
+from charseq.data.formats.writer import replacing, writing
+from charseq.errors import CharseqError, DataError, MissingExtraError, UsageError
+
+DAY = dt.datetime(2021, 3, 3)  # noqa: DTZ001, a sheet knows no zones
+NOON = dt.datetime(2021, 3, 5, 12, 30)  # noqa: DTZ001
+CELLS: list[list[Any]] = [
+    ["number", "word", "ordered on"],
+    [1, "NA", DAY],
+    [],
+    [2, None, NOON],
+    [2.5, "null", None],
+    [True, "nan", "  two  spaces "],
+]
+TEXTS: list[tuple[str, ...]] = [
+    ("1", "NA", "2021-03-03"),
+    (),
+    ("2", "", "2021-03-05 12:30:00"),
+    ("2.5", "null", ""),
+    ("TRUE", "nan", "  two  spaces "),
+]
+
+
+def write_sheet(path: Path, cells: Sequence[Sequence[Any]], *others: str) -> Path:
+    """A workbook of that ending, whose first sheet is called Orders."""
+    if path.suffix == ".xlsx":
+        book = openpyxl.Workbook()
+        sheet = book.active
+        assert sheet is not None
+        sheet.title = "Orders"
+        for row in cells:
+            sheet.append(row)
+        for name in others:
+            book.create_sheet(name).append(["not", "read"])
+        book.save(path)
+        return path
+    width = max(map(len, cells))
+    square = [[*row, *[None] * (width - len(row))] for row in cells]
+    with pd.ExcelWriter(path, engine="odf") as writer:
+        for name in ("Orders", *others):
+            pd.DataFrame(square, dtype=object).to_excel(
+                writer, sheet_name=name, header=False, index=False
+            )
+    return path
+
+
+def widen(table: Table, out: Path, names: Sequence[str], *, force: bool = False) -> Path:
+    """Every row with text gets new cells such as "p2"; the number is that of its line."""
+    with (
+        replacing(out, force=True) as file,
+        writing(table, file, names, force=force) as write,
+    ):
+        for window in table.windows:
+            new = [[f"{name}{row.line}" for name in names] for row in window.rows]
+            write(window, [n if r.cells else None for n, r in zip(new, window.rows, strict=True)])
+    return out
+
+
+def values(path: Path) -> list[list[Any]]:
+    """The cells as openpyxl sees them."""
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    return [[cell.value for cell in row] for row in sheet.iter_rows()]
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods"])
+def test_cells_are_read_as_text_and_words_such_as_null_stay_words(
+    tmp_path: Path, ending: str
+) -> None:
+    table = read_table(write_sheet(tmp_path / f"a.{ending}", CELLS), header="yes")
+    rows = list(table.rows)
+    assert table.header == ("number", "word", "ordered on")
+    assert [row.cells for row in rows] == TEXTS
+    assert [row.line for row in rows] == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods"])
+def test_the_first_sheet_is_read_and_named(tmp_path: Path, ending: str) -> None:
+    one = read_table(write_sheet(tmp_path / f"a.{ending}", CELLS))
+    two = read_table(write_sheet(tmp_path / f"b.{ending}", CELLS, "Other"))
+    assert one.note == "sheet 'Orders' is read"
+    assert two.note == "sheet 'Orders' is read, the first of 2"
+    assert len(list(two.rows)) == len(CELLS)
+
+
+def test_a_header_is_seen_by_its_roles_or_on_demand(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["Source", "target"], ["a", 1]])
+    assert read_table(path).header == ("Source", "target")
+    assert read_table(path, header="no").header is None
+    assert read_table(write_sheet(path, [["a", "b"]])).header is None
+    with pytest.raises(DataError, match=r"a\.xlsx:1: nothing here, expected a header row"):
+        read_table(write_sheet(path, [[]]), header="yes")
+
+
+def test_empty_rows_and_columns_at_the_edges_keep_their_numbers(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [[], [None, "a"], [], [None, "b"], []])
+    rows = list(read_table(path).rows)
+    assert [(row.line, row.cells) for row in rows[:4]] == [
+        (1, ()), (2, ("", "a")), (3, ()), (4, ("", "b")),
+    ]  # fmt: skip
+
+
+def test_a_formula_has_the_value_that_was_saved_and_an_error_is_empty(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["sum", "fault"], ["=1+2", "#DIV/0!"]])
+    name, saved = "xl/worksheets/sheet1.xml", b"<f>1+2</f><v>3</v>"
+    with zipfile.ZipFile(path) as book:
+        members = {member: book.read(member) for member in book.namelist()}
+    sheet = members[name].replace(b"<f>1+2</f><v></v>", saved).replace(b"<f>1+2</f><v/>", saved)
+    sheet = sheet.replace(b"<f>1+2</f><v />", saved)
+    assert saved in sheet
+    with zipfile.ZipFile(path, "w") as book:
+        for member, content in (members | {name: sheet}).items():
+            book.writestr(member, content)
+    table = read_table(path, header="yes")
+    out = widen(table, tmp_path / "b.xlsx", ["p"])
+    assert [row.cells for row in read_table(path, header="yes").rows] == [("3", "")]
+    assert values(out) == [["sum", "fault", "p"], [3, None, "p2"]]
+
+
+def test_cells_of_excel_keep_their_types(tmp_path: Path) -> None:
+    cells = [*CELLS, ["clock", dt.time(8, 15), "=A2"]]
+    path = write_sheet(tmp_path / "a.xlsx", cells)
+    book = openpyxl.load_workbook(path)
+    book.worksheets[0]["C7"].data_type = "s"
+    book.save(path)
+    out = widen(read_table(path, header="yes"), tmp_path / "b.xlsx", ["p", "p_note"])
+    assert values(out) == [
+        ["number", "word", "ordered on", "p", "p_note"],
+        [1, "NA", DAY, "p2", "p_note2"],
+        [None] * 5,
+        [2, None, NOON, "p4", "p_note4"],
+        [2.5, "null", None, "p5", "p_note5"],
+        [True, "nan", "  two  spaces ", "p6", "p_note6"],
+        ["clock", dt.time(8, 15), "=A2", "p7", "p_note7"],
+    ]
+    sheet = openpyxl.load_workbook(out).worksheets[0]
+    assert (sheet.title, sheet["C2"].number_format) == ("Orders", "YYYY-MM-DD")
+    assert [sheet[cell].data_type for cell in ("A2", "C2", "C7", "A6")] == ["n", "d", "s", "b"]
+
+
+def test_cells_of_opendocument_keep_their_types(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.ods", CELLS)
+    out = widen(read_table(path, header="yes"), tmp_path / "b.ods", ["p"])
+    frame = pd.read_excel(out, header=None, dtype=object, keep_default_na=False)
+    assert frame.to_numpy().tolist() == [
+        ["number", "word", "ordered on", "p"],
+        [1, "NA", pd.Timestamp(DAY), "p2"],
+        ["", "", "", ""],
+        [2, "", pd.Timestamp(NOON), "p4"],
+        [2.5, "null", "", "p5"],
+        [True, "nan", "  two  spaces ", "p6"],
+    ]
+    with zipfile.ZipFile(out) as book:
+        content = book.read("content.xml").decode()
+    assert '<text:s text:c="2"/>two<text:s text:c="2"/>spaces<text:s' in content
+
+
+def test_an_answer_that_looks_like_a_formula_or_an_error_is_text(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["w"], ["a"]])
+    table = read_table(path, header="no")
+    with replacing(tmp_path / "b.xlsx") as file, writing(table, file, ["p", "q"]) as write:
+        for window in table.windows:
+            write(window, [["=1+1", "#N/A"], ["'x", "007"]])
+    assert values(tmp_path / "b.xlsx") == [["w", "=1+1", "#N/A"], ["a", "'x", "007"]]
+    sheet = openpyxl.load_workbook(tmp_path / "b.xlsx").worksheets[0]
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row} == {"s"}
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods"])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("a\x0bb", "an answer with U+000B, which"), ("x" * 40_000, "an answer of 40,000 characters")],
+)
+def test_an_answer_that_no_cell_can_hold_is_named(
+    tmp_path: Path, ending: str, answer: str, told: str
+) -> None:
+    table = read_table(write_sheet(tmp_path / f"a.{ending}", CELLS), header="yes")
+
+    def write_all() -> None:
+        with replacing(tmp_path / f"b.{ending}") as file, writing(table, file, ["p"]) as write:
+            for window in table.windows:
+                write(window, [[answer]] * len(window.rows))
+
+    with pytest.raises(DataError) as caught:
+        write_all()
+    assert str(caught.value).startswith(f"{tmp_path / 'a'}.{ending}:2: {told}")
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.{ending}"]
+
+
+def test_columns_are_replaced_with_force_only(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["p", "w"], [1, "a"], [], [2, "b"]])
+    with pytest.raises(DataError, match=r"a\.xlsx:1: there is a column 'p'"):
+        widen(read_table(path, header="yes"), tmp_path / "b.xlsx", ["p"])
+    out = widen(read_table(path, header="yes"), tmp_path / "b.xlsx", ["p", "q"], force=True)
+    assert values(out) == [["p", "w", "q"], ["p2", "a", "q2"], [None] * 3, ["p4", "b", "q4"]]
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods", "feather"])
+def test_equal_rows_give_equal_bytes(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    if ending == "feather":
+        pd.DataFrame({"w": ["a"]}).to_feather(path)
+    else:
+        write_sheet(path, CELLS)
+    outs = []
+    for number in (1, 2):
+        outs.append(widen(read_table(path), tmp_path / f"{number}.{ending}", ["p"]).read_bytes())
+        time.sleep(2.1 if number == 1 and ending != "feather" else 0)  # a zip counts two seconds
+    assert outs[0] == outs[1]
+
+
+def test_feather_keeps_types_names_and_nulls(tmp_path: Path) -> None:
+    path = tmp_path / "a.feather"
+    before = pd.DataFrame(
+        {
+            "k": pd.array([1, None, 3], dtype="Int16"),
+            "w": ["null", None, "NA"],
+            "d": [DAY, NOON, None],
+            "l": [["a"], [], None],
+        }
+    )
+    before.to_feather(path)
+    table = read_table(path)
+    assert (table.header, table.header_row) == (("k", "w", "d", "l"), None)
+    rows = list(table.rows)
+    assert [row.cells[:3] for row in rows] == [
+        ("1", "null", "2021-03-03"), ("", "", "2021-03-05 12:30:00"), ("3", "NA", ""),
+    ]  # fmt: skip
+    assert {row.names for row in rows} == {("k", "w", "d", "l")}
+    out = widen(read_table(path), tmp_path / "b.feather", ["p"])
+    old = pd.read_feather(path, dtype_backend="pyarrow")
+    new = pd.read_feather(out, dtype_backend="pyarrow")
+    assert new.drop(columns="p").equals(old)
+    assert list(new.dtypes[:-1]) == list(old.dtypes)
+    assert new["p"].tolist() == ["p1", "p2", "p3"]
+    again = widen(read_table(path), tmp_path / "c.feather", ["w"], force=True)
+    assert pd.read_feather(again)["w"].tolist() == ["w1", "w2", "w3"]
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, b"x"])
+def test_a_value_that_is_no_single_cell_is_not_made_text(value: Any) -> None:
+    assert cell_text(value) is value
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods", "feather"])
+def test_a_damaged_file_a_pipe_and_a_gz(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    if ending == "feather":
+        pd.DataFrame({"w": ["a"]}).to_feather(path)
+    else:
+        write_sheet(path, [["a"]])
+    whole = path.read_bytes()
+    packed = tmp_path / f"a.{ending}.gz"
+    packed.write_bytes(gzip.compress(whole))
+    assert [row.cells for row in read_table(packed).rows] == [("a",)]
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(DataError, match="damaged or incomplete"):
+        read_table(packed)
+    for content in (b"", b"w\nx\n", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="cannot be read as ") as caught:
+            read_table(path)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_table(path)
+    with pytest.raises(UsageError, match="is read from a file, not from stdin"):
+        read_table("-", format=ending)
+
+
+@pytest.mark.parametrize(
+    ("ending", "package", "told"),
+    [
+        ("xlsx", "openpyxl", "reading Excel needs openpyxl: pip install 'charseq[excel]'"),
+        ("ods", "odf", "reading OpenDocument needs odfpy: pip install 'charseq[excel]'"),
+        ("feather", "pyarrow", "reading Feather needs pyarrow: pip install 'charseq[parquet]'"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, ending: str, package: str, told: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError) as caught:
+        read_table(f"a.{ending}")
+    assert str(caught.value) == told
+
+
+def test_pandas_is_loaded_when_a_sheet_is_opened_and_not_before(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["a"]])
+    program = (
+        "import sys; from charseq.data.formats.reader import read_table\n"
+        "before = {'pandas', 'openpyxl', 'odf', 'pyarrow'} & set(sys.modules)\n"
+        f"read_table({str(path)!r}); print(before, 'pandas' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert result.stdout.strip() == b"set() True"
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods"])
+def test_pairs_are_learnt_from_a_sheet(tmp_path: Path, ending: str) -> None:
+    cells = [["word", "pron", "weight"], ["NA", 1, 2.5], [], ["null", "x", 1]]
+    path = write_sheet(tmp_path / f"train.{ending}", cells)
+    write_sheet(tmp_path / f"dev.{ending}", [["word", "pron", "weight"], ["a", "b", 1]])
+    found = pairs.load(tmp_path, columns="source=word,target=pron,weight=weight")
+    examples = [(one.source, one.target, one.weight) for one in found.train]
+    assert examples == [("NA", "1", 2.5), ("null", "x", 1.0)]
+    assert f"{path}: sheet 'Orders' is read" in found.problems
+    assert f"{path}:3: 1 blank line passed over, this is the first" in found.problems
+    write_sheet(path, [["word", "pron"], ["a", None]])
+    with pytest.raises(CharseqError, match=rf"train\.{ending}:2: the target is empty"):
+        pairs.load(tmp_path, columns="source=word,target=pron")
+
+
+def test_a_table_is_written_to_stdout_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", type("Out", (), {"buffer": out}))
+    table = read_table(write_sheet(tmp_path / "a.xlsx", [["a"]]))
+    widen(table, Path("-"), ["p"])
+    assert list(openpyxl.load_workbook(out).worksheets[0].values) == [("a", "p1")]
