@@ -201,7 +201,7 @@ def lines_of(path: Path, count: int) -> list[str]:
 
 
 def first_column(path: Path, count: int) -> list[str]:
-    """What stands before the first tab in each of the first lines."""
+    """The first column of the first lines."""
     return [line.split("\t")[0] for line in lines_of(path, count)]
 
 

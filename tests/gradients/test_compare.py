@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from world import ROOT
 
 from charseq.gradients import compare as gradients
 from charseq.gradients import derivations
@@ -303,3 +304,12 @@ def test_full_prints_the_entries() -> None:
     table = lines(compare("C"), full=True)
     assert not any("..." in line for line in table)
     assert max(map(len, table)) <= 100
+
+
+def test_the_page_of_the_sheets_names_what_exists() -> None:
+    page = (ROOT / "docs" / "sheets.md").read_text(encoding="utf-8")
+    functions = set(re.findall(r"`derivations\.(\w+)`", page))
+    assert len(functions) == 7
+    assert [name for name in functions if not hasattr(derivations, name)] == []
+    sheets = set(re.findall(r"--sheet (\w+)", page))
+    assert sheets == gradients.TITLES.keys() - {"E"}

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors.numpy
 
-from charseq.runs import folder as checkpoint
 from charseq.runs import store
 from charseq.runs import weights as weights_module
 
@@ -88,9 +88,7 @@ def weighs(change: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
     def spoil(folder: Path) -> None:
         weights = weights_module.load_arrays((folder / WEIGHTS).read_bytes())
         change(weights)
-        content = checkpoint.safetensors.save(
-            {k: np.ascontiguousarray(v) for k, v in weights.items()}
-        )
+        content = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in weights.items()})
         (folder / WEIGHTS).write_bytes(content)
         seal(folder)
 

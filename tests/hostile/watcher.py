@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from charseq.cli import main as cli
 from charseq.inference import convert, predictor, verify  # noqa: F401 - loaded before the fork
-from charseq.training import train  # noqa: F401 - loaded before the fork
+from charseq.training import averaging, train  # noqa: F401 - loaded before the fork
 
 LIMIT = 2 * 2**30
 """Bytes of memory that a command may ask for."""
