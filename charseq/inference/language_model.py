@@ -28,7 +28,7 @@ import numpy as np
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k
-from charseq.decoding.word_search import WordLimit, SymbolTable, find_words, log_sum
+from charseq.decoding.word_search import SymbolTable, WordLimit, find_words, log_sum
 from charseq.errors import SettingError
 from charseq.inference.prediction import Candidate, Prediction, rank
 

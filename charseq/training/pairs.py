@@ -128,7 +128,9 @@ class PairsTask:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        translator = Translator(self._direction_groups(weights), task.source, task.target, task.limits)
+        translator = Translator(
+            self._direction_groups(weights), task.source, task.target, task.limits
+        )
         rows = task.dataset.dev[: config.dev_limit]
         return asdict(score_examples(translator, rows, width=1).scores)
 
