@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from torch import Tensor
 
 from charseq.config import CELLS, configure, defaults
 from charseq.data.batches import Batches, LineBatches
@@ -44,11 +45,11 @@ from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
 from charseq.errors import SettingError
 from charseq.kernels import library as kernels
 from charseq.kernels import matmul
-from charseq.kernels.layout import WIDE
-from charseq.kernels.rnn_native import GATES
+from charseq.kernels.cell_table import CELLS as CELL_TABLE
+from charseq.kernels.layout import VECTOR
 from charseq.models import factory
 from charseq.models.device import choose_precision, choose_threads
-from charseq.models.rnn import Recurrence, StepByStep
+from charseq.models.rnn import Permute, Recurrence
 from charseq.process import keep_memory
 from charseq.training.trainer import OptimizerSettings, Trainer
 
@@ -199,7 +200,7 @@ def shares(rows: list[dict[str, Any]], hidden: int, precision: str) -> dict[str,
 def billions(cell: str, hidden: int) -> float:
     """Floating-point operations of the products of one example's training, in 10^9."""
     config = configure({"cell": cell, "hidden": hidden})
-    wide, embedding = GATES[cell] * hidden, config.embedding
+    wide, embedding = CELL_TABLE[cell].gates * hidden, config.embedding
     written = LENGTH + 1
     macs = (
         (2 * LENGTH + written) * (embedding + hidden) * wide  # both readers and the writer
@@ -228,7 +229,7 @@ def searches(batch_size: int) -> dict[str, dict[str, Any]]:
 
 def searched(cell: str, hidden: int, width: int, attention: str) -> float:
     """Floating-point operations of the products of one word's search, in 10^9."""
-    wide, embedding = GATES[cell] * hidden, configure({}).embedding
+    wide, embedding = CELL_TABLE[cell].gates * hidden, configure({}).embedding
     written, hard = width * (LENGTH + 1), attention == "hard"
     places, symbols = LENGTH + hard, Actions(SIZE).size if hard else SIZE
     macs = (
@@ -273,7 +274,7 @@ def ceiling(library: str, batch: int, hidden: int, seconds: float) -> Measure:
         return repeated(lambda: np.matmul(weight, blocks), work, seconds)
     if library == "kernels":
         found = kernels.find()
-        if found is None or hidden % WIDE:
+        if found is None or hidden % VECTOR:
             return lambda: 0.0
         packed, lines = found.pack(weight), random.standard_normal((batch, hidden), dtype="f4")
         return repeated(lambda: found.product(packed, lines), work, seconds)
@@ -305,6 +306,29 @@ def uncompiled(make: Callable[[], Measure]) -> Measure:
             kernels.find.cache_clear()
 
     return without
+
+
+class StepByStep(Recurrence):
+    """A recurrence as loops of single steps, input products included, under autograd.
+
+    The plain implementation that the benchmark compares with.
+    """
+
+    compiled = False
+
+    def run_layer(
+        self, cells: Sequence[Any], inputs: Tensor, order: Tensor | None, start: Tensor
+    ) -> Tensor:
+        """K D T B H, as in :class:`Recurrence`."""
+        read = [inputs] if order is None else [inputs, Permute.apply(inputs, order)]
+        found = []
+        for direction, (cell, given) in enumerate(zip(cells, read, strict=True)):
+            state, states = start[:, direction], []
+            for one in given:
+                state = cell(cell.project(one), state)
+                states.append(state)
+            found.append(torch.stack(states, dim=1))
+        return torch.stack(found, dim=1)
 
 
 def training(

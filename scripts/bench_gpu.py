@@ -115,7 +115,7 @@ def variants(
             found[f"recurrence {cell}{told}"] = sequences, make
             make = partial(one_way, cell, *size, recorded=recorded, by_step=True)
             found[f"recurrence {cell}, step by step{told}"] = sequences, make
-            if cell in rnn_cudnn.CELLS:
+            if rnn_cudnn.has_cell(cell):
                 make = partial(one_way, cell, *size, recorded=recorded, library=True)
                 found[f"recurrence {cell}, library{told}"] = sequences, make
         make = partial(one_way, "nn", *size, recorded=recorded)

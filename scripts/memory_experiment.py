@@ -175,7 +175,7 @@ class Networks:
             [cell.project(each) for cell, each in zip(self.cells, inputs, strict=True)]
         )
         recurrent = torch.stack([cell.recurrent for cell in self.cells]).transpose(1, 2)
-        kept, hidden = CELLS[self.form.cell].kept, recurrent.shape[1]
+        kept, hidden = CELLS[self.form.cell].states, recurrent.shape[1]
         before = projected.new_zeros(kept, len(ids), ids[0].shape[1], hidden)
         states = Unroll.apply(self.form.cell, projected, recurrent.contiguous(), before)
         last = states[0, :, -1]
@@ -248,7 +248,7 @@ def reach(cell: Cell, kind: str, *, lag: int, batch: int) -> float:
     projected = cell.project(inputs)[None].double()
     recurrent = cell.recurrent.T[None].contiguous().double()
     run, back = RECURRENCES[kind]
-    before = projected.new_zeros(cell.kept, 1, batch, cell.hidden)
+    before = projected.new_zeros(cell.states, 1, batch, cell.hidden)
     first = run(projected[:, :1], recurrent, before).states[:, :, 1]
     trace = run(projected[:, 1:], recurrent, first)
     arriving = torch.zeros_like(trace.states[:, :, 1:])

@@ -1,19 +1,20 @@
-"""settings, weights -> voices: one encoder-decoder, or the mean of what several say; in NumPy.
+"""settings, weights -> direction groups: one network, or the mean of several.
 
-Members of an ensemble differ in their seed, and maybe in their cell; they share every symbol. At
-each step the probabilities of the members are averaged (Hansen & Salamon 1990; for decoding step by
-step Sutskever et al. 2014), so that search meets one network with one distribution:
+Members of an ensemble differ in their seed and perhaps in their cell, and share all symbols.
+Members that write in one direction are a group. At each step their probabilities are averaged
+(Hansen & Salamon 1990; for step-by-step decoding Sutskever et al. 2014), so that search sees one
+distribution:
 
     log p(y_t | y_<t, x) = log 1/M sum_m exp log p_m(y_t | y_<t, x)
 
-Members that write from the other end take other steps. They are a voice of their own, and what is
-averaged is what the voices find in the end, output by output (see ``predictor``;
-Liu et al. 2016 add up logarithms instead):
+Members of the other direction write the symbols in another order. The groups are searched apart,
+and the probabilities of whole outputs are averaged (see ``inference.predictor``; Liu et al. 2016
+add logarithms instead), with the share of members as the weight of a group g:
 
-    log p(y | x) = log sum_v share_v p_v(y | x)
+    log p(y | x) = log sum_g weight_g p_g(y | x)
 
-Same text, same answer: the mean is taken number by number, over whole blocks of lanes, and the
-members are added in their order. It knows no search and no texts.
+Same text, same answer: the mean is taken element by element over whole blocks, and members are
+added in their order.
 """
 
 from __future__ import annotations
@@ -21,43 +22,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from charseq.config import CELLS, Config
+from charseq.decoding import networks
 from charseq.decoding.blocks import BLOCK
-from charseq.decoding.search import Searcher
-from charseq.decoding.seq2seq_native import NativeSeq2Seq
-from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
 from charseq.errors import SettingError
-from charseq.kernels import library
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Float32, Int
 
-    from charseq.config import Config
-
-    Weights = Mapping[str, np.ndarray]
-    import numpy as np
-
+    from charseq.decoding.networks import Weights
+    from charseq.decoding.search import Searcher
 
 MAX_SEED = 2**32
 
 
 class DirectionGroup(NamedTuple):
-    """What answers in one direction, and its share in the answers of all."""
+    """The network of all members that write in one direction, and its weight among the groups."""
 
-    network: NumpySeq2Seq | NativeSeq2Seq | Ensemble | Searcher
+    network: Any
+    """A :class:`charseq.decoding.search.StepModel` with ``start``, or a ``Searcher``."""
     backward: bool = False
     """Whether texts are read, and outputs written, from the end."""
-    share: float = 1.0
+    weight: float = 1.0
 
 
 class Ensemble:
-    """Several networks of the same symbols as one; a state is the tuple of theirs."""
+    """Several networks of the same symbols as one; a state is the tuple of the members' states."""
 
-    def __init__(self, members: Sequence[NumpySeq2Seq | NativeSeq2Seq]) -> None:
+    def __init__(self, members: Sequence[Any]) -> None:
         self.members = tuple(members)
         self.actions = self.members[0].actions
 
@@ -82,27 +80,26 @@ class Ensemble:
 
 
 def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "N V"]:
-    """The logarithm of the mean of probabilities that are given by their logarithms.
+    """The logarithm of the mean probability of some log-probabilities, -inf among them.
 
-    -inf, a probability of 0, is a number like others. Rows are filled up to whole blocks, so that
-    no number is left over to a kernel of its own.
+    Rows are padded to whole blocks, so that NumPy takes the same code path for every element.
     """
     rows, symbols = logs[0].shape
     padded = np.zeros((len(logs), -(-rows // BLOCK) * BLOCK, symbols), dtype=np.float32)
-    for place, one in enumerate(logs):
-        padded[place, :rows] = one
+    for member, one in enumerate(logs):
+        padded[member, :rows] = one
     highest = padded.max(axis=0)
-    highest[highest == -np.inf] = 0.0  # nobody's symbol: the difference below stays -inf
+    highest[highest == -np.inf] = 0.0  # impossible for all members: the difference below stays -inf
     padded -= highest
     np.exp(padded, out=padded)
     total = padded[0]
     for one in padded[1:]:
         total += one
-    with np.errstate(divide="ignore"):  # log 0 is what is wanted of nobody's symbol
+    with np.errstate(divide="ignore"):  # log 0 = -inf is right where a symbol is impossible
         np.log(total, out=total)
     total += highest
     total -= np.float32(math.log(len(logs)))
-    np.minimum(total, 0.0, out=total)  # rounding must not make a probability of more than 1
+    np.minimum(total, 0.0, out=total)  # rounding must not give a probability above 1
     mean: np.ndarray = total[:rows]
     return mean
 
@@ -110,64 +107,54 @@ def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "
 def direction_groups(
     config: Config,
     weights: Mapping[str, np.ndarray],
-    unite: Callable[[Sequence[Config], Sequence[Weights]], Any] | None = None,
+    combine: Callable[[Sequence[Config], Sequence[Weights]], Any] | None = None,
 ) -> tuple[DirectionGroup, ...]:
-    """The networks of a run of pairs for use: the one place that builds them.
+    """The networks of a run of pairs, one for each direction.
 
-    The members that write in one direction are one voice, since they agree on every step.
-    ``unite`` makes one network of a voice's members; by default those of this room and of
-    ``inference``.
+    ``combine`` makes one network of a group's members; by default on the CPU.
     """
-    unite = _unite if unite is None else unite
+    combine = _combine if combine is None else combine
     if config.ensemble == 1:
-        network = unite([config], [weights])
+        network = combine([config], [weights])
         return (DirectionGroup(network, backward=direction_of(config) == "backward"),)
-    voices = []
+    groups = []
     for direction in ("forward", "backward"):
         members = range(config.ensemble)
         own = [number for number in members if direction_of(config, number) == direction]
         if own:
             configs = [member_of(config, number) for number in own]
-            network = unite(configs, [part(weights, number) for number in own])
-            share = len(own) / config.ensemble
-            voices.append(DirectionGroup(network, backward=direction == "backward", share=share))
-    return tuple(voices)
+            network = combine(configs, [part(weights, number) for number in own])
+            weight = len(own) / config.ensemble
+            groups.append(DirectionGroup(network, backward=direction == "backward", weight=weight))
+    return tuple(groups)
 
 
 def direction_of(config: Config, number: int = 0) -> str:
-    """The direction of a member, counted from 0: as set, else one and the other in turn.
+    """The direction of a member, counted from 0: as set, else backward and forward in turn.
 
-    The first is backward, but for soft attention and none, where it is forward. A single model of
-    many pairs has been set before (see ``task.prepare``).
+    With soft attention or none the first member is forward instead. ``training.prepare`` has set
+    the direction of a single model of many pairs before.
     """
     if config.direction != "auto":
         return config.direction
-    ways = ["backward", "forward"]
+    order = ["backward", "forward"]
     if config.attention in ("soft", "none"):
-        ways.reverse()
-    return ways[number % 2]
+        order.reverse()
+    return order[number % 2]
 
 
-def _unite(
-    configs: Sequence[Config], weights: Sequence[Weights]
-) -> NumpySeq2Seq | NativeSeq2Seq | Ensemble:
-    """The members of a voice as one network."""
-    networks = [_single(*one) for one in zip(configs, weights, strict=True)]
-    return networks[0] if len(networks) == 1 else Ensemble(networks)
-
-
-def _single(config: Config, weights: Weights) -> NumpySeq2Seq | NativeSeq2Seq:
-    network = NumpySeq2Seq(weights, cell=config.cell, layers=config.layers)
-    found = library.find()
-    return network if found is None else NativeSeq2Seq(network, found)
+def _combine(configs: Sequence[Config], weights: Sequence[Weights]) -> Any:
+    """The members of a group as one network on the CPU."""
+    members = [networks.build("pairs", *one) for one in zip(configs, weights, strict=True)]
+    return members[0] if len(members) == 1 else Ensemble(members)
 
 
 def cells_of(config: Config) -> tuple[str, ...]:
     """The cell of each member: those of the setting ``cells`` in turn, else ``cell``.
 
     Raises:
-        SettingError: ``cells`` names what is no cell, more than there are members, or is given
-            without an ensemble.
+        SettingError: ``cells`` has an unknown cell or more cells than members, or there is no
+            ensemble.
     """
     if not config.cells:
         return (config.cell,) * config.ensemble
@@ -198,7 +185,7 @@ def member_of(config: Config, number: int) -> Config:
 
 
 def name_of(number: int, name: str = "") -> str:
-    """How a member's weight is called among those of the ensemble."""
+    """The name of a member's weight among those of the ensemble."""
     return f"members.{number}.{name}"
 
 
@@ -226,15 +213,26 @@ def direction_groups_on(
 ) -> tuple[DirectionGroup, ...]:
     """The networks of a run of pairs on the CPU, without torch, or on a GPU.
 
+    A network without a GPU class stays on the CPU.
+
     Raises:
         SettingError: ``device`` is cuda, and there is no GPU.
     """
     if device == "cpu":
         return direction_groups(config, weights)
-    from charseq.decoding.seq2seq_gpu import GpuEnsemble
     from charseq.models.device import choose_device
 
-    there = choose_device(device)
-    return direction_groups(
-        config, weights, lambda configs, parts: GpuEnsemble(configs, parts, there)
-    )
+    chosen = choose_device(device)
+    on_gpu = networks.NETWORKS["pairs"].gpu
+    if on_gpu is None:
+        return direction_groups(config, weights)
+    return direction_groups(config, weights, partial(_on_device, on_gpu, chosen))
+
+
+def _on_device(
+    on_gpu: Callable[[Sequence[Config], Sequence[Weights], torch.device], Searcher],
+    device: torch.device,
+    configs: Sequence[Config],
+    weights: Sequence[Weights],
+) -> Searcher:
+    return on_gpu(configs, weights, device)

@@ -1,12 +1,12 @@
 """a step function on a GPU -> best sequences: greedy and beam search, all texts at once.
 
-The searches of ``decoding`` once more, for a device that is fast at a thousand texts and slow at
-one: no text leaves before all are done, every choice is made on the device, a step is recorded and
-played again (see ``player``), and the device is asked only now and then whether anything goes on.
-What is found is the same; where continuations are exactly equally probable and not all of them are
-kept, it may be another of them.
+The searches of ``search`` for a device that is fast at a thousand texts and slow at one: no text
+leaves before all are done, all choices are made on the device, a step is a CUDA graph (see
+``cuda_graphs``), and the host checks only every ``CHECK_EVERY`` steps whether any text is
+unfinished. Outputs are the same, except where continuations are exactly equally probable and not
+all of them are kept.
 
-N texts, W rows for each, one text's after another: R = N W. Scores are in float64, as there.
+N texts, W rows for each, text by text: R = N W. Scores are float64, as in ``search``.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from charseq.kernels.cuda_graphs import GraphCache
 if TYPE_CHECKING:
     from jaxtyping import Int
 
-ASKED = 4
-"""Steps between two questions whether anything goes on."""
-COLUMNS = 8
-"""Places for symbols come in multiples of this."""
-NEVER = -torch.inf
+CHECK_EVERY = 4
+"""Steps between two checks whether any text is unfinished."""
+LENGTH_MULTIPLE = 8
+"""Buffers of symbols have a multiple of this length, so that few shapes occur."""
+IMPOSSIBLE = -torch.inf
 
 
 @runtime_checkable
-class Stepper(Protocol):
-    """What these searches ask of a model."""
+class GpuStepModel(Protocol):
+    """A model on a GPU that predicts step by step."""
 
     def step(self, symbols: Int[Tensor, "R"], fixed: Any, state: Any) -> tuple[Tensor, Any]:
         """Log-probabilities R V of the next symbol of every row, and the state after it."""
         ...
 
     def reorder(self, state: Any, rows: Int[Tensor, "R"]) -> Any:
-        """The state of as many rows, each a copy of an old one of the same text."""
+        """The state of as many rows, each a copy of an old row of the same text."""
         ...
 
 
-class Line(NamedTuple):
-    """What moves in a greedy search: N texts, T symbols at most."""
+class Greedy(NamedTuple):
+    """State of a greedy search: N texts, up to T symbols."""
 
     step: Tensor
     symbols: Tensor
@@ -59,20 +59,20 @@ class Line(NamedTuple):
 
 
 def greedy(
-    model: Stepper, fixed: Any, state: Any, limits: Int[Tensor, "N"], player: GraphCache
+    model: GpuStepModel, fixed: Any, state: Any, limits: Int[Tensor, "N"], graphs: GraphCache
 ) -> list[Hypothesis]:
-    """The likeliest symbol at every step, for one row per text; see ``decoding.greedy``.
+    """The most probable symbol at every step, one row per text; see :func:`.search.greedy`.
 
-    ``fixed`` and ``state`` are the model's: what stays, and what moves.
+    ``fixed`` and ``state`` are the model's memory and its state before the first step.
     """
     count, device = len(limits), limits.device
-    most = int(limits.max())
+    longest = int(limits.max())
     none = torch.zeros(count, dtype=torch.int64, device=device)
     alive = torch.ones(count, dtype=torch.bool, device=device)
-    begun = Line(
+    begun = Greedy(
         step=torch.zeros((), dtype=torch.int64, device=device),
         symbols=torch.full_like(none, BOS),
-        written=none[:, None].repeat(1, room_for(most)),
+        written=none[:, None].repeat(1, buffer_length(longest)),
         scores=none.double(),
         sizes=none,
         alive=alive,
@@ -80,41 +80,41 @@ def greedy(
         state=state,
     )
 
-    def advance(given: tuple[Any, Tensor], line: Line) -> Line:
-        stays, bounds = given
-        logs, after = model.step(line.symbols, stays, line.state)
+    def advance(constant: tuple[Any, Tensor], rows: Greedy) -> Greedy:
+        model_memory, bounds = constant
+        logs, after = model.step(rows.symbols, model_memory, rows.state)
         symbols = logs.argmax(dim=1)
         ended = symbols == EOS
-        cut = ~ended & (bounds <= line.step)
+        cut = ~ended & (bounds <= rows.step)
         gain = logs.gather(1, symbols[:, None])[:, 0].double()
-        going = line.alive & ~(ended | cut)
-        place = line.step.expand(len(symbols), 1)
-        return Line(
-            step=line.step + 1,
+        active = rows.alive & ~(ended | cut)
+        index = rows.step.expand(len(symbols), 1)
+        return Greedy(
+            step=rows.step + 1,
             symbols=symbols,
-            written=line.written.scatter(1, place, symbols[:, None]),
-            scores=line.scores + torch.where(line.alive & ~cut, gain, 0.0),
-            sizes=line.sizes + going,
-            alive=going,
-            truncated=line.truncated | (line.alive & cut),
+            written=rows.written.scatter(1, index, symbols[:, None]),
+            scores=rows.scores + torch.where(rows.alive & ~cut, gain, 0.0),
+            sizes=rows.sizes + active,
+            alive=active,
+            truncated=rows.truncated | (rows.alive & cut),
             state=after,
         )
 
-    loop = player.begin("greedy", advance, (fixed, limits), begun)
-    for step in range(most + 1):
+    loop = graphs.begin("greedy", advance, (fixed, limits), begun)
+    for step in range(longest + 1):
         loop.step()
-        if step % ASKED == ASKED - 1 and not bool(loop.moving.alive.any()):
+        if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(loop.moving.alive.any()):
             break
-    line = loop.moving
-    columns = (line.written, line.sizes, line.scores, line.truncated)
+    rows = loop.moving
+    columns = (rows.written, rows.sizes, rows.scores, rows.truncated)
     found = zip(*(column.tolist() for column in columns), strict=True)
     return [Hypothesis(tuple(ids[:size]), score, cut) for ids, size, score, cut in found]
 
 
 class Beams(NamedTuple):
-    """What moves in a beam: what goes on of every text, and the best W that are finished.
+    """State of a beam search: unfinished rows of every text, and its W best finished outputs.
 
-    N texts, W rows for each, T symbols at most; what is finished stands best first.
+    N texts, W rows for each, up to T symbols; finished outputs are best first.
     """
 
     step: Tensor
@@ -127,11 +127,11 @@ class Beams(NamedTuple):
     done: Tensor
     """N."""
     ids: Tensor
-    """N W T, of what is finished."""
+    """N W T, of finished outputs."""
     totals: Tensor
-    """N W, its scores; -inf where nothing is finished."""
-    merits: Tensor
-    """N W, what it is compared by."""
+    """N W, scores of finished outputs; -inf where there is none."""
+    normalised: Tensor
+    """N W, scores over the length penalty."""
     sizes: Tensor
     """N W."""
     truncated: Tensor
@@ -139,11 +139,11 @@ class Beams(NamedTuple):
     state: Any
 
     @classmethod
-    def begin(cls, count: int, width: int, most: int, state: Any, device: torch.device) -> Beams:
-        """One empty output for each text, and nothing finished."""
-        none = torch.full((count, width), NEVER, dtype=torch.float64, device=device)
+    def begin(cls, count: int, width: int, longest: int, state: Any, device: torch.device) -> Beams:
+        """One empty row for each text, and no finished outputs."""
+        none = torch.full((count, width), IMPOSSIBLE, dtype=torch.float64, device=device)
         sizes = torch.zeros(count, width, dtype=torch.int64, device=device)
-        written = sizes[:, :, None].repeat(1, 1, room_for(most))
+        written = sizes[:, :, None].repeat(1, 1, buffer_length(longest))
         done = torch.zeros(count, dtype=torch.bool, device=device)
         return cls(
             step=torch.zeros((), dtype=torch.int64, device=device),
@@ -153,40 +153,40 @@ class Beams(NamedTuple):
             done=done,
             ids=written,
             totals=none,
-            merits=none,
+            normalised=none,
             sizes=sizes,
             truncated=done,
             state=state,
         )
 
     def finish(self, ends: Tensor, totals: Tensor, parents: Tensor, divisor: Tensor) -> Beams:
-        """Take in what ends in this step, N W; all is sorted anew, of equals the earlier first."""
+        """Add the outputs that end in this step, N W, and sort; ties keep their order."""
         width = ends.shape[1]
-        new = torch.where(ends & ~self.done[:, None], totals, NEVER)
-        merits = torch.cat([self.merits, new / divisor], dim=1)
-        order = merits.sort(dim=1, descending=True, stable=True).indices[:, :width]
+        new = torch.where(ends & ~self.done[:, None], totals, IMPOSSIBLE)
+        normalised = torch.cat([self.normalised, new / divisor], dim=1)
+        order = normalised.sort(dim=1, descending=True, stable=True).indices[:, :width]
         sizes = torch.cat([self.sizes, self.step.expand_as(self.sizes)], dim=1)
         ids = torch.cat([self.ids, _pick(self.written, parents)], dim=1)
         return self._replace(
-            merits=merits.gather(1, order),
+            normalised=normalised.gather(1, order),
             totals=torch.cat([self.totals, new], dim=1).gather(1, order),
             sizes=sizes.gather(1, order),
             ids=_pick(ids, order),
         )
 
     def cut(self, over: Tensor) -> Beams:
-        """Texts whose limit is reached with nothing finished keep the best that goes on."""
-        lonely = over & ~self.done & (self.totals[:, 0] == NEVER)
+        """Texts at their limit without a finished output keep their best row, truncated."""
+        unfinished = over & ~self.done & (self.totals[:, 0] == IMPOSSIBLE)
         best = self.scores.argmax(dim=1, keepdim=True)
         own = _pick(self.written, best), self.scores.gather(1, best)
         first = torch.zeros_like(self.sizes)
         first[:, 0] = 1
-        here = lonely[:, None] & (first > 0)
+        here = unfinished[:, None] & (first > 0)
         return self._replace(
             ids=torch.where(here[:, :, None], own[0], self.ids),
             totals=torch.where(here, own[1], self.totals),
             sizes=torch.where(here, self.step, self.sizes),
-            truncated=self.truncated | lonely,
+            truncated=self.truncated | unfinished,
         )
 
     def best(self) -> list[list[Hypothesis]]:
@@ -196,7 +196,7 @@ class Beams(NamedTuple):
             [
                 Hypothesis(tuple(row[:size]), score, cut)
                 for row, size, score in zip(rows, sizes, scores, strict=True)
-                if score != NEVER
+                if score != IMPOSSIBLE
             ]
             for rows, sizes, scores, cut in zip(
                 *(column.tolist() for column in columns), strict=True
@@ -205,60 +205,60 @@ class Beams(NamedTuple):
 
 
 def beam(
-    model: Stepper,
+    model: GpuStepModel,
     fixed: Any,
     state: Any,
     limits: Int[Tensor, "N"],
-    player: GraphCache,
+    graphs: GraphCache,
     *,
     width: int,
     length_penalty: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """Up to ``width`` outputs per text, best first; see ``decoding.beam``.
+    """Up to ``width`` outputs per text, best first; see :func:`.search.beam`.
 
-    ``fixed`` and ``state`` are the model's: what stays, and what moves; ``width`` rows a text.
+    ``fixed`` and ``state`` are the model's memory and its first state, ``width`` rows a text.
     """
     count, device = len(limits), limits.device
-    most = int(limits.max())
-    sizes = range(1, room_for(most) + 2)
+    longest = int(limits.max())
+    sizes = range(1, buffer_length(longest) + 2)
     divisors = torch.tensor(
         [penalty(size, length_penalty) for size in sizes], dtype=torch.float64, device=device
     )
 
-    def advance(given: tuple[Any, Tensor, Tensor], beams: Beams) -> Beams:
-        stays, bounds, by_size = given
-        logs, after = model.step(beams.symbols, stays, beams.state)
+    def advance(constant: tuple[Any, Tensor, Tensor], beams: Beams) -> Beams:
+        model_memory, bounds, by_size = constant
+        logs, after = model.step(beams.symbols, model_memory, beams.state)
         parents, chosen, totals = expand(beams.scores, logs.view(len(bounds), width, -1))
-        ends = (chosen == EOS) & (totals > NEVER)
+        ends = (chosen == EOS) & (totals > IMPOSSIBLE)
         beams = beams.finish(
             ends[:, :width],
             totals[:, :width],
             parents[:, :width],
             by_size.gather(0, beams.step[None]),
         )
-        going = (chosen == EOS).int().sort(dim=1, stable=True).indices[:, :width]
-        ahead = totals.gather(1, going)
-        stuck = ahead[:, 0] == NEVER
-        beaten = ahead[:, 0] / by_size[bounds] <= beams.merits[:, -1]
+        active = (chosen == EOS).int().sort(dim=1, stable=True).indices[:, :width]
+        continued = totals.gather(1, active)
+        stuck = continued[:, 0] == IMPOSSIBLE
+        beaten = continued[:, 0] / by_size[bounds] <= beams.normalised[:, -1]
         over = bounds <= beams.step
         beams = beams.cut(over & ~stuck)
-        parents, symbols = parents.gather(1, going), chosen.gather(1, going)
-        place = beams.step.expand(*symbols.shape, 1)
+        parents, symbols = parents.gather(1, active), chosen.gather(1, active)
+        index = beams.step.expand(*symbols.shape, 1)
         first = torch.arange(len(bounds), device=device)[:, None] * width
         return beams._replace(
             step=beams.step + 1,
             symbols=symbols.flatten(),
-            scores=ahead,
-            written=_pick(beams.written, parents).scatter(2, place, symbols[:, :, None]),
+            scores=continued,
+            written=_pick(beams.written, parents).scatter(2, index, symbols[:, :, None]),
             done=beams.done | stuck | beaten | over,
             state=model.reorder(after, (first + parents).flatten()),
         )
 
-    begun = Beams.begin(count, width, most, state, device)
-    loop = player.begin(f"beam {width}", advance, (fixed, limits, divisors), begun)
-    for step in range(most + 1):
+    begun = Beams.begin(count, width, longest, state, device)
+    loop = graphs.begin(f"beam {width}", advance, (fixed, limits, divisors), begun)
+    for step in range(longest + 1):
         loop.step()
-        if step % ASKED == ASKED - 1 and bool(loop.moving.done.all()):
+        if step % CHECK_EVERY == CHECK_EVERY - 1 and bool(loop.moving.done.all()):
             break
     beams: Beams = loop.moving
     return beams.best()
@@ -268,21 +268,21 @@ def expand(scores: Tensor, logs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2 W best continuations of every text, best first: parent row, symbol, total score."""
     count, width, size = logs.shape
     totals = (scores[:, :, None] + logs.double()).view(count, width * size)
-    found, places = totals.topk(min(2 * width, width * size), dim=1)
-    # of equal totals the earlier place comes first
-    places, order = places.sort(dim=1)
+    found, indices = totals.topk(min(2 * width, width * size), dim=1)
+    # ties are ordered by index
+    indices, order = indices.sort(dim=1)
     found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
-    places = places.gather(1, order)
-    return places // size, places % size, found
+    indices = indices.gather(1, order)
+    return indices // size, indices % size, found
 
 
-def room_for(most: int) -> int:
-    """Places for symbols of outputs of up to ``most``; few numbers, so that shapes come again."""
-    return -(-(most + 1) // COLUMNS) * COLUMNS
+def buffer_length(longest: int) -> int:
+    """Length of a buffer for outputs of up to ``longest`` symbols; few values, so shapes recur."""
+    return -(-(longest + 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
 
 def limits_of(limits: Sequence[int], count: int, device: torch.device) -> Int[Tensor, "N"]:
-    """The limits of texts, and of as many idle ones as ``count`` asks for, which end at once."""
+    """The limits of texts, padded with 0 to ``count``; padding texts end at once."""
     filled = [*limits, *([0] * (count - len(limits)))]
     return torch.tensor(filled, dtype=torch.int64, device=device)
 

@@ -1,15 +1,14 @@
-"""prefixes -> state; symbols, state -> log-probabilities, state: next word, forward only, in NumPy.
+"""prefixes -> state; symbols, state -> log-probabilities, state: the next-word network in NumPy.
 
-The same network as ``nextword``, from the same weights by the same names, without torch. It knows
-no search and no texts. ``inference`` is its sibling for pairs.
+The forward pass of ``models.next_word`` without torch, from weights of the same names.
 
     x_t      = M[symbol_t]
     h_t      = RNN(x_t, h_{t-1})                    tanh, residual (sheet B), GRU or LSTM
       or     = tanh(W [x_{t-n+1}; ...; x_t] + b)    cell "mlp", zeros before the first symbol
     logits_t = M (W_r h_t + b_r) + b                or a matrix of its own, if not tied
 
-Same text, same answer: texts are lanes of blocks (see ``lanes``), which also makes reading a line
-step by step and all at once the same to the last bit.
+Same text, same answer: texts are columns of blocks (see ``blocks``), so a line read step by step
+has the same bits as a line read at once.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from charseq.data.text.vocabulary import BOS, EOS, PAD
 from charseq.decoding.blocks import (
     BLOCK,
-    GATES,
-    STATES,
     one_thread,
     pick_rows,
     run_cell,
@@ -33,34 +30,35 @@ from charseq.decoding.blocks import (
     to_blocks,
     to_rows,
 )
+from charseq.kernels.cell_table import CELLS
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
-STEPS = 16
-"""Steps that are read at once, and whose states are in memory together."""
-GROUP = 256
+MAX_STEPS = 16
+"""Steps whose states are in memory together."""
+MAX_LINES = 256
 """Lines that are read side by side."""
-TABLE = 2**22
-"""Most numbers in a table of every symbol's W_x x + b; beyond, products are made as needed."""
-TILE = 512
-"""Rows of the output matrix that stay in the cache while every block is multiplied."""
-FOLD = 32
-"""Sums over V that are kept apart until the end, so that many small terms do not get lost."""
+MAX_TABLE = 2**22
+"""Numbers up to which every symbol's W_x x + b is kept in a table, else computed when needed."""
+OUTPUT_TILE = 512
+"""Rows of the output matrix that stay in the cache for all blocks."""
+PARTIAL_SUMS = 32
+"""Partial sums over V, added at the end, so that many small terms are not lost to rounding."""
 
 
 @dataclass(frozen=True)
 class NextWordState:
-    """What was read, in blocks of lanes; of the cell "mlp" the last n - 1 vectors x."""
+    """The state of each line, in blocks; of the cell "mlp" the last n - 1 vectors x."""
 
     past: Float32[np.ndarray, "L K G S 16"]
     rows: int
 
 
 class NumpyNextWord:
-    """The weights of a next-word network, laid out for use. All arrays are float32.
+    """The weights of a next-word network, in the blocked layout. All arrays are float32.
 
-    ``begin`` is the symbol that stands before a line: BOS, or EOS if it learnt from running text.
+    ``begin`` is the symbol before a line: BOS, or EOS after training on running text.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class NumpyNextWord:
         self.embedding = named["embedding"]
         self.readout = named["readout.weight"], named["readout.bias"][:, None]
         bias = named["output_bias"].copy()
-        bias[[PAD, BOS]] = -np.inf  # no outcomes
+        bias[[PAD, BOS]] = -np.inf  # never predicted
         self.output = np.ascontiguousarray(named.get("output", self.embedding)), bias[:, None]
         size = self.embedding.shape[1]
         if cell == "mlp":
@@ -87,13 +85,13 @@ class NumpyNextWord:
         else:
             names = [f"recurrence.cells.{layer}" for layer in range(layers)]
             self.cells = [scale_cell(named, name, cell) for name in names]
-            self._shape = layers, STATES[cell], self.cells[0].recurrent.shape[1]
+            self._shape = layers, CELLS[cell].states, self.cells[0].recurrent.shape[1]
         self._table = self._project_all()
 
     def start(
         self, prefixes: Sequence[Sequence[int]]
     ) -> tuple[Int[np.ndarray, "N"], NextWordState]:
-        """Begin lines: the last symbol of each, and the state before it. Prefixes may be empty."""
+        """The last symbol of each line and the state before it. Prefixes may be empty."""
         layers, kept, size = self._shape
         blocks = -(-len(prefixes) // BLOCK)
         past = np.zeros((layers, kept, blocks, size, BLOCK), dtype=np.float32)
@@ -103,27 +101,27 @@ class NumpyNextWord:
     def extend(
         self, symbols: Int[np.ndarray, "N"], state: NextWordState, more: Sequence[Sequence[int]]
     ) -> tuple[Int[np.ndarray, "N"], NextWordState]:
-        """Read ``symbols`` and ``more`` but for the last of each row, which is given back."""
+        """Read ``symbols`` and ``more``; the last symbol of each row is returned unread."""
         lengths = np.array([len(ids) for ids in more], dtype=np.int64)
-        # the longest first, so that blocks come to their end one after the other
+        # longest first, so that whole blocks are done one after the other
         order = np.argsort(-lengths, kind="stable")
         rows = [[int(symbols[row]), *more[row]] for row in order]
         lengths = lengths[order]
         past = pick_rows(state.past, order)
         final = past.copy()
-        for begin in range(0, max(lengths, default=0), STEPS):
-            going = int((lengths > begin).sum())
-            # the last symbol of a row is given back unread
-            ids = _fill([row[:-1][begin : begin + STEPS] for row in rows[:going]], PAD)
+        for begin in range(0, max(lengths, default=0), MAX_STEPS):
+            active = int((lengths > begin).sum())
+            # the last symbol of a row is returned unread
+            ids = _fill([row[:-1][begin : begin + MAX_STEPS] for row in rows[:active]], PAD)
             _, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
             past = states[-1]
-            ended = np.flatnonzero(lengths[:going] <= begin + STEPS)
-            block, lane = ended // BLOCK, ended % BLOCK
+            ended = np.flatnonzero(lengths[:active] <= begin + MAX_STEPS)
+            block, column = ended // BLOCK, ended % BLOCK
             step = lengths[ended] - begin - 1
-            final[:, :, block, :, lane] = states[step, :, :, block, :, lane]
-        back = np.argsort(order)
+            final[:, :, block, :, column] = states[step, :, :, block, :, column]
+        inverse = np.argsort(order)
         last = np.array([row[-1] for row in rows], dtype=np.int64)
-        return last[back], NextWordState(pick_rows(final, back), state.rows)
+        return last[inverse], NextWordState(pick_rows(final, inverse), state.rows)
 
     def step(
         self, symbols: Int[np.ndarray, "N"], state: NextWordState
@@ -132,12 +130,12 @@ class NumpyNextWord:
         ids = np.full((state.past.shape[2] * BLOCK, 1), PAD)
         ids[: state.rows, 0] = symbols
         tops, states = self._run(ids, state.past)
-        return self._answer(tops[0], state.rows), NextWordState(states[0], state.rows)
+        return self._log_probabilities(tops[0], state.rows), NextWordState(states[0], state.rows)
 
     def select(
         self, state: NextWordState, rows: Int[np.ndarray, "M"], _width: int
     ) -> NextWordState:
-        """The state of other rows: repeated, reordered, or left out, whatever text they are of."""
+        """The state of other rows: repeated, reordered or left out, of any text."""
         return NextWordState(pick_rows(state.past, rows), len(rows))
 
     def scan(
@@ -150,21 +148,22 @@ class NumpyNextWord:
             Float32[np.ndarray, "M V"],
         ]
     ]:
-        """Read whole lines, which are without BOS and the EOS at their end, in any order.
+        """Log-probabilities of whole lines, given without BOS and EOS, in any order.
 
         Yields (numbers of the rows, positions, labels, log-probabilities), where a label is the
-        symbol at the position and the last label of a line is EOS; ``size`` positions at most.
-        Memory is bounded: lines of any length and number are read ``GROUP`` x ``STEPS`` at once.
+        symbol at the position and the last label of a line is EOS; up to ``size`` positions at a
+        time. Memory is bounded: lines of any length and number are read ``MAX_LINES`` x
+        ``MAX_STEPS`` at once.
         """
         order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-        for first in range(0, len(order), GROUP):
-            group = order[first : first + GROUP]
-            for lane, position, labels, tops in self._read([rows[row] for row in group]):
-                for cut in range(0, len(lane), size):
+        for first in range(0, len(order), MAX_LINES):
+            group = order[first : first + MAX_LINES]
+            for column, position, labels, tops in self._read([rows[row] for row in group]):
+                for cut in range(0, len(column), size):
                     part = slice(cut, cut + size)
                     hidden = to_blocks(_whole_blocks(tops[part]))
-                    logs = self._answer(hidden, len(tops[part]))
-                    yield np.array(group)[lane[part]], position[part], labels[part], logs
+                    logs = self._log_probabilities(hidden, len(tops[part]))
+                    yield np.array(group)[column[part]], position[part], labels[part], logs
 
     def _read(
         self, rows: Sequence[Sequence[int]]
@@ -181,25 +180,25 @@ class NumpyNextWord:
         past = state.past
         whole = [[self.begin, *row, EOS] for row in rows]
         lengths = np.array([len(row) - 1 for row in whole])
-        for begin in range(0, int(lengths[0]), STEPS):
-            end = begin + STEPS
-            going = int((lengths > begin).sum())
-            ids = _fill([row[begin : min(end, len(row) - 1)] for row in whole[:going]], PAD)
-            labels = _fill([row[begin + 1 : end + 1] for row in whole[:going]], PAD)
+        for begin in range(0, int(lengths[0]), MAX_STEPS):
+            end = begin + MAX_STEPS
+            active = int((lengths > begin).sum())
+            ids = _fill([row[begin : min(end, len(row) - 1)] for row in whole[:active]], PAD)
+            labels = _fill([row[begin + 1 : end + 1] for row in whole[:active]], PAD)
             tops, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
             past = states[-1]
-            known = np.arange(begin, begin + ids.shape[1]) < lengths[:going, None]
-            lane, step = np.nonzero(known)
-            hidden = tops[step, lane // BLOCK, :, lane % BLOCK]
-            yield lane, begin + step, labels[lane, step], hidden
+            known = np.arange(begin, begin + ids.shape[1]) < lengths[:active, None]
+            column, step = np.nonzero(known)
+            hidden = tops[step, column // BLOCK, :, column % BLOCK]
+            yield column, begin + step, labels[column, step], hidden
 
     @one_thread
     def _run(
         self, ids: Int[np.ndarray, "N T"], past: Float32[np.ndarray, "L K G S 16"]
     ) -> tuple[Float32[np.ndarray, "T G H 16"], Float32[np.ndarray, "T L K G S 16"]]:
-        """h, and all that is kept, after every step."""
+        """H and the whole state after every step."""
         if self.cell == "mlp":
-            return self._look_back(ids, past)
+            return self._feed_forward(ids, past)
         layers: list[np.ndarray] = []
         projected = self._project(ids)
         for cell, before in zip(self.cells, past, strict=True):
@@ -208,58 +207,58 @@ class NumpyNextWord:
             layers.append(run_cell(self.cell, cell.recurrent, projected, before))
         return layers[-1][:, 0], np.stack(layers, axis=1)
 
-    def _look_back(
+    def _feed_forward(
         self, ids: Int[np.ndarray, "N T"], past: Float32[np.ndarray, "1 K G S 16"]
     ) -> tuple[Float32[np.ndarray, "T G H 16"], Float32[np.ndarray, "T 1 K G S 16"]]:
-        """The cell "mlp": h of the last n vectors, of which n - 1 are kept."""
+        """The cell "mlp": h of the last n vectors; the state is the last n - 1."""
         kept, steps = past.shape[1], ids.shape[1]
-        known = np.concatenate([past[0], self._enter(ids)])
+        known = np.concatenate([past[0], self._vectors(ids)])
         seen = np.concatenate([known[k : k + steps] for k in range(kept + 1)], axis=2)
         weight, bias = self.mixer
         hidden = np.tanh(np.matmul(weight, seen) + bias)
         windows = sliding_window_view(known[1:], kept, axis=0)
         return hidden, np.moveaxis(windows, -1, 1)[:, None]
 
-    def _enter(self, ids: Int[np.ndarray, "N T"]) -> Float32[np.ndarray, "T G E 16"]:
-        """The vectors x."""
+    def _vectors(self, ids: Int[np.ndarray, "N T"]) -> Float32[np.ndarray, "T G E 16"]:
+        """The vectors x of the symbols."""
         return to_blocks(self.embedding[ids])
 
     def _project(self, ids: Int[np.ndarray, "N T"]) -> Float32[np.ndarray, "T G GH 16"]:
-        """W_x x + b of the first layer, by the table if there is one; the bits are the same."""
+        """W_x x + b of the first layer, from the table if there is one, with the same bits."""
         if self._table is not None:
             return to_blocks(self._table[ids])
-        projected: np.ndarray = np.matmul(self.cells[0].input, self._enter(ids))
+        projected: np.ndarray = np.matmul(self.cells[0].input, self._vectors(ids))
         projected += self.cells[0].bias
         return projected
 
     @one_thread
     def _project_all(self) -> Float32[np.ndarray, "V GH"] | None:
-        """W_x x + b of every symbol, unless that takes too much room; it depends on the model."""
+        """W_x x + b of every symbol, unless the table would exceed ``MAX_TABLE``."""
         self._table = None
         symbols = len(self.embedding)
-        if self.cell == "mlp" or symbols * len(self.cells[0].input) > TABLE:
+        if self.cell == "mlp" or symbols * len(self.cells[0].input) > MAX_TABLE:
             return None
         ids = _fill([[symbol] for symbol in range(symbols)], PAD)
         return to_rows(self._project(ids)[0])[:symbols]
 
     @one_thread
-    def _answer(
+    def _log_probabilities(
         self, hidden: Float32[np.ndarray, "G H 16"], rows: int
     ) -> Float32[np.ndarray, "N V"]:
-        """Log-probabilities; the idle lanes are left out."""
+        """Log-probabilities of the first ``rows`` rows."""
         weight, bias = self.readout
         mixed = np.matmul(weight, hidden) + bias
         matrix, bias = self.output
         logits = np.empty((len(mixed), len(matrix), BLOCK), dtype=np.float32)
-        for first in range(0, len(matrix), TILE):
-            tile = slice(first, first + TILE)
+        for first in range(0, len(matrix), OUTPUT_TILE):
+            tile = slice(first, first + OUTPUT_TILE)
             np.matmul(matrix[tile], mixed, out=logits[:, tile])
         logits += bias
         found = np.empty((len(logits), BLOCK, len(matrix)), dtype=np.float32)
-        for block, turned in zip(logits, found, strict=True):
-            np.subtract(block, _fold(np.maximum, block), out=block)
-            np.subtract(block, np.log(_fold(np.add, np.exp(block))), out=block)
-            turned[...] = block.T
+        for block, transposed in zip(logits, found, strict=True):
+            np.subtract(block, _reduce(np.maximum, block), out=block)
+            np.subtract(block, np.log(_reduce(np.add, np.exp(block))), out=block)
+            transposed[...] = block.T
         return found.reshape(-1, len(matrix))[:rows]
 
 
@@ -273,7 +272,7 @@ def shapes_of(
     tied: bool,
     symbols: int,
 ) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight of such a network: what a checkpoint must hold."""
+    """Name and shape of every weight that a checkpoint of this network holds."""
     shapes: dict[str, tuple[int, ...]] = {
         "embedding": (symbols, embedding),
         "readout.weight": (embedding, hidden),
@@ -286,7 +285,7 @@ def shapes_of(
         shapes["hidden.weight"] = (hidden, context * embedding)
         shapes["hidden.bias"] = (hidden,)
         return shapes
-    rows = GATES[cell] * hidden
+    rows = CELLS[cell].gates * hidden
     for layer in range(layers):
         name = f"recurrence.cells.{layer}"
         shapes[f"{name}.input"] = (rows, hidden if layer else embedding)
@@ -295,25 +294,25 @@ def shapes_of(
     return shapes
 
 
-def _fold(ufunc: np.ufunc, values: Float32[np.ndarray, "V 16"]) -> Float32[np.ndarray, "16"]:
-    """The sum or maximum over V, in an order that V alone decides."""
-    whole = len(values) // FOLD * FOLD
-    wide = values[:whole].reshape(-1, FOLD * BLOCK)
-    parts = [ufunc.reduce(wide, axis=0).reshape(FOLD, BLOCK)] if whole else []
+def _reduce(ufunc: np.ufunc, values: Float32[np.ndarray, "V 16"]) -> Float32[np.ndarray, "16"]:
+    """The sum or maximum over V, in an order that depends on V alone."""
+    whole = len(values) // PARTIAL_SUMS * PARTIAL_SUMS
+    wide = values[:whole].reshape(-1, PARTIAL_SUMS * BLOCK)
+    parts = [ufunc.reduce(wide, axis=0).reshape(PARTIAL_SUMS, BLOCK)] if whole else []
     folded: np.ndarray = ufunc.reduce(np.concatenate([*parts, values[whole:]]), axis=0)
     return folded
 
 
 def _fill(rows: Sequence[Sequence[int]], idle: int) -> Int[np.ndarray, "N T"]:
-    """Rows of different lengths as whole blocks of lanes, as long as the first, the longest."""
+    """Rows, longest first, padded to the longest and to whole blocks."""
     filled = np.full((-(-len(rows) // BLOCK) * BLOCK, len(rows[0])), idle)
-    for lane, row in enumerate(rows):
-        filled[lane, : len(row)] = row
+    for column, row in enumerate(rows):
+        filled[column, : len(row)] = row
     return filled
 
 
 def _whole_blocks(rows: Float32[np.ndarray, "M H"]) -> Float32[np.ndarray, "N H"]:
-    """Rows filled up with zeros to whole blocks of lanes."""
+    """Rows padded with zeros to whole blocks."""
     filled = np.zeros((-(-len(rows) // BLOCK) * BLOCK, rows.shape[1]), dtype=np.float32)
     filled[: len(rows)] = rows
     return filled

@@ -1,13 +1,13 @@
-"""source ids -> best outputs, on a GPU: the encoder-decoder in use, in torch.
+"""source ids -> best outputs, on a GPU: the encoder-decoder in torch.
 
-The modules of training, in float32 and without noise, under the searches of ``search``. Its twin
-for a CPU, which needs no torch, is ``inference`` with ``decoding``; both give the same outputs but
-where two are almost equally probable (see docs/measured/speed-inference.md).
+The modules of ``models.seq2seq``, in float32 and without dropout, under the searches of
+``gpu_search``. ``seq2seq_numpy`` is the same on a CPU; outputs agree unless two are almost equally
+probable (see docs/measured/speed-inference.md).
 
-Same text, same answer: a library picks its kernel by the shape of a product, and another kernel
-adds in another order. So shapes are fixed. There are always as many rows as ``ROWS`` allows for a
-width of the beam and a rounded length, idle ones included; no text leaves before all are done. What
-is computed for a text then depends on that text alone, whatever it is batched with.
+Same text, same answer: cuBLAS chooses its kernel by the shape of a product, and another kernel sums
+in another order. So shapes are fixed: every batch has as many rows as ``MAX_ROWS`` allows for its
+beam and rounded length, padding rows included, and no text leaves before all are done. Then a
+text's answer depends on that text alone.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ if TYPE_CHECKING:
 
     from charseq.config import Config
 
-ROWS = 4096
-"""Rows that are computed at once, idle ones included."""
-PLACES = 2**18
-"""Rows times symbols of a source; longer sources have fewer rows."""
+MAX_ROWS = 4096
+"""Rows in a batch, padding rows included."""
+MAX_SYMBOLS = 2**18
+"""Rows times source symbols in a batch; longer sources have fewer rows."""
 WIDTH = 4
-"""Lengths are rounded up to a multiple of this; texts that share the result are read together."""
+"""Lengths are rounded up to a multiple of this; texts of one rounded length are batched."""
 
 
 class GpuMemory(NamedTuple):
-    """What N texts are remembered by, W rows for each; it does not change in a search."""
+    """The encoded sources of N texts, constant during a search; R = N W rows."""
 
     keys: Tensor | None
-    """N H S, of soft attention."""
+    """N H S, soft attention."""
     values: Tensor | None
     """N S E."""
     mask: Tensor | None
-    """N 1 S: where there is no symbol."""
-    heard: Tensor | None
-    """N S E, of hard attention: what the decoder hears at each place."""
-    said: Tensor | None
-    """N S E: what the readout is told there."""
+    """N 1 S: true in the padding."""
+    decoder_input: Tensor | None
+    """N S E, hard attention: added to the decoder's input at each position."""
+    readout_input: Tensor | None
+    """N S E: what the readout is readout there."""
     ids: Tensor
-    """N S, of the source."""
+    """N S, source symbols."""
     ends: Tensor
-    """R: the place behind each text's last symbol, before its features."""
+    """R: the position of each text's EOS, the last that actions can reach."""
 
 
 class GpuState(NamedTuple):
-    """Where the rows of a search are, text by text."""
+    """State of the rows of a search, text by text."""
 
     hidden: Float[Tensor, "L K R H"]
-    places: Int[Tensor, "R"]
-    """Where hard attention stands, before the next symbol is read; else 0."""
+    positions: Int[Tensor, "R"]
+    """Hard attention's position of each row before the next symbol is read; else 0."""
 
 
 class GpuSeq2Seq:
@@ -86,26 +86,26 @@ class GpuSeq2Seq:
         if self.actions is not None:
             first = self.actions.symbols
             forbidden += range(first, first + SPECIALS)
-        self._never = torch.zeros(targets, device=device)
-        self._never[forbidden] = -math.inf
+        self._forbidden = torch.zeros(targets, device=device)
+        self._forbidden[forbidden] = -math.inf
 
     def start(
         self, source: Int[Tensor, "N S"], lengths: Int[Tensor, "N"], width: int
     ) -> tuple[GpuMemory, GpuState]:
-        """Read texts; ``width`` rows each."""
+        """Encode texts; the state has ``width`` rows for each."""
         model = self.model
         _, memory, final = model.read(source, lengths)
         hidden = model.bridge(final).repeat_interleave(width, dim=2)
         ends = (source == EOS).int().argmax(dim=1).repeat_interleave(width)
-        keys, values, mask, heard, said = None, None, None, None, None
+        keys, values, mask, decoder_input, readout_input = None, None, None, None, None
         if model.attention is not None:
             keys = model.attention.key(memory).permute(1, 2, 0).contiguous()
             values = model.attention.value(memory).transpose(0, 1).contiguous()
             mask = (source == PAD)[:, None]
         if model.pointer is not None:
-            heard = model.pointer.input(memory).transpose(0, 1).contiguous()
-            said = model.pointer.output(memory).transpose(0, 1).contiguous()
-        memories = GpuMemory(keys, values, mask, heard, said, source, ends)
+            decoder_input = model.pointer.input(memory).transpose(0, 1).contiguous()
+            readout_input = model.pointer.output(memory).transpose(0, 1).contiguous()
+        memories = GpuMemory(keys, values, mask, decoder_input, readout_input, source, ends)
         return memories, GpuState(hidden, torch.zeros_like(ends))
 
     def step(
@@ -113,40 +113,44 @@ class GpuSeq2Seq:
     ) -> tuple[Tensor, GpuState]:
         """Log-probabilities of the symbol after ``symbols``, and the next state."""
         model, embedding = self.model, self.model.target_embedding
-        given = embedding[symbols] * math.sqrt(embedding.shape[1])
-        places = state.places
-        told: Tensor | float = 0.0
-        if memory.heard is not None and memory.said is not None and self.actions is not None:
-            places = places + (symbols >= self.actions.symbols)
-            # what is impossible may fill a beam: it stays within its text
-            places = torch.minimum(places, memory.ends)
-            given = given + _at(memory.heard, places)
-            told = _at(memory.said, places)
+        inputs = embedding[symbols] * math.sqrt(embedding.shape[1])
+        positions = state.positions
+        readout_input: Tensor | float = 0.0
+        if (
+            memory.decoder_input is not None
+            and memory.readout_input is not None
+            and self.actions is not None
+        ):
+            positions = positions + (symbols >= self.actions.symbols)
+            # impossible actions may fill a beam: their positions stay within the text
+            positions = torch.minimum(positions, memory.ends)
+            inputs = inputs + _at_positions(memory.decoder_input, positions)
+            readout_input = _at_positions(memory.readout_input, positions)
         layers: list[Tensor] = []
         cells: Any = model.decoder.cells
         for cell, before in zip(cells, state.hidden, strict=True):
-            layers.append(cell(cell.project(given), before))
-            given = layers[-1][0]
-        mixed = model.readout(given) + told + self._context(given, memory)
+            layers.append(cell(cell.project(inputs), before))
+            inputs = layers[-1][0]
+        mixed = model.readout(inputs) + readout_input + self._context(inputs, memory)
         matrix = embedding if model.output is None else model.output
         logits = torch.nn.functional.linear(torch.tanh(mixed), matrix, model.output_bias)
         if model.prior is not None:
-            here = memory.ids.gather(1, places.view(len(memory.ids), -1)).flatten()
+            here = memory.ids.gather(1, positions.view(len(memory.ids), -1)).flatten()
             logits = logits + model.prior[here]
-        logits = logits + self._never
+        logits = logits + self._forbidden
         if self.actions is not None:
-            ended = (places == memory.ends)[:, None]
-            going = logits[:, self.actions.symbols :].masked_fill(ended, -math.inf)
-            logits = torch.cat([logits[:, : self.actions.symbols], going], dim=1)
+            ended = (positions == memory.ends)[:, None]
+            advancing = logits[:, self.actions.symbols :].masked_fill(ended, -math.inf)
+            logits = torch.cat([logits[:, : self.actions.symbols], advancing], dim=1)
             logits[:, EOS : EOS + 1].masked_fill_(~ended, -math.inf)
-        return logits.log_softmax(dim=1), GpuState(torch.stack(layers), places)
+        return logits.log_softmax(dim=1), GpuState(torch.stack(layers), positions)
 
     def reorder(self, state: GpuState, rows: Int[Tensor, "R"]) -> GpuState:
         """The state of other rows of the same texts."""
-        return GpuState(state.hidden.index_select(2, rows), state.places[rows])
+        return GpuState(state.hidden.index_select(2, rows), state.positions[rows])
 
     def _context(self, hidden: Tensor, memory: GpuMemory) -> Tensor | float:
-        """What soft attention brings to each row."""
+        """Soft attention's context of each row; 0 without it."""
         attention = self.model.attention
         keys, values, mask = memory.keys, memory.values, memory.mask
         if attention is None or keys is None or values is None or mask is None:
@@ -154,13 +158,14 @@ class GpuSeq2Seq:
         count = len(keys)
         queries = hidden.view(count, -1, hidden.shape[1]) * attention.scale
         scores = (queries @ keys).masked_fill(mask, -math.inf)
-        return (scores.softmax(dim=-1) @ values).flatten(0, 1)
+        context: Tensor = (scores.softmax(dim=-1) @ values).flatten(0, 1)
+        return context
 
 
 class GpuEnsemble:
-    """One network or several as one, with their searches: what a CPU has in three rooms.
+    """One network or several as one, with searches of its own.
 
-    Several say the logarithm of their mean probability, as in ``ensemble``.
+    The distribution of several is their mean, as in ``ensemble``.
     """
 
     def __init__(
@@ -173,7 +178,7 @@ class GpuEnsemble:
         pairs = zip(configs, weights, strict=True)
         self.members = [GpuSeq2Seq(one, named, device) for one, named in pairs]
         self.actions = self.members[0].actions
-        self._player = GraphCache(device)
+        self._graphs = GraphCache(device)
 
     @torch.inference_mode()
     def search(
@@ -189,15 +194,17 @@ class GpuEnsemble:
         Raises ValueError for texts whose lengths do not round up to one multiple of ``WIDTH``.
         """
         lengths = [len(ids) for ids in sources]
-        room = -(-max(lengths) // WIDTH) * WIDTH
-        if min(lengths) <= room - WIDTH:
-            raise ValueError(f"lengths {min(lengths)} to {room} do not round up to one length")
-        size = max(1, min(ROWS // width, PLACES // room))
+        width_of_source = -(-max(lengths) // WIDTH) * WIDTH
+        if min(lengths) <= width_of_source - WIDTH:
+            raise ValueError(
+                f"lengths {min(lengths)} to {width_of_source} do not round up to one length"
+            )
+        size = max(1, min(MAX_ROWS // width, MAX_SYMBOLS // width_of_source))
         found: list[list[Hypothesis]] = []
         for first in range(0, len(sources), size):
             group = sources[first : first + size]
             bounds = limits_of(limits[first : first + size], size, self.device)
-            begun = *self._start(group, size, room, width), bounds, self._player
+            begun = *self._start(group, size, width_of_source, width), bounds, self._graphs
             if width == 1:
                 answers = [[best] for best in greedy(self, *begun)]
             else:
@@ -215,7 +222,7 @@ class GpuEnsemble:
         if len(logs) == 1:
             return logs[0], after
         mean = torch.logsumexp(torch.stack(logs), dim=0) - math.log(len(logs))
-        return mean.clamp_(max=0.0), after  # rounding must not make a probability of more than 1
+        return mean.clamp_(max=0.0), after  # rounding must not give a probability above 1
 
     def reorder(self, state: tuple[GpuState, ...], rows: Int[Tensor, "R"]) -> tuple[GpuState, ...]:
         """The states of other rows of the same texts."""
@@ -223,12 +230,12 @@ class GpuEnsemble:
         return tuple(member.reorder(one, rows) for member, one in pairs)
 
     def _start(
-        self, group: Sequence[Sequence[int]], size: int, room: int, width: int
+        self, group: Sequence[Sequence[int]], size: int, width_of_source: int, width: int
     ) -> tuple[tuple[GpuMemory, ...], tuple[GpuState, ...]]:
-        """Read texts, and as many idle ones as there is room for."""
-        idle = np.full((size, room), PAD, dtype=np.int64)
-        given = pad([np.asarray(ids, dtype=np.int64) for ids in group])
-        idle[: len(group), : given.shape[1]] = given
+        """Encode a group of texts, padded to ``size`` texts."""
+        idle = np.full((size, width_of_source), PAD, dtype=np.int64)
+        inputs = pad([np.asarray(ids, dtype=np.int64) for ids in group])
+        idle[: len(group), : inputs.shape[1]] = inputs
         idle[len(group) :, 0] = EOS
         lengths = np.ones(size, dtype=np.int64)
         lengths[: len(group)] = [len(ids) for ids in group]
@@ -238,8 +245,8 @@ class GpuEnsemble:
         return tuple(memory for memory, _ in begun), tuple(state for _, state in begun)
 
 
-def _at(values: Tensor, places: Tensor) -> Tensor:
-    """N S E at R places, W for each text: R E."""
+def _at_positions(values: Tensor, positions: Tensor) -> Tensor:
+    """The values N S E at R positions, W for each text: R E."""
     count, _, size = values.shape
-    rows = places.view(count, -1, 1).expand(-1, -1, size)
+    rows = positions.view(count, -1, 1).expand(-1, -1, size)
     return values.gather(1, rows).flatten(0, 1)

@@ -1,12 +1,12 @@
-"""state before a word -> its likeliest words, symbol by symbol; texts -> those that begin alike.
+"""state before a word -> its most probable words, symbol by symbol; texts -> those with a prefix.
 
-For models whose symbols are pieces or characters, a word takes several symbols. It is closed by
-the first symbol that begins with white space, or by EOS, which belong to what follows:
+For models of subwords or characters a word takes several symbols. It ends before the first boundary
+symbol, which starts with white space or is EOS:
 
-    P(word) = P(its symbols) x P(a symbol that closes)
+    P(word) = P(its symbols) x P(a boundary symbol)
 
-and of several ways to cut a word into symbols the probabilities add up. It knows no networks;
-like ``decoding`` it meets them in ``step`` and ``select``.
+The probabilities of several segmentations of a word add up. As in ``search``, the model is known by
+``step`` and ``select`` alone.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 NO_TEXT = "\ufffd"
-"""What bytes are decoded as that are no text; such are no words."""
+"""U+FFFD, the replacement of undecodable bytes; a text with it is no word."""
 
 
 class Index:
-    """The texts of symbols in order, so that those that begin alike stand together."""
+    """The sorted texts of symbols: those with a common prefix are a range."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """``texts`` by id; an id whose text is empty is never found."""
+        """``texts`` by id; ids of empty texts are never found."""
         named = [number for number, text in enumerate(texts) if text]
         ranked = sorted(named, key=texts.__getitem__)
         self.ids = np.array(ranked, dtype=np.int64)
@@ -42,37 +42,37 @@ class Index:
         self.every = np.array(named, dtype=np.int64)
 
     def range(self, prefix: str) -> slice:
-        """Where in ``ids`` and ``texts`` those stand that begin with ``prefix``."""
+        """The range of ``ids`` and ``texts`` that start with ``prefix``."""
         size = len(prefix)
         first = bisect_left(self.texts, prefix, key=lambda text: text[:size])
         last = bisect_right(self.texts, prefix, lo=first, key=lambda text: text[:size])
         return slice(first, last)
 
     def starting(self, prefix: str) -> Int[np.ndarray, "K"]:
-        """The ids of the texts that begin with ``prefix``, the smallest first."""
+        """The ids of texts that start with ``prefix``, in ascending order."""
         return np.sort(self.ids[self.range(prefix)]) if prefix else self.every
 
     def heads(self, text: str) -> list[int]:
-        """The ids of the texts that ``text`` begins with, itself left out."""
+        """The ids of texts that are proper prefixes of ``text``."""
         found = []
         for length in range(1, len(text)):
-            place = bisect_left(self.texts, text[:length])
-            while self.texts[place : place + 1] == [text[:length]]:
-                found.append(int(self.ids[place]))
-                place += 1
+            index = bisect_left(self.texts, text[:length])
+            while self.texts[index : index + 1] == [text[:length]]:
+                found.append(int(self.ids[index]))
+                index += 1
         return found
 
 
 class SymbolTable:
-    """What each symbol of a model spells, as the search for words needs it."""
+    """The text of each symbol of a model, and the symbols by their part in a word."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """``texts`` by id; "" for symbols that stand in no word."""
+        """``texts`` by id; "" for symbols that are part of no word."""
         self.texts = texts
         self.index = Index(texts)
         spaces = [number for number, text in enumerate(texts) if text[:1].isspace()]
         self.spaces = np.array(spaces, dtype=np.int64)
-        self.closing = np.array([EOS, *spaces])
+        self.boundaries = np.array([EOS, *spaces])
         inner = np.ones(len(texts), dtype=bool)
         inner[self.spaces] = False
         self.letters = self.index.every[inner[self.index.every]]
@@ -81,14 +81,14 @@ class SymbolTable:
 
 @dataclass(frozen=True)
 class Words:
-    """What was found in one place, as logarithms of probabilities."""
+    """Words found at one position, as log-probabilities."""
 
     scores: dict[str, float]
-    """Of each word and its close; all of them begin as was wanted."""
-    beginning: float
-    """Of everything that begins as was wanted, found or not."""
-    closed: float
-    """Of the first symbol being one that closes what stood before."""
+    """Log-probability of each word with its boundary; all words have the prefix."""
+    prefix: float
+    """Log-probability of all texts with the prefix, found or not."""
+    boundary: float
+    """Log-probability that the first symbol is a boundary symbol."""
 
 
 def find_words(
@@ -96,35 +96,35 @@ def find_words(
     symbols: Int[np.ndarray, "N"],
     state: Any,
     wanted: Sequence[str],
-    inventory: SymbolTable,
+    table: SymbolTable,
     *,
     n: int,
     width: int,
     limit: int,
     decode: Callable[[Sequence[int]], str],
 ) -> list[Words]:
-    """The likeliest words after ``symbols``, one place a row, that begin with ``wanted``.
+    """The most probable words after ``symbols`` that start with ``wanted``, for each row.
 
-    What is wanted begins with a space where a word must first be closed. The search keeps the
-    ``width`` likeliest beginnings and is over when none is likelier than the ``n``-th word, or has
-    ``limit`` symbols. ``beginning`` is exact as long as there are no more than ``width`` ways to
-    cut what is wanted into symbols, so always for characters.
+    ``wanted`` starts with a space where a word must end first. The search keeps the ``width`` most
+    probable prefixes. It ends when none is more probable than word number ``n``, or has ``limit``
+    symbols. ``Words.prefix`` is exact while ``wanted`` has at most ``width`` segmentations, so
+    always for characters.
     """
-    searches = [_Search(text, inventory, n, width, decode) for text in wanted]
+    searches = [_Search(text, table, n, width, decode) for text in wanted]
     alive = searches
     for length in range(limit + 1):
         logs, state = model.step(symbols, state)
         parents: list[int] = []
         chosen: list[int] = []
-        going = []
+        active = []
         end = 0
         for search in alive:
             first, end = end, end + len(search.rows)
             found = search.advance(logs[first:end])
             parents += [first + row for row, _ in found]
             chosen += [symbol for _, symbol in found]
-            going += [search] if found else []
-        alive = going
+            active += [search] if found else []
+        alive = active
         if not alive or length == limit:
             break
         state = model.select(state, np.array(parents), 1)
@@ -132,34 +132,34 @@ def find_words(
     return [search.found() for search in searches]
 
 
-class Bounded:
-    """A model whose lines go on with whole words, ``most`` of them: what may be drawn from."""
+class WordLimit:
+    """A model that continues lines with at most ``max_words`` whole words, for sampling."""
 
-    def __init__(self, model: StepModel, inventory: SymbolTable, most: int) -> None:
+    def __init__(self, model: StepModel, table: SymbolTable, max_words: int) -> None:
         self.model = model
-        self.inventory = inventory
-        self.most = most
+        self.table = table
+        self.max_words = max_words
 
     def start(
         self, symbols: Int[np.ndarray, "N"], state: Any, wanted: Sequence[str]
     ) -> tuple[Any, Int[np.ndarray, "N"]]:
-        """A state of the model, and how many words are begun: none where a space is wanted."""
-        begun = np.array([0 if text else 1 for text in wanted])
-        # the symbols are read in the first step, but they belong to the text before
-        return state, begun - np.isin(symbols, self.inventory.spaces)
+        """A state of the model with the number of words started: none where a space is wanted."""
+        started = np.array([0 if text else 1 for text in wanted])
+        # the first step reads these symbols, but they belong to the text before
+        return state, started - np.isin(symbols, self.table.spaces)
 
     def step(self, symbols: Int[np.ndarray, "N"], state: Any) -> tuple[Any, Any]:
-        """As the model's, but the last word can only be finished, and the first must be begun."""
+        """As the model's; the first word must be started, and the last can only be finished."""
         inner, counts = state
         logs, inner = self.model.step(symbols, inner)
-        counts = counts + np.isin(symbols, self.inventory.spaces)
+        counts = counts + np.isin(symbols, self.table.spaces)
         after = logs.astype(np.float64)
         for row, count in enumerate(counts):
             if count == 0:
-                after[row, self.inventory.letters] = -np.inf
-            elif count >= self.most:
-                end = log_sum(after[row, self.inventory.closing])
-                after[row, self.inventory.closing] = -np.inf
+                after[row, self.table.letters] = -np.inf
+            elif count >= self.max_words:
+                end = log_sum(after[row, self.table.boundaries])
+                after[row, self.table.boundaries] = -np.inf
                 after[row, EOS] = end
         return after, (inner, counts)
 
@@ -170,92 +170,92 @@ class Bounded:
 
 
 def log_sum(logs: Float[np.ndarray, "K"]) -> float:
-    """The logarithm of the sum of e^x; -inf for nothing."""
-    most = logs.max(initial=-np.inf)
-    return float(most + np.log(np.exp(logs - most).sum())) if most > -np.inf else -math.inf
+    """Log Σ e^x; -inf for no numbers."""
+    largest = logs.max(initial=-np.inf)
+    return float(largest + np.log(np.exp(logs - largest).sum())) if largest > -np.inf else -math.inf
 
 
 @dataclass(frozen=True)
-class _Row:
-    """The beginning of a word."""
+class _Prefix:
+    """A prefix of a word, as a row of the search."""
 
     ids: tuple[int, ...]
     score: float
     rest: str
-    """What is wanted and not spelt yet."""
-    begun: bool
+    """The part of ``wanted`` that is not written yet."""
+    started: bool
     """Whether a letter was written."""
 
     @property
-    def open(self) -> bool:
-        """Whether it begins as was wanted, so that any letter may follow, or the end."""
-        return self.begun and not self.rest
+    def complete(self) -> bool:
+        """Whether all of ``wanted`` is written, so that any letter or a boundary may follow."""
+        return self.started and not self.rest
 
 
 class _Search:
-    """The search for the words of one place."""
+    """The search for words at one position."""
 
     def __init__(
         self,
         wanted: str,
-        inventory: SymbolTable,
+        table: SymbolTable,
         n: int,
         width: int,
         decode: Callable[[Sequence[int]], str],
     ) -> None:
-        self.inventory = inventory
+        self.table = table
         self.n = n
         self.width = width
         self.decode = decode
-        self.rows = [_Row((), 0.0, wanted, begun=False)]
+        self.rows = [_Prefix((), 0.0, wanted, started=False)]
         self.scores: dict[str, float] = {}
-        self.beginnings: list[float] = []
-        self.closed: float | None = None
+        self.prefixes: list[float] = []
+        self.boundary: float | None = None
 
     def advance(self, logs: Float[np.ndarray, "R V"]) -> list[tuple[int, int]]:
-        """Take in what may follow each row; (row, symbol) of what goes on, none if it is over."""
+        """Extend each row; returns (row, symbol) of the new rows, none when the search is over."""
         totals = np.full(logs.shape, -np.inf)
         for row, after, total in zip(self.rows, logs.astype(np.float64), totals, strict=True):
-            if self.closed is None:
-                self.closed = log_sum(after[self.inventory.closing])
-            allowed, opening = self._allow(row)
+            if self.boundary is None:
+                self.boundary = log_sum(after[self.table.boundaries])
+            allowed, completing = self._allow(row)
             total[allowed] = row.score + after[allowed]
-            if row.open:
-                self._finish(row, row.score + log_sum(after[self.inventory.closing]))
+            if row.complete:
+                self._finish(row, row.score + log_sum(after[self.table.boundaries]))
             else:
-                self.beginnings.append(log_sum(total[opening]))
-        places = [divmod(int(k), logs.shape[1]) for k in top_k(totals.ravel(), self.width)]
-        going = [place for place in places if totals[place] > -np.inf]
+                self.prefixes.append(log_sum(total[completing]))
+        candidates = [divmod(int(k), logs.shape[1]) for k in top_k(totals.ravel(), self.width)]
+        active = [index for index in candidates if totals[index] > -np.inf]
         best = sorted(self.scores.values(), reverse=True)
-        if len(best) >= self.n and going and totals[going[0]] <= best[self.n - 1]:
+        if len(best) >= self.n and active and totals[active[0]] <= best[self.n - 1]:
             return []
         self.rows = [
             self._write(self.rows[parent], symbol, float(totals[parent, symbol]))
-            for parent, symbol in going
+            for parent, symbol in active
         ]
-        return going
+        return active
 
     def found(self) -> Words:
-        """Everything, when the search is over."""
-        closed = -math.inf if self.closed is None else self.closed
-        return Words(self.scores, log_sum(np.array(self.beginnings)), closed)
+        """The words, when the search is over."""
+        boundary = -math.inf if self.boundary is None else self.boundary
+        return Words(self.scores, log_sum(np.array(self.prefixes)), boundary)
 
-    def _allow(self, row: _Row) -> tuple[Int[np.ndarray, "K"], Int[np.ndarray, "J"]]:
-        """The symbols that may follow a row, and those of them that make it open."""
-        inventory = self.inventory
+    def _allow(self, row: _Prefix) -> tuple[Int[np.ndarray, "K"], Int[np.ndarray, "J"]]:
+        """The symbols that may follow a row, and those that complete ``wanted``."""
+        table = self.table
         if not row.rest:
-            return inventory.letters, inventory.letters
-        opening = inventory.index.starting(row.rest)
-        heads = np.array(inventory.index.heads(row.rest), dtype=np.int64)
-        allowed = np.concatenate([opening, heads])
-        return allowed, opening if row.begun else opening[~inventory.blank[opening]]
+            return table.letters, table.letters
+        completing = table.index.starting(row.rest)
+        heads = np.array(table.index.heads(row.rest), dtype=np.int64)
+        allowed = np.concatenate([completing, heads])
+        return allowed, completing if row.started else completing[~table.blank[completing]]
 
-    def _write(self, row: _Row, symbol: int, score: float) -> _Row:
-        text = self.inventory.texts[symbol]
-        begun = row.begun or bool(text.strip())
-        return _Row((*row.ids, symbol), score, row.rest[len(text) :], begun)
+    def _write(self, row: _Prefix, symbol: int, score: float) -> _Prefix:
+        text = self.table.texts[symbol]
+        started = row.started or bool(text.strip())
+        return _Prefix((*row.ids, symbol), score, row.rest[len(text) :], started)
 
-    def _finish(self, row: _Row, score: float) -> None:
+    def _finish(self, row: _Prefix, score: float) -> None:
         word = self.decode(row.ids).strip()
         if NO_TEXT in word:
             return

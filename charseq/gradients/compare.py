@@ -215,7 +215,7 @@ def _compare_recurrences(name: str) -> Iterator[Comparison]:
     steps, batch, inputs, hidden = 4, 3, 3, 4
     with torch.random.fork_rng(devices=[]):  # the weights of the cell are replaced below
         cell = CELLS[name](inputs, hidden).double()
-    wide, kept = cell.gates * hidden, cell.kept
+    wide, kept = cell.gates * hidden, cell.states
     given = _normal(
         W_x=(wide, inputs),
         W_h=(wide, hidden),

@@ -145,7 +145,7 @@ def draw(
     projected = torch.stack([fresh.project(symbols) if s is None else noise for s in scales])
     weights = [fresh.recurrent if scale is None else scale * orthogonal for scale in scales]
     recurrent = torch.stack(weights).transpose(1, 2).contiguous()
-    start = projected.new_zeros(fresh.kept, len(scales), batch, size)
+    start = projected.new_zeros(fresh.states, len(scales), batch, size)
     return _run(cell, projected, recurrent, start), recurrent
 
 
@@ -273,7 +273,7 @@ def trained_flow(
     # embeddings are scaled as in the model's forward pass
     given = exact.target_embedding[[BOS, *target]] * math.sqrt(exact.target_embedding.shape[1])
     if exact.pointer is not None:
-        places = exact.pointer.places(torch.tensor([[BOS, *target]]), len(memory))
+        places = exact.pointer.positions(torch.tensor([[BOS, *target]]), len(memory))
         given = given + exact.pointer(memory, places)[0][:, 0]
     found = _measure_layers("encoder", exact.encoder, read[:, 0], torch.zeros_like(start), seed)
     return found + _measure_layers("decoder", exact.decoder, given, start, seed)

@@ -234,7 +234,8 @@ def trainable(contents: LoadedRun) -> EncoderDecoder:
 
     targets = contents.weights["target_embedding"].shape[0]
     prior = contents.weights.get("prior")
-    model = build(contents.config, sources=len(contents.source), targets=targets, prior=prior)
+    sources = len(contents.source)
+    model: EncoderDecoder = build(contents.config, sources=sources, targets=targets, prior=prior)
     state = {name: torch.from_numpy(value.copy()) for name, value in contents.weights.items()}
     model.load_state_dict(state)
     return model

@@ -28,7 +28,7 @@ import numpy as np
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k
-from charseq.decoding.word_search import Bounded, SymbolTable, find_words, log_sum
+from charseq.decoding.word_search import SymbolTable, WordLimit, find_words, log_sum
 from charseq.errors import SettingError
 from charseq.inference.prediction import Candidate, Prediction, rank
 
@@ -273,7 +273,7 @@ class LanguageModel:
             return sample(
                 self.network, symbols, state, limits, seeds=seeds, forbidden=forbidden, **sampling
             )
-        model = Bounded(self.network, self.symbol_table, most)
+        model = WordLimit(self.network, self.symbol_table, most)
         begun = model.start(symbols, state, [query.prefix for query in queries])
         limits = [most * LONGEST_WORD] * len(queries)
         return sample(model, symbols, begun, limits, seeds=seeds, forbidden=forbidden, **sampling)
@@ -404,8 +404,8 @@ def _candidates(
     )
     answers = []
     for prefix, words in zip(prefixes, found, strict=True):
-        before = words.closed if prefix else 0.0
-        base = words.beginning if conditional else before
+        before = words.boundary if prefix else 0.0
+        base = words.prefix if conditional else before
         answers.append(rank({w: min(s - base, 0.0) for w, s in words.scores.items()}, n))
     return answers
 

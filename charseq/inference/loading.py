@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.config import Config, configure
-from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
-from charseq.decoding import next_word_numpy, seq2seq_numpy
+from charseq.decoding import networks
 from charseq.decoding.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
@@ -93,23 +92,11 @@ def shapes_of(metadata: Mapping[str, Any]) -> Shapes:
 
 def _network_shapes(metadata: Mapping[str, Any], cell: str) -> Shapes:
     """Name and shape of every weight of one network with this cell."""
-    settings = metadata["settings"]
-    shared = {name: settings[name] for name in ("embedding", "hidden", "layers", "tied")}
     if is_next_word(metadata):
-        symbols = _size(metadata["units"]["vocabulary"])
-        return next_word_numpy.shapes_of(
-            cell=cell, **shared, context=settings["context"], symbols=symbols
-        )
-    targets, hard = _size(metadata["target"]), settings["attention"] == "hard"
-    return seq2seq_numpy.shapes_of(
-        cell=cell,
-        **shared,
-        attention=settings["attention"] == "soft",
-        pointer=hard,
-        prior=hard and settings["prior"],
-        sources=_size(metadata["source"]),
-        targets=Actions(targets).size if hard else targets,
-    )
+        task, symbols = "next-word", {"units": _size(metadata["units"]["vocabulary"])}
+    else:
+        task, symbols = "pairs", {name: _size(metadata[name]) for name in ("source", "target")}
+    return networks.NETWORKS[task].shapes(metadata["settings"], cell, symbols)
 
 
 def _size(vocabulary: Mapping[str, Any]) -> int:

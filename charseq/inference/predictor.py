@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, source_length
-from charseq.data.text.vocabulary import BOS, EOS, UNK, Vocabulary
-from charseq.decoding import next_word_numpy
+from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
+from charseq.decoding import networks
 from charseq.decoding.ensemble import DirectionGroup, direction_groups_on
 from charseq.decoding.search import (
     LENGTH_MARGIN,
@@ -125,7 +125,8 @@ class Translator:
     @property
     def actions(self) -> Actions | None:
         """The actions that a network with hard attention writes; None where it writes symbols."""
-        return self.direction_groups[0].network.actions
+        actions: Actions | None = self.direction_groups[0].network.actions
+        return actions
 
     def encode(self, source: str, features: str, *, backward: bool = False) -> list[int]:
         """The ids that a network reads; an empty list for a text without symbols."""
@@ -227,7 +228,7 @@ class Translator:
         merged: dict[str, ScoredText] = {}
         for group, found in zip(self.direction_groups, outputs, strict=True):
             for one in found:
-                score = one.score + math.log(group.share)
+                score = one.score + math.log(group.weight)
                 if one.text in merged:
                     score = add_logs(merged[one.text].score, score)
                 merged[one.text] = merged.get(one.text, one)._replace(score=score)
@@ -370,12 +371,5 @@ def language_model(
     weights: Mapping[str, np.ndarray],
 ) -> LanguageModel:
     """A language model with these weights, from a run folder or from a training."""
-    network = next_word_numpy.NumpyNextWord(
-        weights,
-        cell=config.cell,
-        layers=config.layers,
-        context=config.context,
-        # in running text a line continues the one before it
-        begin=EOS if config.running else BOS,
-    )
+    network = networks.build("next-word", config, weights)
     return LanguageModel(path, metadata, config, tokenizer, network)

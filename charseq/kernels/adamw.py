@@ -1,8 +1,8 @@
 """gradient, moments -> weights and their average: a step of AdamW in one pass over memory.
 
-The compiled form (``native/adam.c``) of what the trainer else asks of torch: the gradient scaled,
-decoupled weight decay, both moments, the update (Loshchilov & Hutter 2019), and the running average
-of the weights. It also spares a process torch.optim, which takes seconds to import.
+The compiled form (``native/adam.c``) of torch's AdamW (Loshchilov & Hutter 2019) with gradient
+scaling and the running average of the weights. It also avoids the import of torch.optim, which
+takes seconds.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor
 from charseq.kernels import library
 
 
-class Numbers(NamedTuple):
-    """What a step is made with."""
+class StepSizes(NamedTuple):
+    """The numbers of one step."""
 
     scale: float
-    """Of the gradient."""
+    """Factor of the gradient."""
     rate: float
     decay: float
-    """Weight decay, which is multiplied by the rate."""
+    """Weight decay, multiplied by the rate."""
     beta1: float
     beta2: float
     follow: float
-    """The share of the weights in their new average; 0 leaves it as it is."""
+    """Weight of the new weights in their average; 0 leaves the average unchanged."""
     epsilon: float = 1e-8
 
 
@@ -44,7 +44,7 @@ class Adam(ctypes.Structure):
 
 
 def fits(weights: Tensor) -> bool:
-    """Whether the compiled library is there and weights of this kind are its business."""
+    """Whether the compiled library is there and takes weights of this device and format."""
     return (
         weights.device.type == "cpu"
         and weights.dtype == torch.float32
@@ -53,9 +53,9 @@ def fits(weights: Tensor) -> bool:
 
 
 def advance(
-    weights: Tensor, gradient: Tensor, moments: dict[str, Tensor], average: Tensor, by: Numbers
+    weights: Tensor, gradient: Tensor, moments: dict[str, Tensor], average: Tensor, by: StepSizes
 ) -> None:
-    """One step in place; ``moments`` are torch.optim's, by its names, and are counted on.
+    """One step in place. ``moments`` have torch.optim's names; ``moments["step"]`` is incremented.
 
     Raises:
         ValueError: an array of another size, or one with gaps.

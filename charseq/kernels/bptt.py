@@ -1,7 +1,7 @@
 """projected inputs, recurrent matrix, first state -> states; and back, by hand.
 
-Back-propagation through time of four recurrences, derived on paper and free of autograd. It
-knows no modules and shares no code with ``cells``, so that each can check the other.
+Back-propagation through time (Werbos 1990) of four recurrences, derived by hand, without autograd.
+No code is shared with ``models.cells``, so that each checks the other.
 
 Letters: D directions, T steps, B batch, H hidden. ``projected`` (D T B GH) holds W_x x_t + b of
 all steps, computed once outside; ``recurrent`` (D H GH) is W_h transposed, gates side by side,
@@ -15,9 +15,9 @@ before the first step. The states of all steps come back as K D T B H, index 0 b
     lstm      i, f, o = σ(·);  c_t = f ⊙ c_{t-1} + i ⊙ tanh(·);  h_t = o ⊙ tanh(c_t)
               (Hochreiter & Schmidhuber 1997; Gers et al. 2000; gates in the order i f g o)
 
-Backwards, ``arriving`` (K D T B H) is what reaches every state from outside the recurrence. With
-δ_t = ∂L/∂h_t, the loop carries only δ; the gradients of all steps' gate inputs
-are collected, and each weight gradient is one product over all steps at the end:
+Backward, ``arriving`` (K D T B H) is the gradient of every state from outside the recurrence. The
+loop passes on only δ_t = ∂L/∂h_t. The gradients of all steps' gate inputs are collected, and each
+weight gradient is one product over all steps at the end:
     ∂L/∂W_h = Σ_t h_{t-1} (∂L/∂g_t)^T.
 """
 
@@ -31,12 +31,12 @@ from torch import Tensor
 
 
 class Trace(NamedTuple):
-    """What the forward pass leaves for the backward pass."""
+    """Values that the forward pass saves for the backward pass."""
 
     states: Tensor
     """K D T+1 B H: the state before the first step and after every step."""
     gates: Tensor
-    """D T B ·: the gates' values after their nonlinearity, laid side by side."""
+    """D T B ·: the gates after their nonlinearity, side by side."""
 
 
 class Gradients(NamedTuple):
@@ -48,8 +48,8 @@ class Gradients(NamedTuple):
 
 
 def run_tanh(projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
-    """Sheet A: h_t = tanh(g_t). The gates of the trace are empty; h_t itself is enough."""
-    states = _room(projected, initial, gates=1)
+    """Sheet A: h_t = tanh(g_t). The gates of the trace are empty: h_t is enough."""
+    states = _states(projected, initial, gates=1)
     for step in range(projected.shape[1]):
         gate = _product(states[0, :, step], recurrent).add_(projected[:, step])
         _tanh(gate, states[0, :, step + 1])
@@ -75,7 +75,7 @@ def back_tanh(trace: Trace, recurrent: Tensor, arriving: Tensor) -> Gradients:
 
 def run_residual(projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
     """Sheet B3: h_t = tanh(g_t) + h_{t-1}. The gates hold tanh(g_t), which is not h_t."""
-    states = _room(projected, initial, gates=1)
+    states = _states(projected, initial, gates=1)
     gates = torch.empty_like(projected)
     for step in range(projected.shape[1]):
         before = states[0, :, step]
@@ -103,18 +103,18 @@ def back_residual(trace: Trace, recurrent: Tensor, arriving: Tensor) -> Gradient
 
 def run_gru(projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
     """The gates of the trace are r, z, n and the product W_n h, side by side (4H)."""
-    states = _room(projected, initial, gates=3)
+    states = _states(projected, initial, gates=3)
     size = initial.shape[-1]
     gates = projected.new_empty((*projected.shape[:-1], 4 * size))
     for step in range(projected.shape[1]):
-        before, given = states[0, :, step], projected[:, step]
+        before, inputs = states[0, :, step], projected[:, step]
         product = _product(before, recurrent)
-        kept = gates[:, step]
-        torch.add(product[..., : 2 * size], given[..., : 2 * size], out=kept[..., : 2 * size])
-        kept[..., : 2 * size].sigmoid_()
-        kept[..., 3 * size :] = product[..., 2 * size :]
-        reset, update, new = (kept[..., k * size : (k + 1) * size] for k in range(3))
-        _tanh(torch.addcmul(given[..., 2 * size :], reset, product[..., 2 * size :]), new)
+        saved = gates[:, step]
+        torch.add(product[..., : 2 * size], inputs[..., : 2 * size], out=saved[..., : 2 * size])
+        saved[..., : 2 * size].sigmoid_()
+        saved[..., 3 * size :] = product[..., 2 * size :]
+        reset, update, new = (saved[..., k * size : (k + 1) * size] for k in range(3))
+        _tanh(torch.addcmul(inputs[..., 2 * size :], reset, product[..., 2 * size :]), new)
         torch.addcmul(new, update, before - new, out=states[0, :, step + 1])
     return Trace(states, gates)
 
@@ -136,42 +136,42 @@ def back_gru(trace: Trace, recurrent: Tensor, arriving: Tensor) -> Gradients:
         delta += outputs[:, step]
         reset, update, new, product = trace.gates[:, step].split(size, dim=-1)
         gate, back_in = collected[:, step], through[:, step]
-        kept = delta * update
-        towards = delta - kept
+        saved = delta * update
+        towards = delta - saved
         torch.addcmul(towards, towards * new, new, value=-1.0, out=gate[..., 2 * size :])
-        change = (hidden[:, step] - new).mul_(kept)
+        change = (hidden[:, step] - new).mul_(saved)
         torch.addcmul(change, change, update, value=-1.0, out=gate[..., size : 2 * size])
         torch.mul(gate[..., 2 * size :], reset, out=back_in[..., 2 * size :])
         change = back_in[..., 2 * size :] * product
         torch.addcmul(change, change, reset, value=-1.0, out=gate[..., :size])
         back_in[..., : 2 * size] = gate[..., : 2 * size]
-        delta = kept.add_(_product(back_in, back))
+        delta = saved.add_(_product(back_in, back))
     weight = _weight(hidden, through, recurrent)
     return Gradients(collected, weight, delta[None])
 
 
 def run_lstm(projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
     """The gates of the trace are i, f, g, o and tanh(c_t), side by side (5H)."""
-    states = _room(projected, initial, gates=4)
+    states = _states(projected, initial, gates=4)
     size = initial.shape[-1]
     gates = projected.new_empty((*projected.shape[:-1], 5 * size))
     for step in range(projected.shape[1]):
         product = _product(states[0, :, step], recurrent).add_(projected[:, step])
-        kept = gates[:, step]
-        torch.sigmoid(product[..., : 2 * size], out=kept[..., : 2 * size])
-        torch.sigmoid(product[..., 3 * size :], out=kept[..., 3 * size : 4 * size])
-        _tanh(product[..., 2 * size : 3 * size], kept[..., 2 * size : 3 * size])
-        enter, forget, new, leave, squashed = kept.split(size, dim=-1)
+        saved = gates[:, step]
+        torch.sigmoid(product[..., : 2 * size], out=saved[..., : 2 * size])
+        torch.sigmoid(product[..., 3 * size :], out=saved[..., 3 * size : 4 * size])
+        _tanh(product[..., 2 * size : 3 * size], saved[..., 2 * size : 3 * size])
+        enter, forget, new, output, memory_tanh = saved.split(size, dim=-1)
         memory = states[1, :, step + 1]
         torch.mul(forget, states[1, :, step], out=memory)
         memory.addcmul_(enter, new)
-        _tanh(memory.clone(), squashed)
-        torch.mul(leave, squashed, out=states[0, :, step + 1])
+        _tanh(memory.clone(), memory_tanh)
+        torch.mul(output, memory_tanh, out=states[0, :, step + 1])
     return Trace(states, gates)
 
 
 def back_lstm(trace: Trace, recurrent: Tensor, arriving: Tensor) -> Gradients:
-    """Two errors travel back: δ through h and ε through the memory c.
+    """Two gradients pass from step to step: δ through h and ε through the memory c.
 
     ε += δ o (1 - tanh² c_t); ∂î = ε g i(1-i), ∂f̂ = ε c_{t-1} f(1-f), ∂ĝ = ε i (1-g²),
     ∂ô = δ tanh(c_t) o(1-o); δ_{t-1} = W_h^T [∂î; ∂f̂; ∂ĝ; ∂ô]; ε_{t-1} = ε f.
@@ -185,20 +185,20 @@ def back_lstm(trace: Trace, recurrent: Tensor, arriving: Tensor) -> Gradients:
     for step in reversed(range(outputs.shape[1])):
         delta += outputs[:, step]
         carried += arriving[1, :, step]
-        enter, forget, new, leave, squashed = trace.gates[:, step].split(size, dim=-1)
+        enter, forget, new, output, memory_tanh = trace.gates[:, step].split(size, dim=-1)
         gate = collected[:, step]
-        shown = delta * leave
-        carried += torch.addcmul(shown, shown * squashed, squashed, value=-1.0)
-        for place, change, value in (
+        shown = delta * output
+        carried += torch.addcmul(shown, shown * memory_tanh, memory_tanh, value=-1.0)
+        for gate_index, change, value in (
             (0, carried * new * enter, enter),
             (1, carried * memory[:, step] * forget, forget),
-            (3, shown.mul_(squashed), leave),
+            (3, shown.mul_(memory_tanh), output),
         ):
-            room = gate[..., place * size : (place + 1) * size]
-            torch.addcmul(change, change, value, value=-1.0, out=room)
+            part = gate[..., gate_index * size : (gate_index + 1) * size]
+            torch.addcmul(change, change, value, value=-1.0, out=part)
         change = carried * enter
-        room = gate[..., 2 * size : 3 * size]
-        torch.addcmul(change, change * new, new, value=-1.0, out=room)
+        part = gate[..., 2 * size : 3 * size]
+        torch.addcmul(change, change * new, new, value=-1.0, out=part)
         delta = _product(gate, back)
         carried *= forget
     weight = _weight(trace.states[0], collected, recurrent)
@@ -216,23 +216,23 @@ RECURRENCES: dict[str, tuple[Run, Back]] = {
 }
 
 
-def _room(projected: Tensor, initial: Tensor, *, gates: int) -> Tensor:
-    """K D T+1 B H with the first state in place."""
-    kept, directions, batch, size = initial.shape
+def _states(projected: Tensor, initial: Tensor, *, gates: int) -> Tensor:
+    """K D T+1 B H with the first state in gate_index."""
+    saved, directions, batch, size = initial.shape
     if projected.shape[-1] != gates * size:
         raise ValueError(f"projected has {projected.shape[-1]} columns, expected {gates} x {size}")
-    states = projected.new_empty((kept, directions, projected.shape[1] + 1, batch, size))
+    states = projected.new_empty((saved, directions, projected.shape[1] + 1, batch, size))
     states[:, :, 0] = initial
     return states
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """D B I times D I O in the format of ``right``, given back in the format of ``left``."""
+    """D B I times D I O in the format of ``right``, inputs back in the format of ``left``."""
     return torch.bmm(left.to(right.dtype), right).to(left.dtype)
 
 
 def _tanh(values: Tensor, out: Tensor) -> None:
-    """tanh(x) = 2 σ(2x) - 1, in place of ``values`` and into ``out``.
+    """tanh(x) = 2 σ(2x) - 1, in gate_index of ``values`` and into ``out``.
 
     torch's tanh takes seven times as long as its sigmoid on a CPU; the absolute error stays at
     one rounding of 1.

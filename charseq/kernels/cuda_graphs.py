@@ -1,9 +1,8 @@
-"""a step from tensors to tensors -> the same step, on a GPU recorded once and then played again.
+"""a step from tensors to tensors -> the same step, on a GPU captured once as a CUDA graph.
 
-A loop whose step is a hundred small kernels takes as long as it takes to start them. If shapes stay
-and nothing asks the device, a CUDA graph starts all of them at once. It works on memory of its own:
-what a loop begins with is copied there, what a step gives is copied back over what it was given. It
-knows nothing of what is computed.
+A step of a hundred small kernels takes as long as their launches. If shapes are fixed and no value
+is read back, a CUDA graph launches all kernels at once. A graph works on memory of its own: a
+loop's initial values are copied there, and each step's results are copied over its arguments.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import torch
 from torch import Tensor
 
 Advance = Callable[[Any, Any], Any]
-"""(what stays, what moves) -> what has moved: nested tuples of tensors, and None."""
+"""(constants, state) -> next state: nested tuples of tensors, and None."""
 
-MOST = 8
-"""Loops that are recorded, each with memory of its own; others run as they are."""
+MAX_GRAPHS = 8
+"""Loops that are captured, each with memory of its own; further loops run eagerly."""
 
 
 class EagerLoop:
-    """A loop as it is: ``moving`` after each ``step``."""
+    """A loop of single kernels; ``moving`` is the state after each ``step``."""
 
     def __init__(self, advance: Advance, fixed: Any, moving: Any) -> None:
         self.advance = advance
@@ -35,7 +34,7 @@ class EagerLoop:
 
 
 class GraphedLoop(EagerLoop):
-    """A loop on memory of its own, whose step is a graph."""
+    """A loop whose step is a CUDA graph on memory of its own."""
 
     def __init__(self, advance: Advance, fixed: Any, moving: Any) -> None:
         super().__init__(advance, clone(fixed), clone(moving))
@@ -50,11 +49,11 @@ class GraphedLoop(EagerLoop):
                 self._graph.capture_end()
 
     def begin(self, fixed: Any, moving: Any) -> None:
-        """Start anew, from other values of the same shapes."""
-        for room, value in zip(
+        """Restart from other values of the same shapes."""
+        for target, value in zip(
             leaves((self.fixed, self.moving)), leaves((fixed, moving)), strict=True
         ):
-            room.copy_(value)
+            target.copy_(value)
 
     def step(self) -> None:
         """One step."""
@@ -62,17 +61,17 @@ class GraphedLoop(EagerLoop):
 
 
 class GraphCache:
-    """The recordings of one network."""
+    """The CUDA graphs of one network, by name and shapes."""
 
     def __init__(self, device: torch.device) -> None:
-        self._able = device.type == "cuda"
+        self._enabled = device.type == "cuda"
         self._known: dict[Any, GraphedLoop | None] = {}
 
     def begin(self, name: str, advance: Advance, fixed: Any, moving: Any) -> EagerLoop:
-        """A loop; the second of a name and of shapes is recorded, those after it are played."""
+        """A loop: the first of a name and shapes runs eagerly, the second is captured."""
         key = name, tuple(leaf.shape for leaf in leaves((fixed, moving)))
         found = self._known.get(key)
-        if found is None and self._able and key in self._known and self._count() < MOST:
+        if found is None and self._enabled and key in self._known and self._count() < MAX_GRAPHS:
             found = self._known[key] = GraphedLoop(advance, fixed, moving)
         if found is None:
             self._known.setdefault(key, None)
@@ -92,24 +91,26 @@ def leaves(nest: Any) -> list[Tensor]:
 
 
 def clone(nest: Any) -> Any:
-    """The same with copies of the tensors."""
+    """A deep copy."""
     if isinstance(nest, Tensor):
         return nest.clone()
     if nest is None:
         return None
     parts = [clone(part) for part in nest]
-    # a tuple with names takes its parts one by one
+    # a named tuple takes its parts one by one
     return type(nest)(*parts) if hasattr(nest, "_fields") else tuple(parts)
 
 
-def write_back(rooms: Any, values: Any) -> None:
-    """Each value into its room; values that are in a room themselves are kept safe first."""
-    places, found = leaves(rooms), leaves(values)
-    kept = {room.untyped_storage().data_ptr() for room in places}
+def write_back(targets: Any, values: Any) -> None:
+    """Copy each value into its target; values in a target's memory are cloned first."""
+    buffers, found = leaves(targets), leaves(values)
+    storages = {target.untyped_storage().data_ptr() for target in buffers}
     safe = [
-        value if value is room or value.untyped_storage().data_ptr() not in kept else value.clone()
-        for room, value in zip(places, found, strict=True)
+        value
+        if value is target or value.untyped_storage().data_ptr() not in storages
+        else value.clone()
+        for target, value in zip(buffers, found, strict=True)
     ]
-    for room, value in zip(places, safe, strict=True):
-        if value is not room:
-            room.copy_(value)
+    for target, value in zip(buffers, safe, strict=True):
+        if value is not target:
+            target.copy_(value)

@@ -1,11 +1,11 @@
-"""native/*.c -> functions on arrays: the compiled kernels, where the install could build them.
+"""native/*.c -> functions on arrays: the compiled kernels, where a C compiler built them.
 
-The library is plain C (see ``native/README.md``), built when charseq is installed and a compiler is
-there. Whoever can use it asks :func:`find`, and does the same work in NumPy or torch on None.
+The library is plain C (see ``native/README.md``), built with charseq where there is a compiler.
+:func:`find` returns None where there is no library; callers then use NumPy or torch.
 
-Rows are the numbers of one text, filled up with zeros to whole vectors of ``WIDE``. What is
-computed for a row depends on that row alone, to the last bit. Everything is float32, row numbers
-are int64, and nothing reaches the library whose type, shape and layout were not checked.
+A row is the numbers of one text, padded with zeros to whole vectors of ``VECTOR``. A row's results
+depend on that row alone, to the last bit. Everything is float32, row numbers are int64, and type,
+shape and layout of every array are checked here.
 
 The environment variable ``CHARSEQ_KERNELS`` is ``auto`` (the best that the processor can run),
 ``off``, or the name of a level: ``plain``, ``avx2``, ``avx512``, ``amx``.
@@ -25,22 +25,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.errors import SettingError
-from charseq.kernels.layout import WIDE, address, empty, widen, zeros
+from charseq.kernels.cell_table import CELLS
+from charseq.kernels.layout import VECTOR, address, empty, pad_rows, zeros
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
 VERSION = 7
-"""The library's, as ``native.h`` has it: another one was left behind by an older install."""
+"""Version of the library in ``native.h``; a library of another version is not loaded."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
-"""What the kernels are compiled for; each processor can run the first ones, up to its own."""
+"""Instruction sets that the kernels are compiled for; a processor runs all up to its own."""
 VARIABLE = "CHARSEQ_KERNELS"
-CELLS = {"tanh": (0, 1, 1), "residual": (1, 1, 1), "gru": (2, 3, 1), "lstm": (3, 4, 2)}
-"""The library's number of a cell, its gates, and the states that it keeps."""
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 INDEX, FLAG = np.dtype(np.int64), np.dtype(np.bool_)
-_PLACE = ctypes.c_void_p
+_POINTER = ctypes.c_void_p
 _NO_CELL = -1
 _NO_MEMORY = 1
 
@@ -52,7 +51,7 @@ class Gather(ctypes.Structure):
 
 
 def structure(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
-    """A structure of ``native.h``: numbers, pointers, and where a name ends in *, a gather."""
+    """A structure of ``native.h``: numbers, then pointers, and gathers where a name ends in *."""
     fields: list[tuple[str, Any]] = [(field, ctypes.c_int64) for field in numbers.split()]
     for field in pointers.split():
         kind = Gather if field.endswith("*") else ctypes.c_void_p
@@ -66,34 +65,34 @@ _Run = structure(
     "order lengths first* second* recurrent memory last",
 )
 _Step = structure("Step", "cell count hidden", "first* second* recurrent state after")
-_Product = structure("Product", "count depth columns squash", "rows weight bias more* out")
-_Look = structure(
-    "Look", "texts width stored steps hidden value", "numbers queries keys values lengths context"
+_Product = structure("Product", "count depth columns tanh", "rows weight bias addend* out")
+_Attend = structure(
+    "Attend", "texts width stored steps hidden value", "numbers queries keys values lengths context"
 )
-_Softmax = structure("Softmax", "count columns going stop", "ended rows")
+_Softmax = structure("Softmax", "count columns advance_from eos", "ended rows")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A matrix as products want it; ``columns`` are its rows, ``depth`` its columns, both wide."""
+    """A matrix packed for products: ``columns`` are its rows, ``depth`` its columns, padded."""
 
     numbers: Float32[np.ndarray, "P"]
     columns: int
     depth: int
     cell: str | None
     bias: Float32[np.ndarray, "M"] | None
-    """Added to every row of a product."""
-    place: int
-    bias_place: int | None
+    """Added to every row of the product."""
+    address: int
+    bias_address: int | None
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table, by their numbers: what is added to something, row by row."""
+    """Rows of a table by their numbers, to be added row by row."""
 
     table: Float32[np.ndarray, "M W"]
     numbers: Int64[np.ndarray, "*N"] | None = None
-    """None: the first row of the table to the first, and so on."""
+    """None: row i of the table belongs to row i."""
 
 
 class Kernels:
@@ -101,7 +100,7 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL, level: str) -> None:
         """Raises ValueError for a level that is not among those of :func:`levels_of`."""
-        if level not in levels_of(library):  # which is also what asks for the tiles' registers
+        if level not in levels_of(library):  # which also requests AMX from the system
             raise ValueError(f"this processor does not run {level}")
         self.level = level
         self.library = library
@@ -110,10 +109,10 @@ class Kernels:
         library.charseq_packed.argtypes = (ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
         library.charseq_pack.restype = None
         library.charseq_pack.argtypes = (
-            ctypes.c_int32, _PLACE, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _PLACE,
+            ctypes.c_int32, _POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _POINTER,
         )  # fmt: skip
         library.charseq_expand.restype = None
-        library.charseq_expand.argtypes = (_PLACE,) * 2 + (ctypes.c_int64,) * 5 + (_PLACE,) * 3
+        library.charseq_expand.argtypes = (_POINTER,) * 2 + (ctypes.c_int64,) * 5 + (_POINTER,) * 3
 
     def pack(
         self,
@@ -123,38 +122,40 @@ class Kernels:
         cell: str | None = None,
         fill: float = 0.0,
     ) -> Packed:
-        """A matrix for :meth:`product`; with a cell, its recurrent one for steps, interleaved.
+        """A matrix for :meth:`product`, or a cell's interleaved recurrent matrix for its steps.
 
-        A bias is filled up with ``fill``.
+        The bias is padded with ``fill``.
         """
         if bias is not None and len(bias) != len(matrix):
             raise ValueError(f"{len(bias)} numbers are no bias of {len(matrix)}")
-        given = widen(matrix)
-        if given.shape[0] % WIDE:
-            given = np.concatenate([given, zeros(-len(given) % WIDE, given.shape[1])])
+        given = pad_rows(matrix)
+        if given.shape[0] % VECTOR:
+            given = np.concatenate([given, zeros(-len(given) % VECTOR, given.shape[1])])
         columns, depth = given.shape
         numbers = empty(self.library.charseq_packed(self.number, columns, depth))
         self.library.charseq_pack(
             self.number,
-            place_of(np.ascontiguousarray(given), (columns, depth)),
+            pointer_to(np.ascontiguousarray(given), (columns, depth)),
             columns,
             depth,
-            _NO_CELL if cell is None else CELLS[cell][0],
-            place_of(numbers, numbers.shape),
+            _NO_CELL if cell is None else number_of(cell),
+            pointer_to(numbers, numbers.shape),
         )
-        added = None if bias is None else widen(bias, fill)
-        place = None if added is None else place_of(added, (columns,))
-        return Packed(numbers, columns, depth, cell, added, place_of(numbers, numbers.shape), place)
+        added = None if bias is None else pad_rows(bias, fill)
+        place = None if added is None else pointer_to(added, (columns,))
+        return Packed(
+            numbers, columns, depth, cell, added, pointer_to(numbers, numbers.shape), place
+        )
 
     def product(
         self,
         weight: Packed,
         rows: Float32[np.ndarray, "N K"],
         *,
-        more: Rows | None = None,
-        squash: bool = False,
+        addend: Rows | None = None,
+        tanh: bool = False,
     ) -> Float32[np.ndarray, "N M"]:
-        """Rows times the transposed matrix, plus bias, plus ``more``; with ``squash`` its tanh."""
+        """Rows times the transposed matrix, plus bias, plus ``addend``; with ``tanh`` its tanh."""
         if weight.cell is not None:
             raise ValueError("the matrix was packed for the steps of a cell")
         count, columns = len(rows), weight.columns
@@ -162,9 +163,9 @@ class Kernels:
         self.call(
             "product",
             _Product(
-                count, weight.depth, columns, squash,
-                place_of(rows, (count, weight.depth)), weight.place, weight.bias_place,
-                gather(more, (count,), columns), place_of(out, out.shape),
+                count, weight.depth, columns, tanh,
+                pointer_to(rows, (count, weight.depth)), weight.address, weight.bias_address,
+                gather(addend, (count,), columns), pointer_to(out, out.shape),
             ),
         )  # fmt: skip
         return out
@@ -180,7 +181,7 @@ class Kernels:
         second: Rows | None = None,
     ) -> None:
         """One step of a cell, written into ``after``; rows of ``first`` are added to the gates."""
-        number, gates, kept = CELLS[cell]
+        number, gates, states = number_of(cell), CELLS[cell].gates, CELLS[cell].states
         _, count, hidden = state.shape
         _fits(recurrent, cell, hidden)
         self.call(
@@ -189,8 +190,9 @@ class Kernels:
                 number, count, hidden,
                 gather(first, (count,), gates * hidden),
                 gather(second, (count,), gates * hidden),
-                recurrent.place,
-                place_of(state, (kept, count, hidden)), place_of(after, (kept, count, hidden)),
+                recurrent.address,
+                pointer_to(state, (states, count, hidden)),
+                pointer_to(after, (states, count, hidden)),
             ),
         )  # fmt: skip
 
@@ -207,12 +209,12 @@ class Kernels:
         offset: int = 0,
         backward: bool = False,
     ) -> None:
-        """All steps of a direction of a layer, from zero, or from each row's end with ``backward``.
+        """All steps of one direction of a layer, with ``backward`` from each row's last symbol.
 
-        h is written into ``memory`` and what is kept at the end into ``last``, in each row from
-        ``offset`` on; beyond a row's length ``memory`` is zero.
+        ``memory`` receives h after each symbol and ``last`` the state after the last one, in
+        columns from ``offset`` on; beyond a row's length ``memory`` is zero.
         """
-        number, gates, kept = CELLS[cell]
+        number, gates, states = number_of(cell), CELLS[cell].gates, CELLS[cell].states
         count, steps, width = memory.shape
         hidden = recurrent.depth
         _fits(recurrent, cell, hidden)
@@ -223,15 +225,16 @@ class Kernels:
             "run",
             _Run(
                 number, count, steps, hidden, backward, width, offset,
-                place_of(order, (count,), INDEX), place_of(lengths, (count,), INDEX),
+                pointer_to(order, (count,), INDEX), pointer_to(lengths, (count,), INDEX),
                 gather(first, (count, steps), gates * hidden),
                 gather(second, (count,), gates * hidden),
-                recurrent.place,
-                place_of(memory, (count, steps, width)), place_of(last, (kept, count, width)),
+                recurrent.address,
+                pointer_to(memory, (count, steps, width)),
+                pointer_to(last, (states, count, width)),
             ),
         )  # fmt: skip
 
-    def look(
+    def attend(
         self,
         queries: Float32[np.ndarray, "N H"],
         keys: Float32[np.ndarray, "T S H"],
@@ -239,19 +242,20 @@ class Kernels:
         lengths: Int64[np.ndarray, "T"],
         texts: Int64[np.ndarray, "M"],
     ) -> Float32[np.ndarray, "N E"]:
-        """What soft attention brings to each row; as many rows look at each of ``texts``."""
+        """Soft attention's context of each row; equally many rows attend to each of ``texts``."""
         count, hidden = queries.shape
         stored, steps, value = values.shape
         if not len(texts) or count % len(texts):
-            raise ValueError(f"{count} rows cannot look at {len(texts)} texts")
+            raise ValueError(f"{count} rows cannot attend to {len(texts)} texts")
         context = empty(count, value)
         self.call(
-            "look",
-            _Look(
+            "attend",
+            _Attend(
                 len(texts), count // len(texts), stored, steps, hidden, value,
-                place_of(texts, texts.shape, INDEX), place_of(queries, (count, hidden)),
-                place_of(keys, (stored, steps, hidden)), place_of(values, (stored, steps, value)),
-                place_of(lengths, (stored,), INDEX), place_of(context, (count, value)),
+                pointer_to(texts, texts.shape, INDEX), pointer_to(queries, (count, hidden)),
+                pointer_to(keys, (stored, steps, hidden)),
+                pointer_to(values, (stored, steps, value)),
+                pointer_to(lengths, (stored,), INDEX), pointer_to(context, (count, value)),
             ),
         )  # fmt: skip
         return context
@@ -261,36 +265,37 @@ class Kernels:
         rows: Float32[np.ndarray, "N V"],
         *,
         ended: Bool[np.ndarray, "N"] | None = None,
-        going: int = 0,
-        stop: int = 0,
+        advance_from: int = 0,
+        eos: int = 0,
     ) -> None:
         """Logits to log-probabilities, in place.
 
-        With ``ended``, rows that have ended do not write symbols from ``going`` on, others not
-        ``stop``.
+        With ``ended``, rows that have ended do not write symbols from ``advance_from`` on, others
+        not ``eos``.
         """
         count, columns = rows.shape
-        if not (0 <= going <= columns and 0 <= stop < columns):
-            raise ValueError(f"{going} or {stop} is no symbol of {columns}")
-        last = None if ended is None else place_of(ended, (count,), FLAG)
+        if not (0 <= advance_from <= columns and 0 <= eos < columns):
+            raise ValueError(f"{advance_from} or {eos} is no symbol of {columns}")
+        last = None if ended is None else pointer_to(ended, (count,), FLAG)
         self.call(
-            "softmax", _Softmax(count, columns, going, stop, last, place_of(rows, (count, columns)))
+            "softmax",
+            _Softmax(count, columns, advance_from, eos, last, pointer_to(rows, (count, columns))),
         )
 
     def expand(
         self, scores: Float64[np.ndarray, "B W"], logs: Float32[np.ndarray, "B W V"]
     ) -> tuple[Int64[np.ndarray, "B C"], Int64[np.ndarray, "B C"], Float64[np.ndarray, "B C"]]:
-        """The 2 W best of scores + logs of each text, as ``decoding`` wants them."""
+        """The 2 W best continuations of each text, as in ``decoding.search``."""
         count, width, symbols = logs.shape
         wanted = min(2 * width, width * symbols)
         parents, chosen = np.empty((2, count, wanted), dtype=np.int64)
         totals = np.empty((count, wanted))
-        apart = logs.strides[1] // logs.itemsize
-        if logs.strides != (width * apart * 4, apart * 4, 4) or logs.dtype != np.float32:
-            logs, apart = np.ascontiguousarray(logs, dtype=np.float32), symbols
+        stride = logs.strides[1] // logs.itemsize
+        if logs.strides != (width * stride * 4, stride * 4, 4) or logs.dtype != np.float32:
+            logs, stride = np.ascontiguousarray(logs, dtype=np.float32), symbols
         self.library.charseq_expand(
-            place_of(scores, (count, width), DOUBLE), address(logs),
-            count, width, symbols, apart, wanted,
+            pointer_to(scores, (count, width), DOUBLE), address(logs),
+            count, width, symbols, stride, wanted,
             *(address(out) for out in (parents, chosen, totals)),
         )  # fmt: skip
         return parents, chosen, totals
@@ -326,7 +331,7 @@ def find() -> Kernels | None:
 
 
 def levels_of(library: ctypes.CDLL) -> tuple[str, ...]:
-    """The levels that this processor can run, and the system lets it, the best last."""
+    """The levels that the processor and the system support, the best last."""
     return LEVELS[: library.charseq_level() + 1]
 
 
@@ -346,10 +351,10 @@ def load(folder: Path) -> ctypes.CDLL | None:
     return None
 
 
-def place_of(
+def pointer_to(
     array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], kind: np.dtype[Any] = FLOAT
 ) -> int:
-    """Where an array's numbers are, if it is what the library expects.
+    """The address of an array that has the shape, type and layout that the library expects.
 
     Raises:
         ValueError: another shape, type or layout.
@@ -359,20 +364,33 @@ def place_of(
     return address(array)
 
 
+def number_of(cell: str) -> int:
+    """The library's number of a cell. Raises ValueError for a cell that it does not have."""
+    native = CELLS[cell].native if cell in CELLS else None
+    if native is None:
+        raise ValueError(f"the compiled library has no cell {cell}")
+    return native.number
+
+
+def has_cell(cell: str) -> bool:
+    """Whether the compiled library has a cell."""
+    return cell in CELLS and CELLS[cell].native is not None
+
+
 def gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> Gather:
-    """Rows of a table as the library takes them."""
+    """``struct gather`` of rows of a table."""
     if rows is None:
         return Gather(None, None, 0)
     limit = len(rows.table)
     numbers = rows.numbers
     if numbers is None and limit != math.prod(shape):
         raise ValueError(f"{limit} rows, expected {shape}")
-    at = None if numbers is None else place_of(numbers, shape, INDEX)
-    return Gather(place_of(rows.table, (limit, width)), at, limit)
+    at = None if numbers is None else pointer_to(numbers, shape, INDEX)
+    return Gather(pointer_to(rows.table, (limit, width)), at, limit)
 
 
 def _fits(recurrent: Packed, cell: str, hidden: int) -> None:
     """Raise ValueError for a matrix that is not this cell's."""
-    wanted = CELLS[cell][1] * hidden, hidden
-    if recurrent.cell != cell or (recurrent.columns, recurrent.depth) != wanted or hidden % WIDE:
+    wanted = CELLS[cell].gates * hidden, hidden
+    if recurrent.cell != cell or (recurrent.columns, recurrent.depth) != wanted or hidden % VECTOR:
         raise ValueError(f"a matrix packed for {recurrent.cell} is not one of {cell}, {hidden}")

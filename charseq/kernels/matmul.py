@@ -1,9 +1,8 @@
-"""matrix, matrix -> their product: where bfloat16 products are the library's, and where torch's.
+"""matrix, matrix -> their product in bfloat16, by the compiled library or by torch.
 
-A linear layer under autocast, forward and back, where the processor multiplies bfloat16: on a
-matrix unit, or else in pairs (``native/matrix.c``). On the first, a product of the size that these
-models have takes a third of torch's time. Everything else goes to torch. Sums are float32, so
-gradients of weights are as well.
+A linear layer under autocast, forward and backward, where the processor multiplies bfloat16: by AMX
+or by AVX512_BF16 (``native/matrix.c``). With AMX a product of these models' sizes takes a third of
+torch's time. torch does everything else. Sums are float32, and so are gradients of weights.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ if TYPE_CHECKING:
     from charseq.kernels.library import Kernels
 
 EDGE = 32
-"""Rows and columns of what is multiplied at once."""
+"""Rows and columns of a block of the product."""
 _SHARED = 2**25
-"""Multiplications that are worth a second thread."""
+"""Multiplications from which a second thread pays."""
 _FORMATS = (torch.float32, torch.bfloat16)
 
 
-class Side(ctypes.Structure):
-    """``struct side`` of ``native/matrix.h``."""
+class Matrix(ctypes.Structure):
+    """``struct matrix`` of ``native/matrix.h``."""
 
     _fields_ = (
         ("values", ctypes.c_void_p),
-        ("coarse", ctypes.c_int64),
-        ("pitch", ctypes.c_int64),
-        ("turned", ctypes.c_int64),
+        ("bf16", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        ("transposed", ctypes.c_int64),
     )
 
 
 class Product(ctypes.Structure):
-    """``struct multiplication`` of ``native/matrix.h``."""
+    """``struct matmul`` of ``native/matrix.h``."""
 
     _fields_ = (
-        ("left", Side),
-        ("right", Side),
-        ("high", ctypes.c_int64),
-        ("deep", ctypes.c_int64),
-        ("wide", ctypes.c_int64),
+        ("left", Matrix),
+        ("right", Matrix),
+        ("m", ctypes.c_int64),
+        ("k", ctypes.c_int64),
+        ("n", ctypes.c_int64),
         ("bias", ctypes.c_void_p),
         ("out", ctypes.c_void_p),
-        ("coarse", ctypes.c_int64),
-        ("pitch", ctypes.c_int64),
+        ("bf16", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
         ("level", ctypes.c_int64),
     )
 
@@ -69,7 +68,7 @@ def available() -> bool:
 
 @cache
 def _multiplies(found: Kernels) -> bool:
-    return bool(found.library.charseq_coarse(found.number))
+    return bool(found.library.charseq_has_bf16(found.number))
 
 
 def linear(
@@ -91,7 +90,7 @@ def linear(
 
 
 class Linear(torch.autograd.Function):
-    """``linear`` by the library; the result is bfloat16, and so is what comes back to it."""
+    """``linear`` by the library; the output and its gradient are bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -141,15 +140,15 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
     """``left @ right + bias``, M K times K N, into ``out``, where it is :func:`available`.
 
-    All are float32 or bfloat16, and matrices may be transposed views. What is multiplied is
-    rounded to bfloat16, sums are float32, and so is the bias.
+    All are float32 or bfloat16, and factors may be transposed views. Factors are rounded to
+    bfloat16; sums and bias are float32.
 
     Raises:
-        ValueError: shapes, formats or places in memory do not fit.
-        MemoryError: there is none to pack a matrix in.
+        ValueError: shapes, formats or strides do not fit.
+        MemoryError: no memory to pack a matrix.
     """
-    (high, deep), wide = left.shape, right.shape[1]
-    if right.shape[0] != deep or out.shape != (high, wide) or out.stride(1) != 1:
+    (m, k), n = left.shape, right.shape[1]
+    if right.shape[0] != k or out.shape != (m, n) or out.stride(1) != 1:
         raise ValueError(f"{left.shape} times {right.shape} into {out.shape}")
     if out.dtype not in _FORMATS or (bias is not None and bias.dtype != torch.float32):
         raise ValueError(f"a product of {out.dtype} and a bias cannot be made")
@@ -157,29 +156,29 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
     if found is None or not _multiplies(found):
         raise ValueError("there is no compiled library, or it does not multiply bfloat16 here")
     bias = None if bias is None else bias.contiguous()
-    whole = high * deep * wide < _SHARED
+    whole = m * k * n < _SHARED
 
     def rows(first: int, end: int) -> None:
-        part, room = left[first:end], out[first:end]
+        part, target = left[first:end], out[first:end]
         call = Product(
-            left=side(part),
-            right=side(right),
-            high=end - first,
-            deep=deep,
-            wide=wide,
+            left=matrix_of(part),
+            right=matrix_of(right),
+            m=end - first,
+            k=k,
+            n=n,
             bias=None if bias is None else bias.data_ptr(),
-            out=room.data_ptr(),
-            coarse=out.dtype == torch.bfloat16,
-            pitch=out.stride(0),
+            out=target.data_ptr(),
+            bf16=out.dtype == torch.bfloat16,
+            stride=out.stride(0),
             level=found.number,
         )
         if not found.library.charseq_multiply(ctypes.byref(call)):
             raise MemoryError("no memory for a product")
 
     if whole:
-        rows(0, high)
+        rows(0, m)
     else:
-        share(rows, high)
+        share(rows, m)
     return out
 
 
@@ -189,7 +188,7 @@ def add_rows(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "N"]:
     if matrix.dtype != torch.bfloat16 or matrix.stride(1) != 1 or found is None:
         raise ValueError(f"rows of {matrix.dtype}, strides {matrix.stride()}, cannot be added")
     out = torch.empty(matrix.shape[1])
-    found.library.charseq_sum(
+    found.library.charseq_sum_rows(
         ctypes.c_void_p(matrix.data_ptr()),
         *map(ctypes.c_int64, (matrix.stride(0), *matrix.shape)),
         ctypes.c_void_p(out.data_ptr()),
@@ -197,14 +196,14 @@ def add_rows(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "N"]:
     return out
 
 
-def side(matrix: Float[Tensor, "M N"]) -> Side:
-    """A matrix as the library sees it. Raises ValueError for one that it cannot read."""
+def matrix_of(matrix: Float[Tensor, "M N"]) -> Matrix:
+    """``struct matrix`` of a tensor. Raises ValueError for one that the library cannot read."""
     if matrix.dtype not in _FORMATS or 1 not in matrix.stride():
         raise ValueError(f"a matrix of {matrix.dtype}, strides {matrix.stride()}, cannot be read")
-    turned = matrix.stride(1) != 1
-    return Side(
+    transposed = matrix.stride(1) != 1
+    return Matrix(
         values=matrix.data_ptr(),
-        coarse=matrix.dtype == torch.bfloat16,
-        pitch=matrix.stride(1 if turned else 0),
-        turned=turned,
+        bf16=matrix.dtype == torch.bfloat16,
+        stride=matrix.stride(1 if transposed else 0),
+        transposed=transposed,
     )

@@ -1,15 +1,16 @@
-"""inputs, lengths -> outputs, final state: a gated cell over all steps in one call of a library.
+"""inputs, lengths -> outputs, final state: a GRU or an LSTM over all steps in one call of cuDNN.
 
-torch hands a whole sequence of a GRU or an LSTM to cuDNN, whose equations and whose order of gates
-are those of ``cells``. Only its packed form knows rows of different lengths, and that form is slow
-and wants the lengths on the host. So nothing is packed: behind a row's end the state is held. One
-more input, which is 1 there and 0 elsewhere, has weights that drive the gates to exactly 0 and 1,
+cuDNN's equations and order of gates are those of ``models.cells`` (Appleyard et al. 2016). Only
+packed sequences may differ in length there, and packing is slow and needs the lengths on the host.
+So nothing is packed: the state is held through the padding. An extra input is 1 in the padding and
+0 elsewhere, and its weights drive the gates to exactly 0 and 1,
 
     gru   z = 1: h_t = h_{t-1}            lstm  i = 0, f = 1: c_t = c_{t-1}
 
-so that the state after the last step is that after each row's last symbol (of an LSTM's h, whose
-output gate is not held, the output at that place), and no gradient comes from beyond it. The second
-direction, in the same call, reads time backwards: it meets the padding first and holds its zeros.
+so that the state after the last step is the one after each row's last symbol, and no gradient comes
+from the padding. An LSTM's output gate is not held: its final h is the output at the last symbol.
+The second direction, in the same call, reads time backward: it meets the padding first and stays
+zero.
 """
 
 from __future__ import annotations
@@ -19,36 +20,43 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from charseq.kernels.cell_table import CELLS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float, Int
 
-CELLS = ("gru", "lstm")
-"""The cells that the library has; its own tanh recurrence has no faster form than our kernel."""
-HOLD = 1e4
-"""What drives a gate: the logistic function of it is exactly 1, of its negative exactly 0."""
-ALIGNED = 8
-"""Columns that inputs are filled up to a multiple of, for the matrix units."""
-WITH_BFLOAT16 = 91300
-"""The version of cuDNN whose recurrences take bfloat16."""
+SATURATED = 1e4
+"""Saturates a gate: the sigmoid of it is exactly 1, of its negative exactly 0."""
+ALIGNMENT = 8
+"""Inputs are padded to a multiple of so many columns, for the tensor cores."""
+BFLOAT16_VERSION = 91300
+"""The first version of cuDNN whose recurrences take bfloat16."""
 
 
 def fits(cell: str, inputs: Tensor) -> bool:
-    """Whether such a recurrence has such a call here."""
-    return cell in CELLS and inputs.is_cuda and torch.backends.cudnn.is_available()
+    """Whether cuDNN runs this cell on the device of ``inputs``."""
+    return has_cell(cell) and inputs.is_cuda and torch.backends.cudnn.is_available()
+
+
+def has_cell(cell: str) -> bool:
+    """Whether cuDNN has a cell. Its tanh recurrence is no faster than our kernel and not used."""
+    return cell in CELLS and CELLS[cell].cudnn
 
 
 def number_format(wanted: torch.dtype) -> torch.dtype:
-    """``wanted``, or float32 (in whose products tensor cores round) where the library is older."""
-    found = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else WITH_BFLOAT16
-    return torch.float32 if wanted == torch.bfloat16 and (found or 0) < WITH_BFLOAT16 else wanted
+    """``wanted``, or float32 where cuDNN is older than ``BFLOAT16_VERSION``."""
+    found = (
+        torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else BFLOAT16_VERSION
+    )
+    return torch.float32 if wanted == torch.bfloat16 and (found or 0) < BFLOAT16_VERSION else wanted
 
 
-def held(
+def padding_mask(
     steps: int, lengths: Int[Tensor, "B"] | None, device: torch.device
 ) -> Float[Tensor, "T B 1"] | None:
-    """1 behind each row's end, 0 elsewhere; None where all rows are whole."""
+    """1 in the padding of each row, 0 elsewhere; None where no row has padding."""
     if lengths is None:
         return None
     return (torch.arange(steps, device=device)[:, None] >= lengths).float()[:, :, None]
@@ -60,57 +68,58 @@ def run_layer(
     inputs: Float[Tensor, "T B I"],
     start: Float[Tensor, "K D B H"],
     *,
-    beyond: Float[Tensor, "T B 1"] | None = None,
+    padding: Float[Tensor, "T B 1"] | None = None,
     low: torch.dtype,
 ) -> tuple[Float[Tensor, "T B DH"], Float[Tensor, "K B DH"]]:
-    """Outputs, and the state after each row's last symbol read, of one direction or both.
+    """One layer in one direction or both: outputs, and the state after each row's last symbol.
 
     ``weights``: for each direction those of a ``models.cells.Cell``, input GH I, bias GH and
-    recurrent GH H. ``beyond`` is what :func:`held` gives; products are in the format ``low``.
+    recurrent GH H. ``padding`` is what :func:`padding_mask` gives; products are in the format
+    ``low``.
     """
     size = start.shape[-1]
     given = [part for part, _, _ in weights]
-    if beyond is not None:
-        inputs, given = _with_hold(cell, inputs, given, beyond, size)
+    if padding is not None:
+        inputs, given = _append_hold(cell, inputs, given, padding, size)
     with torch.autocast(inputs.device.type, enabled=False):
         pairs = zip(given, weights, strict=True)
         matrices = [matrix for part, (_, _, turn) in pairs for matrix in (part, turn)]
         biases = [part for _, bias, _ in weights for part in (bias, torch.zeros_like(bias))]
-        parts = _together([*matrices, *biases], low)
-        # the library takes them direction by direction, but wants all matrices side by side
-        ways = len(weights)
-        order = [place for d in range(ways) for place in _of_direction(d, ways)]
+        parts = _pack_weights([*matrices, *biases], low)
+        # cuDNN takes weights direction by direction, from one buffer with all matrices first
+        directions = len(weights)
+        order = [index for d in range(directions) for index in _of_direction(d, directions)]
         outputs, final = _call(cell, inputs.to(low), start.to(low), [parts[k] for k in order])
-    if cell == "lstm" and beyond is not None:
-        ends = _at_end(outputs[..., :size], beyond)
+    if cell == "lstm" and padding is not None:
+        ends = _last_outputs(outputs[..., :size], padding)
         final = torch.stack([torch.stack([ends, *final[0, 1:]]), final[1]])
     return outputs, final.transpose(1, 2).flatten(2)
 
 
-def _of_direction(direction: int, ways: int) -> tuple[int, int, int, int]:
-    """Where a direction's input and recurrent matrix and its two biases stand among all."""
+def _of_direction(direction: int, directions: int) -> tuple[int, int, int, int]:
+    """Indices of a direction's input and recurrent matrix and its two biases among all."""
     first = 2 * direction
-    return first, first + 1, first + 2 * ways, first + 2 * ways + 1
+    return first, first + 1, first + 2 * directions, first + 2 * directions + 1
 
 
-def _with_hold(
-    cell: str, inputs: Tensor, given: list[Tensor], beyond: Tensor, size: int
+def _append_hold(
+    cell: str, inputs: Tensor, given: list[Tensor], padding: Tensor, size: int
 ) -> tuple[Tensor, list[Tensor]]:
-    """Inputs and their weights with the column that holds the state."""
+    """Inputs and input weights with the column that holds the state in the padding."""
     width = inputs.shape[-1]
-    more = -(width + 1) % ALIGNED
-    inputs = torch.cat([inputs, torch.nn.functional.pad(beyond.to(inputs.dtype), (0, more))], -1)
-    column = given[0].new_zeros(len(given[0]), 1 + more)
+    extra = -(width + 1) % ALIGNMENT
+    inputs = torch.cat([inputs, torch.nn.functional.pad(padding.to(inputs.dtype), (0, extra))], -1)
+    column = given[0].new_zeros(len(given[0]), 1 + extra)
     if cell == "gru":
-        column[size : 2 * size, 0] = HOLD
+        column[size : 2 * size, 0] = SATURATED
     else:
-        column[:size, 0] = -HOLD
-        column[size : 2 * size, 0] = HOLD
+        column[:size, 0] = -SATURATED
+        column[size : 2 * size, 0] = SATURATED
     return inputs, [torch.cat([part, column], -1) for part in given]
 
 
-def _together(parts: list[Tensor], low: torch.dtype) -> list[Tensor]:
-    """The same side by side in one buffer, as the library reads them, in its format."""
+def _pack_weights(parts: list[Tensor], low: torch.dtype) -> list[Tensor]:
+    """Views into one contiguous buffer in the format ``low``, as cuDNN reads weights."""
     flat = torch.cat([part.reshape(-1) for part in parts]).to(low)
     cut = flat.split([part.numel() for part in parts])
     return [piece.view_as(part) for piece, part in zip(cut, parts, strict=True)]
@@ -119,7 +128,7 @@ def _together(parts: list[Tensor], low: torch.dtype) -> list[Tensor]:
 def _call(cell: str, inputs: Tensor, start: Tensor, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
     """One layer: outputs T B DH, and the last state K D B H.
 
-    ``train`` is on, since the library keeps what the way back needs only then.
+    ``train`` is on, since only then cuDNN saves what the backward pass needs.
     """
     how: tuple[Any, ...] = (parts, True, 1, 0.0, True, start.shape[1] == 2, False)
     if cell == "gru":
@@ -129,7 +138,7 @@ def _call(cell: str, inputs: Tensor, start: Tensor, parts: list[Tensor]) -> tupl
     return outputs, torch.stack([last, memory])
 
 
-def _at_end(outputs: Tensor, beyond: Tensor) -> Tensor:
+def _last_outputs(outputs: Tensor, padding: Tensor) -> Tensor:
     """B H: the output at each row's last symbol."""
-    last = (beyond.shape[0] - beyond.sum(0) - 1).to(torch.int64)
+    last = (padding.shape[0] - padding.sum(0) - 1).to(torch.int64)
     return outputs.gather(0, last[None].expand(1, -1, outputs.shape[-1]))[0]

@@ -1,13 +1,13 @@
-"""projected inputs, recurrent matrix, first state -> states, in one kernel for all steps, on a GPU.
+"""projected inputs, recurrent matrix, first state -> states, in one GPU kernel for all steps.
 
-Step by step, a recurrence on a GPU is a queue of hundreds of tiny kernels, and the time goes into
-starting them. Here the whole walk through time is one kernel for both directions, and the walk back
-another (see ``persistent`` and ``gated``); ∂L/∂W_h = Σ_t h_{t-1} (∂L/∂g_t)^T remains one product
-over all steps, as in ``bptt``, whose letters and layouts these are.
+Step by step, a recurrence on a GPU is a queue of hundreds of small kernels, and launching them
+takes the time. Here all steps of both directions are one Triton kernel, and all steps of BPTT
+another (see ``rnn_triton``). ∂L/∂W_h = Σ_t h_{t-1} (∂L/∂g_t)^T is one product over all steps, as in
+``bptt``, whose letters and layouts these are.
 
-Products are of 16-bit numbers; what is carried from step to step stays in float32. Gated cells have
-whole-sequence calls of the vendor's library (see ``cudnn``), which share a step's large product
-among all multiprocessors: an LSTM, and a GRU of a small batch, are faster there.
+Products take 16-bit factors; states stay in float32 from step to step. cuDNN (``rnn_cudnn``)
+spreads a step's product over all multiprocessors: an LSTM, and a GRU of a small batch, are faster
+there.
 """
 
 from __future__ import annotations
@@ -19,71 +19,73 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from charseq.kernels.cell_table import CELLS
+
 RESIDENT = 256
-"""Most units of which a single square W_h stays in a multiprocessor's registers."""
-MOST_UNITS = {"tanh": 1024, "residual": 1024, "gru": 256}
-"""The cells that have such kernels, and to how many units."""
-FEWEST = {"gru": 1024}
-"""Rows of a batch from which a kernel is faster than the library, where that has the cell."""
-GATES = {"tanh": 1, "residual": 1, "gru": 3}
+"""Units up to which a single square W_h fits in a multiprocessor's registers."""
 SHARED = 160 * 1024
-"""Bytes of shared memory that the kernels want: data-centre cards from 2020 on have them."""
+"""Bytes of shared memory that the kernels need: data-centre GPUs from 2020 on have them."""
 SPARE = 24 * 1024
-"""Bytes of it that are left to everything but W_h."""
-FEWEST_ROWS = 16
-MOST_ROWS = {"tanh": 64, "residual": 64, "gru": 32}
-"""Rows of the batch in a program: as few as the matrix units take, unless programs would queue; of
-many units as few."""
+"""Bytes of shared memory that W_h leaves to everything else."""
+MIN_ROWS = 16
+"""Rows of the batch in a program, as few as a tensor core takes; more if programs would queue."""
 
 
 class Plan(NamedTuple):
-    """How the work is cut: rows in a program, units up to a power of two, rows of W_h at once.
-
-    And the warps of a program, and how many tiles of W_h are on their way at a time.
-    """
+    """Tiling of a kernel."""
 
     rows: int
+    """Rows of the batch in a program."""
     units: int
+    """H rounded up to a power of two."""
     tile: int
+    """Rows of W_h in a tile."""
     warps: int
     stages: int
+    """Tiles of W_h that are loaded at a time."""
 
 
 def fits(cell: str, hidden: int, batch: int, device: torch.device, low: torch.dtype) -> bool:
-    """Whether such a recurrence has a kernel there, for 16-bit products on a GPU, and gains."""
-    able = device.type == "cuda" and low in (torch.bfloat16, torch.half)
-    suits = hidden <= MOST_UNITS.get(cell, 0) and batch >= FEWEST.get(cell, 0)
-    return able and suits and is_there() and shared(device) >= SHARED
+    """Whether the cell has a Triton kernel for these sizes and 16-bit products, and gains by it."""
+    limits = CELLS[cell].triton if cell in CELLS else None
+    if limits is None or device.type != "cuda" or low not in (torch.bfloat16, torch.half):
+        return False
+    suits = hidden <= limits.max_units and batch >= limits.min_batch
+    return suits and is_installed() and shared(device) >= SHARED
 
 
 @lru_cache(maxsize=1)
-def is_there() -> bool:
+def is_installed() -> bool:
     """Whether Triton is installed."""
     return find_spec("triton") is not None
 
 
 def plan(
-    cell: str, batch: int, directions: int, hidden: int, *, processors: int, room: int
+    cell: str, batch: int, directions: int, hidden: int, *, processors: int, shared_memory: int
 ) -> Plan:
-    """Few rows a program while every program has a multiprocessor to itself, more beyond.
+    """Few rows a program while each program has a multiprocessor to itself, more otherwise.
 
-    ``room``: the bytes of its shared memory, where tiles of W_h arrive.
+    ``shared_memory``: bytes of a multiprocessor's shared memory, into which tiles of W_h are
+    loaded. Raises ValueError for a cell without a Triton kernel.
     """
+    entry = CELLS[cell]
+    if entry.triton is None:
+        raise ValueError(f"there is no Triton kernel of the cell {cell}")
     units = max(16, 1 << (hidden - 1).bit_length())
-    rows = FEWEST_ROWS
-    most = MOST_ROWS[cell] if units <= RESIDENT else FEWEST_ROWS
-    while rows < most and -(-batch // rows) * directions > processors:
+    rows = MIN_ROWS
+    max_rows = entry.triton.max_rows if units <= RESIDENT else MIN_ROWS
+    while rows < max_rows and -(-batch // rows) * directions > processors:
         rows *= 2
-    if GATES[cell] == 1:
+    if entry.gates == 1:
         resident = units <= RESIDENT
-        warps = 4 if resident and rows == FEWEST_ROWS else 8
+        warps = 4 if resident and rows == MIN_ROWS else 8
         return Plan(rows, units, min(units, 64), warps, 1 if resident else 3)
-    stages = 3 if 2 * 3 * 32 * units * GATES[cell] < room - SPARE else 2
+    stages = 3 if 2 * 3 * 32 * units * entry.gates < shared_memory - SPARE else 2
     return Plan(rows, units, min(units, 32), 8, stages)
 
 
 class Fused(torch.autograd.Function):
-    """One layer over all steps, forward and backward: what ``recurrence.Unroll`` is elsewhere."""
+    """One layer over all steps, forward and backward, by Triton kernels."""
 
     @staticmethod
     def forward(
@@ -109,17 +111,17 @@ class Fused(torch.autograd.Function):
 
 
 def run(cell: str, projected: Tensor, recurrent: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
-    """States K D T+1 B H, and what the way back needs: of gated cells the trace's gates.
+    """States K D T+1 B H, and the values saved for the backward pass.
 
-    Of the others it is the slope 1 - tanh², D T B H. ``projected`` is D T B GH, ``recurrent`` D H
-    GH and ``initial`` K D B H.
+    Saved are the gates of ``bptt``'s trace, of an ungated cell the slope 1 - tanh² (D T B H).
+    ``projected`` is D T B GH, ``recurrent`` D H GH and ``initial`` K D B H.
     """
     directions, steps, batch, _ = projected.shape
     size = initial.shape[-1]
     states = projected.new_empty((len(initial), directions, steps + 1, batch, size))
     states[:, :, 0] = initial
-    kept = 4 if cell == "gru" else 1
-    gates = projected.new_empty((directions, steps, batch, kept * size))
+    saved = 4 if cell == "gru" else 1
+    gates = projected.new_empty((directions, steps, batch, saved * size))
     arguments = (projected.contiguous(), recurrent.contiguous(), states, gates)
     _launch(cell, 0, arguments, (directions, steps, batch, size))
     return states, gates
@@ -134,10 +136,10 @@ def back(
     """
     directions, steps, batch, _ = gates.shape
     size = states.shape[-1]
-    collected = gates.new_empty((directions, steps, batch, GATES[cell] * size))
+    collected = gates.new_empty((directions, steps, batch, CELLS[cell].gates * size))
     through = torch.empty_like(collected) if cell == "gru" else collected
     first = states.new_empty((len(states), directions, batch, size), dtype=torch.float32)
-    trace = (states, gates) if GATES[cell] > 1 else (gates,)
+    trace = (states, gates) if CELLS[cell].gates > 1 else (gates,)
     found = (collected, through) if cell == "gru" else (collected,)
     arguments = (
         arriving.contiguous(), *trace, recurrent.transpose(1, 2).contiguous(), *found, first,
@@ -149,23 +151,25 @@ def back(
 def _launch(
     cell: str, way: int, arguments: tuple[Tensor, ...], size: tuple[int, int, int, int]
 ) -> None:
-    """Start a kernel: forward (0) or back (1)."""
+    """Launch a kernel: forward (0) or backward (1)."""
     from charseq.kernels import rnn_triton
-    from charseq.kernels import rnn_triton as gated
 
-    kernels = rnn_triton.forward, rnn_triton.backward
+    kernels = rnn_triton.run_ungated, rnn_triton.back_ungated
     if cell == "gru":
-        kernels = gated.run_gru, gated.back_gru
+        kernels = rnn_triton.run_gru, rnn_triton.back_gru
     directions, steps, batch, units = size
     device = arguments[0].device
-    found = plan(cell, batch, directions, units, processors=processors(device), room=shared(device))
+    found = plan(
+        cell, batch, directions, units,
+        processors=processors(device), shared_memory=shared(device),
+    )  # fmt: skip
     kernels[way][-(-batch // found.rows), directions](
         *arguments, steps, batch, units, **options(cell, found)
     )
 
 
 def options(cell: str, found: Plan) -> dict[str, Any]:
-    """What the kernels are compiled for."""
+    """Compile-time arguments of a kernel."""
     chosen: dict[str, Any] = {
         "ROWS": found.rows,
         "UNITS": found.units,
@@ -173,7 +177,7 @@ def options(cell: str, found: Plan) -> dict[str, Any]:
         "num_warps": found.warps,
         "num_stages": found.stages,
     }
-    if GATES[cell] > 1:
+    if CELLS[cell].gates > 1:
         return chosen
     return {**chosen, "RESIDUAL": cell == "residual", "RESIDENT": found.units <= RESIDENT}
 
@@ -186,7 +190,7 @@ def processors(device: torch.device) -> int:
 
 
 def shared(device: torch.device) -> int:
-    """Bytes of shared memory that a program on a GPU can have."""
+    """Bytes of shared memory that a program can have on a GPU."""
     if device.type != "cuda":
         return SHARED
     found = torch.cuda.get_device_properties(device)

@@ -1,13 +1,12 @@
-"""projected inputs, recurrent matrices, first state -> outputs, final state: ``bptt`` compiled.
+"""projected inputs, recurrent matrices, first state -> outputs, final state: BPTT, compiled.
 
-The same mathematics as ``bptt``, of which it knows nothing, with all that lies between two products
-of a step in one pass over memory (``native/unroll.c``). The products are torch's, a step at a time;
-where the processor multiplies bfloat16 and that is the format, the library makes them as well and
-one call does all steps.
+The equations of ``bptt``, with everything between two products of a step in one pass over memory
+(``native/unroll.c``). torch makes the products, one a step. Where the processor has products of
+bfloat16 and that is the format, the library makes them as well, and one call makes all steps.
 
-Letters as in ``bptt``, but time comes first and directions lie side by side: what a direction reads
-or says stands where the input lies, so nothing is turned round outside. In bfloat16 all that is
-multiplied is, and what goes on from step to step stays float32.
+Letters as in ``bptt``, but time comes first and directions lie side by side. Both directions index
+their arrays by the input's time, so the caller reverses nothing. Factors of products are in the
+format of the products (float32 or bfloat16); states and sums stay float32.
 """
 
 from __future__ import annotations
@@ -19,16 +18,12 @@ import torch
 from torch import Tensor
 
 from charseq.kernels import library, matmul
+from charseq.kernels.cell_table import CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from charseq.kernels.library import Kernels
-
-CELLS = ("tanh", "residual", "gru", "lstm")
-GATES = {"tanh": 1, "residual": 1, "gru": 3, "lstm": 4}
-KEPT = {"tanh": 0, "residual": 1, "gru": 4, "lstm": 5}
-"""Values of a unit that a step keeps for the way back."""
 
 
 class Loop(ctypes.Structure):
@@ -38,7 +33,7 @@ class Loop(ctypes.Structure):
         *(
             (name, ctypes.c_int64)
             for name in (
-                "cell", "level", "coarse", "directions", "steps", "batch", "hidden",
+                "cell", "level", "bf16", "directions", "steps", "batch", "hidden",
                 "first", "end", "rows", "width",
             )
         ),
@@ -53,14 +48,15 @@ class Loop(ctypes.Structure):
     )  # fmt: skip
 
 
-def fits(state: Tensor, inputs: Tensor) -> bool:
-    """Whether the library is there and computes with such states and inputs."""
+def fits(cell: str, state: Tensor, inputs: Tensor) -> bool:
+    """Whether the compiled library is there, has the cell, and computes in these formats."""
     kind = state.device.type
     low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
     return (
         kind == "cpu"
         and state.dtype == torch.float32
         and low in (torch.float32, torch.bfloat16)
+        and library.has_cell(cell)
         and library.find() is not None
     )
 
@@ -89,10 +85,10 @@ class Unrolled(torch.autograd.Function):
         weights = _Weights(recurrent, low)
         states = initial.new_empty(kept, directions, steps + 1, batch, hidden)
         states[:, :, 0] = initial
-        gates = initial.new_empty(directions, steps, batch, KEPT[cell] * hidden)
+        gates = initial.new_empty(directions, steps, batch, saved_values(cell) * hidden)
         before, outputs = projected.new_empty(2, steps, batch, directions * hidden)
         final = initial.new_empty(kept, batch, directions * hidden)
-        current = weights.room(batch, hidden)
+        current = weights.operand(batch, hidden)
         current[:, :batch, :hidden] = initial[0]
         call = _Call(
             _loop(cell, projected, initial, lengths, current),
@@ -118,11 +114,11 @@ class Unrolled(torch.autograd.Function):
         kept, directions, _, batch, hidden = states.shape
         arriving, at_end = gradients[0].contiguous(), gradients[1].contiguous()
         weights = _Weights(recurrent, ctx.low)
-        wide = directions * GATES[ctx.cell] * hidden
-        collected = before.new_empty(*before.shape[:2], wide)
+        gate_rows = CELLS[ctx.cell].gates * hidden
+        collected = before.new_empty(*before.shape[:2], directions * gate_rows)
         through = torch.empty_like(collected) if ctx.cell == "gru" else collected
         delta = states.new_zeros(kept, directions, batch, hidden)
-        current = weights.room(batch, GATES[ctx.cell] * hidden)
+        current = weights.operand(batch, gate_rows)
         call = _Call(
             _loop(ctx.cell, arriving, delta, lengths, current),
             lengths=lengths,
@@ -136,7 +132,7 @@ class Unrolled(torch.autograd.Function):
             through=through,
         )
         call.backward(weights)
-        of_gates = through.view(-1, directions, GATES[ctx.cell] * hidden).unbind(1)
+        of_gates = through.view(-1, directions, gate_rows).unbind(1)
         of_states = before.view(-1, directions, hidden).unbind(1)
         found = [
             weights.gradient(gate, state) for gate, state in zip(of_gates, of_states, strict=True)
@@ -145,36 +141,38 @@ class Unrolled(torch.autograd.Function):
 
 
 class _Weights:
-    """The recurrent matrices as a product wants them: packed for the library's, or not."""
+    """The recurrent matrices in the layout of the products: the library's, packed, or torch's."""
 
     def __init__(self, matrices: Sequence[Tensor], low: torch.dtype) -> None:
         self.matrices = [matrix.contiguous() for matrix in matrices]
         self.low = low
         self.packed = low == torch.bfloat16 and matmul.available()
 
-    def room(self, batch: int, width: int) -> Tensor:
-        """D rows width: of what is multiplied in a step."""
+    def operand(self, batch: int, width: int) -> Tensor:
+        """D rows width: a buffer for the left factor of a step's product."""
         if self.packed:
-            batch, width = _up(batch), _up(width)
+            batch, width = _round_up(batch), _round_up(width)
         make = torch.zeros if self.packed else torch.empty
         return make(len(self.matrices), batch, width, dtype=self.low)
 
     def pack(self, *, back: bool) -> Tensor:
-        """All matrices in the order of the library's products, for W h or for W^T g."""
-        wide, hidden = self.matrices[0].shape
-        depth, columns = (wide, hidden) if back else (hidden, wide)
-        packed = torch.empty(len(self.matrices), _up(depth) * _up(columns), dtype=torch.bfloat16)
-        for matrix, room in zip(self.matrices, packed, strict=True):
-            side = matmul.side(matrix if back else matrix.T)
+        """All matrices packed for the library's products, for W h or with ``back`` for W^T g."""
+        gate_rows, hidden = self.matrices[0].shape
+        depth, columns = (gate_rows, hidden) if back else (hidden, gate_rows)
+        packed = torch.empty(
+            len(self.matrices), _round_up(depth) * _round_up(columns), dtype=torch.bfloat16
+        )
+        for matrix, buffer in zip(self.matrices, packed, strict=True):
+            view = matmul.matrix_of(matrix if back else matrix.T)
             _library().charseq_pack_matrix(
-                ctypes.byref(side),
+                ctypes.byref(view),
                 *map(ctypes.c_int64, (depth, columns)),
-                ctypes.c_void_p(room.data_ptr()),
+                ctypes.c_void_p(buffer.data_ptr()),
             )
         return packed
 
     def stack(self, *, back: bool) -> Tensor:
-        """D I O, in the format of the products."""
+        """D I O, in the format of the products, for torch."""
         stacked = torch.stack([matrix.to(self.low) for matrix in self.matrices])
         return stacked if back else stacked.transpose(1, 2).contiguous()
 
@@ -186,7 +184,7 @@ class _Weights:
 
 
 class _Call:
-    """The library's struct, and the tensors that it points into."""
+    """The library's struct, with the tensors that it points into kept alive."""
 
     def __init__(self, loop: Loop, **tensors: Tensor | None) -> None:
         self.loop = loop
@@ -195,7 +193,7 @@ class _Call:
             setattr(loop, name.rstrip("_"), value.data_ptr())
 
     def forward(self, weights: _Weights) -> None:
-        """All steps."""
+        """All steps forward."""
         if weights.packed:
             self._all(_library().charseq_unroll, weights.pack(back=False))
             return
@@ -205,7 +203,7 @@ class _Call:
             self._one(_library().charseq_unroll, step, product)
 
     def backward(self, weights: _Weights) -> None:
-        """All steps; the gradient of the first state is left in the tensor ``delta``."""
+        """All steps backward; the tensor ``delta`` ends as the gradient of the first state."""
         if weights.packed:
             self._all(_library().charseq_unroll_back, weights.pack(back=True))
             return
@@ -232,15 +230,21 @@ class _Call:
         _check(function(ctypes.byref(self.loop), ctypes.c_int64(step)))
 
 
+def saved_values(cell: str) -> int:
+    """Values of a unit that a step saves for the backward pass."""
+    native = CELLS[cell].native
+    return 0 if native is None else native.saved
+
+
 def _loop(cell: str, low: Tensor, state: Tensor, lengths: Tensor | None, current: Tensor) -> Loop:
-    """The sizes: ``low`` is T B and so on, ``state`` K D B H."""
+    """The struct with its sizes; ``low`` has the shape T B ..., ``state`` K D B H."""
     steps, batch = low.shape[:2]
     if lengths is not None and (lengths.dtype != torch.int64 or not lengths.is_contiguous()):
-        raise ValueError("lengths are expected as int64, side by side")
+        raise ValueError("lengths must be contiguous int64")
     return Loop(
-        cell=CELLS.index(cell),
+        cell=library.number_of(cell),
         level=_kernels().number,
-        coarse=low.dtype == torch.bfloat16,
+        bf16=low.dtype == torch.bfloat16,
         directions=state.shape[1],
         steps=steps,
         batch=batch,
@@ -262,8 +266,8 @@ def _kernels() -> Kernels:
     return found
 
 
-def _up(size: int) -> int:
-    """To a multiple of what is multiplied at once."""
+def _round_up(size: int) -> int:
+    """``size`` rounded up to whole blocks of the library's products."""
     return -(-size // matmul.EDGE) * matmul.EDGE
 
 

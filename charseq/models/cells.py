@@ -1,9 +1,11 @@
-"""(projected input, state) -> state: tanh, residual, GRU and LSTM, one step at a time.
+"""(projected input, state) -> state: one step of the tanh, residual, GRU and LSTM cells.
 
-A cell owns its weights and says how one step goes; ``recurrence`` runs it over time. Written for
-autograd, in the plainest form: the fast, hand-derived form of the same equations is in ``bptt``,
-and the two are compared by value. A state is K B H with K = 1 (h) or 2 (h and c); index 0 is the
-output. The gates' weights lie below each other: GH rows, G gates.
+A cell owns its weights and defines one step; ``rnn.Recurrence`` runs it over time. The steps are
+plain autograd. ``kernels.bptt`` has the same equations with hand-derived gradients, and the tests
+compare the two by value. A cell without an entry there is trained by autograd.
+
+A state is K B H with K = 1 (h) or 2 (h and c); index 0 is the output. The gates' weights are
+stacked: GH rows, G gates. G and K are in ``kernels.cell_table``.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from charseq.kernels import cell_table
 from charseq.kernels.matmul import linear
 
 if TYPE_CHECKING:
@@ -20,10 +23,17 @@ if TYPE_CHECKING:
 
 
 class Cell(nn.Module):
-    """Weights of one cell: ``input`` GH I, ``bias`` GH, ``recurrent`` GH H."""
+    """Weights of one cell: ``input`` GH I, ``bias`` GH, ``recurrent`` GH H.
+
+    A subclass is defined with the name of its entry in ``kernels.cell_table``.
+    """
 
     gates: ClassVar[int] = 1
-    kept: ClassVar[int] = 1
+    states: ClassVar[int] = 1
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        super().__init_subclass__()
+        cls.gates, cls.states = cell_table.CELLS[name].gates, cell_table.CELLS[name].states
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -34,7 +44,7 @@ class Cell(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Fresh weights: Glorot and Bengio (2010) for inputs, orthogonal for the recurrence."""
+        """First weights: Glorot & Bengio (2010) for W_x, orthogonal (Saxe et al. 2014) for W_h."""
         with torch.no_grad():
             for gate in range(self.gates):
                 rows = slice(gate * self.hidden, (gate + 1) * self.hidden)
@@ -53,7 +63,7 @@ class Cell(nn.Module):
         raise TypeError(f"{type(self).__name__} has no step for {projected.shape}, {state.shape}")
 
 
-class TanhCell(Cell):
+class TanhCell(Cell, name="tanh"):
     """h_t = tanh(W_x x_t + W_h h_{t-1} + b)  (sheet A; Elman 1990)."""
 
     def forward(
@@ -63,15 +73,14 @@ class TanhCell(Cell):
         return torch.tanh(projected + state @ self.recurrent.T)
 
 
-class ResidualCell(Cell):
+class ResidualCell(Cell, name="residual"):
     """h_t = tanh(W_x x_t + W_h h_{t-1} + b) + h_{t-1}  (sheet B3)."""
 
     def reset(self) -> None:
         """W_h = -0.5 I + 0.1 Q with Q orthogonal.
 
-        So ∂h_t/∂h_{t-1} = I + diag(tanh') W_h contracts. From an orthogonal start the sum over
-        steps grows, and an encoder-decoder hardly trains; what has to remember does (see
-        docs/sheets.md).
+        So ∂h_t/∂h_{t-1} = I + diag(tanh') W_h contracts. With an orthogonal W_h the sum over steps
+        grows, and an encoder-decoder hardly trains; a task of long memory does (docs/sheets.md).
         """
         super().reset()
         with torch.no_grad():
@@ -84,32 +93,27 @@ class ResidualCell(Cell):
         return torch.tanh(projected + state @ self.recurrent.T) + state
 
 
-class GRUCell(Cell):
+class GRUCell(Cell, name="gru"):
     """Gated recurrent unit (Cho et al. 2014), reset gate after the product; gates r z n."""
-
-    gates: ClassVar[int] = 3
 
     def forward(
         self, projected: Float[Tensor, "B GH"], state: Float[Tensor, "K B H"]
     ) -> Float[Tensor, "K B H"]:
         """The state after one step."""
         hidden = state[0]
-        given_reset, given_update, given_new = projected.chunk(3, dim=-1)
+        input_reset, input_update, input_new = projected.chunk(3, dim=-1)
         from_reset, from_update, from_new = (hidden @ self.recurrent.T).chunk(3, dim=-1)
-        reset = torch.sigmoid(given_reset + from_reset)
-        update = torch.sigmoid(given_update + from_update)
-        new = torch.tanh(given_new + reset * from_new)
+        reset = torch.sigmoid(input_reset + from_reset)
+        update = torch.sigmoid(input_update + from_update)
+        new = torch.tanh(input_new + reset * from_new)
         return ((1 - update) * new + update * hidden)[None]
 
 
-class LSTMCell(Cell):
+class LSTMCell(Cell, name="lstm"):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gate; gates i f g o."""
 
-    gates: ClassVar[int] = 4
-    kept: ClassVar[int] = 2
-
     def reset(self) -> None:
-        """The forget gate starts open: bias 1 (Jozefowicz et al. 2015)."""
+        """The forget gate starts open, with a bias of 1 (Jozefowicz et al. 2015)."""
         super().reset()
         with torch.no_grad():
             self.bias[self.hidden : 2 * self.hidden] = 1.0
@@ -120,9 +124,9 @@ class LSTMCell(Cell):
         """The state after one step."""
         hidden, memory = state
         gates = projected + hidden @ self.recurrent.T
-        enter, forget, new, leave = gates.chunk(4, dim=-1)
+        enter, forget, new, output = gates.chunk(4, dim=-1)
         memory = torch.sigmoid(forget) * memory + torch.sigmoid(enter) * torch.tanh(new)
-        return torch.stack([torch.sigmoid(leave) * torch.tanh(memory), memory])
+        return torch.stack([torch.sigmoid(output) * torch.tanh(memory), memory])
 
 
 CELLS: dict[str, type[Cell]] = {

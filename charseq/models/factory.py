@@ -1,8 +1,12 @@
-"""config -> module: the only room that knows all models."""
+"""settings -> an untrained torch module: the registry of the networks that train.
+
+``decoding.networks`` has the same networks for inference, by the same names of tasks.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from charseq.config import Config
+    from charseq.models.loss import TrainableModel
 
 
 def build(
@@ -23,15 +28,35 @@ def build(
     sources: int,
     targets: int,
     prior: Float[np.ndarray, "S V"] | None = None,
-) -> EncoderDecoder:
-    """The untrained model of ``config`` for so many source and target ids.
+) -> Any:
+    """The untrained network of pairs for ``sources`` and ``targets`` symbols.
 
-    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere. Layers
-    that are still to be chosen are one.
+    ``prior``: initial addends to the logits of hard attention for each source symbol, if any.
 
     Raises:
-        SettingError: the cell "mlp", which rewrites nothing.
+        SettingError: the cell "mlp", which has no recurrence.
     """
+    return BUILDERS["pairs"](config, sources=sources, targets=targets, prior=prior)
+
+
+def build_next_word(
+    config: Config,
+    *,
+    counts: Int[np.ndarray, "V"],
+    traits: Int[np.ndarray, "K V"] | None,
+    samples: int,
+) -> Any:
+    """The untrained network of next words for symbols with these counts; see ``next_word``."""
+    return BUILDERS["next-word"](config, counts=counts, traits=traits, samples=samples)
+
+
+def _seq2seq(
+    config: Config,
+    *,
+    sources: int,
+    targets: int,
+    prior: Float[np.ndarray, "S V"] | None = None,
+) -> EncoderDecoder:
     if config.cell == "mlp":
         raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
     return EncoderDecoder(
@@ -49,14 +74,13 @@ def build(
     )
 
 
-def build_next_word(
+def _next_word(
     config: Config,
     *,
     counts: Int[np.ndarray, "V"],
     traits: Int[np.ndarray, "K V"] | None,
     samples: int,
 ) -> NextWord:
-    """The untrained model of ``config`` for symbols that occur so often; see ``nextword``."""
     return NextWord(
         symbols=len(counts),
         cell=config.cell,
@@ -72,3 +96,9 @@ def build_next_word(
         counts=torch.from_numpy(counts),
         traits=None if traits is None else torch.from_numpy(traits),
     )
+
+
+BUILDERS: dict[str, Callable[..., TrainableModel]] = {
+    "pairs": _seq2seq,
+    "next-word": _next_word,
+}

@@ -1,13 +1,15 @@
-"""query, memory, mask -> context, weights: where in the input an output step looks.
+"""Layers besides the recurrence: attention, embedding, dropout.
 
-Soft, by a mean over all places, or hard, at one place. Scaled dot-product attention (Luong et al.
-2015; Vaswani et al. 2017, eq. 1), for all output steps at once, since the queries are states of a
-recurrence that does not see the contexts:
+Soft attention is scaled dot-product attention (Luong et al. 2015; Vaswani et al. 2017, eq. 1) for
+all output steps at once, since the decoder's recurrence does not depend on the contexts:
     weights_t = softmax_s(q_t · k_s / √H)      context_t = Σ_s weights_{t,s} v_s
-Keys and values are made from the memory once per text. Masked positions get exactly zero weight.
+Keys and values are computed from the memory once per text. Masked positions get exactly zero
+weight.
 
-Hard monotonic attention (Aharoni & Goldberg 2017) looks at the place that the actions written so
-far have moved to; see ``alignment``.
+Hard monotonic attention (Aharoni & Goldberg 2017) reads the memory at one position per step, to
+which the actions written so far have advanced; see ``data.text.alignment``.
+
+Dropout (Srivastava et al. 2014) draws its noise in whole bytes, which is cheap on a CPU.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Attention(nn.Module):
-    """Key and value matrices over a memory of size ``memory``."""
+    """Soft attention: key and value matrices over a memory of M units."""
 
     def __init__(self, query: int, memory: int, value: int) -> None:
         super().__init__()
@@ -44,7 +46,7 @@ class Attention(nn.Module):
         memory: Float[Tensor, "S B M"],
         mask: Bool[Tensor, "B S"],
     ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "B T S"]]:
-        """Contexts of all steps, and the weights. ``mask`` is true where there is a symbol."""
+        """Contexts of all steps, and the weights. ``mask`` is false in the padding."""
         keys = linear(memory, self.key.weight).permute(1, 2, 0)
         values = linear(memory, self.value.weight).transpose(0, 1)
         scores = (queries.transpose(0, 1) * self.scale) @ keys
@@ -55,7 +57,7 @@ class Attention(nn.Module):
 
 
 class Pointer(nn.Module):
-    """What the decoder hears, and what the readout is told, of the place that actions move to."""
+    """Hard attention: the memory at each step's position, for the decoder and for the readout."""
 
     def __init__(self, memory: int, value: int, actions: Actions) -> None:
         super().__init__()
@@ -66,28 +68,32 @@ class Pointer(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(
-        self, memory: Float[Tensor, "S B M"], places: Int[Tensor, "B T"]
+        self, memory: Float[Tensor, "S B M"], positions: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B E"]]:
-        """For the input and for the readout of every step, by where it stands."""
+        """The addends to the decoder's input and to the readout, by the position of each step."""
         both = linear(memory, torch.cat([self.input.weight, self.output.weight]))
         if memory.is_cuda:
-            heard, said = look_up(both, places.T).chunk(2, dim=-1)
-            return heard, said
-        rows = places.T * memory.shape[1] + torch.arange(memory.shape[1], device=places.device)
-        heard, said = embed(rows, both.flatten(0, 1)).chunk(2, dim=-1)
-        return heard, said
+            decoder_input, readout_input = select_positions(both, positions.T).chunk(2, dim=-1)
+            return decoder_input, readout_input
+        rows = positions.T * memory.shape[1] + torch.arange(
+            memory.shape[1], device=positions.device
+        )
+        decoder_input, readout_input = embed(rows, both.flatten(0, 1)).chunk(2, dim=-1)
+        return decoder_input, readout_input
 
-    def places(self, inputs: Int[Tensor, "B T"], steps: int) -> Int[Tensor, "B T"]:
-        """Where each step stands, from 0 to ``steps`` - 1; ``inputs`` are the actions before it."""
+    def positions(self, inputs: Int[Tensor, "B T"], steps: int) -> Int[Tensor, "B T"]:
+        """The position of each step, 0 to ``steps`` - 1; ``inputs`` are the actions before it."""
         return (inputs >= self.actions.symbols).cumsum(dim=1).clamp(max=steps - 1)
 
 
-def look_up(values: Float[Tensor, "S B E"], places: Int[Tensor, "T B"]) -> Float[Tensor, "T B E"]:
-    """Each row's values at its places: a product with one-hot rows.
+def select_positions(
+    values: Float[Tensor, "S B E"], positions: Int[Tensor, "T B"]
+) -> Float[Tensor, "T B E"]:
+    """Each row's values at its positions, as a product with one-hot rows.
 
-    On a GPU its gradient adds in a fixed order, which that of a gather does not.
+    Its gradient sums in a fixed order on a GPU; the gradient of a gather does not.
     """
-    rows = torch.arange(len(values), device=places.device) == places.T[:, :, None]
+    rows = torch.arange(len(values), device=positions.device) == positions.T[:, :, None]
     return (rows.to(values.dtype) @ values.transpose(0, 1)).transpose(0, 1)
 
 
@@ -111,7 +117,7 @@ def embed(ids: Int[Tensor, "*time"], matrix: Float[Tensor, "V E"]) -> Float[Tens
 
 
 class Gather(torch.autograd.Function):
-    """x^T M for one-hot x; backwards ∂L/∂M = Σ_t x_t (∂L/∂e_t)^T, which adds up equal symbols."""
+    """x^T M for one-hot x; ∂L/∂M = Σ_t x_t (∂L/∂e_t)^T sums the gradients of equal symbols."""
 
     @staticmethod
     def forward(ctx: Any, ids: Tensor, matrix: Tensor) -> Tensor:
@@ -122,24 +128,24 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        """The sum over steps, for each symbol, in the order of the steps."""
+        """The sum over steps for each symbol, in the order of the steps."""
         (ids,) = ctx.saved_tensors
         gradient = gradients[0].reshape(ids.numel(), gradients[0].shape[-1])
-        if gradient.is_cuda:  # index_add_ there adds in no fixed order
-            return None, add_up(ids, gradient, ctx.size)
+        if gradient.is_cuda:  # index_add_ sums in no fixed order there
+            return None, sum_by_id(ids, gradient, ctx.size)
         total = gradient.new_zeros(ctx.size, gradient.shape[1])
         return None, total.index_add_(0, ids.flatten(), gradient)
 
 
-FEW = 512
-"""Rows of a matrix whose gradient a GPU has sooner as a product than by sorting the ids."""
+MAX_ONE_HOT = 512
+"""Rows up to which a one-hot product is faster on a GPU than sorting the ids."""
 
 
-def add_up(
+def sum_by_id(
     ids: Int[Tensor, "*time"], gradient: Float[Tensor, "N E"], size: int
 ) -> Float[Tensor, "V E"]:
-    """The sum of the rows of equal ids, in an order that their number alone decides."""
-    if size > FEW:
+    """The sum of the rows of each id, in an order that depends on the shapes only."""
+    if size > MAX_ONE_HOT:
         summed: Tensor = torch.ops.aten.embedding_dense_backward(
             gradient, ids.flatten(), size, -1, scale_grad_by_freq=False
         )
@@ -148,13 +154,13 @@ def add_up(
     return (symbols[:, None] == ids.flatten()).to(gradient.dtype) @ gradient
 
 
-_THIN = {torch.float32: "charseq_thin", torch.bfloat16: "charseq_thin_coarse"}
+_FUNCTIONS = {torch.float32: "charseq_dropout", torch.bfloat16: "charseq_dropout_bf16"}
 
 
-def drop_locked(
+def variational_dropout(
     values: Float[Tensor, "T B H"], probability: float, *, training: bool
 ) -> Float[Tensor, "T B H"]:
-    """One mask for all steps of a row (Gal & Ghahramani 2016), another for each row and unit."""
+    """Dropout with one mask for all steps of a row (Gal & Ghahramani 2016)."""
     if not training or not probability:
         return values
     factors: Tensor = Dropout.apply(torch.ones_like(values[:1]), probability)
@@ -162,29 +168,28 @@ def drop_locked(
 
 
 class Dropout(torch.autograd.Function):
-    """Each value is 0 with the given probability, in steps of 1/256, the others scaled up.
+    """Each value is 0 with the given probability, in steps of 1/256; the others are scaled up.
 
-    One random byte decides a value. Drawn eight at a time they cost a tenth of torch's Bernoulli
-    numbers on a CPU. What is done with them is one pass of the compiled library, where it is there,
-    or else arithmetic instead of comparisons; the noise is the same. On a GPU torch has one kernel
-    for all of it, and the probability is exact.
+    On a CPU one random byte decides a value. Drawn eight at a time, bytes cost a tenth of torch's
+    Bernoulli numbers. The compiled library applies them in one pass; without it torch does, with
+    the same noise. On a GPU torch's own kernel is used, and the probability is exact.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
-        """The thinned values."""
+        """The values after dropout."""
         ctx.probability = probability
         if values.is_cuda:
-            thinned, kept = torch.ops.aten.native_dropout(values, probability, train=True)
+            dropped, kept = torch.ops.aten.native_dropout(values, probability, train=True)
             ctx.save_for_backward(kept)
-            return cast("Tensor", thinned)
+            return cast("Tensor", dropped)
         limit = round(256 * probability)
         words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
         drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
         ctx.limit = limit if _fits(values) else None
         if ctx.limit is not None:
             ctx.save_for_backward(drawn)
-            return _thin(values, drawn, limit)
+            return _drop(values, drawn, limit)
         # a byte below the limit gives 0, any other 1
         factors = drawn.view(values.shape).to(values.dtype).sub_(limit - 1).clamp_(0, 1)
         ctx.save_for_backward(factors.mul_(256 / (256 - limit)))
@@ -192,34 +197,34 @@ class Dropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """The gradient goes where the values went."""
+        """The gradient under the same mask."""
         (noise,) = ctx.saved_tensors
         if noise.is_cuda:
             scale = 1 / (1 - ctx.probability)
             return torch.ops.aten.native_dropout_backward(gradients[0], noise, scale), None
         if ctx.limit is not None:
-            return _thin(gradients[0], noise, ctx.limit), None
+            return _drop(gradients[0], noise, ctx.limit), None
         return gradients[0] * noise, None
 
 
 def _fits(values: Tensor) -> bool:
-    """Whether the compiled library is there and knows the format."""
-    return values.device.type == "cpu" and values.dtype in _THIN and library.find() is not None
+    """Whether the compiled library is there and takes the format."""
+    return values.device.type == "cpu" and values.dtype in _FUNCTIONS and library.find() is not None
 
 
-def _thin(values: Tensor, drawn: Tensor, limit: int) -> Tensor:
-    """``values`` without those whose byte lies below the limit, the others scaled up."""
+def _drop(values: Tensor, drawn: Tensor, limit: int) -> Tensor:
+    """0 where a value's byte is below ``limit``, else the value scaled up; by the library."""
     found = library.find()
     if found is None:
         raise RuntimeError("there is no compiled library")
     values = values.contiguous()
-    thinned = torch.empty_like(values)
-    getattr(found.library, _THIN[values.dtype])(
+    dropped = torch.empty_like(values)
+    getattr(found.library, _FUNCTIONS[values.dtype])(
         ctypes.c_void_p(values.data_ptr()),
         ctypes.c_void_p(drawn.data_ptr()),
         ctypes.c_int64(values.numel()),
         ctypes.c_int32(limit),
         ctypes.c_float(256 / (256 - limit)),
-        ctypes.c_void_p(thinned.data_ptr()),
+        ctypes.c_void_p(dropped.data_ptr()),
     )
-    return thinned
+    return dropped

@@ -1,15 +1,15 @@
 """logits, labels -> (sum, count): cross-entropy, in nats, over the symbols that are not padding.
 
     L = -Σ_i w_i Σ_k q_k log softmax(o_i)_k,   q = (1 - ε) y + ε / V
-with label smoothing ε (Szegedy et al. 2016) and a weight w per row. Sum and count come apart, so
-that sums over batches, devices or ranks divide by the right count.
+with label smoothing ε (Szegedy et al. 2016) and a weight w per row. Sum and count are apart, so
+that sums over batches, devices or ranks are divided by the right count.
 
-Where V is tens of thousands of words, logits and softmax are most of the work. There the loss is
-taken from what comes before the logits, o = W r + b, and its gradient is found on the way, so that
-only a part of the logits exists at a time. Over a sample S of the words it is
+With tens of thousands of words, logits and softmax are most of the work. There the loss takes the
+readout r instead of the logits o = W r + b, and computes its gradient in the forward pass, so that
+only a part of the logits exists at a time. Over a sample S of the words (sampled softmax) it is
     L = -log (e^{o_y} / (e^{o_y} + Σ_{k in S, k ≠ y} e^{o_k} / π_k))
-where π_k is the chance of k to be in S: the sum is right on average (Bengio & Senecal 2008; Jean
-et al. 2015), and with every word in S it is the softmax itself.
+where π_k is the probability that S has k. The expected sum is the exact one (Bengio & Senecal 2008;
+Jean et al. 2015), and with every word in S the loss is the exact one.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 OUTCOMES = EOS
-"""The first symbol that a text may go on with; padding and the beginning of a text lie before."""
+"""The first symbol that may be predicted; padding and BOS come before."""
 
-BLOCK = 2**25
-"""Logits that :class:`Softmax` holds at a time, in the format of the products."""
-TILE = 2**19
-"""Logits that it holds in float32 on a CPU: few enough to stay in its cache."""
+MAX_LOGITS = 2**25
+"""Logits that exist at a time in :class:`Softmax`, in the format of the products."""
+MAX_FLOAT32_LOGITS = 2**19
+"""Logits in float32 at a time on a CPU: few enough for its cache."""
 
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """A batch as tensors, and the state after the batch before where this one goes on from it."""
+    """A batch as tensors, with the state to start from where it continues the batch before."""
 
     source: Int[Tensor, "B S"]
     source_lengths: Int[Tensor, "B"]
     inputs: Int[Tensor, "B T"]
     labels: Int[Tensor, "B T"]
     weights: Float[Tensor, "B"]
-    carried: Float[Tensor, "L K B H"] | None = None
+    state: Float[Tensor, "L K B H"] | None = None
     fixed: bool = False
-    """Whether no shape may depend on a value: so a step can be recorded and played again."""
+    """Whether no shape may depend on a value, so that a CUDA graph can be captured."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The weighted sum over a batch, its count, and the state after it, if there is one."""
+    """The weighted sum over a batch, its weighted count, and the state after the batch, if any."""
 
     total: Float[Tensor, ""]
     count: Float[Tensor, ""]
-    carried: Float[Tensor, "L K B H"] | None = None
+    state: Float[Tensor, "L K B H"] | None = None
 
 
 class TrainableModel(nn.Module):
-    """A network that says how wrong it was: all that the trainer asks of it."""
+    """A network with a loss: all that the trainer needs."""
 
     def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
-        """The loss of a batch, with a share ``smoothing`` of every label spread over all."""
+        """The loss of a batch, with label smoothing ``smoothing``."""
         raise TypeError(f"{type(self).__name__} has no loss for {given.labels.shape}, {smoothing}")
 
 
@@ -89,53 +89,55 @@ def cross_entropy(
 
 
 class SoftmaxSample(NamedTuple):
-    """The symbols that a batch is concerned with: its own, and those drawn for comparison."""
+    """The symbols of a sampled softmax: those of the batch, and those drawn."""
 
     symbols: Tensor
     """K, in ascending order."""
     correction: Tensor
-    """K: -log π_k, to be added to a logit; -inf for a symbol of the batch that was not drawn."""
-    places: Tensor
-    """V: where each symbol stands among these, if it is one of them."""
+    """K: -log π_k, added to a logit; -inf for a symbol of the batch that was not drawn."""
+    positions: Tensor
+    """V: the index of each symbol among ``symbols``, where it is one of them."""
 
 
 def draw(
-    chances: Float[Tensor, "V"], own: Int[Tensor, "..."], *, size: int | None = None
+    probabilities: Float[Tensor, "V"], own: Int[Tensor, "..."], *, size: int | None = None
 ) -> SoftmaxSample:
-    """Each symbol by itself with its chance, besides the batch's ``own``.
+    """A sample of each symbol by itself with its probability, besides the batch's ``own`` symbols.
 
-    With ``size`` there are so many, those of the batch first, then those drawn; what is left is
-    filled up with others, which count for nothing.
+    With ``size`` the sample has that size: the batch's symbols, then those drawn, then others as
+    padding, which have no effect.
     """
-    drawn = torch.rand_like(chances) < chances
-    correction = torch.where(drawn, -chances.log(), -torch.inf)
+    drawn = torch.rand_like(probabilities) < probabilities
+    correction = torch.where(drawn, -probabilities.log(), -torch.inf)
     taken = drawn.index_fill(0, own.flatten(), value=True)
     if size is None:
         symbols = taken.nonzero()[:, 0]
         return SoftmaxSample(symbols, correction[symbols], taken.cumsum(0) - 1)
     rank = 2 - taken.int() - torch.zeros_like(taken).index_fill(0, own.flatten(), value=True).int()
     order = rank.sort(stable=True).indices
-    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=own.device))
-    return SoftmaxSample(order[:size], correction[order[:size]], places)
+    positions = torch.empty_like(order).scatter_(
+        0, order, torch.arange(len(order), device=own.device)
+    )
+    return SoftmaxSample(order[:size], correction[order[:size]], positions)
 
 
-def room_for(samples: int, own: int, symbols: int) -> int:
-    """A ``size`` for :func:`draw` that leaves out what was drawn once in a billion steps.
+def sample_size(samples: int, own: int, symbols: int) -> int:
+    """A ``size`` for :func:`draw` that loses a drawn symbol once in a billion steps.
 
-    The number drawn varies by less than √samples; ``own`` counts the batch's symbols.
+    The number drawn has a standard deviation below √samples; ``own`` counts the batch's symbols.
     """
     return min(symbols, own + samples + math.ceil(6 * math.sqrt(samples)))
 
 
-def chances_of(counts: Int[Tensor, "V"], samples: int) -> Float[Tensor, "V"]:
-    """π: in proportion to count^0.75 (Mikolov et al. 2013), 1 at most, ``samples`` in sum.
+def sampling_probabilities(counts: Int[Tensor, "V"], samples: int) -> Float[Tensor, "V"]:
+    """π: proportional to count^0.75 (Mikolov et al. 2013), at most 1, summing to ``samples``.
 
-    What never occurs is drawn as if it occurred once, and what is no outcome never.
+    A symbol that never occurs counts as occurring once. Symbols below ``OUTCOMES`` are never drawn.
     """
     shares = counts.clamp(min=1).double()[OUTCOMES:] ** 0.75
     ranked = shares.sort(descending=True).values
     left = samples - torch.arange(len(ranked), device=counts.device)
-    # scale[k]: if the k most frequent are certain, what the others' shares are multiplied by
+    # scale[k]: the factor of all other shares if the k most frequent symbols are certain
     scale = left / ranked.flip(0).cumsum(0).flip(0)
     certain = int((scale * ranked > 1).sum())
     found = torch.ones_like(shares)
@@ -156,10 +158,10 @@ def softmax_loss(
 ) -> Float[Tensor, ""]:
     """Weighted sum of the losses of the logits ``outputs @ matrix.T + bias``.
 
-    Products are in the format of autocast where that is on, the softmax in float32 or better.
-    Without ``correction`` the rows of the matrix are all symbols, and all outcomes are compared;
-    with that of a :class:`Sample` they are its symbols, and so are the ``labels``, by place. There
-    the part of the loss that ``smoothing`` spreads over all is estimated as well.
+    Products are in autocast's format where that is on, the softmax in float32 or better. Without
+    ``correction`` the rows of the matrix are all symbols. With the correction of a
+    :class:`SoftmaxSample` they are its symbols, and ``labels`` are indices of these; the smoothed
+    part of the loss is then estimated from the sample, too.
     """
     if correction is None:
         correction = torch.zeros_like(bias)
@@ -174,14 +176,14 @@ def softmax_loss(
 
 
 class Softmax(torch.autograd.Function):
-    """The loss of a softmax together with the product before it, a block of rows at a time.
+    """The loss of a softmax with the product before it, a block of rows at a time.
 
     With p = softmax(o), ∂L/∂o = w (p - q), and the rest are three products:
     ∂L/∂r = W^T ∂L/∂o, ∂L/∂W = Σ ∂L/∂o r^T, ∂L/∂b = Σ ∂L/∂o  (sheet A).
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0917 - torch hands them over by place
+    def forward(  # noqa: PLR0917 - torch passes them by position
         ctx: Any,
         outputs: Tensor,
         matrix: Tensor,
@@ -196,12 +198,14 @@ class Softmax(torch.autograd.Function):
         factors, offset = matrix.to(low), bias.to(low)
         to_outputs, to_matrix, to_bias = map(torch.zeros_like, (outputs, matrix, bias))
         total = weights.new_zeros(())
-        size = max(1, BLOCK // len(matrix))
+        size = max(1, MAX_LOGITS // len(matrix))
         for start in range(0, len(outputs), size):
             part = slice(start, start + size)
             weight = weights[part, None]
             logits = torch.addmm(offset, outputs[part].to(low), factors.T)
-            total += compare(logits, labels[part], correction, smoothing) @ weights[part]
+            total += (
+                losses_and_gradients(logits, labels[part], correction, smoothing) @ weights[part]
+            )
             to_outputs[part] = (logits @ factors) * weight
             to_matrix += logits.T @ (outputs[part] * weight).to(low)
             to_bias += (weight.T.to(low) @ logits)[0]
@@ -210,29 +214,31 @@ class Softmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """What forward has found, times the gradient of the sum."""
+        """The gradients of the forward pass, times the gradient of the sum."""
         found = (gradient * gradients[0] for gradient in ctx.saved_tensors)
         return *found, None, None, None, None, None
 
 
-def compare(logits: Tensor, labels: Tensor, correction: Tensor, smoothing: float) -> Tensor:
-    """The losses L_i of rows of logits, which are replaced by p - q on the way."""
+def losses_and_gradients(
+    logits: Tensor, labels: Tensor, correction: Tensor, smoothing: float
+) -> Tensor:
+    """The losses L_i of rows of logits; the logits are replaced by their gradients p - q."""
     losses = []
     even = correction.exp()
-    even *= smoothing / even.sum().clamp(min=1)  # of nothing drawn, nothing is spread
+    even *= smoothing / even.sum().clamp(min=1)  # without a sample there is no smoothing
     spread = even.sum()
-    size = max(1, (BLOCK if logits.is_cuda else TILE) // logits.shape[1])
+    size = max(1, (MAX_LOGITS if logits.is_cuda else MAX_FLOAT32_LOGITS) // logits.shape[1])
     for start in range(0, len(logits), size):
-        block, places = logits[start : start + size], labels[start : start + size, None]
+        block, positions = logits[start : start + size], labels[start : start + size, None]
         scores = block.to(correction.dtype)
-        own = scores.gather(1, places)
-        shares = (scores + correction).scatter_(1, places, own).softmax(1)
-        share = shares.gather(1, places)
-        # a share too small for the format counts as the smallest: its gradient is right anyway
+        own = scores.gather(1, positions)
+        shares = (scores + correction).scatter_(1, positions, own).softmax(1)
+        share = shares.gather(1, positions)
+        # a share below the format's smallest number counts as that; its gradient is right anyway
         losses.append(-share.clamp(min=torch.finfo(share.dtype).tiny).log())
-        shares.scatter_(1, places, share - 1)
+        shares.scatter_(1, positions, share - 1)
         if smoothing:
             losses[-1] += spread * own - (scores @ even)[:, None]
-            shares.sub_(even).scatter_add_(1, places, spread.expand_as(share))
+            shares.sub_(even).scatter_add_(1, positions, spread.expand_as(share))
         block.copy_(shares)
     return torch.cat(losses)[:, 0]

@@ -1,4 +1,4 @@
-"""inputs -> logits: what comes next in a text, after sheet B, for training.
+"""inputs -> logits of the next symbol of a text: the network of sheet B, for training.
 
     x_t      = M[input_t]                   a row of the embedding M: the symbol's own, or with
                                             traits the sum of its own and theirs
@@ -7,12 +7,12 @@
                                             the first (Bengio et al. 2003; B1 is n = 1, no tanh)
     r_t      = W_r h_t + b_r
     logits_t = M r_t + b                    or a matrix of its own, if not tied
-Padding and the beginning of a text are no outcomes: their logits are -inf. Its forward-only twin
-for use without torch is ``language``; both share the names of the weights.
+Padding and BOS are never predicted: their logits are -inf. ``decoding.next_word_numpy`` is the
+forward pass without torch; both have the same names of weights.
 
-In training, x and the outputs of every layer are thinned with one mask for all steps of a row, the
-rows of M and the weights W_h with one mask for the batch (Gal & Ghahramani 2016; Merity et al.
-2018).
+In training, dropout applies to x and to the outputs of every layer with one mask for all steps of a
+row (Gal & Ghahramani 2016), and to the rows of M and the weights W_h with one mask for the batch
+(Merity et al. 2018).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch import Tensor, nn
 
 from charseq.data.text.vocabulary import PAD
 from charseq.kernels.matmul import linear
-from charseq.models.layers import Dropout, drop_locked, embed
+from charseq.models.layers import Dropout, embed, variational_dropout
 from charseq.models.loss import (
     OUTCOMES,
     Loss,
     TensorBatch,
     TrainableModel,
-    chances_of,
     draw,
-    room_for,
+    sample_size,
+    sampling_probabilities,
     softmax_loss,
 )
 from charseq.models.rnn import Recurrence
@@ -43,25 +43,26 @@ if TYPE_CHECKING:
 
 
 START = 0.05
-"""Standard deviation of an embedding's first values. Inputs are small on purpose: AdamW moves every
-entry by the learning rate, and where they are scaled up, those moves are noise."""
+"""Standard deviation of an embedding's initial values. Inputs are small on purpose: AdamW moves
+each entry by about the learning rate, and scaling the inputs up would turn those moves into
+noise."""
 
 
 class NextWord(TrainableModel):
     """Weights, forward pass and loss; sizes are numbers of symbols (V), units (E, H) and layers.
 
-    ``context``: the symbols that the cell "mlp" sees; it has one layer. ``samples``: the symbols
-    that the right one is compared with in training, on average; 0 takes all. ``counts``: how often
-    each symbol occurs, ends of lines included; the bias starts there, and samples follow it.
-    ``traits``: of every symbol, rows of a table of vectors that symbols share, the weights
-    ``traits``; a symbol's row of M is its own plus these (see the module ``traits``).
+    ``context``: symbols of context of the cell "mlp", which has one layer. ``samples``: expected
+    size of the softmax sample in training; 0 takes all symbols. ``counts``: occurrences of each
+    symbol, ends of lines included, for the initial bias and the sampling. ``traits``: for every
+    symbol, rows of a table of shared vectors (the weights ``traits``); a symbol's row of M is its
+    own vector plus these (see ``training.next_word``).
     """
 
     recurrence: Recurrence
     """Of every cell but "mlp"."""
     hidden: nn.Linear
     """Of the cell "mlp"."""
-    chances: Tensor | None
+    sampling: Tensor | None
     trait_rows: Tensor | None
 
     def __init__(
@@ -108,8 +109,8 @@ class NextWord(TrainableModel):
         known = torch.zeros(symbols, dtype=torch.int64) if counts is None else counts
         # log p up to a constant, which a softmax does not see
         self.output_bias = nn.Parameter(torch.log1p(known.float()))
-        chances = chances_of(known, samples) if samples else None
-        self.register_buffer("chances", chances, persistent=False)
+        sampling = sampling_probabilities(known, samples) if samples else None
+        self.register_buffer("sampling", sampling, persistent=False)
 
     def forward(
         self, inputs: Int[Tensor, "B T"], state: Float[Tensor, "L K B H"] | None = None
@@ -125,22 +126,22 @@ class NextWord(TrainableModel):
         """Cross-entropy of the labels, over all outcomes or over a sample."""
         inputs, labels = given.inputs, given.labels
         known = labels.T.flatten() != PAD
-        # what lies behind the ends is left out, or where no shape may change counts for nothing
+        # padding is left out, or has weight 0 where shapes must not change
         kept = None if given.fixed else known.nonzero()[:, 0]
         output: Tensor | None = self.output
         bias: Tensor = self.output_bias
         correction: Tensor | None = None
-        if self.chances is not None:
-            # a small vocabulary for this batch: its own symbols and the sample
+        if self.sampling is not None:
+            # sampled softmax: the vocabulary of this step is the batch's symbols and the sample
             own = torch.cat([inputs, labels], dim=1)
-            size = room_for(self.samples, own.numel(), len(bias)) if given.fixed else None
-            chosen, correction, places = draw(self.chances, own, size=size)
-            inputs, labels = places[inputs], places[labels]
+            size = sample_size(self.samples, own.numel(), len(bias)) if given.fixed else None
+            chosen, correction, indices = draw(self.sampling, own, size=size)
+            inputs, labels = indices[inputs], indices[labels]
             matrix, bias = self.vectors(chosen), bias.index_select(0, chosen)
             output = None if output is None else embed(chosen, output)
         else:
             matrix = self.vectors()
-        outputs, final = self.read(self.enter(inputs, matrix), given.carried)
+        outputs, final = self.read(self.enter(inputs, matrix), given.state)
         weights = given.weights.expand(labels.shape[::-1]).flatten()
         outputs, rows = outputs.flatten(0, 1), labels.T.flatten()
         if kept is None:
@@ -169,12 +170,12 @@ class NextWord(TrainableModel):
     def enter(
         self, inputs: Int[Tensor, "B T"], matrix: Float[Tensor, "K E"]
     ) -> Float[Tensor, "T B E"]:
-        """The vectors x."""
+        """The vectors x of the inputs."""
         vectors = embed(inputs.T, matrix)
         if self.training and self.embedding_dropout:
             factors = Dropout.apply(vectors.new_ones(len(matrix)), self.embedding_dropout)
             vectors = vectors * factors[inputs.T][..., None]
-        return drop_locked(vectors, self.dropout, training=self.training)
+        return variational_dropout(vectors, self.dropout, training=self.training)
 
     def read(
         self, vectors: Float[Tensor, "T B E"], state: Float[Tensor, "L K B H"] | None = None
@@ -184,25 +185,25 @@ class NextWord(TrainableModel):
         A state is that of the recurrence, or for "mlp" the last n - 1 vectors (L = 1, K = n - 1).
         """
         if self.cell == "mlp":
-            hidden, state = self._look_back(vectors, state)
+            hidden, state = self._feed_forward(vectors, state)
         else:
             hidden, state = self.recurrence(vectors, initial=state)
-        hidden = drop_locked(hidden, self.dropout, training=self.training)
+        hidden = variational_dropout(hidden, self.dropout, training=self.training)
         return linear(hidden, self.readout.weight, self.readout.bias), state
 
-    def _look_back(self, vectors: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The vectors h of the cell "mlp", and its next state."""
+    def _feed_forward(self, vectors: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The vectors h of the cell "mlp" from its last n inputs, and its next state."""
         steps, batch, size = vectors.shape
-        before = vectors.new_zeros(self.context - 1, batch, size) if state is None else state[0]
-        known = torch.cat([before, vectors])
-        seen = torch.cat([known[k : k + steps] for k in range(self.context)], dim=-1)
-        return torch.tanh(linear(seen, self.hidden.weight, self.hidden.bias)).to(
+        past = vectors.new_zeros(self.context - 1, batch, size) if state is None else state[0]
+        known = torch.cat([past, vectors])
+        window = torch.cat([known[k : k + steps] for k in range(self.context)], dim=-1)
+        return torch.tanh(linear(window, self.hidden.weight, self.hidden.bias)).to(
             vectors.dtype
         ), known[None, steps:]
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """A matrix as Glorot and Bengio (2010) start it, and a bias of zero."""
+    """A linear layer with the matrix of Glorot & Bengio (2010) and a bias of zero."""
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -1,24 +1,23 @@
 """source, inputs -> logits: the encoder-decoder of sheet E, for training.
 
-The whole input is read before the first symbol is written:
-    memory, final = BiRNN(E_s[source])            every input symbol, from both sides
-    state_0       = W_b final + b                 the bridge: all that crosses without attention
+The encoder reads the whole source before the decoder writes the first symbol:
+    memory, final = BiRNN(E_s[source])            outputs at every source symbol
+    state_0       = W_b final + b                 the bridge, the only link without attention
     h_t           = RNN(E_t[input_t], h_{t-1})
     r_t           = tanh(W_r h_t + c_t)           c_t: attention's context (absent without it)
     logits_t      = E_t r_t + b                   or a matrix of its own, if not tied
-The decoder's recurrence does not see the contexts, so attention runs for all steps at once.
+The decoder's recurrence does not depend on the contexts, so attention runs for all steps at once.
 
-With hard monotonic attention (Aharoni & Goldberg 2017) what is written are actions (see
-``alignment``), which move a place along the source. The memory of that place, m, is read as it is:
-    h_t      = RNN(E_t[input_t] + P m_place(t), h_{t-1})
-    r_t      = tanh(W_r h_t + c_t + Q m_place(t))
-and to the logits a row of a table is added, that of the source symbol at the place. It begins as
-the log-probabilities of the alignment (``Aligner.prior``), so that the
-network learns what these leave open.
-In training all places are known beforehand, since the inputs are given. Features, which have no
-order, are then no places: the sum of their n vectors, divided by √n, is added to every symbol's.
+With hard monotonic attention (Aharoni & Goldberg 2017) the decoder writes actions (see
+``data.text.alignment``), which advance a position p along the source. The memory m at p is read:
+    h_t      = RNN(E_t[input_t] + P m_{p(t)}, h_{t-1})
+    r_t      = tanh(W_r h_t + c_t + Q m_{p(t)})
+and a row of a table, that of the source symbol at p, is added to the logits. The table is
+initialised with the log-probabilities of the alignment (``Aligner.prior``), so that the network
+learns the rest. In training all positions are known, since the inputs are given. Features have no
+order and so no position: the sum of their n vectors over √n is added to every symbol's vector.
 
-Its forward-only twin for use without torch is ``inference``; both share the names of the weights.
+``decoding.seq2seq_numpy`` is the forward pass without torch; both have the same names of weights.
 """
 
 from __future__ import annotations
@@ -89,35 +88,35 @@ class EncoderDecoder(TrainableModel):
     ) -> Float[Tensor, "B T V"]:
         """Logits of the symbol after each of ``inputs``, which are given (teacher forcing)."""
         _, memory, final = self.read(source, source_lengths)
-        # the scale of a row of the tied matrix suits the output; as an input it should be near 1
+        # a row of the tied matrix has the output's scale; as an input its scale should be near 1
         scale = math.sqrt(self.target_embedding.shape[1])
         given = self._drop(embed(inputs.T, self.target_embedding) * scale)
         if self.attention is not None or self.pointer is not None:
             memory = self._drop(memory)
-        places, said = None, None
+        positions, readout_input = None, None
         if self.pointer is not None:
-            places = self.pointer.places(inputs, len(memory))
-            heard, said = self.pointer(memory, places)
-            given = given + heard
+            positions = self.pointer.positions(inputs, len(memory))
+            decoder_input, readout_input = self.pointer(memory, positions)
+            given = given + decoder_input
         hidden, _ = self.decoder(given, initial=_apply(self.bridge, final).to(given.dtype))
         mixed = _apply(self.readout, hidden)
-        if said is not None:
-            mixed = mixed + said
+        if readout_input is not None:
+            mixed = mixed + readout_input
         if self.attention is not None:
             mixed = mixed + self.attention(hidden, memory, source != PAD)[0]
         matrix = self.target_embedding if self.output is None else self.output
         logits = linear(self._drop(torch.tanh(mixed)), matrix, self.output_bias)
-        if self.prior is not None and places is not None:
-            logits = logits + embed(source.gather(1, places).T, self.prior)
+        if self.prior is not None and positions is not None:
+            logits = logits + embed(source.gather(1, positions).T, self.prior)
         return logits.transpose(0, 1)
 
     def read(
         self, source: Int[Tensor, "B S"], lengths: Int[Tensor, "B"]
     ) -> tuple[Float[Tensor, "T B E"], Float[Tensor, "T B M"], Float[Tensor, "L K B M"]]:
-        """What the encoder is given, its outputs, and its final states."""
+        """The encoder's inputs, its outputs and its final states."""
         vectors = embed(source.T, self.source_embedding)
         if self.pointer is not None:
-            # how many columns to keep is in the values, and asking a GPU for one makes it wait
+            # trimming depends on values, and reading values synchronises a GPU
             trimmed = not source.is_cuda
             vectors, lengths = share_features(vectors, source, lengths, trimmed=trimmed)
         vectors = self._drop(vectors)
@@ -130,7 +129,7 @@ class EncoderDecoder(TrainableModel):
         return Loss(*cross_entropy(logits, given.labels, weights=weights, smoothing=smoothing))
 
     def _drop(self, values: Tensor) -> Tensor:
-        """Dropout (Srivastava et al. 2014) in training, nothing otherwise."""
+        """Dropout (Srivastava et al. 2014) in training, the identity otherwise."""
         if not self.training or not self.dropout:
             return values
         dropped: Tensor = Dropout.apply(values, self.dropout)
@@ -138,23 +137,23 @@ class EncoderDecoder(TrainableModel):
 
 
 def share_features(
-    read: Float[Tensor, "S B E"],
+    vectors: Float[Tensor, "S B E"],
     source: Int[Tensor, "B S"],
     lengths: Int[Tensor, "B"],
     *,
     trimmed: bool = True,
 ) -> tuple[Float[Tensor, "T B E"], Int[Tensor, "B"]]:
-    """The vectors of texts up to EOS, each with those of the features behind EOS; the lengths.
+    """The vectors of texts up to EOS, each plus those of the features behind EOS; the lengths.
 
-    What is longer than the longest text is left out if ``trimmed``, else it is padding.
+    With ``trimmed`` the result ends with the longest text, else it is padded.
     """
     ends = (source == EOS).int().argmax(dim=1)
-    places = torch.arange(source.shape[1], device=source.device)
-    behind = ((places > ends[:, None]) & (places < lengths[:, None])).to(read.dtype)
-    shared = torch.einsum("bs,sbe->be", behind, read)
+    positions = torch.arange(source.shape[1], device=source.device)
+    behind = ((positions > ends[:, None]) & (positions < lengths[:, None])).to(vectors.dtype)
+    shared = torch.einsum("bs,sbe->be", behind, vectors)
     shared = shared * behind.sum(dim=1).clamp(min=1).rsqrt()[:, None]
-    steps = int(ends.max()) + 1 if trimmed else len(read)
-    return read[:steps] + shared, ends + 1
+    steps = int(ends.max()) + 1 if trimmed else len(vectors)
+    return vectors[:steps] + shared, ends + 1
 
 
 def _apply(layer: nn.Linear, values: Tensor) -> Tensor:

@@ -341,7 +341,7 @@ class GraphedStep:
 
     def _run(self, shape: Shape) -> None:
         """A whole step on the device, of what was sent; see the module."""
-        given = TensorBatch(*self._feed.give(shape), carried=self.carried, fixed=True)
+        given = TensorBatch(*self._feed.give(shape), state=self.carried, fixed=True)
         kind, low = self._told.device.type, self.precision != torch.float32
         with torch.autocast(kind, dtype=self.precision, enabled=low):
             found = self.model.loss(given, smoothing=self.smoothing)
@@ -356,8 +356,8 @@ class GraphedStep:
         self.buffers.average.lerp_(self.buffers.weights, self._told[1] * sound)
         self._seen.copy_(torch.stack([mean.detach().float(), norm.float()]))
         self._count()
-        if self._feed.goes_on and found.carried is not None:
-            self._carry(found.carried.detach(), sound)
+        if self._feed.goes_on and found.state is not None:
+            self._carry(found.state.detach(), sound)
 
     def _update(self) -> None:
         """AdamW in one kernel, which does nothing after a broken step.

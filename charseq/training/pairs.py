@@ -128,7 +128,9 @@ class PairsTask:
     def score(self, weights: Weights) -> dict[str, float]:
         """Dev scores of ``weights``, by greedy search."""
         task, config = self.task, self.config
-        translator = Translator(self._voices(weights), task.source, task.target, task.limits)
+        translator = Translator(
+            self._direction_groups(weights), task.source, task.target, task.limits
+        )
         rows = task.dataset.dev[: config.dev_limit]
         return asdict(score_examples(translator, rows, width=1).scores)
 
@@ -139,7 +141,7 @@ class PairsTask:
         """
         task, config = self.task, self.config
         translator = Translator(
-            self._voices(weights),
+            self._direction_groups(weights),
             task.source,
             task.target,
             task.limits,
@@ -153,7 +155,7 @@ class PairsTask:
         found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
         return {} if found is None else {"calibration": found.to_json()}
 
-    def _voices(self, weights: Weights) -> tuple[DirectionGroup, ...]:
+    def _direction_groups(self, weights: Weights) -> tuple[DirectionGroup, ...]:
         """The networks in use, where the run is trained."""
         from charseq.models.device import choose_device
 

@@ -261,7 +261,7 @@ class Trainer:
             found = self.model.loss(self._give(batch), smoothing=self.recipe.label_smoothing)
         mean = found.total / found.count
         mean.backward()
-        carried = found.carried if batch.continues else None
+        carried = found.state if batch.continues else None
         self._carried = None if carried is None else carried.detach()
         return float(mean.detach())
 
@@ -272,13 +272,13 @@ class Trainer:
         tensors: dict[str, Any] = {
             name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()
         }
-        return TensorBatch(**tensors, carried=self._carried)
+        return TensorBatch(**tensors, state=self._carried)
 
     def _update(self, gradient: Tensor, rate: float, scale: float) -> None:
         """A step of AdamW by a scaled gradient; the running average (Polyak & Juditsky 1992)."""
         recipe, follow = self.recipe, self._following()
         if adamw.fits(self.weights):
-            by = adamw.Numbers(scale, rate, recipe.weight_decay, BETA1, recipe.beta2, follow)
+            by = adamw.StepSizes(scale, rate, recipe.weight_decay, BETA1, recipe.beta2, follow)
             adamw.advance(self.weights.data, gradient, self._moments, self.average, by)
             return
         gradient.mul_(scale)

@@ -7,25 +7,24 @@ import pytest
 
 from charseq.decoding.blocks import (
     BLOCK,
-    GATES,
-    STATES,
     CellWeights,
-    add_up,
     cell_step,
     log_softmax,
     pick_rows,
     run_cell,
     scale_cell,
+    sum_rows,
     to_blocks,
     to_rows,
 )
+from charseq.kernels.cell_table import CELLS
 
-each_cell = pytest.mark.parametrize("cell", GATES)
+each_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 def weights_of(cell: str, hidden: int = 9, inputs: int = 5) -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
-    rows = GATES[cell] * hidden
+    rows = CELLS[cell].gates * hidden
     shapes = {"c.input": (rows, inputs), "c.bias": (rows,), "c.recurrent": (rows, hidden)}
     return {name: random.normal(0, 0.6, shape).astype("f4") for name, shape in shapes.items()}
 
@@ -42,8 +41,8 @@ def equations(
         weights[f"c.{name}"].astype("f8") for name in ("input", "bias", "recurrent")
     )
     hidden = state[0]
-    projected = np.split(given @ vector + bias, GATES[cell])
-    products = np.split(recurrent @ hidden, GATES[cell])
+    projected = np.split(given @ vector + bias, CELLS[cell].gates)
+    products = np.split(recurrent @ hidden, CELLS[cell].gates)
     if cell in ("tanh", "residual"):
         new = np.tanh(projected[0] + products[0])
         return np.stack([new + hidden if cell == "residual" else new])
@@ -58,7 +57,7 @@ def equations(
 
 def some_states(cell: str, blocks: int = 2, hidden: int = 9) -> np.ndarray:
     random = np.random.default_rng(2)
-    return random.normal(size=(STATES[cell], blocks, hidden, BLOCK)).astype("f4")
+    return random.normal(size=(CELLS[cell].states, blocks, hidden, BLOCK)).astype("f4")
 
 
 @each_cell
@@ -82,7 +81,7 @@ def test_a_step_is_the_equations(cell: str) -> None:
 def test_a_run_is_its_steps(cell: str) -> None:
     weights = scale_cell(weights_of(cell), "c", cell)
     state = some_states(cell)
-    shape = (4, 2, GATES[cell] * 9, BLOCK)
+    shape = (4, 2, CELLS[cell].gates * 9, BLOCK)
     projected = np.random.default_rng(4).normal(size=shape).astype("f4")
     states = run_cell(cell, weights.recurrent, projected, state)
     for step, found in enumerate(states):
@@ -150,7 +149,7 @@ def test_log_probabilities_are_over_the_symbols() -> None:
 
 def test_sums_keep_the_middle_axis() -> None:
     values = np.arange(24, dtype="f4").reshape(2, 3, 4)
-    assert add_up(values).tolist() == values.sum(axis=1, keepdims=True).tolist()
+    assert sum_rows(values).tolist() == values.sum(axis=1, keepdims=True).tolist()
 
 
 @each_cell

@@ -233,17 +233,17 @@ def test_members_write_from_one_end_and_the_other_in_turn(attention: str, first:
     assert direction_of(config_of(attention=attention, direction="forward"), 1) == "forward"
 
 
-def test_members_that_write_in_one_direction_are_one_voice() -> None:
+def test_members_that_write_in_one_direction_are_one_group() -> None:
     config = config_of(ensemble=5, direction="auto")
     weights = [random_weights(member_of(config, number), number) for number in range(5)]
     forward, backward = direction_groups(config, join(weights))
     assert (forward.backward, backward.backward) == (False, True)
-    assert (forward.share, backward.share) == (3 / 5, 2 / 5)
+    assert (forward.weight, backward.weight) == (3 / 5, 2 / 5)
     texts = [text for text in some_texts(20) if len(text) <= WIDTH]
-    for voice, own in ((forward, (0, 2, 4)), (backward, (1, 3))):
+    for direction_group, own in ((forward, (0, 2, 4)), (backward, (1, 3))):
         alone = [direction_groups(member_of(config, k), weights[k])[0].network for k in own]
         symbols = np.full(len(texts), BOS)
-        found, _ = voice.network.step(symbols, voice.network.start(texts))
+        found, _ = direction_group.network.step(symbols, direction_group.network.start(texts))
         wanted = mean_of([one.step(symbols, one.start(texts))[0] for one in alone])
         assert np.array_equal(found, wanted)
 
@@ -253,6 +253,6 @@ def test_a_direction_that_is_set_is_that_of_every_member(direction: str) -> None
     for size in (1, 3):
         config = config_of(ensemble=size, direction=direction)
         weights = [random_weights(member_of(config, number), number) for number in range(size)]
-        (voice,) = direction_groups(config, join(weights) if size > 1 else weights[0])
-        assert (voice.backward, voice.share) == (direction == "backward", 1.0)
+        (direction_group,) = direction_groups(config, join(weights) if size > 1 else weights[0])
+        assert (direction_group.backward, direction_group.weight) == (direction == "backward", 1.0)
         assert {member_of(config, number).direction for number in range(size)} == {direction}

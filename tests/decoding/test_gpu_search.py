@@ -111,7 +111,7 @@ def test_it_ends_soon_after_the_last_text(width: int) -> None:
         gpu_search.greedy(model, *model.start(1), bounds, GraphCache(CPU))
     else:
         gpu_search.beam(model, *model.start(width), bounds, GraphCache(CPU), width=width)
-    assert model.steps <= gpu_search.ASKED
+    assert model.steps <= gpu_search.CHECK_EVERY
 
 
 def test_of_equal_continuations_the_earlier_comes_first() -> None:

@@ -273,8 +273,8 @@ def test_scanning_and_stepping_are_the_same_bits(
     rows = some_rows(23, symbols=symbols)
     found = scanned(network, rows)
     for size, group, steps in ((5, 256, 16), (1, 16, 3), (1000, 7, 100)):
-        monkeypatch.setattr(next_word_numpy, "GROUP", group)
-        monkeypatch.setattr(next_word_numpy, "STEPS", steps)
+        monkeypatch.setattr(next_word_numpy, "MAX_LINES", group)
+        monkeypatch.setattr(next_word_numpy, "MAX_STEPS", steps)
         some = rows[:4] if size == 1 else rows[::-1]
         again = scanned(network, some, size)
         if size != 1:
@@ -310,7 +310,7 @@ def test_the_table_of_first_products_changes_no_bit(
 ) -> None:
     weights = weights_of(cell, hidden=33, embedding=17, symbols=301)
     with_table = NumpyNextWord(weights, cell=cell, layers=1, context=1)
-    monkeypatch.setattr(next_word_numpy, "TABLE", with_table.cells[0].bias.size * 301 - 1)
+    monkeypatch.setattr(next_word_numpy, "MAX_TABLE", with_table.cells[0].bias.size * 301 - 1)
     without = NumpyNextWord(weights, cell=cell, layers=1, context=1)
     assert (with_table._table is None, without._table is None) == (False, True)
     rows = some_rows(20, symbols=301)
@@ -331,19 +331,14 @@ def digest() -> str:
     return sha.hexdigest()
 
 
-HEADER = """
-import hashlib
-import numpy as np
-from charseq.decoding.next_word_numpy import Network, shapes_of
-from charseq.data.text.vocabulary import BOS, UNK
-"""
-
-
 @each_core
 def test_answers_do_not_depend_on_the_number_of_threads(core: str) -> None:
     """Nor on their company, with the kernels of other processors, whose bits are their own."""
     parts = [inspect.getsource(part) for part in (weights_of, make, some_rows, started, digest)]
-    program = "\n".join(["from __future__ import annotations", HEADER, *parts, "print(digest())"])
+    imports = "from charseq.decoding.next_word_numpy import NextWordState, NumpyNextWord, shapes_of"
+    names = "from charseq.data.text.vocabulary import BOS, UNK"
+    header = ["from __future__ import annotations", "import hashlib", "import numpy as np"]
+    program = "\n".join([*header, imports, names, *parts, "print(digest())"])
     one, two = (run_on(core, program, OPENBLAS_NUM_THREADS=count) for count in "12")
     assert len(one) == 64
     assert one == two

@@ -23,7 +23,8 @@ from charseq.decoding.search import (
     sample,
     top_k,
 )
-from charseq.decoding.seq2seq_numpy import GATES, NumpySeq2Seq, shapes_of
+from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
+from charseq.kernels.cell_table import CELLS
 
 SEEDS = st.integers(0, 2**31)
 Found = list[tuple[tuple[int, ...], float]]
@@ -524,7 +525,7 @@ def forced(model: NumpySeq2Seq, source: list[int], one: Hypothesis) -> float:
 def test_a_score_is_that_of_teacher_forcing() -> None:
     sources, limits = [[4, 5, 6], [7, 8], [9], [4, 11, 10, 6]], [6, 1, 8, 5]
     kinds = set()
-    for model in (network(cell) for cell in GATES):
+    for model in (network(cell) for cell in CELLS):
         state = model.start(sources)
         found = [[one] for one in greedy(model, state, limits)]
         found += beam(model, state, limits, width=4)

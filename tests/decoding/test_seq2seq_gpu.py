@@ -24,7 +24,7 @@ Weights = dict[str, np.ndarray]
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seq2seq_gpu, "ROWS", 24)
+    monkeypatch.setattr(seq2seq_gpu, "MAX_ROWS", 24)
 
 
 def build(**options: Any) -> tuple[Config, Weights]:
@@ -61,18 +61,18 @@ def texts(config: Config, count: int = 15) -> tuple[list[list[int]], list[int]]:
 
 
 def united(config: Config, weights: Weights) -> GpuEnsemble:
-    """The network of the only voice."""
+    """The network of the only direction_group."""
     made = lambda configs, parts: GpuEnsemble(configs, parts, CPU)  # noqa: E731
-    (voice,) = direction_groups(config, weights, made)
-    assert isinstance(voice.network, GpuEnsemble)
-    return voice.network
+    (direction_group,) = direction_groups(config, weights, made)
+    assert isinstance(direction_group.network, GpuEnsemble)
+    return direction_group.network
 
 
 def on_cpu(
     config: Config, weights: Weights, sources: list[list[int]], limits: list[int], width: int
 ) -> list[list[Hypothesis]]:
-    (voice,) = direction_groups(config, weights)
-    network: Any = voice.network
+    (direction_group,) = direction_groups(config, weights)
+    network: Any = direction_group.network
     state = network.start(sources)
     if width == 1:
         return [[one] for one in search.greedy(network, state, limits)]
@@ -141,6 +141,6 @@ def test_longer_sources_have_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None
         return start(source, *rest)
 
     monkeypatch.setattr(network.members[0], "start", watched)
-    monkeypatch.setattr(seq2seq_gpu, "PLACES", 80)
+    monkeypatch.setattr(seq2seq_gpu, "MAX_SYMBOLS", 80)
     network.search([[4] * 8] * 11, [2] * 11, width=2)
     assert seen == [(10, 8), (10, 8)]

@@ -1,30 +1,35 @@
-"""The kernels' network against NumPy's, at every level, and a text's bits against its company."""
+"""The compiled network against NumPy's at every level; bits in any batch; whole searches."""
 
 from __future__ import annotations
 
+import copy
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from decoding.test_seq2seq_numpy import ODD, TARGETS, answers, ended, every, make, some_texts, tiny
-from kernels.test_library import LIBRARY, at_level, each_level, needs_library
+from levels import LIBRARY, at_level, each_level, needs_library
+from networks import ODD, TARGETS, answers, ended, every, make, some_texts, tiny
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
-from charseq.decoding.search import beam
-from charseq.decoding.seq2seq_native import NativeSeq2Seq
-from charseq.decoding.seq2seq_numpy import GATES, NumpySeq2Seq
+from charseq.decoding import seq2seq_native
+from charseq.decoding.search import _follow, _search, beam, greedy
+from charseq.decoding.seq2seq_native import NativeSeq2Seq, NativeState
+from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
+from charseq.kernels.cell_table import CELLS
 
 pytestmark = needs_library
 FAST = "avx512"
 """Where one level stands for all; a processor without it takes its best."""
 
 
-def engine_of(network: NumpySeq2Seq, level: str) -> NativeSeq2Seq:
+def compiled(network: NumpySeq2Seq, level: str) -> NativeSeq2Seq:
     return NativeSeq2Seq(network, at_level(level))
 
 
 def best(network: NumpySeq2Seq) -> NativeSeq2Seq:
-    return engine_of(network, LIBRARY[-1])
+    return compiled(network, LIBRARY[-1])
 
 
 # --- the same network as in NumPy
@@ -32,13 +37,13 @@ def best(network: NumpySeq2Seq) -> NativeSeq2Seq:
 
 @each_level
 @pytest.mark.parametrize("attention", ["hard", "soft", "none"])
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_step_is_that_of_numpy(cell: str, attention: str, level: str) -> None:
     """Within what the level's arithmetic allows; the networks are wilder than trained ones."""
     bound = 5e-3 if level == "amx" else 5e-4
     for (hidden, embedding), layers in ((ODD["33/17"], 2), (ODD["256/128"], 1), ((8, 16), 2)):
         network = make(cell, hidden=hidden, embedding=embedding, layers=layers, attention=attention)
-        kernels = engine_of(network, level)
+        kernels = compiled(network, level)
         texts = some_texts([0, 19])
         texts = ended(texts) if attention == "hard" else texts
         one, other = network.start(texts), kernels.start(texts)
@@ -51,7 +56,7 @@ def test_every_step_is_that_of_numpy(cell: str, attention: str, level: str) -> N
             symbols = np.argmax(expected, axis=1)
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_levels_with_fused_products_have_the_same_bits(cell: str) -> None:
     """AVX2 and AVX-512 do the same operations in the same order."""
     if FAST not in LIBRARY:
@@ -61,7 +66,7 @@ def test_levels_with_fused_products_have_the_same_bits(cell: str) -> None:
         network = make(cell, hidden=hidden, embedding=embedding, attention=attention)
         texts = ended(some_texts([3, 8]))
         found = [
-            answers(engine_of(network, level), texts, size=64, width=3) for level in ("avx2", FAST)
+            answers(compiled(network, level), texts, size=64, width=3) for level in ("avx2", FAST)
         ]
         assert found[0] == found[1]
 
@@ -73,7 +78,7 @@ def test_outputs_are_those_of_numpy(attention: str, width: int) -> None:
     texts = some_texts([6, 34, 5])
     texts = ended(texts) if attention == "hard" else texts
     expected = answers(network, texts, size=64, width=width)
-    found = answers(engine_of(network, LIBRARY[-1]), texts, size=64, width=width)
+    found = answers(compiled(network, LIBRARY[-1]), texts, size=64, width=width)
     for ones, others in zip(found, expected, strict=True):
         assert ones[0][0] == others[0][0]
         assert float.fromhex(ones[0][1]) == pytest.approx(float.fromhex(others[0][1]), abs=1e-2)
@@ -84,11 +89,11 @@ def test_outputs_are_those_of_numpy(attention: str, width: int) -> None:
 
 @each_level
 @pytest.mark.parametrize(("attention", "width"), [("soft", 1), ("hard", 3)])
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_an_answer_does_not_depend_on_its_company(
     cell: str, attention: str, width: int, level: str
 ) -> None:
-    network = engine_of(make(cell, hidden=33, embedding=17, attention=attention), level)
+    network = compiled(make(cell, hidden=33, embedding=17, attention=attention), level)
     texts = some_texts([2, 32, 3])
     texts = ended(texts) if attention == "hard" else texts
     expected = answers(network, texts, size=64, width=width)
@@ -182,3 +187,101 @@ def test_features_are_heard_though_no_walk_comes_to_them() -> None:
     network = best(make("gru", attention="hard"))
     one, other = (network.step(np.array([BOS]), network.start([[4, EOS, k]]))[0] for k in (5, 6))
     assert not np.allclose(one, other)
+
+
+# --- whole searches in one call
+
+
+@each_level
+@pytest.mark.parametrize("attention", ["hard", "soft", "none"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_whole_search_is_that_of_its_steps(cell: str, attention: str, level: str) -> None:
+    """To the last bit, whoever ends when; more texts than are computed side by side."""
+    random = np.random.default_rng(5)
+    searches = ((150, 1, 0.0), (70, 2, 0.9), (30, 5, 0.0), (2, 150, 0.4))
+    for (hidden, embedding), layers in ((ODD["33/17"], 2), ((8, 16), 1)):
+        network = make(cell, hidden=hidden, embedding=embedding, layers=layers, attention=attention)
+        for one in (network, flat(network)):
+            kernels = compiled(one, level)
+            for count, width, strength in searches:
+                texts = some_texts([0, count])
+                texts = ended(texts) if attention == "hard" else texts
+                limits = random.integers(0, 9, size=count).tolist()
+                state = kernels.start(texts)
+                expected = _search(kernels, state, limits, width, strength)
+                found = beam(kernels, state, limits, width=width, length_penalty=strength)
+                assert found == expected
+                if width == 1:
+                    ones = greedy(kernels, state, limits)
+                    assert ones == _follow(kernels, np.full(count, BOS), state, limits, likeliest)
+
+
+def likeliest(logs: np.ndarray, _: object) -> np.ndarray:
+    return logs.argmax(axis=1)
+
+
+def flat(network: NumpySeq2Seq) -> NumpySeq2Seq:
+    """The same with as many equal probabilities as can be."""
+    other = copy.copy(network)
+    other.output = np.zeros_like(network.output[0]), np.minimum(network.output[1], 0)
+    other.prior = None if network.prior is None else np.zeros_like(network.prior)
+    return other
+
+
+def test_a_search_of_many_calls_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = best(make("gru", attention="hard"))
+    state, limits = kernels.start(ended(some_texts([40]))), [7, 0, 3, 5] * 10
+    expected = beam(kernels, state, limits, width=3)
+    calls: list[str] = []
+    monkeypatch.setattr(seq2seq_native, "MAX_STEPS_PER_CALL", 30)
+    monkeypatch.setattr(kernels.kernels, "call", call_and_note(kernels.kernels.call, calls))
+    assert beam(kernels, state, limits, width=3) == expected
+    assert len(calls) == 15
+
+
+def call_and_note(call: Callable[..., None], calls: list[str]) -> Callable[..., None]:
+    def noted(name: str, what: object) -> None:
+        calls.append(name)
+        call(name, what)
+
+    return noted
+
+
+@pytest.mark.parametrize("attention", ["hard", "soft"])
+def test_a_search_that_cannot_be_is_refused(attention: str) -> None:
+    kernels = best(make("lstm", attention=attention))
+    texts = ended(some_texts([6]))
+    state = kernels.start(texts)
+    _, after = kernels.step(np.full(6, BOS), state)
+    wide = kernels.select(state, np.repeat(np.arange(6), 2), 2)
+    fewer = kernels.select(state, np.arange(5), 1)
+    ahead = replace(after, positions=np.ones(6, dtype=np.int64))
+    turned = kernels.select(state, np.arange(6)[::-1].copy(), 1)
+    for wrong, limits in (
+        (state, [4] * 5), (wide, [4] * 6), (fewer, [4] * 5), (ahead, [4] * 6), (turned, [4] * 6),
+    ):  # fmt: skip
+        with pytest.raises(ValueError):  # noqa: PT011 - in whatever words
+            beam(kernels, wrong, limits, width=2)
+    with pytest.raises(IndexError):
+        beam(kernels, state, [4, 4, 4, -1, 4, 4], width=2)
+    with pytest.raises(IndexError):
+        beam(kernels, out_of_range(state), [4] * 6, width=2)
+
+
+def out_of_range(state: NativeState) -> NativeState:
+    """A state whose attention would read behind the end of its arrays."""
+    if state.context is not None:
+        ends = state.context.ends + state.context.ids.shape[1]
+        return replace(state, context=replace(state.context, ends=ends))
+    assert state.memory is not None
+    lengths = state.memory.lengths + state.memory.keys.shape[1]
+    return replace(state, memory=replace(state.memory, lengths=lengths))
+
+
+def test_source_ids_without_a_prior_are_refused() -> None:
+    kernels = best(make("gru", attention="hard"))
+    state = kernels.start(ended(some_texts([3])))
+    assert state.context is not None
+    ids = np.full_like(state.context.ids, 10**6)
+    with pytest.raises(IndexError):
+        beam(kernels, replace(state, context=replace(state.context, ids=ids)), [4] * 3, width=2)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 import torch
 from cores import each_core, products_on, run_on
+from networks import ODD, SOURCES, TARGETS, answers, ended, every, make, some_texts, tiny
 
 from charseq.config import configure
-from charseq.data.batches import buckets, pad
+from charseq.data.batches import pad
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
-from charseq.decoding.search import beam, greedy
+from charseq.decoding.blocks import BLOCK
+from charseq.decoding.search import beam
 from charseq.decoding.seq2seq_numpy import (
-    GATES,
-    KEPT,
-    LANES,
     WIDTH,
     NumpySeq2Seq,
     NumpyState,
@@ -31,82 +30,14 @@ from charseq.models.cells import CELLS
 from charseq.models.factory import build
 from charseq.models.seq2seq import EncoderDecoder
 
-SOURCES, TARGETS = 30, 25
-ODD = {"33/17": (33, 17), "100/50": (100, 50), "48/24": (48, 24), "256/128": (256, 128)}
-"""Hidden and embedding sizes that leave every kernel of a library with an odd rest."""
-
-
-def make(
-    cell: str, *, hidden: int = 12, embedding: int = 8, layers: int = 1, attention: str = "soft"
-) -> NumpySeq2Seq:
-    """A random network whose outputs differ in length and come to an end."""
-    random = np.random.default_rng(hidden)
-    shapes = shapes_of(
-        cell=cell,
-        embedding=embedding,
-        hidden=hidden,
-        layers=layers,
-        attention=attention == "soft",
-        pointer=attention == "hard",
-        prior=attention == "hard",
-        tied=True,
-        sources=SOURCES,
-        targets=TARGETS,
-    )
-    weights = {}
-    for name, shape in shapes.items():
-        scale = 2.0 if "embedding" in name else 1.5 / np.sqrt(shape[-1])
-        weights[name] = random.normal(0, scale, shape).astype(np.float32)
-    weights["target_embedding"] *= np.float32(2 / np.sqrt(embedding))
-    weights["output_bias"][EOS] += 1.0
-    return NumpySeq2Seq(weights, cell=cell, layers=layers)
-
-
-def some_texts(counts: Sequence[int], seed: int = 3) -> list[list[int]]:
-    """``counts[i]`` texts whose lengths round up to ``WIDTH * (i + 1)``."""
-    random = np.random.default_rng(seed)
-    lengths = [
-        WIDTH * place + int(random.integers(1, WIDTH + 1))
-        for place, count in enumerate(counts)
-        for _ in range(count)
-    ]
-    return [random.integers(4, SOURCES, size=length).tolist() for length in lengths]
-
-
-def ended(texts: Sequence[list[int]], seed: int = 4) -> list[list[int]]:
-    """The texts with an EOS somewhere, which what hard attention calls features stands behind."""
-    random = np.random.default_rng(seed)
-    places = [int(random.integers(len(text))) for text in texts]
-    return [
-        [*text[:place], EOS, *text[place + 1 :]] for text, place in zip(texts, places, strict=True)
-    ]
-
-
-Answer = list[tuple[tuple[int, ...], str]]
-
-
-def answers(
-    network: NumpySeq2Seq, texts: Sequence[list[int]], *, size: int, width: int
-) -> list[Answer]:
-    """Outputs and scores, to the last bit, in the order of the texts."""
-    found: list[Answer] = [[]] * len(texts)
-    for group in buckets([len(text) for text in texts], width=WIDTH, size=size):
-        state = network.start([texts[row] for row in group])
-        limits = [min(len(texts[row]), 6) for row in group]
-        if width == 1:
-            hypotheses = [[best] for best in greedy(network, state, limits)]
-        else:
-            hypotheses = beam(network, state, limits, width=width)
-        for row, ones in zip(group, hypotheses, strict=True):
-            found[row] = [(one.ids, one.score.hex()) for one in ones]
-    return found
+TESTS = str(Path(networks.__file__).parent)
 
 
 # --- the same text, the same answer
 
 
 def test_answers_are_varied_enough_to_tell_anything() -> None:
-    for cell, (hidden, embedding) in itertools.product(GATES, ODD.values()):
+    for cell, (hidden, embedding) in itertools.product(CELLS, ODD.values()):
         for attention in ("soft", "hard"):
             network = make(cell, hidden=hidden, embedding=embedding, attention=attention)
             found = answers(network, ended(some_texts([2, 17])), size=64, width=3)
@@ -126,7 +57,7 @@ def test_answers_are_varied_enough_to_tell_anything() -> None:
         ("48/24", "hard"),
     ],
 )
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_an_answer_does_not_depend_on_its_company(
     cell: str, sizes: str, attention: str, width: int
 ) -> None:
@@ -136,8 +67,8 @@ def test_an_answer_does_not_depend_on_its_company(
     texts = some_texts([2, 17]) if hidden == 256 else some_texts([6, 34, 5])
     texts = ended(texts) if attention == "hard" else texts
     expected = answers(network, texts, size=64, width=width)
-    for size, every in ((1, 9), (2, 5), (7, 2), (16, 1)):
-        assert answers(network, texts[::every], size=size, width=width) == expected[::every]
+    for size, stride in ((1, 9), (2, 5), (7, 2), (16, 1)):
+        assert answers(network, texts[::stride], size=size, width=width) == expected[::stride]
     order = np.random.default_rng(1).permutation(len(texts)).tolist()
     shuffled = answers(network, [texts[row] for row in order], size=64, width=width)
     assert shuffled == [expected[row] for row in order]
@@ -145,7 +76,7 @@ def test_an_answer_does_not_depend_on_its_company(
 
 @pytest.mark.parametrize("width", [1, 5])
 @pytest.mark.parametrize("attention", ["soft", "hard"])
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_an_answer_is_the_same_in_a_batch_of_257(cell: str, attention: str, width: int) -> None:
     network = make(cell, hidden=33, embedding=17, attention=attention)
     texts = some_texts([2, 257, 3])
@@ -156,48 +87,17 @@ def test_an_answer_is_the_same_in_a_batch_of_257(cell: str, attention: str, widt
     assert answers(network, texts[::-1], size=257, width=width) == expected[::-1]
 
 
-def digest() -> str:
-    """A hash of many answers, by products large enough to be shared between threads."""
-    sha = hashlib.sha256()
-    for cell, hidden, embedding in (("gru", 256, 128), ("lstm", 100, 50), ("residual", 33, 17)):
-        network = make(cell, hidden=hidden, embedding=embedding)
-        texts = some_texts([2, 17])
-        if cell == "lstm":
-            network = make(cell, hidden=hidden, embedding=embedding, attention="hard")
-            texts = ended(texts)
-        for width in (1, 3):
-            found = answers(network, texts, size=64, width=width)
-            if answers(network, texts[::5], size=1, width=width) != found[::5]:
-                return "an answer depends on its company"
-            sha.update(repr(found).encode())
-        sha.update(b"".join(table.tobytes() for table in (*network.read, network.given)))
-    return sha.hexdigest()
-
-
-HEADER = f"""
-import hashlib, itertools
-import numpy as np
-from charseq.data.batches import buckets
-from charseq.decoding.search import beam, greedy
-from charseq.decoding.seq2seq_numpy import GATES, WIDTH, Network, shapes_of
-from charseq.data.text.vocabulary import EOS
-SOURCES, TARGETS = {SOURCES}, {TARGETS}
-"""
-
-
 @each_core
 def test_answers_do_not_depend_on_the_number_of_threads(core: str) -> None:
     """Nor on their company, with the kernels of other processors, whose bits are their own."""
-    parts = [inspect.getsource(part) for part in (make, some_texts, ended, answers, digest)]
-    program = "\n".join(["from __future__ import annotations", HEADER, *parts, "print(digest())"])
-    program = program.replace("list[Answer]", "list")
+    program = f"import sys; sys.path.append({TESTS!r}); import networks; print(networks.digest())"
     one, two = (run_on(core, program, OPENBLAS_NUM_THREADS=count) for count in "12")
     assert len(one) == 64
     assert one == two
 
 
 @pytest.mark.parametrize("attention", ["soft", "hard"])
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_product_is_made_on_one_thread(
     cell: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +177,7 @@ def walks(texts: list[list[int]], steps: int) -> np.ndarray:
 def test_every_step_is_that_of_torch(cell: str, layers: int, attention: str, tied: bool) -> None:
     model, weights = twin(cell, layers, attention, tied)
     network = NumpySeq2Seq(weights, cell=cell, layers=layers)
-    texts = some_texts([0, LANES + 3])
+    texts = some_texts([0, BLOCK + 3])
     inputs = np.random.default_rng(4).integers(4, TARGETS, size=(len(texts), 6))
     inputs[:, 0] = BOS
     if attention == "hard":
@@ -320,11 +220,6 @@ def test_shapes_are_those_of_the_torch_model(cell: str) -> None:
         assert shapes == {name: value.shape for name, value in weights.items()}
 
 
-def test_the_cells_are_those_of_training() -> None:
-    assert {name: cell.gates for name, cell in CELLS.items()} == GATES
-    assert {name: cell.kept for name, cell in CELLS.items()} == KEPT
-
-
 # --- step, select, start
 
 
@@ -356,7 +251,7 @@ def step(
     return network.step(np.array(symbols), state)
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_step_leaves_its_state_as_it_was(cell: str) -> None:
     network = make(cell)
     _, state = step(network, network.start([[4, 5], [6]]), [BOS, BOS])
@@ -367,7 +262,7 @@ def test_a_step_leaves_its_state_as_it_was(cell: str) -> None:
 
 
 @pytest.mark.parametrize("attention", ["hard", "soft", "none"])
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_select_gives_every_row_its_own_past(cell: str, attention: str) -> None:
     """Rows repeated, then reordered within their texts, then texts left out, over two blocks."""
     network = make(cell, layers=2, attention=attention)
@@ -431,36 +326,6 @@ def test_the_given_weights_stay_as_they_are() -> None:
 
 
 # --- hard attention
-
-
-def tiny(symbols: int, *, staying: float = 0.0) -> NumpySeq2Seq:
-    """A network that writes so many symbols; ``staying`` is added to the logits of what stays."""
-    random = np.random.default_rng(symbols)
-    size = SPECIALS + symbols
-    shapes = shapes_of(
-        cell="gru", embedding=6, hidden=7, layers=1, attention=False, pointer=True, tied=True,
-        sources=9, targets=Actions(size).size,
-    )  # fmt: skip
-    weights = {name: random.normal(0, 1, shape) for name, shape in shapes.items()}
-    weights["output_bias"][SPECIALS:size] += staying
-    return NumpySeq2Seq(weights, cell="gru", layers=1)
-
-
-def every(network: NumpySeq2Seq, text: list[int], longest: int) -> dict[tuple[int, ...], float]:
-    """Every output of up to ``longest`` actions, and its score, one after the other."""
-    found: dict[tuple[int, ...], float] = {}
-
-    def follow(written: tuple[int, ...], before: int, state: NumpyState, score: float) -> None:
-        logs, after = network.step(np.array([before]), state)
-        for action in np.flatnonzero(logs[0] > -np.inf).tolist():
-            total = score + float(logs[0, action])
-            if action == EOS:
-                found[written] = total
-            elif len(written) < longest:
-                follow((*written, action), action, after, total)
-
-    follow((), BOS, network.start([text]), 0.0)
-    return found
 
 
 @pytest.mark.parametrize("text", [[4, 5, EOS], [6, EOS, 7, 8], [EOS], [EOS, 8]])

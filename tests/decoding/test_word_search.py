@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, UNK
 from charseq.decoding.search import sample
-from charseq.decoding.word_search import Bounded, Index, SymbolTable, Words, find_words, log_sum
+from charseq.decoding.word_search import Index, SymbolTable, WordLimit, Words, find_words, log_sum
 
 SEEDS = st.integers(0, 2**31)
 LETTERS = ["a", "b", " "]
@@ -53,7 +53,7 @@ class Markov:
         logs = [self.table[path[k], path[k + 1], path[k + 2]] for k in range(len(ids))]
         return float(np.exp(np.sum(logs, dtype="f8")))
 
-    def closed(self, before: tuple[int, int]) -> float:
+    def boundary(self, before: tuple[int, int]) -> float:
         """That a symbol follows which closes what stood before."""
         ends = [k for k, text in enumerate(self.symbols, SPECIALS) if text.startswith(" ")]
         return sum(self.chance(before, [end]) for end in (EOS, *ends))
@@ -70,7 +70,7 @@ class Markov:
                 if " " in word or not word or text.startswith(" ") != wanted.startswith(" "):
                     continue
                 if text.startswith(wanted):
-                    chance = self.chance(before, ids) * self.closed((*before, *ids)[-2:])
+                    chance = self.chance(before, ids) * self.boundary((*before, *ids)[-2:])
                     found[word] = found.get(word, 0.0) + chance
         return found
 
@@ -136,7 +136,7 @@ def test_a_wide_search_finds_every_word(symbols: list[str], seed: int, wanted: s
     (found,) = search(model, [(BOS, 5)], [wanted])
     expected = model.words((BOS, 5), wanted, limit=3)
     assert chances(found) == pytest.approx(expected, rel=1e-5)
-    assert math.exp(found.closed) == pytest.approx(model.closed((BOS, 5)), rel=1e-5)
+    assert math.exp(found.boundary) == pytest.approx(model.boundary((BOS, 5)), rel=1e-5)
 
 
 @pytest.mark.parametrize("symbols", [LETTERS, PIECES])
@@ -151,7 +151,7 @@ def test_all_words_are_as_likely_as_their_beginning(symbols: list[str], wanted: 
     model.table[:, :, others] = np.log(np.maximum(0.3 * rest / rest.sum(-1, keepdims=True), 1e-30))
     (found,) = search(model, [(BOS, 5)], [wanted], limit=14, width=400)
     total = sum(chances(found).values())
-    assert total == pytest.approx(math.exp(found.beginning), rel=1e-3)
+    assert total == pytest.approx(math.exp(found.prefix), rel=1e-3)
 
 
 @settings(max_examples=25)
@@ -190,7 +190,7 @@ def test_nothing_begins_with_what_cannot_be_spelt() -> None:
     model = Markov(1, LETTERS)
     before = [(BOS, 4)] * 2
     missing, other = search(model, before, [" c", " a"])
-    assert (missing.scores, missing.beginning) == ({}, -math.inf)
+    assert (missing.scores, missing.prefix) == ({}, -math.inf)
     assert other == search(model, before[:1], [" a"])[0]
 
 
@@ -198,7 +198,9 @@ def test_the_ways_to_cut_a_word_add_up() -> None:
     model = Markov(2, PIECES)
     (found,) = search(model, [(BOS, 4)], [" ab"], limit=2)
     ways = [(4, 7), (5,), (9, 8)]
-    expected = sum(model.chance((BOS, 4), way) * model.closed((BOS, 4, *way)[-2:]) for way in ways)
+    expected = sum(
+        model.chance((BOS, 4), way) * model.boundary((BOS, 4, *way)[-2:]) for way in ways
+    )
     assert chances(found)["ab"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -219,7 +221,7 @@ def test_sums_of_logarithms() -> None:
 
 
 def lines(model: Markov, wanted: Sequence[str], most: int, seed: int = 0) -> list[str]:
-    bounded = Bounded(model, inventory_of(model.symbols), most)
+    bounded = WordLimit(model, inventory_of(model.symbols), most)
     count = len(wanted)
     symbols = np.where([bool(text) for text in wanted], 5, BOS)
     begun = bounded.start(symbols, np.full(count, BOS), wanted)

@@ -78,7 +78,7 @@ def test_every_cell_as_it_is_trained_is_on_sheet_e(cell: str) -> None:
     wanted = [f"∂L/∂{name} ({cell})" for name in ("W_x", "W_h", "b", "h_0", "x")]
     found = [row.quantity for row in ALL if row.sheet == "E" and f"({cell})" in row.quantity]
     assert found == [f"L ({cell})", *wanted]
-    kept, gates = CELLS[cell].kept, CELLS[cell].gates
+    kept, gates = CELLS[cell].states, CELLS[cell].gates
     assert one("E", f"∂L/∂W_h ({cell})").by_hand.shape == (4 * gates, 4)
     assert one("E", f"∂L/∂h_0 ({cell})").by_hand.shape == (kept, 3, 4)
 

@@ -83,7 +83,7 @@ def close(one: Tensor, other: Tensor, within: float = 1e-8) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("steps", [1, 6])
 def test_norms_are_those_of_autograd(name: str, steps: int) -> None:
-    gates, kept = CELLS[name].gates, CELLS[name].kept
+    gates, kept = CELLS[name].gates, CELLS[name].states
     projected, recurrent = normal(2, steps, 3, gates * SIZE), normal(2, SIZE, gates * SIZE)
     start, last = normal(kept, 2, 3, SIZE), nn.functional.normalize(normal(3, SIZE), dim=1)
     trace = rooms._run(name, projected, recurrent, start)
@@ -96,7 +96,7 @@ def test_norms_are_those_of_autograd(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_jacobian_is_that_of_one_step_of_the_first_row(name: str) -> None:
-    gates, kept = CELLS[name].gates, CELLS[name].kept
+    gates, kept = CELLS[name].gates, CELLS[name].states
     projected, recurrent = normal(1, 5, 2, gates * SIZE), normal(1, SIZE, gates * SIZE)
     trace = rooms._run(name, projected, recurrent, normal(kept, 1, 2, SIZE))
     cell = build_cell(name, recurrent[0])
@@ -191,7 +191,7 @@ def test_where_nothing_arrives_it_says_so() -> None:
 def test_weights_are_orthogonal_blocks_or_as_training_starts(name: str) -> None:
     gates = CELLS[name].gates
     trace, recurrent = draw(name, [0.5, 2.0, None], (400, 2, 8), input_scale=0.2, seed=4)
-    assert trace.states.shape == (CELLS[name].kept, 3, 401, 2, 8)
+    assert trace.states.shape == (CELLS[name].states, 3, 401, 2, 8)
     assert not bool(trace.states[:, :, 0].any())
     close(recurrent[1], 4 * recurrent[0])
     for block in recurrent[1].split(8, dim=1):
@@ -250,7 +250,10 @@ def test_the_radius_of_a_gated_cell_is_its_candidate_block() -> None:
         _, recurrent = draw(name, [None], (3, 1, 8), input_scale=0.1, seed=1)
         recurrent[0, :, place * 8 : (place + 1) * 8] *= 3
         trace = rooms._run(
-            name, normal(1, 2, 1, recurrent.shape[-1]), recurrent, normal(CELLS[name].kept, 1, 1, 8)
+            name,
+            normal(1, 2, 1, recurrent.shape[-1]),
+            recurrent,
+            normal(CELLS[name].states, 1, 1, 8),
         )
         one = rooms._measure(name, ["x"], trace, recurrent, rooms._directions(1, 8, 1))[0]
         assert one.radius == pytest.approx(3)
@@ -315,7 +318,7 @@ def expected_flows(model: EncoderDecoder) -> dict[str, Tensor]:
         vectors = model.source_embedding[ENDED]
         ways = vectors[:4] + (vectors[4] + vectors[5]) / math.sqrt(2)
     for layer in range(model.encoder.layers):
-        zero = normal(model.encoder.kept, SIZE) * 0
+        zero = normal(model.encoder.states, SIZE) * 0
         forward, backward = model.encoder.cells[2 * layer : 2 * layer + 2]
         ahead = measured(f"encoder {layer + 1} forward", forward, ways, zero)
         turned = measured(f"encoder {layer + 1} backward", backward, ways.flip(0), zero)

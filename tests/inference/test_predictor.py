@@ -300,8 +300,8 @@ def test_backward_networks_read_and_write_in_reversed_order() -> None:
 def test_an_output_has_the_mean_of_the_groups_probabilities() -> None:
     """By shares; the backward one writes xy where it means yx."""
     groups = [
-        DirectionGroup(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], share=0.75),  # type: ignore[arg-type]
-        DirectionGroup(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, share=0.25),  # type: ignore[arg-type]
+        DirectionGroup(scripted({"x": 0.5, "yx": 0.4, "yy": 0.1})[1], weight=0.75),  # type: ignore[arg-type]
+        DirectionGroup(scripted({"xy": 0.8, "x": 0.2})[1], backward=True, weight=0.25),  # type: ignore[arg-type]
     ]
     translator = Translator(groups, SOURCE, TARGET, LengthLimits((0, 2)))
     (answer,) = translator.predict(["abc"], n=3, width=3)
@@ -803,7 +803,7 @@ def test_a_network_that_searches_by_itself_answers_the_same(
 ) -> None:
     """The way of a GPU, on a CPU: answers, their order and, nearly, their probabilities."""
     monkeypatch.setattr(device, "choose_device", lambda _: torch.device("cpu"))
-    monkeypatch.setattr(seq2seq_gpu, "ROWS", 40)
+    monkeypatch.setattr(seq2seq_gpu, "MAX_ROWS", 40)
     plain, other = load(FIXTURES / run), load(FIXTURES / run, device="cuda")
     assert isinstance(other.translator.direction_groups[0].network, seq2seq_gpu.GpuEnsemble)
     texts = FROZEN[run] * 2

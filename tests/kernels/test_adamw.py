@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from charseq.kernels import adamw, library
-from charseq.kernels.adamw import Numbers
+from charseq.kernels.adamw import StepSizes
 
 LIBRARY = library.find()
 needs_library = pytest.mark.skipif(LIBRARY is None, reason="the library is not built here")
@@ -39,7 +39,7 @@ def test_steps_are_those_of_torch(count: int, level: str, monkeypatch: pytest.Mo
         gradient = torch.randn(count) * 10.0 ** (step % 5 - 3)
         rate, scale, follow = 0.01 / (step + 1), 1 / (1 + step % 3), 0.3
         adamw.advance(
-            weights, gradient, moments, average, Numbers(scale, rate, 0.1, 0.9, 0.98, follow)
+            weights, gradient, moments, average, StepSizes(scale, rate, 0.1, 0.9, 0.98, follow)
         )
         other.grad = gradient * scale
         usual.param_groups[0]["lr"] = rate
@@ -55,7 +55,7 @@ def test_steps_are_those_of_torch(count: int, level: str, monkeypatch: pytest.Mo
 def test_an_average_that_follows_by_nothing_stays() -> None:
     weights = torch.ones(40)
     average = torch.full_like(weights, 2.0)
-    given = Numbers(1.0, 0.1, 0.0, 0.9, 0.98, 0.0)
+    given = StepSizes(1.0, 0.1, 0.0, 0.9, 0.98, 0.0)
     adamw.advance(weights, torch.ones(40), moments_of(weights), average, given)
     assert bool((average == 2.0).all())
     assert bool((weights < 1.0).all())
@@ -63,7 +63,7 @@ def test_an_average_that_follows_by_nothing_stays() -> None:
 
 @needs_library
 def test_arrays_that_do_not_fit_are_refused() -> None:
-    given = Numbers(1.0, 0.1, 0.0, 0.9, 0.98, 0.0)
+    given = StepSizes(1.0, 0.1, 0.0, 0.9, 0.98, 0.0)
     weights = torch.ones(4)
     for wrong in (torch.ones(5), torch.ones(4).double(), torch.ones(8)[::2]):
         with pytest.raises(ValueError, match="one size"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charseq.kernels.layout import WIDE, address, empty, interleave, wide, widen, zeros
+from charseq.kernels.layout import VECTOR, address, empty, interleave, pad_rows, padded_size, zeros
 
 
 def test_sizes_are_rounded_up() -> None:
-    assert [wide(size) for size in (0, 1, 15, 16, 17, 33)] == [0, 16, 16, 16, 32, 48]
+    assert [padded_size(size) for size in (0, 1, 15, 16, 17, 33)] == [0, 16, 16, 16, 32, 48]
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 17), (2, 3, 4)])
@@ -31,7 +31,7 @@ def test_where_an_array_is() -> None:
 
 def test_rows_are_filled_up() -> None:
     rows = np.arange(2 * 3 * 17, dtype="f4").reshape(2, 3, 17)
-    found = widen(rows, -1.0)
+    found = pad_rows(rows, -1.0)
     assert found.shape == (2, 3, 32)
     assert np.array_equal(found[:, :, :17], rows)
     assert bool((found[:, :, 17:] == -1).all())
@@ -40,9 +40,9 @@ def test_rows_are_filled_up() -> None:
 @pytest.mark.parametrize("size", [5, 16, 40])
 def test_a_units_gates_stand_with_those_of_its_vector(size: int) -> None:
     rows = np.arange(1, 3 * size * 2 + 1, dtype="f4").reshape(3 * size, 2)
-    found = interleave(3, rows).reshape(-1, 3, WIDE, 2)
+    found = interleave(3, rows).reshape(-1, 3, VECTOR, 2)
     for gate in range(3):
         for unit in range(size):
             expected = rows[gate * size + unit]
-            assert np.array_equal(found[unit // WIDE, gate, unit % WIDE], expected)
+            assert np.array_equal(found[unit // VECTOR, gate, unit % VECTOR], expected)
     assert np.count_nonzero(found) == rows.size

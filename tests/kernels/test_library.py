@@ -15,26 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
+from levels import BUILT, FOLDER, LIBRARY, at_level, each_cell, each_level, needs_library
 
-from charseq.decoding.blocks import BLOCK, GATES, STATES, cell_step, to_blocks, to_rows
+from charseq.decoding.blocks import BLOCK, cell_step, to_blocks, to_rows
 from charseq.errors import SettingError
 from charseq.kernels import library as kernels
-from charseq.kernels.layout import WIDE, interleave, wide, widen, zeros
+from charseq.kernels.cell_table import CELLS
+from charseq.kernels.layout import VECTOR, interleave, pad_rows, padded_size, zeros
 from charseq.kernels.library import LEVELS, VARIABLE, Kernels, Rows
 
-FOLDER = Path(kernels.__file__).parent / "native"
-BUILT = kernels.load(FOLDER)
-LIBRARY = () if BUILT is None else kernels.levels_of(BUILT)
-"""The levels that can be run here."""
-needs_library = pytest.mark.skipif(BUILT is None, reason="the library is not built here")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no compiler here")
-each_level = pytest.mark.parametrize("level", LIBRARY)
-each_cell = pytest.mark.parametrize("cell", GATES)
-
-
-def at_level(level: str) -> Kernels:
-    assert BUILT is not None
-    return Kernels(BUILT, level)
 
 
 def near(level: str) -> float:
@@ -62,13 +52,13 @@ def test_products_are_numpys(sizes: tuple[int, int, int], level: str) -> None:
     weight, rows = normal(columns, depth, scale=depth**-0.5), normal(count, depth, seed=2)
     bias, more = normal(columns, seed=3), normal(5, columns, seed=4)
     numbers = np.random.default_rng(5).integers(5, size=count)
-    for squash, added in itertools.product((False, True), repeat=2):
+    for tanh, added in itertools.product((False, True), repeat=2):
         expected = rows @ weight.T + (bias + more[numbers] if added else 0)
-        expected = np.tanh(expected) if squash else expected
+        expected = np.tanh(expected) if tanh else expected
         packed = found.pack(weight, bias if added else None)
-        addend = Rows(widen(more), numbers) if added else None
-        out = found.product(packed, widen(rows), squash=squash, more=addend)
-        assert out.shape == (count, wide(columns))
+        addend = Rows(pad_rows(more), numbers) if added else None
+        out = found.product(packed, pad_rows(rows), tanh=tanh, addend=addend)
+        assert out.shape == (count, padded_size(columns))
         np.testing.assert_allclose(out[:, :columns], expected, rtol=0, atol=near(level))
         assert not out[:, columns:].any()
 
@@ -76,7 +66,7 @@ def test_products_are_numpys(sizes: tuple[int, int, int], level: str) -> None:
 @each_level
 def test_a_row_of_a_product_depends_on_nothing_else(level: str) -> None:
     found = at_level(level)
-    packed, rows = found.pack(normal(70, 33)), widen(normal(600, 33, seed=2))
+    packed, rows = found.pack(normal(70, 33)), pad_rows(normal(600, 33, seed=2))
     every = found.product(packed, rows)
     for count in (*range(1, 26), 63, 64, 65, 130, 599):
         some = np.random.default_rng(count).permutation(600)[:count]
@@ -92,7 +82,7 @@ def test_a_step_is_numpys(cell: str, hidden: int, level: str) -> None:
         expected, given = cells_of(cell, hidden, count)
         after = zeros(*given["state"].shape)
         found.step(
-            cell, found.pack(interleave(GATES[cell], given["recurrent"]), cell=cell),
+            cell, found.pack(interleave(CELLS[cell].gates, given["recurrent"]), cell=cell),
             given["state"], after,
             first=Rows(given["first"], given["numbers"]),
             second=Rows(given["second"], given["rest"]),
@@ -103,25 +93,27 @@ def test_a_step_is_numpys(cell: str, hidden: int, level: str) -> None:
 
 def cells_of(cell: str, hidden: int, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """One step by ``lanes``, K N H, and what the kernel is given for it."""
-    gates = GATES[cell] * hidden
+    gates = CELLS[cell].gates * hidden
     recurrent = normal(gates, hidden, scale=0.8 * hidden**-0.5)
     first, second = normal(6, gates, seed=2), normal(4, gates, seed=3)
     random = np.random.default_rng(4)
     numbers, rest = random.integers(6, size=count), random.integers(4, size=count)
-    state = normal(STATES[cell], count, hidden, seed=5, scale=0.7)
+    state = normal(CELLS[cell].states, count, hidden, seed=5, scale=0.7)
     lanes = -(-count // BLOCK) * BLOCK
     projected, before = (
         np.zeros((lanes, gates), "f4"),
-        np.zeros((STATES[cell], lanes, hidden), "f4"),
+        np.zeros((CELLS[cell].states, lanes, hidden), "f4"),
     )
     projected[:count] = first[numbers] + second[rest]
     before[:, :count] = state
     blocks = np.stack([to_blocks(one) for one in before])
     after = np.empty_like(blocks)
     cell_step(cell, recurrent, to_blocks(projected), blocks, after)
-    turned = [widen(interleave(GATES[cell], table.T.copy()).T) for table in (first, second)]
+    turned = [
+        pad_rows(interleave(CELLS[cell].gates, table.T.copy()).T) for table in (first, second)
+    ]
     given = {
-        "recurrent": recurrent, "state": widen(state), "first": turned[0], "second": turned[1],
+        "recurrent": recurrent, "state": pad_rows(state), "first": turned[0], "second": turned[1],
         "numbers": numbers, "rest": rest,
     }  # fmt: skip
     return np.stack([to_rows(one)[:count] for one in after]), given
@@ -133,14 +125,15 @@ def cells_of(cell: str, hidden: int, count: int) -> tuple[np.ndarray, dict[str, 
 def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
     """Row by row, from its own end if backward, to the last bit."""
     found, count, steps, hidden = at_level(level), 70, 5, 24
-    room = wide(hidden)
+    room = padded_size(hidden)
     packed = found.pack(
-        interleave(GATES[cell], normal(GATES[cell] * hidden, hidden, scale=0.2)), cell=cell
+        interleave(CELLS[cell].gates, normal(CELLS[cell].gates * hidden, hidden, scale=0.2)),
+        cell=cell,
     )
-    table = normal(9, GATES[cell] * room, seed=2)
+    table = normal(9, CELLS[cell].gates * room, seed=2)
     ids = np.random.default_rng(3).integers(9, size=(count, steps))
     lengths = np.random.default_rng(4).integers(1, steps + 1, size=count)
-    memory, last = zeros(count, steps, 3 * room), zeros(STATES[cell], count, 3 * room)
+    memory, last = zeros(count, steps, 3 * room), zeros(CELLS[cell].states, count, 3 * room)
     memory[:] = np.nan
     first, second = Rows(table, ids), Rows(table, ids[:, 0].copy())
     found.run(
@@ -148,7 +141,7 @@ def test_a_run_is_its_steps(cell: str, backward: bool, level: str) -> None:
         backward=backward,
     )  # fmt: skip
     for row in (0, 1, 33, 64, 69):
-        state = zeros(STATES[cell], 1, room)
+        state = zeros(CELLS[cell].states, 1, room)
         order = range(lengths[row])
         for place in reversed(order) if backward else order:
             after = zeros(*state.shape)
@@ -171,7 +164,7 @@ def test_attention_is_numpys(width: int, level: str) -> None:
         lengths = np.random.default_rng(3).integers(1, steps + 1, size=6)
         texts = np.array([5, 0, 2, 3])
         queries = normal(4 * width, hidden, seed=4)
-        context = found.look(queries, keys, values, lengths, texts)
+        context = found.attend(queries, keys, values, lengths, texts)
         for row, one in enumerate(context):
             text = texts[row // width]
             scores = keys[text, : lengths[text]] @ queries[row]
@@ -185,7 +178,7 @@ def test_attention_is_numpys(width: int, level: str) -> None:
 def test_log_probabilities_are_numpys(symbols: int, level: str) -> None:
     logits = normal(9, symbols, scale=20)
     logits[:, symbols // 3] = -np.inf if symbols > 1 else 0
-    rows = widen(logits, -np.inf)
+    rows = pad_rows(logits, -np.inf)
     at_level(level).log_softmax(rows)
     wanted = logits.astype("f8") - logits.max(axis=1, keepdims=True)
     wanted -= np.log(np.exp(wanted).sum(axis=1, keepdims=True))
@@ -195,9 +188,9 @@ def test_log_probabilities_are_numpys(symbols: int, level: str) -> None:
 
 @each_level
 def test_what_may_not_be_written_has_no_probability(level: str) -> None:
-    rows = widen(normal(3, 16))
+    rows = pad_rows(normal(3, 16))
     ended = np.array([True, False, True])
-    at_level(level).log_softmax(rows, ended=ended, going=7, stop=2)
+    at_level(level).log_softmax(rows, ended=ended, advance_from=7, eos=2)
     assert np.isfinite(rows[0]).tolist() == [True] * 7 + [False] * 9
     assert np.isfinite(rows[1]).tolist() == [True, True, False] + [True] * 13
     assert np.exp(rows).sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
@@ -207,10 +200,10 @@ def test_what_may_not_be_written_has_no_probability(level: str) -> None:
 def test_tanh_is_right_everywhere(level: str) -> None:
     """As a step from nothing has it."""
     values = np.concatenate([np.linspace(-12, 12, 400_028), [0.0, -0.0, np.inf, -np.inf]])
-    table = widen(values.astype("f4").reshape(-1, WIDE))
+    table = pad_rows(values.astype("f4").reshape(-1, VECTOR))
     after = zeros(1, *table.shape)
     found = at_level(level)
-    nothing = found.pack(zeros(WIDE, WIDE), cell="tanh")
+    nothing = found.pack(zeros(VECTOR, VECTOR), cell="tanh")
     found.step("tanh", nothing, zeros(1, *table.shape), after, first=Rows(table))
     assert np.abs(after[0] - np.tanh(table.astype("f8"))).max() < 4e-7
     assert np.abs(after).max() == 1.0
@@ -231,7 +224,7 @@ def test_the_best_continuations_are_those_of_sorting(width: int) -> None:
         parents, chosen, found = at_level(LIBRARY[-1]).expand(scores, logs)
         assert np.array_equal(parents * symbols + chosen, places)
         assert np.array_equal(found, np.take_along_axis(totals, places, axis=1))
-        padded = widen(logs, 7.0)[:, :, :symbols]
+        padded = pad_rows(logs, 7.0)[:, :, :symbols]
         assert np.array_equal(at_level(LIBRARY[-1]).expand(scores, padded)[1], chosen)
 
 
@@ -265,7 +258,7 @@ def wrong_calls() -> dict[str, Callable[[Kernels], object]]:
             "queries": zeros(6, 32), "keys": zeros(2, 4, 32), "values": zeros(2, 4, 16),
             "lengths": np.array([4, 1]), "texts": np.array([1, 0]),
         } | changes  # fmt: skip
-        kernels.look(**given)
+        kernels.attend(**given)
 
     fine = {name: call for name, call in locals().items() if callable(call)}
     wrong = {
@@ -274,12 +267,12 @@ def wrong_calls() -> dict[str, Callable[[Kernels], object]]:
         "rows with gaps": lambda k: product(k, rows=zeros(6, 32)[::2]),
         "rows turned": lambda k: product(k, rows=np.asfortranarray(rows)),
         "a bias too short": lambda k: k.pack(zeros(48, 32), zeros(32)),
-        "too few rows": lambda k: product(k, more=Rows(zeros(2, 48))),
-        "a table too narrow": lambda k: product(k, more=Rows(zeros(5, 32), numbers)),
-        "too few numbers": lambda k: product(k, more=Rows(zeros(5, 48), numbers[:2])),
-        "numbers of 32 bits": lambda k: product(k, more=Rows(zeros(5, 48), numbers.astype("i4"))),
-        "a number beyond": lambda k: product(k, more=Rows(zeros(5, 48), numbers + 5)),
-        "a number below": lambda k: product(k, more=Rows(zeros(5, 48), numbers - 1)),
+        "too few rows": lambda k: product(k, addend=Rows(zeros(2, 48))),
+        "a table too narrow": lambda k: product(k, addend=Rows(zeros(5, 32), numbers)),
+        "too few numbers": lambda k: product(k, addend=Rows(zeros(5, 48), numbers[:2])),
+        "numbers of 32 bits": lambda k: product(k, addend=Rows(zeros(5, 48), numbers.astype("i4"))),
+        "a number beyond": lambda k: product(k, addend=Rows(zeros(5, 48), numbers + 5)),
+        "a number below": lambda k: product(k, addend=Rows(zeros(5, 48), numbers - 1)),
         "a cell's matrix": lambda k: product(k, weight=k.pack(zeros(96, 32), cell="gru")),
         "no cell's matrix": lambda k: step(k, recurrent=k.pack(zeros(96, 32))),
         "another cell's": lambda k: step(k, recurrent=k.pack(zeros(128, 32), cell="lstm")),
@@ -298,7 +291,7 @@ def wrong_calls() -> dict[str, Callable[[Kernels], object]]:
         "rows that do not share": lambda k: look(k, queries=zeros(5, 32)),
         "text lengths beyond": lambda k: look(k, lengths=np.array([5, 1])),
         "other keys": lambda k: look(k, keys=zeros(2, 3, 32)),
-        "no such symbol": lambda k: k.log_softmax(rows, stop=32),
+        "no such symbol": lambda k: k.log_softmax(rows, eos=32),
         "too few ended": lambda k: k.log_softmax(rows, ended=np.zeros(2, dtype=bool)),
         "other scores": lambda k: k.expand(np.zeros((2, 2)), np.zeros((2, 3, 4), "f4")),
     }  # fmt: skip
@@ -391,7 +384,7 @@ def test_a_library_of_another_version_is_left_alone(tmp_path: Path, code: str) -
 
 
 def test_it_is_asked_for_once_in_a_process() -> None:
-    code = "from charseq import kernels; assert kernels.find() is kernels.find(); print('once')"
+    code = "from charseq.kernels.library import find; assert find() is find(); print('once')"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True
     )

@@ -15,7 +15,7 @@ LIBRARY = library.find()
 UNITS = [
     name
     for name in (() if LIBRARY is None else library.LEVELS[: LIBRARY.number + 1])
-    if LIBRARY is not None and LIBRARY.library.charseq_coarse(library.LEVELS.index(name))
+    if LIBRARY is not None and LIBRARY.library.charseq_has_bf16(library.LEVELS.index(name))
 ]
 each_unit = pytest.mark.parametrize("unit", UNITS or [None], indirect=True)
 SIZES = st.tuples(*[st.integers(1, 70)] * 3)

@@ -10,15 +10,22 @@ import pytest
 import torch
 
 from charseq.kernels import rnn_fused
+from charseq.kernels.cell_table import CELLS
 from charseq.kernels.rnn_fused import plan
+
+TRITON = tuple(name for name, entry in CELLS.items() if entry.triton is not None)
 
 VALUES = """
 import torch
 from charseq.kernels import rnn_fused as fused
 from charseq.kernels.bptt import RECURRENCES
+from charseq.kernels.cell_table import CELLS
 
 torch.manual_seed(0)
-for cell, count in fused.GATES.items():
+for cell, entry in CELLS.items():
+    if entry.triton is None:
+        continue
+    count = entry.gates
     for fused.RESIDENT in (256, 8):  # the matrix in registers, or read in every step
         for directions, steps, batch, hidden in ((2, 3, 5, 20), (1, 2, 17, 16)):
             projected = torch.randn(directions, steps, batch, count * hidden)
@@ -38,7 +45,7 @@ for cell, count in fused.GATES.items():
 """
 
 
-@pytest.mark.skipif(not rnn_fused.is_there(), reason="Triton is not installed")
+@pytest.mark.skipif(not rnn_fused.is_installed(), reason="Triton is not installed")
 def test_forward_and_gradients_are_those_of_bptt_by_value() -> None:
     """In a process of its own: whether Triton interprets is settled when it is loaded."""
     done = subprocess.run(
@@ -49,7 +56,7 @@ def test_forward_and_gradients_are_those_of_bptt_by_value() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [cell for cell in rnn_fused.GATES for _ in range(4)]
+    assert done.stdout.split() == [cell for cell in TRITON for _ in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -66,15 +73,15 @@ def test_forward_and_gradients_are_those_of_bptt_by_value() -> None:
 def test_the_work_is_cut_by_the_batch(
     cell: str, batch: int, directions: int, hidden: int, rows: int, units: int
 ) -> None:
-    found = plan(cell, batch, directions, hidden, processors=132, room=rnn_fused.SHARED)
+    found = plan(cell, batch, directions, hidden, processors=132, shared_memory=rnn_fused.SHARED)
     assert (found.rows, found.units) == (rows, units)
 
 
 def test_what_has_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rnn_fused, "is_there", lambda: True)
+    monkeypatch.setattr(rnn_fused, "is_installed", lambda: True)
     monkeypatch.setattr(rnn_fused, "shared", lambda _: rnn_fused.SHARED)
     gpu, low = torch.device("cuda"), torch.bfloat16
-    assert all(rnn_fused.fits(cell, 256, 4096, gpu, low) for cell in rnn_fused.GATES)
+    assert all(rnn_fused.fits(cell, 256, 4096, gpu, low) for cell in TRITON)
     assert rnn_fused.fits("tanh", 512, 1, gpu, low)
     assert not rnn_fused.fits("gru", 256, 64, gpu, low), "there the library is faster"
     assert not rnn_fused.fits("gru", 512, 4096, gpu, low)
@@ -84,5 +91,5 @@ def test_what_has_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rnn_fused, "shared", lambda _: rnn_fused.SHARED - 1)
     assert not rnn_fused.fits("tanh", 256, 64, gpu, low)
     monkeypatch.setattr(rnn_fused, "shared", lambda _: rnn_fused.SHARED)
-    monkeypatch.setattr(rnn_fused, "is_there", lambda: False)
+    monkeypatch.setattr(rnn_fused, "is_installed", lambda: False)
     assert not rnn_fused.fits("tanh", 256, 64, gpu, low)

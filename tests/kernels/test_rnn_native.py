@@ -53,14 +53,14 @@ def draw(
     inside = torch.ones(steps, batch, 1)
     if lengths is not None:
         inside = (torch.arange(steps)[:, None] < lengths)[..., None].float()
-    initial = None if both else torch.randn(layers, recurrence.kept, batch, hidden)
+    initial = None if both else torch.randn(layers, recurrence.states, batch, hidden)
     return Case(
         recurrence,
         torch.randn(steps, batch, 5),
         lengths,
         initial,
         torch.randn(steps, batch, wide) * inside,
-        torch.randn(layers, recurrence.kept, batch, wide),
+        torch.randn(layers, recurrence.states, batch, wide),
     )
 
 

@@ -1,13 +1,21 @@
-"""Whoever has no Triton never loads the kernels; with it, they are tested in ``test_fused``."""
+"""Nothing loads Triton where no GPU needs it; the kernels' values are in ``test_rnn_fused``."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import pytest
 
-def test_nothing_that_trains_loads_triton() -> None:
-    rooms = "charseq.training.trainer, charseq.models.factory"
-    code = f"import {rooms}, sys; print('charseq.kernels.rnn_triton' in sys.modules)"
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "charseq.training.trainer, charseq.models.factory",
+        "charseq.training.train, charseq.decoding.seq2seq_gpu",
+    ],
+)
+def test_training_and_decoding_do_not_import_triton(modules: str) -> None:
+    code = f"import {modules}, sys; print('charseq.kernels.rnn_triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"

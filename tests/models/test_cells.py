@@ -42,7 +42,7 @@ def like_torch(cell: Cell, other: nn.RNNCellBase) -> nn.RNNCellBase:
 
 
 def test_the_four_cells_and_what_they_keep() -> None:
-    facts = {name: (kind.gates, kind.kept) for name, kind in CELLS.items()}
+    facts = {name: (kind.gates, kind.states) for name, kind in CELLS.items()}
     assert facts == {"tanh": (1, 1), "residual": (1, 1), "gru": (3, 1), "lstm": (4, 2)}
 
 
@@ -55,7 +55,7 @@ def test_sizes(name: str) -> None:
         "bias": (rows,),
         "recurrent": (rows, H),
     }
-    state = torch.randn(cell.kept, B, H, dtype=torch.float64)
+    state = torch.randn(cell.states, B, H, dtype=torch.float64)
     assert cell(cell.project(torch.randn(B, I, dtype=torch.float64)), state).shape == state.shape
 
 
@@ -66,9 +66,9 @@ def test_a_step_is_that_of_torchs_cell(name: str, other: type[nn.RNNCellBase]) -
     cell = random_cell(name)
     peer = like_torch(cell, other(I, H, dtype=torch.float64))
     x = torch.randn(B, I, dtype=torch.float64)
-    state = torch.randn(cell.kept, B, H, dtype=torch.float64)
-    expected = peer(x, tuple(state) if cell.kept == 2 else state[0])
-    wanted = torch.stack(expected) if cell.kept == 2 else expected[None]
+    state = torch.randn(cell.states, B, H, dtype=torch.float64)
+    expected = peer(x, tuple(state) if cell.states == 2 else state[0])
+    wanted = torch.stack(expected) if cell.states == 2 else expected[None]
     torch.testing.assert_close(cell(cell.project(x), state), wanted, rtol=0, atol=1e-12)
 
 

@@ -109,7 +109,7 @@ def test_the_defaults_for_words() -> None:
     assert model.recurrence.directions == 1
     assert model.output is None
     assert model.traits is None
-    assert model.chances is None
+    assert model.sampling is None
 
 
 def test_every_setting_reaches_the_model_of_words() -> None:
@@ -126,7 +126,7 @@ def test_every_setting_reaches_the_model_of_words() -> None:
     assert model.output.shape == (8, 6)
     assert model.traits is not None
     assert model.traits.shape == (7, 6)
-    assert model.chances is not None
+    assert model.sampling is not None
     assert torch.equal(model.output_bias, torch.log1p(torch.tensor(COUNTS).float()))
     mlp = words(cell="mlp", context=4)
     assert mlp.hidden.weight.shape == (5, 4 * 6)

@@ -18,10 +18,10 @@ from charseq.models.loss import (
     SoftmaxSample,
     TensorBatch,
     TrainableModel,
-    chances_of,
     cross_entropy,
     draw,
-    room_for,
+    sample_size,
+    sampling_probabilities,
     softmax_loss,
 )
 
@@ -183,8 +183,8 @@ def same_gradients(case: Case, one: Tensor, other: Tensor, *, within: float = 1e
 def test_the_softmax_over_all_is_that_of_autograd(
     smoothing: float, block: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(charseq.models.loss, "BLOCK", block)
-    monkeypatch.setattr(charseq.models.loss, "TILE", tile)
+    monkeypatch.setattr(charseq.models.loss, "MAX_LOGITS", block)
+    monkeypatch.setattr(charseq.models.loss, "MAX_FLOAT32_LOGITS", tile)
     case = case_of(1)
     mine, wanted = loss_of(case, smoothing=smoothing), plainly(case, smoothing)
     torch.testing.assert_close(mine, wanted)
@@ -193,14 +193,14 @@ def test_the_softmax_over_all_is_that_of_autograd(
 
 def test_it_never_holds_more_than_a_block_of_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = charseq.models.loss.compare
+    real = charseq.models.loss.losses_and_gradients
 
     def noted(logits: Tensor, *rest: object) -> Tensor:
         sizes.append(logits.numel())
         return real(logits, *rest)
 
-    monkeypatch.setattr(charseq.models.loss, "compare", noted)
-    monkeypatch.setattr(charseq.models.loss, "BLOCK", 50)
+    monkeypatch.setattr(charseq.models.loss, "losses_and_gradients", noted)
+    monkeypatch.setattr(charseq.models.loss, "MAX_LOGITS", 50)
     loss_of(case_of(2, rows=23, size=12))
     assert max(sizes) <= 50
     assert sum(sizes) == 23 * 12
@@ -262,7 +262,7 @@ COUNTS = torch.tensor([0, 9, 60, 0, 40, 20, 5, 3, 2, 1, 1, 1])
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 10**6), min_size=3, max_size=50), st.integers(1, 60))
 def test_chances_follow_the_counts_as_far_as_chances_go(counts: list[int], samples: int) -> None:
-    chances = chances_of(torch.tensor(counts), samples).double()
+    chances = sampling_probabilities(torch.tensor(counts), samples).double()
     assert chances[:OUTCOMES].tolist() == [0] * OUTCOMES
     real, shares = chances[OUTCOMES:], torch.tensor(counts[OUTCOMES:]).clamp(min=1) ** 0.75
     assert float(real.max()) <= 1
@@ -276,7 +276,7 @@ def test_chances_follow_the_counts_as_far_as_chances_go(counts: list[int], sampl
 
 def test_each_symbol_is_drawn_as_often_as_its_chance_says() -> None:
     torch.manual_seed(1)
-    chances = chances_of(COUNTS, 5)
+    chances = sampling_probabilities(COUNTS, 5)
     nothing = torch.zeros(0, dtype=torch.int64)
     seen = torch.zeros(len(COUNTS))
     for _ in range(4000):
@@ -288,7 +288,7 @@ def test_each_symbol_is_drawn_as_often_as_its_chance_says() -> None:
 
 def test_the_symbols_of_the_batch_are_there_but_count_only_if_drawn() -> None:
     torch.manual_seed(2)
-    chances = chances_of(COUNTS, 4)
+    chances = sampling_probabilities(COUNTS, 4)
     own = torch.tensor([[11, 10, 4], [0, 1, 4]])
     for _ in range(50):
         symbols, correction, _ = draw(chances, own)
@@ -306,7 +306,7 @@ def test_the_symbols_of_the_batch_are_there_but_count_only_if_drawn() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_a_sample_of_all_symbols_is_the_softmax_itself(smoothing: float) -> None:
     case = case_of(5, size=12)
-    sample = draw(chances_of(COUNTS, 10), case.labels)
+    sample = draw(sampling_probabilities(COUNTS, 10), case.labels)
     assert len(sample.symbols) == 10
     mine, wanted = loss_of(case, sample, smoothing), plainly(case, smoothing)
     torch.testing.assert_close(mine, wanted)
@@ -317,7 +317,7 @@ def test_the_drawn_symbols_stand_for_all_but_the_right_one() -> None:
     """By hand: the right one counts once, whether it was drawn or not; the others 1 / π."""
     case = case_of(6, rows=1, size=12)
     label = int(case.labels)
-    chances = chances_of(COUNTS, 4).double()
+    chances = sampling_probabilities(COUNTS, 4).double()
     hits = set()
     for seed in range(20):
         logits = (case.outputs @ case.matrix.T + case.bias)[0]
@@ -347,7 +347,7 @@ def test_over_many_draws_the_gradient_is_that_of_the_full_softmax() -> None:
     case = case_of(7, rows=30, size=300)
     case.matrix.data *= 0.5
     counts = (1000 / torch.arange(1, 301)).long()
-    chances = chances_of(counts, 200)
+    chances = sampling_probabilities(counts, 200)
     exact = torch.autograd.grad(plainly(case, 0.1), case.learnt)
     draws = 400
     sums = [torch.zeros_like(value) for value in case.learnt]
@@ -366,13 +366,13 @@ def test_over_many_draws_the_gradient_is_that_of_the_full_softmax() -> None:
 def test_a_model_without_a_loss_says_so() -> None:
     ids = torch.zeros(2, 3, dtype=torch.int64)
     given = TensorBatch(ids, ids[:, 0], ids, ids, torch.ones(2))
-    with pytest.raises(TypeError, match=r"Learner has no loss for .*2, 3"):
+    with pytest.raises(TypeError, match=r"TrainableModel has no loss for .*2, 3"):
         TrainableModel().loss(given, smoothing=0.0)
 
 
 def test_a_sample_of_fixed_size_is_the_same_sample() -> None:
     """Those of the batch first, then those drawn, then others, which count for nothing."""
-    chances = chances_of(COUNTS, 4)
+    chances = sampling_probabilities(COUNTS, 4)
     own = torch.tensor([[11, 10, 4], [0, 1, 4]])
     for seed in range(30):
         torch.manual_seed(seed)
@@ -380,14 +380,14 @@ def test_a_sample_of_fixed_size_is_the_same_sample() -> None:
         torch.manual_seed(seed)
         fixed = draw(chances, own, size=len(COUNTS) - 1)
         assert fixed.symbols.shape == fixed.correction.shape == (len(COUNTS) - 1,)
-        assert fixed.places[own].max() < 5, "the batch's own are always there"
-        assert torch.equal(fixed.symbols[fixed.places[own]], own)
-        assert torch.equal(free.symbols[free.places[own]], own)
+        assert fixed.positions[own].max() < 5, "the batch's own are always there"
+        assert torch.equal(fixed.symbols[fixed.positions[own]], own)
+        assert torch.equal(free.symbols[free.positions[own]], own)
         known = dict(zip(free.symbols.tolist(), free.correction.tolist(), strict=True))
         for symbol, value in zip(fixed.symbols.tolist(), fixed.correction.tolist(), strict=True):
             assert value == known.get(symbol, -math.inf)
 
 
 def test_there_is_room_for_what_is_drawn() -> None:
-    assert room_for(100, 30, 50_000) == 30 + 100 + 60
-    assert room_for(100, 30, 150) == 150
+    assert sample_size(100, 30, 50_000) == 30 + 100 + 60
+    assert sample_size(100, 30, 150) == 150

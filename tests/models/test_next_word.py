@@ -75,7 +75,7 @@ def on_paper(model: NextWord, line: list[int]) -> Tensor:
     else:
         inputs = torch.stack(vectors)[:, None]
         for cell in model.recurrence.cells:
-            inputs = unroll_cell(cell, inputs, inputs.new_zeros(cell.kept, 1, H))[0]
+            inputs = unroll_cell(cell, inputs, inputs.new_zeros(cell.states, 1, H))[0]
         hidden = list(inputs[:, 0])
     matrix = table if model.output is None else model.output
     read = [model.readout.weight @ h + model.readout.bias for h in hidden]
@@ -196,11 +196,11 @@ def test_two_pieces_with_what_is_carried_are_one_long_text(name: str, context: i
     ids = torch.randint(EOS, V, (3, 10))
     whole = model.loss(segment(ids), smoothing=0.0)
     first = model.loss(segment(ids[:, :2]), smoothing=0.0)
-    second = model.loss(segment(ids[:, 1:6], first.carried), smoothing=0.0)
-    third = model.loss(segment(ids[:, 5:], second.carried), smoothing=0.0)
+    second = model.loss(segment(ids[:, 1:6], first.state), smoothing=0.0)
+    third = model.loss(segment(ids[:, 5:], second.state), smoothing=0.0)
     parts = [first, second, third]
     close([whole.total], [sum(part.total for part in parts)])
-    close([whole.carried], [third.carried])
+    close([whole.state], [third.state])
     assert sum(float(part.count) for part in parts) == float(whole.count) == 27
     if name != "mlp" or context > 1:
         lost = model.loss(segment(ids[:, 5:]), smoothing=0.0)
@@ -306,7 +306,7 @@ def test_noise_is_for_training_and_at_its_places(monkeypatch: pytest.MonkeyPatch
         places.append((tuple(values.shape), probability, training))
         return values
 
-    monkeypatch.setattr(next_word, "drop_locked", noted)
+    monkeypatch.setattr(next_word, "variational_dropout", noted)
     model.train()
     model.recurrence.eval()
     model.embedding_dropout = 0.0
@@ -365,7 +365,7 @@ def test_low_precision_rounds_products_and_keeps_sums(name: str, samples: int) -
             loss = model.loss(given, smoothing=0.1)
         loss.total.backward()
         gradient = torch.cat([value.grad.flatten() for value in model.parameters()])
-        found.append((loss.total, loss.carried, gradient))
+        found.append((loss.total, loss.state, gradient))
     (exact, _, wanted), (rough, carried, gradient) = found
     assert rough.dtype == carried.dtype == gradient.dtype == torch.float32
     assert 0 < abs(rough.item() / exact.item() - 1) < 5e-3

@@ -43,7 +43,7 @@ def alone(recurrence: Recurrence, row: Tensor, initial: Tensor | None = None) ->
         ways, ends = [], []
         for direction in range(recurrence.directions):
             cell = recurrence.cells[layer * recurrence.directions + direction]
-            start = normal(cell.kept, 1, H) * 0 if initial is None else initial[layer][:, None]
+            start = normal(cell.states, 1, H) * 0 if initial is None else initial[layer][:, None]
             given = row.flip(0) if direction else row
             states = unroll_cell(cell, given[:, None], start)[:, :, 0]
             ends.append(states[:, -1])
@@ -62,7 +62,7 @@ def close(one: Tensor, other: Tensor) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unroll_has_the_gradient_of_its_differences(name: str) -> None:
-    wide, kept = CELLS[name].gates * H, CELLS[name].kept
+    wide, kept = CELLS[name].gates * H, CELLS[name].states
     inputs = (normal(2, 3, 2, wide), normal(2, H, wide), normal(kept, 2, 2, H))
     for value in inputs:
         value.requires_grad_()
@@ -73,9 +73,12 @@ def test_unroll_has_the_gradient_of_its_differences(name: str) -> None:
 def test_gradients_reach_every_weight_and_the_first_state(name: str) -> None:
     recurrence = build(name, bidirectional=False)
     cell = recurrence.cells[0]
-    inputs, initial = normal(5, 3, I).requires_grad_(), normal(1, cell.kept, 3, H).requires_grad_()
+    inputs, initial = (
+        normal(5, 3, I).requires_grad_(),
+        normal(1, cell.states, 3, H).requires_grad_(),
+    )
     wanted = [inputs, initial, cell.input, cell.bias, cell.recurrent]
-    arriving, at_end = normal(5, 3, H), normal(1, cell.kept, 3, H)
+    arriving, at_end = normal(5, 3, H), normal(1, cell.states, 3, H)
 
     outputs, final = recurrence(inputs, initial=initial)
     loss = (outputs * arriving).sum() + (final * at_end).sum()
@@ -102,7 +105,7 @@ def test_both_directions_of_a_batch_are_those_of_each_row_alone(
     inputs = normal(max(lengths) + extra, len(lengths), I)
     outputs, final = recurrence(inputs, torch.tensor(lengths))
     assert outputs.shape == (*inputs.shape[:2], 2 * H)
-    assert final.shape == (layers, CELLS[name].kept, len(lengths), 2 * H)
+    assert final.shape == (layers, CELLS[name].states, len(lengths), 2 * H)
     for row, length in enumerate(lengths):
         expected, *ends = alone(recurrence, inputs[:length, row])
         close(outputs[:length, row], expected)
@@ -113,7 +116,7 @@ def test_both_directions_of_a_batch_are_those_of_each_row_alone(
 def test_one_direction_from_a_given_state_with_lengths(name: str) -> None:
     recurrence = build(name, layers=2, bidirectional=False)
     lengths = [4, 1, 3]
-    inputs, initial = normal(4, 3, I), normal(2, CELLS[name].kept, 3, H)
+    inputs, initial = normal(4, 3, I), normal(2, CELLS[name].states, 3, H)
     outputs, final = recurrence(inputs, torch.tensor(lengths), initial)
     for row, length in enumerate(lengths):
         expected, *ends = alone(recurrence, inputs[:length, row], initial[:, :, row])
@@ -238,7 +241,7 @@ def test_between_layers_the_same_units_are_dropped_at_every_step(
     exact = noisy.eval()(inputs)[0]
     assert torch.equal(noisy(inputs)[0], exact)
     assert not torch.allclose(noisy.train()(inputs)[0], exact)
-    monkeypatch.setattr(module, "drop_locked", noted)
+    monkeypatch.setattr(module, "variational_dropout", noted)
     changed = noisy(inputs)[0]
     assert calls == [((4, 2, H), 0.25, True)] * 2
     # what was returned is what the next layer read
@@ -276,7 +279,7 @@ def test_autocast_rounds_the_products_and_keeps_the_states(name: str, compiled: 
 @pytest.mark.parametrize("name", NAMES)
 def test_autocast_rounds_the_products_with_the_state_as_well(name: str) -> None:
     recurrence = Recurrence(name, I, 8)
-    inputs, initial = torch.zeros(3, 2, I), torch.randn(1, CELLS[name].kept, 2, 8)
+    inputs, initial = torch.zeros(3, 2, I), torch.randn(1, CELLS[name].states, 2, 8)
     exact = recurrence(inputs, initial=initial)[0].detach()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = recurrence(inputs, initial=initial)[0].detach()

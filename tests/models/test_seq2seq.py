@@ -85,7 +85,7 @@ def on_paper(model: EncoderDecoder, row: int) -> Tensor:
         for direction in range(2):
             cell = model.encoder.cells[2 * layer + direction]
             read = ways.flip(0) if direction else ways
-            states = unroll_cell(cell, read[:, None], read.new_zeros(cell.kept, 1, 5))[:, :, 0]
+            states = unroll_cell(cell, read[:, None], read.new_zeros(cell.states, 1, 5))[:, :, 0]
             both.append((states[0].flip(0) if direction else states[0], states[:, -1]))
         ways = torch.cat([outputs for outputs, _ in both], dim=-1)
         ends.append(torch.cat([end for _, end in both], dim=-1))

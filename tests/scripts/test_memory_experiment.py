@@ -206,7 +206,7 @@ def test_what_is_left_of_a_gradient_is_autograds(memory: ModuleType, kind: str) 
     cell = memory.Networks(memory.FORMS[kind], 6, 4, [1]).cells[0]
     random = memory.stream(1, 4, 3)
     given = cell.project(memory.encode(memory.draw(random, 3, 4)[0], memory.SYMBOLS)).detach()
-    first = cell(given[0], torch.zeros(cell.kept, 3, 6)).detach().requires_grad_()
+    first = cell(given[0], torch.zeros(cell.states, 3, 6)).detach().requires_grad_()
     state = first
     for step in range(1, 6):
         state = cell(given[step], state)

@@ -305,7 +305,7 @@ def test_the_softmax_is_sampled_where_there_are_many_words(
 ) -> None:
     monkeypatch.setattr(next_word, "LARGE", large)
     monkeypatch.setattr(next_word, "SAMPLES", 7)
-    chances = model_of(NextWordTask(data, config_of(samples=samples))).chances
+    chances = model_of(NextWordTask(data, config_of(samples=samples))).sampling
     assert (0 if chances is None else float(chances.sum())) == pytest.approx(expected, rel=1e-3)
 
 

@@ -1,16 +1,17 @@
-/* One step of AdamW and of the running average: one pass over what belongs to each weight. */
+/* One step of AdamW (Loshchilov & Hutter 2019) and of the weights' running average, in one pass over
+   memory; see kernels/adamw.py. */
 #include <math.h>
 
 #include "native.h"
 
 struct adam {
-  float scale;       /* of the gradient, so that its norm is clipped */
-  float shrink;      /* 1 - rate times weight decay */
+  float scale;       /* of the gradient: clips its norm */
+  float shrink;      /* 1 - learning rate * weight decay */
   float first;       /* 1 - beta1 */
   float second;      /* beta2 */
-  float rate, root;  /* over 1 - beta1^t; 1 over the root of 1 - beta2^t */
+  float rate, root;  /* learning rate / (1 - beta1^t); 1 / sqrt(1 - beta2^t) */
   float epsilon;
-  float follow;      /* the share of the weights in the average */
+  float follow;      /* the weights' share in their new average */
 };
 
 static inline void all(const struct adam *adam, int64_t count, float *restrict weights,
@@ -44,7 +45,7 @@ static __attribute__((target("avx512f,prefer-vector-width=512"), flatten)) void 
 }
 #endif
 
-/* All arrays have `count` values; none may be another's. */
+/* All arrays have `count` values and do not overlap. */
 EXPORT void charseq_adam(const struct adam *adam, int64_t level, int64_t count, float *weights,
                          const float *gradient, float *mean, float *square, float *average) {
 #if CHARSEQ_X86

@@ -1,6 +1,6 @@
-/* What kernels.py calls: the version, what this processor has, and each function at a level.
+/* The exported functions: the version, the level of this processor, and each function at a level.
 
-   Shapes and types were checked there; numbers of rows are checked here, before they are used. */
+   kernels/library.py checks shapes and types; row numbers and lengths are checked here. */
 #include "native.h"
 
 EXPORT int32_t charseq_version(void) { return CHARSEQ_VERSION; }
@@ -45,7 +45,7 @@ static int gathers(struct gather from, int64_t count) {
   return from.rows ? within(from.rows, count, 0, from.limit) : count <= from.limit;
 }
 
-/* How many floats the packed weights of a product take at a level. */
+/* Floats in the packed weights of a product at a level. */
 EXPORT int64_t charseq_packed(int32_t level, int64_t columns, int64_t depth) {
   return columns * (level == AMX ? (depth + 31) / 32 * 32 : depth);
 }
@@ -68,15 +68,15 @@ EXPORT int32_t charseq_step(int32_t level, const struct step *s) {
 }
 
 EXPORT int32_t charseq_product(int32_t level, const struct product *p) {
-  if (!gathers(p->more, p->count)) return OUT_OF_RANGE;
+  if (!gathers(p->addend, p->count)) return OUT_OF_RANGE;
   return at(level)->product(p);
 }
 
-EXPORT int32_t charseq_look(int32_t level, const struct look *l) {
-  if (!within(l->numbers, l->texts, 0, l->stored) ||
-      !within(l->lengths, l->stored, 1, l->steps + 1))
+EXPORT int32_t charseq_attend(int32_t level, const struct attend *a) {
+  if (!within(a->numbers, a->texts, 0, a->stored) ||
+      !within(a->lengths, a->stored, 1, a->steps + 1))
     return OUT_OF_RANGE;
-  return at(level)->look(l);
+  return at(level)->attend(a);
 }
 
 EXPORT int32_t charseq_softmax(int32_t level, const struct softmax *f) {
@@ -85,11 +85,11 @@ EXPORT int32_t charseq_softmax(int32_t level, const struct softmax *f) {
 
 EXPORT int32_t charseq_search(int32_t level, const struct search *s) {
   const struct decoder *d = s->decoder;
-  if (s->first < 0 || s->last > s->texts || s->width < 1 || d->symbols < 1 || d->begin < 0 ||
-      d->begin >= d->given || d->symbols > d->given || d->symbols > d->columns ||
-      !within(s->limits, s->texts, 0, s->most + 1) || !gathers(s->likely, s->texts * s->steps) ||
+  if (s->first < 0 || s->last > s->texts || s->width < 1 || d->symbols < 1 || d->bos < 0 ||
+      d->bos >= d->given || d->symbols > d->given || d->symbols > d->columns ||
+      !within(s->limits, s->texts, 0, s->max_length + 1) || !gathers(s->prior, s->texts * s->steps) ||
       (s->keys && !within(s->lengths, s->texts, 1, s->steps + 1)) ||
-      (s->heard && !within(s->ends, s->texts, 0, s->steps)))
+      (s->decoder_input && !within(s->ends, s->texts, 0, s->steps)))
     return OUT_OF_RANGE;
   return search_texts(at(level), s);
 }

@@ -1,31 +1,32 @@
-/* Products of bfloat16: see matrix.c. Each struct has its twin in products.py. */
+/* Products of bfloat16: see matrix.c. kernels/matmul.py repeats each struct. */
 #ifndef CHARSEQ_MATRIX_H
 #define CHARSEQ_MATRIX_H
 
 #include "native.h"
 
-/* One side of a product, in bfloat16 if coarse, else float32; its lines lie `pitch` values apart.
-   Turned, a line of the memory is a column of the matrix. */
-struct side {
+/* A factor of a product, in bfloat16 with `bf16`, else in float32. Its lines in memory are `stride`
+   values apart; with `transposed` a line is a column of the matrix, else a row. */
+struct matrix {
   const void *values;
-  int64_t coarse, pitch, turned;
+  int64_t bf16, stride, transposed;
 };
 
-/* out (high x wide) = left (high x deep) right (deep x wide) + bias. */
-struct multiplication {
-  struct side left, right;
-  int64_t high, deep, wide;
-  const float *bias; /* wide, or NULL */
+/* out (m x n) = left (m x k) right (k x n) + bias. */
+struct matmul {
+  struct matrix left, right;
+  int64_t m, k, n;
+  const float *bias; /* n, or NULL */
   void *out;
-  int64_t coarse, pitch; /* of out */
+  int64_t bf16, stride; /* of out */
   int64_t level;
 };
 
 /* 32 rows of `width` bfloat16 (a multiple of 32) times a packed matrix, into 32 rows of `columns`
-   floats; between charseq_coarse_begin and charseq_coarse_end, which keep 64 bytes. */
-void charseq_coarse_product(int64_t level, const uint16_t *left, int64_t width,
-                            const uint16_t *right, float *out, int64_t columns);
-void charseq_coarse_begin(int64_t level, void *kept);
-void charseq_coarse_end(int64_t level, const void *kept);
+   floats. Calls lie between charseq_bf16_begin and charseq_bf16_end, which save the tile
+   configuration in 64 bytes. */
+void charseq_bf16_product(int64_t level, const uint16_t *left, int64_t width,
+                          const uint16_t *right, float *out, int64_t columns);
+void charseq_bf16_begin(int64_t level, void *kept);
+void charseq_bf16_end(int64_t level, const void *kept);
 
 #endif

@@ -1,13 +1,13 @@
-/* A panel of X W^T: some rows of X times up to four vectors of columns.
+/* A panel of X W^T in register tiles: some rows of X times up to four vectors of columns.
 
-   Weights are packed by panels: for each step of the depth, the panel's columns side by side. A
-   number of the result is one chain of fused products over the depth, whatever tile it is part of,
-   so a row's bits depend on that row alone. */
+   Weights are packed by panels: for each step of the depth, the panel's columns side by side. Each
+   entry is one chain of fused multiply-adds over the depth, whatever register tile holds it, so a row's
+   bits depend on that row alone. */
 
-/* Rows in a tile: as many as keep the registers full, with so many vectors of columns at once. */
+/* Rows in a register tile, by its vectors of columns: as many as fill the registers. */
 #if defined(LEVEL_AVX512)
 #define TILES(R) R(1) R(2) R(3) R(4) R(5) R(6) R(7) R(8) R(9) R(10) R(11) R(12)
-#define AT_ONCE MOST_PANEL
+#define AT_ONCE MAX_PANEL
 static const int64_t tile_rows[] = {0, 12, 12, 8, 6};
 #elif defined(LEVEL_AVX2)
 #define TILES(R) R(1) R(2) R(3) R(4) R(5) R(6)
@@ -19,7 +19,7 @@ static const int64_t tile_rows[] = {0, 6};
 static const int64_t tile_rows[] = {0, 4};
 #endif
 
-/* What a product needs of X beside X itself; here nothing. */
+/* X as a product reads it. */
 struct operand {
   const float *rows;
   int64_t stride, depth;
@@ -44,19 +44,19 @@ INLINE void end(void) {}
                                     int64_t width) {                                      \
     vec sum[R][B];                                                                        \
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)                                  \
-        _Pragma("GCC unroll 4") for (int b = 0; b < B; b++) sum[r][b] = all(0.0f);        \
+        _Pragma("GCC unroll 4") for (int b = 0; b < B; b++) sum[r][b] = broadcast(0.0f);        \
     for (int64_t k = 0; k < depth; k++, w += step) {                                      \
       vec column[B];                                                                      \
-      _Pragma("GCC unroll 4") for (int b = 0; b < B; b++) column[b] = load(w + b * WIDE); \
+      _Pragma("GCC unroll 4") for (int b = 0; b < B; b++) column[b] = load(w + b * VECTOR); \
       _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                              \
-        vec one = all(x[r * stride + k]);                                                 \
+        vec one = broadcast(x[r * stride + k]);                                                 \
         _Pragma("GCC unroll 4") for (int b = 0; b < B; b++)                               \
             sum[r][b] = fused(one, column[b], sum[r][b]);                                 \
       }                                                                                   \
     }                                                                                     \
     _Pragma("GCC unroll 12") for (int r = 0; r < R; r++)                                  \
         _Pragma("GCC unroll 4") for (int b = 0; b < B; b++)                               \
-            store(out + r * width + b * WIDE, sum[r][b]);                                 \
+            store(out + r * width + b * VECTOR, sum[r][b]);                                 \
   }
 
 #define TILE_1(R) TILE(R, 1)
@@ -82,7 +82,7 @@ static const tile_function tiles[][13] = {
 #endif
 };
 
-/* out, `width` apart: rows from `first` on times a panel of `vectors`. */
+/* Rows from `first` on times a panel of `vectors` into `out`, whose rows are `width` apart. */
 INLINE void panel(const struct operand *x, int64_t first, int64_t rows, const float *w,
                   int64_t vectors, float *out, int64_t width) {
   for (int64_t v = 0; v < vectors; v += AT_ONCE) {
@@ -91,19 +91,19 @@ INLINE void panel(const struct operand *x, int64_t first, int64_t rows, const fl
     for (int64_t part = 0, row = 0; part < parts; part++) {
       int64_t size = rows / parts + (part < rows % parts);
       tiles[at_once][size](x->rows + (first + row) * x->stride, x->stride, x->depth,
-                           w + v * WIDE, vectors * WIDE, out + row * width + v * WIDE, width);
+                           w + v * VECTOR, vectors * VECTOR, out + row * width + v * VECTOR, width);
       row += size;
     }
   }
 }
 
-/* Numbers in the packed columns of a panel. */
-INLINE int64_t panel_size(int64_t depth, int64_t vectors) { return depth * vectors * WIDE; }
+/* Floats in a packed panel. */
+INLINE int64_t panel_size(int64_t depth, int64_t vectors) { return depth * vectors * VECTOR; }
 
 static TARGET void pack(const float *rows, int64_t columns, int64_t depth, int64_t most,
                         float *packed) {
-  for (int64_t column = 0; column < columns; column += most * WIDE) {
-    int64_t wide = columns - column < most * WIDE ? columns - column : most * WIDE;
+  for (int64_t column = 0; column < columns; column += most * VECTOR) {
+    int64_t wide = columns - column < most * VECTOR ? columns - column : most * VECTOR;
     for (int64_t k = 0; k < depth; k++)
       for (int64_t c = 0; c < wide; c++) *packed++ = rows[(column + c) * depth + k];
   }

@@ -1,13 +1,13 @@
-/* One row of one step, forward and back: everything between two products.
+/* One row of one step, forward and backward: everything between two products.
 
-   Included once for each level and each format of the products: TARGET, FMA(), NAME() and COARSE
-   say which. The equations are those of bptt.py. Plain loops over the units, which the compiler
-   makes into vectors. */
+   unroll.c includes this file once for each level and each format of the products, by TARGET, FMA(),
+   NAME() and BF16. The equations are those of kernels/bptt.py, in plain loops over the units, which
+   the compiler vectorises. */
 
-#if COARSE
+#if BF16
 #define low_t uint16_t
-#define WIDEN(x) value_of((uint32_t)(x) << 16)
-#define NARROW(x) coarse_of(x)
+#define WIDEN(x) float_of((uint32_t)(x) << 16)
+#define NARROW(x) bf16_of(x)
 #else
 #define low_t float
 #define WIDEN(x) (x)
@@ -37,7 +37,7 @@ static inline TARGET float NAME(exponential)(float x) {
 static inline TARGET float NAME(sigmoid)(float x) { return 1.0f / (1.0f + NAME(exponential)(-x)); }
 
 /* 2 σ(2x) - 1: the error is one rounding of 1, as in bptt.py. */
-static inline TARGET float NAME(squash)(float x) {
+static inline TARGET float NAME(tanh)(float x) {
   return FMA(2.0f, NAME(sigmoid)(2.0f * x), -1.0f);
 }
 
@@ -50,13 +50,13 @@ static TARGET void NAME(forward)(const struct loop *loop, const struct row *row)
   switch (loop->cell) {
   case TANH:
     EACH_UNIT {
-      after[i] = NAME(squash)(w[i] + WIDEN(p[i]));
+      after[i] = NAME(tanh)(w[i] + WIDEN(p[i]));
       low[i] = NARROW(after[i]);
     }
     break;
   case RESIDUAL:
     EACH_UNIT {
-      kept[i] = NAME(squash)(w[i] + WIDEN(p[i]));
+      kept[i] = NAME(tanh)(w[i] + WIDEN(p[i]));
       after[i] = kept[i] + h[i];
       low[i] = NARROW(after[i]);
     }
@@ -66,7 +66,7 @@ static TARGET void NAME(forward)(const struct loop *loop, const struct row *row)
       float reset = NAME(sigmoid)(w[i] + WIDEN(p[i]));
       float update = NAME(sigmoid)(w[n + i] + WIDEN(p[n + i]));
       float product = w[2 * n + i];
-      float new = NAME(squash)(FMA(reset, product, WIDEN(p[2 * n + i])));
+      float new = NAME(tanh)(FMA(reset, product, WIDEN(p[2 * n + i])));
       kept[i] = reset, kept[n + i] = update, kept[2 * n + i] = new, kept[3 * n + i] = product;
       float value = FMA(update, h[i] - new, new);
       after[i] = value;
@@ -77,10 +77,10 @@ static TARGET void NAME(forward)(const struct loop *loop, const struct row *row)
     EACH_UNIT {
       float enter = NAME(sigmoid)(w[i] + WIDEN(p[i]));
       float forget = NAME(sigmoid)(w[n + i] + WIDEN(p[n + i]));
-      float new = NAME(squash)(w[2 * n + i] + WIDEN(p[2 * n + i]));
+      float new = NAME(tanh)(w[2 * n + i] + WIDEN(p[2 * n + i]));
       float leave = NAME(sigmoid)(w[3 * n + i] + WIDEN(p[3 * n + i]));
       float held = FMA(enter, new, forget * c[i]);
-      float shown = NAME(squash)(held);
+      float shown = NAME(tanh)(held);
       kept[i] = enter, kept[n + i] = forget, kept[2 * n + i] = new, kept[3 * n + i] = leave;
       kept[4 * n + i] = shown;
       memory[i] = held;
@@ -161,4 +161,4 @@ static const struct set NAME(set) = {NAME(forward), NAME(backward), NAME(widen)}
 #undef NARROW
 #undef EACH_UNIT
 #undef NAME
-#undef COARSE
+#undef BF16

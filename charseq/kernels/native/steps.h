@@ -1,4 +1,5 @@
-/* The functions of one level: included once by each, after LEVEL_... and LEVEL(name) are defined. */
+/* The functions of one level. Each level includes this file once, with LEVEL_... and LEVEL(name)
+   defined. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,45 +13,44 @@
 #include "products.h"
 #endif
 
-/* Rows whose states stay in the cache while the weights pass by. */
+/* Rows whose states stay in the cache while a panel of weights is used. */
 #define CHUNK 64
-/* Rows that one panel of weights meets before the next is fetched. */
+/* Rows of a product that share one panel of weights before the next panel is read. */
 #define GROUP 512
 
 INLINE const float *row_of(struct gather from, int64_t place, int64_t width) {
   return from.table ? from.table + (from.rows ? from.rows[place] : place) * width : 0;
 }
 
-INLINE float *room_for(int64_t count) {
-  return aligned_alloc(64, (size_t)((count + WIDE - 1) / WIDE * WIDE) * sizeof(float));
+INLINE float *allocate(int64_t count) {
+  return aligned_alloc(64, (size_t)((count + VECTOR - 1) / VECTOR * VECTOR) * sizeof(float));
 }
 
-/* Have some vectors brought near while something else is computed: rows of a table are far apart, and
-   in a large batch far away. */
-INLINE void fetch(const float *from, int64_t vectors) {
-  for (int64_t v = 0; v < vectors; v++) __builtin_prefetch(from + v * WIDE);
+/* Prefetch some vectors while something else is computed: rows of a table are far apart in memory. */
+INLINE void prefetch(const float *from, int64_t vectors) {
+  for (int64_t v = 0; v < vectors; v++) __builtin_prefetch(from + v * VECTOR);
 }
 
-/* A cell's sixteen units of one row. `s` has the products of each gate, `a` and `b` what is added,
-   the rows of sigmoid gates halved. */
+/* A cell's step for sixteen units of one row; the equations are those of bptt.py. `s` has the products
+   of each gate, `a` and `b` the addends; weights of sigmoid gates are halved, see sigmoid_of. */
 INLINE void units(int64_t cell, const float *s, const float *a, const float *b, const float *hidden,
                   const float *kept, float *hidden_after, float *kept_after) {
-  vec given[MOST_PANEL];
+  vec given[MAX_PANEL];
   int gates = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
   for (int gate = 0; gate < gates; gate++) {
-    given[gate] = load(a + gate * WIDE);
-    if (b) given[gate] = add(given[gate], load(b + gate * WIDE));
+    given[gate] = load(a + gate * VECTOR);
+    if (b) given[gate] = add(given[gate], load(b + gate * VECTOR));
   }
   if (cell == GRU) {
     vec reset = sigmoid_of(add(given[0], load(s)));
-    vec update = sigmoid_of(add(given[1], load(s + WIDE)));
-    vec new = tanh_of(fused(reset, load(s + 2 * WIDE), given[2]));
+    vec update = sigmoid_of(add(given[1], load(s + VECTOR)));
+    vec new = tanh_of(fused(reset, load(s + 2 * VECTOR), given[2]));
     store(hidden_after, fused(sub(load(hidden), new), update, new));
   } else if (cell == LSTM) {
     vec enter = sigmoid_of(add(given[0], load(s)));
-    vec forget = sigmoid_of(add(given[1], load(s + WIDE)));
-    vec new = tanh_of(add(given[2], load(s + 2 * WIDE)));
-    vec leave = sigmoid_of(add(given[3], load(s + 3 * WIDE)));
+    vec forget = sigmoid_of(add(given[1], load(s + VECTOR)));
+    vec new = tanh_of(add(given[2], load(s + 2 * VECTOR)));
+    vec leave = sigmoid_of(add(given[3], load(s + 3 * VECTOR)));
     vec memory = fused(forget, load(kept), mul(enter, new));
     store(kept_after, memory);
     store(hidden_after, mul(leave, tanh_of(memory)));
@@ -65,27 +65,27 @@ INLINE void advance(int64_t cell, int64_t count, int64_t hidden, const struct op
                     const float *weight, const float *const *first, const float *const *second,
                     const float *h, const float *c, float *h_after, float *c_after) {
   int gates = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
-  int64_t vectors = gates * hidden / WIDE, most = panel_of(cell);
-  float out[CHUNK * MOST_PANEL * WIDE];
+  int64_t vectors = gates * hidden / VECTOR, most = panel_of(cell);
+  float out[CHUNK * MAX_PANEL * VECTOR];
   for (int64_t v = 0; v < vectors; v += most) {
     int64_t wide = vectors - v < most ? vectors - v : most;
     for (int64_t row = 0; row < count; row++) {
-      fetch(first[row] + v * WIDE, wide);
-      if (second[row]) fetch(second[row] + v * WIDE, wide);
+      prefetch(first[row] + v * VECTOR, wide);
+      if (second[row]) prefetch(second[row] + v * VECTOR, wide);
     }
-    panel(x, 0, count, weight, wide, out, wide * WIDE);
+    panel(x, 0, count, weight, wide, out, wide * VECTOR);
     weight += panel_size(hidden, wide);
     for (int64_t row = 0; row < count; row++)
       for (int64_t one = 0; one < wide; one += gates) {
-        const float *b = second[row] ? second[row] + (v + one) * WIDE : 0;
-        int64_t unit = (v + one) / gates * WIDE + row * hidden;
-        units(cell, out + (row * wide + one) * WIDE, first[row] + (v + one) * WIDE, b, h + unit,
+        const float *b = second[row] ? second[row] + (v + one) * VECTOR : 0;
+        int64_t unit = (v + one) / gates * VECTOR + row * hidden;
+        units(cell, out + (row * wide + one) * VECTOR, first[row] + (v + one) * VECTOR, b, h + unit,
               c + unit, h_after + unit, c_after + unit);
       }
   }
 }
 
-/* One step of one kind of cell: the compiler makes each its own loops. */
+/* One function for each cell, so that the compiler specialises the loops. */
 #define ADVANCE(cell_)                                                                        \
   static TARGET void advance_##cell_(int64_t count, int64_t hidden, const struct operand *x,  \
                                      const float *weight, const float *const *first,          \
@@ -123,7 +123,7 @@ static TARGET int step(const struct step *s) {
   return DONE;
 }
 
-/* The rows of `order` from `from` on, all their steps. `state` is room for four times their H. */
+/* All steps of the rows of `order` from `from` on. `state` is a buffer of 4 CHUNK H. */
 static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, struct operand *x,
                              float *state) {
   int gates = r->cell == LSTM ? 4 : r->cell == GRU ? 3 : 1;
@@ -162,7 +162,7 @@ static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, st
 
 static TARGET int run(const struct run *r) {
   struct operand x;
-  float *state = room_for(4 * CHUNK * r->hidden);
+  float *state = allocate(4 * CHUNK * r->hidden);
   if (!prepare(&x, 0, CHUNK, r->hidden) || !state) {
     free(state);
     release(&x);
@@ -178,7 +178,7 @@ static TARGET int run(const struct run *r) {
 }
 
 static TARGET int product(const struct product *p) {
-  float out[CHUNK * MOST_PANEL * WIDE];
+  float out[CHUNK * MAX_PANEL * VECTOR];
   struct operand x;
   begin();
   for (int64_t group = 0; group < p->count; group += GROUP) {
@@ -188,26 +188,26 @@ static TARGET int product(const struct product *p) {
       return NO_MEMORY;
     }
     const float *weight = p->weight;
-    for (int64_t column = 0; column < p->columns; column += MOST_PANEL * WIDE) {
-      int64_t wide = p->columns - column < MOST_PANEL * WIDE ? p->columns - column : MOST_PANEL * WIDE;
+    for (int64_t column = 0; column < p->columns; column += MAX_PANEL * VECTOR) {
+      int64_t wide = p->columns - column < MAX_PANEL * VECTOR ? p->columns - column : MAX_PANEL * VECTOR;
       for (int64_t first = 0; first < rows; first += CHUNK) {
         int64_t some = rows - first < CHUNK ? rows - first : CHUNK;
-        for (int64_t row = 0; p->more.table && row < some; row++)
-          fetch(row_of(p->more, group + first + row, p->columns) + column, wide / WIDE);
-        panel(&x, first, some, weight, wide / WIDE, out, wide);
+        for (int64_t row = 0; p->addend.table && row < some; row++)
+          prefetch(row_of(p->addend, group + first + row, p->columns) + column, wide / VECTOR);
+        panel(&x, first, some, weight, wide / VECTOR, out, wide);
         for (int64_t row = 0; row < some; row++) {
           int64_t place = group + first + row;
-          const float *more = row_of(p->more, place, p->columns);
-          for (int64_t c = 0; c < wide; c += WIDE) {
+          const float *addend = row_of(p->addend, place, p->columns);
+          for (int64_t c = 0; c < wide; c += VECTOR) {
             vec sum = load(out + row * wide + c);
             if (p->bias) sum = add(sum, load(p->bias + column + c));
-            if (more) sum = add(sum, load(more + column + c));
-            if (p->squash) sum = tanh_of(sum);
+            if (addend) sum = add(sum, load(addend + column + c));
+            if (p->tanh) sum = tanh_of(sum);
             store(p->out + place * p->columns + column + c, sum);
           }
         }
       }
-      weight += panel_size(p->depth, wide / WIDE);
+      weight += panel_size(p->depth, wide / VECTOR);
     }
     release(&x);
   }
@@ -215,14 +215,14 @@ static TARGET int product(const struct product *p) {
   return DONE;
 }
 
-/* e^(score - largest) of `steps` scores, filled up to whole vectors, in place; their sum. */
-INLINE float soften(float *scores, int64_t steps) {
-  int64_t room = (steps + WIDE - 1) / WIDE * WIDE;
-  for (int64_t s = steps; s < room; s++) scores[s] = -INFINITY;
-  vec largest = load(scores), sum = all(0.0f);
-  for (int64_t s = WIDE; s < room; s += WIDE) largest = most(largest, load(scores + s));
-  vec top = all(largest_of(largest));
-  for (int64_t s = 0; s < room; s += WIDE) {
+/* e^(score - largest) of `steps` scores, padded to whole vectors, in place; returns their sum. */
+INLINE float exponentials(float *scores, int64_t steps) {
+  int64_t padded = (steps + VECTOR - 1) / VECTOR * VECTOR;
+  for (int64_t s = steps; s < padded; s++) scores[s] = -INFINITY;
+  vec largest = load(scores), sum = broadcast(0.0f);
+  for (int64_t s = VECTOR; s < padded; s += VECTOR) largest = maximum(largest, load(scores + s));
+  vec top = broadcast(largest_of(largest));
+  for (int64_t s = 0; s < padded; s += VECTOR) {
     vec one = exp_of(sub(load(scores + s), top));
     sum = add(sum, one);
     store(scores + s, one);
@@ -230,33 +230,33 @@ INLINE float soften(float *scores, int64_t steps) {
   return sum_of(sum);
 }
 
-static TARGET int look(const struct look *k) {
-  float *scores = room_for(k->steps);
+static TARGET int attend(const struct attend *k) {
+  float *scores = allocate(k->steps);
   if (!scores) return NO_MEMORY;
   for (int64_t row = 0; row < k->texts * k->width; row++) {
     int64_t text = k->numbers[row / k->width], steps = k->lengths[text];
     const float *query = k->queries + row * k->hidden;
     const float *keys = k->keys + text * k->steps * k->hidden;
     const float *values = k->values + text * k->steps * k->value;
-    for (int64_t s = 0; s < steps; s += 4) { /* four at once; the last may be done again */
+    for (int64_t s = 0; s < steps; s += 4) { /* four keys at once; the last key may be repeated */
       const float *key[4];
       vec sum[4];
       for (int j = 0; j < 4; j++) {
         key[j] = keys + (s + j < steps ? s + j : steps - 1) * k->hidden;
-        sum[j] = all(0.0f);
+        sum[j] = broadcast(0.0f);
       }
-      for (int64_t i = 0; i < k->hidden; i += WIDE) {
+      for (int64_t i = 0; i < k->hidden; i += VECTOR) {
         vec one = load(query + i);
         for (int j = 0; j < 4; j++) sum[j] = fused(one, load(key[j] + i), sum[j]);
       }
       for (int j = 0; j < 4 && s + j < steps; j++) scores[s + j] = sum_of(sum[j]);
     }
-    vec total = all(soften(scores, steps));
-    for (int64_t i = 0; i < k->value; i += WIDE) {
-      vec sum = all(0.0f);
+    vec total = broadcast(exponentials(scores, steps));
+    for (int64_t i = 0; i < k->value; i += VECTOR) {
+      vec sum = broadcast(0.0f);
       for (int64_t s = 0; s < steps; s++)
-        sum = fused(all(scores[s]), load(values + s * k->value + i), sum);
-      store(k->context + row * k->value + i, quotient(sum, total));
+        sum = fused(broadcast(scores[s]), load(values + s * k->value + i), sum);
+      store(k->context + row * k->value + i, divide(sum, total));
     }
   }
   free(scores);
@@ -267,22 +267,22 @@ static TARGET int softmax(const struct softmax *f) {
   for (int64_t row = 0; row < f->count; row++) {
     float *logits = f->rows + row * f->columns;
     if (f->ended && f->ended[row])
-      for (int64_t c = f->going; c < f->columns; c++) logits[c] = -INFINITY;
+      for (int64_t c = f->advance_from; c < f->columns; c++) logits[c] = -INFINITY;
     else if (f->ended)
-      logits[f->stop] = -INFINITY;
-    vec largest = load(logits), sum[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};
-    for (int64_t c = WIDE; c < f->columns; c += WIDE) largest = most(largest, load(logits + c));
-    vec top = all(largest_of(largest));
-    for (int64_t c = 0; c < f->columns; c += WIDE) {
+      logits[f->eos] = -INFINITY;
+    vec largest = load(logits), sum[4] = {broadcast(0.0f), broadcast(0.0f), broadcast(0.0f), broadcast(0.0f)};
+    for (int64_t c = VECTOR; c < f->columns; c += VECTOR) largest = maximum(largest, load(logits + c));
+    vec top = broadcast(largest_of(largest));
+    for (int64_t c = 0; c < f->columns; c += VECTOR) {
       vec one = sub(load(logits + c), top);
       store(logits + c, one);
-      sum[c / WIDE % 4] = add(sum[c / WIDE % 4], exp_of(one));
+      sum[c / VECTOR % 4] = add(sum[c / VECTOR % 4], exp_of(one));
     }
     float total = sum_of(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
-    vec log_total = all((float)log((double)total));
-    for (int64_t c = 0; c < f->columns; c += WIDE) store(logits + c, sub(load(logits + c), log_total));
+    vec log_total = broadcast((float)log((double)total));
+    for (int64_t c = 0; c < f->columns; c += VECTOR) store(logits + c, sub(load(logits + c), log_total));
   }
   return DONE;
 }
 
-const struct functions LEVEL(functions) = {pack, run, step, product, look, softmax};
+const struct functions LEVEL(functions) = {pack, run, step, product, attend, softmax};

@@ -1,23 +1,23 @@
-/* The loop over time of bptt.py, forward and back, with one pass over memory for each step.
+/* Back-propagation through time of kernels/bptt.py, with one pass over memory for each step.
 
-   Where the weights are packed for products of matrix.c, one call does all steps; else the caller
-   makes the product of a step and calls for that step alone. Rows do not know each other, so threads
-   may share them; the sum over rows and steps, the gradient of the weights, is the caller's product. */
+   With weights packed for matrix.c one call makes all steps; else the caller makes each product and
+   calls once a step. Rows are independent, so threads may share them. The gradient of the weights, a
+   sum over rows and steps, is a product of the caller. */
 #include "unroll.h"
 
-#include "coarse.h"
+#include "bf16.h"
 #include "matrix.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The pointers of one row of one step; those of `back` in brackets. */
+/* The pointers of one row of one step; of the backward pass in brackets. */
 struct row {
   const float *product, *state, *memory; /* W h (of the later step), h and c before the step */
-  const void *given;                     /* projected (what arrives) */
-  float *gates, *next, *held;            /* what is kept, h and c after the step */
-  void *low;                             /* h (the gradient of projected) in the low format */
-  const float *finally, *last;           /* what arrives at h and c if this is the last symbol */
+  const void *given;                     /* projected (arriving) */
+  float *gates, *next, *held;            /* values saved for the backward pass; h and c after */
+  void *low;                             /* h (gradient of projected), low */
+  const float *finally, *last;           /* gradient of h and c at the row's last symbol */
   float *delta, *carried;
   void *through;
 };
@@ -30,11 +30,11 @@ struct set {
 
 #define TARGET
 #define FMA(a, b, c) ((a) * (b) + (c))
-#define NAME(x) x##_plain_fine
-#define COARSE 0
+#define NAME(x) x##_plain_f32
+#define BF16 0
 #include "rows.h"
-#define NAME(x) x##_plain_coarse
-#define COARSE 1
+#define NAME(x) x##_plain_bf16
+#define BF16 1
 #include "rows.h"
 #undef FMA
 #undef TARGET
@@ -42,40 +42,40 @@ struct set {
 #if CHARSEQ_X86
 #define FMA(a, b, c) __builtin_fmaf(a, b, c)
 #define TARGET __attribute__((target("avx2,fma")))
-#define NAME(x) x##_avx2_fine
-#define COARSE 0
+#define NAME(x) x##_avx2_f32
+#define BF16 0
 #include "rows.h"
-#define NAME(x) x##_avx2_coarse
-#define COARSE 1
+#define NAME(x) x##_avx2_bf16
+#define BF16 1
 #include "rows.h"
 #undef TARGET
 #define TARGET \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")))
-#define NAME(x) x##_avx512_fine
-#define COARSE 0
+#define NAME(x) x##_avx512_f32
+#define BF16 0
 #include "rows.h"
-#define NAME(x) x##_avx512_coarse
-#define COARSE 1
+#define NAME(x) x##_avx512_bf16
+#define BF16 1
 #include "rows.h"
 #endif
 
 static const struct set *set_of(const struct loop *loop) {
 #if CHARSEQ_X86
-  if (loop->level >= AVX512) return loop->coarse ? &set_avx512_coarse : &set_avx512_fine;
-  if (loop->level >= AVX2) return loop->coarse ? &set_avx2_coarse : &set_avx2_fine;
+  if (loop->level >= AVX512) return loop->bf16 ? &set_avx512_bf16 : &set_avx512_f32;
+  if (loop->level >= AVX2) return loop->bf16 ? &set_avx2_bf16 : &set_avx2_f32;
 #endif
-  return loop->coarse ? &set_plain_coarse : &set_plain_fine;
+  return loop->bf16 ? &set_plain_bf16 : &set_plain_f32;
 }
 
 static const int64_t GATES[] = {1, 1, 3, 4}, KEPT[] = {0, 1, 4, 5};
 
-/* What is the same for all rows of a call. */
+/* Shared by all rows of a call. */
 struct work {
   const struct loop *loop;
   const struct set *set;
-  int64_t gates, bytes; /* inputs of gates of a row, bytes of a low value */
-  float *wide;          /* 32 rows of products */
-  float *nothing;       /* zeros, as many */
+  int64_t gates, bytes; /* G H; bytes of a low value */
+  float *wide;          /* products of 32 rows */
+  float *nothing;       /* zeros, of the same size */
   int64_t columns;      /* of `wide` */
 };
 
@@ -83,8 +83,8 @@ static void *at(const void *base, int64_t values, int64_t bytes) {
   return (char *)base + values * bytes;
 }
 
-/* Where the input of a step lies: the second direction reads a row from its end, then padding. */
-static int64_t place_of(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
+/* The time of a step's input: the second direction reads a row from its last symbol, then padding. */
+static int64_t time_of(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
   const int64_t length = loop->lengths ? loop->lengths[row] : loop->steps;
   return direction && step < length ? length - 1 - step : step;
 }
@@ -93,10 +93,10 @@ static int is_last(const struct loop *loop, int64_t step, int64_t row) {
   return step == (loop->lengths ? loop->lengths[row] : loop->steps) - 1;
 }
 
-/* A place in T B D. */
-static int64_t in_place(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
-  const int64_t place = place_of(loop, direction, step, row);
-  return (place * loop->batch + row) * loop->directions + direction;
+/* An index into T B D. */
+static int64_t input_index(const struct loop *loop, int64_t direction, int64_t step, int64_t row) {
+  const int64_t time = time_of(loop, direction, step, row);
+  return (time * loop->batch + row) * loop->directions + direction;
 }
 
 static float *state_at(const struct loop *loop, int64_t kept, int64_t direction, int64_t step,
@@ -111,64 +111,64 @@ static float *gates_at(const struct loop *loop, int64_t direction, int64_t step,
                            loop->hidden;
 }
 
-/* A place in K B D H. */
-static int64_t at_end(const struct loop *loop, int64_t kept, int64_t direction, int64_t row) {
+/* An index into K B D H. */
+static int64_t final_index(const struct loop *loop, int64_t kept, int64_t direction, int64_t row) {
   return ((kept * loop->batch + row) * loop->directions + direction) * loop->hidden;
 }
 
-/* Calls lines of memory that will be written into the cache: else each write waits for its own. */
-static inline void expect(const void *from, int64_t bytes) {
+/* Prefetch for writing: else each first write to a cache line waits for it. */
+static inline void prefetch(const void *from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i, 1, 3);
 }
 
 static void forward_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
                         const float *product) {
   const struct loop *loop = work->loop;
-  const int64_t size = loop->hidden, place = in_place(loop, direction, step, row);
-  const int64_t bytes = size * work->bytes, more = loop->cell == LSTM;
+  const int64_t size = loop->hidden, index = input_index(loop, direction, step, row);
+  const int64_t bytes = size * work->bytes, memory = loop->cell == LSTM;
   void *low = at(loop->current, (direction * loop->rows + row) * loop->width, work->bytes);
-  memcpy(at(loop->before, place, bytes), low, (size_t)bytes);
+  memcpy(at(loop->before, index, bytes), low, (size_t)bytes);
   const struct row all = {
       .product = product,
       .state = state_at(loop, 0, direction, step, row),
-      .memory = state_at(loop, more, direction, step, row),
-      .given = at(loop->projected, place * work->gates, work->bytes),
+      .memory = state_at(loop, memory, direction, step, row),
+      .given = at(loop->projected, index * work->gates, work->bytes),
       .gates = gates_at(loop, direction, step, row),
       .next = state_at(loop, 0, direction, step + 1, row),
-      .held = state_at(loop, more, direction, step + 1, row),
+      .held = state_at(loop, memory, direction, step + 1, row),
       .low = low,
   };
   if (row + 1 < loop->end) {
-    expect(gates_at(loop, direction, step, row + 1), KEPT[loop->cell] * size * 4);
-    expect(state_at(loop, 0, direction, step + 1, row + 1), size * 4);
+    prefetch(gates_at(loop, direction, step, row + 1), KEPT[loop->cell] * size * 4);
+    prefetch(state_at(loop, 0, direction, step + 1, row + 1), size * 4);
   }
   work->set->forward(loop, &all);
-  memcpy(at(loop->outputs, place, bytes), low, (size_t)bytes);
-  for (int64_t kept = 0; is_last(loop, step, row) && kept <= more; kept++)
-    memcpy(loop->final + at_end(loop, kept, direction, row),
+  memcpy(at(loop->outputs, index, bytes), low, (size_t)bytes);
+  for (int64_t kept = 0; is_last(loop, step, row) && kept <= memory; kept++)
+    memcpy(loop->final + final_index(loop, kept, direction, row),
            state_at(loop, kept, direction, step + 1, row), (size_t)size * sizeof(float));
 }
 
 static void backward_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
                          const float *product) {
   const struct loop *loop = work->loop;
-  const int64_t size = loop->hidden, place = in_place(loop, direction, step, row);
-  const int64_t more = loop->cell == LSTM, last = is_last(loop, step, row);
+  const int64_t size = loop->hidden, index = input_index(loop, direction, step, row);
+  const int64_t memory = loop->cell == LSTM, last = is_last(loop, step, row);
   const int64_t line = (direction * loop->batch + row) * size;
   const int64_t bytes = work->gates * work->bytes;
-  void *collected = at(loop->collected, place, bytes), *through = at(loop->through, place, bytes);
+  void *collected = at(loop->collected, index, bytes), *through = at(loop->through, index, bytes);
   const struct row all = {
       .product = product,
       .state = state_at(loop, 0, direction, step, row),
-      .memory = state_at(loop, more, direction, step, row),
-      .given = at(loop->arriving, place * size, work->bytes),
+      .memory = state_at(loop, memory, direction, step, row),
+      .given = at(loop->arriving, index * size, work->bytes),
       .gates = gates_at(loop, direction, step, row),
       .next = state_at(loop, 0, direction, step + 1, row),
       .low = collected,
-      .finally = last ? loop->finally + at_end(loop, 0, direction, row) : work->nothing,
-      .last = last ? loop->finally + at_end(loop, more, direction, row) : work->nothing,
+      .finally = last ? loop->finally + final_index(loop, 0, direction, row) : work->nothing,
+      .last = last ? loop->finally + final_index(loop, memory, direction, row) : work->nothing,
       .delta = loop->delta + line,
-      .carried = loop->delta + more * loop->directions * loop->batch * size + line,
+      .carried = loop->delta + memory * loop->directions * loop->batch * size + line,
       .through = through,
   };
   work->set->backward(loop, &all);
@@ -178,14 +178,14 @@ static void backward_row(const struct work *work, int64_t direction, int64_t ste
 
 typedef void one_row(const struct work *, int64_t, int64_t, int64_t, const float *);
 
-/* One step of the rows of the call: 32 at a time where this makes their products. */
+/* One step of the rows of the call: 32 at a time, as many as a packed product has. */
 static void all_rows(const struct work *work, int64_t direction, int64_t step, int64_t width,
                      int multiplied, one_row *each) {
   const struct loop *loop = work->loop;
   const int64_t packed = loop->width * work->columns;
   for (int64_t start = loop->first; start < loop->end; start += 32) {
     if (loop->weights && multiplied)
-      charseq_coarse_product(
+      charseq_bf16_product(
           loop->level,
           at(loop->current, (direction * loop->rows + start) * loop->width, sizeof(uint16_t)),
           loop->width, loop->weights + direction * packed, work->wide, work->columns);
@@ -203,12 +203,12 @@ static void all_rows(const struct work *work, int64_t direction, int64_t step, i
   }
 }
 
-/* What a call needs besides its arguments; 0 if there is no memory. */
+/* The buffers of a call; returns 0 without memory. */
 static int prepare(struct work *work, const struct loop *loop, int64_t columns) {
   const int64_t wide = (columns + 31) / 32 * 32;
   *work = (struct work){.loop = loop, .set = set_of(loop), .columns = wide};
   work->gates = GATES[loop->cell] * loop->hidden;
-  work->bytes = loop->coarse ? sizeof(uint16_t) : sizeof(float);
+  work->bytes = loop->bf16 ? sizeof(uint16_t) : sizeof(float);
   work->wide = aligned_alloc(64, (size_t)(32 * wide) * sizeof(float));
   work->nothing = aligned_alloc(64, (size_t)(32 * wide) * sizeof(float));
   if (!work->wide || !work->nothing) return 0;
@@ -221,7 +221,7 @@ static void release(struct work *work) {
   free(work->nothing);
 }
 
-/* What reaches the first state: the product of the first step joins what travelled beside it. */
+/* The gradient of the first state: the first step's product joins the error that bypassed it. */
 static void finish_row(const struct work *work, int64_t direction, int64_t step, int64_t row,
                        const float *product) {
   const struct loop *loop = work->loop;
@@ -230,31 +230,32 @@ static void finish_row(const struct work *work, int64_t direction, int64_t step,
   for (int64_t i = 0; i < loop->hidden; i++) delta[i] += product[i];
 }
 
-/* One step forward, or all of them with packed weights. Returns 0 if there is no memory. */
+/* One step forward, or all steps with packed weights. Returns 0 without memory. */
 EXPORT int32_t charseq_unroll(const struct loop *loop, int64_t step) {
   const int64_t width = GATES[loop->cell] * loop->hidden;
   struct work work;
   char tiles[64];
   const int ready = prepare(&work, loop, width);
-  if (ready && loop->weights) charseq_coarse_begin(loop->level, tiles);
+  if (ready && loop->weights) charseq_bf16_begin(loop->level, tiles);
   for (int64_t direction = 0; ready && direction < loop->directions; direction++)
     if (loop->weights)
       for (int64_t each = 0; each < loop->steps; each++)
         all_rows(&work, direction, each, width, 1, forward_row);
     else
       all_rows(&work, direction, step, width, 1, forward_row);
-  if (ready && loop->weights) charseq_coarse_end(loop->level, tiles);
+  if (ready && loop->weights) charseq_bf16_end(loop->level, tiles);
   release(&work);
   return ready;
 }
 
-/* One step back, or all of them with packed weights, down to what reaches the first state. */
+/* One step backward, or all steps with packed weights and the gradient of the first state. Returns 0
+   without memory. */
 EXPORT int32_t charseq_unroll_back(const struct loop *loop, int64_t step) {
   const int64_t last = loop->steps - 1, width = loop->hidden;
   struct work work;
   char tiles[64];
   const int ready = prepare(&work, loop, width);
-  if (ready && loop->weights) charseq_coarse_begin(loop->level, tiles);
+  if (ready && loop->weights) charseq_bf16_begin(loop->level, tiles);
   for (int64_t direction = 0; ready && direction < loop->directions; direction++)
     if (loop->weights) {
       for (int64_t each = last; each >= 0; each--)
@@ -263,7 +264,7 @@ EXPORT int32_t charseq_unroll_back(const struct loop *loop, int64_t step) {
     } else {
       all_rows(&work, direction, step, width, step < last, backward_row);
     }
-  if (ready && loop->weights) charseq_coarse_end(loop->level, tiles);
+  if (ready && loop->weights) charseq_bf16_end(loop->level, tiles);
   release(&work);
   return ready;
 }

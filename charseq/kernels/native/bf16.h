@@ -1,10 +1,10 @@
 /* bfloat16: the upper half of a float32. */
-#ifndef CHARSEQ_COARSE_H
-#define CHARSEQ_COARSE_H
+#ifndef CHARSEQ_BF16_H
+#define CHARSEQ_BF16_H
 
 #include <stdint.h>
 
-static inline float value_of(uint32_t bits) {
+static inline float float_of(uint32_t bits) {
   union {
     uint32_t bits;
     float value;
@@ -12,8 +12,8 @@ static inline float value_of(uint32_t bits) {
   return both.value;
 }
 
-/* To the nearest, ties to even; infinity stays, and so does what processors call not a number. */
-static inline uint16_t coarse_of(float value) {
+/* Rounds to nearest, ties to even. Infinity stays infinite, the processor's default NaN stays NaN. */
+static inline uint16_t bf16_of(float value) {
   union {
     float value;
     uint32_t bits;
