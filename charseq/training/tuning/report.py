@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, defaults
 from charseq.data.settings_file import SETTINGS_FILE
-from charseq.training.next_word import NextWordTask
-from charseq.training.pairs import PairsTask
+from charseq.training.train import task_type
 
 if TYPE_CHECKING:
     from charseq.training.tuning.trials import FinishedTrial
@@ -75,18 +74,13 @@ class Plan:
         return self.folder / FOLDER / f"trial-{number:03}"
 
 
-def family(task: str) -> type[PairsTask | NextWordTask]:
-    """Name of a task -> the class that trains for it."""
-    return NextWordTask if task == "next-word" else PairsTask
-
-
 def objective(scores: Mapping[str, Any]) -> float:
     """Dev scores -> the number that the search optimises.
 
     For text this is the perplexity, to be minimised. For pairs it is the exact match in percent
     less a penalty, to be maximised. The penalty grows with the symbol error rate and stays below
     the share of one example, so one more exact match outweighs any change of the symbol error
-    rate, as in ``Pairs.rank``.
+    rate, as in ``PairsTask.rank``.
     """
     if "perplexity" in scores:
         perplexity = scores["perplexity"]
@@ -117,7 +111,7 @@ def outcome(notes: Mapping[str, Any]) -> str:
     scores = notes["scores"]
     shown = ""
     if scores and None not in scores.values():
-        shown = family("next-word" if "perplexity" in scores else "pairs").tell(scores)
+        shown = task_type("next-word" if "perplexity" in scores else "pairs").summary(scores)
     state = "" if notes["state"] == DONE else notes["state"]
     return "  ".join(part for part in (shown, state) if part)
 

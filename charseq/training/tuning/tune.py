@@ -51,7 +51,6 @@ from charseq.training.tuning.report import (
     Plan,
     command,
     describe,
-    family,
     objective,
     outcome,
     settings_text,
@@ -168,11 +167,11 @@ def _plan(
     """The plan of the search; the data are read once, reported, and kept as a fingerprint only."""
     from charseq.training.tuning.space import to_json
 
-    lesson = family(config.task)(data, config)
-    for line in lesson.describe():
+    task = train.task_of(data, config, None)
+    for line in task.describe():
         report(line)
-    folder = Path(run) if run else Path("checkpoints") / f"{lesson.name}-tuned"
-    return Plan(data, config, to_json(space), folder, lesson.about["data"]["fingerprint"])
+    folder = Path(run) if run else Path("checkpoints") / f"{task.name}-tuned"
+    return Plan(data, config, to_json(space), folder, task.metadata["data"]["fingerprint"])
 
 
 def _search(
@@ -208,7 +207,7 @@ def _make_room(folder: Path, *, force: bool) -> None:
     """
     run = TrainingState(folder, {})
     if force:
-        run.forget()
+        run.reset()
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     elif run.can_resume():
         what = "holds an unfinished training: charseq train goes on with it, -o names another"
