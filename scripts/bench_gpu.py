@@ -223,7 +223,7 @@ def training(
     steps = trainer.steps(lambda _: 0.5)
 
     def step() -> None:
-        gpu_step.MOST_GRAPHS = graphs
+        gpu_step.MAX_GRAPHS = graphs
         next(steps)
 
     return repeated(step, batch, seconds, warm=4)

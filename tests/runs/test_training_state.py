@@ -292,14 +292,14 @@ def test_beginning_anew_forgets_the_states_and_keeps_the_model(tmp_path: Path) -
     run.best, run.progress.scores = best(3), dict(SCORES)
     run.save(state(4), better=True)
     other = TrainingState(tmp_path, about(hidden=9))
-    other.forget()
+    other.reset()
     assert not list(tmp_path.glob("resume.*"))
     assert equal(checkpoint.load_model(tmp_path)[1], best(3))
     other.save(state(9), better=False)
     found = TrainingState(tmp_path, about(hidden=9)).resume(silent)
     assert found is not None
     assert equal(found, state(9))
-    TrainingState(tmp_path / "none", about()).forget()
+    TrainingState(tmp_path / "none", about()).reset()
     assert not (tmp_path / "none").exists()
 
 
@@ -324,7 +324,7 @@ def test_the_last_evaluations_are_kept_and_no_others(tmp_path: Path) -> None:
     for number in (11, 12, 13):
         content = checkpoint.read(tmp_path, kept_name(number))
         assert equal(weights_module.load_arrays(content), best(number))
-    TrainingState(tmp_path, about()).forget()
+    TrainingState(tmp_path, about()).reset()
     assert kept_evaluations(tmp_path) == []
     assert not list(tmp_path.glob("kept.*"))
 

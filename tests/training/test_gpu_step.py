@@ -19,7 +19,7 @@ from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
 from charseq.runs.weights import load_arrays, save_arrays
 from charseq.training.gpu_step import Reading
-from charseq.training.trainer import MOST_SKIPPED, READ, OptimizerSettings, Trainer
+from charseq.training.trainer import MAX_SKIPPED, READ_EVERY, OptimizerSettings, Trainer
 
 SYMBOLS = 9
 CPU = torch.device("cpu")
@@ -55,10 +55,10 @@ def learner(
 
 
 def trainer_of(
-    kind: str, *, recorded: bool, dropout: float = 0.0, cell: str = "gru", **numbers: Any
+    kind: str, *, graphed: bool, dropout: float = 0.0, cell: str = "gru", **numbers: Any
 ) -> Trainer:
     model, batches = learner(kind, dropout, cell)
-    return Trainer(model, batches, OptimizerSettings(**numbers), device=CPU, recorded=recorded)
+    return Trainer(model, batches, OptimizerSettings(**numbers), device=CPU, graphed=graphed)
 
 
 def take(trainer: Trainer, count: int) -> list[float]:
@@ -72,7 +72,7 @@ def take(trainer: Trainer, count: int) -> list[float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_losses_and_weights_are_those_of_the_plain_step(kind: str) -> None:
-    plain, queued = (trainer_of(kind, recorded=recorded) for recorded in (False, True))
+    plain, queued = (trainer_of(kind, graphed=graphed) for graphed in (False, True))
     np.testing.assert_allclose(take(queued, 25), take(plain, 25), rtol=1e-5)
     for name in ("weights", "average", "exp_avg", "exp_avg_sq", "step"):
         np.testing.assert_allclose(
@@ -83,14 +83,14 @@ def test_losses_and_weights_are_those_of_the_plain_step(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "cell"), [("soft", "lstm"), ("hard", "gru"), ("running", "lstm")])
 def test_a_restored_training_takes_the_same_steps(kind: str, cell: str) -> None:
     """Through bytes, with noise, stopped between two looks at the loss."""
-    made = {"recorded": True, "dropout": 0.3, "cell": cell}
+    made = {"graphed": True, "dropout": 0.3, "cell": cell}
     whole, first = trainer_of(kind, **made), trainer_of(kind, **made)
-    steps = [list(islice(whole.steps(lambda number: number / 90), READ + 9))]
+    steps = [list(islice(whole.steps(lambda number: number / 90), READ_EVERY + 9))]
     found = list(islice(first.steps(lambda number: number / 90), 7))
     data = save_arrays(first.state())
     second = trainer_of(kind, **made)
     second.restore(load_arrays(data))
-    found += list(islice(second.steps(lambda number: number / 90), READ + 2))
+    found += list(islice(second.steps(lambda number: number / 90), READ_EVERY + 2))
     assert [step.number for step in found] == [step.number for step in steps[0]]
     assert found[-1].loss == steps[0][-1].loss
     one, other = second.state(), whole.state()
@@ -99,11 +99,11 @@ def test_a_restored_training_takes_the_same_steps(kind: str, cell: str) -> None:
 
 
 def test_a_broken_step_changes_nothing_and_is_counted() -> None:
-    trainer = trainer_of("soft", recorded=True)
+    trainer = trainer_of("soft", graphed=True)
     take(trainer, 3)
     before = trainer.state()
     assert trainer._recorder is not None
-    weights = trainer._recorder._feed._weights
+    weights = trainer._graphed._data._weights
     weights.fill_(torch.inf)
     take(trainer, 2)
     weights.fill_(1.0)
@@ -116,7 +116,7 @@ def test_a_broken_step_changes_nothing_and_is_counted() -> None:
 
 
 def test_a_broken_step_forgets_the_state_carried() -> None:
-    trainer = trainer_of("running", recorded=True)
+    trainer = trainer_of("running", graphed=True)
     recorder = trainer._recorder
     assert recorder is not None
     take(trainer, 1)
@@ -129,29 +129,29 @@ def test_a_broken_step_forgets_the_state_carried() -> None:
 
 
 def test_many_broken_steps_end_the_training_soon() -> None:
-    trainer = trainer_of("soft", recorded=True)
+    trainer = trainer_of("soft", graphed=True)
     with torch.no_grad():
         trainer.model.output_bias[5] = torch.nan
-    with pytest.raises(TrainingError, match=f"not finite for {MOST_SKIPPED} steps in a row"):
+    with pytest.raises(TrainingError, match=f"not finite for {MAX_SKIPPED} steps in a row"):
         for _ in trainer.steps(lambda number: number / 100):
             pass
-    assert trainer.number <= READ
+    assert trainer.number <= READ_EVERY
 
 
-def test_the_loss_is_looked_at_now_and_then() -> None:
-    trainer = trainer_of("soft", recorded=True)
-    steps = list(islice(trainer.steps(lambda number: number / 100), 2 * READ))
+def test_the_loss_is_read_back_every_so_many_steps() -> None:
+    trainer = trainer_of("soft", graphed=True)
+    steps = list(islice(trainer.steps(lambda number: number / 100), 2 * READ_EVERY))
     looks = [step.number for step, last in zip(steps[1:], steps, strict=False) if step != last]
     changed = [
         one.number for one, last in zip(steps[1:], steps, strict=False) if one.loss != last.loss
     ]
-    assert len(looks) == 2 * READ - 1
-    assert changed == [READ, 2 * READ]
-    assert steps[0].loss == steps[READ - 2].loss > steps[-1].loss
+    assert len(looks) == 2 * READ_EVERY - 1
+    assert changed == [READ_EVERY, 2 * READ_EVERY]
+    assert steps[0].loss == steps[READ_EVERY - 2].loss > steps[-1].loss
 
 
 def test_counting_goes_on_from_a_reading() -> None:
-    trainer = trainer_of("soft", recorded=True)
+    trainer = trainer_of("soft", graphed=True)
     recorder = trainer._recorder
     assert recorder is not None
     recorder.set_counts(Reading(1.5, 0.25, 7, 3, 0))

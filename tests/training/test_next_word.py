@@ -271,7 +271,7 @@ def test_every_setting_reaches_the_trainer(data: Path) -> None:
         "label_smoothing": 0.05, "ema": 0.5, "seed": 3,
     }  # fmt: skip
     trainer = NextWordTask(data, config_of(**odd, batch_size=5)).trainer()
-    assert {name: getattr(trainer.recipe, name) for name in odd} == odd
+    assert {name: getattr(trainer.settings, name) for name in odd} == odd
     lines = trainer.batches
     assert isinstance(lines, LineBatches)
     assert (lines.batch_size, lines.seed, len(lines)) == (5, 3, -(-64 // 5))
@@ -284,15 +284,15 @@ def test_every_setting_reaches_the_trainer(data: Path) -> None:
 
 def test_the_bias_begins_at_the_counts_of_words_and_lines(data: Path) -> None:
     """Words below ``min_count`` are counted as the unknown one."""
-    lesson = NextWordTask(data, config_of(min_count=12))
-    bias = lesson.trainer().averaged()["output_bias"]
+    task = NextWordTask(data, config_of(min_count=12))
+    bias = task.trainer().averaged()["output_bias"]
     counts = Counter(word for line in lines_of(80)[16:] for word in line.split())
     kept = {word: count for word, count in counts.items() if count >= 12}
-    assert set(lesson.units.vocabulary.symbols) == kept.keys() != counts.keys()
+    assert set(task.units.vocabulary.symbols) == kept.keys() != counts.keys()
     expected = np.zeros(len(bias))
     expected[EOS] = 64
     expected[UNK] = counts.total() - sum(kept.values())
-    for number, word in enumerate(lesson.units.vocabulary.symbols, SPECIALS):
+    for number, word in enumerate(task.units.vocabulary.symbols, SPECIALS):
         expected[number] = counts[word]
     assert bias == pytest.approx(np.log1p(expected), rel=1e-6)
 
@@ -303,14 +303,14 @@ def test_the_bias_begins_at_the_counts_of_words_and_lines(data: Path) -> None:
 def test_the_softmax_is_sampled_where_there_are_many_words(
     samples: int, large: int, expected: int, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_word, "LARGE", large)
+    monkeypatch.setattr(next_word, "SAMPLED_FROM", large)
     monkeypatch.setattr(next_word, "SAMPLES", 7)
     chances = model_of(NextWordTask(data, config_of(samples=samples))).chances
     assert (0 if chances is None else float(chances.sum())) == pytest.approx(expected, rel=1e-3)
 
 
-def model_of(lesson: NextWordTask) -> NextWord:
-    model = lesson.trainer().model
+def model_of(task: NextWordTask) -> NextWord:
+    model = task.trainer().model
     assert isinstance(model, NextWord)
     return model
 
@@ -322,11 +322,11 @@ def model_of(lesson: NextWordTask) -> NextWord:
 def test_words_have_traits_unless_they_are_off(
     units: str, traits: bool, shared: bool, data: Path
 ) -> None:
-    lesson = NextWordTask(data, config_of(units=units, traits=traits))
-    model = model_of(lesson)
+    task = NextWordTask(data, config_of(units=units, traits=traits))
+    model = model_of(task)
     assert (model.traits is not None) is shared
     if model.trait_rows is not None:
-        symbols = lesson.units.vocabulary.symbols
+        symbols = task.units.vocabulary.symbols
         one, other = (SPECIALS + symbols.index(word) for word in ("the", "The"))
         same = model.trait_rows[:, one] == model.trait_rows[:, other]
         assert same.tolist() == [True, False, True, True, True], "all but the shape"
@@ -340,18 +340,18 @@ def test_words_have_traits_unless_they_are_off(
 )  # fmt: skip
 def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], data: Path) -> None:
     """Traits are folded in exactly: NumPy with the kept weights is torch with the trained ones."""
-    lesson = NextWordTask(data, config_of(**settings))
-    trainer = lesson.trainer()
+    task = NextWordTask(data, config_of(**settings))
+    trainer = task.trainer()
     for _ in trainer.steps(lambda step: step / 12):
         pass
     averaged = trainer.averaged()
-    kept = lesson.publish(averaged)
+    kept = task.publish(averaged)
     trainer.start_from(averaged)  # with ema the average is not what torch holds
-    config = lesson.config
+    config = task.config
     network = NumpyNextWord(kept, cell=config.cell, layers=config.layers, context=config.context)
     model = trainer.model.eval()
     for line in ("I love machine learning", "they the the zebra sea", ""):
-        ids = lesson.units.encode(line)
+        ids = task.units.encode(line)
         with torch.no_grad():
             logits = model(torch.tensor([[BOS, *ids]]))
         expected = logits[0].log_softmax(dim=-1).numpy()
@@ -359,26 +359,26 @@ def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], dat
         assert found.shape == expected.shape
         assert np.array_equal(found == -np.inf, expected == -np.inf)
         assert found == pytest.approx(expected, abs=1e-4)
-    if lesson.config.traits:
+    if task.config.traits:
         assert not np.allclose(kept["embedding"], averaged["embedding"], atol=0.05)
         assert "traits" in averaged, "what is trained is left as it was"
     assert "traits" not in kept
 
 
 def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:
-    lesson = NextWordTask(data, config_of(dev_limit=3, traits=False))
-    weights = {name: np.zeros_like(part) for name, part in lesson.trainer().averaged().items()}
-    outcomes = len(lesson.units.vocabulary) - 2
-    assert lesson.score(weights)["perplexity"] == pytest.approx(outcomes, rel=1e-5)
+    task = NextWordTask(data, config_of(dev_limit=3, traits=False))
+    weights = {name: np.zeros_like(part) for name, part in task.trainer().averaged().items()}
+    outcomes = len(task.units.vocabulary) - 2
+    assert task.score(weights)["perplexity"] == pytest.approx(outcomes, rel=1e-5)
     weights["output_bias"][SPECIALS] = 2.0
     chances = np.exp(weights["output_bias"][2:]) / np.exp(weights["output_bias"][2:]).sum()
-    labels = [label for line in lines_of(80)[:3] for label in [*lesson.units.encode(line), EOS]]
+    labels = [label for line in lines_of(80)[:3] for label in [*task.units.encode(line), EOS]]
     expected = math.exp(-math.fsum(np.log(chances[label - 2]) for label in labels) / len(labels))
-    assert lesson.score(weights)["perplexity"] == pytest.approx(expected, rel=1e-5)
+    assert task.score(weights)["perplexity"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_less_perplexity_wins_and_is_told() -> None:
-    rank, tell = NextWordTask.rank, NextWordTask.tell
+    rank, tell = NextWordTask.rank, NextWordTask.summary
     assert rank({"perplexity": 9.0}) > rank({"perplexity": 9.5}) > rank({"perplexity": 120.0})
     assert tell({"perplexity": 87.65}) == "dev perplexity    87.7"
 
@@ -420,9 +420,9 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
     train.train(data, run=tmp_path / "whole", config=replace(config, save_seconds=60))
     run, save = tmp_path / "run", TrainingState.save
 
-    def killed(journal: TrainingState, state: Any, **options: Any) -> None:
-        save(journal, state, **options)
-        if journal.progress.saves == 5:
+    def killed(state: TrainingState, arrays: Any, **options: Any) -> None:
+        save(state, arrays, **options)
+        if state.progress.saves == 5:
             raise Killed
 
     with monkeypatch.context() as patch:

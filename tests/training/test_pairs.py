@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lesson(data: Path) -> PairsTask:
+def task(data: Path) -> PairsTask:
     return PairsTask(data, config_of())
 
 
@@ -66,22 +66,22 @@ def loaded(run: Path) -> PairsModel:
     return found
 
 
-def test_what_is_known_before_training(lesson: PairsTask, data: Path) -> None:
+def test_what_is_known_before_training(task: PairsTask, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
-    assert lesson.name == "upper"
+    assert task.name == "upper"
     found = {"direction": "forward", "layers": 1, "prior": False}
-    assert lesson.about["settings"] == {**config_of().to_json(), **found}
-    assert lesson.about["data"]["fingerprint"] == read.fingerprint
-    assert lesson.about["data"]["examples"] == {"train": len(read.train), "dev": 8}
-    assert set(lesson.about["source"]["symbols"]) == set("abc")
-    assert set(lesson.about["target"]["symbols"]) == set("ABC")
-    told = lesson.describe()
+    assert task.metadata["settings"] == {**config_of().to_json(), **found}
+    assert task.metadata["data"]["fingerprint"] == read.fingerprint
+    assert task.metadata["data"]["examples"] == {"train": len(read.train), "dev": 8}
+    assert set(task.metadata["source"]["symbols"]) == set("abc")
+    assert set(task.metadata["target"]["symbols"]) == set("ABC")
+    told = task.describe()
     assert told[0].startswith(f"data       {len(read.train)} train, 8 dev")
 
 
-def test_everything_that_was_trained_is_kept(lesson: PairsTask) -> None:
-    weights = lesson.trainer().averaged()
-    kept = lesson.publish(weights)
+def test_everything_that_was_trained_is_kept(task: PairsTask) -> None:
+    weights = task.trainer().averaged()
+    kept = task.publish(weights)
     assert kept.keys() == weights.keys()
     assert all(np.array_equal(kept[name], weights[name]) for name in weights)
 
@@ -151,16 +151,16 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
 
 
 def test_few_sources_are_not_searched_to_calibrate(
-    lesson: PairsTask, monkeypatch: pytest.MonkeyPatch
+    task: PairsTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairs, "score_examples", None)
-    assert lesson.calibrate(lesson.trainer().averaged()) == {}
+    assert task.calibrate(task.trainer().averaged()) == {}
 
 
 def test_rows_to_calibrate_by_come_from_all_over_dev(
     plenty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lesson = PairsTask(plenty, config_of())
+    task = PairsTask(plenty, config_of())
     asked: list[Any] = []
 
     def spy(_transducer: Any, rows: Any, **options: Any) -> Any:
@@ -169,9 +169,9 @@ def test_rows_to_calibrate_by_come_from_all_over_dev(
 
     monkeypatch.setattr(pairs, "score_examples", spy)
     for most, step in ((131, 1), (130, 2), (44, 3)):
-        monkeypatch.setattr(pairs, "MOST_CALIBRATED", most)
+        monkeypatch.setattr(pairs, "MAX_CALIBRATION_ROWS", most)
         with pytest.raises(KeyboardInterrupt):
-            lesson.calibrate(lesson.trainer().averaged())
+            task.calibrate(task.trainer().averaged())
         assert asked.pop() == (examples.load(plenty).dev[::step], {"width": 2, "n": 2})
 
 
@@ -181,7 +181,7 @@ def test_more_matches_win_then_fewer_errors() -> None:
 
     assert rank(30, 60) > rank(10, 40) > rank(10, 50)
     assert rank(10, 40) == rank(10, 40)
-    told = PairsTask.tell({"exact_match": 7.25, "ser": 100.0})
+    told = PairsTask.summary({"exact_match": 7.25, "ser": 100.0})
     assert told == "dev exact   7.2 %  ser 100.0 %"
 
 
@@ -303,7 +303,7 @@ def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
     assert compare(spaced, parts, data, version="9")["comparison"]["ser"] is not None
 
 
-def test_without_dev_there_is_no_lesson(tmp_path: Path) -> None:
+def test_without_dev_there_is_no_task(tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text("a\tA\n")
     with pytest.raises(DataError, match="no examples for dev: more than one source is needed"):
         PairsTask(tmp_path / "one.tsv", config_of())
@@ -319,8 +319,8 @@ def test_text_without_columns_is_named(tmp_path: Path) -> None:
 def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
     model: PairsModel, data: Path
 ) -> None:
-    lesson = PairsTask(data, config_of(), model.path)
-    weights = lesson.trainer().averaged()
+    task = PairsTask(data, config_of(), model.path)
+    weights = task.trainer().averaged()
     start = checkpoint.load_model(model.path)[1]
     assert all(np.array_equal(weights[name], start[name]) for name in start)
     with pytest.raises(UsageError, match="--task next-word"):

@@ -103,8 +103,8 @@ def test_settings_of_each_side_go_to_that_side() -> None:
 def test_a_task_says_of_itself_what_a_run_keeps() -> None:
     rows = [Example("ab", "x"), Example("b", "xy", "V")]
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
-    about = json.loads(json.dumps(task.about))
-    assert about == task.about
+    about = json.loads(json.dumps(task.metadata))
+    assert about == task.metadata
     found = {"direction": "forward", "layers": 1, "prior": False}
     assert about["settings"] == configure({**SMALL, "seed": 3, **found}).to_json()
     assert Vocabulary.from_json(about["source"]) == task.source
@@ -128,8 +128,8 @@ def test_the_trainer_gets_ids_weights_and_numbers() -> None:
         "label_smoothing": 0.0625, "ema": 0.5, "seed": 9, "dropout": 0.25,
     }  # fmt: skip
     trainer = prepare(dataset(rows), configure({**SMALL, **numbers})).trainer()
-    recipe = vars(trainer.recipe)
-    assert recipe == {name: value for name, value in numbers.items() if name != "dropout"}
+    settings = vars(trainer.settings)
+    assert settings == {name: value for name, value in numbers.items() if name != "dropout"}
     assert trainer.model.dropout == 0.25
     assert trainer.batches.seed == 9
     assert trainer.batches.batch_size == 4
@@ -225,7 +225,7 @@ def test_rows_are_found_by_symbol_wherever_they_stand() -> None:
         task.limits,
         task.why,
         task.sources,
-        task.written,
+        task.outputs,
     )
     shapes = {"source_embedding": (9, 5), "target_embedding": (5, 5), "output_bias": (5,)}
     fresh = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
@@ -277,7 +277,7 @@ def caesar(word: str) -> str:
 @pytest.mark.parametrize("write", [str, caesar, lambda word: f"{word}s"])
 def test_where_the_output_follows_the_input_attention_is_hard(write: Callable[[str], str]) -> None:
     task = task_of(*toy(write), attention="auto")
-    assert task.config.attention == task.about["settings"]["attention"] == "hard"
+    assert task.config.attention == task.metadata["settings"]["attention"] == "hard"
     assert re.fullmatch(r"the output follows the input \(\d+% left open\)", task.why[2])
 
 
@@ -286,7 +286,7 @@ def test_where_it_does_not_attention_is_soft(write: Callable[[str], str]) -> Non
     task = task_of(*toy(write), attention="auto")
     assert task.config.attention == "soft"
     assert re.fullmatch(r"the output does not follow the input \(\d+% left open\)", task.why[2])
-    assert task.written == [task.target.encode(row.target) for row in task.dataset.train]
+    assert task.outputs == [task.target.encode(row.target) for row in task.dataset.train]
     assert task.sources == [task.source.encode(row.source) for row in task.dataset.train]
 
 
@@ -304,7 +304,7 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
     """Features say nothing of the alignment: no walk comes to them."""
     task = task_of(*toy(caesar, "V;PL"), attention="hard", direction="forward")
     actions = Actions(len(task.target))
-    for row, source, written in zip(task.dataset.train, task.sources, task.written, strict=True):
+    for row, source, written in zip(task.dataset.train, task.sources, task.outputs, strict=True):
         assert source == [*task.source.encode(row.source), EOS, *task.source.encode("", "V;PL")]
         assert actions.spell(written) == task.target.encode(row.target)
         assert sum(action >= actions.symbols for action in written) == len(row.source)
@@ -316,7 +316,7 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
     trainer = task.trainer()
     batch = trainer.batches.collate([0])
     assert batch.source.tolist() == [task.sources[0]]
-    assert batch.labels.tolist() == [[*task.written[0], EOS]]
+    assert batch.labels.tolist() == [[*task.outputs[0], EOS]]
     shapes = {name: value.shape for name, value in trainer.averaged().items()}
     assert shapes["target_embedding"] == (actions.size, 5)
     assert shapes["source_embedding"] == (len(task.source), 5)
@@ -329,10 +329,10 @@ def test_with_hard_attention_texts_are_read_and_written_from_the_end() -> None:
     assert (hard.config.attention, hard.config.direction) == ("hard", "backward")
     assert (soft.config.attention, soft.config.direction) == ("soft", "forward")
     actions = Actions(len(hard.target))
-    for row, source, written in zip(hard.dataset.train, hard.sources, hard.written, strict=True):
+    for row, source, written in zip(hard.dataset.train, hard.sources, hard.outputs, strict=True):
         assert source == [*hard.source.encode(row.source)[::-1], EOS]
         assert actions.spell(written) == hard.target.encode(row.target)[::-1]
-    for row, source, written in zip(soft.dataset.train, soft.sources, soft.written, strict=True):
+    for row, source, written in zip(soft.dataset.train, soft.sources, soft.outputs, strict=True):
         assert source == soft.source.encode(row.source)
         assert written == soft.target.encode(row.target)
 
@@ -341,7 +341,7 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
     """Of large data the seed draws what the alignment is learnt from; here it is one pair."""
     monkeypatch.setattr(alignment, "MOST_CELLS", 1)
     pairs = toy(lambda word: word + word[0])
-    found = [task_of(*pairs, attention="hard", seed=seed).written for seed in (1, 2, 3, 1)]
+    found = [task_of(*pairs, attention="hard", seed=seed).outputs for seed in (1, 2, 3, 1)]
     assert found[0] == found[3]
     assert found[0] != found[1] or found[0] != found[2]
 
@@ -388,9 +388,9 @@ def test_layers_left_open_are_two_for_many_pairs_with_hard_attention_or_those_of
 ) -> None:
     pairs = toy(caesar)
     assert task_of(*pairs, attention="hard").config.layers == 1
-    monkeypatch.setattr("charseq.training.prepare.MANY", ROWS + 1)
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", ROWS + 1)
     assert task_of(*pairs, attention="hard").config.layers == 1
-    monkeypatch.setattr("charseq.training.prepare.MANY", ROWS)
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", ROWS)
     assert task_of(*pairs, attention="hard").config.layers == 2
     monkeypatch.undo()
     assert task_of(*pairs, attention="soft").config.layers == 1
@@ -408,12 +408,12 @@ def test_many_pairs_are_written_forward_where_nothing_else_is_said(
 ) -> None:
     pairs = toy(caesar)
     few = task_of(*pairs, attention="hard")
-    monkeypatch.setattr("charseq.training.prepare.MANY", ROWS)
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", ROWS)
     many = task_of(*pairs, attention="hard")
     assert (few.config.direction, many.config.direction) == ("backward", "forward")
-    assert list(many.written[0]) != list(few.written[0])
+    assert list(many.outputs[0]) != list(few.outputs[0])
     set_so = task_of(*pairs, attention="hard", direction="backward")
-    assert list(set_so.written[0]) == list(few.written[0])
+    assert list(set_so.outputs[0]) == list(few.outputs[0])
     start = start_of("abcdef", "abcdef", attention="hard", direction="backward")
     assert task_of(*pairs, start=start, attention="hard").config.direction == "backward"
     assert task_of(*pairs, attention="hard", ensemble=2).config.direction == "auto"
@@ -505,16 +505,16 @@ def test_backward_all_texts_are_turned_and_features_are_not() -> None:
         way: task_of(*pairs, attention="hard", direction=way) for way in ("forward", "backward")
     }
     forward, backward = ways["forward"], ways["backward"]
-    assert backward.config.direction == backward.about["settings"]["direction"] == "backward"
+    assert backward.config.direction == backward.metadata["settings"]["direction"] == "backward"
     assert (backward.source, backward.target) == (forward.source, forward.target)
     actions = Actions(len(forward.target))
     for one, other in zip(forward.sources, backward.sources, strict=True):
         end = one.index(EOS)
         assert other == one[:end][::-1] + one[end:]
-    for one, other in zip(forward.written, backward.written, strict=True):
+    for one, other in zip(forward.outputs, backward.outputs, strict=True):
         assert actions.spell(other) == actions.spell(one)[::-1]
     soft = task_of(*pairs, attention="soft", direction="backward")
-    assert soft.written == [forward.target.encode(caesar(row[0]))[::-1] for row in pairs]
+    assert soft.outputs == [forward.target.encode(caesar(row[0]))[::-1] for row in pairs]
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
@@ -574,7 +574,7 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
         monkeypatch.setattr(f"charseq.{name}", value)
     other, same, weights_too = trained()
     assert isinstance(other.dataset.train, PackedRecords)
-    assert (other.sources, other.written) == (task.sources, task.written)
-    assert (other.about, other.why, other.limits) == (task.about, task.why, task.limits)
+    assert (other.sources, other.outputs) == (task.sources, task.outputs)
+    assert (other.metadata, other.why, other.limits) == (task.metadata, task.why, task.limits)
     assert same == losses
     assert all(np.array_equal(weights[name], weights_too[name]) for name in weights)

@@ -21,7 +21,7 @@ from charseq.inference.loading import shapes_of
 from charseq.models.factory import build, build_next_word
 from charseq.runs.training_state import Progress
 from charseq.training.prepare import prepare
-from charseq.training.report import describe_lines, describe_scores, describe_task
+from charseq.training.report import describe_lines, describe_pairs, describe_scores
 
 
 def dataset(train: list[Example], **changes: Any) -> Dataset:
@@ -45,7 +45,7 @@ def test_a_task_is_told_as_it_was_understood() -> None:
         dataset(rows, problems=["d/train.tsv:7: 2 blank lines passed over, this is the first"]),
         configure({"epochs": 1, "target_symbols": "spaced"}),
     )
-    lines = describe_task(task)
+    lines = describe_pairs(task)
     assert lines[:6] == [
         "data       4 train, 1 dev, from d/train.tsv, d/dev.tsv",
         "columns    source = column 1, target = column 2",
@@ -66,7 +66,7 @@ def test_a_task_is_told_as_it_was_understood() -> None:
 def test_a_file_that_serves_two_splits_is_named_once() -> None:
     rows = [Example("a", "b")]
     one = dataset(rows, files={"train": Path("d.tsv"), "dev": Path("d.tsv")})
-    line = describe_task(prepare(one, Config()))[0]
+    line = describe_pairs(prepare(one, Config()))[0]
     assert line == "data       1 train, 1 dev, from d.tsv"
 
 

@@ -478,9 +478,9 @@ def test_the_schedule_begins_after_what_comes_before_the_first_step(
     scored: list[int] = []
     score, step, trainer_of = pairs.score_examples, Trainer._step, pairs.PairsTask.trainer
 
-    def slow_trainer(lesson: Any, halved: int) -> Trainer:
+    def slow_trainer(task: Any, halvings: int) -> Trainer:
         clock.now += 20
-        return trainer_of(lesson, halved)
+        return trainer_of(task, halvings)
 
     def slow_step(trainer: Trainer, progress: float) -> Step:
         clock.now += 0.4
