@@ -124,7 +124,7 @@ class Fault:
         self.left, self.forever, self.hit = after, forever, False
         for name in ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "open"):
             patch.setattr(os, name, self.wrap(getattr(os, name)))
-        patch.setattr(store, "_write", self.wrap(store._write))
+        patch.setattr(store, "create", self.wrap(store.create))
 
     def wrap(self, call):
         def wrapped(*args, **options):
@@ -425,7 +425,7 @@ def test_a_failed_first_save_leaves_no_folder(
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(store, "_write", refuse)
+    monkeypatch.setattr(store, "create", refuse)
     with pytest.raises(CheckpointError, match="Input/output error; the last complete state"):
         store.publish(tmp_path / "run", OLD)
     assert not (tmp_path / "run").exists()
@@ -436,7 +436,7 @@ def test_a_commit_that_is_taken_back_is_taken_back_whole(
 ) -> None:
     """The disk fails right after the commit, and again when ``.new`` is half removed."""
     run = published(tmp_path)
-    sync = store._sync_folder
+    sync = store.sync_folder
 
     def failing_sync(folder: Path) -> None:
         if (run / ".new" / "manifest.json").exists():
@@ -447,7 +447,7 @@ def test_a_commit_that_is_taken_back_is_taken_back_whole(
         (folder / "about.json").unlink()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(store, "_sync_folder", failing_sync)
+    monkeypatch.setattr(store, "sync_folder", failing_sync)
     monkeypatch.setattr(store.shutil, "rmtree", failing_removal)
     with pytest.raises(CheckpointError):
         store.publish(run, NEXT)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charseq import __version__
 from charseq.config import Config
@@ -20,7 +22,14 @@ from charseq.kernels import library as kernels
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
 from charseq.runs.model_card import render
-from charseq.runs.training_state import Progress, TrainingState, halve, kept_evaluations, kept_name
+from charseq.runs.training_state import (
+    Progress,
+    TrainingState,
+    due,
+    halve,
+    kept_evaluations,
+    kept_name,
+)
 
 SIDE = Vocabulary("characters", "NFC", "NFC", ("a", "b")).to_json()
 SCORES = {"examples": 20, "exact_match": 75.0, "wer": 25.0, "ser": 12.5}
@@ -408,3 +417,15 @@ def test_a_save_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run.require_space(1_000_000)
     with pytest.raises(CheckpointError, match="a save takes 24 MB, its disk has 24 MB left"):
         run.require_space(1_000_001)
+
+
+@given(st.integers(1, 400))
+def test_evaluations_are_denser_towards_the_end(planned: int) -> None:
+    times = [due(number, planned) for number in range(planned)]
+    assert times[-1] == 1.0
+    assert times[0] > 0
+    gaps = np.diff([0.0, *times])
+    assert (gaps > 0).all()
+    if planned > 2:
+        assert gaps[-1] < gaps[0]
+    assert due(planned, planned) == due(planned + 5, planned) == float("inf")

@@ -565,8 +565,8 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
 
     task, losses, weights = trained()
     places = [
-        ("data.records.FEW", 16),
-        ("data.records.CHUNK", 50),
+        ("data.storage.FEW", 16),
+        ("data.storage.CHUNK", 50),
         ("data.storage.MOST", 128),
         ("data.storage.CHUNK", 9),
     ]
