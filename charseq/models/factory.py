@@ -26,11 +26,11 @@ def build(
 ) -> EncoderDecoder:
     """The untrained model of ``config`` for so many source and target ids.
 
-    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere. Layers
-    that are still to be chosen are one.
+    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere.
 
     Raises:
-        SettingError: the cell "mlp", which rewrites nothing.
+        SettingError: the cell "mlp", which rewrites nothing, or a number of layers that
+            :func:`charseq.training.prepare.resolve` has not resolved.
     """
     if config.cell == "mlp":
         raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
@@ -40,7 +40,7 @@ def build(
         cell=config.cell,
         embedding=config.embedding,
         hidden=config.hidden,
-        layers=config.layers or 1,
+        layers=_layers(config),
         attention=config.attention == "soft",
         pointer=config.attention == "hard",
         tied=config.tied,
@@ -62,7 +62,7 @@ def build_next_word(
         cell=config.cell,
         embedding=config.embedding,
         hidden=config.hidden,
-        layers=config.layers or 1,
+        layers=_layers(config),
         context=config.context,
         tied=config.tied,
         dropout=config.dropout,
@@ -72,3 +72,10 @@ def build_next_word(
         counts=torch.from_numpy(counts),
         traits=None if traits is None else torch.from_numpy(traits),
     )
+
+
+def _layers(config: Config) -> int:
+    """The number of layers. Raises SettingError where the settings leave it open."""
+    if not config.layers:
+        raise SettingError("layers is 0, expected 1 or more: a network needs a number of layers")
+    return config.layers
