@@ -89,7 +89,7 @@ def test_losses_and_weights_are_those_of_the_plain_step(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "cell"), [("soft", "lstm"), ("hard", "gru"), ("running", "lstm")])
 def test_a_restored_training_takes_the_same_steps(kind: str, cell: str) -> None:
-    """Through bytes, with noise, stopped between two looks at the loss."""
+    """Through bytes, with noise, stopped between two readings of the loss."""
     made = {"graphed": True, "dropout": 0.3, "cell": cell}
     whole, first = trainer_of(kind, **made), trainer_of(kind, **made)
     steps = [list(islice(whole.steps(lambda number: number / 90), READ_EVERY + 9))]
@@ -127,12 +127,12 @@ def test_a_broken_step_forgets_the_state_carried() -> None:
     graphed = trainer._graphed
     assert graphed is not None
     take(trainer, 1)
-    assert graphed.carried is not None
-    assert graphed.carried.any()
+    assert graphed.carried_state is not None
+    assert graphed.carried_state.any()
     with torch.no_grad():
         trainer.model.output_bias[5] = torch.nan
     take(trainer, 1)
-    assert not graphed.carried.any()
+    assert not graphed.carried_state.any()
 
 
 def test_many_broken_steps_end_the_training_soon() -> None:
@@ -164,8 +164,21 @@ def test_counting_goes_on_from_a_reading() -> None:
     graphed.set_counts(Reading(1.5, 0.25, 7, 3, 0))
     assert graphed.read() == Reading(1.5, 0.25, 7, 3, 3)
 
-    # --- the data on the device
 
+# --- the data on the device
+
+SOURCES = [[4, 5], [6], [7, 8, 9, 4, 5], [], [5, 5, 5], [8, 4], [6, 7, 8, 9]]
+TARGETS = [[5], [], [9, 8, 7, 6, 5, 4], [4], [7, 7], [8, 9], [4, 4]]
+
+
+def texts(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    return np.concatenate([np.array(row, dtype=np.int64) for row in rows]), offsets
+
+
+def check_batch(
+    upload: DeviceDataset | StreamUpload, batches: Batches | LineBatches | StreamBatches, step: int
+) -> None:
     """The uploaded batch is that of the step, then padding and rows of no weight."""
     batch = batches[step]
     shape, examples, continues = upload.upload(step)
