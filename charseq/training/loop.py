@@ -40,7 +40,10 @@ class Task(Protocol):
     """A kind of training on some data, before, during and after.
 
     The functions of this module need ``config``, ``trainer``, ``publish``, ``score``, ``rank`` and
-    ``summary``; :func:`charseq.training.train.train` needs all.
+    ``summary``; :func:`charseq.training.train.train` needs all. A class that
+    :func:`charseq.training.train.task_type` chooses also has ``may_ensemble`` (whether there are
+    ensembles of it), ``of_run`` (the task of a trained run again), and for a search over settings
+    ``objective`` and ``minimize``.
     """
 
     config: Config

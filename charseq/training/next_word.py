@@ -6,6 +6,7 @@ and :class:`NextWordTask`, a :class:`charseq.training.loop.Task`.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -115,6 +116,8 @@ class NextWordTask:
     """A training on lines of text; see :class:`charseq.training.loop.Task`."""
 
     may_ensemble: ClassVar[bool] = False
+    minimize: ClassVar[bool] = True
+    """Whether the least :meth:`objective` is the best."""
 
     def __init__(
         self, data: str | Path, config: Config, init_from: str | Path | None = None
@@ -232,6 +235,15 @@ class NextWordTask:
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
         """A key for sorting by quality: the lower perplexity is the better."""
         return -scores["perplexity"], 0.0
+
+    @staticmethod
+    def objective(scores: Mapping[str, Any]) -> float:
+        """Dev scores -> the number that a search over settings minimises: the perplexity.
+
+        It is NaN where the perplexity was not finite, which is null in the metrics.
+        """
+        perplexity = scores["perplexity"]
+        return math.nan if perplexity is None else float(perplexity)
 
     @staticmethod
     def summary(scores: Mapping[str, float]) -> str:

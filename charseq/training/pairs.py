@@ -46,6 +46,8 @@ class PairsTask:
     """A training on pairs; see :class:`charseq.training.loop.Task`."""
 
     may_ensemble: ClassVar[bool] = True
+    minimize: ClassVar[bool] = False
+    """Whether the least :meth:`objective` is the best."""
 
     def __init__(
         self, data: str | Path, config: Config, init_from: str | Path | None = None
@@ -166,6 +168,17 @@ class PairsTask:
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
         """A key for sorting by quality: more exact matches, then fewer symbol errors."""
         return scores["exact_match"], -scores["ser"]
+
+    @staticmethod
+    def objective(scores: Mapping[str, Any]) -> float:
+        """Dev scores -> the number that a search over settings maximises; it sorts as ``rank``.
+
+        It is the exact match in percent less a penalty. The penalty grows with the symbol error
+        rate and stays below the share of one example, so one more exact match outweighs any
+        symbol error rate.
+        """
+        penalty = scores["ser"] / (100 + scores["ser"])
+        return float(scores["exact_match"] - penalty * 100 / scores["examples"])
 
     @staticmethod
     def summary(scores: Mapping[str, float]) -> str:

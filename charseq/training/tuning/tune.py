@@ -51,7 +51,6 @@ from charseq.training.tuning.report import (
     Plan,
     command,
     describe,
-    objective,
     outcome,
     settings_text,
     table,
@@ -186,7 +185,7 @@ def _search(
             plan.trials,
             space,
             seed=plan.config.seed,
-            minimize=plan.config.task == "next-word",
+            minimize=plan.task.minimize,
             warmup=math.ceil(WARMUP * plan.config.evaluations),
         ) as search:
             _check_conditions(search, plan)
@@ -260,7 +259,7 @@ def _run(search: Search, plan: Plan, *, report: Report, progress: bool) -> None:
         if best:
             _keep(plan, number)
         trial.tell(value, notes)
-        report(f"{'':10} {outcome(notes)}{'  best so far' if best else ''}")
+        report(f"{'':10} {outcome(plan, notes)}{'  best so far' if best else ''}")
 
 
 def _train(
@@ -275,7 +274,7 @@ def _train(
     def watch(state: Progress) -> None:
         for line in state.metrics:  # all evaluations so far, of a resumed training as well
             last.update(line)
-            if trial.should_prune(line["evaluation"], objective(line)):
+            if trial.should_prune(line["evaluation"], plan.task.objective(line)):
                 raise TrialPruned
 
     try:
@@ -291,7 +290,7 @@ def _train(
         return None, {"state": state, "scores": scores, "seconds": round(seconds, 1)}
     about = read_json(run, ABOUT)
     notes = {"state": DONE, "scores": about["scores"], "seconds": about["seconds"]}
-    return objective(about["scores"]), notes
+    return plan.task.objective(about["scores"]), notes
 
 
 def _keep(plan: Plan, number: int) -> None:
