@@ -68,7 +68,8 @@ def train(
         evaluated: whether to evaluate the model at the end; if not, nothing is returned.
 
     Returns:
-        run, parameters, seconds, epochs and, on the dev split, what :func:`evaluate` returns.
+        run, parameters, seconds, epochs, and the scores on the dev split: see ``evaluate`` of
+        ``evaluation.pairs`` and of ``evaluation.next_word``.
 
     Raises:
         CharseqError: the data, the settings or the run folder do not allow it.

@@ -137,7 +137,7 @@ def test_state_of_training(tmp_path: Path) -> None:
     assert checkpoint.read_json(run, ABOUT) == SAID
 
 
-def test_find_prefers_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_prefers_the_named_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
     for age, name in enumerate(["new", "old", "unusable", "damaged"]):
@@ -256,7 +256,7 @@ def test_a_lock_that_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
-def test_nothing_here_can_run_code() -> None:
+def test_reading_a_run_executes_no_code() -> None:
     code = "import sys, charseq.runs.folder; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
     for module in ("folder.py", "store.py", "weights.py"):

@@ -291,7 +291,7 @@ def test_forged_manifests_are_one_error(tmp_path: Path, files: object) -> None:
         b'{"format": 1, "files": {}, "seal": ""}',
     ],
 )
-def test_a_manifest_that_is_none_is_one_error(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_manifest_is_one_error(tmp_path: Path, content: bytes) -> None:
     run = published(tmp_path)
     (run / "manifest.json").write_bytes(content)
     started = time.monotonic()
@@ -358,7 +358,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_absent_is_said(tmp_path: Path) -> None:
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such run"):
         store.read(tmp_path / "run", "about.json")
     with pytest.raises(CheckpointError, match="holds no trained model"):

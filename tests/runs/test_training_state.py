@@ -85,7 +85,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_a_saved_state_comes_back(tmp_path: Path) -> None:
     run = TrainingState(tmp_path / "run", about())
     run.progress = Progress(12.5, 1.5, 2.25, 3, 0, dict(SCORES), [{"loss": 1.25, "text": "é"}])
     run.best = best(7)
@@ -168,7 +168,7 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
         (about(columns="target,source"), "was begun with columns = , now it is target,source"),
     ],
 )
-def test_other_settings_or_data_do_not_go_on(
+def test_other_settings_or_data_are_not_resumed(
     tmp_path: Path, now: dict[str, Any], said: str
 ) -> None:
     saved(tmp_path, 3)
@@ -207,7 +207,7 @@ def words(*known: str, case: str = "keep", **settings: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_other_symbols_do_not_go_on(
+def test_other_symbols_are_not_resumed(
     tmp_path: Path, begun: dict[str, Any], now: dict[str, Any], said: str
 ) -> None:
     """Where settings differ these are named, since symbols follow from them."""
@@ -249,7 +249,7 @@ def test_a_better_model_is_published_and_a_worse_one_is_not(tmp_path: Path) -> N
     assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == '{"loss": 1.5}\n'
 
 
-def test_other_kernels_are_told_when_a_run_goes_on(
+def test_other_kernels_are_a_warning_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They change the last bits, so the result is not that of a run without a break."""
@@ -296,7 +296,7 @@ def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) ->
     assert TrainingState(folder, about()).resume(silent) is None
 
 
-def test_beginning_anew_forgets_the_states_and_keeps_the_model(tmp_path: Path) -> None:
+def test_reset_deletes_the_states_and_keeps_the_model(tmp_path: Path) -> None:
     run = saved(tmp_path, 3)
     run.best, run.progress.scores = best(3), dict(SCORES)
     run.save(state(4), better=True)
@@ -338,7 +338,7 @@ def test_the_last_evaluations_are_kept_and_no_others(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("kept.*"))
 
 
-def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
+def test_evaluations_kept_after_a_damaged_state_are_deleted(tmp_path: Path) -> None:
     """The evaluations of the state before it are made again, with the same numbers."""
     run = saved(tmp_path, 1)
     for number in (1, 2, 3):
@@ -355,7 +355,7 @@ def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
     assert equal(weights_module.load_arrays(content), best(30))
 
 
-def test_nothing_is_kept_unasked(tmp_path: Path) -> None:
+def test_by_default_no_evaluation_is_kept(tmp_path: Path) -> None:
     run = saved(tmp_path, 1)
     evaluated(run, 1, 0)
     run.save(state(1), better=False)
@@ -373,7 +373,7 @@ def taught(**teacher: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "now", [about(), taught(fingerprint="b" * 64), taught(unlabelled="c" * 64)]
 )
-def test_with_another_teacher_nothing_goes_on(tmp_path: Path, now: dict[str, Any]) -> None:
+def test_another_teacher_is_not_resumed(tmp_path: Path, now: dict[str, Any]) -> None:
     """That is told before its labels are made, when the symbols are not known yet."""
     run = TrainingState(tmp_path, taught())
     run.check_origin()
@@ -408,7 +408,7 @@ def test_half_the_batch_is_twice_the_steps() -> None:
     assert state["counts"].tolist() == [7, 2, 1]
 
 
-def test_a_save_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_needs_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = TrainingState(tmp_path, about())
     run.require_space(1000)
     monkeypatch.setattr(

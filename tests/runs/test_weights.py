@@ -168,7 +168,7 @@ def test_hostile_weights_are_one_quick_line(tmp_path: Path, case: str) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.data())
-def test_no_bytes_do_more_than_raise(data: st.DataObject) -> None:
+def test_any_damage_is_one_error(data: st.DataObject) -> None:
     whole = bytearray(weights.save_arrays(NUMBERS))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(whole) - 1))
@@ -183,7 +183,9 @@ def test_damaged_arrays_name_their_file(spoilt: bytes) -> None:
         weights.load_arrays(spoilt, path=Path("run/x.safetensors"))
 
 
-def test_what_only_the_library_finds_names_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_that_only_the_library_finds_name_the_file_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def load(_data: bytes) -> Any:
         raise SafetensorError("odd\nthing")
 

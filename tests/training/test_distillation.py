@@ -106,7 +106,7 @@ def test_features_stand_beside_their_text(tmp_path: Path) -> None:
         ("none.txt", None, False, "none.txt: cannot be read: No such file"),
     ],
 )
-def test_what_holds_no_texts_is_named(
+def test_files_without_texts_are_refused(
     name: str, text: str | None, features: bool, said: str, tmp_path: Path
 ) -> None:
     if text is not None:
@@ -189,7 +189,7 @@ def played(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scripted], T
     return play
 
 
-def test_what_is_improbable_empty_or_cut_is_not_learnt(
+def test_improbable_empty_or_truncated_outputs_are_not_learnt(
     played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:
     teacher = played(Scripted())
@@ -197,7 +197,9 @@ def test_what_is_improbable_empty_or_cut_is_not_learnt(
     assert found == [[("AB", 0.1 + 2**-9)], []]
 
 
-def test_a_stopped_labelling_goes_on(played: Callable[[Scripted], Teacher], tmp_path: Path) -> None:
+def test_an_interrupted_labelling_resumes(
+    played: Callable[[Scripted], Teacher], tmp_path: Path
+) -> None:
     sources = [(word, "") for word in words_of(5 * distillation.WINDOW + 7, "abcdef")]
     first = Scripted(stop_after=3)
     with pytest.raises(Interrupted, match=r"while .*teacher labelled; its labels are in") as caught:
@@ -219,7 +221,7 @@ def test_a_stopped_labelling_goes_on(played: Callable[[Scripted], Teacher], tmp_
 
 
 @pytest.mark.parametrize("change", ["sources", "best", "teacher"])
-def test_labels_of_something_else_are_not_taken(
+def test_labels_with_another_key_are_not_used(
     change: str, played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:
     sources = [("ab", ""), ("c", "")]
@@ -255,7 +257,7 @@ def test_true_pairs_and_labels_are_mixed() -> None:
 # --- the whole journey
 
 
-def test_a_student_learns_what_its_teacher_says(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_student_learns_the_outputs_of_its_teacher(data: Path, run: Path, tmp_path: Path) -> None:
     """Of texts with a new symbol too; what is kept is a run like others."""
     (tmp_path / "more.txt").write_text("".join(f"{word}\n" for word in words_of(40, "abcz", 5)))
     student, lines = tmp_path / "student", list[str]()
@@ -287,7 +289,7 @@ def test_more_pairs_are_trained_on(data: Path, run: Path) -> None:
     assert task.metadata["data"]["examples"]["train"] == 152
 
 
-def test_labels_ask_for_no_other_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_do_not_change_the_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", 200)
     task = PairsTask(data, config_of(attention="hard", layers=0))
     sources = [(word, "") for word in words_of(100, "xyz")]
@@ -296,7 +298,7 @@ def test_labels_ask_for_no_other_network(data: Path, monkeypatch: pytest.MonkeyP
     assert (task.config.layers, task.config.direction) == (1, "backward")
 
 
-def test_a_stopped_student_goes_on_with_its_teacher_only(
+def test_an_interrupted_student_resumes_with_its_teacher_only(
     data: Path, run: Path, tmp_path: Path
 ) -> None:
     student, config = tmp_path / "student", config_of(epochs=3)
@@ -332,7 +334,7 @@ def test_members_have_the_same_teacher(data: Path, run: Path, tmp_path: Path) ->
     assert len(about["members"]) == 2
 
 
-def test_who_is_no_teacher_is_named(data: Path, run: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_teach_are_refused(data: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--unlabelled wants a model that labels its texts"):
         teacher_of(None, "words.txt", best=1)
     assert teacher_of(None, None, best=1) is None

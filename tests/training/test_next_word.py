@@ -252,7 +252,7 @@ def test_a_dry_run_reads_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_learnt_from_is_refused_before_training(tmp_path: Path) -> None:
+def test_useless_data_are_refused_before_training(tmp_path: Path) -> None:
     few = "no lines for dev: more lines, different ones, are needed"
     for text, fault in (("alone\n", few), ("a b\na b\na c\n", few), ("", "no lines in it")):
         (tmp_path / "text.txt").write_text(text)
@@ -340,7 +340,9 @@ def test_words_have_traits_unless_they_are_off(
      {"traits": False}, {"running": True}],
     ids=str,
 )  # fmt: skip
-def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], data: Path) -> None:
+def test_published_weights_predict_as_the_trained_ones(
+    settings: dict[str, Any], data: Path
+) -> None:
     """Traits are folded in exactly: NumPy with the kept weights is torch with the trained ones."""
     task = NextWordTask(data, config_of(**settings))
     trainer = task.trainer()
@@ -379,7 +381,7 @@ def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:
     assert task.score(weights)["perplexity"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_less_perplexity_wins_and_is_told() -> None:
+def test_less_perplexity_ranks_higher_and_is_in_the_summary() -> None:
     rank, tell = NextWordTask.rank, NextWordTask.summary
     assert rank({"perplexity": 9.0}) > rank({"perplexity": 9.5}) > rank({"perplexity": 120.0})
     assert tell({"perplexity": 87.65}) == "dev perplexity    87.7"
@@ -414,7 +416,7 @@ NOISY = {"dropout": 0.3, "embedding_dropout": 0.2, "recurrent_dropout": 0.3, "em
      {"units": "characters", "samples": 9}],
     ids=str,
 )  # fmt: skip
-def test_a_run_that_is_ended_goes_on_to_the_same_bits(
+def test_an_interrupted_run_resumes_to_the_same_bits(
     settings: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First killed after a step in the middle of an epoch, then stopped by a signal."""
@@ -454,7 +456,7 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
     assert [{**one, "seconds": 0} for one in ours] == [{**one, "seconds": 0} for one in theirs]
 
 
-def test_other_words_or_settings_do_not_go_on(data: Path, tmp_path: Path) -> None:
+def test_other_words_or_settings_are_not_resumed(data: Path, tmp_path: Path) -> None:
     config = config_of(epochs=2)
     with pytest.raises(Interrupted):
         train.train(data, run=tmp_path / "run", config=config, report=interrupting(1))
@@ -494,7 +496,7 @@ def test_new_words_join_a_run_whose_weights_are_the_start(
     assert new.predict(["I love machine"])[0].prediction == "learning"
 
 
-def test_what_was_learnt_helps_from_the_first_step(
+def test_weights_of_the_start_lower_the_first_loss(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
     losses = []
@@ -612,7 +614,7 @@ def test_one_file_is_scored_as_a_whole_unless_it_was_trained_on(tmp_path: Path) 
     assert (facts["split"], facts["words"]) == ("all", 5 + 3)
 
 
-def test_what_is_not_there_cannot_be_scored(
+def test_missing_splits_cannot_be_scored(
     trained: Path, data: Path, upper: Path, tmp_path: Path
 ) -> None:
     model = loaded(trained)

@@ -66,7 +66,7 @@ def loaded(run: Path) -> PairsModel:
     return found
 
 
-def test_what_is_known_before_training(task: PairsTask, data: Path) -> None:
+def test_metadata_before_training(task: PairsTask, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
     assert task.name == "upper"
     found = {"direction": "forward", "layers": 1, "prior": False}
@@ -79,7 +79,7 @@ def test_what_is_known_before_training(task: PairsTask, data: Path) -> None:
     assert told[0].startswith(f"data       {len(read.train)} train, 8 dev")
 
 
-def test_everything_that_was_trained_is_kept(task: PairsTask) -> None:
+def test_all_weights_are_published(task: PairsTask) -> None:
     weights = task.trainer().averaged()
     kept = task.publish(weights)
     assert kept.keys() == weights.keys()
@@ -115,7 +115,7 @@ def plenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Path) -> None:
+def test_a_run_has_a_calibration(plenty: Path, tmp_path: Path) -> None:
     told: list[str] = []
     train.train(plenty, run=tmp_path / "run", config=config_of(epochs=9), report=told.append)
     model = loaded(tmp_path / "run")
@@ -175,7 +175,7 @@ def test_rows_to_calibrate_by_come_from_all_over_dev(
         assert asked.pop() == (examples.load(plenty).dev[::step], {"width": 2, "n": 2})
 
 
-def test_more_matches_win_then_fewer_errors() -> None:
+def test_more_matches_rank_higher_then_fewer_errors() -> None:
     def rank(exact: float, ser: float) -> tuple[float, float]:
         return PairsTask.rank({"exact_match": exact, "ser": ser, "wer": 0.0, "examples": 9.0})
 
@@ -309,7 +309,7 @@ def test_without_dev_there_is_no_task(tmp_path: Path) -> None:
         PairsTask(tmp_path / "one.tsv", config_of())
 
 
-def test_text_without_columns_is_named(tmp_path: Path) -> None:
+def test_text_without_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
     with pytest.raises(DataError) as caught:
         PairsTask(tmp_path, config_of())

@@ -21,13 +21,23 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
 from charseq.decoding.seq2seq_numpy import shapes_of
 from charseq.errors import SettingError
-from charseq.training.prepare import SHAPING, PreparedPairs, PretrainedRun, inherit, prepare
+from charseq.training.prepare import (
+    MANY_PAIRS,
+    SHAPING,
+    PreparedPairs,
+    PretrainedRun,
+    inherit,
+    prepare,
+    resolve,
+)
 from charseq.training.trainer import Trainer
 
 SMALL = {
     "epochs": 1, "hidden": 6, "embedding": 5, "batch_size": 4, "threads": 1, "device": "cpu",
     "precision": "float32", "attention": "soft",
 }  # fmt: skip
+
+OPEN = ("attention", "direction", "layers")
 
 
 def dataset(train: Sequence[Example], dev: Sequence[Example] = (), **changes: Any) -> Dataset:
@@ -100,7 +110,7 @@ def test_settings_of_each_side_go_to_that_side() -> None:
     assert task.why[1].startswith("spaced (as set)")
 
 
-def test_a_task_says_of_itself_what_a_run_keeps() -> None:
+def test_metadata_of_prepared_pairs() -> None:
     rows = [Example("ab", "x"), Example("b", "xy", "V")]
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
     about = json.loads(json.dumps(task.metadata))
@@ -152,7 +162,7 @@ def test_the_first_weights_are_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("name", SHAPING)
-def test_what_shapes_the_weights_must_agree_with_the_start(name: str) -> None:
+def test_shaping_settings_must_agree_with_the_start(name: str) -> None:
     start = start_of("ab", "x")
     settings: dict[str, Any] = {
         "cell": "lstm", "embedding": 7, "hidden": 7, "layers": 2, "attention": "none",
@@ -290,7 +300,7 @@ def test_where_it_does_not_attention_is_soft(write: Callable[[str], str]) -> Non
     assert task.sources == [task.source.encode(row.source) for row in task.dataset.train]
 
 
-def test_what_is_asked_for_is_done() -> None:
+def test_a_kind_of_attention_that_is_set_is_taken() -> None:
     pairs = toy(lambda word: word[::-1])
     for kind in ("hard", "soft", "none"):
         task = task_of(*pairs, attention=kind)
@@ -350,7 +360,7 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
     ("limit", "what"),
     [("MOST_WALKED", "texts are too long"), ("MOST_TABLE", "symbols are too many")],
 )
-def test_what_is_too_large_to_align_gets_soft_attention_or_is_refused(
+def test_pairs_too_large_to_align_get_soft_attention_or_are_refused(
     monkeypatch: pytest.MonkeyPatch, limit: str, what: str
 ) -> None:
     pairs = toy(str)
@@ -461,7 +471,7 @@ def test_actions_are_inherited_by_symbol_and_by_what_they_do(tied: bool) -> None
     assert np.array_equal(trainer.averaged()["output_bias"][2 * new], found["output_bias"][2 * new])
 
 
-def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> None:
+def test_inherited_actions_help_with_new_symbols() -> None:
     """Weights that know a caesar of some letters are surprised less by a caesar of more."""
     settings = {
         "attention": "hard", "epochs": 12, "learning_rate": 0.03, "dropout": 0, "ema": 0,
@@ -481,7 +491,7 @@ def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> Non
     assert losses[1] < 0.7 * losses[0]
 
 
-def test_a_run_with_hard_attention_goes_on_to_the_bit() -> None:
+def test_a_run_with_hard_attention_resumes_to_the_same_bits() -> None:
     def trainer() -> Trainer:
         return task_of(*toy(caesar, "V"), attention="hard", batch_size=8, dropout=0.3).trainer()
 
@@ -499,7 +509,7 @@ def test_a_run_with_hard_attention_goes_on_to_the_bit() -> None:
 # --- the direction, and what logits begin with
 
 
-def test_backward_all_texts_are_turned_and_features_are_not() -> None:
+def test_backward_all_texts_are_reversed_and_features_are_not() -> None:
     pairs = toy(caesar, "V;PL")
     ways = {
         way: task_of(*pairs, attention="hard", direction=way) for way in ("forward", "backward")
@@ -518,7 +528,7 @@ def test_backward_all_texts_are_turned_and_features_are_not() -> None:
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_without_a_word_one_model_is_forward_and_an_ensemble_both(ensemble: int) -> None:
+def test_an_open_direction_of_an_ensemble_stays_open(ensemble: int) -> None:
     task = task_of(*toy(caesar), direction="auto", ensemble=ensemble)
     assert task.config.direction == ("forward" if ensemble == 1 else "auto")
     assert task.sources[0] == task.source.encode(task.dataset.train[0].source)
@@ -547,7 +557,7 @@ def test_a_prior_that_would_be_large_is_left_out(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("attention", ["soft", "hard"])
-def test_what_is_in_files_trains_as_what_is_in_memory(
+def test_data_in_files_train_as_data_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attention: str
 ) -> None:
     draw = random.Random(3)
@@ -578,3 +588,50 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
     assert (other.metadata, other.why, other.limits) == (task.metadata, task.why, task.limits)
     assert same == losses
     assert all(np.array_equal(weights[name], weights_too[name]) for name in weights)
+
+
+# --- settings that are resolved
+
+
+@pytest.mark.parametrize(
+    ("given", "pairs", "hard", "attention", "direction", "layers"),
+    [
+        ({}, MANY_PAIRS - 1, True, "hard", "backward", 1),
+        ({}, MANY_PAIRS - 1, False, "soft", "forward", 1),
+        ({}, MANY_PAIRS, True, "hard", "forward", 2),
+        ({}, MANY_PAIRS, False, "soft", "forward", 1),
+        ({"attention": "soft"}, 9, True, "soft", "forward", 1),
+        ({"attention": "none"}, 9, True, "none", "forward", 1),
+        ({"attention": "hard"}, 9, False, "hard", "backward", 1),
+        ({"direction": "backward"}, MANY_PAIRS, False, "soft", "backward", 1),
+        ({"layers": 3}, MANY_PAIRS, True, "hard", "forward", 3),
+        ({"ensemble": 2}, 9, True, "hard", "auto", 1),
+        ({"ensemble": 2}, MANY_PAIRS, False, "soft", "auto", 1),
+    ],
+)
+def test_open_settings_are_resolved_once(
+    given: dict[str, Any], pairs: int, hard: bool, attention: str, direction: str, layers: int
+) -> None:
+    """The members of an ensemble have one direction and the other, so that one stays open."""
+    config = configure({"attention": "auto", **given})
+    found = resolve(config, pairs=pairs, hard=hard)
+    assert (found.attention, found.direction, found.layers) == (attention, direction, layers)
+    assert replace(found, **{name: getattr(config, name) for name in OPEN}) == config
+    assert resolve(found, pairs=pairs, hard=not hard) == found, "nothing is left to resolve"
+
+
+def test_targets_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the alignment has decided against hard attention, and with it the direction."""
+    calls: list[str] = []
+    encode = Vocabulary.encode
+
+    def counted(self: Vocabulary, text: str, *rest: Any, **options: Any) -> list[int]:
+        calls.append(text)
+        return encode(self, text, *rest, **options)
+
+    monkeypatch.setattr(Vocabulary, "encode", counted)
+    rows = toy(lambda word: "".join(sorted(word)).upper())
+    task = task_of(*rows, attention="auto")
+    assert (task.config.attention, task.config.direction) == ("soft", "forward")
+    written = [target for _, target, *_ in rows]
+    assert [text for text in calls if text.isupper()] == written

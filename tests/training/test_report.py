@@ -34,7 +34,7 @@ def dataset(train: list[Example], **changes: Any) -> Dataset:
     return Dataset(train=train, **{**facts, **changes})
 
 
-def test_a_task_is_told_as_it_was_understood() -> None:
+def test_pairs_are_described_as_understood() -> None:
     rows = [
         Example("ab c", "t ʃ a", "V;NOM(3,SG)"),
         Example("e\u0301", "a", "N"),
@@ -131,7 +131,7 @@ def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
     assert shapes_of(said_of_a_run(settings=config.to_json())) == wanted
 
 
-def test_a_step_is_told_in_one_line() -> None:
+def test_an_evaluation_is_one_line() -> None:
     state, told = Progress(seconds=61.4, epochs=3.21), "dev exact  75.0 %  ser  12.5 %"
     line = describe_scores(0.5, state, 0.456, told, best=True)
     assert line == (
@@ -154,7 +154,7 @@ def corpus_of(folder: Path, *, dev: bool = True) -> Corpus:
     return corpus.load(folder, splits=("train", "dev"))
 
 
-def test_lines_are_told_as_they_were_understood(tmp_path: Path) -> None:
+def test_lines_are_described_as_understood(tmp_path: Path) -> None:
     text = corpus_of(tmp_path / "d")
     rules: dict[str, Any] = {"limit": 5, "min_count": 1, "subword_size": 300, "seed": 1}
     made, why = tokenizer.build(text.train, kind="words", punctuation="split", **rules)

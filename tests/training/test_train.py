@@ -97,7 +97,7 @@ def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 # --- the task
 
 
-def test_the_task_is_as_asked_or_by_the_data(data: Path, tmp_path: Path) -> None:
+def test_the_task_is_as_set_or_by_the_data(data: Path, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.mkdir()
     (text / "train.txt").write_text("I love machine learning\na line\n")
@@ -112,7 +112,7 @@ def test_the_task_is_as_asked_or_by_the_data(data: Path, tmp_path: Path) -> None
         assert choose_task(path, "next-word") == "next-word"
 
 
-def test_the_choice_is_written_down(data: Path, tmp_path: Path) -> None:
+def test_the_resolved_task_is_saved(data: Path, tmp_path: Path) -> None:
     """So that a run begun with the choice made elsewhere, by the command line, goes on."""
     config = config_of(epochs=3)
     assert config.task == "auto"
@@ -185,7 +185,7 @@ def test_a_dry_run_reads_and_reports_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_refused_leaves_no_folder(
+def test_refused_data_or_settings_leave_no_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -205,7 +205,7 @@ def test_what_is_refused_leaves_no_folder(
         assert not (tmp_path / "run").exists()
 
 
-def test_that_there_is_no_gpu_is_said_before_anything_is_read(
+def test_a_missing_gpu_is_an_error_before_data_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -266,7 +266,7 @@ def interrupting(after: int) -> Callable[[str], None]:
     return report
 
 
-def test_attention_that_the_data_decide_is_told_kept_and_gone_on_with(
+def test_attention_resolved_from_the_data_is_reported_saved_and_resumed(
     data: Path, tmp_path: Path
 ) -> None:
     """Capitals follow their letters, so it is hard; new symbols join such a run as well."""
@@ -321,7 +321,7 @@ def test_new_symbols_join_a_run_whose_weights_are_the_start(trained: Path, tmp_p
     assert len(after["source_embedding"]) == len(before["source_embedding"]) + 2
 
 
-def test_what_was_learnt_helps_from_the_first_step(
+def test_weights_of_the_start_lower_the_first_loss(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
     losses = []

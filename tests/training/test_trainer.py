@@ -140,7 +140,7 @@ def test_a_restored_training_takes_the_same_steps(cell: str, precision: torch.dt
     assert len({step.loss for step in wanted}) == 24
 
 
-def test_looking_at_the_state_changes_nothing() -> None:
+def test_reading_the_state_changes_nothing() -> None:
     looked, plain = trainer_of(), trainer_of()
     states = []
     for _ in looked.steps(up_to(10)):
@@ -337,7 +337,7 @@ def test_large_gradients_are_clipped_and_small_ones_left() -> None:
     assert 1e-2 < norms[0] < 1e3
 
 
-def test_a_step_says_what_it_did() -> None:
+def test_the_facts_of_a_step() -> None:
     batches = batches_of()
     assert len(batches) == 6
     settings = {"learning_rate": 0.01, "warmup": 0.25}
