@@ -335,7 +335,7 @@ def training(
     cell: str, hidden: int, batch_size: int, seconds: float, *, step_by_step: bool = False
 ) -> Measure:
     """Examples per second of whole steps: batch, loss, gradient, AdamW, average."""
-    config = configure({"cell": cell, "hidden": hidden})
+    config = configure({"layers": 1, "cell": cell, "hidden": hidden})
     random = np.random.default_rng(0)
     rows = random.integers(SPECIALS, SIZE, size=(2, 40 * batch_size, LENGTH)).tolist()
     torch.manual_seed(0)
@@ -379,7 +379,7 @@ def recurrence(
 def random_network(cell: str, hidden: int, attention: str) -> NumpySeq2Seq:
     """An untrained network that never writes an end symbol."""
     torch.manual_seed(0)
-    config = configure({"cell": cell, "hidden": hidden, "attention": attention})
+    config = configure({"layers": 1, "cell": cell, "hidden": hidden, "attention": attention})
     targets = Actions(SIZE).size if attention == "hard" else SIZE
     model = factory.build(config, sources=SIZE, targets=targets)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}

@@ -212,7 +212,7 @@ def training(
 ) -> Measure:
     """Examples per second of whole steps: gather, loss, gradient, AdamW, average."""
     torch.manual_seed(0)
-    config = configure({"cell": cell, "hidden": hidden, "attention": "soft"})
+    config = configure({"layers": 1, "cell": cell, "hidden": hidden, "attention": "soft"})
     trainer = Trainer(
         factory.build(config, sources=SIZE, targets=SIZE),
         batches_of(batch),
@@ -223,7 +223,7 @@ def training(
     steps = trainer.steps(lambda _: 0.5)
 
     def step() -> None:
-        gpu_step.MOST_GRAPHS = graphs
+        gpu_step.MAX_GRAPHS = graphs
         next(steps)
 
     return repeated(step, batch, seconds, warm=4)
@@ -255,7 +255,7 @@ def decoding(
 ) -> Measure:
     """Words per second from ids to best ids, all outputs cut at the length of 10."""
     torch.manual_seed(0)
-    config = configure({"cell": cell, "hidden": hidden, "attention": "soft"})
+    config = configure({"layers": 1, "cell": cell, "hidden": hidden, "attention": "soft"})
     model = factory.build(config, sources=SIZE, targets=SIZE)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     weights["output_bias"][EOS] = -1e4

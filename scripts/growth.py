@@ -144,20 +144,20 @@ def measure(kind: str, data: str) -> Point:
 
     asked = {"device": "cpu", "threads": 1, "batch_size": BATCH if kind == "texts" else 64}
     begun = time.process_time()
-    lesson = PairsTask(data, configure(asked))
-    trainer = lesson.trainer()
+    task = PairsTask(data, configure(asked))
+    trainer = task.trainer()
     first = next(steps := trainer.steps(lambda number: min(0.9, number / 100)))
     spent = time.process_time() - begun
-    facts: Point = {"anonymous": anonymous(), "loss": first.loss, "rows": lesson.counts["train"]}
-    facts["attention"] = lesson.config.attention
+    facts: Point = {"anonymous": anonymous(), "loss": first.loss, "rows": task.counts["train"]}
+    facts["attention"] = task.config.attention
     if kind == "read":
         return {**facts, "seconds": spent}
     stepping = repeated(lambda: next(steps))
-    # the number of texts that are decoded side by side, the same for each size
-    dataset = lesson.task.dataset
-    lesson.task = replace(lesson.task, dataset=replace(dataset, dev=dataset.train[:BATCH]))
-    weights = lesson.publish(trainer.averaged())
-    answering = repeated(lambda: lesson.score(weights)) / BATCH
+    # as many texts as are computed side by side, and the same for each size
+    dataset = task.prepared.dataset
+    task.prepared = replace(task.prepared, dataset=replace(dataset, dev=dataset.train[:BATCH]))
+    weights = task.publish(trainer.averaged())
+    answering = repeated(lambda: task.score(weights)) / BATCH
     return {**facts, "before the first step": spent, "step": stepping, "answer": answering}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.runs.folder import find
+from charseq.runs.model_card import score_text
 
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -110,14 +111,7 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(scores: Mapping[str, float]) -> str:
-    if not scores:
-        return "none yet"
-    if "perplexity" in scores:
-        return f"dev perplexity {scores['perplexity']:.1f} per word"
-    return (
-        f"dev exact match {scores['exact_match']:.2f} %, ser {scores['ser']:.2f} %, "
-        f"{scores['examples']:.0f} examples, greedy"
-    )
+    return score_text(scores, ser="ser") if scores else "none yet"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

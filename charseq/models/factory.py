@@ -31,10 +31,11 @@ def build(
 ) -> Any:
     """The untrained network of pairs for ``sources`` and ``targets`` symbols.
 
-    ``prior``: initial addends to the logits of hard attention for each source symbol, if any.
+    ``prior`` is where the logits of hard attention begin at each source symbol, if anywhere.
 
     Raises:
-        SettingError: the cell "mlp", which has no recurrence.
+        SettingError: the cell "mlp", which rewrites nothing, or a number of layers that
+            :func:`charseq.training.prepare.resolve` has not resolved.
     """
     return BUILDERS["pairs"](config, sources=sources, targets=targets, prior=prior)
 
@@ -65,7 +66,7 @@ def _seq2seq(
         cell=config.cell,
         embedding=config.embedding,
         hidden=config.hidden,
-        layers=config.layers or 1,
+        layers=_layers(config),
         attention=config.attention == "soft",
         pointer=config.attention == "hard",
         tied=config.tied,
@@ -86,7 +87,7 @@ def _next_word(
         cell=config.cell,
         embedding=config.embedding,
         hidden=config.hidden,
-        layers=config.layers or 1,
+        layers=_layers(config),
         context=config.context,
         tied=config.tied,
         dropout=config.dropout,
@@ -96,6 +97,13 @@ def _next_word(
         counts=torch.from_numpy(counts),
         traits=None if traits is None else torch.from_numpy(traits),
     )
+
+
+def _layers(config: Config) -> int:
+    """The number of layers. Raises SettingError where the settings leave it open."""
+    if not config.layers:
+        raise SettingError("layers is 0, expected 1 or more: a network needs a number of layers")
+    return config.layers
 
 
 BUILDERS: dict[str, Callable[..., TrainableModel]] = {

@@ -1,7 +1,7 @@
-"""about -> model card: what a run folder's README.md says to people.
+"""Metadata of a run -> its model card, the README.md of a run folder.
 
-After Mitchell et al. (2019), as far as a program can know: what goes in and out, on which data and
-how the model was trained, what it scored, and how it is used. The licence is the owner's to add.
+The card follows Mitchell et al. (2019) as far as a program knows the facts: input and output, data
+and training, scores, and use. The licence is for the owner to add.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def render(name: str, about: Mapping[str, Any]) -> str:
-    """The card, as Markdown, of a run called ``name``."""
-    data, settings = about["data"], about["settings"]
+def render(name: str, metadata: Mapping[str, Any]) -> str:
+    """The card of the run ``name``, as Markdown."""
+    data, settings = metadata["data"], metadata["settings"]
     counts = ", ".join(f"{count:,} {split}" for split, count in data["examples"].items())
     state = (
         ""
-        if about["finished"]
+        if metadata["finished"]
         else "\n**Training is not finished; these are its best weights so far.**\n"
     )
     if settings.get("task") == "next-word":
-        return _next_word(name, about, counts, state)
+        return _next_word(name, metadata, counts, state)
     return f"""# {name}
 {state}
 A character-level sequence-to-sequence model made by charseq. With this folder below `checkpoints`:
@@ -29,31 +29,30 @@ A character-level sequence-to-sequence model made by charseq. With this folder b
 
 | | |
 |---|---|
-| input | {_side(about["source"])} |
-| output | {_side(about["target"])} |
-| network | {_network(settings, about)}, {about["parameters"]:,} parameters |
+| input | {_side(metadata["source"])} |
+| output | {_side(metadata["target"])} |
+| network | {_network(settings, metadata)}, {metadata["parameters"]:,} parameters |
 | data | {data["name"]}: {counts}; sha256 {data["fingerprint"][:16]} |
-| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, \
-seed {settings["seed"]}{_made(about)} |
-| scores | {_scores(about["scores"])}{_chosen(about)} |
+| training | {metadata["epochs"]} epochs in {metadata["seconds"]:.0f} s, \
+seed {settings["seed"]}{_made(metadata)} |
+| scores | {_scores(metadata["scores"])}{_chosen(metadata)} |
 
-Symbols that are not in the inventory are reported when they are met. {_trust(about)} The scores
+Symbols that are not in the inventory are reported when they are met. {_calibration(metadata)} \
+The scores
 say nothing about texts of another kind than the data's. All settings are in `about.json`; licence
 and origin of the data are for its owner to state.
 """
 
 
-def _next_word(name: str, about: Mapping[str, Any], counts: str, state: str) -> str:
-    """The card of a run that predicts words."""
-    data, settings, units = about["data"], about["settings"], about["units"]
+def _next_word(name: str, metadata: Mapping[str, Any], counts: str, state: str) -> str:
+    """The card of a next-word run."""
+    data, settings, units = metadata["data"], metadata["settings"], metadata["units"]
     vocabulary = units["vocabulary"]
     kind = "words" if vocabulary["kind"] == "spaced" else vocabulary["kind"]
     cell = settings["cell"]
     if cell == "mlp":
         cell = f"mlp over {settings['context']} {kind}"
     lines = "running text" if settings["running"] else "each for itself"
-    scores = about["scores"]
-    scored = f"dev perplexity {scores['perplexity']:.1f} per word" if scores else "not scored yet"
     return f"""# {name}
 {state}
 A next-word predictor made by charseq. With this folder below `checkpoints`:
@@ -67,11 +66,11 @@ A next-word predictor made by charseq. With this folder below `checkpoints`:
 | symbols | {len(vocabulary["symbols"]):,} {kind}; capitals: {units["case"]}; \
 punctuation: {units["punctuation"]}; Unicode form {vocabulary["form"]} |
 | network | {cell}, hidden {settings["hidden"]}, embedding {settings["embedding"]}, \
-layers {settings["layers"]}, {about["parameters"]:,} parameters |
+layers {settings["layers"]}, {metadata["parameters"]:,} parameters |
 | data | {data["name"]}: {counts} lines, {lines}; sha256 {data["fingerprint"][:16]} |
-| training | {about["epochs"]} epochs in {about["seconds"]:.0f} s, \
-seed {settings["seed"]}{_made(about)} |
-| scores | {scored}{_chosen(about)} |
+| training | {metadata["epochs"]} epochs in {metadata["seconds"]:.0f} s, \
+seed {settings["seed"]}{_made(metadata)} |
+| scores | {_scores(metadata["scores"])}{_chosen(metadata)} |
 
 It says what is likely in texts like those it was trained on, whether true or not, and it repeats
 what stands there, names and prejudices included. All settings are in `about.json`; licence and
@@ -79,9 +78,9 @@ origin of the data are for its owner to state.
 """
 
 
-def _trust(about: Mapping[str, Any]) -> str:
-    """What probabilities are worth."""
-    found = about.get("calibration")
+def _calibration(metadata: Mapping[str, Any]) -> str:
+    """Whether the probabilities are calibrated, in a sentence."""
+    found = metadata.get("calibration")
     if found is None:
         return "Probabilities are the\nmodel's own and are not calibrated."
     return (
@@ -92,6 +91,7 @@ def _trust(about: Mapping[str, Any]) -> str:
 
 
 def _side(vocabulary: Mapping[str, Any]) -> str:
+    """The symbols of a side in a few words."""
     features = len(vocabulary["features"])
     tail = f" and {features} features" if features else ""
     return (
@@ -100,37 +100,44 @@ def _side(vocabulary: Mapping[str, Any]) -> str:
     )
 
 
-def _network(settings: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    looks = f"with {settings['attention']} attention"
+def _network(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """The network of a run of pairs in a few words."""
+    attention = f"with {settings['attention']} attention"
     if settings["attention"] == "none":
-        looks = "without attention"
-    cells = [member["cell"] for member in about.get("members", ())]
-    what = f"encoder-decoder {looks}, cell {settings['cell']}"
+        attention = "without attention"
+    cells = [member["cell"] for member in metadata.get("members", ())]
+    what = f"encoder-decoder {attention}, cell {settings['cell']}"
     if cells:
-        what = f"mean of {len(cells)} encoder-decoders {looks}, cells {', '.join(cells)}"
+        what = f"mean of {len(cells)} encoder-decoders {attention}, cells {', '.join(cells)}"
     return (
         f"{what}, hidden {settings['hidden']}, embedding {settings['embedding']}, "
         f"layers {settings['layers']}"
     )
 
 
-def _made(about: Mapping[str, Any]) -> str:
-    """Which other runs had a part in this one."""
-    averaged = f"; the mean of {about['averaged']['of']}" if "averaged" in about else ""
-    taught = f"; taught by {about['distilled']['teacher']}" if "distilled" in about else ""
-    return averaged + taught
+def _made(metadata: Mapping[str, Any]) -> str:
+    """The runs that this one was averaged or distilled from, if any."""
+    averaged = f"; the mean of {metadata['averaged']['of']}" if "averaged" in metadata else ""
+    distilled = f"; taught by {metadata['distilled']['teacher']}" if "distilled" in metadata else ""
+    return averaged + distilled
 
 
-def _chosen(about: Mapping[str, Any]) -> str:
-    """Of a search over settings: that the scores had a say in them, and are too good for that."""
-    tuned = about.get("tuned")
+def _chosen(metadata: Mapping[str, Any]) -> str:
+    """For the best run of a search: a note that its settings were chosen by these scores."""
+    tuned = metadata.get("tuned")
     return f"; the best of {tuned['trials']} trials by these scores" if tuned else ""
 
 
 def _scores(scores: Mapping[str, float]) -> str:
-    if not scores:
-        return "not scored yet"
+    """The scores of a run, as in the card."""
+    return score_text(scores, ser="symbol error rate") if scores else "not scored yet"
+
+
+def score_text(scores: Mapping[str, float], *, ser: str) -> str:
+    """Dev scores in a few words; ``ser`` is the name of the symbol error rate there."""
+    if "perplexity" in scores:
+        return f"dev perplexity {scores['perplexity']:.1f} per word"
     return (
-        f"dev exact match {scores['exact_match']:.2f} %, "
-        f"symbol error rate {scores['ser']:.2f} %, {scores['examples']:.0f} examples, greedy"
+        f"dev exact match {scores['exact_match']:.2f} %, {ser} {scores['ser']:.2f} %, "
+        f"{scores['examples']:.0f} examples, greedy"
     )

@@ -1,19 +1,18 @@
-"""folder <-> named bytes, all or nothing: the redo log under every checkpoint.
+"""Named bytes in a folder, changed atomically by a redo log, and checked by sha256 when read.
 
-It knows no model, no arrays and no training.
-
-A run folder holds plain files and ``manifest.json``, which lists size and sha256 of every one of
-them. :func:`publish` changes any number of files at once, with the folder ``.new`` as a redo log:
+A run folder holds plain files and ``manifest.json``, which lists size and sha256 of each of them.
+:func:`publish` changes any number of files at once, with the folder ``.new`` as a redo log:
 
     1. write    RUN/.new/<file> for each new file                   (fsync)
     2. commit   RUN/.new/manifest.json appears, by a rename         (fsync)   <- old becomes new
     3. move     each RUN/.new/<file> to RUN/<file>, manifest last   (fsync)
 
-Killed before 2 the folder is the old state: a ``.new`` without a manifest is ignored, and removed
-by the next writer. Killed after 2 it is the new state: whoever reads takes the manifest in ``.new``
-for the truth and looks for each file first there, then in RUN; the next writer finishes step 3.
-Every read is compared with the manifest, so one flipped bit is an error that names the file.
-One writer at a time: hold :func:`charseq.runs.folder.lock`. Readers need no lock.
+A process killed before 2 leaves the old state: a ``.new`` without a manifest is ignored, and the
+next writer removes it. A process killed after 2 leaves the new state: readers use the manifest in
+``.new``, and look for each file first there and then in RUN; the next writer completes step 3.
+Every read is compared with the manifest, so one flipped bit is an error that names the file. There
+is one writer at a time, which holds :func:`charseq.runs.folder.lock`. Readers need no lock. Models,
+arrays and training are not known here.
 """
 
 from __future__ import annotations
@@ -32,23 +31,24 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from charseq.errors import CheckpointError
+from charseq.files import create, sync_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 NEW = ".new"
 
-# A file larger than this is no part of a run; it is refused before it is read.
-LARGEST = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
-LARGEST_MANIFEST = 2**20
-# Objects and lists in a file of JSON; a vocabulary is one list. Empty ones take 25 times the
-# memory that they take in the file.
-MOST_NESTED = 2**20
+MAX_BYTES = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
+"""Largest size of a file of a run, by its ending; a larger one is refused before it is read."""
+MAX_MANIFEST_BYTES = 2**20
+MAX_CONTAINERS = 2**20
+"""Most objects and lists in a JSON file; a vocabulary is one list. In memory an empty one takes 25
+times its size in the file."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_SHOWN = 60
+_MAX_SHOWN = 60
 _ATTEMPTS = 20
-# No link is followed and no pipe waited for, on systems that have these flags.
+# A link is not followed and a pipe not waited for, on systems that have these flags.
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _Result = TypeVar("_Result")
@@ -56,7 +56,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Entry:
-    """What the manifest says of one file: its size in bytes and its sha256."""
+    """A file in the manifest: size in bytes, and sha256 in hexadecimal."""
 
     size: int
     sha256: str
@@ -64,21 +64,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class FolderState:
-    """What a run holds, and the folders in which its files are looked for, in order."""
+    """The files of a run at one time, and the folders in which to look for them, in order."""
 
     folder: Path
     files: dict[str, Entry]
-    places: tuple[Path, ...]
+    folders: tuple[Path, ...]
 
 
 def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] = ()) -> None:
-    """Put ``files`` into ``run`` and take the names in ``drop`` out, all at once or not at all.
+    """Write ``files`` into ``run`` and delete those in ``drop``, atomically.
 
-    The run's other files stay. The caller holds :func:`charseq.runs.folder.lock`.
+    The other files stay. The caller holds :func:`charseq.runs.folder.lock`.
 
     Raises:
-        CheckpointError: a name that is no plain file name, or the disk refuses (full, read-only).
-            The run is then the complete old or the complete new state.
+        CheckpointError: a name is no plain file name, or the disk is full or read-only. The run is
+            then in the complete old or the complete new state.
     """
     folder, gone, created = Path(run), set(drop), False
     for name in files:
@@ -86,11 +86,11 @@ def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] 
     try:
         created = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        _settle(folder)
+        _recover(folder)
         kept = {name: item for name, item in state_of(folder).files.items() if name not in gone}
         _commit(folder, files, kept)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the disk that refused to write may refuse this too
+        with contextlib.suppress(OSError):  # the disk that cannot be written may not delete either
             _discard(folder)
             if created:
                 folder.rmdir()
@@ -104,7 +104,7 @@ def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] 
 
 
 def remove(run: str | Path, unwanted: Iterable[str]) -> None:
-    """Take files out of the run; names that it does not hold are ignored.
+    """Delete files of the run; names of no file are ignored.
 
     Raises:
         CheckpointError: as :func:`publish`.
@@ -115,74 +115,56 @@ def remove(run: str | Path, unwanted: Iterable[str]) -> None:
 
 
 def _commit(folder: Path, files: Mapping[str, bytes], kept: Mapping[str, Entry]) -> None:
-    """Steps 1 and 2; on an error there is no commit."""
+    """Write and commit (steps 1 and 2); an error leaves the old state."""
     new = folder / NEW
     new.mkdir()
     entries = dict(kept)
     for name, content in files.items():
-        _write(new / name, content)
+        create(new / name, content)
         entries[name] = Entry(len(content), hashlib.sha256(content).hexdigest())
     part = new / f"{MANIFEST}.part"
-    _write(part, _encode_manifest(entries))
-    _sync_folder(new)  # the files' names are on disk before the manifest that vouches for them
-    _sync_folder(folder)
-    _sync_folder(folder.parent)
+    create(part, _encode_manifest(entries))
+    sync_folder(new)  # the files' names are on disk before the manifest that lists them
+    sync_folder(folder)
+    sync_folder(folder.parent)
     part.replace(new / MANIFEST)
-    _sync_folder(new)
+    sync_folder(new)
 
 
 def _move(folder: Path) -> None:
-    """Step 3; may be repeated any number of times."""
-    wanted = _log(folder)
-    if wanted is None:
+    """Move the committed files (step 3); may be repeated any number of times."""
+    entries = _redo_log(folder)
+    if entries is None:
         return
     new = folder / NEW
-    for name in wanted:
+    for name in entries:
         with contextlib.suppress(FileNotFoundError):  # a kept file, or moved before a kill
             (new / name).replace(folder / name)
     with contextlib.suppress(CheckpointError):  # a damaged old manifest names nothing to remove
-        for name in (_decode_manifest(folder / MANIFEST) or {}).keys() - wanted.keys():
+        for name in (_decode_manifest(folder / MANIFEST) or {}).keys() - entries.keys():
             (folder / name).unlink(missing_ok=True)
-    _sync_folder(folder)
+    sync_folder(folder)
     (new / MANIFEST).replace(folder / MANIFEST)
-    _sync_folder(folder)
+    sync_folder(folder)
     shutil.rmtree(new)
 
 
-def _settle(folder: Path) -> None:
-    """Finish what a killed writer committed, or remove what it did not."""
-    if _log(folder) is not None:
+def _recover(folder: Path) -> None:
+    """Complete the commit of a killed writer, or remove its files without a commit."""
+    if _redo_log(folder) is not None:
         _move(folder)
     else:
         _discard(folder)
 
 
 def _discard(folder: Path) -> None:
-    """Remove ``.new``, its manifest first: without it the rest counts for nothing."""
+    """Remove ``.new``, its manifest first: without a manifest there is no commit."""
     new = folder / NEW
-    if new.is_symlink():  # never ours: take the link away and leave what it points to alone
+    if new.is_symlink():  # not made by charseq: delete the link, not its target
         new.unlink()
     elif new.exists():
         (new / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(new)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A new file, on disk when this returns; its mode follows the umask."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folders; NTFS journals their entries itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def names(run: str | Path) -> set[str]:
@@ -214,10 +196,10 @@ def read_all(run: str | Path, wanted: Iterable[str]) -> dict[str, bytes]:
 
 
 def consistently(run: str | Path, work: Callable[[FolderState], _Result]) -> _Result:
-    """``work`` on one state of the run; again if a writer replaced that state meanwhile.
+    """The result of ``work`` on one state; repeated if a writer replaced the state meanwhile.
 
     Raises:
-        CheckpointError: what ``work`` raised although nobody was writing.
+        CheckpointError: ``work`` raised it although the state did not change.
     """
     before = None
     for _ in range(_ATTEMPTS):
@@ -233,15 +215,15 @@ def consistently(run: str | Path, work: Callable[[FolderState], _Result]) -> _Re
 
 
 def state_of(run: str | Path) -> FolderState:
-    """What the run holds now; no files where there is no run.
+    """The present state of the run; it has no files where there is no run.
 
     Raises:
         CheckpointError: the manifest is damaged.
     """
     folder = Path(run)
-    files = _log(folder)
-    if files is not None:
-        return FolderState(folder, files, (folder / NEW, folder))
+    entries = _redo_log(folder)
+    if entries is not None:
+        return FolderState(folder, entries, (folder / NEW, folder))
     return FolderState(folder, _decode_manifest(folder / MANIFEST) or {}, (folder,))
 
 
@@ -264,7 +246,7 @@ def fetch(state: FolderState, name: str) -> bytes:
 
 
 def open_file(state: FolderState, name: str) -> BinaryIO:
-    """A listed file, wherever the state keeps it, not yet compared with the manifest.
+    """A file of the run, open, not yet compared with the manifest.
 
     Raises:
         CheckpointError: it is not part of the run, missing, or no plain file.
@@ -273,9 +255,9 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
         if state.files:
             raise CheckpointError("is not part of this run", path=state.folder / name)
         raise CheckpointError(absence(state.folder), path=state.folder)
-    for place in state.places:
+    for folder in state.folders:
         with contextlib.suppress(FileNotFoundError):
-            return _open_plain(place / name)
+            return _open_plain(folder / name)
     raise CheckpointError("is missing", path=state.folder / name)
 
 
@@ -295,19 +277,19 @@ def _open_plain(path: Path) -> BinaryIO:
 
 
 def absence(folder: Path) -> str:
-    """Why there is nothing to read in ``folder``."""
+    """The reason why ``folder`` holds no run, for a message."""
     if folder.is_dir():
         return f"holds no trained model ({MANIFEST} is missing)"
     return "is a file, expected the folder of a run" if folder.exists() else "there is no such run"
 
 
 def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
-    """JSON bytes from an untrusted file -> its object.
+    """The bytes of an untrusted JSON file -> its object; ``path`` is named in errors.
 
     Raises:
-        CheckpointError: not UTF-8, no JSON, nested without end, NaN, or no object; or too many.
+        CheckpointError: not UTF-8, not JSON, nested too deep, NaN, no object, or too many of them.
     """
-    if content.count(b"{") + content.count(b"[") > MOST_NESTED:
+    if content.count(b"{") + content.count(b"[") > MAX_CONTAINERS:
         raise CheckpointError("is damaged: more objects than any run holds", path=path)
     try:
         value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
@@ -319,10 +301,10 @@ def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
 
 
 def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse what a newer charseq, or something else, has written.
+    """Check that this version of charseq can read a file, by its format number.
 
     Raises:
-        CheckpointError: a format number that is missing or larger than ours.
+        CheckpointError: the number is missing or larger than :data:`FORMAT`.
     """
     number = fields.get("format")
     if type(number) is not int or number < 1:
@@ -333,12 +315,12 @@ def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
 
 
 def shown(name: str) -> str:
-    """An untrusted name, quoted and cut so that it stays in one line of a message."""
-    return ascii(name if len(name) <= _SHOWN else name[:_SHOWN] + "...")
+    """An untrusted name for a message: quoted, escaped and cut."""
+    return ascii(name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "...")
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """The message of an exception, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:200]
 
@@ -352,12 +334,12 @@ def _encode_manifest(files: Mapping[str, Entry]) -> bytes:
 def _decode_manifest(path: Path) -> dict[str, Entry] | None:
     """The files that a manifest lists; None where there is none.
 
-    It must equal, byte for byte, what :func:`_encode_manifest` makes of it, so that a flipped
-    bit in the manifest itself is noticed too.
+    The manifest must be equal, byte for byte, to :func:`_encode_manifest` of its files, so that a
+    flipped bit in the manifest itself is an error too.
     """
     try:
         with _open_plain(path) as file:
-            content = file.read(LARGEST_MANIFEST)
+            content = file.read(MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         return None
     fields = parse_object(content, path)
@@ -371,19 +353,19 @@ def _decode_manifest(path: Path) -> dict[str, Entry] | None:
     return entries
 
 
-def _log(folder: Path) -> dict[str, Entry] | None:
-    """The manifest of a committed ``.new``, else None."""
+def _redo_log(folder: Path) -> dict[str, Entry] | None:
+    """The files of a committed ``.new``; None where there is no commit."""
     if (folder / NEW).is_symlink():
         return None
     try:
         return _decode_manifest(folder / NEW / MANIFEST)
-    except CheckpointError:  # no commit, then: the state below counts, each of its files checked
+    except CheckpointError:  # damaged, so not committed: the files in the run folder are the state
         return None
 
 
 def _check_entry(name: str, item: Any, path: Path) -> Entry:
     _check_name(name, path)
-    limit = LARGEST.get(Path(name).suffix, LARGEST[""])
+    limit = MAX_BYTES.get(Path(name).suffix, MAX_BYTES[""])
     match item:
         case {"size": int(size), "sha256": str(digest)}:
             if _DIGEST.fullmatch(digest) and type(size) is int and 0 <= size <= limit:

@@ -1,13 +1,14 @@
-"""run folder <-> the state of a training run: what is saved, resumed, kept and published.
+"""Run folder <-> the state of a training: saved, resumed, and published as a model.
 
-It knows no data and no network, only names, arrays and JSON. A run folder holds
+The state is arrays by name and JSON; data and network are not known here. A run folder holds
 
     model.safetensors   the best weights so far, by the scores on dev
     about.json          how they were made: settings, symbols, scores, data, versions
     README.md           the model card
     metrics.jsonl       a line per evaluation
-    kept.N.safetensors  the weights of the last evaluations, where they are wanted; N is the line
-    resume.{a,b}.*      the last two states of an unfinished run, written in turn
+    kept.N.safetensors  the weights of the last evaluations (setting keep); N is the line in
+                        metrics.jsonl
+    resume.{a,b}.*      the last two states of an unfinished run, in two slots written in turn
     manifest.json       size and sha256 of every file (see ``store``)
 """
 
@@ -39,50 +40,57 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
 
 SLOTS = ("a", "b")
-MOST_HALVED = 5
+"""Names of the two places of a saved state; a save overwrites the older one."""
+MAX_HALVINGS = 5
+"""How often, at most, the batch size is halved where memory is short."""
 _KEPT = re.compile(r"kept\.([0-9]{1,9})\.safetensors")
 _BEST = "best/"
-_BYTES = 4 * 6
-"""Bytes that a save takes for each weight: itself, average, two moments, the best twice."""
+"""Prefix of the best weights among the arrays of a state."""
+_BYTES_PER_WEIGHT = 4 * 6
+"""Bytes of a save for each weight: value, average, two moments, and the best twice."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come, apart from its arrays."""
+    """The progress of a training, apart from its arrays; saved as JSON."""
 
     seconds: float = 0.0
     scoring: float = 0.0
-    """Seconds spent on scoring, out of ``seconds``."""
+    """Seconds of ``seconds`` that were spent on scoring."""
     epochs: float = 0.0
     evaluations: int = 0
     saves: int = 0
     scores: dict[str, float] = field(default_factory=dict)
-    """Dev scores of the weights that are kept; empty before the first evaluation."""
+    """Dev scores of the best weights; empty before the first evaluation."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
     prepared: float = 0.0
-    """Seconds before the first step, out of ``seconds``; the schedule begins after them."""
+    """Seconds of ``seconds`` before the first step; the schedule begins after them."""
     halved: int = 0
-    """How often the batch was halved, because memory was short."""
+    """Number of times that the batch size was halved, because memory was short."""
     pending: dict[str, Any] | None = None
-    """Of an evaluation that a signal cut short, and with which a resumed run begins: its loss."""
+    """The loss of an evaluation that a signal ended; a resumed run begins with the evaluation."""
 
 
 class TrainingState:
-    """One run folder; hold :func:`charseq.runs.folder.lock` while writing."""
+    """A training's run folder; the caller holds :func:`charseq.runs.folder.lock`.
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+    ``metadata`` are the contents of about.json, ``best`` the weights with the best dev scores.
+    """
+
+    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.about = dict(about)
+        self.metadata = dict(metadata)
         self.progress = Progress()
         self.best: dict[str, np.ndarray] = {}
         self._new: dict[str, bytes] = {}
-        """Weights of evaluations that are to be kept and not on disk yet, by file."""
+        """Weights of evaluations to keep that are not on disk yet, by file name."""
         self._surplus: set[str] = set()
+        """Files of kept evaluations to delete with the next save."""
 
     def resume(self, warn: Callable[[str], None]) -> Arrays | None:
-        """The newest sound state of an unfinished run, or None where there is none.
+        """The newest undamaged state of an unfinished run, or None without one.
 
-        A damaged state is named to ``warn`` and the one before it is taken.
+        ``warn`` gets a line for a damaged state, and the one before it is taken.
 
         Raises:
             CheckpointError: the run was begun with other settings or other data.
@@ -100,10 +108,10 @@ class TrainingState:
             return None
         note, arrays = max(found, key=lambda pair: int(pair[0]["progress"]["saves"]))
         self._compare(note)
-        before = note.get("kernels", _level())
-        if before != _level():
+        before = note.get("kernels", _kernels())
+        if before != _kernels():
             warn(
-                f"was begun with the compiled kernels {before}, now they are {_level()}: it goes "
+                f"was begun with the compiled kernels {before}, now they are {_kernels()}: it goes "
                 "on, but not to the same last bits"
             )
         self.progress = Progress(**note["progress"])
@@ -111,24 +119,24 @@ class TrainingState:
         return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
 
     def require_space(self, numbers: int) -> None:
-        """Refuse to begin where the next save is known to fail: ``numbers`` weights and a state.
+        """Check that the disk can take the save of a network with so many weights.
 
         Raises:
-            CheckpointError: the disk has less room than that.
+            CheckpointError: it has less free space.
         """
-        need, free = _BYTES * numbers, shutil.disk_usage(self.folder).free
+        need, free = _BYTES_PER_WEIGHT * numbers, shutil.disk_usage(self.folder).free
         if free < need:
             what = f"a save takes {need / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB left"
             raise CheckpointError(what, path=self.folder)
 
     def halve(self, batch_size: int, state: Callable[[], Arrays], short: str) -> tuple[int, Arrays]:
-        """The next size of a batch, for whose training memory was ``short``, and the state then.
+        """The batch size halved once more, and the state with it, after memory was ``short``.
 
         Raises:
             TrainingError: it was halved five times, or memory does not hold the state itself.
         """
         size = batch_size >> self.progress.halved
-        if self.progress.halved == MOST_HALVED or size < 2:
+        if self.progress.halved == MAX_HALVINGS or size < 2:
             raise TrainingError(f"out of memory, even with batches of {size}: {short}")
         try:
             after = halve(state())
@@ -137,19 +145,19 @@ class TrainingState:
         self.progress.halved += 1
         return size // 2, after
 
-    def forget(self) -> None:
-        """Begin anew: states to resume from go; a model stays until there is another.
+    def reset(self) -> None:
+        """Begin anew: delete saved states; a model stays until the first save with a better one.
 
-        It counts as unfinished from now on, so that a run stopped on its way can be resumed.
+        The model counts as unfinished from now on, so that the new training can be resumed.
         """
         try:
             states = self._states() | set(map(kept_name, kept_evaluations(self.folder)))
-        except CheckpointError:  # no file of it can be trusted, and it was to begin anew
+        except CheckpointError:  # the manifest is damaged: begin without any of the files
             (self.folder / MANIFEST).unlink()
             return
         changed = {}
         if ABOUT in names(self.folder):
-            with contextlib.suppress(CheckpointError):  # damaged: then it goes as well
+            with contextlib.suppress(CheckpointError):  # damaged: deleted below
                 changed[ABOUT] = _json(read_json(self.folder, ABOUT) | {"finished": False})
             states |= {ABOUT} - changed.keys()
         if changed:
@@ -158,51 +166,51 @@ class TrainingState:
             remove(self.folder, states)
 
     def can_resume(self) -> bool:
-        """Whether there is a state to resume from, sound or not."""
+        """Whether there is a state to resume from, damaged or not."""
         return bool(self._states())
 
     def check_origin(self) -> None:
-        """Whether an unfinished run may go on, by what is known before its symbols are learnt.
+        """Check that an unfinished run may be resumed, by the facts known before its symbols.
 
         Raises:
             CheckpointError: the run was begun with other settings, other data or another teacher.
         """
         for slot in SLOTS:
             if f"resume.{slot}.json" in names(self.folder):
-                with contextlib.suppress(CheckpointError):  # damaged: resume() tells
+                with contextlib.suppress(CheckpointError):  # damaged: resume() warns
                     note = read_json(self.folder, f"resume.{slot}.json")
                     break
         else:
             return
         self._compare_origin(note)
 
-    def keep(self, weights: Arrays, most: int) -> None:
-        """Keep the weights of the evaluation that was recorded last, with the next save.
+    def keep(self, weights: Arrays, limit: int) -> None:
+        """Keep the weights of the evaluation recorded last; the next save writes them.
 
-        Of all that are kept the last ``most`` stay.
+        Only the last ``limit`` kept evaluations stay; with 0 none is kept.
         """
-        if most:
+        if limit:
             last = len(self.progress.metrics)
             self._new[kept_name(last)] = save_arrays(weights)
-            there = kept_evaluations(self.folder)
-            self._surplus = {kept_name(one) for one in there if not last - most < one <= last}
+            kept = kept_evaluations(self.folder)
+            self._surplus = {kept_name(one) for one in kept if not last - limit < one <= last}
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """Add a line to the metrics; what is not a finite number is written as null."""
-        unsound = {k for k, v in line.items() if isinstance(v, float) and not math.isfinite(v)}
-        self.progress.metrics.append({k: None if k in unsound else v for k, v in line.items()})
+        """Add a line to the metrics; NaN and infinity become null."""
+        bad = {k for k, v in line.items() if isinstance(v, float) and not math.isfinite(v)}
+        self.progress.metrics.append({k: None if k in bad else v for k, v in line.items()})
 
     def save(self, state: Arrays, *, better: bool) -> None:
-        """Write a state to resume from; with ``better``, the model as well. All or nothing."""
+        """Write a state to resume from; with ``better`` the model too. Atomic."""
         slot = SLOTS[self.progress.saves % len(SLOTS)]
         self.progress.saves += 1
         note = {
-            "settings": self.about["settings"],
-            "fingerprint": self.about["data"]["fingerprint"],
+            "settings": self.metadata["settings"],
+            "fingerprint": self.metadata["data"]["fingerprint"],
             "symbols": self._symbols(),
-            "start": self.about["start"],
-            "distilled": self.about.get("distilled"),
-            "kernels": _level(),
+            "start": self.metadata["start"],
+            "distilled": self.metadata.get("distilled"),
+            "kernels": _kernels(),
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
@@ -214,7 +222,7 @@ class TrainingState:
         self._publish(files, drop=set())
 
     def finish(self) -> None:
-        """Publish the model as finished; what only a resumed run would need goes."""
+        """Publish the model as finished, and delete the states to resume from."""
         self._publish(self._model(finished=True), drop=self._states())
 
     def _publish(self, files: Mapping[str, bytes], *, drop: set[str]) -> None:
@@ -226,7 +234,7 @@ class TrainingState:
 
     def _model(self, *, finished: bool) -> dict[str, bytes]:
         progress = self.progress
-        self.about |= {
+        self.metadata |= {
             "format": FORMAT,
             "finished": finished,
             "seconds": round(progress.seconds, 1),
@@ -238,8 +246,8 @@ class TrainingState:
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in progress.metrics]
         return {
             WEIGHTS: save_arrays(self.best),
-            ABOUT: _json(self.about),
-            "README.md": render(self.folder.name, self.about).encode(),
+            ABOUT: _json(self.metadata),
+            "README.md": render(self.folder.name, self.metadata).encode(),
             "metrics.jsonl": "".join(lines).encode(),
         }
 
@@ -249,26 +257,28 @@ class TrainingState:
         return note, load_arrays(read(self.folder, name), path=self.folder / name)
 
     def _symbols(self) -> str:
-        """The sha256 of everything that gives an id its meaning."""
-        sides = [self.about[side] for side in ("source", "target", "units") if side in self.about]
+        """The sha256 of the symbols, in the order of their ids."""
+        sides = [
+            self.metadata[side] for side in ("source", "target", "units") if side in self.metadata
+        ]
         return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
     def _compare(self, note: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings or data: the result would be neither run's."""
+        """Raise CheckpointError where the saved run had other settings, data or symbols."""
         self._compare_origin(note)
-        if note.get("start") != self.about["start"] or note.get("symbols") != self._symbols():
+        if note.get("start") != self.metadata["start"] or note.get("symbols") != self._symbols():
             raise CheckpointError(
                 "was begun from other weights or symbols (see --init-from); --force starts it anew",
                 path=self.folder,
             )
 
     def _compare_origin(self, note: Mapping[str, Any]) -> None:
-        if note["fingerprint"] != self.about["data"]["fingerprint"]:
+        if note["fingerprint"] != self.metadata["data"]["fingerprint"]:
             raise CheckpointError(
                 "was begun on other data (the files have changed); --force starts it anew",
                 path=self.folder,
             )
-        for name, value in self.about["settings"].items():
+        for name, value in self.metadata["settings"].items():
             before = note["settings"].get(name)
             if before != value:
                 raise CheckpointError(
@@ -276,7 +286,7 @@ class TrainingState:
                     "settings to resume, --force to start anew, or another -o",
                     path=self.folder,
                 )
-        before, now = (one.get("distilled") or {} for one in (note, self.about))
+        before, now = (one.get("distilled") or {} for one in (note, self.metadata))
         if any(before.get(part) != now.get(part) for part in ("fingerprint", "unlabelled")):
             raise CheckpointError(
                 "was begun with another teacher or other unlabelled texts (see --distil-from); "
@@ -291,15 +301,15 @@ def kept_name(evaluation: int) -> str:
 
 
 def kept_evaluations(folder: str | Path) -> list[int]:
-    """The evaluations of a run whose weights are there, in order."""
+    """The evaluations of a run whose weights are kept, in order."""
     found = (_KEPT.fullmatch(name) for name in names(folder))
     return sorted(int(match[1]) for match in found if match)
 
 
 def due(evaluations: int, planned: int) -> float:
-    """The progress at which the next evaluation is made: more often towards the end.
+    """The progress, from 0 to 1, at which the next evaluation is due: denser towards the end.
 
-    After the last one, at 1, nothing is due.
+    After the last of the ``planned`` evaluations, at 1, it is infinity.
     """
     if evaluations >= planned:
         return float("inf")
@@ -308,7 +318,7 @@ def due(evaluations: int, planned: int) -> float:
 
 
 def halve(state: Arrays) -> Arrays:
-    """A state as it is with batches of half the size: twice as many steps were done."""
+    """A state with batches of half the size: the number of steps doubles."""
     counts = state["counts"] * [2, 1, 0]
     return {**{k: v for k, v in state.items() if k != "carried"}, "counts": counts}
 
@@ -317,18 +327,18 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _level() -> str:
-    """The compiled kernels that take part in the numbers, or that there are none."""
+def _kernels() -> str:
+    """The level of the compiled kernels, on which the last bits depend; "off" without them."""
     found = library.find()
     return "off" if found is None else found.level
 
 
 def _versions() -> dict[str, str]:
-    """Of everything that takes part in the numbers."""
+    """Versions of everything that the numbers depend on."""
     found = {"python": platform.python_version()}
     for package in ("charseq", "torch", "numpy", "safetensors", "sentencepiece"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "unknown"
-    return found | {"kernels": _level()}
+    return found | {"kernels": _kernels()}

@@ -1,4 +1,8 @@
-"""arrays <-> safetensors bytes, checked before they are used."""
+"""Arrays by name <-> the bytes of a safetensors file, which are checked before use.
+
+A safetensors file is 8 bytes with the length of the header, a JSON header (name -> type, shape,
+first byte, byte after the last), and the numbers.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +19,32 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from charseq.errors import CheckpointError
-from charseq.runs.store import (
-    parse_object,
-    reason,
-    shown,
-)
+from charseq.runs.store import parse_object, reason, shown
 
 Shapes = dict[str, tuple[int, ...]]
 
-_SIZES = {
+_ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "U32": 4, "I32": 4, "F32": 4,
     "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 WEIGHT_TYPES = ("F16", "F32")
 _LENGTH_BYTES = 8
-_LARGEST_HEADER = 16 * 2**20
-_LARGEST_NUMBER = 2**40
-_MOST_AXES = 8
+_MAX_HEADER_BYTES = 16 * 2**20
+_MAX_NUMBER = 2**40
+_MAX_AXES = 8
 
 
 def save_arrays(
     arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Arrays of any shape and number type as one safetensors file; equal arrays, equal bytes.
+    """The bytes of arrays of any shape and number type; equal arrays give equal bytes.
 
-    ``metadata`` is stored under the one key ``charseq``, as JSON: safetensors writes several keys
-    in an order that changes from process to process.
+    ``metadata`` are stored as JSON under the one key ``charseq``: the order in which safetensors
+    writes several keys differs from process to process.
 
     Raises:
         CheckpointError: a number is NaN or infinite, or a type cannot be stored.
-        MemoryError: there is no room for the bytes.
+        MemoryError: there is not enough memory for the bytes.
     """
     plain = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     check_finite(plain)
@@ -57,20 +57,20 @@ def save_arrays(
 
 
 def _require_memory(size: int) -> None:
-    """Raise MemoryError where ``size`` bytes cannot be had: Rust ends the process there."""
+    """Raise MemoryError where ``size`` bytes are not free: Rust would end the process."""
     try:
-        mmap.mmap(-1, size + 1).close()  # nothing of it is touched
+        mmap.mmap(-1, size + 1).close()  # its pages are never touched
     except (OSError, OverflowError) as error:
         raise MemoryError(f"no memory for the {size / 1e6:,.0f} MB of a save") from error
 
 
 def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file; ``path`` is its name in errors.
+    """The arrays of a safetensors file; ``path`` is named in errors.
 
     Raises:
-        CheckpointError: sizes, types or shapes that do not fit the file's length.
+        CheckpointError: sizes, types or shapes contradict the file's length.
     """
-    read_header(io.BytesIO(data), len(data), path, tuple(_SIZES))
+    read_header(io.BytesIO(data), len(data), path, tuple(_ITEM_BYTES))
     try:
         return dict(safetensors.load(data))
     except (SafetensorError, ValueError, OverflowError) as error:
@@ -89,16 +89,20 @@ def check_arrays(data: bytes, path: Path) -> Shapes:
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> None:
-    """Raises CheckpointError for an array with a value that is infinite or no number."""
+    """Raise CheckpointError for an array with an infinite value or NaN."""
     for name, array in arrays.items():
         if array.dtype.kind in "fc" and not np.isfinite(array).all():
             raise CheckpointError(f"{shown(name)} holds NaN or infinity", path=path)
 
 
 def read_header(file: BinaryIO, size: int, path: Path | None, types: Iterable[str]) -> Shapes:
-    """The shapes that a safetensors file of ``size`` bytes declares; its numbers are not read."""
+    """The shapes in the header of a safetensors file of ``size`` bytes; the numbers are not read.
+
+    Raises:
+        CheckpointError: the header is damaged, or has a type that is not in ``types``.
+    """
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    if length > min(size - _LENGTH_BYTES, _LARGEST_HEADER):
+    if length > min(size - _LENGTH_BYTES, _MAX_HEADER_BYTES):
         what = f"is damaged: no safetensors header fits its {size} bytes"
         raise CheckpointError(what, path=path)
     header = parse_object(file.read(length), path)
@@ -122,19 +126,19 @@ def read_header(file: BinaryIO, size: int, path: Path | None, types: Iterable[st
 def _check_array(
     name: str, item: Any, path: Path | None, types: Iterable[str]
 ) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """(shape, (first byte, byte after the last)) of one array in the header."""
+    """(shape, (first byte, byte after the last)) of an array in the header."""
     match item:
         case {"dtype": str(kind), "shape": [*shape], "data_offsets": [begin, end]}:
             numbers = [*shape, begin, end]
-            if kind in _SIZES and kind not in types:
+            if kind in _ITEM_BYTES and kind not in types:
                 wanted = " or ".join(types)
                 raise CheckpointError(f"{shown(name)} is {kind}, expected {wanted}", path=path)
-            plain = all(type(n) is int and 0 <= n <= _LARGEST_NUMBER for n in numbers)
+            plain = all(type(n) is int and 0 <= n <= _MAX_NUMBER for n in numbers)
             if (
-                kind in _SIZES
+                kind in _ITEM_BYTES
                 and plain
-                and len(shape) <= _MOST_AXES
-                and math.prod(shape) * _SIZES[kind] == end - begin
+                and len(shape) <= _MAX_AXES
+                and math.prod(shape) * _ITEM_BYTES[kind] == end - begin
             ):
                 return tuple(shape), (begin, end)
     raise CheckpointError(f"is damaged: bad type, shape or place of {shown(name)}", path=path)

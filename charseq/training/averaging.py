@@ -1,9 +1,10 @@
-"""run or runs -> one run whose weights are the mean of theirs.
+"""Weight averaging: evaluations of one run, or several runs -> a run with their mean weights.
 
-The last evaluations of one training (Izmailov et al. 2018), or runs that were fine-tuned from the
-same weights (Wortsman et al. 2022): such weights lie close enough to each other that their mean is
-a network as well, often a better one, and no slower than a single one. Runs from different random
-weights have nothing in common number by number, and are refused; for them there are ensembles.
+Stochastic weight averaging of the last evaluations of a training (Izmailov et al. 2018), or a model
+soup of runs that were fine-tuned from the same weights (Wortsman et al. 2022). Such weights are so
+close to each other that their mean is a network too, often a better one, at the price of one. Runs
+from different random weights are refused: their weights do not correspond to each other. Ensembles
+are for them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.weights import load_arrays
-from charseq.training import next_word, pairs
+from charseq.training.train import task_type
 
 if TYPE_CHECKING:
     Weights = Mapping[str, np.ndarray]
@@ -44,14 +45,14 @@ def average(
     Args:
         runs: one run that kept evaluations (the setting ``keep``), or several from one start.
         output: the folder to make.
-        last: of one run, so many of the last evaluations that it kept; by default all it kept.
-        best: instead, so many of those it kept, the best by dev score.
-        data: scored on its dev split where given.
-        force: whether a run that is there already gives way.
-        report: takes each line for people.
+        last: of one run, the number of the last kept evaluations; by default all that are kept.
+        best: of one run, the number of kept evaluations with the best dev scores.
+        data: data on whose dev split the mean is scored; by default it is not scored.
+        force: whether to replace a run in ``output``.
+        report: callback for each line for people.
 
     Returns:
-        run, parameters, scores, and averaged: what the mean was made of.
+        run, parameters, scores, and averaged: the origin of the mean.
 
     Raises:
         UsageError: counts that do not go together.
@@ -76,27 +77,30 @@ def average(
         if is_finished(output) and not force:
             what = "is finished already: --force replaces it, -o names another folder"
             raise CheckpointError(what, path=output)
-        journal = TrainingState(Path(output), {**_origin(first.metadata), "averaged": made})
-        journal.forget()
-        journal.best = weights
-        journal.progress.seconds = sum(one.metadata["seconds"] for one in contents)
-        journal.progress.epochs = sum(one.metadata["epochs"] for one in contents)
+        state = TrainingState(Path(output), {**_inherited(first.metadata), "averaged": made})
+        state.reset()
+        state.best = weights
+        state.progress.seconds = sum(one.metadata["seconds"] for one in contents)
+        state.progress.epochs = sum(one.metadata["epochs"] for one in contents)
         if data is not None:
-            _score(journal, first, weights, data)
-            now, before = _told(journal.progress.scores), _told(first.metadata["scores"])
+            _score(state, first, weights, data)
+            now, before = (
+                _summary(first, scores)
+                for scores in (state.progress.scores, first.metadata["scores"])
+            )
             report(f"scores     {now}; {folders[0]} had {before}")
-        journal.finish()
+        state.finish()
     report(f"kept       {output}")
     return {
         "run": str(output),
-        "parameters": journal.about["parameters"],
-        "scores": journal.progress.scores,
+        "parameters": state.metadata["parameters"],
+        "scores": state.progress.scores,
         "averaged": made,
     }
 
 
 def mean(parts: Sequence[Weights]) -> dict[str, np.ndarray]:
-    """The mean of weights by name, added up in float64, so that their order counts for nothing."""
+    """The mean of weights by name, summed in float64, so that it does not depend on the order."""
     found: dict[str, np.ndarray] = {}
     for name in parts[0]:
         stacked = np.stack([part[name] for part in parts])
@@ -107,19 +111,19 @@ def mean(parts: Sequence[Weights]) -> dict[str, np.ndarray]:
 def _of_evaluations(
     folder: Path, found: LoadedRun, *, last: int | None, best: int | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The mean of evaluations that a run kept, and what it is made of."""
-    there = kept_evaluations(folder)
-    if not there:
+    """The mean of evaluations that a run kept, and its origin for the metadata."""
+    kept = kept_evaluations(folder)
+    if not kept:
         what = "kept no evaluations to average: train with --set keep=5"
         raise CheckpointError(what, path=folder)
     if last is not None and best is not None:
         raise UsageError("--last and --best exclude each other: give one of them")
-    count = last or best or len(there)
-    if count > len(there):
-        raise CheckpointError(f"kept {len(there)} evaluations, not {count}", path=folder)
-    chosen = there[-count:]
+    count = last or best or len(kept)
+    if count > len(kept):
+        raise CheckpointError(f"kept {len(kept)} evaluations, not {count}", path=folder)
+    chosen = kept[-count:]
     if best is not None:
-        chosen = sorted(_ranked(folder, found, there)[:count])
+        chosen = sorted(_ranked(folder, found, kept)[:count])
     shapes = shapes_of(found.metadata)
     parts = []
     for number in chosen:
@@ -128,17 +132,17 @@ def _of_evaluations(
         if {name: value.shape for name, value in arrays.items()} != shapes:
             raise CheckpointError("is damaged: these are not the run's weights", path=path)
         parts.append(arrays)
-    told = f"evaluations {', '.join(map(str, chosen))} of {folder}"
-    return mean(parts), {"of": told, "runs": [_fingerprint(folder)], "evaluations": chosen}
+    of = f"evaluations {', '.join(map(str, chosen))} of {folder}"
+    return mean(parts), {"of": of, "runs": [_fingerprint(folder)], "evaluations": chosen}
 
 
-def _ranked(folder: Path, found: LoadedRun, there: Sequence[int]) -> list[int]:
-    """Kept evaluations, best first; of equals the later."""
-    family = pairs.PairsTask if found.tokenizer is None else next_word.NextWordTask
+def _ranked(folder: Path, found: LoadedRun, kept: Sequence[int]) -> list[int]:
+    """Kept evaluations, the best first; of equals the later."""
+    rank = task_type(found.config.task).rank
     try:
         lines = [json.loads(line) for line in read(folder, "metrics.jsonl").splitlines()]
-        scores = {number: family.rank(lines[number - 1]) for number in there}
-        return sorted(there, key=lambda number: (scores[number], number), reverse=True)
+        scores = {number: rank(lines[number - 1]) for number in kept}
+        return sorted(kept, key=lambda number: (scores[number], number), reverse=True)
     except (ValueError, LookupError, TypeError) as error:
         what = "does not tell the scores of its evaluations"
         raise CheckpointError(what, path=folder / "metrics.jsonl") from error
@@ -147,12 +151,12 @@ def _ranked(folder: Path, found: LoadedRun, there: Sequence[int]) -> list[int]:
 def _of_runs(
     folders: Sequence[Path], contents: Sequence[LoadedRun]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The mean of runs that began with the same weights, and what it is made of."""
-    first, begun = contents[0], contents[0].metadata.get("start")
+    """The mean of runs that started from the same weights, and its origin for the metadata."""
+    first, start = contents[0], contents[0].metadata.get("start")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is named twice among those to average")
     for folder, found in zip(folders[1:], contents[1:], strict=True):
-        if not begun or found.metadata.get("start") != begun:
+        if not start or found.metadata.get("start") != start:
             raise UsageError(
                 f"{folders[0]} and {folder} did not start from the same weights (--init-from), so "
                 "their mean is no network"
@@ -164,22 +168,18 @@ def _of_runs(
     return mean([one.weights for one in contents]), made
 
 
-def _score(journal: TrainingState, found: LoadedRun, weights: Weights, data: str | Path) -> None:
-    """Score the mean on dev as a training scores; its probabilities are calibrated as well."""
-    lesson: pairs.PairsTask | next_word.NextWordTask
-    if found.tokenizer is None:
-        lesson = pairs.of_run(found, data)
-        journal.about |= lesson.calibrate(weights)
-    else:
-        lesson = next_word.of_run(found, data)
-    journal.progress.scores = lesson.score(weights)
-    journal.record(journal.progress.scores)
+def _score(state: TrainingState, found: LoadedRun, weights: Weights, data: str | Path) -> None:
+    """Score the mean on dev as in a training, and calibrate its probabilities."""
+    task = task_type(found.config.task).of_run(found, data)
+    state.metadata |= task.calibrate(weights)
+    state.progress.scores = task.score(weights)
+    state.record(state.progress.scores)
 
 
-def _origin(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run says of itself that holds for a mean as well: settings, symbols, data."""
+def _inherited(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a run that hold for the mean as well: settings, symbols, data."""
     kept = ("settings", "source", "target", "units", "limits", "start", "distilled", "data")
-    return {name: about[name] for name in kept if name in about}
+    return {name: metadata[name] for name in kept if name in metadata}
 
 
 def _fingerprint(folder: Path) -> str:
@@ -187,9 +187,6 @@ def _fingerprint(folder: Path) -> str:
     return hashlib.sha256(read(folder, WEIGHTS)).hexdigest() if WEIGHTS in names(folder) else ""
 
 
-def _told(scores: Mapping[str, float]) -> str:
-    """Dev scores in a few words."""
-    if not scores:
-        return "none"
-    family = next_word.NextWordTask if "perplexity" in scores else pairs.PairsTask
-    return " ".join(family.tell(scores).split())
+def _summary(found: LoadedRun, scores: Mapping[str, float]) -> str:
+    """Dev scores of a run in a few words."""
+    return " ".join(task_type(found.config.task).summary(scores).split()) if scores else "none"

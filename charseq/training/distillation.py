@@ -1,12 +1,13 @@
-"""teacher, sources -> pairs: a trained run labels texts, and a student learns what it wrote.
+"""Knowledge distillation: a trained run labels sources, and a student learns these pairs as well.
 
 Sequence-level knowledge distillation (Kim & Rush 2016): the teacher's best outputs for a source,
-each with its probability as its weight, join the true pairs. Sources without a target may be added;
-where the teacher is an earlier student of the same data, that is self-training.
+each weighted by its probability, join the true pairs. Sources without a target may be added. With a
+teacher that is an earlier student of the same data, this is self-training.
 
-Labels are kept in the student's run folder as they are made, and go when it is finished:
+Labels are saved in the student's run folder as they are made, and deleted when it is finished:
 
-    resume.labels.NNNNNNNN.jsonl    from source NNNNNNNN on; its first line says whose labels it has
+    resume.labels.NNNNNNNN.jsonl    labels from source NNNNNNNN on; line 1 has a key of the teacher
+                                    and its sources
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
     from charseq.runs.training_state import TrainingState
     from charseq.training.prepare import PreparedPairs
 
-LEAST = 0.05
+MIN_PROBABILITY = 0.05
 """Outputs that the teacher finds less probable than this are not learnt."""
 WINDOW = 128
-"""Sources that are labelled between two looks at signals and at the clock."""
-_CACHE = "resume.labels."
+"""Sources that are labelled between two checks for signals and for a save that is due."""
+_PREFIX = "resume.labels."
 
 Source = tuple[str, str]
 """A text and its features."""
@@ -49,28 +50,29 @@ Label = list[tuple[str, float]]
 Report = Callable[[str], None]
 
 
-class Pupil(Protocol):
-    """A training of pairs, as far as it can be taught."""
+class Student(Protocol):
+    """A training on pairs that can learn from a teacher."""
 
     config: Config
-    task: PreparedPairs
+    prepared: PreparedPairs
     distilled: dict[str, Any] | None
+    """The teacher's metadata."""
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What the run says of itself before training."""
+    def metadata(self) -> dict[str, Any]:
+        """The contents of the run's about.json that are known before training."""
 
-    def attend(
+    def add_teacher_labels(
         self, sources: Sequence[Source], labels: Sequence[Label], teacher: Mapping[str, Any]
     ) -> None:
-        """Learn what a teacher says of ``sources`` as well."""
+        """Add the labels of ``sources`` to the training pairs."""
 
 
 class Teacher:
-    """A finished run that labels the training sources, and those of another file."""
+    """A finished run that labels the training sources, and those of a file of texts."""
 
     def __init__(self, run: str | Path, unlabelled: str | Path | None, *, best: int) -> None:
-        """Find the run; ``best`` is the most outputs to learn for one source.
+        """Find the run; ``best`` is the maximum number of outputs to learn for one source.
 
         Raises:
             CheckpointError: there is no such run, or it is not finished.
@@ -80,17 +82,17 @@ class Teacher:
         self.best = best
         if not is_finished(self.path):
             raise CheckpointError("is not finished, so it is no teacher yet", path=self.path)
-        parts = read_all(self.path, [ABOUT, WEIGHTS])
-        self.fingerprint = _digest(parts[ABOUT], parts[WEIGHTS])
+        files = read_all(self.path, [ABOUT, WEIGHTS])
+        self.fingerprint = _digest(files[ABOUT], files[WEIGHTS])
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What a student's run says of its teacher."""
+    def metadata(self) -> dict[str, Any]:
+        """The teacher in the student's metadata: name and fingerprints."""
         texts = None if self.unlabelled is None else _digest(_bytes(self.unlabelled))
         return {"teacher": self.path.name, "fingerprint": self.fingerprint, "unlabelled": texts}
 
     def sources(self, train: Sequence[Example]) -> list[Source]:
-        """What is to be labelled, each once: the training sources, then the other file's.
+        """The sources to label, each once: those of the training pairs, then those of the file.
 
         Raises:
             DataError: the file of texts cannot be read.
@@ -104,16 +106,16 @@ class Teacher:
     def labels(
         self, sources: Sequence[Source], folder: Path, *, every: float, report: Report
     ) -> list[Label]:
-        """The outputs to learn for each source; saved to ``folder`` after every so many seconds.
+        """The outputs to learn for each source; saved to ``folder`` every ``every`` seconds.
 
-        What stands there is not computed again. The caller holds the folder's lock.
+        Labels that are saved there are not computed again. The caller holds the folder's lock.
 
         Raises:
             Interrupted: a signal asked to stop; the labels so far are saved.
             SettingError: the run is no teacher of such pairs.
         """
         key = self._key(sources)
-        done = cached(folder, key)
+        done = saved_labels(folder, key)
         if len(done) == len(sources):
             return done
         model = self._model(sources)
@@ -123,9 +125,9 @@ class Teacher:
             while len(done) + len(new) < len(sources):
                 begin = len(done) + len(new)
                 new += _label(model, sources[begin : begin + WINDOW], self.best)
-                asked, over = stop(), len(done) + len(new) == len(sources)
-                if asked or over or time.monotonic() - saved >= every:
-                    publish(folder, {f"{_CACHE}{len(done):08d}.jsonl": _encode(key, new)})
+                asked, complete = stop(), len(done) + len(new) == len(sources)
+                if asked or complete or time.monotonic() - saved >= every:
+                    publish(folder, {f"{_PREFIX}{len(done):08d}.jsonl": _encode(key, new)})
                     done, new, saved = done + new, [], time.monotonic()
                     report(f"labelled   {len(done):,} of {len(sources):,} sources")
                 if asked:
@@ -136,15 +138,19 @@ class Teacher:
                     )
         return done
 
-    def known(self, sources: Sequence[Source], folder: Path) -> list[Label]:
-        """The labels that :meth:`labels` has left in ``folder``. Raises CheckpointError: none."""
-        done = cached(folder, self._key(sources))
+    def read_labels(self, sources: Sequence[Source], folder: Path) -> list[Label]:
+        """The labels that :meth:`labels` has saved in ``folder``.
+
+        Raises:
+            CheckpointError: there are none, or not of all sources.
+        """
+        done = saved_labels(folder, self._key(sources))
         if len(done) < len(sources):
             raise CheckpointError("holds no labels of this teacher", path=folder)
         return done
 
     def _key(self, sources: Sequence[Source]) -> str:
-        """Whose labels these are: the teacher's, of these sources, so many."""
+        """The sha256 of everything that decides the labels: teacher, sources, their number."""
         return _digest(self.fingerprint.encode(), json.dumps([sources, self.best]).encode())
 
     def _model(self, sources: Sequence[Source]) -> PairsModel:
@@ -160,10 +166,10 @@ class Teacher:
 def teacher_of(
     run: str | Path | None, unlabelled: str | Path | None, *, best: int
 ) -> Teacher | None:
-    """The teacher, if one is wanted.
+    """The teacher that the options ask for, if any.
 
     Raises:
-        UsageError: texts without anyone to label them.
+        UsageError: unlabelled texts without a teacher.
         CheckpointError: there is no such run, or it is not finished.
     """
     if run is not None:
@@ -176,35 +182,33 @@ def teacher_of(
     return None
 
 
-def add_teacher_labels(
-    pupil: Pupil, teacher: Teacher, journal: TrainingState, *, report: Report
-) -> None:
-    """Let the teacher label its sources, and the pupil learn from that too.
+def distil(student: Student, teacher: Teacher, state: TrainingState, *, report: Report) -> None:
+    """Label the sources, and add the labels to the student's training pairs.
 
     Raises:
         CheckpointError: the run was begun with another teacher.
         Interrupted: a signal asked to stop; the labels so far are saved.
     """
-    pupil.distilled = teacher.about
-    journal.about = dict(pupil.about)
-    journal.check_origin()
-    true = len(pupil.task.dataset.train)
-    sources = teacher.sources(pupil.task.dataset.train)
-    every = pupil.config.save_seconds
-    labels = teacher.labels(sources, journal.folder, every=every, report=report)
-    pupil.attend(sources, labels, pupil.distilled)
-    journal.about = dict(pupil.about)
-    added = len(pupil.task.dataset.train) - true
+    student.distilled = teacher.metadata
+    state.metadata = dict(student.metadata)
+    state.check_origin()
+    true = len(student.prepared.dataset.train)
+    sources = teacher.sources(student.prepared.dataset.train)
+    every = student.config.save_seconds
+    labels = teacher.labels(sources, state.folder, every=every, report=report)
+    student.add_teacher_labels(sources, labels, student.distilled)
+    state.metadata = dict(student.metadata)
+    added = len(student.prepared.dataset.train) - true
     report(f"teacher    {teacher.path}: {len(sources):,} sources labelled, {added:,} pairs added")
 
 
-def cached(folder: Path, key: str) -> list[Label]:
-    """The labels in a run folder, as far as they follow each other and are ``key``'s."""
+def saved_labels(folder: Path, key: str) -> list[Label]:
+    """The labels in a run folder with this ``key``, up to the first gap."""
     found: list[Label] = []
-    for name in sorted(name for name in names(folder) if name.startswith(_CACHE)):
+    for name in sorted(name for name in names(folder) if name.startswith(_PREFIX)):
         lines = read(folder, name).decode().splitlines()
         head = json.loads(lines[0])
-        if head != {"key": key} or name != f"{_CACHE}{len(found):08d}.jsonl":
+        if head != {"key": key} or name != f"{_PREFIX}{len(found):08d}.jsonl":
             break
         found += [[(text, weight) for text, weight in json.loads(line)] for line in lines[1:]]
     return found
@@ -213,35 +217,34 @@ def cached(folder: Path, key: str) -> list[Label]:
 def mix(
     train: Sequence[Example], sources: Sequence[Source], labels: Sequence[Label]
 ) -> list[Example]:
-    """The true pairs and the teacher's; where both say the same, one pair with both weights.
+    """The true pairs and the teacher's; of equal pairs one, with the sum of their weights.
 
-    Spellings that Unicode calls equal are the same.
+    Targets are equal up to Unicode normalisation.
     """
     mixed = list(train)
-    places: dict[tuple[str, str, str], int] = {}
-    for place, one in enumerate(mixed):
-        places.setdefault((one.source, one.features, _normal(one.target)), place)
+    rows: dict[tuple[str, str, str], int] = {}
+    for row, one in enumerate(mixed):
+        rows.setdefault((one.source, one.features, _normal(one.target)), row)
     for (source, features), label in zip(sources, labels, strict=True):
         for text, weight in label:
             key = (source, features, _normal(text))
-            if key in places:
-                before = mixed[places[key]]
-                mixed[places[key]] = replace(before, weight=before.weight + weight)
+            if key in rows:
+                before = mixed[rows[key]]
+                mixed[rows[key]] = replace(before, weight=before.weight + weight)
             else:
-                places[key] = len(mixed)
+                rows[key] = len(mixed)
                 mixed.append(Example(source, text, features, weight))
     return mixed
 
 
 def read_sources(path: str | Path, *, features: bool) -> list[Source]:
-    """The texts of a file: each line of text, else a column.
+    """The texts of a file: the lines of plain text, or a column of a table.
 
-    The columns ``source`` and ``features`` are read, else the first, or the first two; in plain
-    text features stand behind a tab. A CSV has a header, as in ``convert``. Empty texts are passed
-    over.
+    The columns ``source`` and ``features`` are read, else the first, or the first two. In plain
+    text the features follow a tab. A CSV has a header, as in ``convert``. Empty texts are skipped.
 
     Raises:
-        DataError: with path and line: it cannot be read, or a row has no features or too many.
+        DataError: with path and line: the file cannot be read, or a row has too few columns.
     """
     table = read_table(path, header="yes" if FORMATS[sniff(path)].expects_header else "auto")
     found = []
@@ -261,23 +264,25 @@ def _source(table: Table, row: Row, *, features: bool) -> Source:
     if not table.format.has_columns:
         parts = text_of(row.cells[0]).split("\t") if features else [text_of(row.cells[0])]
     else:
-        called = table.header or row.names
-        wanted: list[str | int] = ["source", "features"] if "source" in called else [1, 2]
-        places = [locate(one, called, len(row.cells)) for one in wanted[: 1 + features]]
-        parts = [text_of(row.cells[place]) for place in places]
+        header = table.header or row.names
+        wanted: list[str | int] = ["source", "features"] if "source" in header else [1, 2]
+        columns = [locate(one, header, len(row.cells)) for one in wanted[: 1 + features]]
+        parts = [text_of(row.cells[column]) for column in columns]
     if len(parts) != 1 + features:
         raise DataError(f"{len(parts) - 1} tabs, expected one, between source and features")
     return parts[0], parts[1] if features else ""
 
 
 def _label(model: PairsModel, sources: Sequence[Source], best: int) -> list[Label]:
-    """The outputs of some sources that are probable enough, came to their end and say something."""
+    """The outputs for some sources that are probable enough, complete and not empty."""
     texts = [f"{text}\t{features}" if model.has_features else text for text, features in sources]
     return [
         [
             (one.prediction, one.probability)
             for one in found.candidates
-            if one.probability >= LEAST and one.prediction.strip(" ") and not found.truncated
+            if one.probability >= MIN_PROBABILITY
+            and one.prediction.strip(" ")
+            and not found.truncated
         ]
         for found in model.predict(texts, n=best, beam=max(best, model.config.beam))
     ]
@@ -293,7 +298,7 @@ def _normal(text: str) -> str:
 
 
 def _digest(*parts: bytes) -> str:
-    """The sha256 of the parts' own, so that a byte on the other side of a cut is seen."""
+    """The sha256 of the sha256 of each part, so that the cuts between the parts count as well."""
     inner = [hashlib.sha256(part).digest() for part in parts]
     return hashlib.sha256(b"".join(inner)).hexdigest()
 

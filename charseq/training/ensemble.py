@@ -20,12 +20,12 @@ import queue
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from charseq.runs.folder import is_finished, read
 if TYPE_CHECKING:
     from charseq.config import Config
     from charseq.runs.training_state import TrainingState
+    from charseq.training.loop import Report, Task
 
 FOLDER = "members"
 WORKER = "charseq.training.worker"
@@ -49,24 +50,6 @@ LIBRARIES = 500 * 2**20
 """Bytes that torch and the intermediate values of a step take in each process."""
 PER_PARAMETER = 40
 """Bytes for each weight: value, gradient, average, moments, and copies to save and to score."""
-
-Report = Callable[[str], None]
-
-
-class Lesson(Protocol):
-    """The training task of an ensemble."""
-
-    config: Config
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Metadata of the run before training."""
-
-    def score(self, weights: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Dev scores of the joined weights of all members."""
-
-    def tell(self, scores: Mapping[str, float]) -> str:
-        """Dev scores in a few words."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +78,8 @@ class Job:
         return f"member {self.number + 1}"
 
 
-def train(
-    lesson: Lesson, journal: TrainingState, job: Job, started: float, *, report: Report
-) -> None:
-    """Train all members and join them in ``journal``, which the caller finishes.
+def train(task: Task, state: TrainingState, job: Job, started: float, *, report: Report) -> None:
+    """Train all members and join them in ``state``, which the caller finishes.
 
     ``job`` is the pattern of every member's job; the clock counts from ``started``.
 
@@ -107,26 +88,26 @@ def train(
         TrainingError: a member failed or was killed; the others are saved.
         CheckpointError: the ensemble was begun with other settings or other data.
     """
-    config, state = lesson.config, journal.resume(report)
-    if state is None:
-        clear(journal.folder)
+    config, arrays = task.config, state.resume(report)
+    if arrays is None:
+        clear(state.folder)
         clocked = not config.epochs
-        side_by_side = slots(config.ensemble, clocked=clocked, need=_need(lesson))
-        state = {"places": np.array(side_by_side)}
-        journal.save(state, better=False)
+        side_by_side = slots(config.ensemble, clocked=clocked, need=_need(task))
+        arrays = {"places": np.array(side_by_side)}
+        state.save(arrays, better=False)
     else:
-        report(f"resume     {journal.progress.seconds:.0f} s spent")
-    side_by_side = int(state["places"])
+        report(f"resume     {state.progress.seconds:.0f} s spent")
+    side_by_side = int(arrays["places"])
     jobs = _jobs(job, config, side_by_side)
-    before = journal.progress.seconds
+    before = state.progress.seconds
     saved = time.monotonic()
 
     def note(*, now: bool = False) -> None:
         """Save the seconds spent, so that a killed command resumes with them."""
         nonlocal saved
-        journal.progress.seconds = before + time.monotonic() - started
+        state.progress.seconds = before + time.monotonic() - started
         if now or time.monotonic() - saved >= config.save_seconds:
-            journal.save(state, better=False)
+            state.save(arrays, better=False)
             saved = time.monotonic()
 
     left = [one for one in jobs if not is_finished(one.folder)]
@@ -135,13 +116,13 @@ def train(
         note(now=True)
         if asked := stop():
             raise Interrupted(
-                f"stopped by {asked.name}; what was learnt is in {journal.folder}, and the same "
+                f"stopped by {asked.name}; what was learnt is in {state.folder}, and the same "
                 "command (without --force) goes on from there",
                 signal_number=asked,
             )
-    assemble(lesson, journal, [one.folder for one in jobs])
-    journal.progress.seconds = before + time.monotonic() - started
-    report(f"ensemble   {len(jobs)} members  {lesson.tell(journal.progress.scores)}")
+    assemble(task, state, [one.folder for one in jobs])
+    state.progress.seconds = before + time.monotonic() - started
+    report(f"ensemble   {len(jobs)} members  {task.summary(state.progress.scores)}")
 
 
 def work(
@@ -199,31 +180,31 @@ def _follow(job: Job, child: ChildProcess, say: Report) -> None:
         raise TrainingError(f"{job.name}{what}")
 
 
-def assemble(lesson: Lesson, journal: TrainingState, folders: Sequence[Path]) -> None:
+def assemble(task: Task, state: TrainingState, folders: Sequence[Path]) -> None:
     """Join the members' weights into one model, and score it on dev.
 
     Raises:
         CheckpointError: a member is damaged, or was trained on other data or symbols.
     """
-    told, weights = lesson.about, []
-    journal.about = dict(told, members=[])
-    journal.progress.metrics = []
+    expected, weights = task.metadata, []
+    state.metadata = dict(expected, members=[])
+    state.progress.metrics = []
     for number, folder in enumerate(folders):
         about, config, *_, arrays, _ = read_run(folder)
         for part in ("data", "source", "target", "limits", "start", "distilled"):
-            if about.get(part) != told.get(part):
+            if about.get(part) != expected.get(part):
                 what = f"was trained on another '{part}' than its ensemble; --force starts anew"
                 raise CheckpointError(what, path=folder)
         weights.append(arrays)
         facts = {name: about[name] for name in ("scores", "seconds", "epochs")}
-        journal.about["members"].append({"seed": config.seed, "cell": config.cell, **facts})
+        state.metadata["members"].append({"seed": config.seed, "cell": config.cell, **facts})
         for line in read(folder, "metrics.jsonl").decode().splitlines():
-            journal.record({"member": number + 1, **json.loads(line)})
-    journal.best = join(weights)
-    progress, members = journal.progress, journal.about["members"]
+            state.record({"member": number + 1, **json.loads(line)})
+    state.best = join(weights)
+    progress, members = state.progress, state.metadata["members"]
     progress.epochs = sum(member["epochs"] for member in members) / len(members)
-    progress.scores = lesson.score(journal.best)
-    journal.record({"members": len(members), "seconds": progress.seconds, **progress.scores})
+    progress.scores = task.score(state.best)
+    state.record({"members": len(members), "seconds": progress.seconds, **progress.scores})
 
 
 def clear(run: str | Path) -> None:
@@ -253,14 +234,14 @@ def available_memory(root: Path = Path("/")) -> int | None:
     return min(limits, default=None)
 
 
-def _need(lesson: Lesson) -> int:
+def _need(task: Task) -> int:
     """Estimate of the bytes that the training of the largest member takes."""
     import resource  # POSIX only, as training is
 
     largest = 0
-    for cell in set(cells_of(lesson.config)):
-        settings = {**lesson.about["settings"], "cell": cell}
-        shapes = shapes_of({**lesson.about, "settings": settings})
+    for cell in set(cells_of(task.config)):
+        settings = {**task.metadata["settings"], "cell": cell}
+        shapes = shapes_of({**task.metadata, "settings": settings})
         largest = max(largest, sum(int(np.prod(shape)) for shape in shapes.values()))
     kilobytes = 1 if sys.platform == "darwin" else 1024
     data = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobytes

@@ -1,17 +1,20 @@
-"""model, batches -> steps on a GPU, each recorded once for its shape and then played again.
+"""Model, batches -> training steps on a GPU, as CUDA graphs: one per batch shape.
 
-A step of so small a model is some hundred kernels of a few microseconds, which take longer to
-start than to run. So all of it, from the symbols to the average of the weights, is a CUDA graph:
-the first batch of a shape runs as it is, the second is recorded, and from then on one call starts
-everything. Nothing may depend on the host in between, and nothing does:
+The step of a small model is some hundred kernels of a few microseconds, which take longer to launch
+than to run. The whole step, from the ids to the running average of the weights, is therefore a CUDA
+graph. The first batch of a shape runs without a graph, the second is captured, and every later one
+is a single launch. Between launches nothing depends on the host:
 
-- what changes from step to step, the rate and which rows are read, lies in memory that is sent to;
-- noise comes from (seed, step): torch's generator is seeded before each play, and a graph draws
-  from where the generator stands, so recorded or not, the numbers are the same;
-- whether loss and gradient are finite is decided on the device: if not, AdamW is told so and leaves
-  weights and moments alone, the average does not move, and a counter does.
+- the inputs that change from step to step, the learning rate and the numbers of the batch's rows,
+  are copied into fixed buffers on the device;
+- noise is a function of (seed, step): torch's generator is seeded before each launch, and a graph
+  draws from the generator's state, so a step has the same numbers with and without a graph;
+- a non-finite loss or gradient is found on the device: AdamW then leaves weights and moments as
+  they are (``found_inf``), the average stays too, and a counter is increased.
 
-Losses stay on the device until they are read. On a CPU the same step runs without recording.
+Losses stay on the device until :meth:`GraphedStep.read`. On a CPU the same step runs without
+graphs. The data are on the device as well: :class:`DeviceDataset` gathers the rows of a batch
+there, :class:`StreamUpload` copies the batches of running text.
 """
 
 from __future__ import annotations
@@ -23,32 +26,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charseq.data.batches import Batches, LineBatches, StreamBatches
+from charseq.data.batches import Batches, StreamBatches
 from charseq.data.text.vocabulary import BOS, EOS, PAD
 from charseq.models.loss import TensorBatch, TrainableModel
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Integer
 
-    from charseq.data.batches import Batches, LineBatches, StreamBatches
+    from charseq.data.batches import LineBatches
 
-RING = 64
-"""Batches whose numbers may be on their way at once; the trainer waits more often than that."""
-TABLE = 2**27
-"""Most symbols of texts, padding included, that are kept as a table."""
-FINEST = 4
-"""Lengths are rounded up to a multiple of this, or of an eighth to a quarter of themselves."""
+PINNED_SLOTS = 64
+"""Buffers for copies to the device that may be under way at once: more than the steps from one
+reading to the next, for which the host waits."""
+MAX_TABLE = 2**27
+"""Largest number of ids of all texts, with padding, that are kept as a padded table."""
+MIN_STEP = 4
+"""Smallest step of padded lengths; see :func:`padded_length`."""
 
 
 class Shape(NamedTuple):
-    """Rows, symbols of a source (0 where there are none), symbols of inputs and labels."""
+    """B, S (0 without sources) and T of a batch."""
 
     rows: int
     source: int
     target: int
 
 
-class Fed(NamedTuple):
+class DeviceBatch(NamedTuple):
     """The tensors of a batch; see :class:`charseq.models.loss.TensorBatch`."""
 
     source: Tensor
@@ -59,9 +63,9 @@ class Fed(NamedTuple):
 
 
 class Texts:
-    """Texts on a device; ``offsets`` has the beginning of each among ``ids``, and the end.
+    """The ids of texts on a device; ``offsets`` has the beginning of each in ``ids``, and the end.
 
-    As a table, padded to the longest, if that is not too large; else one after another.
+    The texts are a table, padded to the longest, or one after another where it were too large.
     """
 
     def __init__(
@@ -72,10 +76,10 @@ class Texts:
         self.begins = torch.from_numpy(offsets[:-1].astype(np.int64)).to(device)
         self.lengths = torch.from_numpy(sizes).to(device)
         self.table: Tensor | None = None
-        longest = rounded(int(sizes.max(initial=1)))
-        if len(sizes) * longest <= TABLE:
-            everyone = torch.arange(len(sizes), device=device)
-            self.table = self._gather(everyone, longest).int()
+        longest = padded_length(int(sizes.max(initial=1)))
+        if len(sizes) * longest <= MAX_TABLE:
+            rows = torch.arange(len(sizes), device=device)
+            self.table = self._gather(rows, longest).int()
 
     def take(self, rows: Tensor, columns: int) -> Tensor:
         """Texts ``rows``, padded to ``columns``."""
@@ -84,17 +88,18 @@ class Texts:
         return self._gather(rows, columns)
 
     def _gather(self, rows: Tensor, columns: int) -> Tensor:
-        places = torch.arange(columns, device=rows.device)
-        inside = places < self.lengths[rows][:, None]
-        index = self.begins[rows][:, None] + places
+        positions = torch.arange(columns, device=rows.device)
+        inside = positions < self.lengths[rows][:, None]
+        index = self.begins[rows][:, None] + positions
         found = self.ids.take(index.clamp_(max=max(len(self.ids) - 1, 0)))
         return torch.where(inside, found, PAD).long()
 
 
 class DeviceDataset:
-    """Pairs or lines on the device; a batch is sent as the numbers of its rows."""
+    """Pairs or lines on the device; of a batch only the numbers of its rows are copied there."""
 
-    goes_on = False
+    continues = False
+    """Whether rows continue in the next batch."""
 
     def __init__(self, batches: Batches | LineBatches, device: torch.device) -> None:
         self._batches = batches
@@ -109,31 +114,36 @@ class DeviceDataset:
             lengths = np.diff(offsets)
             self._lengths = np.stack([np.zeros_like(lengths), lengths], axis=1)
             weights = np.ones(len(lengths), dtype=np.float32)
-        self._target = Texts(*_between(ids, offsets), device)
+        self._target = Texts(*_delimited(ids, offsets), device)
         self._weights = torch.from_numpy(weights).to(device)
         self._size = min(batches.batch_size, len(weights))
-        # the last number of a row is how many of the others are meant
-        pinned = device.type == "cuda"
-        self._ring = torch.zeros(RING, self._size + 1, dtype=torch.int64, pin_memory=pinned)
+        # row numbers, and in the last column how many of them are the batch's
+        self._slots = torch.zeros(
+            PINNED_SLOTS, self._size + 1, dtype=torch.int64, pin_memory=device.type == "cuda"
+        )
         self._rows = torch.zeros(self._size + 1, dtype=torch.int64, device=device)
-        self._places = torch.arange(self._size, device=device)
+        self._numbers = torch.arange(self._size, device=device)
 
-    def feed(self, step: int) -> tuple[Shape, int, bool]:
-        """Send a batch: its shape, its examples, and whether its rows go on in the next one."""
+    def upload(self, step: int) -> tuple[Shape, int, bool]:
+        """Copy the row numbers of a batch to the device.
+
+        Returns:
+            its shape, its number of examples, and whether its rows continue in the next batch.
+        """
         rows = self._batches.rows(step)
-        slot = self._ring[step % RING]
-        sent = slot.numpy()
-        sent[: len(rows)] = rows
-        sent[len(rows) : -1] = rows[0]
-        sent[-1] = len(rows)
+        slot = self._slots[step % PINNED_SLOTS]
+        numbers = slot.numpy()
+        numbers[: len(rows)] = rows
+        numbers[len(rows) : -1] = rows[0]
+        numbers[-1] = len(rows)
         self._rows.copy_(slot, non_blocking=True)
         source, target = self._lengths[rows].max(axis=0)
         # a target has one symbol more: the inputs' BOS, or the labels' EOS
-        shape = Shape(self._size, rounded(int(source)), rounded(int(target) + 2) - 1)
+        shape = Shape(self._size, padded_length(int(source)), padded_length(int(target) + 2) - 1)
         return shape, len(rows), False
 
-    def give(self, shape: Shape) -> Fed:
-        """The batch that was sent, padded to ``shape``; nothing here depends on a value."""
+    def batch(self, shape: Shape) -> DeviceBatch:
+        """The uploaded batch, padded to ``shape``; no operation depends on a value."""
         rows, count = self._rows[:-1], self._rows[-1]
         if self._source is None:
             source = rows.new_zeros(shape.rows, 0)
@@ -142,66 +152,71 @@ class DeviceDataset:
             source = self._source.take(rows, shape.source)
             lengths = self._source.lengths[rows]
         whole = self._target.take(rows, shape.target + 1)
-        # of BOS, symbols and EOS the inputs have all but the end, the labels all but the beginning
+        # of BOS, symbols, EOS the inputs are all but the last, the labels all but the first
         inputs, labels = whole[:, :-1], whole[:, 1:]
         inputs = inputs.masked_fill(labels == PAD, PAD)
-        weights = self._weights[rows] * (self._places < count)
-        return Fed(source, lengths, inputs, labels, weights)
+        weights = self._weights[rows] * (self._numbers < count)
+        return DeviceBatch(source, lengths, inputs, labels, weights)
 
 
 class StreamUpload:
-    """Running text, whose batches are sent as they are."""
+    """Running text, whose batches are copied to the device whole."""
 
-    goes_on = True
+    continues = True
+    """Whether rows continue in the next batch."""
 
     def __init__(self, batches: StreamBatches, device: torch.device) -> None:
         self._batches = batches
         self._device = device
-        self._rooms: dict[Shape, tuple[Tensor, Tensor]] = {}
+        self._buffers: dict[Shape, tuple[Tensor, Tensor]] = {}
 
-    def feed(self, step: int) -> tuple[Shape, int, bool]:
-        """Send a batch: its shape, its examples, and whether its rows go on in the next one."""
+    def upload(self, step: int) -> tuple[Shape, int, bool]:
+        """Copy a batch to the device; the same result as :meth:`DeviceDataset.upload`."""
         batch = self._batches[step]
         count, columns = batch.inputs.shape
         shape = Shape(count, 0, columns)
-        for room, values in zip(self._room(shape), (batch.inputs, batch.labels), strict=True):
-            room.copy_(torch.from_numpy(values))
+        both = zip(self._buffer(shape), (batch.inputs, batch.labels), strict=True)
+        for buffer, values in both:
+            buffer.copy_(torch.from_numpy(values))
         return shape, count, batch.continues
 
-    def give(self, shape: Shape) -> Fed:
-        """The batch that was sent."""
-        inputs, labels = self._room(shape)
+    def batch(self, shape: Shape) -> DeviceBatch:
+        """The uploaded batch."""
+        inputs, labels = self._buffer(shape)
         lengths = inputs.new_zeros(shape.rows)
         weights = torch.ones(shape.rows, device=inputs.device)
-        return Fed(inputs[:, :0], lengths, inputs, labels, weights)
+        return DeviceBatch(inputs[:, :0], lengths, inputs, labels, weights)
 
-    def _room(self, shape: Shape) -> tuple[Tensor, Tensor]:
-        if shape not in self._rooms:
+    def _buffer(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        if shape not in self._buffers:
             size = (2, shape.rows, shape.target)
             both = torch.zeros(size, dtype=torch.int64, device=self._device)
-            self._rooms[shape] = both[0], both[1]
-        return self._rooms[shape]
+            self._buffers[shape] = both[0], both[1]
+        return self._buffers[shape]
 
 
-def feed_of(
+def upload_of(
     batches: Batches | LineBatches | StreamBatches, device: torch.device
 ) -> DeviceDataset | StreamUpload:
-    """How the batches of a run come to the device."""
+    """The way of these batches to the device."""
     if isinstance(batches, StreamBatches):
         return StreamUpload(batches, device)
     return DeviceDataset(batches, device)
 
 
-def rounded(length: int) -> int:
-    """A length that few others share, up to a quarter longer where it is more than sixteen."""
-    step = max(FINEST, 1 << max(length.bit_length() - 3, 0))
+def padded_length(length: int) -> int:
+    """A length rounded up, so that there are few shapes and each has its graph.
+
+    The step is ``MIN_STEP``, or more than an eighth and at most a quarter of the length.
+    """
+    step = max(MIN_STEP, 1 << max(length.bit_length() - 3, 0))
     return -(-length // step) * step
 
 
-def _between(
+def _delimited(
     ids: Integer[np.ndarray, "_"], offsets: Int[np.ndarray, "_"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same texts, each with BOS before it and EOS behind it."""
+    """Ids and offsets of the same texts, each with BOS before it and EOS after it."""
     count = len(offsets) - 1
     wider = offsets + 2 * np.arange(count + 1)
     found = np.empty(wider[-1], dtype=np.int32)
@@ -215,13 +230,13 @@ def _between(
 
 
 EPSILON = 1e-8
-"""AdamW's."""
-MOST_GRAPHS = 96
-"""Shapes that are recorded; others, if there are more, run as they are."""
+"""AdamW's epsilon."""
+MAX_GRAPHS = 96
+"""Shapes that are captured; batches of further shapes run without a graph."""
 
 
 class Buffers(NamedTuple):
-    """What a step moves, one after the other in the order of the parameters; and AdamW's count."""
+    """Flat buffers, in the order of the parameters, that a step updates; and AdamW's step count."""
 
     weights: Tensor
     average: Tensor
@@ -232,19 +247,19 @@ class Buffers(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What the device says of the last step, and of the steps that were skipped so far."""
+    """Loss and gradient norm of the last step, and counts of skipped steps, from the device."""
 
     loss: float
     norm: float
     skipped: int
     in_a_row: int
-    """Skipped steps in a row, up to now."""
+    """Skipped steps in a row, up to the last step."""
     worst: int
-    """The most there were since the counts were set."""
+    """The maximum of ``in_a_row`` since the counts were set."""
 
 
 class GraphedStep:
-    """The steps of one training: the model, one buffer of its weights, average, moments."""
+    """The steps of one training on the flat buffers of weights, average and moments."""
 
     def __init__(
         self,
@@ -258,7 +273,7 @@ class GraphedStep:
         decay: float,
         betas: tuple[float, float],
     ) -> None:
-        """``decay`` and ``betas`` are those of AdamW."""
+        """``clip`` is the largest norm of a gradient; ``decay`` and ``betas`` are AdamW's."""
         self.model = model
         self.buffers = buffers
         self.precision = precision
@@ -266,68 +281,69 @@ class GraphedStep:
         self.smoothing = smoothing
         self.decay = decay
         self.betas = betas
-        self.carried: Tensor | None = None
-        """The state at the end of each row, where rows go on in the next batch."""
+        self.carried_state: Tensor | None = None
+        """The recurrent state at the end of each row, where rows continue in the next batch."""
         self._parts = list(model.parameters())
         device = buffers.weights.device
-        self._feed = feed_of(batches, device)
-        # rate, and how far the average follows
-        self._ring = torch.zeros(RING, 2, pin_memory=device.type == "cuda")
-        self._told = torch.zeros(2, device=device)
-        self._seen = torch.zeros(2, device=device)
-        self._counts = torch.zeros(3, device=device)
-        self._broken = torch.zeros((), device=device)
+        self._data = upload_of(batches, device)
+        # learning rate, and the weight of the new weights in the average
+        self._slots = torch.zeros(PINNED_SLOTS, 2, pin_memory=device.type == "cuda")
+        self._rates = torch.zeros(2, device=device)
+        self._loss_and_norm = torch.zeros(2, device=device)
+        self._counts = torch.zeros(3, device=device)  # skipped, in a row, worst
+        self._not_finite = torch.zeros((), device=device)
         self._gradient = torch.zeros_like(buffers.average)
         self._graphs: dict[Shape, torch.cuda.CUDAGraph | None] = {}
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._pool: Any = None
 
     def step(self, number: int, rate: float, follow: float) -> int:
-        """Start step ``number``, counted from 0; how many examples it has.
+        """Start step ``number``, counted from 0: the number of its examples.
 
-        ``follow`` is the share of the way that the average goes towards the weights. The noise is
-        that of torch's generator, which is to be seeded before.
+        ``follow`` is the weight of the new weights in the running average. The caller seeds torch's
+        generator, from which the noise is drawn.
         """
-        slot = self._ring[number % RING]
+        slot = self._slots[number % PINNED_SLOTS]
         slot[0], slot[1] = rate, follow
-        self._told.copy_(slot, non_blocking=True)
-        shape, examples, goes_on = self._feed.feed(number)
+        self._rates.copy_(slot, non_blocking=True)
+        shape, examples, continues = self._data.upload(number)
         graph = self._graphs.get(shape)
         if graph is not None:
             graph.replay()
-        elif self._may_record(shape):
-            self._graphs[shape] = graph = self._record(shape)
+        elif self._can_capture(shape):
+            self._graphs[shape] = graph = self._capture(shape)
             graph.replay()
         else:
             self._graphs.setdefault(shape, None)
             self._run(shape)
-        if self.carried is not None and not goes_on:
-            self.carried.zero_()
+        if self.carried_state is not None and not continues:
+            self.carried_state.zero_()
         return examples
 
     def read(self) -> Reading:
-        """Wait for the device, and see."""
-        loss, norm, skipped, in_a_row, worst = torch.cat([self._seen, self._counts]).tolist()
+        """Wait for the device, and read loss, norm and counts back."""
+        found = torch.cat([self._loss_and_norm, self._counts])
+        loss, norm, skipped, in_a_row, worst = found.tolist()
         return Reading(loss, norm, int(skipped), int(in_a_row), int(worst))
 
     def set_counts(self, reading: Reading) -> None:
-        """Go on counting from here."""
-        seen, counts = [reading.loss, reading.norm], [reading.skipped, reading.in_a_row]
-        self._seen.copy_(torch.tensor(seen))
+        """Set loss, norm and counts on the device, for a resumed training."""
+        counts = [reading.skipped, reading.in_a_row]
+        self._loss_and_norm.copy_(torch.tensor([reading.loss, reading.norm]))
         self._counts.copy_(torch.tensor([*counts, reading.in_a_row], dtype=torch.float32))
 
-    def _may_record(self, shape: Shape) -> bool:
-        """Whether a step of this shape has run before, and there is room for one more graph.
+    def _can_capture(self, shape: Shape) -> bool:
+        """Whether a step of this shape has run before, and there are fewer than MAX_GRAPHS graphs.
 
-        And the state that is carried, if any, must have its place by then.
+        The buffer of the carried state, if there is one, must exist before the capture.
         """
-        ready = self.carried is not None or not self._feed.goes_on
-        recorded = sum(graph is not None for graph in self._graphs.values())
+        ready = self.carried_state is not None or not self._data.continues
+        captured = sum(graph is not None for graph in self._graphs.values())
         seen = self._stream is not None and shape in self._graphs
-        return seen and ready and recorded < MOST_GRAPHS
+        return seen and ready and captured < MAX_GRAPHS
 
-    def _record(self, shape: Shape) -> torch.cuda.CUDAGraph:
-        """The graph of a step; it has not run yet."""
+    def _capture(self, shape: Shape) -> torch.cuda.CUDAGraph:
+        """The graph of a step, captured but not yet launched."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
@@ -340,58 +356,58 @@ class GraphedStep:
         return graph
 
     def _run(self, shape: Shape) -> None:
-        """A whole step on the device, of what was sent; see the module."""
-        given = TensorBatch(*self._feed.give(shape), state=self.carried, fixed=True)
-        kind, low = self._told.device.type, self.precision != torch.float32
+        """A whole step on the device, on the uploaded batch and rates."""
+        batch = TensorBatch(*self._data.batch(shape), state=self.carried_state, fixed=True)
+        kind, low = self._rates.device.type, self.precision != torch.float32
         with torch.autocast(kind, dtype=self.precision, enabled=low):
-            found = self.model.loss(given, smoothing=self.smoothing)
+            found = self.model.loss(batch, smoothing=self.smoothing)
         mean = found.total / found.count
         gradients = torch.autograd.grad(mean, self._parts, materialize_grads=True)
         torch.cat([part.reshape(-1) for part in gradients], out=self._gradient)
         norm = torch.linalg.vector_norm(self._gradient)
-        sound = mean.detach().isfinite() & norm.isfinite()
-        self._broken.copy_(~sound)
+        finite = mean.detach().isfinite() & norm.isfinite()
+        self._not_finite.copy_(~finite)
         self._gradient.mul_(torch.where(norm > self.clip, self.clip / norm, 1.0))
         self._update()
-        self.buffers.average.lerp_(self.buffers.weights, self._told[1] * sound)
-        self._seen.copy_(torch.stack([mean.detach().float(), norm.float()]))
+        self.buffers.average.lerp_(self.buffers.weights, self._rates[1] * finite)
+        self._loss_and_norm.copy_(torch.stack([mean.detach().float(), norm.float()]))
         self._count()
-        if self._feed.goes_on and found.state is not None:
-            self._carry(found.state.detach(), sound)
+        if self._data.continues and found.state is not None:
+            self._carry_over(found.state.detach(), finite)
 
     def _update(self) -> None:
-        """AdamW in one kernel, which does nothing after a broken step.
+        """AdamW in one kernel, which changes nothing if the loss or the gradient is not finite.
 
-        It is what ``torch.optim.AdamW(fused=True)`` calls; that class takes seconds to load.
+        ``torch.optim.AdamW(fused=True)`` calls the same kernel; that class takes seconds to load.
         """
-        known = self.buffers
-        known.step.add_(1.0 - self._broken)
+        buffers = self.buffers
+        buffers.step.add_(1.0 - self._not_finite)
         torch.ops.aten._fused_adamw_.tensor_lr(
-            [known.weights],
+            [buffers.weights],
             [self._gradient],
-            [known.exp_avg],
-            [known.exp_avg_sq],
+            [buffers.exp_avg],
+            [buffers.exp_avg_sq],
             [],
-            [known.step],
-            lr=self._told[0],
+            [buffers.step],
+            lr=self._rates[0],
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=self.decay,
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
-            found_inf=self._broken,
+            found_inf=self._not_finite,
         )
 
     def _count(self) -> None:
-        """Skipped steps: all, in a row, and the most in a row."""
+        """Count skipped steps: all, those in a row, and the maximum of these."""
         skipped, in_a_row, worst = self._counts.unbind()
-        in_a_row = (in_a_row + 1) * self._broken
-        found = [skipped + self._broken, in_a_row, torch.maximum(worst, in_a_row)]
+        in_a_row = (in_a_row + 1) * self._not_finite
+        found = [skipped + self._not_finite, in_a_row, torch.maximum(worst, in_a_row)]
         self._counts.copy_(torch.stack(found))
 
-    def _carry(self, state: Tensor, sound: Tensor) -> None:
-        """What the next batch begins with: the state, or nothing after a broken step."""
-        if self.carried is None:
-            self.carried = torch.zeros_like(state)
-        self.carried.copy_(torch.where(sound, state, 0.0))
+    def _carry_over(self, state: Tensor, finite: Tensor) -> None:
+        """Keep the state for the next batch; zeros after a step that was not finite."""
+        if self.carried_state is None:
+            self.carried_state = torch.zeros_like(state)
+        self.carried_state.copy_(torch.where(finite, state, 0.0))

@@ -1,40 +1,99 @@
-"""task, training state -> trained weights: the loop between saving, scoring and the clock."""
+"""Task, training state -> trained weights: the training loop with its clock, scores and saves.
+
+A :class:`Task` says what is learnt and how that is scored. :func:`learn` trains it from its last
+state to the end of the budget, and knows no kind of task: a further kind is a further class.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from charseq.config import Config
 from charseq.errors import Interrupted
 from charseq.process import SignalReceived, catch_signals
 from charseq.runs.training_state import Progress, TrainingState, due
-from charseq.training.report import bar, describe_scores
+from charseq.training.report import describe_scores, progress_bar
 
 if TYPE_CHECKING:
     import signal
 
-    from charseq.training.train import Lesson
+    import numpy as np
+
+    from charseq.training.distillation import Student
     from charseq.training.trainer import Trainer
+
+    Weights = Mapping[str, np.ndarray]
 
 Report = Callable[[str], None]
 Watch = Callable[[Progress], None]
 
-MOST_SCORING = 0.06
-"""Share of a wall-clock budget for scoring the dev split; where it is spent, one is left out."""
+MAX_SCORING_SHARE = 0.06
+"""Share of the wall-clock budget for scoring dev; evaluations are left out where it is spent."""
+
+
+class Task(Protocol):
+    """A kind of training on some data, before, during and after.
+
+    The functions of this module need ``config``, ``trainer``, ``publish``, ``score``, ``rank`` and
+    ``summary``; :func:`charseq.training.train.train` needs all. A class that
+    :func:`charseq.training.train.task_type` chooses also has ``may_ensemble`` (whether there are
+    ensembles of it), ``of_run`` (the task of a trained run again), and for a search over settings
+    ``objective`` and ``minimize``.
+    """
+
+    config: Config
+    """The settings, as far as they are resolved before training."""
+    name: str
+    """The name of the data, by default that of the run folder."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The contents of the run's about.json that are known before training."""
+
+    def describe(self) -> list[str]:
+        """Lines for people: the data as understood."""
+
+    def student(self) -> Student:
+        """The task as one that can learn from a teacher's labels.
+
+        Raises:
+            UsageError: this kind of task cannot.
+        """
+
+    def trainer(self, halvings: int = 0) -> Trainer:
+        """The trainer before its first step; its batch size is halved ``halvings`` times."""
+
+    def publish(self, weights: Weights) -> Weights:
+        """The trainer's weights as the run keeps them."""
+
+    def score(self, weights: Weights) -> dict[str, float]:
+        """The dev scores of published weights."""
+
+    def rank(self, scores: Mapping[str, float]) -> tuple[float, ...]:
+        """A key for sorting by quality: the higher is the better."""
+
+    def summary(self, scores: Mapping[str, float]) -> str:
+        """Dev scores in a few words."""
+
+    def calibrate(self, weights: Weights) -> dict[str, Any]:
+        """Metadata on the calibration of probabilities by dev; empty without."""
+
+    def evaluate(self, model: Any, *, version: str) -> dict[str, Any]:
+        """The evaluation of the finished model on the dev split."""
 
 
 def silent(_line: str) -> None:
-    """A report that nobody reads."""
+    """A report that is thrown away."""
 
 
 def learn(
-    lesson: Lesson,
-    journal: TrainingState,
+    task: Task,
+    state: TrainingState,
     started: float,
     *,
     report: Report,
@@ -43,38 +102,38 @@ def learn(
 ) -> None:
     """Train one model, from its last state if there is one.
 
-    Where memory is short the batch is halved, at most five times.
+    Where memory is short the batch size is halved, at most five times.
 
     Raises:
         TrainingError: memory is short even so.
     """
     from charseq.models.device import is_out_of_memory
 
-    state, since, trainer = journal.resume(report), journal.progress, None
+    arrays, so_far, trainer = state.resume(report), state.progress, None
     while True:
         try:
-            trainer = lesson.trainer(since.halved)
-            journal.require_space(trainer.weights.numel())
-            if state is not None:
-                trainer.restore(state)
-                report(f"resume     at step {trainer.number:,}, {since.seconds:.0f} s spent")
-            fit(lesson, trainer, journal, started, report=report, progress=progress, watch=watch)
+            trainer = task.trainer(so_far.halved)
+            state.require_space(trainer.weights.numel())
+            if arrays is not None:
+                trainer.restore(arrays)
+                report(f"resume     at step {trainer.number:,}, {so_far.seconds:.0f} s spent")
+            fit(task, trainer, state, started, report=report, progress=progress, watch=watch)
         except (MemoryError, RuntimeError) as fault:
             if trainer is None or not is_out_of_memory(fault):
                 raise
             short = str(fault).split("\n")[0][:200]
         else:
             return
-        # not before the fault is gone, which holds on to all that the step had made
-        size, state = journal.halve(lesson.config.batch_size, trainer.state, short)
-        trainer = None  # before the next one needs its memory
+        # outside of the handler: the exception holds references to the tensors of the step
+        size, arrays = state.halve(task.config.batch_size, trainer.state, short)
+        trainer = None  # before the next trainer needs its memory
         report(f"memory     is short: from now on batches of {size}")
 
 
 def fit(
-    lesson: Lesson,
+    task: Task,
     trainer: Trainer,
-    journal: TrainingState,
+    state: TrainingState,
     started: float,
     *,
     report: Report,
@@ -88,101 +147,103 @@ def fit(
     """
     from charseq.models.device import Pace, choose_threads
 
-    config, state = lesson.config, journal.progress
+    config, so_far = task.config, state.progress
     total = config.epochs * len(trainer.batches)
-    begin = started - state.seconds
+    begin = started - so_far.seconds
     saved = time.monotonic()
     if not trainer.number:
-        state.prepared = saved - begin
-    left = 60 * config.minutes - state.prepared
+        so_far.prepared = saved - begin
+    left = 60 * config.minutes - so_far.prepared
 
     def done(step: int) -> float:
         if total or not step:  # however small the budget, there is a first step
             return step / max(total, 1)
-        return (time.monotonic() - begin - state.prepared) / left if left > 0 else 1.0
+        return (time.monotonic() - begin - so_far.prepared) / left if left > 0 else 1.0
 
     pace = Pace(1 if total else choose_threads(config.threads))
     loss, scored_at = None, -1
-    with catch_signals() as stop, bar(shown=progress) as show:
+    with catch_signals() as stop, progress_bar(shown=progress) as show:
         score = partial(
-            _score, lesson, trainer, journal, report=report, interruptible=stop.interruptible
+            _score, task, trainer, state, report=report, interruptible=stop.interruptible
         )
-        if state.pending is not None:
-            better = score(min(done(trainer.number), 1.0), state.pending["loss"])
-            _keep(trainer, journal, stop(), better=better)
+        if so_far.pending is not None:
+            better = score(min(done(trainer.number), 1.0), so_far.pending["loss"])
+            _save(trainer, state, stop(), better=better)
             scored_at = trainer.number
         for step in trainer.steps(done):
             now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
             pace.note(step.examples)
-            state.seconds, state.epochs = time.monotonic() - begin, step.epoch
+            so_far.seconds, so_far.epochs = time.monotonic() - begin, step.epoch
             better = False
-            if _is_due(now, state, config, ruled=bool(total)):
+            if _is_due(now, so_far, config, by_steps=bool(total)):
                 better, scored_at = score(now, loss), step.number
             asked = stop()
             if scored_at == step.number or asked or time.monotonic() - saved >= config.save_seconds:
-                _keep(trainer, journal, asked, better=better)
+                _save(trainer, state, asked, better=better)
                 saved = time.monotonic()
             if watch is not None and scored_at == step.number and now < 1.0:
-                watch(state)
-        state.seconds = time.monotonic() - begin
+                watch(so_far)
+        so_far.seconds = time.monotonic() - begin
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
             better = score(1.0, loss)
             if stop():
-                _keep(trainer, journal, stop(), better=better)
+                _save(trainer, state, stop(), better=better)
 
 
-def _is_due(now: float, state: Progress, config: Config, *, ruled: bool) -> bool:
-    """Whether to score after this step; ``ruled`` by steps alone, or by the clock as well."""
-    affordable = ruled or now == 1.0 or state.scoring <= MOST_SCORING * state.seconds
-    return affordable and now >= due(state.evaluations, config.evaluations)
+def _is_due(now: float, so_far: Progress, config: Config, *, by_steps: bool) -> bool:
+    """Whether to score after this step: by the steps alone, or by the time spent as well."""
+    affordable = by_steps or now == 1.0 or so_far.scoring <= MAX_SCORING_SHARE * so_far.seconds
+    return affordable and now >= due(so_far.evaluations, config.evaluations)
 
 
-def _keep(
-    trainer: Trainer, journal: TrainingState, asked: signal.Signals | None, *, better: bool
+def _save(
+    trainer: Trainer, state: TrainingState, asked: signal.Signals | None, *, better: bool
 ) -> None:
     """Save. Raises Interrupted where a signal has asked to stop."""
-    journal.save(trainer.state(), better=better)
+    state.save(trainer.state(), better=better)
     if asked:
         raise Interrupted(
             f"stopped by {asked.name} after step {trainer.number:,}; what was learnt is in "
-            f"{journal.folder}, and the same command (without --force) goes on from there",
+            f"{state.folder}, and the same command (without --force) goes on from there",
             signal_number=asked,
         )
 
 
 def _score(
-    lesson: Lesson,
+    task: Task,
     trainer: Trainer,
-    journal: TrainingState,
+    state: TrainingState,
     now: float,
     loss: float | None,
     *,
     report: Report,
     interruptible: Callable[[], AbstractContextManager[None]],
 ) -> bool:
-    """Score the averaged weights on dev; keep them if they are the best.
+    """Score the averaged weights on dev, keep them if they are the best, and say whether.
 
-    Where a signal asks to stop meanwhile, that waits until a resumed run begins with it.
+    A signal ends the evaluation unfinished; it stays pending, and a resumed run begins with it.
     """
-    config, state, begun = lesson.config, journal.progress, time.monotonic()
-    state.pending = {"loss": loss if loss is None or math.isfinite(loss) else None}
-    weights = lesson.publish(trainer.averaged())
+    config, so_far, begun = task.config, state.progress, time.monotonic()
+    so_far.pending = {"loss": loss if loss is None or math.isfinite(loss) else None}
+    weights = task.publish(trainer.averaged())
     try:
         with interruptible():
-            scores = lesson.score(weights)
+            scores = task.score(weights)
     except SignalReceived:
         return False
-    state.pending = None
-    better = not state.scores or lesson.rank(scores) > lesson.rank(state.scores)
+    so_far.pending = None
+    better = not so_far.scores or task.rank(scores) > task.rank(so_far.scores)
     if better:
-        state.scores, journal.best = scores, dict(weights)
-    state.evaluations += 1
-    while now >= due(state.evaluations, config.evaluations):  # several fell into one step
-        state.evaluations += 1
-    state.scoring += time.monotonic() - begun
-    line = {"step": trainer.number, "epoch": state.epochs, "seconds": state.seconds, "loss": loss}
-    journal.record({"evaluation": state.evaluations, **line, **scores})
-    journal.keep(weights, config.keep)
-    report(describe_scores(now, state, loss, lesson.tell(scores), best=better))
+        so_far.scores, state.best = scores, dict(weights)
+    so_far.evaluations += 1
+    while now >= due(so_far.evaluations, config.evaluations):  # several fell into one step
+        so_far.evaluations += 1
+    so_far.scoring += time.monotonic() - begun
+    line = {
+        "step": trainer.number, "epoch": so_far.epochs, "seconds": so_far.seconds, "loss": loss
+    }  # fmt: skip
+    state.record({"evaluation": so_far.evaluations, **line, **scores})
+    state.keep(weights, config.keep)
+    report(describe_scores(now, so_far, loss, task.summary(scores), best=better))
     return better

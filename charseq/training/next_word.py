@@ -1,56 +1,57 @@
-"""lines of text -> what there is to learn from them, and how well it was learnt.
+"""Lines of text -> a task for the training loop: next-word prediction.
 
-One of the two families that ``recipes`` can train; the other is ``pairs``, with the same
-functions. It knows the flow of neither training nor saving.
+Inside: the traits of words, which share a part of their vectors (stem, shape, beginning, endings),
+and :class:`NextWordTask`, a :class:`charseq.training.loop.Task`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
 from charseq.config import Config
 from charseq.data import corpus
-from charseq.data.text import tokenizer as unit
+from charseq.data.text import tokenizer
 from charseq.data.text.vocabulary import EOS, SPECIALS
-from charseq.errors import DataError, SettingError
+from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.next_word import facts, perplexity_of
-from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import language_model
-from charseq.runs.folder import WEIGHTS, find, read
-from charseq.training.prepare import optimizer_settings
+from charseq.training.prepare import PretrainedRun, assemble_trainer, halved, inherit_rows
 from charseq.training.report import describe_lines
 
 if TYPE_CHECKING:
+    from jaxtyping import Int
+
     from charseq.inference.language_model import LanguageModel
+    from charseq.inference.loading import LoadedRun
     from charseq.training.trainer import Trainer
 
     Weights = Mapping[str, np.ndarray]
-    from jaxtyping import Int
 
 Trait = Callable[[str], str]
 
 
 def stem(word: str) -> str:
-    """The word in small letters without the signs around it; all of it, if it is only signs."""
+    """The word in lower case without the punctuation around it; all of it, if it has no letter."""
     core = word[_core(word)]
     return core.lower() if core else word
 
 
 def shape(word: str) -> str:
-    """The signs around the word, and how it is written: x small, X capital, XX capitals, 0 digits.
+    """The punctuation around the word, and its case: x lower, Xx title, XX upper, 0 a number.
 
     For example ``"Xx,`` of ``"Hello,``.
     """
-    place = _core(word)
-    core = word[place]
+    span = _core(word)
+    core = word[span]
     if not core:
         return word
     kind = "x"
@@ -60,18 +61,18 @@ def shape(word: str) -> str:
         kind = "XX"
     elif core[0].isupper():
         kind = "Xx"
-    return f"{word[: place.start]}{kind}{word[place.stop :]}"
+    return f"{word[: span.start]}{kind}{word[span.stop :]}"
 
 
 def _core(word: str) -> slice:
-    """Where the first letter or digit stands to the last, with its marks; empty without any."""
-    places = [k for k, letter in enumerate(word) if letter.isalnum()]
-    if not places:
+    """The span from the first letter or digit to the last with its combining marks; else empty."""
+    letters = [k for k, letter in enumerate(word) if letter.isalnum()]
+    if not letters:
         return slice(0, 0)
-    end = places[-1] + 1
+    end = letters[-1] + 1
     while end < len(word) and unicodedata.category(word[end])[0] == "M":
         end += 1
-    return slice(places[0], end)
+    return slice(letters[0], end)
 
 
 TRAITS: tuple[Trait, ...] = (
@@ -84,10 +85,10 @@ TRAITS: tuple[Trait, ...] = (
 
 
 def traits_of(words: Sequence[str]) -> Int[np.ndarray, "K V"]:
-    """The number of each word's value of each trait.
+    """Words -> the number of the value of each of the K traits.
 
-    Values are numbered in the order of the words, one trait after the other, so equal words in
-    equal order have equal numbers.
+    The values are numbered in the order of the words, one trait after the other. So the same words
+    in the same order have the same numbers.
     """
     table = np.empty((len(TRAITS), len(words)), dtype=np.int64)
     count = 0
@@ -99,26 +100,29 @@ def traits_of(words: Sequence[str]) -> Int[np.ndarray, "K V"]:
     return table
 
 
-SHARED = (
+SHAPING = (
     *("cell", "embedding", "hidden", "layers", "context", "tied"),
     *("units", "case", "punctuation"),
 )
-"""Settings that decide the weights' shapes, and what is a word; a run that starts from another must
-have the same."""
+"""Settings that decide the weights' shapes, or what a word is; a start must have the same."""
 
-LARGE = 5000
-"""From so many symbols on, the softmax is sampled where the settings leave it open, over"""
+SAMPLED_FROM = 5000
+"""Number of symbols from which the softmax is sampled, if the settings leave that open."""
 SAMPLES = 2000
-"""so many."""
+"""Symbols that a sampled softmax is over."""
 
 
 class NextWordTask:
-    """A training on lines of text, as ``recipes`` sees it: before, during and after."""
+    """A training on lines of text; see :class:`charseq.training.loop.Task`."""
+
+    may_ensemble: ClassVar[bool] = False
+    minimize: ClassVar[bool] = True
+    """Whether the least :meth:`objective` is the best."""
 
     def __init__(
         self, data: str | Path, config: Config, init_from: str | Path | None = None
     ) -> None:
-        """Read the data once, and learn its symbols.
+        """Read the data once, and learn the symbols of the training split.
 
         Raises:
             CharseqError: the data, the settings or the run to start from do not allow it.
@@ -129,17 +133,15 @@ class NextWordTask:
         if not self.corpus.dev:
             raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
         self.name = self.corpus.name
-        self.start_print: str | None = None
-        self.start = None if init_from is None else self._begin_with(find(init_from))
-        form = config.target_form if self.start is None else self.start.target.form
-        self.units, self.why = unit.build(
+        self.start = None if init_from is None else self._load_start(init_from)
+        self.units, self.why = tokenizer.build(
             self.corpus.train,
             kind=config.units,
             case=config.case,
             punctuation=config.punctuation,
             limit=config.word_limit,
             min_count=config.min_count,
-            form=form,
+            form=config.target_form if self.start is None else self.start.target.form,
             subword_size=config.subword_size,
             seed=config.seed,
         )
@@ -150,14 +152,22 @@ class NextWordTask:
         if not self.units.vocabulary.symbols:
             raise DataError(f"no word in it {config.min_count} times: --set min_count=1", path=data)
 
+    @classmethod
+    def of_run(cls, run: LoadedRun, data: str | Path) -> NextWordTask:
+        """The task of a trained run, with its symbols, on ``data``: to score other weights."""
+        task = cls(data, run.config)
+        if run.tokenizer is not None:
+            task.tokenizer = run.tokenizer
+        return task
+
     @property
-    def about(self) -> dict[str, Any]:
-        """What the run says of itself before training."""
+    def metadata(self) -> dict[str, Any]:
+        """The contents of the run's about.json that are known before training."""
         data = self.corpus
         return {
             "settings": self.config.to_json(),
             "units": self.units.to_json(),
-            "start": self.start_print,
+            "start": None if self.start is None else self.start.fingerprint,
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
@@ -167,50 +177,42 @@ class NextWordTask:
         }
 
     def describe(self) -> list[str]:
-        """What was understood, for people."""
+        """Lines for people: the data, the first lines, the symbols."""
         lines = describe_lines(self.corpus, self.units, self.why, running=self.config.running)
         if self.units.kind == "words" and self.config.min_count == 1:
-            # and where they come all the same, each costs as much as many others
+            # an unseen word in use then costs as much as many others
             lines.append("note       min_count=1: training meets no unseen word and rules them out")
         return lines
 
-    def trainer(self, halved: int = 0) -> Trainer:
-        """Model, batches and optimiser, before the first step; batches ``halved`` so often."""
-        from charseq.data.batches import LineBatches, StreamBatches
-        from charseq.models.device import choose_device, choose_precision, choose_threads, seed_all
-        from charseq.models.factory import build_next_word
-        from charseq.training.trainer import Trainer
+    def student(self) -> NoReturn:
+        """Raise UsageError: next words are not distilled."""
+        raise UsageError("--distil-from is for pairs, these data are text")
 
-        config = replace(self.config, batch_size=max(1, self.config.batch_size >> halved))
-        ids, offsets = unit.encode(self.corpus.train, self.units)
+    def trainer(self, halvings: int = 0) -> Trainer:
+        """Model, batches and optimiser before the first step; ``halvings`` of the batch size."""
+        from charseq.data.batches import LineBatches, StreamBatches
+        from charseq.models.factory import build_next_word
+
+        config, start = self.config, self.start
+        ids, offsets = tokenizer.encode(self.corpus.train, self.units)
         counts = np.bincount(ids, minlength=len(self.units.vocabulary))
         counts[EOS] = len(offsets) - 1
-        device = choose_device(config.device)
-        choose_threads(config.threads)
-        seed_all(config.seed)
+        size = halved(config.batch_size, halvings)
         batches: LineBatches | StreamBatches
         if config.running:
             batches = StreamBatches(
-                ids, offsets, batch_size=config.batch_size, steps=config.segment, seed=config.seed
+                ids, offsets, batch_size=size, steps=config.segment, seed=config.seed
             )
         else:
-            batches = LineBatches(ids, offsets, batch_size=config.batch_size, seed=config.seed)
-        model = build_next_word(
-            config, counts=counts, traits=self._traits(), samples=self._samples()
+            batches = LineBatches(ids, offsets, batch_size=size, seed=config.seed)
+        model = partial(
+            build_next_word, config, counts=counts, traits=self._traits(), samples=self._samples()
         )
-        trainer = Trainer(
-            model,
-            batches,
-            optimizer_settings(config),
-            device=device,
-            precision=choose_precision(config.precision, device),
-        )
-        if self.start is not None:
-            trainer.start_from(_inherit(self.start, trainer.averaged()))
-        return trainer
+        inherited = None if start is None else partial(_inherit, start)
+        return assemble_trainer(config, model, batches, inherited)
 
     def publish(self, weights: Weights) -> Weights:
-        """What a run keeps of the trainer's weights: vectors of words with their traits' added."""
+        """The weights that a run keeps: each word's vector is added up with those of its traits."""
         kept = dict(weights)
         shared = kept.pop("traits", None)
         table = self._traits()
@@ -219,28 +221,41 @@ class NextWordTask:
         return kept
 
     def score(self, weights: Weights) -> dict[str, float]:
-        """Dev perplexity of ``weights``."""
+        """The dev perplexity of ``weights``."""
         config = self.config
-        model = language_model(Path(), self.about, config, self.units, weights)
+        model = language_model(Path(), self.metadata, config, self.units, weights)
         lines = list(islice(self.corpus.dev, config.dev_limit))
         return {"perplexity": perplexity_of(model, lines)}
 
+    def calibrate(self, _weights: Weights) -> dict[str, Any]:
+        """No metadata: the probabilities of next words are not calibrated."""
+        return {}
+
     @staticmethod
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
-        """Less perplexity wins."""
+        """A key for sorting by quality: the lower perplexity is the better."""
         return -scores["perplexity"], 0.0
 
     @staticmethod
-    def tell(scores: Mapping[str, float]) -> str:
+    def objective(scores: Mapping[str, Any]) -> float:
+        """Dev scores -> the number that a search over settings minimises: the perplexity.
+
+        It is NaN where the perplexity was not finite, which is null in the metrics.
+        """
+        perplexity = scores["perplexity"]
+        return math.nan if perplexity is None else float(perplexity)
+
+    @staticmethod
+    def summary(scores: Mapping[str, float]) -> str:
         """Dev scores in a few words."""
         return f"dev perplexity {scores['perplexity']:7.1f}"
 
     def evaluate(self, model: LanguageModel, *, version: str) -> dict[str, Any]:
-        """What :func:`evaluate` returns of the dev split."""
+        """The result of :func:`charseq.evaluation.next_word.evaluate` on the dev split."""
         return facts(model, self.data, self.corpus.dev, "dev", version=version)
 
-    def _traits(self) -> np.ndarray | None:
-        """A row of traits for each id, or None where symbols are not words or have none."""
+    def _traits(self) -> Int[np.ndarray, "K V"] | None:
+        """The traits of each id, or None where symbols are not words or traits are off."""
         if self.config.units != "words" or not self.config.traits:
             return None
         # no word looks like these, so they share nothing
@@ -248,45 +263,29 @@ class NextWordTask:
         return traits_of([*specials, *self.units.vocabulary.symbols])
 
     def _samples(self) -> int:
-        """How many symbols the softmax is sampled over; 0 for all."""
+        """The number of symbols that the softmax is sampled over; 0 for all."""
         if self.config.samples >= 0:
             return self.config.samples
-        return SAMPLES if len(self.units.vocabulary) > LARGE else 0
+        return SAMPLES if len(self.units.vocabulary) > SAMPLED_FROM else 0
 
-    def _begin_with(self, path: Path) -> LoadedRun:
-        """Another run, whose symbols ours join, and whose weights are the first."""
-        found = read_run(path)
-        if found.tokenizer is None:
-            raise SettingError(f"{path} rewrites pairs, it is no start for predicting words")
-        asked = {name: getattr(self.config, name) for name in SHARED}
-        theirs = {name: getattr(found.config, name) for name in SHARED}
-        if self.config.target_form != "auto":
-            asked["target_form"], theirs["target_form"] = self.config.target_form, found.target.form
-        for name, ours in asked.items():
-            if ours != theirs[name]:
-                raise SettingError(
-                    f"{name} is {ours}, but the run to start from has {theirs[name]}: "
-                    f"--set {name}={theirs[name]}"
-                )
-        self.start_print = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
-        return found
+    def _load_start(self, run: str | Path) -> PretrainedRun:
+        """The run to start from. Raises SettingError where it contradicts the settings."""
+        start = PretrainedRun.load(run, next_word=True)
+        start.require({name: getattr(self.config, name) for name in SHAPING})
+        form = self.config.target_form
+        if form not in ("auto", start.target.form):
+            raise SettingError(
+                f"target_form is {form}, but the run to start from has {start.target.form}: "
+                f"--set target_form={start.target.form}"
+            )
+        return start
 
 
-def of_run(found: LoadedRun, data: str | Path) -> NextWordTask:
-    """A run's own training again, on the dev split of ``data``: to score other weights for it."""
-    lesson = NextWordTask(data, found.config)
-    if found.tokenizer is not None:
-        lesson.units = found.tokenizer
-    return lesson
-
-
-def _inherit(start: LoadedRun, fresh: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _inherit(start: PretrainedRun, fresh: Weights) -> dict[str, np.ndarray]:
     """The weights of ``start`` for more symbols; new ones keep their ``fresh`` rows."""
-    weights = {name: np.array(value) for name, value in start.weights.items()}
-    before = len(start.target)
-    for name in ("embedding", "output", "output_bias"):
-        if name in weights:
-            weights[name] = np.concatenate([weights[name], fresh[name][before:]])
-    if "traits" in fresh:  # already in the words' vectors
+    ids = np.arange(len(start.target))
+    axes = dict.fromkeys(("embedding", "output", "output_bias"), ((ids, ids),))
+    weights = inherit_rows(start.weights, fresh, axes)
+    if "traits" in fresh:  # those of the start are in its words' vectors already
         weights["traits"] = np.zeros_like(fresh["traits"])
     return weights

@@ -1,17 +1,16 @@
-"""string pairs -> what there is to learn from them, and how well it was learnt.
+"""Pairs of strings -> a task for the training loop.
 
-One of the two families that ``recipes`` can train; the other is ``sentences``, with the same
-functions. It knows the flow of neither training nor saving.
+:class:`PairsTask` is a :class:`charseq.training.loop.Task`. It can also be a student of a trained
+run (:mod:`charseq.training.distillation`), and give the tasks of the members of an ensemble.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from charseq.config import Config, configure
 from charseq.data import pairs, settings_file
@@ -22,17 +21,16 @@ from charseq.evaluation.metrics import is_right
 from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import score_examples
 from charseq.inference.calibration import MIN_INPUTS, Event, fit
-from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, Translator
-from charseq.runs.folder import WEIGHTS, find, read
 from charseq.training.distillation import mix
 from charseq.training.prepare import PretrainedRun, prepare
-from charseq.training.report import describe_task
+from charseq.training.report import describe_pairs
 
 if TYPE_CHECKING:
     import numpy as np
 
     from charseq.decoding.ensemble import DirectionGroup
+    from charseq.inference.loading import LoadedRun
     from charseq.inference.prediction import Prediction
     from charseq.training.distillation import Label, Source
     from charseq.training.trainer import Trainer
@@ -40,17 +38,21 @@ if TYPE_CHECKING:
     Weights = Mapping[str, np.ndarray]
 
 
-MOST_CALIBRATED = 2000
-"""Rows of dev that probabilities are calibrated by."""
+MAX_CALIBRATION_ROWS = 2000
+"""Rows of dev, at most, by which probabilities are calibrated."""
 
 
 class PairsTask:
-    """A training of pairs, as ``recipes`` sees it: before, during and after."""
+    """A training on pairs; see :class:`charseq.training.loop.Task`."""
+
+    may_ensemble: ClassVar[bool] = True
+    minimize: ClassVar[bool] = False
+    """Whether the least :meth:`objective` is the best."""
 
     def __init__(
         self, data: str | Path, config: Config, init_from: str | Path | None = None
     ) -> None:
-        """Read the data and prepare the task.
+        """Read the data, and prepare the training split.
 
         Raises:
             CharseqError: the data, the settings or the run to start from do not allow it.
@@ -62,7 +64,6 @@ class PairsTask:
         if config.ensemble > 1 and config.keep:
             raise SettingError("keep is for single runs: an ensemble's members are not averaged")
         self.data = data
-        self.config = config
         dataset = pairs.load(
             data,
             columns=config.columns,
@@ -74,140 +75,141 @@ class PairsTask:
             raise DataError("no examples for dev: more than one source is needed", path=data)
         if init_from and len(set(cells)) > 1:
             raise SettingError("members of several cells cannot start from one run's weights")
-        start = _start(init_from) if init_from else None
-        self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
-        self.task = prepare(dataset, config, start)
-        self.asked = config
-        self.config = self.task.config  # what was to be chosen by the data is chosen
+        start = PretrainedRun.load(init_from, next_word=False) if init_from else None
         self.name = dataset.name
+        self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
+        """Numbers of true pairs, without those of a teacher."""
+        self.given = config
+        """The settings before :func:`charseq.training.prepare.resolve`."""
+        self.prepared = prepare(dataset, config, start)
+        self.config = self.prepared.config
         self.distilled: dict[str, Any] | None = None
+        """The teacher, as the run's metadata have it."""
+
+    @classmethod
+    def of_run(cls, run: LoadedRun, data: str | Path) -> PairsTask:
+        """The task of a trained run, with its symbols, on ``data``: to score other weights."""
+        names = ("columns", "header", "feature_separator")
+        own = settings_file.settings_of(data)
+        settings: dict[str, Any] = {name: own[name] for name in own if name in names}
+        # on the CPU, where scoring needs no torch, which would take longer to load
+        task = cls(data, configure({**settings, "device": "cpu"}, base=run.config))
+        limits = LengthLimits(tuple(run.metadata["limits"]))
+        task.prepared = replace(task.prepared, source=run.source, target=run.target, limits=limits)
+        return task
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What the run says of itself before training."""
-        about = self.task.about
-        about["data"]["examples"] = dict(self.counts)
-        return about if self.distilled is None else {**about, "distilled": self.distilled}
+    def metadata(self) -> dict[str, Any]:
+        """The contents of the run's about.json that are known before training."""
+        metadata = self.prepared.metadata
+        metadata["data"]["examples"] = dict(self.counts)
+        return metadata if self.distilled is None else {**metadata, "distilled": self.distilled}
 
-    def attend(
+    def student(self) -> PairsTask:
+        """This task, for :func:`charseq.training.distillation.distil`."""
+        return self
+
+    def add_teacher_labels(
         self, sources: Sequence[Source], labels: Sequence[Label], teacher: Mapping[str, Any]
     ) -> None:
-        """Learn what a teacher says of ``sources`` as well; its symbols join those of the pairs."""
-        task = self.task
-        train = mix(task.dataset.train, sources, labels)
-        # labels are many, but they ask for no other network
-        asked = replace(self.asked, layers=self.config.layers, direction=self.config.direction)
-        self.task = prepare(replace(task.dataset, train=train), asked, task.start)
-        self.config = self.task.config
+        """Add a teacher's outputs for ``sources`` to the training pairs, and their symbols."""
+        before = self.prepared
+        train = mix(before.dataset.train, sources, labels)
+        # the network is that for the true pairs, however many labels there are
+        given = replace(self.given, layers=self.config.layers, direction=self.config.direction)
+        self.prepared = prepare(replace(before.dataset, train=train), given, before.start)
+        self.config = self.prepared.config
         self.distilled = dict(teacher)
 
     def member(self, number: int) -> PairsTask:
-        """The training of one member of an ensemble, on the same data and symbols."""
-        found = copy(self)
-        found.config = member_of(self.config, number)
-        task = self.task
-        if direction_of(found.config) != direction_of(self.config):
-            limits = task.limits
-            task = replace(prepare(task.dataset, found.config, task.start), limits=limits)
-        found.task = replace(task, config=found.config)
-        return found
+        """The training of a member of the ensemble, counted from 0, on the same symbols."""
+        task = copy(self)
+        task.config = member_of(self.config, number)
+        prepared = self.prepared
+        if direction_of(task.config) != direction_of(self.config):
+            again = prepare(prepared.dataset, task.config, prepared.start)
+            prepared = replace(again, limits=prepared.limits)
+        task.prepared = replace(prepared, config=task.config)
+        return task
 
     def describe(self) -> list[str]:
-        """What was understood, for people."""
-        return describe_task(self.task)
+        """Lines for people: the data, the first pairs, the symbols."""
+        return describe_pairs(self.prepared)
 
-    def trainer(self, halved: int = 0) -> Trainer:
-        """Model, batches and optimiser, before the first step; batches ``halved`` so often."""
-        size = max(1, self.task.config.batch_size >> halved)
-        return replace(self.task, config=replace(self.task.config, batch_size=size)).trainer()
+    def trainer(self, halvings: int = 0) -> Trainer:
+        """Model, batches and optimiser before the first step; ``halvings`` of the batch size."""
+        return self.prepared.trainer(halvings)
 
     def publish(self, weights: Weights) -> Weights:
-        """What a run keeps of the trainer's weights: all."""
+        """The weights that a run keeps: all."""
         return weights
 
     def score(self, weights: Weights) -> dict[str, float]:
-        """Dev scores of ``weights``, by greedy search."""
-        task, config = self.task, self.config
-        translator = Translator(
-            self._direction_groups(weights), task.source, task.target, task.limits
-        )
-        rows = task.dataset.dev[: config.dev_limit]
-        return asdict(score_examples(translator, rows, width=1).scores)
+        """The dev scores of ``weights``, by greedy search."""
+        rows = self.prepared.dataset.dev[: self.config.dev_limit]
+        return asdict(score_examples(self._translator(weights), rows, width=1).scores)
 
     def calibrate(self, weights: Weights) -> dict[str, Any]:
-        """What a run says of its probabilities, learnt from dev; nothing where that is too little.
+        """The calibration of probabilities for the metadata; empty where dev is too small.
 
-        About ``MOST_CALIBRATED`` rows at most, from all over the split, searched as in use.
+        It is learnt from at most about ``MAX_CALIBRATION_ROWS`` rows, evenly spread over dev, which
+        are searched with the beam of the settings.
         """
-        task, config = self.task, self.config
-        translator = Translator(
-            self._direction_groups(weights),
-            task.source,
-            task.target,
-            task.limits,
-            length_penalty=config.length_penalty,
-        )
-        dev = task.dataset.dev
+        config, dev = self.config, self.prepared.dataset.dev
         if len({(row.source, row.features) for row in dev}) < MIN_INPUTS:
             return {}
-        rows = dev[:: -(-len(dev) // MOST_CALIBRATED)]
+        translator = self._translator(weights, length_penalty=config.length_penalty)
+        rows = dev[:: -(-len(dev) // MAX_CALIBRATION_ROWS)]
         outcome = score_examples(translator, rows, width=config.beam, n=config.beam)
         found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
         return {} if found is None else {"calibration": found.to_json()}
 
-    def _direction_groups(self, weights: Weights) -> tuple[DirectionGroup, ...]:
-        """The networks in use, where the run is trained."""
-        from charseq.models.device import choose_device
-
-        return direction_groups_on(choose_device(self.config.device).type, self.config, weights)
-
     @staticmethod
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
-        """More exact matches win, then fewer symbol errors."""
+        """A key for sorting by quality: more exact matches, then fewer symbol errors."""
         return scores["exact_match"], -scores["ser"]
 
     @staticmethod
-    def tell(scores: Mapping[str, float]) -> str:
+    def objective(scores: Mapping[str, Any]) -> float:
+        """Dev scores -> the number that a search over settings maximises; it sorts as ``rank``.
+
+        It is the exact match in percent less a penalty. The penalty grows with the symbol error
+        rate and stays below the share of one example, so one more exact match outweighs any
+        symbol error rate.
+        """
+        penalty = scores["ser"] / (100 + scores["ser"])
+        return float(scores["exact_match"] - penalty * 100 / scores["examples"])
+
+    @staticmethod
+    def summary(scores: Mapping[str, float]) -> str:
         """Dev scores in a few words."""
         return f"dev exact {scores['exact_match']:5.1f} %  ser {scores['ser']:5.1f} %"
 
     def evaluate(self, model: PairsModel, *, version: str) -> dict[str, Any]:
-        """What :func:`evaluate` returns of the dev split."""
-        rows = self.task.dataset.dev
+        """The result of :func:`charseq.evaluation.pairs.evaluate` on the dev split."""
+        rows = self.prepared.dataset.dev
         return facts(model, self.data, "dev", *answer(model, rows), version=version)
+
+    def _translator(self, weights: Weights, *, length_penalty: float = 0.0) -> Translator:
+        """The search with ``weights``, on the device of the training."""
+        prepared = self.prepared
+        return Translator(
+            self._networks(weights),
+            prepared.source,
+            prepared.target,
+            prepared.limits,
+            length_penalty=length_penalty,
+        )
+
+    def _networks(self, weights: Weights) -> tuple[DirectionGroup, ...]:
+        """The networks in use, on the device of the training."""
+        from charseq.models.device import choose_device
+
+        return direction_groups_on(choose_device(self.config.device).type, self.config, weights)
 
 
 def _event(row: pairs.Example, found: Prediction) -> Event:
-    """Which of the candidates, if any, is the target of the row itself."""
-    places = range(len(found.candidates))
-    right = (i for i in places if is_right(found.candidates[i].prediction, [row.target]))
+    """The scores of the candidates, and which of them, if any, is the row's own target."""
+    numbers = range(len(found.candidates))
+    right = (i for i in numbers if is_right(found.candidates[i].prediction, [row.target]))
     return Event(row.source, [one.score for one in found.candidates], next(right, None))
-
-
-def of_run(found: LoadedRun, data: str | Path) -> PairsTask:
-    """A run's own training again, on the dev split of ``data``: to score other weights for it."""
-    known = ("columns", "header", "feature_separator")
-    own: dict[str, Any] = settings_file.settings_of(data)
-    own = {name: value for name, value in own.items() if name in known}
-    # to score a few times needs no torch, which would take longer to load
-    lesson = PairsTask(data, configure({**own, "device": "cpu"}, base=found.config))
-    limits = LengthLimits(tuple(found.metadata["limits"]))
-    lesson.task = replace(lesson.task, source=found.source, target=found.target, limits=limits)
-    return lesson
-
-
-def _start(run: str | Path) -> PretrainedRun:
-    """A trained run as the start of another.
-
-    Raises:
-        SettingError: the run predicts words, or is an ensemble.
-    """
-    path = find(run)
-    found = read_run(path)
-    if found.tokenizer is not None:
-        raise SettingError(f"{path} predicts words, it is no start for pairs")
-    if found.config.ensemble > 1:
-        raise SettingError(f"{path} is an ensemble, its members' weights are no start for one run")
-    fingerprint = hashlib.sha256(read(path, WEIGHTS)).hexdigest()
-    settings = found.config.to_json()
-    return PretrainedRun(fingerprint, settings, found.source, found.target, found.weights)

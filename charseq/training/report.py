@@ -1,6 +1,6 @@
-"""data sets, tasks and runs -> lines for people.
+"""Prepared data and evaluations -> lines for people in two columns; the progress bar.
 
-It knows no flow and prints nothing: the lines are returned, aligned in two columns.
+Nothing is printed: the lines are returned.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 SHOWN_PAIRS = 3
 
 
-def describe_task(task: PreparedPairs) -> list[str]:
+def describe_pairs(prepared: PreparedPairs) -> list[str]:
     """Counts, the first three pairs as understood, and the symbols of both sides."""
-    data = task.dataset
+    data = prepared.dataset
     files = ", ".join(str(path) for path in dict.fromkeys(data.files.values()))
     lines = [
         field("data", f"{len(data.train):,} train, {len(data.dev):,} dev, from {files}"),
@@ -33,16 +33,15 @@ def describe_task(task: PreparedPairs) -> list[str]:
         *(field("note", problem) for problem in data.problems),
     ]
     for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
-        read = task.source.split(one.source) + [
-            f"<{part}>" for part in task.source.split_features(one.features)
+        source = prepared.source.split(one.source) + [
+            f"<{part}>" for part in prepared.source.split_features(one.features)
         ]
-        written = task.target.split(one.target)
-        lines.append(field(f"pair {number}", f"{_spelt(read)}  =>  {_spelt(written)}"))
-    for side, vocabulary, why in zip(
-        ("source", "target"), (task.source, task.target), task.why[:2], strict=True
-    ):
+        target = prepared.target.split(one.target)
+        lines.append(field(f"pair {number}", f"{_spaced(source)}  =>  {_spaced(target)}"))
+    sides = (("source", prepared.source), ("target", prepared.target))
+    for (side, vocabulary), why in zip(sides, prepared.why[:2], strict=True):
         lines.append(field(side, f"{_inventory(vocabulary)}; {why}"))
-    return [*lines, field("attention", f"{task.config.attention}: {task.why[2]}")]
+    return [*lines, field("attention", f"{prepared.config.attention}: {prepared.why[2]}")]
 
 
 def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool) -> list[str]:
@@ -60,19 +59,22 @@ def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool)
 
 
 def describe_scores(
-    done: float, state: Progress, loss: float | None, told: str, *, best: bool
+    done: float, so_far: Progress, loss: float | None, summary: str, *, best: bool
 ) -> str:
-    """One evaluation in training, whose scores are ``told``; ``loss`` is None before any step."""
+    """The line of an evaluation in training, with the ``summary`` of its scores.
+
+    ``done`` is the progress from 0 to 1; ``loss`` is None before the first step.
+    """
     mark = "  best so far" if best else ""
     shown = "" if loss is None else f"loss {loss:.3f}  "
     return (
-        f"{100 * done:3.0f} %  {state.seconds:5.0f} s  epoch {state.epochs:6.2f}  {shown}"
-        f"{told}{mark}"
+        f"{100 * done:3.0f} %  {so_far.seconds:5.0f} s  epoch {so_far.epochs:6.2f}  {shown}"
+        f"{summary}{mark}"
     )
 
 
-def _spelt(symbols: Sequence[str]) -> str:
-    """Symbols apart from each other; a space among them is shown as an open box."""
+def _spaced(symbols: Sequence[str]) -> str:
+    """Symbols separated by spaces; a symbol that is a space is shown as an open box."""
     return " ".join(symbol.replace(" ", "␣") for symbol in symbols)
 
 
@@ -82,8 +84,8 @@ def _inventory(vocabulary: Vocabulary) -> str:
 
 
 @contextmanager
-def bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
-    """``show(progress, step)``: a bar on stderr, where that is a terminal, or nothing."""
+def progress_bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
+    """``show(progress, step)`` for a bar on stderr, if ``shown`` and stderr is a terminal."""
     if not shown:
         yield lambda _progress, _step: None
         return

@@ -1,17 +1,17 @@
-"""model, batches, progress -> steps: the training loop, a generator; resume is exact.
+"""Model, batches, progress -> optimisation steps, from a generator that resumes exactly.
 
     for step in trainer.steps(progress): ...
 
-It knows no files, no scores and no pictures: it yields, and ``recipes`` saves, scores and draws.
-Nor does it know what is learnt: a model says its own loss. Where a batch goes on in the next one,
-the model's state is carried over, its gradient is not (truncated back-propagation through time,
+The trainer knows no files and no scores: it yields, and ``loop`` saves and scores. It knows no
+task either: the loss is the model's. Where the rows of a batch continue in the next one, the
+recurrent state is carried over without its gradient (truncated back-propagation through time,
 Williams & Peng 1990).
 
 All parameters are views into one flat buffer, so that clipping, AdamW (Loshchilov & Hutter 2019)
-and the running average are one operation each. On a GPU the step is that of ``recorder``, which
-does the same without waiting for the device; it is asked how it went every ``READ`` steps. The
-learning rate follows the progress p of the budget, be it steps or seconds: a linear rise over the
-first ``warmup``, then half a cosine to 0.
+and the running average are one operation each. On a GPU the step is that of ``gpu_step``, which
+does the same without waiting for the device; the loss is read back every ``READ_EVERY`` steps. The
+learning rate follows the progress p of the budget, in steps or in seconds: a linear warm-up, then
+half a cosine to 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -40,17 +40,18 @@ Flat = TypeVar("Flat", Tensor, np.ndarray)
 
 BETA1 = 0.9
 """AdamW's decay of gradients."""
-READ = 32
-"""Steps on a GPU between two looks at the loss."""
-MOST_SKIPPED = 10
-"""Steps with a non-finite loss or gradient, in a row, after which training stops."""
+READ_EVERY = 32
+"""Steps on a GPU from one reading of the loss to the next."""
+MAX_SKIPPED = 10
+"""Steps in a row with a non-finite loss or gradient after which training stops."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did; ``loss`` is in nats per symbol, ``progress`` that before the step.
+    """The facts of one step; ``loss`` is in nats per symbol, ``progress`` that before the step.
 
-    On a GPU loss, norm and whether a step was skipped are those of the last step looked at.
+    On a GPU loss and norm are those of the last step that was read back. ``skipped`` is then true
+    where a step was skipped since the reading before.
     """
 
     number: int
@@ -65,7 +66,7 @@ class Step:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """The numbers of a training run that are not the model's."""
+    """The settings of optimiser, learning rate, regularisation and average."""
 
     learning_rate: float = 2e-3
     warmup: float = 0.03
@@ -78,31 +79,31 @@ class OptimizerSettings:
 
 
 class Trainer:
-    """The state of one run: weights, their average, AdamW's moments, and the number of steps.
+    """The state of a training: weights, their average, AdamW's moments, and the number of steps.
 
-    And in the middle of running text, the state of the model at the end of each row.
+    In the middle of running text, the recurrent state at the end of each row belongs to it.
     """
 
     def __init__(
         self,
         model: TrainableModel,
         batches: Batches | LineBatches | StreamBatches,
-        recipe: OptimizerSettings,
+        settings: OptimizerSettings,
         *,
         device: torch.device,
         precision: torch.dtype = torch.float32,
-        recorded: bool | None = None,
+        graphed: bool | None = None,
     ) -> None:
-        """``recorded``: take the steps of ``recorder``; by default on a GPU."""
+        """``graphed``: take the steps of ``gpu_step``; by default on a GPU."""
         self.model = model.to(device)
         self.batches = batches
-        self.recipe = recipe
+        self.settings = settings
         self.device = device
         self.precision = precision
         self.number = 0
         self.skipped = 0
-        self._in_a_row = 0
-        self._carried: Tensor | None = None
+        self._streak = 0
+        self._carried_state: Tensor | None = None
         self._shapes = {name: value.shape for name, value in model.named_parameters()}
         self.weights = flatten(self.model)
         self.average = self.weights.detach().clone()
@@ -111,29 +112,29 @@ class Trainer:
             "exp_avg_sq": torch.zeros_like(self.average),
             "step": torch.zeros((), device=device),
         }
-        self._recorder: GraphedStep | None = None
+        self._graphed: GraphedStep | None = None
         self._reading = Reading(math.nan, math.nan, 0, 0, 0)
-        if recorded or (recorded is None and device.type == "cuda"):
-            self._recorder = GraphedStep(
+        if graphed or (graphed is None and device.type == "cuda"):
+            self._graphed = GraphedStep(
                 self.model,
                 batches,
                 Buffers(self.weights.data, self.average, **self._moments),
                 precision=precision,
-                clip=recipe.clip,
-                smoothing=recipe.label_smoothing,
-                decay=recipe.weight_decay,
-                betas=(BETA1, recipe.beta2),
+                clip=settings.clip,
+                smoothing=settings.label_smoothing,
+                decay=settings.weight_decay,
+                betas=(BETA1, settings.beta2),
             )
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
-        """That of torch, where the compiled one does not do its work."""
-        recipe = self.recipe
+        """AdamW of torch, for weights that the compiled one cannot update."""
+        settings = self.settings
         optimizer = torch.optim.AdamW(
             [self.weights],
-            lr=recipe.learning_rate,
-            betas=(BETA1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
+            lr=settings.learning_rate,
+            betas=(BETA1, settings.beta2),
+            weight_decay=settings.weight_decay,
             fused=True,
         )
         optimizer.state[self.weights] = dict(self._moments)
@@ -147,41 +148,41 @@ class Trainer:
         """
         self.model.train()
         while (done := progress(self.number)) < 1.0:
-            yield self._step(done) if self._recorder is None else self._queue(self._recorder, done)
+            yield self._step(done) if self._graphed is None else self._queue(self._graphed, done)
 
     def averaged(self) -> dict[str, Float32[np.ndarray, "..."]]:
-        """The weights to score and to keep, by name: copies, on the CPU."""
-        source = self.average if self.recipe.ema else self.weights.detach()
+        """The weights to score and to keep, by name: copies on the CPU."""
+        source = self.average if self.settings.ema else self.weights.detach()
         flat = source.to("cpu", copy=True).numpy()
         return {name: part.copy() for name, part in self._split(flat).items()}
 
     def state(self) -> dict[str, Float32[np.ndarray, "..."]]:
-        """Everything a resumed run needs, as arrays: copies, on the CPU."""
+        """Everything that an exact resume needs, by name: copies on the CPU."""
         tensors = {"weights": self.weights.detach(), "average": self.average, **self._moments}
-        carried = self._carried if self._recorder is None else self._recorder.carried
+        carried = self._carried_state if self._graphed is None else self._graphed.carried_state
         if carried is not None:
             tensors["carried"] = carried.float()
         arrays = {name: value.to("cpu", copy=True).numpy() for name, value in tensors.items()}
-        if self._recorder is not None:
-            self._look(self._recorder)
+        if self._graphed is not None:
+            self._read_back(self._graphed)
             arrays["seen"] = np.array([self._reading.loss, self._reading.norm], dtype=np.float32)
-        counts = np.array([self.number, self.skipped, self._in_a_row], dtype=np.int64)
+        counts = np.array([self.number, self.skipped, self._streak], dtype=np.int64)
         return {**arrays, "counts": counts}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from :meth:`state`. Raises KeyError or RuntimeError if it is of another model."""
+        """Continue from :meth:`state`. Raises KeyError or RuntimeError for one of another model."""
         tensors = {"weights": self.weights.data, "average": self.average, **self._moments}
         for name, value in tensors.items():
             value.copy_(torch.from_numpy(np.array(state[name])))
-        self.number, self.skipped, self._in_a_row = (int(count) for count in state["counts"])
-        self._carried = None
+        self.number, self.skipped, self._streak = (int(count) for count in state["counts"])
+        self._carried_state = None
         if "carried" in state:
-            self._carried = torch.from_numpy(np.array(state["carried"])).to(self.device)
-        if self._recorder is not None:
+            self._carried_state = torch.from_numpy(np.array(state["carried"])).to(self.device)
+        if self._graphed is not None:
             loss, norm = map(float, state.get("seen", (math.nan, math.nan)))
-            self._reading = Reading(loss, norm, self.skipped, self._in_a_row, self._in_a_row)
-            self._recorder.set_counts(self._reading)
-            self._recorder.carried = self._carried
+            self._reading = Reading(loss, norm, self.skipped, self._streak, self._streak)
+            self._graphed.set_counts(self._reading)
+            self._graphed.carried_state = self._carried_state
 
     def start_from(self, weights: Mapping[str, np.ndarray]) -> None:
         """Begin with given weights instead of random ones.
@@ -197,21 +198,21 @@ class Trainer:
         self.average.copy_(self.weights.data)
 
     def _step(self, progress: float) -> Step:
-        recipe = self.recipe
+        settings = self.settings
         batch = self.batches[self.number]
-        seed_all(recipe.seed, self.number)
-        rate = recipe.learning_rate * schedule(progress, recipe.warmup)
+        seed_all(settings.seed, self.number)
+        rate = settings.learning_rate * schedule(progress, settings.warmup)
         loss = self._backward(batch)
         gradient = self.weights.grad
         if gradient is None:
             raise TrainingError("the model has no weights to train")
         norm = float(torch.linalg.vector_norm(gradient))
-        sound = math.isfinite(loss) and math.isfinite(norm)
-        if sound:
-            self._update(gradient, rate, recipe.clip / norm if norm > recipe.clip else 1.0)
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if finite:
+            self._update(gradient, rate, settings.clip / norm if norm > settings.clip else 1.0)
         else:
-            self._carried = None
-        self._count(sound)
+            self._carried_state = None
+        self._count(finite)
         self.number += 1
         return Step(
             number=self.number,
@@ -221,19 +222,19 @@ class Trainer:
             gradient_norm=norm,
             learning_rate=rate,
             examples=len(batch.weights),
-            skipped=not sound,
+            skipped=not finite,
         )
 
-    def _queue(self, recorder: GraphedStep, progress: float) -> Step:
-        """A step on a GPU: it has begun, and may not be done."""
-        recipe = self.recipe
-        seed_all(recipe.seed, self.number)
-        rate = recipe.learning_rate * schedule(progress, recipe.warmup)
-        examples = recorder.step(self.number, rate, self._following())
+    def _queue(self, graphed: GraphedStep, progress: float) -> Step:
+        """Start a step on a GPU, which may still run when this returns."""
+        settings = self.settings
+        seed_all(settings.seed, self.number)
+        rate = settings.learning_rate * schedule(progress, settings.warmup)
+        examples = graphed.step(self.number, rate, self._average_step())
         self.number += 1
         before = self.skipped
-        if self.number == 1 or self.number % READ == 0:
-            self._look(recorder)
+        if self.number == 1 or self.number % READ_EVERY == 0:
+            self._read_back(graphed)
         return Step(
             number=self.number,
             epoch=self.number / len(self.batches),
@@ -245,40 +246,40 @@ class Trainer:
             skipped=self.skipped > before,
         )
 
-    def _look(self, recorder: GraphedStep) -> None:
-        """Wait for the device, and see how it went."""
-        self._reading = recorder.read()
-        self.skipped, self._in_a_row = self._reading.skipped, self._reading.in_a_row
-        if self._reading.worst >= MOST_SKIPPED:
-            self._give_up()
+    def _read_back(self, graphed: GraphedStep) -> None:
+        """Wait for the device, and take over its loss and counts."""
+        self._reading = graphed.read()
+        self.skipped, self._streak = self._reading.skipped, self._reading.in_a_row
+        if self._reading.worst >= MAX_SKIPPED:
+            self._raise_diverged()
 
     def _backward(self, batch: Batch) -> float:
-        """The mean loss of a batch; its gradient is left in the flat buffer's ``grad``."""
+        """The mean loss of a batch; its gradient is in ``grad`` of the flat buffer."""
         if self.weights.grad is not None:
             self.weights.grad.zero_()
         low = self.precision != torch.float32
         with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
-            found = self.model.loss(self._give(batch), smoothing=self.recipe.label_smoothing)
+            found = self.model.loss(self._to_device(batch), smoothing=self.settings.label_smoothing)
         mean = found.total / found.count
         mean.backward()
         carried = found.state if batch.continues else None
-        self._carried = None if carried is None else carried.detach()
+        self._carried_state = None if carried is None else carried.detach()
         return float(mean.detach())
 
-    def _give(self, batch: Batch) -> TensorBatch:
-        """The batch on the device, with what is carried over from the batch before."""
+    def _to_device(self, batch: Batch) -> TensorBatch:
+        """The batch on the device, with the recurrent state from the batch before."""
         names = ("source", "source_lengths", "inputs", "labels", "weights")
         arrays = {name: getattr(batch, name) for name in names}
         tensors: dict[str, Any] = {
             name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()
         }
-        return TensorBatch(**tensors, state=self._carried)
+        return TensorBatch(**tensors, state=self._carried_state)
 
     def _update(self, gradient: Tensor, rate: float, scale: float) -> None:
         """A step of AdamW by a scaled gradient; the running average (Polyak & Juditsky 1992)."""
-        recipe, follow = self.recipe, self._following()
+        settings, follow = self.settings, self._average_step()
         if adamw.fits(self.weights):
-            by = adamw.StepSizes(scale, rate, recipe.weight_decay, BETA1, recipe.beta2, follow)
+            by = adamw.StepSizes(scale, rate, settings.weight_decay, BETA1, settings.beta2, follow)
             adamw.advance(self.weights.data, gradient, self._moments, self.average, by)
             return
         gradient.mul_(scale)
@@ -286,34 +287,34 @@ class Trainer:
         self.optimizer.step()
         self.average.lerp_(self.weights.data, follow)
 
-    def _following(self) -> float:
-        """The share of the way that the average goes towards the weights in this step.
+    def _average_step(self) -> float:
+        """The weight of the new weights in the running average: 1 - decay; 0 without an average.
 
-        It is more at the start of a run, and none where there is no average.
+        It is larger at the start of a run.
         """
-        ema = self.recipe.ema
+        ema = self.settings.ema
         return 1 - (min(ema, (1 + self.number) / (10 + self.number)) if ema else 1.0)
 
-    def _count(self, sound: bool) -> None:
-        self._in_a_row = 0 if sound else self._in_a_row + 1
-        self.skipped += not sound
-        if self._in_a_row >= MOST_SKIPPED:
-            self._give_up()
+    def _count(self, finite: bool) -> None:
+        self._streak = 0 if finite else self._streak + 1
+        self.skipped += not finite
+        if self._streak >= MAX_SKIPPED:
+            self._raise_diverged()
 
-    def _give_up(self) -> None:
-        last = self.number + (self._recorder is None)  # a step that was queued has been counted
+    def _raise_diverged(self) -> NoReturn:
+        last = self.number + (self._graphed is None)  # a step that was queued has been counted
         raise TrainingError(
-            f"the loss was not finite for {MOST_SKIPPED} steps in a row (the last was step "
+            f"the loss was not finite for {MAX_SKIPPED} steps in a row (the last was step "
             f"{last}); begin anew with --force and a lower --set learning_rate=0.001"
         )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:
         """Views into a flat buffer, by the parameters' names."""
-        parts, place = {}, 0
+        parts, offset = {}, 0
         for name, shape in self._shapes.items():
             size = shape.numel()
-            parts[name] = flat[place : place + size].reshape(tuple(shape))
-            place += size
+            parts[name] = flat[offset : offset + size].reshape(tuple(shape))
+            offset += size
         return parts
 
 
@@ -322,12 +323,12 @@ def flatten(model: nn.Module) -> nn.Parameter:
     parameters = list(model.parameters())
     flat = nn.Parameter(torch.cat([value.detach().reshape(-1) for value in parameters]))
     flat.grad = torch.zeros_like(flat)
-    place = 0
+    offset = 0
     for value in parameters:
-        part = slice(place, place + value.numel())
+        part = slice(offset, offset + value.numel())
         value.data = flat.data[part].view_as(value)
         value.grad = flat.grad[part].view_as(value)
-        place += value.numel()
+        offset += value.numel()
     return flat
 
 

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charseq.config import configure
-from charseq.errors import CharseqError, CheckpointError, SettingError
+from charseq.errors import CharseqError, CheckpointError
 from charseq.process import prepare_training, send_to_parent
 from charseq.runs.folder import is_finished, lock
 from charseq.runs.training_state import TrainingState
-from charseq.training import loop, train
+from charseq.training import loop
 from charseq.training.distillation import teacher_of
 from charseq.training.ensemble import Job
 from charseq.training.pairs import PairsTask
@@ -55,19 +55,18 @@ def train_member(job: Job, *, report: Callable[[str], None]) -> None:
     Raises:
         CharseqError: as :func:`charseq.training.train.train`.
     """
-    lesson = train.task_of(job.data, configure(job.config), job.init_from)
-    if not isinstance(lesson, PairsTask):
-        raise SettingError("ensembles are for pairs, these data are text")
-    teacher = teacher_of(job.distil_from, job.unlabelled, best=lesson.config.teacher_best)
+    task = PairsTask(job.data, configure(job.config), job.init_from)
+    teacher = teacher_of(job.distil_from, job.unlabelled, best=task.config.teacher_best)
     if teacher is not None:
-        sources = teacher.sources(lesson.task.dataset.train)
-        lesson.attend(sources, teacher.known(sources, Path(job.run)), teacher.about)
-    member = lesson.member(job.number)
+        sources = teacher.sources(task.prepared.dataset.train)
+        labels = teacher.read_labels(sources, Path(job.run))
+        task.add_teacher_labels(sources, labels, teacher.metadata)
+    member = task.member(job.number)
     with lock(job.folder):
         if not is_finished(job.folder):
-            journal = TrainingState(job.folder, member.about)
-            loop.learn(member, journal, job.started, report=report)
-            journal.finish()
+            state = TrainingState(job.folder, member.metadata)
+            loop.learn(member, state, job.started, report=report)
+            state.finish()
 
 
 def _wait_for_folder(job: Job) -> None:

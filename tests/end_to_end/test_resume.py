@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from charseq.config import Config, configure
-from charseq.errors import CheckpointError
+from charseq.errors import CheckpointError, Interrupted
 from charseq.runs import folder as checkpoint
-from charseq.training import train
+from charseq.training import loop, train
 
 ROOT = Path(__file__).parents[2]
 CHARSEQ = [sys.executable, "-m", "charseq"]
@@ -212,7 +212,7 @@ def test_however_often_it_is_ended_it_ends_with_the_same_bits(
 def test_seconds_of_all_processes_count_against_the_minutes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every look at the clock takes it 0.1 s further, and a minute passes between two calls."""
+    """Every reading of the clock takes it 0.1 s further, and a minute passes between two calls."""
     now = [1000.0]
 
     class Clock:
@@ -221,7 +221,8 @@ def test_seconds_of_all_processes_count_against_the_minutes(
             now[0] += 0.1
             return now[0]
 
-    monkeypatch.setattr(train, "time", Clock)
+    for module in (train, loop):
+        monkeypatch.setattr(module, "time", Clock)
     config = configure({**SETTINGS, "epochs": 0, "minutes": 0.3, "evaluations": 6})
     spent: list[float] = []
 
@@ -230,7 +231,7 @@ def test_seconds_of_all_processes_count_against_the_minutes(
             os.kill(os.getpid(), signal.SIGTERM)
 
     for _ in range(3):
-        with pytest.raises(train.Interrupted):
+        with pytest.raises(Interrupted):
             train.train(data, run=tmp_path / "run", config=config, report=interrupt)
         training = Training(data, tmp_path / "run")
         slot, _ = max(training.states().items(), key=lambda pair: pair[1])

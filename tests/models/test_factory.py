@@ -21,12 +21,12 @@ from charseq.models.seq2seq import EncoderDecoder
 
 def made(**settings: object) -> EncoderDecoder:
     torch.manual_seed(1)
-    small: dict[str, object] = {"embedding": 6, "hidden": 5}
+    small: dict[str, object] = {"embedding": 6, "hidden": 5, "layers": 1}
     return build(configure(small | settings), sources=9, targets=7)
 
 
 def test_the_defaults() -> None:
-    model = build(configure({}), sources=30, targets=20)
+    model = build(configure({"layers": 1}), sources=30, targets=20)
     assert model.source_embedding.shape == (30, 128)
     assert model.target_embedding.shape == (20, 128)
     assert (model.encoder.cell, model.encoder.hidden, model.encoder.layers) == ("gru", 256, 1)
@@ -160,3 +160,11 @@ def test_every_weight_of_a_model_of_words_learns(cell: str, tied: bool, traits: 
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
         assert bool((parameter.grad != 0).any()), name
+
+
+def test_a_number_of_layers_that_is_left_open_is_refused() -> None:
+    """It is resolved before a network is built: a guess here could differ from what is saved."""
+    with pytest.raises(SettingError, match="layers is 0, expected 1 or more"):
+        made(layers=0)
+    with pytest.raises(SettingError, match="layers is 0, expected 1 or more"):
+        words(layers=0)

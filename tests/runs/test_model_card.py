@@ -44,7 +44,7 @@ def row(text: str, head: str) -> str:
 
 
 @pytest.mark.parametrize("task", ["pairs", "next-word"])
-def test_a_score_that_chose_the_settings_says_so(task: str) -> None:
+def test_scores_that_chose_the_settings_are_marked(task: str) -> None:
     words = Vocabulary("spaced", "NFC", "NFC", ("a", "b"))
     changes: dict[str, Any] = {"settings": {"task": task}}
     if task == "next-word":
@@ -80,13 +80,13 @@ def test_every_fact_is_in_its_row() -> None:
         ("hard", "with hard attention"),
     ],
 )
-def test_the_kind_of_attention_is_told(attention: str, said: str) -> None:
+def test_the_kind_of_attention_is_on_the_card(attention: str, said: str) -> None:
     text = card(settings={"attention": attention})
     assert row(text, "network").startswith(f"encoder-decoder {said}, cell lstm")
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_an_unfinished_training_says_so(finished: bool) -> None:
+def test_an_unfinished_training_is_marked(finished: bool) -> None:
     assert ("**Training is not finished" in card(finished=finished)) is not finished
 
 

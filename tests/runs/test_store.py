@@ -124,7 +124,7 @@ class Fault:
         self.left, self.forever, self.hit = after, forever, False
         for name in ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "open"):
             patch.setattr(os, name, self.wrap(getattr(os, name)))
-        patch.setattr(store, "_write", self.wrap(store._write))
+        patch.setattr(store, "create", self.wrap(store.create))
 
     def wrap(self, call):
         def wrapped(*args, **options):
@@ -291,7 +291,7 @@ def test_forged_manifests_are_one_error(tmp_path: Path, files: object) -> None:
         b'{"format": 1, "files": {}, "seal": ""}',
     ],
 )
-def test_a_manifest_that_is_none_is_one_error(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_manifest_is_one_error(tmp_path: Path, content: bytes) -> None:
     run = published(tmp_path)
     (run / "manifest.json").write_bytes(content)
     started = time.monotonic()
@@ -358,7 +358,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_absent_is_said(tmp_path: Path) -> None:
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such run"):
         store.read(tmp_path / "run", "about.json")
     with pytest.raises(CheckpointError, match="holds no trained model"):
@@ -425,7 +425,7 @@ def test_a_failed_first_save_leaves_no_folder(
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(store, "_write", refuse)
+    monkeypatch.setattr(store, "create", refuse)
     with pytest.raises(CheckpointError, match="Input/output error; the last complete state"):
         store.publish(tmp_path / "run", OLD)
     assert not (tmp_path / "run").exists()
@@ -436,7 +436,7 @@ def test_a_commit_that_is_taken_back_is_taken_back_whole(
 ) -> None:
     """The disk fails right after the commit, and again when ``.new`` is half removed."""
     run = published(tmp_path)
-    sync = store._sync_folder
+    sync = store.sync_folder
 
     def failing_sync(folder: Path) -> None:
         if (run / ".new" / "manifest.json").exists():
@@ -447,7 +447,7 @@ def test_a_commit_that_is_taken_back_is_taken_back_whole(
         (folder / "about.json").unlink()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(store, "_sync_folder", failing_sync)
+    monkeypatch.setattr(store, "sync_folder", failing_sync)
     monkeypatch.setattr(store.shutil, "rmtree", failing_removal)
     with pytest.raises(CheckpointError):
         store.publish(run, NEXT)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charseq import __version__
 from charseq.config import Config
@@ -20,7 +22,14 @@ from charseq.kernels import library as kernels
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
 from charseq.runs.model_card import render
-from charseq.runs.training_state import Progress, TrainingState, halve, kept_evaluations, kept_name
+from charseq.runs.training_state import (
+    Progress,
+    TrainingState,
+    due,
+    halve,
+    kept_evaluations,
+    kept_name,
+)
 
 SIDE = Vocabulary("characters", "NFC", "NFC", ("a", "b")).to_json()
 SCORES = {"examples": 20, "exact_match": 75.0, "wer": 25.0, "ser": 12.5}
@@ -76,7 +85,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_a_saved_state_comes_back(tmp_path: Path) -> None:
     run = TrainingState(tmp_path / "run", about())
     run.progress = Progress(12.5, 1.5, 2.25, 3, 0, dict(SCORES), [{"loss": 1.25, "text": "é"}])
     run.best = best(7)
@@ -159,7 +168,7 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
         (about(columns="target,source"), "was begun with columns = , now it is target,source"),
     ],
 )
-def test_other_settings_or_data_do_not_go_on(
+def test_other_settings_or_data_are_not_resumed(
     tmp_path: Path, now: dict[str, Any], said: str
 ) -> None:
     saved(tmp_path, 3)
@@ -198,7 +207,7 @@ def words(*known: str, case: str = "keep", **settings: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_other_symbols_do_not_go_on(
+def test_other_symbols_are_not_resumed(
     tmp_path: Path, begun: dict[str, Any], now: dict[str, Any], said: str
 ) -> None:
     """Where settings differ these are named, since symbols follow from them."""
@@ -240,7 +249,7 @@ def test_a_better_model_is_published_and_a_worse_one_is_not(tmp_path: Path) -> N
     assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == '{"loss": 1.5}\n'
 
 
-def test_other_kernels_are_told_when_a_run_goes_on(
+def test_other_kernels_are_a_warning_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They change the last bits, so the result is not that of a run without a break."""
@@ -287,19 +296,19 @@ def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) ->
     assert TrainingState(folder, about()).resume(silent) is None
 
 
-def test_beginning_anew_forgets_the_states_and_keeps_the_model(tmp_path: Path) -> None:
+def test_reset_deletes_the_states_and_keeps_the_model(tmp_path: Path) -> None:
     run = saved(tmp_path, 3)
     run.best, run.progress.scores = best(3), dict(SCORES)
     run.save(state(4), better=True)
     other = TrainingState(tmp_path, about(hidden=9))
-    other.forget()
+    other.reset()
     assert not list(tmp_path.glob("resume.*"))
     assert equal(checkpoint.load_model(tmp_path)[1], best(3))
     other.save(state(9), better=False)
     found = TrainingState(tmp_path, about(hidden=9)).resume(silent)
     assert found is not None
     assert equal(found, state(9))
-    TrainingState(tmp_path / "none", about()).forget()
+    TrainingState(tmp_path / "none", about()).reset()
     assert not (tmp_path / "none").exists()
 
 
@@ -324,12 +333,12 @@ def test_the_last_evaluations_are_kept_and_no_others(tmp_path: Path) -> None:
     for number in (11, 12, 13):
         content = checkpoint.read(tmp_path, kept_name(number))
         assert equal(weights_module.load_arrays(content), best(number))
-    TrainingState(tmp_path, about()).forget()
+    TrainingState(tmp_path, about()).reset()
     assert kept_evaluations(tmp_path) == []
     assert not list(tmp_path.glob("kept.*"))
 
 
-def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
+def test_evaluations_kept_after_a_damaged_state_are_deleted(tmp_path: Path) -> None:
     """The evaluations of the state before it are made again, with the same numbers."""
     run = saved(tmp_path, 1)
     for number in (1, 2, 3):
@@ -346,7 +355,7 @@ def test_what_a_damaged_state_kept_goes(tmp_path: Path) -> None:
     assert equal(weights_module.load_arrays(content), best(30))
 
 
-def test_nothing_is_kept_unasked(tmp_path: Path) -> None:
+def test_by_default_no_evaluation_is_kept(tmp_path: Path) -> None:
     run = saved(tmp_path, 1)
     evaluated(run, 1, 0)
     run.save(state(1), better=False)
@@ -364,7 +373,7 @@ def taught(**teacher: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "now", [about(), taught(fingerprint="b" * 64), taught(unlabelled="c" * 64)]
 )
-def test_with_another_teacher_nothing_goes_on(tmp_path: Path, now: dict[str, Any]) -> None:
+def test_another_teacher_is_not_resumed(tmp_path: Path, now: dict[str, Any]) -> None:
     """That is told before its labels are made, when the symbols are not known yet."""
     run = TrainingState(tmp_path, taught())
     run.check_origin()
@@ -399,7 +408,7 @@ def test_half_the_batch_is_twice_the_steps() -> None:
     assert state["counts"].tolist() == [7, 2, 1]
 
 
-def test_a_save_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_needs_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = TrainingState(tmp_path, about())
     run.require_space(1000)
     monkeypatch.setattr(
@@ -408,3 +417,15 @@ def test_a_save_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run.require_space(1_000_000)
     with pytest.raises(CheckpointError, match="a save takes 24 MB, its disk has 24 MB left"):
         run.require_space(1_000_001)
+
+
+@given(st.integers(1, 400))
+def test_evaluations_are_denser_towards_the_end(planned: int) -> None:
+    times = [due(number, planned) for number in range(planned)]
+    assert times[-1] == 1.0
+    assert times[0] > 0
+    gaps = np.diff([0.0, *times])
+    assert (gaps > 0).all()
+    if planned > 2:
+        assert gaps[-1] < gaps[0]
+    assert due(planned, planned) == due(planned + 5, planned) == float("inf")

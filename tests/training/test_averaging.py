@@ -128,7 +128,7 @@ def test_the_best_are_those_of_the_highest_scores(run: Path, tmp_path: Path) -> 
         average([other], tmp_path / "none", best=1, report=silent)
 
 
-def test_with_data_it_is_scored_as_in_training(data: Path, run: Path, tmp_path: Path) -> None:
+def test_with_data_the_mean_is_scored_as_in_training(data: Path, run: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     facts = average([run], tmp_path / "mean", last=1, data=data, report=lines.append)
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -139,7 +139,7 @@ def test_with_data_it_is_scored_as_in_training(data: Path, run: Path, tmp_path: 
     assert "dev exact match" in (tmp_path / "mean" / "README.md").read_text()
 
 
-def test_sentences_are_averaged_as_well(tmp_path: Path) -> None:
+def test_next_word_runs_are_averaged_as_well(tmp_path: Path) -> None:
     draw = random.Random(2)
     words = ["the", "a", "cat", "dog", "sat", "ran"]
     text = "".join(" ".join(draw.choices(words, k=4)) + "\n" for _ in range(120))
@@ -187,7 +187,7 @@ def test_equal_weights_are_their_own_mean() -> None:
 # --- what is refused
 
 
-def test_what_cannot_be_averaged_is_refused(data: Path, run: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_averaged_are_refused(data: Path, run: Path, tmp_path: Path) -> None:
     single = tmp_path / "single"
     train.train(data, run=single, config=config_of(epochs=1, evaluations=1))
     refused: list[tuple[list[Path], dict[str, Any], str]] = [

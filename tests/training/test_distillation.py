@@ -28,7 +28,14 @@ from charseq.inference.predictor import load
 from charseq.runs import folder as checkpoint
 from charseq.training import distillation
 from charseq.training import train as recipes
-from charseq.training.distillation import LEAST, Teacher, cached, mix, read_sources, teacher_of
+from charseq.training.distillation import (
+    MIN_PROBABILITY,
+    Teacher,
+    mix,
+    read_sources,
+    saved_labels,
+    teacher_of,
+)
 from charseq.training.pairs import PairsTask
 
 
@@ -99,7 +106,7 @@ def test_features_stand_beside_their_text(tmp_path: Path) -> None:
         ("none.txt", None, False, "none.txt: cannot be read: No such file"),
     ],
 )
-def test_what_holds_no_texts_is_named(
+def test_files_without_texts_are_refused(
     name: str, text: str | None, features: bool, said: str, tmp_path: Path
 ) -> None:
     if text is not None:
@@ -127,7 +134,7 @@ def test_labels_are_the_teachers_best_outputs(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     least = 0.02
-    monkeypatch.setattr(distillation, "LEAST", least)
+    monkeypatch.setattr(distillation, "MIN_PROBABILITY", least)
     sources = [(word, "") for word in words_of(300, "abcx", seed=4)]
     labels = Teacher(run, None, best=2).labels(sources, tmp_path, every=9e9, report=silent)
     model = load(run)
@@ -141,7 +148,7 @@ def test_labels_are_the_teachers_best_outputs(
     ]
     assert labels == wanted
     assert {len(label) for label in labels} >= {1, 2}
-    assert cached(tmp_path, Teacher(run, None, best=2)._key(sources)) == labels
+    assert saved_labels(tmp_path, Teacher(run, None, best=2)._key(sources)) == labels
 
 
 class Scripted:
@@ -166,7 +173,7 @@ class Scripted:
                 candidates=[
                     SimpleNamespace(prediction=text.upper(), probability=0.1 + 2**-9),
                     SimpleNamespace(prediction=" ", probability=0.5),
-                    SimpleNamespace(prediction="?", probability=LEAST / 2),
+                    SimpleNamespace(prediction="?", probability=MIN_PROBABILITY / 2),
                 ],
             )
             for text in texts
@@ -182,7 +189,7 @@ def played(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scripted], T
     return play
 
 
-def test_what_is_improbable_empty_or_cut_is_not_learnt(
+def test_improbable_empty_or_truncated_outputs_are_not_learnt(
     played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:
     teacher = played(Scripted())
@@ -190,7 +197,9 @@ def test_what_is_improbable_empty_or_cut_is_not_learnt(
     assert found == [[("AB", 0.1 + 2**-9)], []]
 
 
-def test_a_stopped_labelling_goes_on(played: Callable[[Scripted], Teacher], tmp_path: Path) -> None:
+def test_an_interrupted_labelling_resumes(
+    played: Callable[[Scripted], Teacher], tmp_path: Path
+) -> None:
     sources = [(word, "") for word in words_of(5 * distillation.WINDOW + 7, "abcdef")]
     first = Scripted(stop_after=3)
     with pytest.raises(Interrupted, match=r"while .*teacher labelled; its labels are in") as caught:
@@ -199,7 +208,7 @@ def test_a_stopped_labelling_goes_on(played: Callable[[Scripted], Teacher], tmp_
     assert len(first.asked) == 3 * distillation.WINDOW
     teacher = played(second := Scripted())
     with pytest.raises(CheckpointError, match="holds no labels of this teacher"):
-        teacher.known(sources, tmp_path)
+        teacher.read_labels(sources, tmp_path)
     lines: list[str] = []
     found = teacher.labels(sources, tmp_path, every=0.0, report=lines.append)
     assert first.asked + second.asked == [text for text, _ in sources]
@@ -208,11 +217,11 @@ def test_a_stopped_labelling_goes_on(played: Callable[[Scripted], Teacher], tmp_
     assert found == [[(text.upper(), 0.1 + 2**-9)] for text, _ in sources]
     assert played(third := Scripted()).labels(sources, tmp_path, every=0, report=silent) == found
     assert third.asked == []
-    assert teacher.known(sources, tmp_path) == found
+    assert teacher.read_labels(sources, tmp_path) == found
 
 
 @pytest.mark.parametrize("change", ["sources", "best", "teacher"])
-def test_labels_of_something_else_are_not_taken(
+def test_labels_with_another_key_are_not_used(
     change: str, played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:
     sources = [("ab", ""), ("c", "")]
@@ -248,7 +257,7 @@ def test_true_pairs_and_labels_are_mixed() -> None:
 # --- the whole journey
 
 
-def test_a_student_learns_what_its_teacher_says(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_student_learns_the_outputs_of_its_teacher(data: Path, run: Path, tmp_path: Path) -> None:
     """Of texts with a new symbol too; what is kept is a run like others."""
     (tmp_path / "more.txt").write_text("".join(f"{word}\n" for word in words_of(40, "abcz", 5)))
     student, lines = tmp_path / "student", list[str]()
@@ -270,26 +279,26 @@ def test_a_student_learns_what_its_teacher_says(data: Path, run: Path, tmp_path:
 
 
 def test_more_pairs_are_trained_on(data: Path, run: Path) -> None:
-    lesson = PairsTask(data, config_of())
-    before = len(lesson.trainer().batches)
+    task = PairsTask(data, config_of())
+    before = len(task.trainer().batches)
     sources = [(word, "") for word in words_of(100, "xyz")]
-    lesson.attend(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
-    assert len(lesson.task.dataset.train) == 152 + 100
-    assert len(lesson.trainer().batches) > before
-    assert {"x", "y", "z"} <= set(lesson.about["target"]["symbols"])
-    assert lesson.about["data"]["examples"]["train"] == 152
+    task.add_teacher_labels(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
+    assert len(task.prepared.dataset.train) == 152 + 100
+    assert len(task.trainer().batches) > before
+    assert {"x", "y", "z"} <= set(task.metadata["target"]["symbols"])
+    assert task.metadata["data"]["examples"]["train"] == 152
 
 
-def test_labels_ask_for_no_other_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charseq.training.prepare.MANY", 200)
-    lesson = PairsTask(data, config_of(attention="hard", layers=0))
+def test_labels_do_not_change_the_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", 200)
+    task = PairsTask(data, config_of(attention="hard", layers=0))
     sources = [(word, "") for word in words_of(100, "xyz")]
-    lesson.attend(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
-    assert len(lesson.task.dataset.train) > 200
-    assert (lesson.config.layers, lesson.config.direction) == (1, "backward")
+    task.add_teacher_labels(sources, [[(text, 0.5)] for text, _ in sources], {"teacher": "t"})
+    assert len(task.prepared.dataset.train) > 200
+    assert (task.config.layers, task.config.direction) == (1, "backward")
 
 
-def test_a_stopped_student_goes_on_with_its_teacher_only(
+def test_an_interrupted_student_resumes_with_its_teacher_only(
     data: Path, run: Path, tmp_path: Path
 ) -> None:
     student, config = tmp_path / "student", config_of(epochs=3)
@@ -325,7 +334,7 @@ def test_members_have_the_same_teacher(data: Path, run: Path, tmp_path: Path) ->
     assert len(about["members"]) == 2
 
 
-def test_who_is_no_teacher_is_named(data: Path, run: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_teach_are_refused(data: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--unlabelled wants a model that labels its texts"):
         teacher_of(None, "words.txt", best=1)
     assert teacher_of(None, None, best=1) is None

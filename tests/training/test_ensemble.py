@@ -127,7 +127,7 @@ def test_an_ensemble_is_one_run(data: Path, whole: Path) -> None:
     assert [one["seed"] for one in about["members"]] == [1, 2]
     assert about["parameters"] == sum(value.size for value in weights.values())
     assert about["epochs"] == LONG["epochs"]
-    assert about["settings"] == PairsTask(data, config_of(**LONG)).about["settings"]
+    assert about["settings"] == PairsTask(data, config_of(**LONG)).metadata["settings"]
     assert {path.name for path in whole.iterdir()} == {
         "about.json", "README.md", "model.safetensors", "metrics.jsonl", "manifest.json",
     }  # fmt: skip

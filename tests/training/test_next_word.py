@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import charseq
 from charseq.config import Config, configure, defaults
@@ -34,7 +36,7 @@ from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
 from charseq.runs.training_state import TrainingState
 from charseq.training import next_word, train
-from charseq.training.next_word import NextWordTask
+from charseq.training.next_word import TRAITS, NextWordTask, shape, stem, traits_of
 
 KEYS = [
     "run", "parameters", "seconds", "epochs", "data", "split", "words", "perplexity",
@@ -250,7 +252,7 @@ def test_a_dry_run_reads_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_learnt_from_is_refused_before_training(tmp_path: Path) -> None:
+def test_useless_data_are_refused_before_training(tmp_path: Path) -> None:
     few = "no lines for dev: more lines, different ones, are needed"
     for text, fault in (("alone\n", few), ("a b\na b\na c\n", few), ("", "no lines in it")):
         (tmp_path / "text.txt").write_text(text)
@@ -271,7 +273,7 @@ def test_every_setting_reaches_the_trainer(data: Path) -> None:
         "label_smoothing": 0.05, "ema": 0.5, "seed": 3,
     }  # fmt: skip
     trainer = NextWordTask(data, config_of(**odd, batch_size=5)).trainer()
-    assert {name: getattr(trainer.recipe, name) for name in odd} == odd
+    assert {name: getattr(trainer.settings, name) for name in odd} == odd
     lines = trainer.batches
     assert isinstance(lines, LineBatches)
     assert (lines.batch_size, lines.seed, len(lines)) == (5, 3, -(-64 // 5))
@@ -284,15 +286,15 @@ def test_every_setting_reaches_the_trainer(data: Path) -> None:
 
 def test_the_bias_begins_at_the_counts_of_words_and_lines(data: Path) -> None:
     """Words below ``min_count`` are counted as the unknown one."""
-    lesson = NextWordTask(data, config_of(min_count=12))
-    bias = lesson.trainer().averaged()["output_bias"]
+    task = NextWordTask(data, config_of(min_count=12))
+    bias = task.trainer().averaged()["output_bias"]
     counts = Counter(word for line in lines_of(80)[16:] for word in line.split())
     kept = {word: count for word, count in counts.items() if count >= 12}
-    assert set(lesson.units.vocabulary.symbols) == kept.keys() != counts.keys()
+    assert set(task.units.vocabulary.symbols) == kept.keys() != counts.keys()
     expected = np.zeros(len(bias))
     expected[EOS] = 64
     expected[UNK] = counts.total() - sum(kept.values())
-    for number, word in enumerate(lesson.units.vocabulary.symbols, SPECIALS):
+    for number, word in enumerate(task.units.vocabulary.symbols, SPECIALS):
         expected[number] = counts[word]
     assert bias == pytest.approx(np.log1p(expected), rel=1e-6)
 
@@ -303,14 +305,14 @@ def test_the_bias_begins_at_the_counts_of_words_and_lines(data: Path) -> None:
 def test_the_softmax_is_sampled_where_there_are_many_words(
     samples: int, large: int, expected: int, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_word, "LARGE", large)
+    monkeypatch.setattr(next_word, "SAMPLED_FROM", large)
     monkeypatch.setattr(next_word, "SAMPLES", 7)
     chances = model_of(NextWordTask(data, config_of(samples=samples))).sampling
     assert (0 if chances is None else float(chances.sum())) == pytest.approx(expected, rel=1e-3)
 
 
-def model_of(lesson: NextWordTask) -> NextWord:
-    model = lesson.trainer().model
+def model_of(task: NextWordTask) -> NextWord:
+    model = task.trainer().model
     assert isinstance(model, NextWord)
     return model
 
@@ -322,11 +324,11 @@ def model_of(lesson: NextWordTask) -> NextWord:
 def test_words_have_traits_unless_they_are_off(
     units: str, traits: bool, shared: bool, data: Path
 ) -> None:
-    lesson = NextWordTask(data, config_of(units=units, traits=traits))
-    model = model_of(lesson)
+    task = NextWordTask(data, config_of(units=units, traits=traits))
+    model = model_of(task)
     assert (model.traits is not None) is shared
     if model.trait_rows is not None:
-        symbols = lesson.units.vocabulary.symbols
+        symbols = task.units.vocabulary.symbols
         one, other = (SPECIALS + symbols.index(word) for word in ("the", "The"))
         same = model.trait_rows[:, one] == model.trait_rows[:, other]
         assert same.tolist() == [True, False, True, True, True], "all but the shape"
@@ -338,20 +340,22 @@ def test_words_have_traits_unless_they_are_off(
      {"traits": False}, {"running": True}],
     ids=str,
 )  # fmt: skip
-def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], data: Path) -> None:
+def test_published_weights_predict_as_the_trained_ones(
+    settings: dict[str, Any], data: Path
+) -> None:
     """Traits are folded in exactly: NumPy with the kept weights is torch with the trained ones."""
-    lesson = NextWordTask(data, config_of(**settings))
-    trainer = lesson.trainer()
+    task = NextWordTask(data, config_of(**settings))
+    trainer = task.trainer()
     for _ in trainer.steps(lambda step: step / 12):
         pass
     averaged = trainer.averaged()
-    kept = lesson.publish(averaged)
+    kept = task.publish(averaged)
     trainer.start_from(averaged)  # with ema the average is not what torch holds
-    config = lesson.config
+    config = task.config
     network = NumpyNextWord(kept, cell=config.cell, layers=config.layers, context=config.context)
     model = trainer.model.eval()
     for line in ("I love machine learning", "they the the zebra sea", ""):
-        ids = lesson.units.encode(line)
+        ids = task.units.encode(line)
         with torch.no_grad():
             logits = model(torch.tensor([[BOS, *ids]]))
         expected = logits[0].log_softmax(dim=-1).numpy()
@@ -359,26 +363,26 @@ def test_what_is_kept_predicts_as_what_was_trained(settings: dict[str, Any], dat
         assert found.shape == expected.shape
         assert np.array_equal(found == -np.inf, expected == -np.inf)
         assert found == pytest.approx(expected, abs=1e-4)
-    if lesson.config.traits:
+    if task.config.traits:
         assert not np.allclose(kept["embedding"], averaged["embedding"], atol=0.05)
         assert "traits" in averaged, "what is trained is left as it was"
     assert "traits" not in kept
 
 
 def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:
-    lesson = NextWordTask(data, config_of(dev_limit=3, traits=False))
-    weights = {name: np.zeros_like(part) for name, part in lesson.trainer().averaged().items()}
-    outcomes = len(lesson.units.vocabulary) - 2
-    assert lesson.score(weights)["perplexity"] == pytest.approx(outcomes, rel=1e-5)
+    task = NextWordTask(data, config_of(dev_limit=3, traits=False))
+    weights = {name: np.zeros_like(part) for name, part in task.trainer().averaged().items()}
+    outcomes = len(task.units.vocabulary) - 2
+    assert task.score(weights)["perplexity"] == pytest.approx(outcomes, rel=1e-5)
     weights["output_bias"][SPECIALS] = 2.0
     chances = np.exp(weights["output_bias"][2:]) / np.exp(weights["output_bias"][2:]).sum()
-    labels = [label for line in lines_of(80)[:3] for label in [*lesson.units.encode(line), EOS]]
+    labels = [label for line in lines_of(80)[:3] for label in [*task.units.encode(line), EOS]]
     expected = math.exp(-math.fsum(np.log(chances[label - 2]) for label in labels) / len(labels))
-    assert lesson.score(weights)["perplexity"] == pytest.approx(expected, rel=1e-5)
+    assert task.score(weights)["perplexity"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_less_perplexity_wins_and_is_told() -> None:
-    rank, tell = NextWordTask.rank, NextWordTask.tell
+def test_less_perplexity_ranks_higher_and_is_in_the_summary() -> None:
+    rank, tell = NextWordTask.rank, NextWordTask.summary
     assert rank({"perplexity": 9.0}) > rank({"perplexity": 9.5}) > rank({"perplexity": 120.0})
     assert tell({"perplexity": 87.65}) == "dev perplexity    87.7"
 
@@ -412,7 +416,7 @@ NOISY = {"dropout": 0.3, "embedding_dropout": 0.2, "recurrent_dropout": 0.3, "em
      {"units": "characters", "samples": 9}],
     ids=str,
 )  # fmt: skip
-def test_a_run_that_is_ended_goes_on_to_the_same_bits(
+def test_an_interrupted_run_resumes_to_the_same_bits(
     settings: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First killed after a step in the middle of an epoch, then stopped by a signal."""
@@ -420,9 +424,9 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
     train.train(data, run=tmp_path / "whole", config=replace(config, save_seconds=60))
     run, save = tmp_path / "run", TrainingState.save
 
-    def killed(journal: TrainingState, state: Any, **options: Any) -> None:
-        save(journal, state, **options)
-        if journal.progress.saves == 5:
+    def killed(state: TrainingState, arrays: Any, **options: Any) -> None:
+        save(state, arrays, **options)
+        if state.progress.saves == 5:
             raise Killed
 
     with monkeypatch.context() as patch:
@@ -452,7 +456,7 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bits(
     assert [{**one, "seconds": 0} for one in ours] == [{**one, "seconds": 0} for one in theirs]
 
 
-def test_other_words_or_settings_do_not_go_on(data: Path, tmp_path: Path) -> None:
+def test_other_words_or_settings_are_not_resumed(data: Path, tmp_path: Path) -> None:
     config = config_of(epochs=2)
     with pytest.raises(Interrupted):
         train.train(data, run=tmp_path / "run", config=config, report=interrupting(1))
@@ -492,7 +496,7 @@ def test_new_words_join_a_run_whose_weights_are_the_start(
     assert new.predict(["I love machine"])[0].prediction == "learning"
 
 
-def test_what_was_learnt_helps_from_the_first_step(
+def test_weights_of_the_start_lower_the_first_loss(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
     losses = []
@@ -610,7 +614,7 @@ def test_one_file_is_scored_as_a_whole_unless_it_was_trained_on(tmp_path: Path) 
     assert (facts["split"], facts["words"]) == ("all", 5 + 3)
 
 
-def test_what_is_not_there_cannot_be_scored(
+def test_missing_splits_cannot_be_scored(
     trained: Path, data: Path, upper: Path, tmp_path: Path
 ) -> None:
     model = loaded(trained)
@@ -634,3 +638,111 @@ def test_running_text_of_two_lines_has_no_test_split(tmp_path: Path) -> None:
     train.train(text, run=tmp_path / "run", config=config)
     with pytest.raises(DataError, match=r"text\.txt: no lines for the test split"):
         evaluate.evaluate(text, model=loaded(tmp_path / "run"))
+
+
+# --- traits of words
+
+WORDS = {
+    # word: (stem, shape)
+    "walked": ("walked", "x"),
+    "Walked,": ("walked", "Xx,"),
+    "WALKED!?": ("walked", "XX!?"),
+    '"Hello,"': ("hello", '"Xx,"'),
+    "“Hello”": ("hello", "“Xx”"),
+    "(and": ("and", "(x"),
+    "I": ("i", "Xx"),
+    "a": ("a", "x"),
+    "McDonald's": ("mcdonald's", "Xx"),
+    "iPhone": ("iphone", "x"),
+    # an apostrophe or hyphen inside is part of the word, outside it is a sign
+    "don't": ("don't", "x"),
+    "'tis": ("tis", "'x"),
+    "boys'": ("boys", "x'"),
+    "well-fed,": ("well-fed", "x,"),
+    "U.S.": ("u.s", "XX."),
+    # digits
+    "1812": ("1812", "0"),
+    "3.50,": ("3.50", "0,"),
+    "1st": ("1st", "0"),
+    "'90s": ("90s", "'0"),
+    "B2B": ("b2b", "XX"),
+    "x2": ("x2", "x"),
+    "C4": ("c4", "XX"),
+    # signs alone are their own stem and shape
+    "--": ("--", "--"),
+    "...": ("...", "..."),
+    "—": ("—", "—"),
+    "'": ("'", "'"),
+    "❤\ufe0f": ("❤\ufe0f", "❤\ufe0f"),
+    "": ("", ""),
+    # small letters that are more, fewer or other than their capitals
+    "İ": ("i\u0307", "Xx"),
+    '"İstanbul,': ("i\u0307stanbul", '"Xx,'),
+    "«İSTANBUL»": ("i\u0307stanbul", "«XX»"),
+    "ΟΔΟΣ,": ("οδος", "XX,"),
+    "ẞ": ("ß", "Xx"),
+    # a mark belongs to the letter before it, also to the last
+    "cafe\u0301,": ("cafe\u0301", "x,"),
+    "E\u0301,": ("e\u0301", "Xx,"),
+    "CAFE\u0301": ("cafe\u0301", "XX"),
+    "हिन्दी।": ("हिन्दी", "x।"),
+    "good❤\ufe0f": ("good", "x❤\ufe0f"),
+    # scripts without capitals
+    "«мир»": ("мир", "«x»"),
+    "世界。": ("世界", "x。"),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_stem_and_shape(word: str) -> None:
+    assert (stem(word), shape(word)) == WORDS[word]
+
+
+@given(st.text())
+def test_any_text_has_traits(word: str) -> None:
+    """Signs around a stem change the shape, and nothing else but the shape."""
+    core, form = stem(word), shape(word)
+    letters = [letter for letter in word if letter.isalnum()]
+    assert (core == word == form) or letters
+    if letters:
+        quoted = f'"{word},'
+        assert stem(quoted) == core
+        assert shape(quoted) == f'"{form},'
+
+
+def test_the_traits_are_stem_shape_beginning_and_endings() -> None:
+    assert [trait("“Walking,") for trait in TRAITS] == ["walking", "“Xx,", "walk", "ing", "ng"]
+    assert [trait("Ox") for trait in TRAITS] == ["ox", "Xx", "ox", "ox", "ox"]
+
+
+def test_equal_values_have_one_number_and_different_ones_have_different_numbers() -> None:
+    words = ["walked", "Walked,", "talked", "--", "walked", "ked", "WALKED"]
+    table = traits_of(words)
+    assert table.shape == (len(TRAITS), len(words))
+    assert table.dtype == np.int64
+    for row, trait in zip(table, TRAITS, strict=True):
+        values = [trait(word) for word in words]
+        for one, other in zip(values, row, strict=True):
+            for value, number in zip(values, row, strict=True):
+                assert (one == value) == (other == number)
+    assert np.array_equal(table[:, 0], table[:, 4])
+    assert sorted(set(table.flat)) == list(range(table.max() + 1)), "no number is left out"
+
+
+def test_no_number_is_of_two_traits() -> None:
+    """The same letters as stem, beginning and ending are three values."""
+    table = traits_of(["ox", "cat", "ox"])
+    numbers = [set(row) for row in table]
+    assert sum(map(len, numbers)) == len(set().union(*numbers)) == table.max() + 1
+
+
+def test_values_are_numbered_in_the_order_of_the_words() -> None:
+    """So further words behind the others leave the numbers of each trait in their order."""
+    table = traits_of(["walked", "Talked", "walked"])
+    assert table.tolist() == [[0, 1, 0], [2, 3, 2], [4, 5, 4], [6, 6, 6], [7, 7, 7]]
+    again = traits_of(["walked", "Talked", "walked"])
+    assert np.array_equal(table, again)
+
+
+def test_without_words_there_are_no_values() -> None:
+    assert traits_of([]).shape == (len(TRAITS), 0)

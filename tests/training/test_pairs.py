@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lesson(data: Path) -> PairsTask:
+def task(data: Path) -> PairsTask:
     return PairsTask(data, config_of())
 
 
@@ -58,22 +58,22 @@ def loaded(run: Path) -> PairsModel:
     return found
 
 
-def test_what_is_known_before_training(lesson: PairsTask, data: Path) -> None:
+def test_metadata_before_training(task: PairsTask, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
-    assert lesson.name == "upper"
+    assert task.name == "upper"
     found = {"direction": "forward", "layers": 1, "prior": False}
-    assert lesson.about["settings"] == {**config_of().to_json(), **found}
-    assert lesson.about["data"]["fingerprint"] == read.fingerprint
-    assert lesson.about["data"]["examples"] == {"train": len(read.train), "dev": 8}
-    assert set(lesson.about["source"]["symbols"]) == set("abc")
-    assert set(lesson.about["target"]["symbols"]) == set("ABC")
-    told = lesson.describe()
+    assert task.metadata["settings"] == {**config_of().to_json(), **found}
+    assert task.metadata["data"]["fingerprint"] == read.fingerprint
+    assert task.metadata["data"]["examples"] == {"train": len(read.train), "dev": 8}
+    assert set(task.metadata["source"]["symbols"]) == set("abc")
+    assert set(task.metadata["target"]["symbols"]) == set("ABC")
+    told = task.describe()
     assert told[0].startswith(f"data       {len(read.train)} train, 8 dev")
 
 
-def test_everything_that_was_trained_is_kept(lesson: PairsTask) -> None:
-    weights = lesson.trainer().averaged()
-    kept = lesson.publish(weights)
+def test_all_weights_are_published(task: PairsTask) -> None:
+    weights = task.trainer().averaged()
+    kept = task.publish(weights)
     assert kept.keys() == weights.keys()
     assert all(np.array_equal(kept[name], weights[name]) for name in weights)
 
@@ -107,7 +107,7 @@ def plenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Path) -> None:
+def test_a_run_has_a_calibration(plenty: Path, tmp_path: Path) -> None:
     told: list[str] = []
     train.train(plenty, run=tmp_path / "run", config=config_of(epochs=9), report=told.append)
     model = loaded(tmp_path / "run")
@@ -143,16 +143,16 @@ def test_a_run_says_what_its_probabilities_are_worth(plenty: Path, tmp_path: Pat
 
 
 def test_few_sources_are_not_searched_to_calibrate(
-    lesson: PairsTask, monkeypatch: pytest.MonkeyPatch
+    task: PairsTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairs, "score_examples", None)
-    assert lesson.calibrate(lesson.trainer().averaged()) == {}
+    assert task.calibrate(task.trainer().averaged()) == {}
 
 
 def test_rows_to_calibrate_by_come_from_all_over_dev(
     plenty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lesson = PairsTask(plenty, config_of())
+    task = PairsTask(plenty, config_of())
     asked: list[Any] = []
 
     def spy(_transducer: Any, rows: Any, **options: Any) -> Any:
@@ -161,19 +161,19 @@ def test_rows_to_calibrate_by_come_from_all_over_dev(
 
     monkeypatch.setattr(pairs, "score_examples", spy)
     for most, step in ((131, 1), (130, 2), (44, 3)):
-        monkeypatch.setattr(pairs, "MOST_CALIBRATED", most)
+        monkeypatch.setattr(pairs, "MAX_CALIBRATION_ROWS", most)
         with pytest.raises(KeyboardInterrupt):
-            lesson.calibrate(lesson.trainer().averaged())
+            task.calibrate(task.trainer().averaged())
         assert asked.pop() == (examples.load(plenty).dev[::step], {"width": 2, "n": 2})
 
 
-def test_more_matches_win_then_fewer_errors() -> None:
+def test_more_matches_rank_higher_then_fewer_errors() -> None:
     def rank(exact: float, ser: float) -> tuple[float, float]:
         return PairsTask.rank({"exact_match": exact, "ser": ser, "wer": 0.0, "examples": 9.0})
 
     assert rank(30, 60) > rank(10, 40) > rank(10, 50)
     assert rank(10, 40) == rank(10, 40)
-    told = PairsTask.tell({"exact_match": 7.25, "ser": 100.0})
+    told = PairsTask.summary({"exact_match": 7.25, "ser": 100.0})
     assert told == "dev exact   7.2 %  ser 100.0 %"
 
 
@@ -192,13 +192,116 @@ def test_the_last_report_is_an_evaluation_of_dev(model: PairsModel, data: Path) 
         evaluate(model, data, beam=0, version="9")
 
 
-def test_without_dev_there_is_no_lesson(tmp_path: Path) -> None:
+def test_an_evaluation_tells_how_sure_it_is_and_where_it_falls_short(
+    model: PairsModel, data: Path
+) -> None:
+    facts = evaluate(model, data, split="train", version="9")
+    words = [row.source for row in examples.load(data).train]
+    answers = model.predict(words, n=2)
+    first, second = facts["top_k"]
+    assert (first["k"], second["k"]) == (1, 2)
+    assert first["exact_match"] == facts["exact_match"]
+    among = [word.upper() in {one.prediction for one in found.candidates} for word, found in zip(
+        words, answers, strict=True)]  # fmt: skip
+    assert second["exact_match"] == pytest.approx(100 * sum(among) / len(words))
+    assert facts["exact_match"] < second["exact_match"], "a model whose second answer helps"
+    low, high = facts["intervals"]["exact_match"]
+    assert low < facts["exact_match"] < high
+    assert facts["intervals"]["sources"] == len(words)
+    assert facts["by_length"] == [
+        {"shortest": 4, "longest": 4, "examples": len(words), "exact_match": facts["exact_match"]}
+    ]
+    told = facts["confusions"]
+    assert 100 * told["edits"] / (4 * len(words)) == pytest.approx(facts["ser"])
+    assert {one["reference"] for one in told["substitutions"]["most"]} <= set("ABC")
+    sure = np.mean([one.probability for one in answers])
+    assert abs(100 * sure - facts["exact_match"]) <= facts["ece"] + 1e-9
+    assert evaluate(model, data, split="train", beam=1, version="9")["top_k"] == [
+        {"k": 1, "exact_match": pytest.approx(facts["exact_match"], abs=5)}
+    ]
+
+
+def test_two_runs_are_compared_on_the_same_rows(
+    model: PairsModel, other: PairsModel, data: Path
+) -> None:
+    facts = compare(other, model, data, split="train", version="9")
+    one, two = facts["models"]
+    assert one == evaluate(other, data, split="train", version="9")
+    assert two == evaluate(model, data, split="train", version="9")
+    found = facts["comparison"]
+    assert found["exact_match"]["difference"] == pytest.approx(
+        two["exact_match"] - one["exact_match"]
+    )
+    assert found["ser"]["difference"] == pytest.approx(two["ser"] - one["ser"])
+    assert found["exact_match"]["difference"] > 0
+    assert found["better"] == ("second" if found["exact_match"]["p"] < 0.05 else None)
+    assert (facts["split"], facts["examples"]) == ("train", one["examples"])
+    right = found["both_right"] + found["only_second"]
+    assert 100 * right / facts["examples"] == pytest.approx(two["exact_match"])
+    short = compare(other, model, data, beam=1, version="9")
+    assert [one["beam"] for one in short["models"]] == [1, 1]
+    assert (short["split"], short["examples"]) == ("test", 6)
+
+
+def test_a_file_that_either_was_trained_on_is_compared_on_test(
+    model: PairsModel, tmp_path: Path
+) -> None:
+    words = list(dict.fromkeys("".join(random.Random(2).choices("abc", k=900))[k : k + 5] for k in
+        range(890)))  # fmt: skip
+    file = tmp_path / "words.tsv"
+    file.write_text("".join(f"{word}\t{word.upper()}\n" for word in words))
+    train.train(file, run=tmp_path / "run", config=config_of(epochs=1))
+    its = load(tmp_path / "run")
+    assert isinstance(its, PairsModel)
+    alone = evaluate(model, file, version="9")
+    assert (alone["split"], alone["examples"]) == ("all", len(words))
+    for pair in ((its, model), (model, its)):
+        facts = compare(*pair, file, version="9")
+        assert facts["split"] == "test"
+        assert 0 < facts["examples"] < len(words) / 5
+        assert [one["examples"] for one in facts["models"]] == [facts["examples"]] * 2
+
+
+def test_what_cannot_be_compared_is_said(model: PairsModel, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        text = (data / f"{name}.tsv").read_text(encoding="utf-8")
+        rows = [line.split("\t") for line in text.splitlines()]
+        (folder / f"{name}.tsv").write_text("".join(f"{a}\tV\t{b}\n" for a, b in rows))
+    turned = config_of(epochs=1, columns="target,source")
+    train.train(data, run=tmp_path / "turned", config=turned)
+    with pytest.raises(DataError, match=r"turned reads other columns of it than .*upper; "):
+        compare(loaded(tmp_path / "turned"), model, data, version="9")
+    config = config_of(epochs=1, columns="source,features,target")
+    train.train(folder, run=tmp_path / "featured", config=config)
+    featured = loaded(tmp_path / "featured")
+    for pair in ((featured, model), (model, featured)):
+        with pytest.raises(UsageError, match=r"upper takes no features, the other model does"):
+            compare(*pair, folder, version="9")
+
+
+def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
+    model: PairsModel, data: Path, tmp_path: Path
+) -> None:
+    for kind in ("spaced", "parts"):
+        config = config_of(epochs=1, target_symbols=kind)
+        train.train(data, run=tmp_path / kind, config=config)
+    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "parts"))
+    found = compare(model, spaced, data, version="9")
+    assert found["comparison"]["ser"] is None
+    assert found["comparison"]["exact_match"]["difference"] <= 0
+    # marks are symbols of their own, but errors are counted in phones; one has NFC, one NFD
+    assert compare(spaced, parts, data, version="9")["comparison"]["ser"] is not None
+
+
+def test_without_dev_there_is_no_task(tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text("a\tA\n")
     with pytest.raises(DataError, match="no examples for dev: more than one source is needed"):
         PairsTask(tmp_path / "one.tsv", config_of())
 
 
-def test_text_without_columns_is_named(tmp_path: Path) -> None:
+def test_text_without_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
     with pytest.raises(DataError) as caught:
         PairsTask(tmp_path, config_of())
@@ -208,8 +311,8 @@ def test_text_without_columns_is_named(tmp_path: Path) -> None:
 def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
     model: PairsModel, data: Path
 ) -> None:
-    lesson = PairsTask(data, config_of(), model.path)
-    weights = lesson.trainer().averaged()
+    task = PairsTask(data, config_of(), model.path)
+    weights = task.trainer().averaged()
     start = checkpoint.load_model(model.path)[1]
     assert all(np.array_equal(weights[name], start[name]) for name in start)
     with pytest.raises(UsageError, match="--task next-word"):

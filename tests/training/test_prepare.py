@@ -21,13 +21,23 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
 from charseq.decoding.seq2seq_numpy import shapes_of
 from charseq.errors import SettingError
-from charseq.training.prepare import SHAPING, PreparedPairs, PretrainedRun, inherit, prepare
+from charseq.training.prepare import (
+    MANY_PAIRS,
+    SHAPING,
+    PreparedPairs,
+    PretrainedRun,
+    inherit,
+    prepare,
+    resolve,
+)
 from charseq.training.trainer import Trainer
 
 SMALL = {
     "epochs": 1, "hidden": 6, "embedding": 5, "batch_size": 4, "threads": 1, "device": "cpu",
     "precision": "float32", "attention": "soft",
 }  # fmt: skip
+
+OPEN = ("attention", "direction", "layers")
 
 
 def dataset(train: Sequence[Example], dev: Sequence[Example] = (), **changes: Any) -> Dataset:
@@ -100,11 +110,11 @@ def test_settings_of_each_side_go_to_that_side() -> None:
     assert task.why[1].startswith("spaced (as set)")
 
 
-def test_a_task_says_of_itself_what_a_run_keeps() -> None:
+def test_metadata_of_prepared_pairs() -> None:
     rows = [Example("ab", "x"), Example("b", "xy", "V")]
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
-    about = json.loads(json.dumps(task.about))
-    assert about == task.about
+    about = json.loads(json.dumps(task.metadata))
+    assert about == task.metadata
     found = {"direction": "forward", "layers": 1, "prior": False}
     assert about["settings"] == configure({**SMALL, "seed": 3, **found}).to_json()
     assert Vocabulary.from_json(about["source"]) == task.source
@@ -128,8 +138,8 @@ def test_the_trainer_gets_ids_weights_and_numbers() -> None:
         "label_smoothing": 0.0625, "ema": 0.5, "seed": 9, "dropout": 0.25,
     }  # fmt: skip
     trainer = prepare(dataset(rows), configure({**SMALL, **numbers})).trainer()
-    recipe = vars(trainer.recipe)
-    assert recipe == {name: value for name, value in numbers.items() if name != "dropout"}
+    settings = vars(trainer.settings)
+    assert settings == {name: value for name, value in numbers.items() if name != "dropout"}
     assert trainer.model.dropout == 0.25
     assert trainer.batches.seed == 9
     assert trainer.batches.batch_size == 4
@@ -152,7 +162,7 @@ def test_the_first_weights_are_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("name", SHAPING)
-def test_what_shapes_the_weights_must_agree_with_the_start(name: str) -> None:
+def test_shaping_settings_must_agree_with_the_start(name: str) -> None:
     start = start_of("ab", "x")
     settings: dict[str, Any] = {
         "cell": "lstm", "embedding": 7, "hidden": 7, "layers": 2, "attention": "none",
@@ -225,7 +235,7 @@ def test_rows_are_found_by_symbol_wherever_they_stand() -> None:
         task.limits,
         task.why,
         task.sources,
-        task.written,
+        task.outputs,
     )
     shapes = {"source_embedding": (9, 5), "target_embedding": (5, 5), "output_bias": (5,)}
     fresh = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
@@ -277,7 +287,7 @@ def caesar(word: str) -> str:
 @pytest.mark.parametrize("write", [str, caesar, lambda word: f"{word}s"])
 def test_where_the_output_follows_the_input_attention_is_hard(write: Callable[[str], str]) -> None:
     task = task_of(*toy(write), attention="auto")
-    assert task.config.attention == task.about["settings"]["attention"] == "hard"
+    assert task.config.attention == task.metadata["settings"]["attention"] == "hard"
     assert re.fullmatch(r"the output follows the input \(\d+% left open\)", task.why[2])
 
 
@@ -286,11 +296,11 @@ def test_where_it_does_not_attention_is_soft(write: Callable[[str], str]) -> Non
     task = task_of(*toy(write), attention="auto")
     assert task.config.attention == "soft"
     assert re.fullmatch(r"the output does not follow the input \(\d+% left open\)", task.why[2])
-    assert task.written == [task.target.encode(row.target) for row in task.dataset.train]
+    assert task.outputs == [task.target.encode(row.target) for row in task.dataset.train]
     assert task.sources == [task.source.encode(row.source) for row in task.dataset.train]
 
 
-def test_what_is_asked_for_is_done() -> None:
+def test_a_kind_of_attention_that_is_set_is_taken() -> None:
     pairs = toy(lambda word: word[::-1])
     for kind in ("hard", "soft", "none"):
         task = task_of(*pairs, attention=kind)
@@ -304,7 +314,7 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
     """Features say nothing of the alignment: no walk comes to them."""
     task = task_of(*toy(caesar, "V;PL"), attention="hard", direction="forward")
     actions = Actions(len(task.target))
-    for row, source, written in zip(task.dataset.train, task.sources, task.written, strict=True):
+    for row, source, written in zip(task.dataset.train, task.sources, task.outputs, strict=True):
         assert source == [*task.source.encode(row.source), EOS, *task.source.encode("", "V;PL")]
         assert actions.target_ids(written) == task.target.encode(row.target)
         assert sum(action >= actions.symbols for action in written) == len(row.source)
@@ -316,7 +326,7 @@ def test_hard_attention_reads_an_end_before_features_and_writes_actions() -> Non
     trainer = task.trainer()
     batch = trainer.batches.collate([0])
     assert batch.source.tolist() == [task.sources[0]]
-    assert batch.labels.tolist() == [[*task.written[0], EOS]]
+    assert batch.labels.tolist() == [[*task.outputs[0], EOS]]
     shapes = {name: value.shape for name, value in trainer.averaged().items()}
     assert shapes["target_embedding"] == (actions.size, 5)
     assert shapes["source_embedding"] == (len(task.source), 5)
@@ -329,10 +339,10 @@ def test_with_hard_attention_texts_are_read_and_written_from_the_end() -> None:
     assert (hard.config.attention, hard.config.direction) == ("hard", "backward")
     assert (soft.config.attention, soft.config.direction) == ("soft", "forward")
     actions = Actions(len(hard.target))
-    for row, source, written in zip(hard.dataset.train, hard.sources, hard.written, strict=True):
+    for row, source, written in zip(hard.dataset.train, hard.sources, hard.outputs, strict=True):
         assert source == [*hard.source.encode(row.source)[::-1], EOS]
         assert actions.target_ids(written) == hard.target.encode(row.target)[::-1]
-    for row, source, written in zip(soft.dataset.train, soft.sources, soft.written, strict=True):
+    for row, source, written in zip(soft.dataset.train, soft.sources, soft.outputs, strict=True):
         assert source == soft.source.encode(row.source)
         assert written == soft.target.encode(row.target)
 
@@ -341,7 +351,7 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
     """Of large data the seed draws what the alignment is learnt from; here it is one pair."""
     monkeypatch.setattr(alignment, "MAX_TRAINING_CELLS", 1)
     pairs = toy(lambda word: word + word[0])
-    found = [task_of(*pairs, attention="hard", seed=seed).written for seed in (1, 2, 3, 1)]
+    found = [task_of(*pairs, attention="hard", seed=seed).outputs for seed in (1, 2, 3, 1)]
     assert found[0] == found[3]
     assert found[0] != found[1] or found[0] != found[2]
 
@@ -350,7 +360,7 @@ def test_the_alignment_is_a_function_of_data_and_seed(monkeypatch: pytest.Monkey
     ("limit", "what"),
     [("MAX_ALIGNED_CELLS", "texts are too long"), ("MAX_SYMBOL_PAIRS", "symbols are too many")],
 )
-def test_what_is_too_large_to_align_gets_soft_attention_or_is_refused(
+def test_pairs_too_large_to_align_get_soft_attention_or_are_refused(
     monkeypatch: pytest.MonkeyPatch, limit: str, what: str
 ) -> None:
     pairs = toy(str)
@@ -388,9 +398,9 @@ def test_layers_left_open_are_two_for_many_pairs_with_hard_attention_or_those_of
 ) -> None:
     pairs = toy(caesar)
     assert task_of(*pairs, attention="hard").config.layers == 1
-    monkeypatch.setattr("charseq.training.prepare.MANY", ROWS + 1)
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", ROWS + 1)
     assert task_of(*pairs, attention="hard").config.layers == 1
-    monkeypatch.setattr("charseq.training.prepare.MANY", ROWS)
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", ROWS)
     assert task_of(*pairs, attention="hard").config.layers == 2
     monkeypatch.undo()
     assert task_of(*pairs, attention="soft").config.layers == 1
@@ -408,12 +418,12 @@ def test_many_pairs_are_written_forward_where_nothing_else_is_said(
 ) -> None:
     pairs = toy(caesar)
     few = task_of(*pairs, attention="hard")
-    monkeypatch.setattr("charseq.training.prepare.MANY", ROWS)
+    monkeypatch.setattr("charseq.training.prepare.MANY_PAIRS", ROWS)
     many = task_of(*pairs, attention="hard")
     assert (few.config.direction, many.config.direction) == ("backward", "forward")
-    assert list(many.written[0]) != list(few.written[0])
+    assert list(many.outputs[0]) != list(few.outputs[0])
     set_so = task_of(*pairs, attention="hard", direction="backward")
-    assert list(set_so.written[0]) == list(few.written[0])
+    assert list(set_so.outputs[0]) == list(few.outputs[0])
     start = start_of("abcdef", "abcdef", attention="hard", direction="backward")
     assert task_of(*pairs, start=start, attention="hard").config.direction == "backward"
     assert task_of(*pairs, attention="hard", ensemble=2).config.direction == "auto"
@@ -461,7 +471,7 @@ def test_actions_are_inherited_by_symbol_and_by_what_they_do(tied: bool) -> None
     assert np.array_equal(trainer.averaged()["output_bias"][2 * new], found["output_bias"][2 * new])
 
 
-def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> None:
+def test_inherited_actions_help_with_new_symbols() -> None:
     """Weights that know a caesar of some letters are surprised less by a caesar of more."""
     settings = {
         "attention": "hard", "epochs": 12, "learning_rate": 0.03, "dropout": 0, "ema": 0,
@@ -481,7 +491,7 @@ def test_what_was_learnt_of_actions_is_worth_something_with_new_symbols() -> Non
     assert losses[1] < 0.7 * losses[0]
 
 
-def test_a_run_with_hard_attention_goes_on_to_the_bit() -> None:
+def test_a_run_with_hard_attention_resumes_to_the_same_bits() -> None:
     def trainer() -> Trainer:
         return task_of(*toy(caesar, "V"), attention="hard", batch_size=8, dropout=0.3).trainer()
 
@@ -499,26 +509,26 @@ def test_a_run_with_hard_attention_goes_on_to_the_bit() -> None:
 # --- the direction, and what logits begin with
 
 
-def test_backward_all_texts_are_turned_and_features_are_not() -> None:
+def test_backward_all_texts_are_reversed_and_features_are_not() -> None:
     pairs = toy(caesar, "V;PL")
     ways = {
         way: task_of(*pairs, attention="hard", direction=way) for way in ("forward", "backward")
     }
     forward, backward = ways["forward"], ways["backward"]
-    assert backward.config.direction == backward.about["settings"]["direction"] == "backward"
+    assert backward.config.direction == backward.metadata["settings"]["direction"] == "backward"
     assert (backward.source, backward.target) == (forward.source, forward.target)
     actions = Actions(len(forward.target))
     for one, other in zip(forward.sources, backward.sources, strict=True):
         end = one.index(EOS)
         assert other == one[:end][::-1] + one[end:]
-    for one, other in zip(forward.written, backward.written, strict=True):
+    for one, other in zip(forward.outputs, backward.outputs, strict=True):
         assert actions.target_ids(other) == actions.target_ids(one)[::-1]
     soft = task_of(*pairs, attention="soft", direction="backward")
-    assert soft.written == [forward.target.encode(caesar(row[0]))[::-1] for row in pairs]
+    assert soft.outputs == [forward.target.encode(caesar(row[0]))[::-1] for row in pairs]
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_without_a_word_one_model_is_forward_and_an_ensemble_both(ensemble: int) -> None:
+def test_an_open_direction_of_an_ensemble_stays_open(ensemble: int) -> None:
     task = task_of(*toy(caesar), direction="auto", ensemble=ensemble)
     assert task.config.direction == ("forward" if ensemble == 1 else "auto")
     assert task.sources[0] == task.source.encode(task.dataset.train[0].source)
@@ -547,7 +557,7 @@ def test_a_prior_that_would_be_large_is_left_out(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("attention", ["soft", "hard"])
-def test_what_is_in_files_trains_as_what_is_in_memory(
+def test_data_in_files_train_as_data_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attention: str
 ) -> None:
     draw = random.Random(3)
@@ -565,15 +575,63 @@ def test_what_is_in_files_trains_as_what_is_in_memory(
 
     task, losses, weights = trained()
     places = [
-        ("data.storage.MAX_OBJECTS", 16),
-        ("data.storage.MAX_IN_MEMORY", 128),
-        ("data.storage.READ_ROWS", 9),
+        ("data.storage.FEW", 16),
+        ("data.storage.CHUNK", 50),
+        ("data.storage.MOST", 128),
+        ("data.storage.CHUNK", 9),
     ]
     for name, value in [*places, ("data.text.alignment.SORTED_PAIRS", 17)]:
         monkeypatch.setattr(f"charseq.{name}", value)
     other, same, weights_too = trained()
     assert isinstance(other.dataset.train, PackedRecords)
-    assert (other.sources, other.written) == (task.sources, task.written)
-    assert (other.about, other.why, other.limits) == (task.about, task.why, task.limits)
+    assert (other.sources, other.outputs) == (task.sources, task.outputs)
+    assert (other.metadata, other.why, other.limits) == (task.metadata, task.why, task.limits)
     assert same == losses
     assert all(np.array_equal(weights[name], weights_too[name]) for name in weights)
+
+
+# --- settings that are resolved
+
+
+@pytest.mark.parametrize(
+    ("given", "pairs", "hard", "attention", "direction", "layers"),
+    [
+        ({}, MANY_PAIRS - 1, True, "hard", "backward", 1),
+        ({}, MANY_PAIRS - 1, False, "soft", "forward", 1),
+        ({}, MANY_PAIRS, True, "hard", "forward", 2),
+        ({}, MANY_PAIRS, False, "soft", "forward", 1),
+        ({"attention": "soft"}, 9, True, "soft", "forward", 1),
+        ({"attention": "none"}, 9, True, "none", "forward", 1),
+        ({"attention": "hard"}, 9, False, "hard", "backward", 1),
+        ({"direction": "backward"}, MANY_PAIRS, False, "soft", "backward", 1),
+        ({"layers": 3}, MANY_PAIRS, True, "hard", "forward", 3),
+        ({"ensemble": 2}, 9, True, "hard", "auto", 1),
+        ({"ensemble": 2}, MANY_PAIRS, False, "soft", "auto", 1),
+    ],
+)
+def test_open_settings_are_resolved_once(
+    given: dict[str, Any], pairs: int, hard: bool, attention: str, direction: str, layers: int
+) -> None:
+    """The members of an ensemble have one direction and the other, so that one stays open."""
+    config = configure({"attention": "auto", **given})
+    found = resolve(config, pairs=pairs, hard=hard)
+    assert (found.attention, found.direction, found.layers) == (attention, direction, layers)
+    assert replace(found, **{name: getattr(config, name) for name in OPEN}) == config
+    assert resolve(found, pairs=pairs, hard=not hard) == found, "nothing is left to resolve"
+
+
+def test_targets_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the alignment has decided against hard attention, and with it the direction."""
+    calls: list[str] = []
+    encode = Vocabulary.encode
+
+    def counted(self: Vocabulary, text: str, *rest: Any, **options: Any) -> list[int]:
+        calls.append(text)
+        return encode(self, text, *rest, **options)
+
+    monkeypatch.setattr(Vocabulary, "encode", counted)
+    rows = toy(lambda word: "".join(sorted(word)).upper())
+    task = task_of(*rows, attention="auto")
+    assert (task.config.attention, task.config.direction) == ("soft", "forward")
+    written = [target for _, target, *_ in rows]
+    assert [text for text in calls if text.isupper()] == written

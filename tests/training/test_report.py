@@ -12,7 +12,7 @@ from charseq.data.pairs import Dataset, Example
 from charseq.data.text import tokenizer
 from charseq.runs.training_state import Progress
 from charseq.training.prepare import prepare
-from charseq.training.report import describe_lines, describe_scores, describe_task
+from charseq.training.report import describe_lines, describe_pairs, describe_scores
 
 
 def dataset(train: list[Example], **changes: Any) -> Dataset:
@@ -25,7 +25,7 @@ def dataset(train: list[Example], **changes: Any) -> Dataset:
     return Dataset(train=train, **{**facts, **changes})
 
 
-def test_a_task_is_told_as_it_was_understood() -> None:
+def test_pairs_are_described_as_understood() -> None:
     rows = [
         Example("ab c", "t ʃ a", "V;NOM(3,SG)"),
         Example("e\u0301", "a", "N"),
@@ -36,7 +36,7 @@ def test_a_task_is_told_as_it_was_understood() -> None:
         dataset(rows, problems=["d/train.tsv:7: 2 blank lines passed over, this is the first"]),
         configure({"epochs": 1, "target_symbols": "spaced"}),
     )
-    lines = describe_task(task)
+    lines = describe_pairs(task)
     assert lines[:6] == [
         "data       4 train, 1 dev, from d/train.tsv, d/dev.tsv",
         "columns    source = column 1, target = column 2",
@@ -57,11 +57,72 @@ def test_a_task_is_told_as_it_was_understood() -> None:
 def test_a_file_that_serves_two_splits_is_named_once() -> None:
     rows = [Example("a", "b")]
     one = dataset(rows, files={"train": Path("d.tsv"), "dev": Path("d.tsv")})
-    line = describe_task(prepare(one, Config()))[0]
+    line = describe_pairs(prepare(one, Config()))[0]
     assert line == "data       1 train, 1 dev, from d.tsv"
 
 
-def test_a_step_is_told_in_one_line() -> None:
+def said_of_a_run(**changes: Any) -> dict[str, Any]:
+    side = Vocabulary("characters", "NFC", "NFC", tuple(map(chr, range(0x4E00, 0x4E00 + 60))))
+    other = Vocabulary("spaced", "NFD", "NFC", ("a", "b"), features=("V", "N"))
+    return {
+        "finished": True, "epochs": 3.5, "seconds": 61.4, "parameters": 1234567,
+        "scores": {"examples": 20, "exact_match": 75.0, "wer": 25.0, "ser": 12.5},
+        "data": {"name": "toy", "fingerprint": "f" * 64, "examples": {"train": 4000, "dev": 1}},
+        "versions": {"python": "3.11", "charseq": "0.1"},
+        "source": other.to_json(), "target": side.to_json(),
+        "settings": Config(hidden=32, embedding=16).to_json(), **changes,
+    }  # fmt: skip
+
+
+def test_a_run_is_told_with_all_settings_and_shapes() -> None:
+    about = said_of_a_run()
+    lines = describe_run(about)
+    assert lines[:5] == [
+        "training   finished; 3.5 epochs, 61 s",
+        "scores     dev exact match 75.00 %, ser 12.50 %, 20 examples, greedy",
+        "data       toy, 4,000 train, 1 dev",
+        "           sha256 " + "f" * 64,
+        "versions   python 3.11, charseq 0.1",
+    ]
+    assert lines[5] == "source     2 spaced, NFD, 2 features: a b"
+    shown = " ".join(map(chr, range(0x4E00, 0x4E00 + 40)))
+    assert lines[6] == f"target     60 characters, NFC: {shown} …"
+    words = [line.split() for line in lines]
+    for name, value in about["settings"].items():
+        assert [name, *str(value).split()] in words
+    for name, shape in shapes_of(about).items():
+        assert [name, "×".join(map(str, shape))] in words
+    assert ["target_embedding", "64×16"] in words
+    assert ["source_embedding", "8×16"] in words
+    assert lines[-1] == "parameters 1,234,567"
+
+
+def test_an_unfinished_run_without_scores() -> None:
+    lines = describe_run(said_of_a_run(finished=False, scores={}))
+    assert lines[0].startswith("training   not finished; ")
+    assert lines[1] == "scores     none yet"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attention": "soft"},
+        {"cell": "lstm", "layers": 2, "tied": False},
+        {"cell": "tanh", "attention": "none"},
+        {"attention": "hard"},
+        {"cell": "residual", "layers": 3},
+    ],
+)
+def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
+    config = configure({"hidden": 6, "embedding": 5, "layers": 1, **settings})
+    targets = Actions(4 + 60).size if config.attention == "hard" else 4 + 60
+    prior = np.zeros((4 + 2 + 2, targets)) if config.attention == "hard" else None
+    model = build(config, sources=4 + 2 + 2, targets=targets, prior=prior)
+    wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    assert shapes_of(said_of_a_run(settings=config.to_json())) == wanted
+
+
+def test_an_evaluation_is_one_line() -> None:
     state, told = Progress(seconds=61.4, epochs=3.21), "dev exact  75.0 %  ser  12.5 %"
     line = describe_scores(0.5, state, 0.456, told, best=True)
     assert line == (
@@ -84,7 +145,7 @@ def corpus_of(folder: Path, *, dev: bool = True) -> Corpus:
     return corpus.load(folder, splits=("train", "dev"))
 
 
-def test_lines_are_told_as_they_were_understood(tmp_path: Path) -> None:
+def test_lines_are_described_as_understood(tmp_path: Path) -> None:
     text = corpus_of(tmp_path / "d")
     rules: dict[str, Any] = {"limit": 5, "min_count": 1, "subword_size": 300, "seed": 1}
     made, why = tokenizer.build(text.train, kind="words", punctuation="split", **rules)

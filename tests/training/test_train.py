@@ -1,4 +1,4 @@
-"""The journeys as a whole, on tiny data: train, resume, fine-tune, evaluate, check, info."""
+"""Whole trainings on tiny data: the task, the run folder, resume, the run to start from."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import json
 import os
 import random
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import charseq
 from charseq.cli import check
 from charseq.config import Config, configure
 from charseq.data import pairs as examples
+from charseq.data.corpus import choose_task
 from charseq.errors import (
     CharseqError,
     CheckpointError,
@@ -31,15 +28,11 @@ from charseq.errors import (
     TrainingError,
 )
 from charseq.evaluation import evaluate
-from charseq.evaluation.metrics import Scores
 from charseq.inference import describe
 from charseq.inference.predictor import load
 from charseq.runs import folder as checkpoint
-from charseq.runs.training_state import Progress
-from charseq.training import pairs
 from charseq.training import train as recipes
-from charseq.training.train import choose_task, due
-from charseq.training.trainer import Step, Trainer
+from charseq.training.trainer import Trainer
 
 KEYS = {
     "run", "parameters", "seconds", "epochs", "data", "split", "examples", "exact_match", "wer",
@@ -100,10 +93,10 @@ def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
 
 
-# --- what is learnt
+# --- the task
 
 
-def test_the_task_is_as_asked_or_by_the_data(data: Path, tmp_path: Path) -> None:
+def test_the_task_is_as_set_or_by_the_data(data: Path, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.mkdir()
     (text / "train.txt").write_text("I love machine learning\na line\n")
@@ -118,7 +111,7 @@ def test_the_task_is_as_asked_or_by_the_data(data: Path, tmp_path: Path) -> None
         assert choose_task(path, "next-word") == "next-word"
 
 
-def test_the_choice_is_written_down(data: Path, tmp_path: Path) -> None:
+def test_the_resolved_task_is_saved(data: Path, tmp_path: Path) -> None:
     """So that a run begun with the choice made elsewhere, by the command line, goes on."""
     config = config_of(epochs=3)
     assert config.task == "auto"
@@ -191,7 +184,7 @@ def test_a_dry_run_reads_and_reports_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_refused_leaves_no_folder(
+def test_refused_data_or_settings_leave_no_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -211,7 +204,7 @@ def test_what_is_refused_leaves_no_folder(
         assert not (tmp_path / "run").exists()
 
 
-def test_that_there_is_no_gpu_is_said_before_anything_is_read(
+def test_a_missing_gpu_is_an_error_before_data_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -256,7 +249,7 @@ def test_a_loss_that_is_never_finite_ends_with_advice(
     assert all(np.isfinite(value).all() for value in weights_of(tmp_path).values())
 
 
-# --- stopping and going on
+# --- interrupted and resumed
 
 
 def interrupting(after: int) -> Callable[[str], None]:
@@ -272,27 +265,7 @@ def interrupting(after: int) -> Callable[[str], None]:
     return report
 
 
-def test_a_signal_stops_after_saving_and_the_same_call_goes_on(data: Path, tmp_path: Path) -> None:
-    run, config = tmp_path / "run", config_of(epochs=3, evaluations=4, dropout=0.3)
-    with pytest.raises(Interrupted) as caught:
-        recipes.train(data, run=run, config=config, report=interrupting(2))
-    assert caught.value.exit_code == 143
-    assert f"what was learnt is in {run}" in str(caught.value)
-    assert not checkpoint.is_finished(run)
-    assert checkpoint.read_json(run, "about.json")["scores"]["examples"] == 10
-    assert load(run).predict(["ab"])[0].source == "ab"
-    lines: list[str] = []
-    recipes.train(data, run=run, config=config, report=lines.append)
-    (resumed,) = [line for line in lines if line.startswith("resume ")]
-    number = int(str(caught.value).split("after step ")[1].split(";")[0])
-    assert resumed.startswith(f"resume     at step {number}, ")
-    assert 0 < number < 3 * 8
-    recipes.train(data, run=tmp_path / "whole", config=config)
-    assert equal(weights_of(run), weights_of(tmp_path / "whole"))
-    assert len((run / "metrics.jsonl").read_bytes().splitlines()) == 4
-
-
-def test_attention_that_the_data_decide_is_told_kept_and_gone_on_with(
+def test_attention_resolved_from_the_data_is_reported_saved_and_resumed(
     data: Path, tmp_path: Path
 ) -> None:
     """Capitals follow their letters, so it is hard; new symbols join such a run as well."""
@@ -328,196 +301,7 @@ def test_by_force_an_unfinished_run_begins_anew(data: Path, tmp_path: Path) -> N
     assert not any(line.startswith("resume") for line in lines)
 
 
-# --- watched
-
-
-def test_who_watches_sees_each_evaluation_that_is_saved(data: Path, tmp_path: Path) -> None:
-    seen: list[list[int]] = []
-
-    def watch(progress: Progress) -> None:
-        seen.append([line["evaluation"] for line in progress.metrics])
-        assert progress.metrics[-1]["examples"] == 10
-        assert checkpoint.names(tmp_path) >= {"model.safetensors", "resume.a.json"}
-
-    config = config_of(epochs=2, evaluations=4)
-    assert recipes.train(data, run=tmp_path, config=config, watch=watch, evaluated=False) == {}
-    assert seen == [[1], [1, 2], [1, 2, 3]], "at the last there is nothing to end any more"
-    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
-    assert [json.loads(line)["evaluation"] for line in lines] == [1, 2, 3, 4]
-
-
-def test_who_watches_can_end_it_but_a_signal_comes_first(data: Path, tmp_path: Path) -> None:
-    class Enough(Exception):
-        pass
-
-    def watch(progress: Progress) -> None:
-        raise Enough
-
-    config = config_of(epochs=2, evaluations=4)
-    with pytest.raises(Enough):
-        recipes.train(data, run=tmp_path / "run", config=config, watch=watch)
-    assert not checkpoint.is_finished(tmp_path / "run")
-    with pytest.raises(Interrupted):
-        recipes.train(
-            data, run=tmp_path / "other", config=config, watch=watch, report=interrupting(1)
-        )
-
-
-# --- what is kept, and when it is scored
-
-
-def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]]) -> list[Any]:
-    """Dev scores (exact match, ser) as in ``script``; the target embeddings that were scored."""
-    scored: list[Any] = []
-    real = pairs.score_examples
-    # the compiled engine packs the weights, so that they cannot be looked at
-    monkeypatch.setattr("charseq.kernels.library.find", lambda: None)
-
-    def score(translator: Any, rows: Any, **options: Any) -> Any:
-        outcome = real(translator, rows, **options)
-        if len(scored) >= len(script):
-            return outcome
-        exact, ser = script[len(scored)]
-        scored.append(translator.direction_groups[0].network.output[0].copy())
-        return replace(outcome, scores=Scores(len(rows), exact, 100 - exact, ser))
-
-    monkeypatch.setattr(pairs, "score_examples", score)
-    return scored
-
-
-@pytest.mark.parametrize(
-    ("script", "best"),
-    [
-        ([(10, 50), (30, 60), (20, 10), (25, 5)], 1),
-        ([(10, 50), (10, 40), (10, 45), (10, 40)], 1),
-        ([(0, 90), (0, 95), (0, 80), (0, 70)], 3),
-        ([(50, 5), (40, 1), (40, 1), (49, 1)], 0),
-    ],
-)
-def test_dev_exact_match_decides_what_is_kept(
-    script: list[tuple[float, float]], best: int, data: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """Then fewer symbol errors; of equals the first."""
-    scored = scripted(monkeypatch, script)
-    lines: list[str] = []
-    config = config_of(epochs=1, evaluations=4)
-    recipes.train(data, run=tmp_path, config=config, report=lines.append)
-    assert len(scored) == 4
-    assert np.array_equal(weights_of(tmp_path)["target_embedding"], scored[best])
-    assert not any(np.array_equal(scored[best], scored[n]) for n in range(4) if n != best)
-    about = checkpoint.read_json(tmp_path, "about.json")
-    assert (about["scores"]["exact_match"], about["scores"]["ser"]) == script[best]
-    marks = [line.endswith("best so far") for line in lines if "dev exact" in line]
-    assert max(n for n, mark in enumerate(marks) if mark) == best
-
-
-def test_the_dev_split_is_scored_up_to_a_limit(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted(monkeypatch, [])
-    sizes: list[int] = []
-    inner = pairs.score_examples
-
-    def count(translator: Any, rows: Any, **options: Any) -> Any:
-        sizes.append(len(rows))
-        return inner(translator, rows, **options)
-
-    monkeypatch.setattr(pairs, "score_examples", count)
-    recipes.train(data, run=tmp_path, config=config_of(epochs=1, evaluations=2, dev_limit=4))
-    assert sizes == [4, 4, 10]
-
-
-class Clock:
-    """Time passes only where a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.mark.parametrize(("cost", "least", "most"), [(0.0, 10, 10), (2.0, 2, 5), (500.0, 1, 2)])
-def test_scoring_takes_its_share_of_the_minutes(
-    cost: float, least: int, most: int, data: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """A step takes 0.4 s; evaluations are left out where they are slow, but never the last."""
-    clock = Clock()
-    scored: list[float] = []
-    score, step = pairs.score_examples, Trainer._step
-
-    def slow_score(translator: Any, rows: Any, **options: Any) -> Any:
-        scored.append(clock.now)
-        clock.now += cost
-        return score(translator, rows, **options)
-
-    def slow_step(trainer: Trainer, progress: float) -> Step:
-        clock.now += 0.4
-        return step(trainer, progress)
-
-    monkeypatch.setattr(recipes, "time", clock)
-    monkeypatch.setattr(pairs, "score_examples", slow_score)
-    monkeypatch.setattr(Trainer, "_step", slow_step)
-    recipes.train(data, run=tmp_path, config=config_of(epochs=0, minutes=0.5, evaluations=10))
-    scored.pop()  # the report on the whole dev split
-    assert least <= len(scored) <= most
-    assert scored[-1] - 100 >= 30 or cost > 30
-    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()]
-    assert [one["seconds"] for one in metrics] == pytest.approx([at - 100 for at in scored])
-
-
-def test_the_schedule_begins_after_what_comes_before_the_first_step(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """20 of 30 s are gone then: the rate rises all the same, and no untrained model is scored."""
-    clock = Clock()
-    steps: list[Step] = []
-    scored: list[int] = []
-    score, step, trainer_of = pairs.score_examples, Trainer._step, pairs.PairsTask.trainer
-
-    def slow_trainer(lesson: Any, halved: int) -> Trainer:
-        clock.now += 20
-        return trainer_of(lesson, halved)
-
-    def slow_step(trainer: Trainer, progress: float) -> Step:
-        clock.now += 0.4
-        steps.append(step(trainer, progress))
-        return steps[-1]
-
-    def noted(translator: Any, rows: Any, **options: Any) -> Any:
-        scored.append(len(steps))
-        return score(translator, rows, **options)
-
-    monkeypatch.setattr(recipes, "time", clock)
-    monkeypatch.setattr(pairs.PairsTask, "trainer", slow_trainer)
-    monkeypatch.setattr(pairs, "score_examples", noted)
-    monkeypatch.setattr(Trainer, "_step", slow_step)
-    config = config_of(epochs=0, minutes=0.5, evaluations=5, warmup=0.2)
-    recipes.train(data, run=tmp_path, config=config)
-    assert len(steps) == 25
-    progress = [number / 25 for number in range(25)]
-    assert [one.progress for one in steps] == pytest.approx(progress)
-    rates = [one.learning_rate for one in steps]
-    assert rates.index(max(rates)) == 5
-    assert scored[0] >= 4
-    assert clock.now == pytest.approx(130)
-
-
-@given(st.integers(1, 400))
-def test_evaluations_come_more_often_towards_the_end(planned: int) -> None:
-    times = [due(number, planned) for number in range(planned)]
-    assert times[-1] == 1.0
-    assert times[0] > 0
-    gaps = np.diff([0.0, *times])
-    assert (gaps > 0).all()
-    if planned > 2:
-        assert gaps[-1] < gaps[0]
-    assert due(planned, planned) == due(planned + 5, planned) == float("inf")
-
-
-# --- beginning with another run
+# --- a run to start from
 
 
 def test_new_symbols_join_a_run_whose_weights_are_the_start(trained: Path, tmp_path: Path) -> None:
@@ -536,7 +320,7 @@ def test_new_symbols_join_a_run_whose_weights_are_the_start(trained: Path, tmp_p
     assert len(after["source_embedding"]) == len(before["source_embedding"]) + 2
 
 
-def test_what_was_learnt_helps_from_the_first_step(
+def test_weights_of_the_start_lower_the_first_loss(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
     losses = []
@@ -579,27 +363,12 @@ def test_info_tells_the_shapes_of_the_weights(trained: Path) -> None:
     assert json.loads(json.dumps(facts)) == facts
 
 
-# --- the bar, and the package
+# --- the package
 
 
-def test_the_bar_is_for_terminals(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    screen = StringIO()
-    monkeypatch.setattr(sys, "stderr", screen)
-    config = config_of(epochs=1, evaluations=1)
-    recipes.train(data, run=tmp_path / "plain", config=config, progress=True)
-    assert screen.getvalue() == ""
-    monkeypatch.setattr(screen, "isatty", lambda: True)
-    recipes.train(data, run=tmp_path / "bar", config=config, progress=False)
-    assert screen.getvalue() == ""
-    recipes.train(data, run=tmp_path / "shown", config=config, progress=True)
-    assert "0 %" in screen.getvalue()
-
-
-def test_the_package_offers_two_functions() -> None:
+def test_the_package_offers_two_functions_and_its_version() -> None:
     assert charseq.train is recipes.train
     assert charseq.load is load
-    assert set(charseq.__all__) == {"load", "train"}
+    assert set(charseq.__all__) == {"__version__", "load", "train"}
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         _ = charseq.trian

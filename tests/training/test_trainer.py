@@ -26,7 +26,7 @@ from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
 from charseq.runs.weights import load_arrays, save_arrays
 from charseq.training.trainer import (
-    MOST_SKIPPED,
+    MAX_SKIPPED,
     OptimizerSettings,
     Step,
     Trainer,
@@ -141,7 +141,7 @@ def test_a_restored_training_takes_the_same_steps(cell: str, precision: torch.dt
     assert len({step.loss for step in wanted}) == 24
 
 
-def test_looking_at_the_state_changes_nothing() -> None:
+def test_reading_the_state_changes_nothing() -> None:
     looked, plain = trainer_of(), trainer_of()
     states = []
     for _ in looked.steps(up_to(10)):
@@ -338,11 +338,11 @@ def test_large_gradients_are_clipped_and_small_ones_left() -> None:
     assert 1e-2 < norms[0] < 1e3
 
 
-def test_a_step_says_what_it_did() -> None:
+def test_the_facts_of_a_step() -> None:
     batches = batches_of()
     assert len(batches) == 6
-    recipe = {"learning_rate": 0.01, "warmup": 0.25}
-    steps = take(trainer_of(batches=batches, **recipe), 12, 99)
+    settings = {"learning_rate": 0.01, "warmup": 0.25}
+    steps = take(trainer_of(batches=batches, **settings), 12, 99)
     assert [step.number for step in steps] == list(range(1, 13))
     assert [step.epoch for step in steps] == [number / 6 for number in range(1, 13)]
     assert [step.progress for step in steps] == [number / 12 for number in range(12)]
@@ -501,7 +501,7 @@ def test_a_loss_that_is_not_finite_is_skipped_whatever_its_gradient(
 
 
 def test_ten_bad_steps_in_a_row_end_the_training() -> None:
-    assert MOST_SKIPPED == 10
+    assert MAX_SKIPPED == 10
     sound = poisoned([*range(1, 10), *range(11, 20)])
     take(sound, 20, 20)
     assert sound.skipped == 18

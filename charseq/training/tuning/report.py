@@ -7,7 +7,6 @@ business of others.
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, defaults
 from charseq.data.settings_file import SETTINGS_FILE
-from charseq.training.next_word import NextWordTask
-from charseq.training.pairs import PairsTask
+from charseq.training.train import TaskType, task_type
 
 if TYPE_CHECKING:
     from charseq.training.tuning.trials import FinishedTrial
@@ -70,29 +68,14 @@ class Plan:
         """Path of the TOML file with the best settings."""
         return self.folder / FOLDER / SETTINGS_FILE
 
+    @property
+    def task(self) -> TaskType:
+        """The class of the task, which knows the objective of the search."""
+        return task_type(self.config.task)
+
     def trial_folder(self, number: int) -> Path:
         """Run folder of a trial, which exists while the trial is trained."""
         return self.folder / FOLDER / f"trial-{number:03}"
-
-
-def family(task: str) -> type[PairsTask | NextWordTask]:
-    """Name of a task -> the class that trains for it."""
-    return NextWordTask if task == "next-word" else PairsTask
-
-
-def objective(scores: Mapping[str, Any]) -> float:
-    """Dev scores -> the number that the search optimises.
-
-    For text this is the perplexity, to be minimised. For pairs it is the exact match in percent
-    less a penalty, to be maximised. The penalty grows with the symbol error rate and stays below
-    the share of one example, so one more exact match outweighs any change of the symbol error
-    rate, as in ``Pairs.rank``.
-    """
-    if "perplexity" in scores:
-        perplexity = scores["perplexity"]
-        return math.nan if perplexity is None else float(perplexity)
-    penalty = scores["ser"] / (100 + scores["ser"])
-    return float(scores["exact_match"] - penalty * 100 / scores["examples"])
 
 
 def describe(plan: Plan) -> list[str]:
@@ -112,12 +95,12 @@ def describe(plan: Plan) -> list[str]:
     return [*lines, f"{'budget':10} {'; '.join(budget)}"]
 
 
-def outcome(notes: Mapping[str, Any]) -> str:
+def outcome(plan: Plan, notes: Mapping[str, Any]) -> str:
     """Scores of a finished trial, and its state where it is not done."""
     scores = notes["scores"]
     shown = ""
     if scores and None not in scores.values():
-        shown = family("next-word" if "perplexity" in scores else "pairs").tell(scores)
+        shown = plan.task.summary(scores)
     state = "" if notes["state"] == DONE else notes["state"]
     return "  ".join(part for part in (shown, state) if part)
 
@@ -130,7 +113,7 @@ def table(plan: Plan, trials: Sequence[FinishedTrial]) -> list[str]:
             str(trial.number),
             f"{trial.notes['seconds']:.0f}",
             *map(value_text, trial.settings.values()),
-            outcome(trial.notes),
+            outcome(plan, trial.notes),
         ]
         for trial in trials
     ]

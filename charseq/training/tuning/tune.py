@@ -51,8 +51,6 @@ from charseq.training.tuning.report import (
     Plan,
     command,
     describe,
-    family,
-    objective,
     outcome,
     settings_text,
     table,
@@ -168,11 +166,11 @@ def _plan(
     """The plan of the search; the data are read once, reported, and kept as a fingerprint only."""
     from charseq.training.tuning.space import to_json
 
-    lesson = family(config.task)(data, config)
-    for line in lesson.describe():
+    task = train.task_of(data, config, None)
+    for line in task.describe():
         report(line)
-    folder = Path(run) if run else Path("checkpoints") / f"{lesson.name}-tuned"
-    return Plan(data, config, to_json(space), folder, lesson.about["data"]["fingerprint"])
+    folder = Path(run) if run else Path("checkpoints") / f"{task.name}-tuned"
+    return Plan(data, config, to_json(space), folder, task.metadata["data"]["fingerprint"])
 
 
 def _search(
@@ -187,7 +185,7 @@ def _search(
             plan.trials,
             space,
             seed=plan.config.seed,
-            minimize=plan.config.task == "next-word",
+            minimize=plan.task.minimize,
             warmup=math.ceil(WARMUP * plan.config.evaluations),
         ) as search:
             _check_conditions(search, plan)
@@ -208,7 +206,7 @@ def _make_room(folder: Path, *, force: bool) -> None:
     """
     run = TrainingState(folder, {})
     if force:
-        run.forget()
+        run.reset()
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     elif run.can_resume():
         what = "holds an unfinished training: charseq train goes on with it, -o names another"
@@ -261,7 +259,7 @@ def _run(search: Search, plan: Plan, *, report: Report, progress: bool) -> None:
         if best:
             _keep(plan, number)
         trial.tell(value, notes)
-        report(f"{'':10} {outcome(notes)}{'  best so far' if best else ''}")
+        report(f"{'':10} {outcome(plan, notes)}{'  best so far' if best else ''}")
 
 
 def _train(
@@ -276,7 +274,7 @@ def _train(
     def watch(state: Progress) -> None:
         for line in state.metrics:  # all evaluations so far, of a resumed training as well
             last.update(line)
-            if trial.should_prune(line["evaluation"], objective(line)):
+            if trial.should_prune(line["evaluation"], plan.task.objective(line)):
                 raise TrialPruned
 
     try:
@@ -292,7 +290,7 @@ def _train(
         return None, {"state": state, "scores": scores, "seconds": round(seconds, 1)}
     about = read_json(run, ABOUT)
     notes = {"state": DONE, "scores": about["scores"], "seconds": about["seconds"]}
-    return objective(about["scores"]), notes
+    return plan.task.objective(about["scores"]), notes
 
 
 def _keep(plan: Plan, number: int) -> None:

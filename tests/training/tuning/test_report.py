@@ -47,7 +47,7 @@ rates = st.floats(min_value=0, max_value=1e6)
 def test_the_objective_ranks_as_training_does(two: list[tuple[int, float]]) -> None:
     """More exact matches, then fewer symbol errors, as far as a number can tell."""
     one, other = (scores_of(100 * right / 20, ser) for right, ser in two)
-    first, second = report.objective(one), report.objective(other)
+    first, second = PairsTask.objective(one), PairsTask.objective(other)
     if first > second:
         assert PairsTask.rank(one) > PairsTask.rank(other)
     elif first < second:
@@ -59,16 +59,18 @@ def test_the_objective_ranks_as_training_does(two: list[tuple[int, float]]) -> N
 
 def test_one_example_outweighs_all_symbol_errors() -> None:
     ladder = [scores_of(exact, ser) for exact in (0, 5, 10) for ser in (900.0, 60.0, 0.0)]
-    values = [report.objective(scores) for scores in ladder]
+    values = [PairsTask.objective(scores) for scores in ladder]
     assert values == sorted(set(values))
-    assert report.objective(scores_of(100, 0)) == 100
+    assert PairsTask.objective(scores_of(100, 0)) == 100
 
 
 def test_the_objective_of_text_is_its_perplexity() -> None:
-    assert report.objective({"perplexity": 117.5, "loss": 1}) == 117.5
-    assert math.isnan(report.objective({"perplexity": None}))
-    assert report.family("next-word") is NextWordTask
-    assert report.family("pairs") is PairsTask
+    assert NextWordTask.objective({"perplexity": 117.5, "loss": 1}) == 117.5
+    assert math.isnan(NextWordTask.objective({"perplexity": None}))
+    assert NextWordTask.minimize
+    assert not PairsTask.minimize
+    assert plan_of(configure({"task": "next-word"})).task is NextWordTask
+    assert plan_of(configure({"task": "pairs"})).task is PairsTask
 
 
 # --- lines
@@ -108,12 +110,13 @@ def test_choices_and_ranges_in_a_few_words(entry: Any, shown: str) -> None:
 
 def test_how_a_trial_ended() -> None:
     done = {"state": DONE, "scores": scores_of(71.25, 5), "seconds": 9}
-    assert report.outcome(done) == "dev exact  71.2 %  ser   5.0 %"
-    assert report.outcome(done | {"state": GIVEN_UP}).endswith("ser   5.0 %  given up")
-    assert report.outcome({"state": FAILED, "scores": {}}) == "failed"
+    pairs, words = (plan_of(configure({"task": task})) for task in ("pairs", "next-word"))
+    assert report.outcome(pairs, done) == "dev exact  71.2 %  ser   5.0 %"
+    assert report.outcome(pairs, done | {"state": GIVEN_UP}).endswith("ser   5.0 %  given up")
+    assert report.outcome(pairs, {"state": FAILED, "scores": {}}) == "failed"
     text = {"state": DONE, "scores": {"perplexity": 117.04}}
-    assert report.outcome(text) == "dev perplexity   117.0"
-    assert report.outcome({"state": GIVEN_UP, "scores": {"perplexity": None}}) == "given up"
+    assert report.outcome(words, text) == "dev perplexity   117.0"
+    assert report.outcome(words, {"state": GIVEN_UP, "scores": {"perplexity": None}}) == "given up"
 
 
 def test_the_table_is_aligned_and_in_order() -> None:

@@ -108,7 +108,7 @@ class Played:
         self.evaluations.append(0)
         run = Path(run)
         with checkpoint.lock(run):
-            journal = TrainingState(run, PairsTask(data, config).about)
+            journal = TrainingState(run, PairsTask(data, config).metadata)
             if not journal.can_resume() and checkpoint.is_finished(run):
                 raise CheckpointError("is finished already", path=run)
             journal.resume(lambda line: None)
