@@ -157,7 +157,7 @@ class NextWordTask:
         """The task of a trained run, with its symbols, on ``data``: to score other weights."""
         task = cls(data, run.config)
         if run.tokenizer is not None:
-            task.tokenizer = run.tokenizer
+            task.units = run.tokenizer
         return task
 
     @property
