@@ -271,12 +271,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]])
     # the compiled engine packs the weights, so that they cannot be looked at
     monkeypatch.setattr("charseq.kernels.library.find", lambda: None)
 
-    def score(transducer: Any, rows: Any, **options: Any) -> Any:
-        outcome = real(transducer, rows, **options)
+    def score(translator: Any, rows: Any, **options: Any) -> Any:
+        outcome = real(translator, rows, **options)
         if len(scored) >= len(script):
             return outcome
         exact, ser = script[len(scored)]
-        scored.append(transducer.voices[0].network.output[0].copy())
+        scored.append(translator.direction_groups[0].network.output[0].copy())
         return replace(outcome, scores=Scores(len(rows), exact, 100 - exact, ser))
 
     monkeypatch.setattr(pairs, "score_examples", score)

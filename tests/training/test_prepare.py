@@ -575,10 +575,9 @@ def test_data_in_files_train_as_data_in_memory(
 
     task, losses, weights = trained()
     places = [
-        ("data.storage.FEW", 16),
-        ("data.storage.CHUNK", 50),
-        ("data.storage.MOST", 128),
-        ("data.storage.CHUNK", 9),
+        ("data.storage.MAX_OBJECTS", 16),
+        ("data.storage.MAX_IN_MEMORY", 128),
+        ("data.storage.READ_ROWS", 9),
     ]
     for name, value in [*places, ("data.text.alignment.SORTED_PAIRS", 17)]:
         monkeypatch.setattr(f"charseq.{name}", value)

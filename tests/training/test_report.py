@@ -74,54 +74,6 @@ def said_of_a_run(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_run_is_told_with_all_settings_and_shapes() -> None:
-    about = said_of_a_run()
-    lines = describe_run(about)
-    assert lines[:5] == [
-        "training   finished; 3.5 epochs, 61 s",
-        "scores     dev exact match 75.00 %, ser 12.50 %, 20 examples, greedy",
-        "data       toy, 4,000 train, 1 dev",
-        "           sha256 " + "f" * 64,
-        "versions   python 3.11, charseq 0.1",
-    ]
-    assert lines[5] == "source     2 spaced, NFD, 2 features: a b"
-    shown = " ".join(map(chr, range(0x4E00, 0x4E00 + 40)))
-    assert lines[6] == f"target     60 characters, NFC: {shown} …"
-    words = [line.split() for line in lines]
-    for name, value in about["settings"].items():
-        assert [name, *str(value).split()] in words
-    for name, shape in shapes_of(about).items():
-        assert [name, "×".join(map(str, shape))] in words
-    assert ["target_embedding", "64×16"] in words
-    assert ["source_embedding", "8×16"] in words
-    assert lines[-1] == "parameters 1,234,567"
-
-
-def test_an_unfinished_run_without_scores() -> None:
-    lines = describe_run(said_of_a_run(finished=False, scores={}))
-    assert lines[0].startswith("training   not finished; ")
-    assert lines[1] == "scores     none yet"
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"attention": "soft"},
-        {"cell": "lstm", "layers": 2, "tied": False},
-        {"cell": "tanh", "attention": "none"},
-        {"attention": "hard"},
-        {"cell": "residual", "layers": 3},
-    ],
-)
-def test_the_shapes_are_those_of_the_model(settings: dict[str, Any]) -> None:
-    config = configure({"hidden": 6, "embedding": 5, "layers": 1, **settings})
-    targets = Actions(4 + 60).size if config.attention == "hard" else 4 + 60
-    prior = np.zeros((4 + 2 + 2, targets)) if config.attention == "hard" else None
-    model = build(config, sources=4 + 2 + 2, targets=targets, prior=prior)
-    wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
-    assert shapes_of(said_of_a_run(settings=config.to_json())) == wanted
-
-
 def test_an_evaluation_is_one_line() -> None:
     state, told = Progress(seconds=61.4, epochs=3.21), "dev exact  75.0 %  ser  12.5 %"
     line = describe_scores(0.5, state, 0.456, told, best=True)
