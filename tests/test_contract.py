@@ -29,9 +29,9 @@ MAX_MODULES = 12
 
 SHORT = {
     "evaluation.evaluate": "the two functions that choose the evaluation of a model's task",
+    "kernels.cell_table": "the one place that knows every cell",
     "kernels.layout": "the layout of weights that the networks and the C library agree on",
     "lru": "a data structure with no ties to anything else",
-    "models.factory": "the one place that knows every network",
     "version": "the build reads it without loading the package",
 }
 """Modules of less than MIN_MODULE_LINES, with the reason why each is a module of its own.
