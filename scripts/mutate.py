@@ -41,7 +41,7 @@ SLOW = (
     "tests/runs/test_folder.py::test_any_arrays_survive",
     "tests/runs/test_folder.py::test_only_one_of_many_holds_the_lock",
     "tests/runs/test_folder.py::test_no_bytes_do_more_than_raise",
-    "tests/data/formats/test_reader.py::test_memory_does_not_grow_with_the_file",
+    "tests/data/formats/test_lines.py::test_memory_does_not_grow_with_the_file",
     "tests/end_to_end/test_frozen.py::test_a_thousand_flipped_bits_are_a_thousand_faults",
 )
 NOTICED = {"killed", "timeout", "segfault", "suspicious"}
