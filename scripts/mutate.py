@@ -25,9 +25,11 @@ MUTMUT = (str(Path(sys.executable).with_name("mutmut")),)
 MODULES = (
     "decoding.search",
     "data.batches",
+    "data.formats.lines",
     "data.formats.reader",
     "runs.folder",
     "runs.store",
+    "runs.weights",
 )
 ALSO = {
     "runs.folder": ("tests/inference/test_loading.py",),
@@ -38,9 +40,9 @@ SLOW = (
     "tests/runs/test_store.py::test_thirty_kills_leave_a_complete_state",
     "tests/runs/test_store.py::test_a_reader_sees_one_state_while_a_writer_works",
     "tests/runs/test_store.py::test_a_full_disk_at_any_step_leaves_old_or_new[True]",
-    "tests/runs/test_folder.py::test_any_arrays_survive",
+    "tests/runs/test_weights.py::test_any_arrays_survive",
     "tests/runs/test_folder.py::test_only_one_of_many_holds_the_lock",
-    "tests/runs/test_folder.py::test_no_bytes_do_more_than_raise",
+    "tests/runs/test_weights.py::test_no_bytes_do_more_than_raise",
     "tests/data/formats/test_lines.py::test_memory_does_not_grow_with_the_file",
     "tests/end_to_end/test_frozen.py::test_a_thousand_flipped_bits_are_a_thousand_faults",
 )

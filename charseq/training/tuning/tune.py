@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from charseq import files
 from charseq.config import Config, configure
 from charseq.data import settings_file
 from charseq.errors import (
@@ -296,10 +297,10 @@ def _train(
 def _keep(plan: Plan, number: int) -> None:
     """Copy a trial's model into the run folder, and write its settings as TOML."""
     folder = plan.trial_folder(number)
-    files = read_all(folder, names(folder))
+    content = read_all(folder, names(folder))
     about = read_json(folder, ABOUT) | {"tuned": {"trial": number, "trials": number}}
-    gone = names(plan.folder) - files.keys()
-    publish(plan.folder, {**files, **_about(plan, about)}, drop=gone)
+    gone = names(plan.folder) - content.keys()
+    publish(plan.folder, {**content, **_about(plan, about)}, drop=gone)
     _write_settings(plan, about["settings"])
 
 
@@ -362,6 +363,4 @@ def _close(search: Search, plan: Plan, report: Report) -> dict[str, Any]:
 
 def _write_settings(plan: Plan, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run as TOML: the file appears whole or not at all."""
-    part = plan.settings.with_suffix(".part")
-    part.write_text(toml(plan, settings), encoding="utf-8", newline="")
-    part.replace(plan.settings)
+    files.replace(plan.settings, toml(plan, settings).encode())
