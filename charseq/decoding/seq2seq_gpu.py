@@ -217,7 +217,7 @@ class GpuEnsemble:
     ) -> tuple[Tensor, tuple[GpuState, ...]]:
         """The logarithms of the members' mean probabilities, and their next states."""
         each = zip(self.members, memory, state, strict=True)
-        answers = [one.step(symbols, known, place) for one, known, place in each]
+        answers = [one.step(symbols, sources, rows) for one, sources, rows in each]
         logs, after = zip(*answers, strict=True)
         if len(logs) == 1:
             return logs[0], after

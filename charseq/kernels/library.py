@@ -142,9 +142,9 @@ class Kernels:
             pointer_to(numbers, numbers.shape),
         )
         added = None if bias is None else pad_rows(bias, fill)
-        place = None if added is None else pointer_to(added, (columns,))
+        bias_address = None if added is None else pointer_to(added, (columns,))
         return Packed(
-            numbers, columns, depth, cell, added, pointer_to(numbers, numbers.shape), place
+            numbers, columns, depth, cell, added, pointer_to(numbers, numbers.shape), bias_address
         )
 
     def product(

@@ -1,4 +1,4 @@
-"""device, threads, seeds: the machine a run stands on.
+"""Device, number of threads, precision and random seeds of a training.
 
 The noise of a training step is a function of (seed, step), as the order of the data is: there is
 no random state to save, and a resumed run draws what an uninterrupted one would have drawn.
@@ -37,7 +37,7 @@ def choose_threads(count: int) -> int:
 
 
 class Pace:
-    """One thread or all of them: whichever is faster just now, asked again from time to time.
+    """The number of threads of a training, one or all: the faster is measured from time to time.
 
     On an idle machine a second thread pays. Beside a busy neighbour the threads of these small
     products wait for each other, and two were measured at a twentieth of the speed of one. For runs
@@ -60,7 +60,7 @@ class Pace:
         self._begin(0.0)
 
     def note(self, examples: int) -> None:
-        """Count the examples of one step, and change the number of threads when it is time."""
+        """Count the examples of one step, and change the number of threads when a trial is due."""
         if self.most == 1:
             return
         self._steps += 1
@@ -77,7 +77,7 @@ class Pace:
                 self._settle()
 
     def _settle(self) -> None:
-        """Go on with the faster; ask again later, and ever later while one thread wins."""
+        """Continue with the faster number; the next trial is later each time one thread wins."""
         best = max(self._rates, key=self._rates.__getitem__)
         self._hold = min(2 * self._hold, _LONGEST_HOLD) if best == 1 else _HOLD
         self._try(best)
@@ -113,13 +113,13 @@ def seed_all(*parts: int) -> None:
     state = 0x9E3779B97F4A7C15
     for part in parts:
         state = _mix(state ^ (part & _MASK))
-    # torch.manual_seed says the same to every kind of device there may be, which takes 70 times as
-    # long, and a step of training is some milliseconds
+    # torch.manual_seed seeds every kind of device, which takes 70 times as long; a training step
+    # takes some milliseconds
     torch.default_generator.manual_seed(state >> 1)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(state >> 1)
     elif torch.cuda.is_available():
-        torch.manual_seed(state >> 1)  # it will be said when the device is first used
+        torch.manual_seed(state >> 1)  # applied when the device is first used
 
 
 _MASK = 2**64 - 1
@@ -136,9 +136,9 @@ def _mix(value: int) -> int:
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether it says that memory is short: NumPy's, torch's on a CPU or on a GPU."""
-    told = str(fault)
+    """Whether an exception of NumPy or torch, on a CPU or a GPU, means that memory is short."""
+    message = str(fault)
     return isinstance(fault, MemoryError | torch.OutOfMemoryError) or (
         isinstance(fault, RuntimeError)
-        and ("can't allocate memory" in told or "CUBLAS_STATUS_ALLOC_FAILED" in told)
+        and ("can't allocate memory" in message or "CUBLAS_STATUS_ALLOC_FAILED" in message)
     )

@@ -18,8 +18,8 @@
 /* Rows of a product that share one panel of weights before the next panel is read. */
 #define GROUP 512
 
-INLINE const float *row_of(struct gather from, int64_t place, int64_t width) {
-  return from.table ? from.table + (from.rows ? from.rows[place] : place) * width : 0;
+INLINE const float *row_of(struct gather from, int64_t index, int64_t width) {
+  return from.table ? from.table + (from.rows ? from.rows[index] : index) * width : 0;
 }
 
 INLINE float *allocate(int64_t count) {
@@ -133,22 +133,22 @@ static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, st
   memset(state, 0, 4 * size * sizeof *state);
   float *h = state, *h_after = state + size, *c = state + 2 * size, *c_after = state + 3 * size;
   for (int64_t i = 0; i < rows; i++)
-    for (int64_t place = r->lengths[order[i]]; place < r->steps; place++)
-      memset(r->memory + (order[i] * r->steps + place) * r->width + r->offset, 0, (size_t)bytes);
+    for (int64_t index = r->lengths[order[i]]; index < r->steps; index++)
+      memset(r->memory + (order[i] * r->steps + index) * r->width + r->offset, 0, (size_t)bytes);
   for (int64_t t = 0; t < r->steps; t++) {
     while (rows && r->lengths[order[rows - 1]] <= t) rows--;
     if (!rows) break;
     for (int64_t i = 0; i < rows; i++) {
-      int64_t place = r->backward ? r->lengths[order[i]] - 1 - t : t;
-      first[i] = row_of(r->first, order[i] * r->steps + place, gates * r->hidden);
+      int64_t index = r->backward ? r->lengths[order[i]] - 1 - t : t;
+      first[i] = row_of(r->first, order[i] * r->steps + index, gates * r->hidden);
       second[i] = row_of(r->second, order[i], gates * r->hidden);
     }
     renew(x, h, rows);
     advances[r->cell](rows, r->hidden, x, r->recurrent, first, second, h, c, h_after, c_after);
     for (int64_t i = 0; i < rows; i++) {
-      int64_t row = order[i], place = r->backward ? r->lengths[row] - 1 - t : t;
+      int64_t row = order[i], index = r->backward ? r->lengths[row] - 1 - t : t;
       const float *now = h_after + i * r->hidden;
-      memcpy(r->memory + (row * r->steps + place) * r->width + r->offset, now, bytes);
+      memcpy(r->memory + (row * r->steps + index) * r->width + r->offset, now, bytes);
       if (r->lengths[row] != t + 1) continue;
       memcpy(r->last + row * r->width + r->offset, now, bytes);
       if (r->cell == LSTM)
@@ -196,14 +196,14 @@ static TARGET int product(const struct product *p) {
           prefetch(row_of(p->addend, group + first + row, p->columns) + column, wide / VECTOR);
         panel(&x, first, some, weight, wide / VECTOR, out, wide);
         for (int64_t row = 0; row < some; row++) {
-          int64_t place = group + first + row;
-          const float *addend = row_of(p->addend, place, p->columns);
+          int64_t index = group + first + row;
+          const float *addend = row_of(p->addend, index, p->columns);
           for (int64_t c = 0; c < wide; c += VECTOR) {
             vec sum = load(out + row * wide + c);
             if (p->bias) sum = add(sum, load(p->bias + column + c));
             if (addend) sum = add(sum, load(addend + column + c));
             if (p->tanh) sum = tanh_of(sum);
-            store(p->out + place * p->columns + column + c, sum);
+            store(p->out + index * p->columns + column + c, sum);
           }
         }
       }

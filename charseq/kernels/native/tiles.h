@@ -152,9 +152,9 @@ static TARGET void pack(const float *rows, int64_t columns, int64_t depth, int64
           for (int64_t c = 0; c < VECTOR; c++) {
             float value = k + step < depth ? rows[(column + v + c) * depth + k + step] : 0.0f;
             uint16_t high = bf16_of(value);
-            int64_t place = step / 2 * PAIR + c * 2 + step % 2;
-            to[place] = high;
-            to[HALVES + place] = bf16_of(value - float_of(high));
+            int64_t index = step / 2 * PAIR + c * 2 + step % 2;
+            to[index] = high;
+            to[HALVES + index] = bf16_of(value - float_of(high));
           }
   }
 }
