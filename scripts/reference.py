@@ -172,9 +172,7 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
 
 
 def _choices(option: click.Option) -> list[str]:
-    return (
-        [str(one) for one in option.type.choices] if isinstance(option.type, click.Choice) else []
-    )
+    return [str(one) for one in getattr(option.type, "choices", ())]
 
 
 def _kind(option: click.Option) -> str:

@@ -5,15 +5,48 @@ The model is imported when the command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from charseq.cli import console, options
-from charseq.data.formats.reader import FORMATS
 from charseq.errors import CharseqError
 from charseq.process import prepare_inference
 from charseq.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """The name of a file format of the registry, or auto.
+
+    The registry is read when the option is used or explained, so the list of commands loads no
+    formats, and a format that is registered later can be named.
+    """
+
+    name = "format"
+
+    @property
+    def choices(self) -> list[str]:
+        """Auto, and the names of the registry."""
+        from charseq.data.formats.reader import FORMATS
+
+        return ["auto", *FORMATS]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the name. Raises click.BadParameter, which lists the names that there are."""
+        return str(click.Choice(self.choices).convert(value, param, ctx))
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """The names, for the help."""
+        return f"[{'|'.join(self.choices)}]"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The names that begin so."""
+        return click.Choice(self.choices).shell_complete(ctx, param, incomplete)
 
 
 @click.command(
@@ -59,7 +92,7 @@ from charseq.version import __version__
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["auto", *FORMATS]),
+    type=FormatName(),
     default="auto",
     help="Format of FILE.  [default: by its name]",
 )

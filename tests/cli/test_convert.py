@@ -7,7 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from world import LexiconModel, Upper, World
+
+from charseq.data.formats import reader
+from charseq.data.formats.delimited import Tsv
 
 
 def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
@@ -78,3 +82,16 @@ def test_mass_adds_a_column_for_each_candidate_of_the_beam(world: World, tmp_pat
     assert (code, out) == (
         0, "w,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
     )  # fmt: skip
+
+
+def test_a_format_can_be_named_as_soon_as_it_is_registered(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "words.list"
+    path.write_text("a\tb\n", encoding="utf-8")
+    words = ["convert", "-q", str(path), "-o", "-", "--format"]
+    code, _, err = world.run(*words, "tabs")
+    assert (code, "'tabs' is not one of 'auto', 'text', 'tsv'" in err) == (2, True)
+    monkeypatch.setitem(reader.FORMATS, "tabs", Tsv())
+    assert world.run(*words, "tabs")[:2] == (0, "a\tb\tA\t\n")
+    assert "|tabs]" in world.run("convert", "--help")[1]

@@ -70,6 +70,18 @@ def test_a_command_loads_no_other() -> None:
     assert modules == {"main", "console", "options", "average"}
 
 
+def test_the_list_of_commands_loads_no_formats_and_no_models() -> None:
+    code = (
+        "import sys; from charseq.cli.main import run; run(['--help']);"
+        "print(*(name for name in sys.modules if name.startswith('charseq.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    loaded = {name.split(".")[1] for name in done.stdout.decode().splitlines()[-1].split()}
+    rooms = {"cli", "config", "display", "errors", "inference", "process", "version"}
+    assert loaded <= rooms, "of inference the answer type alone, which knows no model"
+    assert "charseq.inference.predictor" not in done.stdout.decode()
+
+
 def test_an_unknown_command_names_the_nearest(world: World) -> None:
     code, out, err = world.run("predct")
     assert (code, out) == (2, "")
