@@ -1,4 +1,4 @@
-"""Dataset or Corpus -> Report: counts, and what could spoil a training. `charseq check` prints it.
+"""Statistics of a data set: counts, and faults that could spoil a training (`charseq check`).
 
 For pairs: sizes, repeated rows, sources with several targets, lengths, symbols, sources that two
 splits share (leakage), mixed Unicode forms, odd characters and stray spaces. For lines of text:
@@ -33,7 +33,7 @@ SIDES = ("source", "target")
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """Facts about data, for people and for programs."""
 
     def to_json(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Inventory:
 
 
 @dataclass(frozen=True)
-class PairsReport(Report):
+class PairsReport(DataReport):
     """Facts about pairs. ``notes``: the messages of the data set from its reading.
 
     ``edges``: texts with a space at an end, or with two in a row.
@@ -401,7 +401,7 @@ class LinesSplit:
 
 
 @dataclass(frozen=True)
-class LinesReport(Report):
+class LinesReport(DataReport):
     """Facts about lines of text. ``notes``: the messages of the corpus from its reading."""
 
     name: str

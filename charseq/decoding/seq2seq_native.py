@@ -31,9 +31,9 @@ from charseq.kernels.layout import address, empty, interleave, pad_rows, padded_
 from charseq.kernels.library import (
     DOUBLE,
     INDEX,
-    Gather,
     Kernels,
     Packed,
+    RowGather,
     Rows,
     gather,
     number_of,
@@ -329,9 +329,9 @@ class NativeSeq2Seq:
 
     def _encoded_pointers(
         self, state: NativeState, count: int
-    ) -> tuple[int, list[int | Gather | None]]:
+    ) -> tuple[int, list[int | RowGather | None]]:
         """S, and the fields ``keys`` to ``prior`` of ``struct search``."""
-        found: list[int | Gather | None] = [*(None,) * 6, gather(None, (), 0)]
+        found: list[int | RowGather | None] = [*(None,) * 6, gather(None, (), 0)]
         steps, value = 1, self.readout.columns
         if state.memory is not None:
             steps = state.memory.keys.shape[1]

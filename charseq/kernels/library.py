@@ -44,7 +44,7 @@ _NO_CELL = -1
 _NO_MEMORY = 1
 
 
-class Gather(ctypes.Structure):
+class RowGather(ctypes.Structure):
     """``struct gather`` of ``native.h``."""
 
     _fields_ = (("table", ctypes.c_void_p), ("rows", ctypes.c_void_p), ("limit", ctypes.c_int64))
@@ -54,7 +54,7 @@ def structure(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
     """A structure of ``native.h``: numbers, then pointers, and gathers where a name ends in *."""
     fields: list[tuple[str, Any]] = [(field, ctypes.c_int64) for field in numbers.split()]
     for field in pointers.split():
-        kind = Gather if field.endswith("*") else ctypes.c_void_p
+        kind = RowGather if field.endswith("*") else ctypes.c_void_p
         fields.append((field.rstrip("*"), kind))
     return type(name, (ctypes.Structure,), {"_fields_": tuple(fields)})
 
@@ -377,16 +377,16 @@ def has_cell(cell: str) -> bool:
     return cell in CELLS and CELLS[cell].native is not None
 
 
-def gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> Gather:
+def gather(rows: Rows | None, shape: tuple[int, ...], width: int) -> RowGather:
     """``struct gather`` of rows of a table."""
     if rows is None:
-        return Gather(None, None, 0)
+        return RowGather(None, None, 0)
     limit = len(rows.table)
     numbers = rows.numbers
     if numbers is None and limit != math.prod(shape):
         raise ValueError(f"{limit} rows, expected {shape}")
     at = None if numbers is None else pointer_to(numbers, shape, INDEX)
-    return Gather(pointer_to(rows.table, (limit, width)), at, limit)
+    return RowGather(pointer_to(rows.table, (limit, width)), at, limit)
 
 
 def _fits(recurrent: Packed, cell: str, hidden: int) -> None:

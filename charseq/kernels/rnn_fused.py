@@ -31,7 +31,7 @@ MIN_ROWS = 16
 """Rows of the batch in a program, as few as a tensor core takes; more if programs would queue."""
 
 
-class Plan(NamedTuple):
+class LaunchPlan(NamedTuple):
     """Tiling of a kernel."""
 
     rows: int
@@ -62,7 +62,7 @@ def is_installed() -> bool:
 
 def plan(
     cell: str, batch: int, directions: int, hidden: int, *, processors: int, shared_memory: int
-) -> Plan:
+) -> LaunchPlan:
     """Few rows a program while each program has a multiprocessor to itself, more otherwise.
 
     ``shared_memory``: bytes of a multiprocessor's shared memory, into which tiles of W_h are
@@ -79,9 +79,9 @@ def plan(
     if entry.gates == 1:
         resident = units <= RESIDENT
         warps = 4 if resident and rows == MIN_ROWS else 8
-        return Plan(rows, units, min(units, 64), warps, 1 if resident else 3)
+        return LaunchPlan(rows, units, min(units, 64), warps, 1 if resident else 3)
     stages = 3 if 2 * 3 * 32 * units * entry.gates < shared_memory - SPARE else 2
-    return Plan(rows, units, min(units, 32), 8, stages)
+    return LaunchPlan(rows, units, min(units, 32), 8, stages)
 
 
 class Fused(torch.autograd.Function):
@@ -168,7 +168,7 @@ def _launch(
     )
 
 
-def options(cell: str, found: Plan) -> dict[str, Any]:
+def options(cell: str, found: LaunchPlan) -> dict[str, Any]:
     """Compile-time arguments of a kernel."""
     chosen: dict[str, Any] = {
         "ROWS": found.rows,

@@ -112,11 +112,11 @@ def decode(rows: Float[Tensor, "*time V"]) -> Int[Tensor, "*time"]:
 
 def embed(ids: Int[Tensor, "*time"], matrix: Float[Tensor, "V E"]) -> Float[Tensor, "*time E"]:
     """``encode(ids, V) @ matrix`` as a gather: the same values, bit for bit, and its gradient."""
-    rows: Tensor = Gather.apply(ids, matrix)
+    rows: Tensor = GatherRows.apply(ids, matrix)
     return rows
 
 
-class Gather(torch.autograd.Function):
+class GatherRows(torch.autograd.Function):
     """x^T M for one-hot x; ∂L/∂M = Σ_t x_t (∂L/∂e_t)^T sums the gradients of equal symbols."""
 
     @staticmethod

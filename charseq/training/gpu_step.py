@@ -62,7 +62,7 @@ class DeviceBatch(NamedTuple):
     weights: Tensor
 
 
-class Texts:
+class DeviceTexts:
     """The ids of texts on a device; ``offsets`` has the beginning of each in ``ids``, and the end.
 
     The texts are a table, padded to the longest, or one after another where it were too large.
@@ -103,9 +103,9 @@ class DeviceDataset:
 
     def __init__(self, batches: Batches | LineBatches, device: torch.device) -> None:
         self._batches = batches
-        self._source: Texts | None = None
+        self._source: DeviceTexts | None = None
         if isinstance(batches, Batches):
-            self._source = Texts(batches.sources.flat, batches.sources.offsets, device)
+            self._source = DeviceTexts(batches.sources.flat, batches.sources.offsets, device)
             ids, offsets = batches.targets.flat, batches.targets.offsets
             self._lengths = batches.lengths
             weights = batches.weights
@@ -114,7 +114,7 @@ class DeviceDataset:
             lengths = np.diff(offsets)
             self._lengths = np.stack([np.zeros_like(lengths), lengths], axis=1)
             weights = np.ones(len(lengths), dtype=np.float32)
-        self._target = Texts(*_delimited(ids, offsets), device)
+        self._target = DeviceTexts(*_delimited(ids, offsets), device)
         self._weights = torch.from_numpy(weights).to(device)
         self._size = min(batches.batch_size, len(weights))
         # row numbers, and in the last column how many of them are the batch's

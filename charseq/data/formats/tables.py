@@ -43,7 +43,7 @@ _WITH_NAMESPACES = {"content.xml", "styles.xml", "meta.xml"}
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Worksheet:
     """A table in memory, and the name of its sheet if it has one."""
 
     frame: pd.DataFrame
@@ -59,17 +59,17 @@ class WholeTable(Format):
     packs_itself = True
 
     @abc.abstractmethod
-    def load(self, file: BinaryIO) -> tuple[Sheet, str]:
+    def load(self, file: BinaryIO) -> tuple[Worksheet, str]:
         """The table, and a note for people or ""."""
 
     @abc.abstractmethod
-    def save(self, sheet: Sheet, file: BinaryIO) -> None:
+    def save(self, sheet: Worksheet, file: BinaryIO) -> None:
         """Write a table."""
 
     @abc.abstractmethod
     def widen(
         self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
-    ) -> Sheet:
+    ) -> Worksheet:
         """The table with new columns.
 
         ``columns``: for each name the position of the column that it replaces, or None, and its
@@ -93,7 +93,7 @@ class WholeTable(Format):
         return self.open(path, sheet, header, note)
 
     @abc.abstractmethod
-    def open(self, path: str, sheet: Sheet, header: str, note: str) -> Table:
+    def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:
         """The rows of a table in memory."""
 
     @contextmanager
@@ -147,7 +147,7 @@ class Spreadsheet(WholeTable):
     may_have_header = True
     expects_header = True
 
-    def load(self, file: BinaryIO) -> tuple[Sheet, str]:
+    def load(self, file: BinaryIO) -> tuple[Worksheet, str]:
         """The first sheet; its cells as Python values, an empty one as ""."""
         import pandas as pd
 
@@ -159,9 +159,9 @@ class Spreadsheet(WholeTable):
             )
             count = len(book.sheet_names)
         note = f"sheet '{name}' is read" + (f", the first of {count}" if count > 1 else "")
-        return Sheet(frame, name), note
+        return Worksheet(frame, name), note
 
-    def open(self, path: str, sheet: Sheet, header: str, note: str) -> Table:
+    def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:
         """Rows numbered as in the sheet; a row without any text is blank."""
         first, others = take_header(_sheet_rows(sheet.frame), self, header, path)
         names = first.cells if first else None
@@ -169,11 +169,11 @@ class Spreadsheet(WholeTable):
 
     def widen(
         self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
-    ) -> Sheet:
+    ) -> Worksheet:
         """The sheet with new columns, named in its header row if it has one."""
         import pandas as pd
 
-        sheet: Sheet = table.source
+        sheet: Worksheet = table.source
         wide = sheet.frame.map(_storable).astype(object)
         for name, (position, texts) in zip(names, columns, strict=True):
             label = len(wide.columns) if position is None else position
@@ -182,9 +182,9 @@ class Spreadsheet(WholeTable):
             pairs = zip(old, head + texts, strict=True)
             new = [before if text is None else text for before, text in pairs]
             wide[label] = pd.Series(new, dtype=object)
-        return Sheet(wide, sheet.name)
+        return Worksheet(wide, sheet.name)
 
-    def save(self, sheet: Sheet, file: BinaryIO) -> None:
+    def save(self, sheet: Worksheet, file: BinaryIO) -> None:
         """Write one sheet."""
         import pandas as pd
 
@@ -195,7 +195,7 @@ class Spreadsheet(WholeTable):
         _write_reproducible(packed, file)
 
     @abc.abstractmethod
-    def mend(self, sheet: Sheet, writer: Any) -> None:
+    def mend(self, sheet: Worksheet, writer: Any) -> None:
         """Correct the cells that pandas does not write as they are."""
 
     def _check_text(self, text: str, path: str, line: int) -> None:
@@ -217,7 +217,7 @@ class Excel(Spreadsheet):
     package = "openpyxl"
     engine = "openpyxl"
 
-    def mend(self, sheet: Sheet, writer: Any) -> None:
+    def mend(self, sheet: Worksheet, writer: Any) -> None:
         """Texts such as =A1 or #N/A stay texts, and times stay times."""
         cells = writer.sheets[sheet.name]
         for row, values in zip(cells.iter_rows(), sheet.frame.to_numpy(), strict=True):
@@ -237,7 +237,7 @@ class OpenDocument(Spreadsheet):
     package = "odf"
     engine = "odf"
 
-    def mend(self, sheet: Sheet, writer: Any) -> None:  # noqa: ARG002
+    def mend(self, sheet: Worksheet, writer: Any) -> None:  # noqa: ARG002
         """Several spaces in a row, or at an end, are written as elements, or they are lost."""
         from odf.table import TableCell
         from odf.text import P, S
@@ -271,13 +271,13 @@ class Feather(WholeTable):
     extra = "parquet"
     has_lines = False
 
-    def load(self, file: BinaryIO) -> tuple[Sheet, str]:
+    def load(self, file: BinaryIO) -> tuple[Worksheet, str]:
         """The table with the types of Arrow, so that integers stay integers beside nulls."""
         import pandas as pd
 
-        return Sheet(pd.read_feather(file, dtype_backend="pyarrow")), ""
+        return Worksheet(pd.read_feather(file, dtype_backend="pyarrow")), ""
 
-    def open(self, path: str, sheet: Sheet, header: str, note: str) -> Table:  # noqa: ARG002
+    def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:  # noqa: ARG002
         """Numbered rows, each with the names of the columns."""
         names = tuple(map(str, sheet.frame.columns))
         rows = sheet.frame.itertuples(index=False, name=None)
@@ -289,16 +289,16 @@ class Feather(WholeTable):
 
     def widen(
         self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
-    ) -> Sheet:
+    ) -> Worksheet:
         """The table with new columns of strings."""
         import pandas as pd
 
         wide = table.source.frame.copy(deep=False)
         for name, (_, texts) in zip(names, columns, strict=True):
             wide[name] = pd.array(texts, dtype="string[pyarrow]")
-        return Sheet(wide)
+        return Worksheet(wide)
 
-    def save(self, sheet: Sheet, file: BinaryIO) -> None:
+    def save(self, sheet: Worksheet, file: BinaryIO) -> None:
         """Write a table."""
         packed = io.BytesIO()
         # not frame.to_feather: it notes types of pandas that pandas itself cannot read again
