@@ -261,7 +261,7 @@ def test_errors_with_line_ends_stay_one_row_each(tmp_path: Path) -> None:
 def test_the_last_scores_read_the_columns_of_the_training(data: Path, tmp_path: Path) -> None:
     (data / "charseq.toml").write_text('columns = "target,source"\n')
     config = cfg(
-        epochs=30, learning_rate=0.03, dropout=0, hidden=16, save_seconds=30,
+        epochs=10, learning_rate=0.03, dropout=0, hidden=16, save_seconds=30,
         columns="source,target",
     )  # fmt: skip
     facts = train.train(data, run=tmp_path / "r", config=config)
