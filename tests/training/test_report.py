@@ -1,4 +1,4 @@
-"""What people are told of data, tasks and runs."""
+"""Lines for people on prepared data, lines of text and evaluations."""
 
 from __future__ import annotations
 
@@ -59,19 +59,6 @@ def test_a_file_that_serves_two_splits_is_named_once() -> None:
     one = dataset(rows, files={"train": Path("d.tsv"), "dev": Path("d.tsv")})
     line = describe_pairs(prepare(one, Config()))[0]
     assert line == "data       1 train, 1 dev, from d.tsv"
-
-
-def said_of_a_run(**changes: Any) -> dict[str, Any]:
-    side = Vocabulary("characters", "NFC", "NFC", tuple(map(chr, range(0x4E00, 0x4E00 + 60))))
-    other = Vocabulary("spaced", "NFD", "NFC", ("a", "b"), features=("V", "N"))
-    return {
-        "finished": True, "epochs": 3.5, "seconds": 61.4, "parameters": 1234567,
-        "scores": {"examples": 20, "exact_match": 75.0, "wer": 25.0, "ser": 12.5},
-        "data": {"name": "toy", "fingerprint": "f" * 64, "examples": {"train": 4000, "dev": 1}},
-        "versions": {"python": "3.11", "charseq": "0.1"},
-        "source": other.to_json(), "target": side.to_json(),
-        "settings": Config(hidden=32, embedding=16).to_json(), **changes,
-    }  # fmt: skip
 
 
 def test_an_evaluation_is_one_line() -> None:
