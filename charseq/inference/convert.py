@@ -329,7 +329,8 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     named = FORMATS[sniff(out)]
     if named.has_columns and named.name != format.name:
         raise UsageError(
-            f"{out} is named as {named.name}, but the format stays {format.name}: name it so"
+            f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
+            f"ends in {format.endings[0]}"
         )
     if format.packs_itself and out.lower().endswith(".gz"):
         raise UsageError(f"{out}: {format.title} is packed inside, name it without .gz")

@@ -122,7 +122,7 @@ def test_a_conversion_reads_and_writes_it(tmp_path: Path) -> None:
     assert (found.rows, found.rejected) == (3, 1)
     assert told[0] == f"{path}:4: rejected: expected key = value"
     assert targets(["a.ini"], None) == ["a.converted.ini"]
-    with pytest.raises(UsageError, match=r"c\.csv is named as csv, but the format stays ini"):
+    with pytest.raises(UsageError, match=r"c\.csv is named as CSV, but INI is written"):
         convert(Model(), path, tmp_path / "c.csv")
     with pytest.raises(DataError, match=r"b\.ini:1: there is a column 'prediction'"):
         convert(Model(), tmp_path / "b.ini", tmp_path / "c.ini")

@@ -220,7 +220,9 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
     assert told[1].startswith(f"{path}: 4 rows, 3 strings computed")
     with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
         convert(Fake(), path, tmp_path / "out.xlsx.gz")
-    with pytest.raises(UsageError, match=r"out\.ods is named as ods, but the format stays xlsx"):
+    with pytest.raises(
+        UsageError, match=r"out\.ods is named as OpenDocument, but Excel is written"
+    ):
         convert(Fake(), path, tmp_path / "out.ods")
 
 
@@ -478,7 +480,7 @@ def test_any_bytes_give_as_many_lines_and_each_is_ok_or_rejected(
     else:
         told = ""
     if told:
-        assert re.search("the file is empty|no column", told)
+        assert re.search("the file is empty|no column|workbook", told)
         return
     assert out.read_bytes().count(b"\n") == content.count(b"\n")
     lines = content.split(b"\n")
@@ -588,7 +590,7 @@ def test_the_output_is_not_overwritten_nor_the_input(tmp_path: Path) -> None:
 def test_the_output_is_not_named_as_another_format(tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
     source.write_text("w\na\n")
-    with pytest.raises(UsageError, match=r"b\.tsv is named as tsv, but the format stays csv"):
+    with pytest.raises(UsageError, match=r"b\.tsv is named as TSV, but CSV is written"):
         convert(Fake(), source, tmp_path / "b.tsv")
     convert(Fake(), source, tmp_path / "b.out")
     convert(Fake(), source, tmp_path / "b.csv.gz")

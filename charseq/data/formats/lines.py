@@ -224,7 +224,18 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, io.BufferedReader(cast(Any, packed)))
     else:
         with Path(path).open("rb") as file:
+            _refuse_workbook(file.peek(8), path)
             yield file
+
+
+def _refuse_workbook(start: bytes, path: str) -> None:
+    """Raise DataError for a file that begins as a workbook does, whatever its name says."""
+    if start.startswith(b"PK\x03\x04"):
+        message = "is a workbook or another zip file, expected text: --format xlsx reads Excel"
+        raise DataError(f"{message}, --format ods OpenDocument", path=path)
+    if start.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        message = "is an Excel workbook of the old kind (.xls), expected text: save it as .xlsx"
+        raise DataError(message, path=path)
 
 
 def refuse_stdin(path: str, title: str) -> None:

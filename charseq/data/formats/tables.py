@@ -2,8 +2,10 @@
 
 The whole table is in memory, and pandas is imported when such a file is opened. Of a spreadsheet
 the first sheet is read (:attr:`Table.note` names it), and the values of its cells: of a formula the
-value that was saved with it. Rows have their cells as text: whole numbers by their digits, dates as
-2021-03-03, an empty cell or an error such as #DIV/0! as "". The words null, NA and nan stay words.
+value that was saved with it. In Excel, a formula that no spreadsheet program has computed yet is
+read as its own text (the note counts them), and an error such as #DIV/0! as that text. Rows have
+their cells as text: whole numbers by their digits, dates as 2021-03-03, an empty cell as "". The
+words null, NA and nan stay words.
 
 A conversion writes the values of that sheet with new columns. Cells keep their types: numbers stay
 numbers and dates dates. Formulas, other sheets, colours and widths of columns are not written.
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_CELL = 32_767
 """Characters of a cell that Excel can hold."""
+MAX_COLUMNS = 16_384
+"""Columns of a sheet that Excel can hold."""
 
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPACES = re.compile("^ | $|  ")
@@ -84,10 +88,14 @@ class WholeTable(Format):
             file = open_seekable(path)
         with file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl's, about styles that are not read here
+            import zipfile
+
             try:
                 sheet, note = self.load(file)
             except _parser_errors() as fault:
                 reason = " ".join(str(fault).split())
+                if isinstance(fault, (zipfile.BadZipFile, KeyError)):  # in the parser's own words
+                    reason = f"it is no {self.title} file, or a damaged one"
                 message = f"cannot be read as {self.title}: {reason}"
                 raise DataError(message, path=path) from None
         return self.open(path, sheet, header, note)
@@ -158,8 +166,9 @@ class Spreadsheet(WholeTable):
                 book, sheet_name=0, header=None, dtype=object, keep_default_na=False
             )
             count = len(book.sheet_names)
+            frame, restored = self.restore(frame, book.book, file)
         note = f"sheet '{name}' is read" + (f", the first of {count}" if count > 1 else "")
-        return Worksheet(frame, name), note
+        return Worksheet(frame, name), note + restored
 
     def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:
         """Rows numbered as in the sheet; a row without any text is blank."""
@@ -174,7 +183,7 @@ class Spreadsheet(WholeTable):
         import pandas as pd
 
         sheet: Worksheet = table.source
-        wide = sheet.frame.map(_storable).astype(object)
+        wide = sheet.frame.map(_storable).astype(object).copy()  # one block, not one a column
         for name, (position, texts) in zip(names, columns, strict=True):
             label = len(wide.columns) if position is None else position
             head = [] if table.header_row is None else [name]
@@ -193,6 +202,15 @@ class Spreadsheet(WholeTable):
             sheet.frame.to_excel(writer, sheet_name=sheet.name, header=False, index=False)
             self.mend(sheet, writer)
         _write_reproducible(packed, file)
+
+    def restore(
+        self,
+        frame: pd.DataFrame,
+        book: Any,  # noqa: ARG002
+        file: BinaryIO,  # noqa: ARG002
+    ) -> tuple[pd.DataFrame, str]:
+        """The table with the cells that pandas has dropped, and a note about them."""
+        return frame, ""
 
     @abc.abstractmethod
     def mend(self, sheet: Worksheet, writer: Any) -> None:
@@ -216,6 +234,43 @@ class Excel(Spreadsheet):
     endings = (".xlsx",)
     package = "openpyxl"
     engine = "openpyxl"
+
+    def restore(self, frame: pd.DataFrame, book: Any, file: BinaryIO) -> tuple[pd.DataFrame, str]:
+        """Errors, and formulas without a saved value, which pandas reads as empty cells."""
+        if not _has_formulas_or_errors(file):
+            return frame, ""
+        values = {_position(cell): cell for cell in _cells(book.worksheets[0])}
+        found = {at: str(cell.value) for at, cell in values.items() if cell.data_type == "e"}
+        file.seek(0)
+        formulas = importlib.import_module("openpyxl").load_workbook(file, read_only=True)
+        count = 0
+        for cell in _cells(formulas.worksheets[0]):
+            if cell.data_type == "f" and _position(cell) not in values:
+                found[_position(cell)] = str(getattr(cell.value, "text", cell.value))  # or an array
+                count += 1
+        formulas.close()
+        for (row, column), text in found.items():
+            if row >= len(frame) or column >= len(frame.columns):  # pandas cuts empty edges off
+                rows, columns = max(row + 1, len(frame)), max(column + 1, len(frame.columns))
+                frame = frame.reindex(index=range(rows), columns=range(columns), fill_value="")
+            frame.iat[row, column] = text
+        if not count:
+            return frame, ""
+        return frame, (
+            f"; {count:,} formula{'s' * (count > 1)} without a saved value, read as text: open "
+            "and save the file in a spreadsheet program to have the values"
+        )
+
+    def widen(
+        self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
+    ) -> Worksheet:
+        """The sheet with new columns. Raises DataError where a sheet has no room for them."""
+        added = sum(position is None for position, _ in columns)
+        size = len(table.source.frame.columns) + added
+        if size > MAX_COLUMNS:
+            message = f"{added} more columns make {size:,}, an Excel sheet holds {MAX_COLUMNS:,}"
+            raise DataError(message, path=table.path)
+        return super().widen(table, names, columns)
 
     def mend(self, sheet: Worksheet, writer: Any) -> None:
         """Texts such as =A1 or #N/A stay texts, and times stay times."""
@@ -307,6 +362,32 @@ class Feather(WholeTable):
         feather = parquet.arrow("writing Feather", "pyarrow.feather")
         feather.write_feather(table.replace_schema_metadata(None), packed)
         file.write(packed.getbuffer())
+
+
+def _has_formulas_or_errors(file: BinaryIO) -> bool:
+    """Whether a sheet of an Excel workbook has a formula, or a cell that is an error."""
+    import zipfile
+
+    file.seek(0)
+    with zipfile.ZipFile(file) as parts:
+        for name in parts.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                xml = parts.read(name)
+                if b"<f>" in xml or b"<f " in xml or b't="e"' in xml:
+                    return True
+    return False
+
+
+def _cells(sheet: Any) -> Iterator[Any]:
+    """The cells of a sheet of openpyxl that are not empty."""
+    sheet.reset_dimensions()  # a file may tell a wrong size
+    for row in sheet.iter_rows():
+        yield from (cell for cell in row if cell.value is not None)
+
+
+def _position(cell: Any) -> tuple[int, int]:
+    """Row and column of a cell of openpyxl, from 0."""
+    return cell.row - 1, cell.column - 1
 
 
 def _parser_errors() -> tuple[type[Exception], ...]:

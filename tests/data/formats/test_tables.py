@@ -121,7 +121,7 @@ def test_empty_rows_and_columns_at_the_edges_keep_their_numbers(tmp_path: Path) 
     ]  # fmt: skip
 
 
-def test_a_formula_has_the_value_that_was_saved_and_an_error_is_empty(tmp_path: Path) -> None:
+def test_a_formula_has_the_value_that_was_saved_and_an_error_is_a_text(tmp_path: Path) -> None:
     path = write_sheet(tmp_path / "a.xlsx", [["sum", "fault"], ["=1+2", "#DIV/0!"]])
     name, saved = "xl/worksheets/sheet1.xml", b"<f>1+2</f><v>3</v>"
     with zipfile.ZipFile(path) as book:
@@ -134,8 +134,44 @@ def test_a_formula_has_the_value_that_was_saved_and_an_error_is_empty(tmp_path: 
             book.writestr(member, content)
     table = read_table(path, header="yes")
     out = widen(table, tmp_path / "b.xlsx", ["p"])
-    assert [row.cells for row in read_table(path, header="yes").rows] == [("3", "")]
-    assert values(out) == [["sum", "fault", "p"], [3, None, "p2"]]
+    assert [row.cells for row in read_table(path, header="yes").rows] == [("3", "#DIV/0!")]
+    assert values(out) == [["sum", "fault", "p"], [3, "#DIV/0!", "p2"]]
+
+
+def test_a_formula_without_a_saved_value_is_not_lost(tmp_path: Path) -> None:
+    """Programs that only write workbooks save formulas without values, also at the edges."""
+    cells = [["word", "n"], ["a", 1], ['="b"&"c"', "=1+1"]]
+    path = write_sheet(tmp_path / "a.xlsx", cells)
+    book = openpyxl.load_workbook(path)
+    book.active["D5"] = "=2+2"
+    book.save(path)
+    table = read_table(path, header="yes")
+    assert table.note == (
+        "sheet 'Orders' is read; 3 formulas without a saved value, read as text: open and save the file "
+        "in a spreadsheet program to have the values"
+    )
+    texts = [row.cells for row in table.rows]
+    assert texts[:2] == [("a", "1", "", ""), ('="b"&"c"', "=1+1", "", "")]
+    assert texts[-1] == ("", "", "", "=2+2")
+
+
+def test_a_sheet_without_room_for_more_columns_is_named(tmp_path: Path) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [[f"c{n}" for n in range(16_384)], ["x"]])
+    table = read_table(path, header="yes")
+    with pytest.raises(DataError, match=r"1 more columns make 16,385, an Excel sheet holds 16,384"):
+        widen(table, tmp_path / "b.xlsx", ["p"])
+    assert not (tmp_path / "b.xlsx").exists()
+
+
+@pytest.mark.parametrize("name", ["a.xls", "a.xlsm", "a.csv", "a.txt"])
+def test_a_workbook_under_another_name_is_not_read_as_text(tmp_path: Path, name: str) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["word"], ["a"]]).rename(tmp_path / name)
+    with pytest.raises(DataError, match=r"is a workbook or another zip file.*--format xlsx"):
+        list(read_table(path).rows)
+    old = tmp_path / f"old-{name}"
+    old.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600)
+    with pytest.raises(DataError, match=r"Excel workbook of the old kind"):
+        list(read_table(old).rows)
 
 
 def test_cells_of_excel_keep_their_types(tmp_path: Path) -> None:
