@@ -221,7 +221,7 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
     with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
         convert(Fake(), path, tmp_path / "out.xlsx.gz")
     with pytest.raises(
-        UsageError, match=r"out\.ods is named as OpenDocument, but Excel is written"
+        UsageError, match=r"out\.ods is named as OpenDocument, but Excel"
     ):
         convert(Fake(), path, tmp_path / "out.ods")
 

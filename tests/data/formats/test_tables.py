@@ -147,8 +147,8 @@ def test_a_formula_without_a_saved_value_is_not_lost(tmp_path: Path) -> None:
     book.save(path)
     table = read_table(path, header="yes")
     assert table.note == (
-        "sheet 'Orders' is read; 3 formulas without a saved value, read as text: open and save the file "
-        "in a spreadsheet program to have the values"
+        "sheet 'Orders' is read; 3 formulas without a saved value, read as text: open and save "
+        "the file in a spreadsheet program to have the values"
     )
     texts = [row.cells for row in table.rows]
     assert texts[:2] == [("a", "1", "", ""), ('="b"&"c"', "=1+1", "", "")]
