@@ -220,9 +220,7 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
     assert told[1].startswith(f"{path}: 4 rows, 3 strings computed")
     with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
         convert(Fake(), path, tmp_path / "out.xlsx.gz")
-    with pytest.raises(
-        UsageError, match=r"out\.ods is named as OpenDocument, but Excel"
-    ):
+    with pytest.raises(UsageError, match=r"out\.ods is named as OpenDocument, but Excel"):
         convert(Fake(), path, tmp_path / "out.ods")
 
 
