@@ -9,6 +9,7 @@ memory. No data is changed.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import hashlib
 import unicodedata
@@ -33,7 +34,7 @@ SIDES = ("source", "target")
 
 
 @dataclass(frozen=True)
-class DataReport:
+class DataReport(abc.ABC):
     """Facts about data, for people and for programs."""
 
     def to_json(self) -> dict[str, Any]:
@@ -44,9 +45,9 @@ class DataReport:
         """All facts for people: plain text in aligned columns."""
         return display.table(list(self._facts()), "<")
 
+    @abc.abstractmethod
     def _facts(self) -> Iterator[tuple[str, str]]:
         """Names of facts and one line of text for each; an empty name continues the one before."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
