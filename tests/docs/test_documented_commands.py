@@ -266,11 +266,14 @@ def test_another_output_is_noticed(workspace: Path) -> None:
 
 
 def test_an_output_that_is_marked_is_not_compared(workspace: Path) -> None:
-    run(page_of("$ echo a", "b", mark="<!-- output not compared: for a reason -->"), workspace)
+    mark = "<!-- output not compared: for a reason -->"
+    run(page_of("$ touch made; echo a", "b", mark=mark), workspace)
+    assert (workspace / "made").exists()
 
 
 def test_a_block_that_is_marked_is_not_run(workspace: Path) -> None:
-    run(page_of("$ false", mark="<!-- not run: for a reason -->"), workspace)
+    run(page_of("$ touch made; false", mark="<!-- not run: for a reason -->"), workspace)
+    assert not (workspace / "made").exists()
 
 
 def test_a_failing_python_example_is_noticed(workspace: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from world import write_capitals
+from toy_pairs import short_config as config_of
+from toy_pairs import short_words
 
-from charseq.config import Config, configure
 from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.pairs import evaluate
@@ -23,21 +23,9 @@ from charseq.training import pairs, train
 from charseq.training.pairs import PairsTask
 
 
-def config_of(**settings: Any) -> Config:
-    small = {
-        "epochs": 12, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
-        "embedding": 6, "batch_size": 8, "evaluations": 1, "learning_rate": 0.03, "dropout": 0,
-        "beam": 2, "task": "pairs", "attention": "soft",
-    }  # fmt: skip
-    return configure({**small, **settings})
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    draw = random.Random(1)
-    words = list(dict.fromkeys("".join(draw.choices("abc", k=4)) for _ in range(70)))
-    folder = tmp_path_factory.mktemp("pairs") / "upper"
-    return write_capitals(folder, dev=words[:8], test=words[8:14], train=words[14:])
+    return short_words(tmp_path_factory.mktemp("pairs") / "upper")
 
 
 @pytest.fixture(scope="module")

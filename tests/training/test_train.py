@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from toy_pairs import make, words_of, write
 
 import charseq
 from charseq.cli import check
@@ -48,28 +48,6 @@ def config_of(**settings: Any) -> Config:
         "attention": "soft",
     }  # fmt: skip
     return configure({**small, **settings})
-
-
-def words_of(count: int, letters: str = "abcd", seed: int = 1) -> list[str]:
-    draw = random.Random(seed)
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found["".join(draw.choices(letters, k=draw.randint(2, 5)))] = None
-    return list(found)
-
-
-def write(path: Path, words: Sequence[str]) -> None:
-    text = "".join(f"{word}\t{word.upper()}\n" for word in words)
-    path.write_text(text, encoding="utf-8", newline="")
-
-
-def make(folder: Path, words: Sequence[str], dev: int = 10) -> Path:
-    """A folder of pairs: train, dev and test."""
-    folder.mkdir(parents=True)
-    write(folder / "train.tsv", words[2 * dev :])
-    write(folder / "dev.tsv", words[:dev])
-    write(folder / "test.tsv", words[dev : 2 * dev])
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_CELL = 32_767
 """Characters of a cell that Excel can hold."""
 MAX_COLUMNS = 16_384
-"""Columns of a sheet that Excel can hold."""
+"""Columns of a sheet that spreadsheet programs, and pandas, can hold."""
 
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPACES = re.compile("^ | $|  ")
@@ -179,10 +179,19 @@ class Spreadsheet(WholeTable):
     def widen(
         self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
     ) -> Worksheet:
-        """The sheet with new columns, named in its header row if it has one."""
+        """The sheet with new columns, named in its header row if it has one.
+
+        Raises:
+            DataError: a sheet has no room for them.
+        """
         import pandas as pd
 
         sheet: Worksheet = table.source
+        added = sum(position is None for position, _ in columns)
+        size = len(sheet.frame.columns) + added
+        if size > MAX_COLUMNS:
+            message = f"{added} more columns make {size:,}, a sheet holds {MAX_COLUMNS:,}"
+            raise DataError(message, path=table.path)
         wide = sheet.frame.map(_storable).astype(object).copy()  # one block, not one a column
         for name, (position, texts) in zip(names, columns, strict=True):
             label = len(wide.columns) if position is None else position
@@ -260,17 +269,6 @@ class Excel(Spreadsheet):
             f"; {count:,} formula{'s' * (count > 1)} without a saved value, read as text: open "
             "and save the file in a spreadsheet program to have the values"
         )
-
-    def widen(
-        self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
-    ) -> Worksheet:
-        """The sheet with new columns. Raises DataError where a sheet has no room for them."""
-        added = sum(position is None for position, _ in columns)
-        size = len(table.source.frame.columns) + added
-        if size > MAX_COLUMNS:
-            message = f"{added} more columns make {size:,}, an Excel sheet holds {MAX_COLUMNS:,}"
-            raise DataError(message, path=table.path)
-        return super().widen(table, names, columns)
 
     def mend(self, sheet: Worksheet, writer: Any) -> None:
         """Texts such as =A1 or #N/A stay texts, and times stay times."""

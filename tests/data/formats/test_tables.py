@@ -158,7 +158,7 @@ def test_a_formula_without_a_saved_value_is_not_lost(tmp_path: Path) -> None:
 def test_a_sheet_without_room_for_more_columns_is_named(tmp_path: Path) -> None:
     path = write_sheet(tmp_path / "a.xlsx", [[f"c{n}" for n in range(16_384)], ["x"]])
     table = read_table(path, header="yes")
-    with pytest.raises(DataError, match=r"1 more columns make 16,385, an Excel sheet holds 16,384"):
+    with pytest.raises(DataError, match=r"1 more columns make 16,385, a sheet holds 16,384"):
         widen(table, tmp_path / "b.xlsx", ["p"])
     assert not (tmp_path / "b.xlsx").exists()
 
