@@ -5,9 +5,10 @@
     │   └── SettingError            a setting is unknown, of the wrong type or out of its limits
     ├── DataError                   a file of rows cannot be read (path, line)
     ├── CheckpointError             a run folder is missing, damaged, foreign or in use (path)
+    │   └── NewerVersionError       a newer charseq wrote the run, and this one cannot read it
     ├── MissingExtraError           an optional package is not installed
     ├── TrainingError               the training cannot continue
-    └── Interrupted                 a signal stopped the training (exit 130 or 143); it is saved
+    └── Interrupted                 a signal stopped the training (exit 129, 130, 143); it is saved
 
 Inner code names the fault, the caller that knows the file and the line adds them, and the command
 line prints the sentence.
@@ -68,6 +69,10 @@ class CheckpointError(CharseqError):
     def __init__(self, message: str, *, path: str | Path | None = None) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
         self.path = path
+
+
+class NewerVersionError(CheckpointError):
+    """A newer charseq wrote the run, and this one cannot read it: it is not damaged."""
 
 
 class MissingExtraError(CharseqError):

@@ -1,4 +1,4 @@
-"""Processes: threads and memory of this one, its signals, and child processes.
+"""Processes: threads and memory of this one, the time it worked, its signals, child processes.
 
 Threads and memory have to be set before NumPy or torch is loaded, so this module loads neither.
 
@@ -36,6 +36,14 @@ _FREED_BYTES = 2**30
 """Freed memory that stays with the process."""
 _SPIN_COUNT = "10000"
 """Turns of the loop in which an idle OpenMP thread waits; the GNU library's own is 300,000."""
+BEAT = 0.25
+"""Seconds between two readings of the system's time by a :class:`WorkClock`."""
+LONGEST_GAP = 1.0
+"""Seconds that count at most between two readings, unless the processor worked for longer."""
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Signals that ask a training to save and to end; SIGHUP comes when its terminal is closed."""
 
 
 def prepare_inference() -> None:
@@ -72,6 +80,59 @@ def keep_memory() -> None:
     if library is not None and hasattr(library, "mallopt"):
         for switch in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             library.mallopt(switch, _FREED_BYTES)
+
+
+# --- time
+
+
+class WorkClock:
+    """Seconds that this process worked: time in which it was stopped does not count.
+
+    ``clock()`` is the number of seconds so far. Inside ``with clock:`` a thread reads the system's
+    time every :data:`BEAT`. Between two readings at most :data:`LONGEST_GAP` counts, or the
+    processor time that was used meanwhile if that is more. So a long step counts in full, on a
+    processor or on a GPU, while hours in which the process was stopped (Ctrl-Z), frozen
+    (``docker pause``) or asleep with its machine count as one gap. Time that jumps back counts
+    as none, and the clock never goes backwards.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
+        self._last = time.monotonic()
+        self._used = time.process_time()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> float:
+        """Seconds of work so far."""
+        with self._lock:
+            now, used = time.monotonic(), time.process_time()
+            gap = max(now - self._last, 0.0)
+            self._seconds += min(gap, max(used - self._used, LONGEST_GAP))
+            self._last, self._used = now, used
+            return self._seconds
+
+    def add(self, seconds: float) -> None:
+        """Count further seconds, those of an earlier process; or fewer, where negative."""
+        with self._lock:
+            self._seconds += seconds
+
+    def __enter__(self) -> WorkClock:
+        """Start the thread; the seconds go on from here."""
+        self._thread = threading.Thread(target=self._beat, name="work clock", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_fault: object) -> None:
+        """End the thread."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT):
+            self()
 
 
 # --- signals
@@ -118,10 +179,11 @@ class StopSignal:
 
 @contextmanager
 def catch_signals() -> Iterator[StopSignal]:
-    """A block in which SIGINT and SIGTERM only set the yielded :class:`StopSignal`.
+    """A block in which STOP_SIGNALS only set the yielded :class:`StopSignal`.
 
-    The old handlers come back at the end, and a second signal meets them at once. Outside the main
-    thread, where Python takes no signals, nothing is caught.
+    The old handlers come back at the end, and a second signal meets them at once. A signal that
+    the process ignores (SIGHUP below ``nohup``) stays ignored. Outside the main thread, where
+    Python takes no signals, nothing is caught.
     """
     stop = StopSignal()
 
@@ -131,8 +193,9 @@ def catch_signals() -> Iterator[StopSignal]:
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
     try:
         yield stop
     finally:

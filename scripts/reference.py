@@ -392,7 +392,7 @@ def _errors() -> Iterator[tuple[str, str, str, str]]:
     """Name, parent, exit code and meaning of every error, parents first."""
     for name, kind in vars(errors).items():
         if inspect.isclass(kind) and issubclass(kind, errors.CharseqError):
-            codes = "130 or 143" if kind is errors.Interrupted else str(kind.exit_code)
+            codes = "129, 130 or 143" if kind is errors.Interrupted else str(kind.exit_code)
             first = next(docstring(kind))
             yield code(name), code(kind.__mro__[1].__name__), codes, first
 

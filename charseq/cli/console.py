@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -19,8 +20,13 @@ def printable(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Print a message on stderr."""
-    click.echo(printable(text), err=True)
+    """Print a message on stderr.
+
+    Where stderr is lost (its terminal was closed, its reader has ended, its disk is full) the
+    message is lost too; the work goes on, and the exit code says how it ended.
+    """
+    with suppress(OSError):
+        click.echo(printable(text), err=True)
 
 
 def warn(text: str) -> None:
@@ -36,7 +42,7 @@ def listening(*, quiet: bool) -> dict[str, Any]:
     """Arguments of a training: where its messages go, and whether it shows a progress bar."""
     return {
         "report": silence if quiet else note,
-        "progress": not quiet and sys.stderr.isatty(),
+        "progress": not quiet and sys.stderr is not None and sys.stderr.isatty(),
     }
 
 

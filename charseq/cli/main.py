@@ -16,7 +16,8 @@ import os
 import sys
 from collections import UserDict
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 
@@ -47,14 +48,22 @@ module and a line here.
 def main() -> None:
     """Run the command line of this process, then end the process with the exit code."""
     code = run(sys.argv[1:])
-    try:
-        if sys.__stdout__ is not None:
-            sys.__stdout__.flush()
-    except OSError:  # output that could not be written before; run() has reported why
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 1)  # Python flushes once more at its end, which must not fail as well
+    if not _flush(sys.__stdout__, 1):  # output that could not be written before; run() reported why
         code = code or 1
+    _flush(sys.__stderr__, 2)  # messages that nobody can read any more change no exit code
     sys.exit(code)
+
+
+def _flush(stream: TextIO | None, number: int) -> bool:
+    """Whether a standard stream could be flushed; if not, what is left in it goes nowhere."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, number)  # Python flushes once more at its end, which must not fail as well
+        return False
+    return True
 
 
 def run(words: Sequence[str]) -> int:
@@ -66,11 +75,12 @@ def run(words: Sequence[str]) -> int:
         code = end.code
     except BaseException as fault:  # noqa: BLE001 - the edge of the program: nothing goes further
         code, message = _explain(fault)
-        if "--debug" in before_texts:
-            import traceback
+        with suppress(OSError):  # as in console.note
+            if "--debug" in before_texts:
+                import traceback
 
-            traceback.print_exception(fault)
-        click.echo(message, err=True)
+                traceback.print_exception(fault)
+            click.echo(message, err=True)
     return code if isinstance(code, int) else 0
 
 

@@ -19,7 +19,8 @@ from charseq.decoding import networks
 from charseq.decoding.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
-from charseq.runs.folder import ABOUT, WEIGHTS, load_model
+from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
+from charseq.runs.store import check_content, encode_json, parse_object
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,35 @@ def read_run(path: Path) -> LoadedRun:
     metadata = {**metadata, "settings": config.to_json()}  # older runs have fewer settings
     source, target, tokenizer = _symbols(metadata, config, path)
     return LoadedRun(metadata, config, source, target, weights, tokenizer)
+
+
+def check_storable(metadata: Mapping[str, Any], folder: str | Path) -> None:
+    """Check, before training, that a run with this metadata can be stored and loaded again.
+
+    ``metadata`` are those known before training; the rest is filled in by plain values.
+
+    Raises:
+        CheckpointError: a reader would refuse the run, for example for a symbol that is too long.
+    """
+    rest: dict[str, Any] = {"seconds": 0.0, "epochs": 0.0, "scores": {}}
+    known: dict[str, Any] = {"format": FORMAT, "finished": False, "parameters": 0, "versions": {}}
+    about = {**known, **rest, **metadata}
+    path = Path(folder)
+    try:
+        config = _settings(about, path)
+        if config.ensemble > 1:
+            about["members"] = [{"seed": 0, "cell": cell} | rest for cell in cells_of(config)]
+        content = encode_json(about)
+        check_content(ABOUT, content, path)
+        about = parse_object(content, path / ABOUT)
+        _check(path, about, shapes_of(about))
+    except CheckpointError as fault:
+        what = str(fault).removeprefix(f"{path / ABOUT}: ").removeprefix("is damaged: ")
+        raise CheckpointError(
+            f"such a run could not be loaded after the training ({what}); change the data or the "
+            "settings",
+            path=path,
+        ) from fault
 
 
 def is_next_word(metadata: Mapping[str, Any]) -> bool:

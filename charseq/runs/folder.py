@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from charseq import files
-from charseq.errors import CheckpointError
+from charseq.errors import CheckpointError, NewerVersionError
 from charseq.runs.store import (
     FORMAT,
     PLAIN,
@@ -37,6 +38,7 @@ from charseq.runs.store import (
     state_of,
 )
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
+from charseq.version import __version__
 
 __all__ = [
     "ABOUT",
@@ -44,6 +46,7 @@ __all__ = [
     "WEIGHTS",
     "find",
     "is_finished",
+    "is_newer",
     "load_model",
     "lock",
     "names",
@@ -77,11 +80,11 @@ def load_model(
 
     def load(state: FolderState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         metadata = _parse_metadata(fetch(state, ABOUT), path.parent)
-        with open_file(state, WEIGHTS) as file:
+        with open_file(state, WEIGHTS) as file, explaining(metadata, path.parent):
             size = os.fstat(file.fileno()).st_size
             shapes = read_header(file, size, path, WEIGHT_TYPES)
-        if check is not None:
-            check(metadata, shapes)
+            if check is not None:
+                check(metadata, shapes)
         weights = load_arrays(fetch(state, WEIGHTS), path=path)
         check_finite(weights, path)
         return metadata, {name: array.astype(np.float32) for name, array in weights.items()}
@@ -114,10 +117,38 @@ def _parse_metadata(content: bytes, folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     metadata = parse_object(content, path)
     check_format(metadata, path)
-    for key, kind in SCHEMA.items():
-        if type(metadata.get(key)) is not kind:
-            raise CheckpointError(f"is damaged: '{key}' must be {_JSON_NAMES[kind]}", path=path)
+    with explaining(metadata, folder):
+        for key, kind in SCHEMA.items():
+            if type(metadata.get(key)) is not kind:
+                raise CheckpointError(f"is damaged: '{key}' must be {_JSON_NAMES[kind]}", path=path)
     return metadata
+
+
+@contextlib.contextmanager
+def explaining(metadata: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """A block whose CheckpointErrors are due to the version, if a newer charseq wrote the run."""
+    try:
+        yield
+    except CheckpointError as fault:
+        versions = metadata.get("versions")
+        version = versions.get("charseq") if isinstance(versions, dict) else None
+        if not isinstance(version, str) or not is_newer(version):
+            raise
+        what = f"was written by a newer charseq ({version}, this is {__version__}): upgrade charseq"
+        raise NewerVersionError(f"{what} (here it {_cause(fault)})", path=folder) from fault
+
+
+def _cause(fault: CheckpointError) -> str:
+    """The message of a fault, without its path."""
+    return str(fault).removeprefix(f"{fault.path}: ")
+
+
+def is_newer(version: str) -> bool:
+    """Whether a version of charseq, such as 1.2.3, is newer than this one."""
+    parts = [re.match(r"(\d{1,6})(?:\.(\d{1,6}))?(?:\.(\d{1,6}))?", one)
+             for one in (version, __version__)]  # fmt: skip
+    numbers = [tuple(int(part or 0) for part in found.groups()) for found in parts if found]
+    return len(numbers) == 2 and len(version) <= 40 and numbers[0] > numbers[1]
 
 
 def find(model: str | Path | None = None) -> Path:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from charseq.errors import CheckpointError
+from charseq.errors import CheckpointError, NewerVersionError
 from charseq.files import create, sync_folder
 
 FORMAT = 1
@@ -77,17 +77,21 @@ def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] 
     The other files stay. The caller holds :func:`charseq.runs.folder.lock`.
 
     Raises:
-        CheckpointError: a name is no plain file name, or the disk is full or read-only. The run is
-            then in the complete old or the complete new state.
+        CheckpointError: a name is no plain file name, a file is larger than a reader takes, or the
+            disk is full or read-only. The run is then in the complete old or the complete new
+            state.
     """
     folder, gone, created = Path(run), set(drop), False
-    for name in files:
+    for name, content in files.items():
         _check_name(name, folder)
+        check_content(name, content, folder)
     try:
         created = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         _recover(folder)
         kept = {name: item for name, item in state_of(folder).files.items() if name not in gone}
+        sizes = {name: Entry(len(content), "") for name, content in files.items()}
+        _check_manifest_size(kept | sizes, folder)
         _commit(folder, files, kept)
     except OSError as error:
         with contextlib.suppress(OSError):  # the disk that cannot be written may not delete either
@@ -96,11 +100,15 @@ def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] 
                 folder.rmdir()
         what = f"cannot be written: {reason(error)}; the last complete state is kept"
         raise CheckpointError(what, path=folder) from error
+    committed = _decode_manifest(folder / NEW / MANIFEST)  # one that cannot be read is no commit
     try:
         _move(folder)
     except OSError as error:
         what = f"is stored, but cannot be tidied: {reason(error)}; the next save will do it"
         raise CheckpointError(what, path=folder) from error
+    landed = _decode_manifest(folder / NEW / MANIFEST) or _decode_manifest(folder / MANIFEST)
+    if committed is None or landed != committed:
+        raise CheckpointError("was not stored: the last complete state is kept", path=folder)
 
 
 def remove(run: str | Path, unwanted: Iterable[str]) -> None:
@@ -289,8 +297,7 @@ def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
     Raises:
         CheckpointError: not UTF-8, not JSON, nested too deep, NaN, no object, or too many of them.
     """
-    if content.count(b"{") + content.count(b"[") > MAX_CONTAINERS:
-        raise CheckpointError("is damaged: more objects than any run holds", path=path)
+    _check_containers(content, path, "is damaged:")
     try:
         value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -311,7 +318,7 @@ def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
         raise CheckpointError("is damaged or foreign: it has no format number", path=path)
     if number > FORMAT:
         what = f"was written by a newer charseq, in a format after {FORMAT}: upgrade charseq"
-        raise CheckpointError(what, path=path)
+        raise NewerVersionError(what, path=path)
 
 
 def shown(name: str) -> str:
@@ -323,6 +330,61 @@ def reason(error: BaseException) -> str:
     """The message of an exception, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:200]
+
+
+def encode(text: str) -> bytes:
+    """Text of a run's file in UTF-8; bytes of a file name that is not Unicode are escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """A JSON file of a run; :func:`parse_object` gives back an equal object.
+
+    JSON has the escape of :func:`encode` for a character that UTF-8 cannot encode.
+
+    Raises:
+        CheckpointError: a number is NaN or infinite.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise CheckpointError(f"metadata cannot be stored: {reason(error)}") from error
+    return encode(text + "\n")
+
+
+def check_size(name: str, size: int, folder: str | Path) -> None:
+    """Raise CheckpointError for a file that is larger than a file of a run may be."""
+    limit = _limit(name)
+    if size > limit:
+        what = f"takes {size:,} bytes, more than the {limit:,} of such a file of a run"
+        raise CheckpointError(
+            f"{what}: train a smaller network or vocabulary", path=f"{folder}/{name}"
+        )
+
+
+def check_content(name: str, content: bytes, folder: str | Path) -> None:
+    """Raise CheckpointError for a file that a reader would refuse: too large, too many objects."""
+    check_size(name, len(content), folder)
+    if name.endswith(".json"):
+        _check_containers(content, f"{folder}/{name}", "holds")
+
+
+def _limit(name: str) -> int:
+    """The largest size of a file of a run with this name, in bytes."""
+    return MAX_BYTES.get(Path(name).suffix, MAX_BYTES[""])
+
+
+def _check_containers(content: bytes, path: str | Path | None, how: str) -> None:
+    if content.count(b"{") + content.count(b"[") > MAX_CONTAINERS:
+        raise CheckpointError(f"{how} more objects than any run holds", path=path)
+
+
+def _check_manifest_size(entries: Mapping[str, Entry], folder: Path) -> None:
+    """Raise CheckpointError for more files than a manifest can list."""
+    names_only = {name: Entry(item.size, "0" * 64) for name, item in entries.items()}
+    if len(_encode_manifest(names_only)) >= MAX_MANIFEST_BYTES:
+        what = f"has {len(entries):,} files, more than the manifest of a run can list"
+        raise CheckpointError(f"{what}: --set keep=0, or a longer save_seconds", path=folder)
 
 
 def _encode_manifest(files: Mapping[str, Entry]) -> bytes:
@@ -365,7 +427,7 @@ def _redo_log(folder: Path) -> dict[str, Entry] | None:
 
 def _check_entry(name: str, item: Any, path: Path) -> Entry:
     _check_name(name, path)
-    limit = MAX_BYTES.get(Path(name).suffix, MAX_BYTES[""])
+    limit = _limit(name)
     match item:
         case {"size": int(size), "sha256": str(digest)}:
             if _DIGEST.fullmatch(digest) and type(size) is int and 0 <= size <= limit:

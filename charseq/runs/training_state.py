@@ -21,18 +21,30 @@ import math
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.errors import CheckpointError, TrainingError
+from charseq.errors import CheckpointError, NewerVersionError, TrainingError
 from charseq.kernels import library
-from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, names, publish, read, read_json, remove
+from charseq.runs.folder import (
+    ABOUT,
+    FORMAT,
+    WEIGHTS,
+    is_newer,
+    names,
+    publish,
+    read,
+    read_json,
+    remove,
+)
 from charseq.runs.model_card import render
-from charseq.runs.store import MANIFEST
-from charseq.runs.weights import load_arrays, save_arrays
+from charseq.runs.store import MANIFEST, check_size, encode, encode_json
+from charseq.runs.weights import check_finite, load_arrays, save_arrays
+from charseq.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +60,12 @@ _BEST = "best/"
 """Prefix of the best weights among the arrays of a state."""
 _BYTES_PER_WEIGHT = 4 * 6
 """Bytes of a save for each weight: value, average, two moments, and the best twice."""
+_STATE_BYTES_PER_WEIGHT = 4 * 5
+"""Bytes of a state for each weight, the largest file of a run: the above, with the best once."""
+_OTHER = "the other state is taken"
+_LARGEST = 1e15
+"""Bound of the counts and seconds of a saved state, so that no sum of them overflows."""
+_SCALARS = (str, int, float, bool, type(None))
 
 
 @dataclass
@@ -87,43 +105,85 @@ class TrainingState:
         self._surplus: set[str] = set()
         """Files of kept evaluations to delete with the next save."""
 
-    def resume(self, warn: Callable[[str], None]) -> Arrays | None:
-        """The newest undamaged state of an unfinished run, or None without one.
+    def resume(
+        self, warn: Callable[[str], None], restore: Callable[[Arrays, Arrays, Progress], None]
+    ) -> Arrays | None:
+        """The newest sound state of an unfinished run, or None without one.
 
-        ``warn`` gets a line for a damaged state, and the one before it is taken.
+        ``restore(arrays, best, progress)`` takes a state over. It raises CheckpointError for one
+        that it cannot use, which is then damaged like a state whose bytes are. ``warn`` gets a
+        line for each damaged state, and the one before it is taken.
 
         Raises:
-            CheckpointError: the run was begun with other settings or other data.
+            CheckpointError: the run was begun with other settings or other data, or by a newer
+                charseq.
         """
-        found, faults = [], []
-        for slot in SLOTS:
-            if f"resume.{slot}.json" in names(self.folder):
-                try:
-                    found.append(self._read_state(slot))
-                except CheckpointError as error:
-                    faults.append(str(error))
-        for fault in faults:
-            warn(f"{fault}; " + ("the other state is taken" if found else "training begins anew"))
-        if not found:
-            return None
-        note, arrays = max(found, key=lambda pair: int(pair[0]["progress"]["saves"]))
-        self._compare(note)
-        before = note.get("kernels", _kernels())
-        if before != _kernels():
+        notes, faults = [], []
+        for slot in self._slots():
+            try:
+                notes.append((self._read_note(slot), slot))
+            except NewerVersionError:
+                raise
+            except CheckpointError as error:
+                faults.append(str(error))
+        found = None
+        for note, slot in sorted(notes, key=lambda one: one[0]["progress"]["saves"], reverse=True):
+            self._compare(note)
+            try:
+                found = self._restore(note, slot, restore)
+                break
+            except CheckpointError as error:
+                faults.append(str(error))
+        for fault in sorted(faults):
+            warn(f"{fault}; " + ("training begins anew" if found is None else _OTHER))
+        if found is not None and note.get("kernels", _kernels()) != _kernels():
             warn(
-                f"was begun with the compiled kernels {before}, now they are {_kernels()}: it goes "
-                "on, but not to the same last bits"
+                f"was begun with the compiled kernels {note['kernels']}, now they are "
+                f"{_kernels()}: it goes on, but not to the same last bits"
             )
-        self.progress = Progress(**note["progress"])
-        self.best = {k.removeprefix(_BEST): v for k, v in arrays.items() if k.startswith(_BEST)}
-        return {k: v for k, v in arrays.items() if not k.startswith(_BEST)}
+        return found
+
+    def _slots(self) -> list[str]:
+        """The slots that hold a state, damaged or not."""
+        there = names(self.folder)
+        return [slot for slot in SLOTS if f"resume.{slot}.json" in there]
+
+    def _read_note(self, slot: str) -> dict[str, Any]:
+        """The JSON of a state. Raises CheckpointError where it is damaged."""
+        name = f"resume.{slot}.json"
+        note = read_json(self.folder, name)
+        check_note(note, self.folder / name)
+        return note
+
+    def _restore(
+        self,
+        note: Mapping[str, Any],
+        slot: str,
+        restore: Callable[[Arrays, Arrays, Progress], None],
+    ) -> Arrays:
+        """Take a state over. Raises CheckpointError, with its path, where it is damaged."""
+        path = self.folder / f"resume.{slot}.safetensors"
+        found = load_arrays(read(self.folder, path.name), path=path)
+        check_finite(found, path)
+        best = {k.removeprefix(_BEST): v for k, v in found.items() if k.startswith(_BEST)}
+        arrays = {k: v for k, v in found.items() if not k.startswith(_BEST)}
+        progress = Progress(**note["progress"])
+        try:
+            restore(arrays, best, progress)
+        except CheckpointError as error:
+            raise CheckpointError(str(error), path=path) from error
+        self.progress, self.best = progress, best
+        return arrays
 
     def require_space(self, numbers: int) -> None:
-        """Check that the disk can take the save of a network with so many weights.
+        """Check that disk and run folder can take the save of a network with so many weights.
 
         Raises:
-            CheckpointError: it has less free space.
+            CheckpointError: the disk has less free space, or the state is larger than a file of a
+                run may be.
         """
+        size = _STATE_BYTES_PER_WEIGHT * numbers
+        check_size(f"resume.{SLOTS[0]}.safetensors", size, self.folder)
         need, free = _BYTES_PER_WEIGHT * numbers, shutil.disk_usage(self.folder).free
         if free < need:
             what = f"a save takes {need / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB left"
@@ -158,7 +218,7 @@ class TrainingState:
         changed = {}
         if ABOUT in names(self.folder):
             with contextlib.suppress(CheckpointError):  # damaged: deleted below
-                changed[ABOUT] = _json(read_json(self.folder, ABOUT) | {"finished": False})
+                changed[ABOUT] = encode_json(read_json(self.folder, ABOUT) | {"finished": False})
             states |= {ABOUT} - changed.keys()
         if changed:
             publish(self.folder, changed, drop=states)
@@ -175,14 +235,13 @@ class TrainingState:
         Raises:
             CheckpointError: the run was begun with other settings, other data or another teacher.
         """
-        for slot in SLOTS:
-            if f"resume.{slot}.json" in names(self.folder):
-                with contextlib.suppress(CheckpointError):  # damaged: resume() warns
-                    note = read_json(self.folder, f"resume.{slot}.json")
-                    break
-        else:
+        for slot in self._slots():
+            try:
+                note = self._read_note(slot)
+            except CheckpointError:  # damaged: resume() warns
+                continue
+            self._compare_origin(note)
             return
-        self._compare_origin(note)
 
     def keep(self, weights: Arrays, limit: int) -> None:
         """Keep the weights of the evaluation recorded last; the next save writes them.
@@ -211,12 +270,13 @@ class TrainingState:
             "start": self.metadata["start"],
             "distilled": self.metadata.get("distilled"),
             "kernels": _kernels(),
+            "version": __version__,
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
         files = {
             f"resume.{slot}.safetensors": save_arrays({**state, **kept}),
-            f"resume.{slot}.json": _json(note),
+            f"resume.{slot}.json": encode_json(note),
         }
         files |= self._model(finished=False) if better else {}
         self._publish(files, drop=set())
@@ -246,15 +306,9 @@ class TrainingState:
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in progress.metrics]
         return {
             WEIGHTS: save_arrays(self.best),
-            ABOUT: _json(self.metadata),
-            "README.md": render(self.folder.name, self.metadata).encode(),
-            "metrics.jsonl": "".join(lines).encode(),
+            **about_files(self.folder.name, self.metadata),
+            "metrics.jsonl": encode("".join(lines)),
         }
-
-    def _read_state(self, slot: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        note = read_json(self.folder, f"resume.{slot}.json")
-        name = f"resume.{slot}.safetensors"
-        return note, load_arrays(read(self.folder, name), path=self.folder / name)
 
     def _symbols(self) -> str:
         """The sha256 of the symbols, in the order of their ids."""
@@ -323,8 +377,65 @@ def halve(state: Arrays) -> Arrays:
     return {**{k: v for k, v in state.items() if k != "carried"}, "counts": counts}
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
+def about_files(name: str, metadata: Mapping[str, Any]) -> dict[str, bytes]:
+    """The metadata and the model card of the run ``name``, as files."""
+    return {ABOUT: encode_json(metadata), "README.md": encode(render(name, metadata))}
+
+
+def check_note(note: Mapping[str, Any], path: Path) -> None:
+    """Check the JSON of a saved state, which may be forged: every field, its type, its range.
+
+    Raises:
+        CheckpointError: a field is missing or not sound.
+    """
+    progress, version = note.get("progress"), note.get("version", "")
+    sound = isinstance(progress, dict) and {
+        **{key: isinstance(note.get(key), str) for key in ("fingerprint", "symbols")},
+        "version": isinstance(version, str),
+        "settings": isinstance(note.get("settings"), dict),
+        "start": isinstance(note.get("start"), str | None),
+        "distilled": isinstance(note.get("distilled"), dict | None),
+        "kernels": isinstance(note.get("kernels", ""), str),
+        **_sound_progress(progress),
+    }
+    fault = (
+        "progress" if not sound else next((key for key, is_so in sound.items() if not is_so), "")
+    )
+    if fault:
+        if isinstance(version, str) and is_newer(version):
+            what = f"was written by a newer charseq ({version}): upgrade charseq"
+            raise NewerVersionError(what, path=path)
+        raise CheckpointError(f"is damaged: no sound '{fault[:60]}'", path=path)
+
+
+def _sound_progress(progress: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each field of a saved :class:`Progress` is sound; older states have fewer."""
+    whole, pending = ("evaluations", "saves", "halved"), progress.get("pending")
+    found = {name: name in Progress.__dataclass_fields__ for name in progress}
+    for name in ("seconds", "scoring", "epochs", "prepared", *whole):
+        value = progress.get(name, 0)
+        found[name] = (
+            type(value) in (int, *[float] * (name not in whole)) and 0 <= value <= _LARGEST
+        )
+    found["saves"] = found["saves"] and "saves" in progress
+    found["halved"] = found["halved"] and progress.get("halved", 0) <= MAX_HALVINGS
+    found["scores"] = _is_record(progress.get("scores", {}), (int, float))
+    lines = progress.get("metrics", [])
+    found["metrics"] = isinstance(lines, list) and all(_is_record(one, _SCALARS) for one in lines)
+    found["pending"] = pending is None or (
+        isinstance(pending, dict)
+        and pending.keys() == {"loss"}
+        and _is_record(pending, (int, float, type(None)))
+    )
+    return found
+
+
+def _is_record(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether ``value`` is an object whose values have these types; its numbers are finite."""
+    return isinstance(value, dict) and all(
+        type(one) in kinds and (type(one) not in (int, float) or abs(one) <= sys.float_info.max)
+        for one in value.values()
+    )
 
 
 def _kernels() -> str:
@@ -335,8 +446,8 @@ def _kernels() -> str:
 
 def _versions() -> dict[str, str]:
     """Versions of everything that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("charseq", "torch", "numpy", "safetensors", "sentencepiece"):
+    found = {"python": platform.python_version(), "charseq": __version__}
+    for package in ("torch", "numpy", "safetensors", "sentencepiece"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -51,9 +51,11 @@ def save_arrays(
     notes = {"charseq": json.dumps(dict(metadata), sort_keys=True)} if metadata else None
     _require_memory(2 * sum(array.nbytes for array in plain.values()))  # Rust's and Python's copy
     try:
-        return safetensors.save(plain, notes)
+        content = safetensors.save(plain, notes)
     except (SafetensorError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"arrays cannot be stored: {reason(error)}") from error
+    read_header(io.BytesIO(content), len(content), None, tuple(_ITEM_BYTES))  # as a reader does
+    return content
 
 
 def _require_memory(size: int) -> None:
@@ -75,6 +77,19 @@ def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarra
         return dict(safetensors.load(data))
     except (SafetensorError, ValueError, OverflowError) as error:
         raise CheckpointError(f"is damaged: {reason(error)}", path=path) from error
+
+
+def load_weights(data: bytes, path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
+    """The weights of a safetensors file, which must have the names and shapes ``shapes``.
+
+    Raises:
+        CheckpointError: as :func:`load_arrays`, or they are others, or not finite.
+    """
+    if read_header(io.BytesIO(data), len(data), path, WEIGHT_TYPES) != shapes:
+        raise CheckpointError("is damaged: these are not the run's weights", path=path)
+    arrays = load_arrays(data, path=path)
+    check_finite(arrays, path)
+    return arrays
 
 
 def check_arrays(data: bytes, path: Path) -> Shapes:

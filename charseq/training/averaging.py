@@ -10,7 +10,6 @@ are for them.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,9 @@ import numpy as np
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
+from charseq.runs.store import parse_object
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
-from charseq.runs.weights import load_arrays
+from charseq.runs.weights import load_weights
 from charseq.training.train import task_type
 
 if TYPE_CHECKING:
@@ -128,24 +128,21 @@ def _of_evaluations(
     parts = []
     for number in chosen:
         path = folder / kept_name(number)
-        arrays = load_arrays(read(folder, path.name), path=path)
-        if {name: value.shape for name, value in arrays.items()} != shapes:
-            raise CheckpointError("is damaged: these are not the run's weights", path=path)
-        parts.append(arrays)
+        parts.append(load_weights(read(folder, path.name), path, shapes))
     of = f"evaluations {', '.join(map(str, chosen))} of {folder}"
     return mean(parts), {"of": of, "runs": [_fingerprint(folder)], "evaluations": chosen}
 
 
 def _ranked(folder: Path, found: LoadedRun, kept: Sequence[int]) -> list[int]:
     """Kept evaluations, the best first; of equals the later."""
-    rank = task_type(found.config.task).rank
+    rank, path = task_type(found.config.task).rank, folder / "metrics.jsonl"
     try:
-        lines = [json.loads(line) for line in read(folder, "metrics.jsonl").splitlines()]
-        scores = {number: rank(lines[number - 1]) for number in kept}
+        lines = read(folder, path.name).splitlines()
+        scores = {number: rank(parse_object(lines[number - 1], path)) for number in kept}
         return sorted(kept, key=lambda number: (scores[number], number), reverse=True)
-    except (ValueError, LookupError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         what = "does not tell the scores of its evaluations"
-        raise CheckpointError(what, path=folder / "metrics.jsonl") from error
+        raise CheckpointError(what, path=path) from error
 
 
 def _of_runs(

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
 from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publish, read, read_all
+from charseq.runs.store import parse_object
 
 if TYPE_CHECKING:
     from charseq.config import Config
@@ -104,31 +104,38 @@ class Teacher:
         return list(found)
 
     def labels(
-        self, sources: Sequence[Source], folder: Path, *, every: float, report: Report
+        self,
+        sources: Sequence[Source],
+        folder: Path,
+        clock: Callable[[], float],
+        *,
+        every: float,
+        report: Report,
     ) -> list[Label]:
-        """The outputs to learn for each source; saved to ``folder`` every ``every`` seconds.
+        """The outputs to learn for each source.
 
-        Labels that are saved there are not computed again. The caller holds the folder's lock.
+        They are saved to ``folder`` every ``every`` seconds by ``clock``. Labels that
+        are saved there are not computed again. The caller holds the folder's lock.
 
         Raises:
             Interrupted: a signal asked to stop; the labels so far are saved.
             SettingError: the run is no teacher of such pairs.
         """
         key = self._key(sources)
-        done = saved_labels(folder, key)
+        done = saved_labels(folder, key, report)
         if len(done) == len(sources):
             return done
         model = self._model(sources)
         new: list[Label] = []
-        saved = time.monotonic()
+        saved = clock()
         with catch_signals() as stop:
             while len(done) + len(new) < len(sources):
                 begin = len(done) + len(new)
                 new += _label(model, sources[begin : begin + WINDOW], self.best)
                 asked, complete = stop(), len(done) + len(new) == len(sources)
-                if asked or complete or time.monotonic() - saved >= every:
+                if asked or complete or clock() - saved >= every:
                     publish(folder, {f"{_PREFIX}{len(done):08d}.jsonl": _encode(key, new)})
-                    done, new, saved = done + new, [], time.monotonic()
+                    done, new, saved = done + new, [], clock()
                     report(f"labelled   {len(done):,} of {len(sources):,} sources")
                 if asked:
                     raise Interrupted(
@@ -144,7 +151,7 @@ class Teacher:
         Raises:
             CheckpointError: there are none, or not of all sources.
         """
-        done = saved_labels(folder, self._key(sources))
+        done = saved_labels(folder, self._key(sources), lambda _line: None)
         if len(done) < len(sources):
             raise CheckpointError("holds no labels of this teacher", path=folder)
         return done
@@ -182,7 +189,14 @@ def teacher_of(
     return None
 
 
-def distil(student: Student, teacher: Teacher, state: TrainingState, *, report: Report) -> None:
+def distil(
+    student: Student,
+    teacher: Teacher,
+    state: TrainingState,
+    clock: Callable[[], float],
+    *,
+    report: Report,
+) -> None:
     """Label the sources, and add the labels to the student's training pairs.
 
     Raises:
@@ -195,23 +209,42 @@ def distil(student: Student, teacher: Teacher, state: TrainingState, *, report: 
     true = len(student.prepared.dataset.train)
     sources = teacher.sources(student.prepared.dataset.train)
     every = student.config.save_seconds
-    labels = teacher.labels(sources, state.folder, every=every, report=report)
+    labels = teacher.labels(sources, state.folder, clock, every=every, report=report)
     student.add_teacher_labels(sources, labels, student.distilled)
     state.metadata = dict(student.metadata)
     added = len(student.prepared.dataset.train) - true
     report(f"teacher    {teacher.path}: {len(sources):,} sources labelled, {added:,} pairs added")
 
 
-def saved_labels(folder: Path, key: str) -> list[Label]:
-    """The labels in a run folder with this ``key``, up to the first gap."""
+def saved_labels(folder: Path, key: str, warn: Report) -> list[Label]:
+    """The labels in a run folder with this ``key``, up to the first gap or damaged file.
+
+    ``warn`` gets a line for a damaged file, whose labels are made again.
+    """
     found: list[Label] = []
     for name in sorted(name for name in names(folder) if name.startswith(_PREFIX)):
-        lines = read(folder, name).decode().splitlines()
-        head = json.loads(lines[0])
-        if head != {"key": key} or name != f"{_PREFIX}{len(found):08d}.jsonl":
+        if name != f"{_PREFIX}{len(found):08d}.jsonl":
             break
-        found += [[(text, weight) for text, weight in json.loads(line)] for line in lines[1:]]
+        try:
+            head, *lines = read(folder, name).splitlines() or [b""]
+            if parse_object(head, folder / name) != {"key": key}:
+                break
+            found += [_decode(line, folder / name) for line in lines]
+        except CheckpointError as fault:
+            warn(f"{fault}; its labels are made again")
+            break
     return found
+
+
+def _decode(line: bytes, path: Path) -> Label:
+    """The label in one line of a file of labels. Raises CheckpointError where it is damaged."""
+    label = parse_object(b'{"label": %b}' % line, path).get("label")
+    for pair in label if isinstance(label, list) else [None]:
+        match pair:
+            case [str(text), float(weight)] if text and 0 < weight <= 1:
+                continue
+        raise CheckpointError("is damaged: expected pairs of an output and its weight", path=path)
+    return [(text, weight) for text, weight in label or ()]
 
 
 def mix(

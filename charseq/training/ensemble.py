@@ -19,11 +19,11 @@ import json
 import queue
 import shutil
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from charseq.runs.folder import is_finished, read
 
 if TYPE_CHECKING:
     from charseq.config import Config
+    from charseq.process import WorkClock
     from charseq.runs.training_state import TrainingState
     from charseq.training.loop import Report, Task
 
@@ -61,8 +62,8 @@ class Job:
     config: dict[str, Any]
     number: int = 0
     """Counted from 0."""
-    started: float = 0.0
-    """Start of its wall-clock budget, by ``time.monotonic``."""
+    spent: float = 0.0
+    """Seconds of its budget that the command has spent before the process starts."""
     init_from: str | None = None
     distil_from: str | None = None
     unlabelled: str | None = None
@@ -78,17 +79,18 @@ class Job:
         return f"member {self.number + 1}"
 
 
-def train(task: Task, state: TrainingState, job: Job, started: float, *, report: Report) -> None:
+def train(task: Task, state: TrainingState, job: Job, clock: WorkClock, *, report: Report) -> None:
     """Train all members and join them in ``state``, which the caller finishes.
 
-    ``job`` is the pattern of every member's job; the clock counts from ``started``.
+    ``job`` is the pattern of every member's job; ``clock`` counts the seconds of this command.
 
     Raises:
         Interrupted: a signal asked to stop; every member is saved.
         TrainingError: a member failed or was killed; the others are saved.
         CheckpointError: the ensemble was begun with other settings or other data.
     """
-    config, arrays = task.config, state.resume(report)
+    config = task.config
+    arrays = state.resume(report, partial(_check_state, most=config.ensemble))
     if arrays is None:
         clear(state.folder)
         clocked = not config.epochs
@@ -100,19 +102,19 @@ def train(task: Task, state: TrainingState, job: Job, started: float, *, report:
     side_by_side = int(arrays["places"])
     jobs = _jobs(job, config, side_by_side)
     before = state.progress.seconds
-    saved = time.monotonic()
+    saved = clock()
 
     def note(*, now: bool = False) -> None:
         """Save the seconds spent, so that a killed command resumes with them."""
         nonlocal saved
-        state.progress.seconds = before + time.monotonic() - started
-        if now or time.monotonic() - saved >= config.save_seconds:
+        state.progress.seconds = before + clock()
+        if now or clock() - saved >= config.save_seconds:
             state.save(arrays, better=False)
-            saved = time.monotonic()
+            saved = clock()
 
     left = [one for one in jobs if not is_finished(one.folder)]
     with catch_signals() as stop:
-        work(left, side_by_side, started, stop=stop, tick=note, report=report)
+        work(left, side_by_side, clock, stop=stop, tick=note, report=report)
         note(now=True)
         if asked := stop():
             raise Interrupted(
@@ -121,14 +123,16 @@ def train(task: Task, state: TrainingState, job: Job, started: float, *, report:
                 signal_number=asked,
             )
     assemble(task, state, [one.folder for one in jobs])
-    state.progress.seconds = before + time.monotonic() - started
+    # a command that was stopped has worked for less than its members, which were not
+    longest = max(member["seconds"] for member in state.metadata["members"])
+    state.progress.seconds = max(before + clock(), longest)
     report(f"ensemble   {len(jobs)} members  {task.summary(state.progress.scores)}")
 
 
 def work(
     jobs: Sequence[Job],
     side_by_side: int,
-    started: float,
+    clock: Callable[[], float],
     *,
     stop: Callable[[], Any],
     tick: Callable[[], None],
@@ -136,8 +140,8 @@ def work(
 ) -> None:
     """Do every job, ``side_by_side`` of them at a time, until all are done or ``stop()`` is true.
 
-    ``tick()`` is called every :data:`POLL` seconds or more often. The clock of a job that had to
-    wait for a slot begins when its process starts.
+    ``tick()`` is called every :data:`POLL` seconds or more often. The first jobs begin with the
+    seconds that ``clock`` has counted; a job that had to wait for a slot begins with none.
 
     Raises:
         TrainingError: a job failed; the others were stopped and saved.
@@ -151,7 +155,7 @@ def work(
                 while waiting and len(running) < side_by_side:
                     first = len(jobs) - len(waiting) < side_by_side
                     job, child = waiting.pop(0), ChildProcess(WORKER)
-                    child.send({**asdict(job), "started": started if first else time.monotonic()})
+                    child.send({**asdict(job), "spent": clock() if first else 0.0})
                     running[threads.submit(_follow, job, child, lines.put)] = child
                 tick()
                 done = wait(running, POLL, FIRST_COMPLETED).done
@@ -162,6 +166,19 @@ def work(
                     future.result()
         finally:
             terminate(running.values(), GRACE)
+
+
+def _check_state(
+    arrays: Mapping[str, np.ndarray], _best: object, _so_far: object, *, most: int
+) -> None:
+    """Raise CheckpointError where a saved state is not that of an ensemble with ``most`` members.
+
+    Its one number is that of the members side by side.
+    """
+    places = arrays.get("places")
+    sound = places is not None and places.shape == () and places.dtype.kind in "iu"
+    if places is None or not sound or not 1 <= int(places) <= most:
+        raise CheckpointError("is damaged: it is no state of an ensemble")
 
 
 def _follow(job: Job, child: ChildProcess, say: Report) -> None:

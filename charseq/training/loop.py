@@ -7,15 +7,14 @@ state to the end of the budget, and knows no kind of task: a further kind is a f
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from charseq.config import Config
-from charseq.errors import Interrupted
-from charseq.process import SignalReceived, catch_signals
+from charseq.errors import CheckpointError, Interrupted, TrainingError
+from charseq.process import SignalReceived, WorkClock, catch_signals
 from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.report import describe_scores, progress_bar
 
@@ -33,7 +32,7 @@ Report = Callable[[str], None]
 Watch = Callable[[Progress], None]
 
 MAX_SCORING_SHARE = 0.06
-"""Share of the wall-clock budget for scoring dev; evaluations are left out where it is spent."""
+"""Share of the minutes for scoring dev; evaluations are left out where it is spent."""
 
 
 class Task(Protocol):
@@ -94,7 +93,7 @@ def silent(_line: str) -> None:
 def learn(
     task: Task,
     state: TrainingState,
-    started: float,
+    clock: WorkClock,
     *,
     report: Report,
     progress: bool = False,
@@ -102,22 +101,29 @@ def learn(
 ) -> None:
     """Train one model, from its last state if there is one.
 
-    Where memory is short the batch size is halved, at most five times.
+    The budget counts by ``clock``, to which the seconds of the processes before this one are
+    added. Where memory is short the batch size is halved, at most five times.
 
     Raises:
-        TrainingError: memory is short even so.
+        CheckpointError: the run was begun with other settings or other data, or the disk or a
+            file of a run cannot take its state.
+        TrainingError: memory is short, whatever the batch size.
     """
     from charseq.models.device import is_out_of_memory
 
-    arrays, so_far, trainer = state.resume(report), state.progress, None
+    trainer, arrays = _resumed(task, state, report), None
+    so_far = state.progress
+    clock.add(so_far.seconds)
+    if trainer is not None:
+        report(f"resume     at step {trainer.number:,}, {so_far.seconds:.0f} s spent")
     while True:
         try:
-            trainer = task.trainer(so_far.halved)
+            if trainer is None:
+                trainer = task.trainer(so_far.halved)
+                if arrays is not None:
+                    trainer.restore(arrays)
             state.require_space(trainer.weights.numel())
-            if arrays is not None:
-                trainer.restore(arrays)
-                report(f"resume     at step {trainer.number:,}, {so_far.seconds:.0f} s spent")
-            fit(task, trainer, state, started, report=report, progress=progress, watch=watch)
+            fit(task, trainer, state, clock, report=report, progress=progress, watch=watch)
         except (MemoryError, RuntimeError) as fault:
             if trainer is None or not is_out_of_memory(fault):
                 raise
@@ -130,41 +136,68 @@ def learn(
         report(f"memory     is short: from now on batches of {size}")
 
 
+def _resumed(task: Task, state: TrainingState, report: Report) -> Trainer | None:
+    """The trainer in the newest sound state of the run folder; None where there is none."""
+    trainer: Trainer | None = None
+
+    def restore(arrays: Weights, best: Weights, so_far: Progress) -> None:
+        nonlocal trainer
+        trainer = None  # before the next trainer needs its memory
+        restored = task.trainer(so_far.halved)
+        restored.restore(arrays)
+        if so_far.scores:
+            _check_best(task, task.publish(restored.averaged()), best, so_far.scores)
+        trainer = restored
+
+    return trainer if state.resume(report, restore) is not None else None
+
+
+def _check_best(task: Task, like: Weights, best: Weights, scores: Mapping[str, float]) -> None:
+    """Raise CheckpointError where the best weights or their scores are not those of the task."""
+    expected, found = ({name: one.shape for name, one in part.items()} for part in (like, best))
+    if found != expected:
+        raise CheckpointError("is damaged: its best weights are not those of this network")
+    try:
+        task.rank(scores)
+    except (LookupError, TypeError):
+        raise CheckpointError("is damaged: its scores are not those of this task") from None
+
+
 def fit(
     task: Task,
     trainer: Trainer,
     state: TrainingState,
-    started: float,
+    clock: WorkClock,
     *,
     report: Report,
     progress: bool,
     watch: Watch | None = None,
 ) -> None:
-    """Train to the end of the budget, which counts from ``started``; save on the way.
+    """Train to the end of the budget, which counts by ``clock``; save on the way.
 
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
+        TrainingError: no evaluation had finite scores.
     """
     from charseq.models.device import Pace, choose_threads
 
     config, so_far = task.config, state.progress
     total = config.epochs * len(trainer.batches)
-    begin = started - so_far.seconds
-    saved = time.monotonic()
+    saved = clock()
     if not trainer.number:
-        so_far.prepared = saved - begin
+        so_far.prepared = saved
     left = 60 * config.minutes - so_far.prepared
 
     def done(step: int) -> float:
         if total or not step:  # however small the budget, there is a first step
             return step / max(total, 1)
-        return (time.monotonic() - begin - so_far.prepared) / left if left > 0 else 1.0
+        return (clock() - so_far.prepared) / left if left > 0 else 1.0
 
-    pace = Pace(1 if total else choose_threads(config.threads))
+    pace = Pace(1 if total else choose_threads(config.threads), clock=clock)
     loss, scored_at = None, -1
-    with catch_signals() as stop, progress_bar(shown=progress) as show:
+    with catch_signals() as stop, progress_bar(clock, shown=progress) as show:
         score = partial(
-            _score, task, trainer, state, report=report, interruptible=stop.interruptible
+            _score, task, trainer, state, clock, report=report, interruptible=stop.interruptible
         )
         if so_far.pending is not None:
             better = score(min(done(trainer.number), 1.0), so_far.pending["loss"])
@@ -174,21 +207,26 @@ def fit(
             now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
             pace.note(step.examples)
-            so_far.seconds, so_far.epochs = time.monotonic() - begin, step.epoch
+            so_far.seconds, so_far.epochs = clock(), step.epoch
             better = False
             if _is_due(now, so_far, config, by_steps=bool(total)):
                 better, scored_at = score(now, loss), step.number
             asked = stop()
-            if scored_at == step.number or asked or time.monotonic() - saved >= config.save_seconds:
+            if scored_at == step.number or asked or clock() - saved >= config.save_seconds:
                 _save(trainer, state, asked, better=better)
-                saved = time.monotonic()
+                saved = clock()
             if watch is not None and scored_at == step.number and now < 1.0:
                 watch(so_far)
-        so_far.seconds = time.monotonic() - begin
+        so_far.seconds = clock()
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
             better = score(1.0, loss)
             if stop():
                 _save(trainer, state, stop(), better=better)
+    if not so_far.scores:
+        raise TrainingError(
+            "no evaluation had finite scores, so there is no model to keep; begin anew with "
+            "--force and a lower --set learning_rate=0.001"
+        )
 
 
 def _is_due(now: float, so_far: Progress, config: Config, *, by_steps: bool) -> bool:
@@ -214,6 +252,7 @@ def _score(
     task: Task,
     trainer: Trainer,
     state: TrainingState,
+    clock: WorkClock,
     now: float,
     loss: float | None,
     *,
@@ -224,7 +263,7 @@ def _score(
 
     A signal ends the evaluation unfinished; it stays pending, and a resumed run begins with it.
     """
-    config, so_far, begun = task.config, state.progress, time.monotonic()
+    config, so_far, begun = task.config, state.progress, clock()
     so_far.pending = {"loss": loss if loss is None or math.isfinite(loss) else None}
     weights = task.publish(trainer.averaged())
     try:
@@ -233,13 +272,14 @@ def _score(
     except SignalReceived:
         return False
     so_far.pending = None
-    better = not so_far.scores or task.rank(scores) > task.rank(so_far.scores)
+    finite = all(map(math.isfinite, scores.values()))
+    better = finite and (not so_far.scores or task.rank(scores) > task.rank(so_far.scores))
     if better:
         so_far.scores, state.best = scores, dict(weights)
     so_far.evaluations += 1
     while now >= due(so_far.evaluations, config.evaluations):  # several fell into one step
         so_far.evaluations += 1
-    so_far.scoring += time.monotonic() - begun
+    so_far.scoring += clock() - begun
     line = {
         "step": trainer.number, "epoch": so_far.epochs, "seconds": so_far.seconds, "loss": loss
     }  # fmt: skip

@@ -5,8 +5,9 @@ Nothing is printed: the lines are returned.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from charseq.training.trainer import Step
 
 SHOWN_PAIRS = 3
+REDRAW = 0.1
+"""Seconds between two drawings of the progress bar, at least."""
 
 
 def describe_pairs(prepared: PreparedPairs) -> list[str]:
@@ -84,18 +87,40 @@ def _inventory(vocabulary: Vocabulary) -> str:
 
 
 @contextmanager
-def progress_bar(*, shown: bool) -> Iterator[Callable[[float, Step], None]]:
-    """``show(progress, step)`` for a bar on stderr, if ``shown`` and stderr is a terminal."""
+def progress_bar(
+    clock: Callable[[], float], *, shown: bool
+) -> Iterator[Callable[[float, Step], None]]:
+    """``show(progress, step)`` for a bar on stderr, if ``shown`` and stderr is a terminal.
+
+    The time spent, and the time left at this pace, are those of ``clock``. Where stderr is lost,
+    there is no bar any more.
+    """
     if not shown:
         yield lambda _progress, _step: None
         return
     from tqdm import tqdm
 
-    form = "{percentage:3.0f} % {bar} {elapsed}<{remaining}{postfix}"
-    with tqdm(total=1.0, disable=None, leave=False, bar_format=form) as line:
+    begun, drawn = clock(), -math.inf
+    line = tqdm(total=1.0, disable=None, leave=False, bar_format="{percentage:3.0f} % {bar} {desc}")
 
-        def show(progress: float, step: Step) -> None:
-            line.set_postfix_str(f"epoch {step.epoch:.1f}, loss {step.loss:.3f}", refresh=False)
-            line.update(progress - line.n)
+    def show(progress: float, step: Step) -> None:
+        nonlocal drawn
+        spent = clock() - begun
+        if spent - drawn < REDRAW or line.disable:
+            return
+        drawn, line.n = spent, progress
+        left = spent * (1 - progress) / progress if progress else math.inf
+        times = "<".join(
+            tqdm.format_interval(one) if one < math.inf else "?" for one in (spent, left)
+        )
+        text = f"{times}, epoch {step.epoch:.1f}, loss {step.loss:.3f}"
+        try:
+            line.set_description_str(text)
+        except OSError:  # the terminal was closed: the training goes on without a bar
+            line.disable = True
 
+    try:
         yield show
+    finally:
+        with suppress(OSError):
+            line.close()

@@ -7,17 +7,18 @@ Nothing is printed: lines for people go to ``report``, and results are returned.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
 from charseq.data.corpus import choose_task
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.describe import describe_calibration
+from charseq.inference.loading import check_storable
 from charseq.inference.predictor import load
+from charseq.process import WorkClock
 from charseq.runs.folder import is_finished, lock
 from charseq.runs.training_state import TrainingState
 from charseq.training import ensemble
@@ -26,9 +27,6 @@ from charseq.training.loop import Report, Task, Watch, learn, silent
 from charseq.training.next_word import NextWordTask
 from charseq.training.pairs import PairsTask
 from charseq.version import __version__
-
-if TYPE_CHECKING:
-    from charseq.training.distillation import Student, Teacher
 
 TaskType: TypeAlias = type[PairsTask] | type[NextWordTask]
 
@@ -75,41 +73,47 @@ def train(
         CharseqError: the data, the settings or the run folder do not allow it.
         Interrupted: a signal asked to stop; the state is saved, and the same call resumes.
     """
-    started = time.monotonic()
-    config = resolve_task(data, config)
-    if config.device == "cuda" and not dry_run:  # a missing GPU is an error before all is read
-        from charseq.models.device import choose_device
+    with WorkClock() as clock:
+        config = resolve_task(data, config)
+        if config.device == "cuda" and not dry_run:  # a missing GPU is an error before all is read
+            from charseq.models.device import choose_device
 
-        choose_device(config.device)
-    task = task_of(data, config, init_from)
-    teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
-    student = None if teacher is None else task.student()
-    folder = Path(run) if run else Path("checkpoints") / task.name
-    for line in task.describe():
-        report(line)
-    if dry_run:
-        return {"run": str(folder), "seconds": time.monotonic() - started, "epochs": 0}
-    with lock(folder):
-        state = TrainingState(folder, task.metadata)
-        _check_folder(state, force=force)
-        started += _learn_from(teacher, student, state, report)
-        if config.ensemble > 1:
-            job = ensemble.Job(
-                *(str(data), str(folder), config.to_json()),
-                init_from=None if init_from is None else str(init_from),
-                distil_from=None if distil_from is None else str(distil_from),
-                unlabelled=None if unlabelled is None else str(unlabelled),
-            )
-            ensemble.train(task, state, job, started, report=report)
-        else:
-            learn(task, state, started, report=report, progress=progress, watch=watch)
-        state.metadata |= task.calibrate(state.best)
-        for line in describe_calibration(state.metadata):
+            choose_device(config.device)
+        task = task_of(data, config, init_from)
+        teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
+        student = None if teacher is None else task.student()
+        folder = Path(run) if run else Path("checkpoints") / task.name
+        for line in task.describe():
             report(line)
-        state.finish()
-        ensemble.clear(folder)
+        check_storable(task.metadata, folder)
+        if dry_run:
+            return {"run": str(folder), "seconds": clock(), "epochs": 0}
+        with lock(folder):
+            state = TrainingState(folder, task.metadata)
+            _check_folder(state, force=force)
+            if teacher is not None and student is not None:
+                before = clock()
+                distil(student, teacher, state, clock, report=report)
+                clock.add(before - clock())  # the time of labelling is not of the budget
+                check_storable(task.metadata, folder)
+            if config.ensemble > 1:
+                job = ensemble.Job(
+                    *(str(data), str(folder), config.to_json()),
+                    init_from=None if init_from is None else str(init_from),
+                    distil_from=None if distil_from is None else str(distil_from),
+                    unlabelled=None if unlabelled is None else str(unlabelled),
+                )
+                ensemble.train(task, state, job, clock, report=report)
+            else:
+                learn(task, state, clock, report=report, progress=progress, watch=watch)
+            state.metadata |= task.calibrate(state.best)
+            for line in describe_calibration(state.metadata):
+                report(line)
+            state.finish()
+            ensemble.clear(folder)
+    model = load(folder)  # a run that cannot be loaded is an error, whether it is evaluated or not
     report(f"kept       {folder}")
-    return task.evaluate(cast("Any", load(folder)), version=__version__) if evaluated else {}
+    return task.evaluate(cast("Any", model), version=__version__) if evaluated else {}
 
 
 def resolve_task(data: str | Path, config: Config | None) -> Config:
@@ -146,14 +150,3 @@ def _check_folder(state: TrainingState, *, force: bool) -> None:
     elif not state.can_resume() and is_finished(state.folder):
         what = "is finished already: --force trains it anew, -o names another folder"
         raise CheckpointError(what, path=state.folder)
-
-
-def _learn_from(
-    teacher: Teacher | None, student: Student | None, state: TrainingState, report: Report
-) -> float:
-    """Add the teacher's labels, if there is a teacher; the seconds, which are not of the budget."""
-    if teacher is None or student is None:
-        return 0.0
-    began = time.monotonic()
-    distil(student, teacher, state, report=report)
-    return time.monotonic() - began

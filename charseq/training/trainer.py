@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
-from charseq.errors import TrainingError
+from charseq.errors import CheckpointError, TrainingError
 from charseq.kernels import adamw
 from charseq.models.device import seed_all
 from charseq.models.loss import TensorBatch, TrainableModel
@@ -44,6 +44,8 @@ READ_EVERY = 32
 """Steps on a GPU from one reading of the loss to the next."""
 MAX_SKIPPED = 10
 """Steps in a row with a non-finite loss or gradient after which training stops."""
+MAX_STEPS = 2**48
+"""Steps of a saved state, at most."""
 
 
 @dataclass(frozen=True)
@@ -165,13 +167,16 @@ class Trainer:
         arrays = {name: value.to("cpu", copy=True).numpy() for name, value in tensors.items()}
         if self._graphed is not None:
             self._read_back(self._graphed)
-            arrays["seen"] = np.array([self._reading.loss, self._reading.norm], dtype=np.float32)
+            seen = np.array([self._reading.loss, self._reading.norm], dtype=np.float32)
+            if np.isfinite(seen).all():  # not so after a step that was skipped
+                arrays["seen"] = seen
         counts = np.array([self.number, self.skipped, self._streak], dtype=np.int64)
         return {**arrays, "counts": counts}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from :meth:`state`. Raises KeyError or RuntimeError for one of another model."""
+        """Continue from :meth:`state`. Raises CheckpointError for one of another model."""
         tensors = {"weights": self.weights.data, "average": self.average, **self._moments}
+        self._check_state(state, tensors)
         for name, value in tensors.items():
             value.copy_(torch.from_numpy(np.array(state[name])))
         self.number, self.skipped, self._streak = (int(count) for count in state["counts"])
@@ -183,6 +188,25 @@ class Trainer:
             self._reading = Reading(loss, norm, self.skipped, self._streak, self._streak)
             self._graphed.set_counts(self._reading)
             self._graphed.carried_state = self._carried_state
+
+    def _check_state(self, state: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor]) -> None:
+        """Raise CheckpointError where the arrays of a state do not have the shapes of this one."""
+        shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+        kinds = dict.fromkeys(shapes, "f") | {"counts": "i"}
+        shapes["counts"] = (3,)
+        if "seen" in state:
+            shapes["seen"], kinds["seen"] = (2,), "f"
+        if "carried" in state:  # of the shape that any batch ends with
+            with torch.no_grad():
+                found = self.model.loss(self._to_device(self.batches[0]), smoothing=0.0)
+            shapes["carried"] = () if found.state is None else tuple(found.state.shape)
+            kinds["carried"] = "f"
+        for name, shape in shapes.items():
+            part = state.get(name)
+            if part is None or part.shape != shape or part.dtype.kind != kinds[name]:
+                raise CheckpointError(f"is damaged: {name} is not that of this training")
+        if not 0 <= state["counts"].min() <= state["counts"].max() <= MAX_STEPS:
+            raise CheckpointError("is damaged: counts is not that of this training")
 
     def start_from(self, weights: Mapping[str, np.ndarray]) -> None:
         """Begin with given weights instead of random ones.

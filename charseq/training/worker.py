@@ -20,7 +20,7 @@ from pathlib import Path
 
 from charseq.config import configure
 from charseq.errors import CharseqError, CheckpointError
-from charseq.process import prepare_training, send_to_parent
+from charseq.process import WorkClock, prepare_training, send_to_parent
 from charseq.runs.folder import is_finished, lock
 from charseq.runs.training_state import TrainingState
 from charseq.training import loop
@@ -35,6 +35,7 @@ PATIENCE = 10.0
 def main() -> int:
     """Train the member of the job on stdin; the exit code of a worker."""
     prepare_training()
+    clock = WorkClock()
     line = sys.stdin.buffer.readline()
     if not line:
         return 2
@@ -42,14 +43,16 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _wait_for_folder(job)
-        train_member(job, report=lambda line: send_to_parent({"say": line}))
+        clock.add(job.spent)
+        with clock:
+            train_member(job, clock, report=lambda line: send_to_parent({"say": line}))
     except CharseqError as fault:
         send_to_parent({"fault": str(fault)})
         return fault.exit_code
     return 0
 
 
-def train_member(job: Job, *, report: Callable[[str], None]) -> None:
+def train_member(job: Job, clock: WorkClock, *, report: Callable[[str], None]) -> None:
     """Train one member of an ensemble: an ordinary run with the symbols that all members share.
 
     Raises:
@@ -65,7 +68,7 @@ def train_member(job: Job, *, report: Callable[[str], None]) -> None:
     with lock(job.folder):
         if not is_finished(job.folder):
             state = TrainingState(job.folder, member.metadata)
-            loop.learn(member, state, job.started, report=report)
+            loop.learn(member, state, clock, report=report)
             state.finish()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from charseq import process
 from charseq.cli import main
 from charseq.config import configure
 from charseq.data import pairs as examples
@@ -31,7 +32,7 @@ from charseq.inference.verify import verify
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module
 from charseq.runs.training_state import TrainingState
-from charseq.training import loop, pairs, train
+from charseq.training import pairs, train
 from charseq.training.trainer import Trainer
 
 
@@ -161,14 +162,15 @@ class Clock:
     def monotonic(cls) -> float:
         return cls.now
 
+    process_time = monotonic
+
 
 def test_minutes_over_before_the_first_evaluation_after_resume(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resumed with less time left than loading takes, there is a model all the same."""
     Clock.now = 0.0
-    for module in (train, loop):
-        monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(process, "time", Clock)
     step = Trainer._step
 
     def slow(self: Trainer, p: float) -> Any:
@@ -194,8 +196,7 @@ def test_minutes_that_end_between_two_readings_of_the_clock(
 ) -> None:
     """A save between two readings of the clock does not swallow the last evaluation."""
     Clock.now = 0.0
-    for module in (train, loop):
-        monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(process, "time", Clock)
     step, save, scored = Trainer._step, TrainingState.save, []
 
     def slow_step(self: Trainer, p: float) -> Any:
@@ -552,8 +553,7 @@ def test_no_more_than_a_minute_of_work_is_ever_at_stake(
 ) -> None:
     """By default, with steps of five seconds and evaluations of three minutes between them."""
     Clock.now = 0.0
-    for module in (train, loop):
-        monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(process, "time", Clock)
     step, save, saved = Trainer._step, TrainingState.save, [0.0]
 
     def slow(self: Trainer, done: float) -> Any:

@@ -79,6 +79,10 @@ def silent(line: str) -> None:
     pytest.fail(line)
 
 
+def take(*_state: Any) -> None:
+    """Any state that was saved is right."""
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -91,7 +95,7 @@ def test_a_saved_state_comes_back(tmp_path: Path) -> None:
     run.best = best(7)
     run.save(state(3), better=False)
     again = TrainingState(tmp_path / "run", about())
-    found = again.resume(silent)
+    found = again.resume(silent, take)
     assert found is not None
     assert equal(found, state(3))
     assert equal(again.best, best(7))
@@ -102,7 +106,7 @@ def test_a_saved_state_comes_back(tmp_path: Path) -> None:
 def test_an_empty_or_missing_folder_holds_no_state(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         run = TrainingState(folder, about())
-        assert run.resume(silent) is None
+        assert run.resume(silent, take) is None
         assert run.progress == Progress()
     assert not (tmp_path / "none").exists()
 
@@ -112,7 +116,7 @@ def test_the_newest_of_two_states_is_taken(tmp_path: Path, count: int) -> None:
     """By the number of the save: neither slot nor text order says which is newer."""
     saved(tmp_path, count)
     run = TrainingState(tmp_path, about())
-    found = run.resume(silent)
+    found = run.resume(silent, take)
     assert found is not None
     assert equal(found, state(count))
     assert equal(run.best, best(count))
@@ -126,7 +130,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path: Path, suffix: 
     flip(tmp_path / f"resume.a.{suffix}")
     warnings: list[str] = []
     run = TrainingState(tmp_path, about())
-    found = run.resume(warnings.append)
+    found = run.resume(warnings.append, take)
     assert found is not None
     assert equal(found, state(4))
     assert equal(run.best, best(4))
@@ -138,7 +142,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path: Path, suffix: 
     for damaged, wanted in ((None, 50), ("a", 4)):
         if damaged:
             flip(tmp_path / f"resume.{damaged}.safetensors")
-        found = TrainingState(tmp_path, about()).resume(lambda _: None)
+        found = TrainingState(tmp_path, about()).resume(lambda _: None, take)
         assert found is not None
         assert equal(found, state(wanted))
 
@@ -149,7 +153,7 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "resume.b.json").unlink()
     warnings: list[str] = []
     run = TrainingState(tmp_path, about())
-    assert run.resume(warnings.append) is None
+    assert run.resume(warnings.append, take) is None
     assert [Path(line.split(": ")[0]).name for line in warnings] == [
         "resume.a.safetensors",
         "resume.b.json",
@@ -174,7 +178,7 @@ def test_other_settings_or_data_are_not_resumed(
     saved(tmp_path, 3)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(CheckpointError) as caught:
-        TrainingState(tmp_path, now).resume(silent)
+        TrainingState(tmp_path, now).resume(silent, take)
     assert str(caught.value).startswith(f"{tmp_path}: {said}")
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -214,10 +218,10 @@ def test_other_symbols_are_not_resumed(
     run = TrainingState(tmp_path, begun)
     run.save(state(1), better=False)
     with pytest.raises(CheckpointError) as caught:
-        TrainingState(tmp_path, now).resume(silent)
+        TrainingState(tmp_path, now).resume(silent, take)
     assert str(caught.value).startswith(f"{tmp_path}: {said}")
     assert "\n" not in str(caught.value)
-    found = TrainingState(tmp_path, begun).resume(silent)
+    found = TrainingState(tmp_path, begun).resume(silent, take)
     assert found is not None
     assert equal(found, state(1))
 
@@ -227,7 +231,7 @@ def test_every_setting_counts(tmp_path: Path) -> None:
     for name, value in Config().to_json().items():
         other = not value if isinstance(value, bool) else f"{value}1"
         with pytest.raises(CheckpointError, match=f"was begun with {name} = "):
-            TrainingState(tmp_path, about(**{name: other})).resume(silent)
+            TrainingState(tmp_path, about(**{name: other})).resume(silent, take)
 
 
 def test_a_better_model_is_published_and_a_worse_one_is_not(tmp_path: Path) -> None:
@@ -255,10 +259,10 @@ def test_other_kernels_are_a_warning_on_resume(
     """They change the last bits, so the result is not that of a run without a break."""
     monkeypatch.setattr(kernels, "find", lambda: None)
     saved(tmp_path, 1)
-    assert TrainingState(tmp_path, about()).resume(silent) is not None
+    assert TrainingState(tmp_path, about()).resume(silent, take) is not None
     monkeypatch.setattr(kernels, "find", lambda: SimpleNamespace(level="plain"))
     warnings: list[str] = []
-    found = TrainingState(tmp_path, about()).resume(warnings.append)
+    found = TrainingState(tmp_path, about()).resume(warnings.append, take)
     assert equal(found, state(1))
     (warning,) = warnings
     assert "compiled kernels off, now they are plain" in warning
@@ -293,7 +297,7 @@ def test_a_finished_run_holds_the_model_and_nothing_to_resume(tmp_path: Path) ->
     listed = json.loads((folder / "manifest.json").read_bytes())["files"]
     for name in wanted:
         assert listed[name]["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert TrainingState(folder, about()).resume(silent) is None
+    assert TrainingState(folder, about()).resume(silent, take) is None
 
 
 def test_reset_deletes_the_states_and_keeps_the_model(tmp_path: Path) -> None:
@@ -305,7 +309,7 @@ def test_reset_deletes_the_states_and_keeps_the_model(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("resume.*"))
     assert equal(checkpoint.load_model(tmp_path)[1], best(3))
     other.save(state(9), better=False)
-    found = TrainingState(tmp_path, about(hidden=9)).resume(silent)
+    found = TrainingState(tmp_path, about(hidden=9)).resume(silent, take)
     assert found is not None
     assert equal(found, state(9))
     TrainingState(tmp_path / "none", about()).reset()
@@ -346,7 +350,7 @@ def test_evaluations_kept_after_a_damaged_state_are_deleted(tmp_path: Path) -> N
         run.save(state(number), better=False)
     flip(tmp_path / "resume.b.safetensors")  # the fourth save
     again = TrainingState(tmp_path, about())
-    again.resume(lambda _: None)
+    again.resume(lambda _: None, take)
     assert len(again.progress.metrics) == 2
     evaluated(again, 30, 1)
     again.save(state(30), better=False)
@@ -380,13 +384,13 @@ def test_another_teacher_is_not_resumed(tmp_path: Path, now: dict[str, Any]) -> 
     run.save(state(1), better=False)
     for ask in (
         TrainingState(tmp_path, now).check_origin,
-        lambda: TrainingState(tmp_path, now).resume(silent),
+        lambda: TrainingState(tmp_path, now).resume(silent, take),
     ):
         with pytest.raises(CheckpointError, match="begun with another teacher or other unlabelled"):
             ask()
     moved = {**taught(teacher="moved"), "target": {"symbols": ["not known yet"]}}
     TrainingState(tmp_path, moved).check_origin()
-    assert TrainingState(tmp_path, taught(teacher="moved")).resume(silent) is not None
+    assert TrainingState(tmp_path, taught(teacher="moved")).resume(silent, take) is not None
 
 
 def test_before_labels_are_made_settings_and_data_are_compared(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from charseq.errors import (
 )
 from charseq.inference.prediction import Prediction
 from charseq.inference.predictor import load
+from charseq.process import WorkClock
 from charseq.runs import folder as checkpoint
 from charseq.training import distillation
 from charseq.training import train as recipes
@@ -136,7 +137,9 @@ def test_labels_are_the_teachers_best_outputs(
     least = 0.02
     monkeypatch.setattr(distillation, "MIN_PROBABILITY", least)
     sources = [(word, "") for word in words_of(300, "abcx", seed=4)]
-    labels = Teacher(run, None, best=2).labels(sources, tmp_path, every=9e9, report=silent)
+    labels = Teacher(run, None, best=2).labels(
+        sources, tmp_path, WorkClock(), every=9e9, report=silent
+    )
     model = load(run)
     wanted = [
         [
@@ -148,7 +151,7 @@ def test_labels_are_the_teachers_best_outputs(
     ]
     assert labels == wanted
     assert {len(label) for label in labels} >= {1, 2}
-    assert saved_labels(tmp_path, Teacher(run, None, best=2)._key(sources)) == labels
+    assert saved_labels(tmp_path, Teacher(run, None, best=2)._key(sources), silent) == labels
 
 
 class Scripted:
@@ -193,7 +196,9 @@ def test_improbable_empty_or_truncated_outputs_are_not_learnt(
     played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:
     teacher = played(Scripted())
-    found = teacher.labels([("ab", ""), ("cut", "")], tmp_path, every=9e9, report=silent)
+    found = teacher.labels(
+        [("ab", ""), ("cut", "")], tmp_path, WorkClock(), every=9e9, report=silent
+    )
     assert found == [[("AB", 0.1 + 2**-9)], []]
 
 
@@ -203,19 +208,22 @@ def test_an_interrupted_labelling_resumes(
     sources = [(word, "") for word in words_of(5 * distillation.WINDOW + 7, "abcdef")]
     first = Scripted(stop_after=3)
     with pytest.raises(Interrupted, match=r"while .*teacher labelled; its labels are in") as caught:
-        played(first).labels(sources, tmp_path, every=9e9, report=silent)
+        played(first).labels(sources, tmp_path, WorkClock(), every=9e9, report=silent)
     assert caught.value.exit_code == 143
     assert len(first.asked) == 3 * distillation.WINDOW
     teacher = played(second := Scripted())
     with pytest.raises(CheckpointError, match="holds no labels of this teacher"):
         teacher.read_labels(sources, tmp_path)
     lines: list[str] = []
-    found = teacher.labels(sources, tmp_path, every=0.0, report=lines.append)
+    found = teacher.labels(sources, tmp_path, WorkClock(), every=0.0, report=lines.append)
     assert first.asked + second.asked == [text for text, _ in sources]
     assert lines[-1] == f"labelled   {len(sources):,} of {len(sources):,} sources"
     assert len(lines) == 3
     assert found == [[(text.upper(), 0.1 + 2**-9)] for text, _ in sources]
-    assert played(third := Scripted()).labels(sources, tmp_path, every=0, report=silent) == found
+    assert (
+        played(third := Scripted()).labels(sources, tmp_path, WorkClock(), every=0, report=silent)
+        == found
+    )
     assert third.asked == []
     assert teacher.read_labels(sources, tmp_path) == found
 
@@ -225,7 +233,7 @@ def test_labels_with_another_key_are_not_used(
     change: str, played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:
     sources = [("ab", ""), ("c", "")]
-    played(Scripted()).labels(sources, tmp_path, every=0, report=silent)
+    played(Scripted()).labels(sources, tmp_path, WorkClock(), every=0, report=silent)
     teacher = played(model := Scripted())
     if change == "sources":
         sources = [("ab", ""), ("d", "")]
@@ -233,7 +241,7 @@ def test_labels_with_another_key_are_not_used(
         teacher.best = 1
     else:
         teacher.fingerprint = "0" * 64
-    teacher.labels(sources, tmp_path, every=0, report=silent)
+    teacher.labels(sources, tmp_path, WorkClock(), every=0, report=silent)
     assert model.asked == [text for text, _ in sources]
 
 

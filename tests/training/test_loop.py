@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 from toy_pairs import make, words_of
 
+from charseq import process
 from charseq.config import Config, configure
 from charseq.data.batches import Batches
 from charseq.data.text.vocabulary import EOS
@@ -26,6 +26,7 @@ from charseq.errors import Interrupted, UsageError
 from charseq.evaluation.metrics import Scores
 from charseq.inference.predictor import load
 from charseq.models.loss import Loss, TensorBatch, TrainableModel, cross_entropy
+from charseq.process import WorkClock
 from charseq.runs import folder as checkpoint
 from charseq.runs.folder import lock
 from charseq.runs.training_state import Progress, TrainingState
@@ -130,7 +131,7 @@ def constant(config: Config) -> Task:
 def learn(task: Task, folder: Path, report: Callable[[str], None] = loop.silent) -> TrainingState:
     state = TrainingState(folder, task.metadata)
     with lock(folder):
-        loop.learn(task, state, time.monotonic(), report=report)
+        loop.learn(task, state, WorkClock(), report=report)
         state.finish()
     return state
 
@@ -307,13 +308,15 @@ def test_the_dev_split_is_scored_up_to_a_limit(
 
 
 class Clock:
-    """Time passes only where a test says so."""
+    """Time passes only where a test says so, and all of it is work of the processor."""
 
     def __init__(self) -> None:
         self.now = 100.0
 
     def monotonic(self) -> float:
         return self.now
+
+    process_time = monotonic
 
 
 @pytest.mark.parametrize(("cost", "least", "most"), [(0.0, 10, 10), (2.0, 2, 5), (500.0, 1, 2)])
@@ -335,8 +338,7 @@ def test_scoring_takes_its_share_of_the_minutes(
         clock.now += 0.4
         return step(trainer, progress)
 
-    monkeypatch.setattr(loop, "time", clock)
-    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(process, "time", clock)
     monkeypatch.setattr(pairs, "score_examples", slow_score)
     monkeypatch.setattr(Trainer, "_step", slow_step)
     train.train(data, run=tmp_path, config=config_of(epochs=0, minutes=0.5, evaluations=10))
@@ -368,8 +370,7 @@ def test_the_schedule_begins_at_the_first_step(
         scored.append(len(steps))
         return score(transducer, rows, **options)
 
-    monkeypatch.setattr(loop, "time", clock)
-    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(process, "time", clock)
     monkeypatch.setattr(pairs.PairsTask, "trainer", slow_trainer)
     monkeypatch.setattr(pairs, "score_examples", noted)
     monkeypatch.setattr(Trainer, "_step", slow_step)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
-from charseq.errors import TrainingError
+from charseq.errors import CheckpointError, TrainingError
 from charseq.kernels import library
 from charseq.kernels.bptt import RECURRENCES
 from charseq.models.device import seed_all
@@ -155,9 +155,9 @@ def test_reading_the_state_changes_nothing() -> None:
 
 def test_a_state_of_another_model_is_refused() -> None:
     state = trainer_of(model_of(hidden=12)).state()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(CheckpointError, match="weights is not that of this training"):
         trainer_of().restore(state)
-    with pytest.raises(KeyError):
+    with pytest.raises(CheckpointError, match="is not that of this training"):
         trainer_of().restore({})
 
 

@@ -329,26 +329,27 @@ def build(
         for part in split_features(normalise(row, "NFC"), feature_separator):
             parts[part] += count
     draft = Vocabulary(kind, form, written, (), tuple(_ranked(parts)), feature_separator)
-    made = _fill(draft, texts, min_count, subword_size, seed)
-    return made, f"{kind} ({why}), Unicode form {form} ({form_why})"
+    made, long = _fill(draft, texts, min_count, subword_size, seed)
+    left_out = f"; {long:,} symbols of more than {MAX_SYMBOL_LENGTH:,} characters are unknown"
+    return made, f"{kind} ({why}), Unicode form {form} ({form_why}){left_out if long else ''}"
 
 
 def _fill(
     draft: Vocabulary, texts: Sequence[str], min_count: int, size: int, seed: int
-) -> Vocabulary:
-    """``draft`` with the symbols of ``texts``."""
+) -> tuple[Vocabulary, int]:
+    """``draft`` with the symbols of ``texts``, and the number of those that are too long."""
     if draft.kind in SUBWORDS:
         normal = [normalise(text, draft.form) for text in texts]
         pieces, scores = subwords.train(normal, size=size, seed=seed, model=SUBWORDS[draft.kind])
-        return replace(draft, symbols=tuple(pieces), scores=tuple(scores))
+        return replace(draft, symbols=tuple(pieces), scores=tuple(scores)), 0
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(draft.pieces(text))
     if draft.kind == "parts":
         counts = phones.count_symbols(counts)
-    # from_json refuses longer symbols.
-    kept = [s for s in _ranked(counts) if counts[s] >= min_count and len(s) <= MAX_SYMBOL_LENGTH]
-    return replace(draft, symbols=tuple(kept))
+    seen = [s for s in _ranked(counts) if counts[s] >= min_count]
+    kept = [s for s in seen if len(s) <= MAX_SYMBOL_LENGTH]  # from_json refuses longer symbols
+    return replace(draft, symbols=tuple(kept)), len(seen) - len(kept)
 
 
 def _ranked(counts: Counter[str]) -> list[str]:
@@ -390,7 +391,10 @@ def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
         if not isinstance(text, str):
             raise _invalid(f"{name}[{number}] is {text!r:.40}, expected text")
         if not 0 < len(text) <= MAX_SYMBOL_LENGTH or re.search("[\ud800-\udfff]", text):
-            raise _invalid(f"{name}[{number}] is empty, too long or not Unicode text")
+            raise _invalid(
+                f"{name}[{number}] is empty, too long or not Unicode text: it has {len(text):,} "
+                f"characters, expected 1 to {MAX_SYMBOL_LENGTH:,}, and begins with {text[:20]!a}"
+            )
         if text in seen:
             raise _invalid(f"{name}[{number}] {text!r:.40} stands there twice")
         seen.add(text)

@@ -16,11 +16,9 @@ Optuna is an extra and is imported when a search begins.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import signal
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -38,9 +36,9 @@ from charseq.errors import (
     TrainingError,
     UsageError,
 )
+from charseq.process import WorkClock
 from charseq.runs.folder import ABOUT, is_finished, lock, names, publish, read_all, read_json
-from charseq.runs.model_card import render
-from charseq.runs.training_state import Progress, TrainingState
+from charseq.runs.training_state import Progress, TrainingState, about_files
 from charseq.training import train
 from charseq.training.loop import Report, silent
 from charseq.training.tuning.report import (
@@ -269,7 +267,7 @@ def _train(
     """Train with a trial's settings: its value, None unless it is done, and its notes."""
     from optuna import TrialPruned
 
-    run, started = plan.trial_folder(trial.number), time.monotonic()
+    run, clock = plan.trial_folder(trial.number), WorkClock()
     last: dict[str, Any] = {}
 
     def watch(state: Progress) -> None:
@@ -281,13 +279,15 @@ def _train(
     try:
         if not is_finished(run):  # it is, if the process was killed before tell()
             config = configure(trial.settings, base=plan.config)
-            train.train(
-                plan.data, run=run, config=config, progress=progress, watch=watch, evaluated=False
-            )
+            with clock:
+                train.train(
+                    plan.data, run=run, config=config, progress=progress, watch=watch,
+                    evaluated=False,
+                )  # fmt: skip
     except (TrialPruned, TrainingError) as fault:
         state = FAILED if isinstance(fault, TrainingError) else GIVEN_UP
         scores = {name: last[name] for name in SCORES if name in last}
-        seconds = max(last.get("seconds", 0.0), time.monotonic() - started)
+        seconds = max(last.get("seconds", 0.0), clock())
         return None, {"state": state, "scores": scores, "seconds": round(seconds, 1)}
     about = read_json(run, ABOUT)
     notes = {"state": DONE, "scores": about["scores"], "seconds": about["seconds"]}
@@ -300,14 +300,8 @@ def _keep(plan: Plan, number: int) -> None:
     content = read_all(folder, names(folder))
     about = read_json(folder, ABOUT) | {"tuned": {"trial": number, "trials": number}}
     gone = names(plan.folder) - content.keys()
-    publish(plan.folder, {**content, **_about(plan, about)}, drop=gone)
+    publish(plan.folder, {**content, **about_files(plan.folder.name, about)}, drop=gone)
     _write_settings(plan, about["settings"])
-
-
-def _about(plan: Plan, about: Mapping[str, Any]) -> dict[str, bytes]:
-    """The metadata and the model card of a run, as files."""
-    content = json.dumps(about, ensure_ascii=False, indent=1) + "\n"
-    return {ABOUT: content.encode(), "README.md": render(plan.folder.name, about).encode()}
 
 
 def _delete_trials(plan: Plan, number: int) -> None:
@@ -342,7 +336,7 @@ def _close(search: Search, plan: Plan, report: Report) -> dict[str, Any]:
         )
     about = read_json(plan.folder, ABOUT)
     about["tuned"] = {"trial": best.number, "trials": len(finished)}
-    publish(plan.folder, _about(plan, about))
+    publish(plan.folder, about_files(plan.folder.name, about))
     _write_settings(plan, about["settings"])
     for line in table(plan, search.ranked()):
         report(line)

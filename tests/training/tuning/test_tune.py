@@ -111,7 +111,7 @@ class Played:
             journal = TrainingState(run, PairsTask(data, config).metadata)
             if not journal.can_resume() and checkpoint.is_finished(run):
                 raise CheckpointError("is finished already", path=run)
-            journal.resume(lambda line: None)
+            journal.resume(lambda line: None, lambda *_: None)
             for exact in self.curve(config)[journal.progress.evaluations :]:
                 self._evaluate(journal, exact)
                 if self.stop == (len(self.configs), journal.progress.evaluations):
