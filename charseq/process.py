@@ -181,9 +181,9 @@ class StopSignal:
 def catch_signals() -> Iterator[StopSignal]:
     """A block in which STOP_SIGNALS only set the yielded :class:`StopSignal`.
 
-    The old handlers come back at the end, and a second signal meets them at once. A signal that
-    the process ignores (SIGHUP below ``nohup``) stays ignored. Outside the main thread, where
-    Python takes no signals, nothing is caught.
+    The old handlers come back at the end, and a second signal meets them at once. SIGHUP stays
+    ignored below ``nohup``. Outside the main thread, where Python takes no signals, nothing is
+    caught.
     """
     stop = StopSignal()
 
@@ -194,7 +194,8 @@ def catch_signals() -> Iterator[StopSignal]:
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            kept = signal.getsignal(number)
+            if number in (signal.SIGINT, signal.SIGTERM) or kept is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handle)
     try:
         yield stop

@@ -91,7 +91,7 @@ def test_process_loads_neither_numpy_nor_torch() -> None:
 def caught() -> Iterator[list[int]]:
     """The signals that reached the handlers which were there before."""
     seen: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM)
+    both = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, lambda n, _: seen.append(n)) for number in both]
     mine = [signal.getsignal(number) for number in both]
     yield seen
@@ -100,7 +100,7 @@ def caught() -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_recorded_and_a_second_one_reaches_the_old_handler(
     number: signal.Signals, caught: list[int]
 ) -> None:
