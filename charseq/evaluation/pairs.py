@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.data import pairs, settings_file
+from charseq import files
+from charseq.data import pairs, settings_file, splits
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation import analysis
@@ -30,6 +31,7 @@ def evaluate(
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
+    force: bool = False,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
@@ -41,10 +43,14 @@ def evaluate(
         ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
         :mod:`charseq.evaluation.analysis`), beam, signature.
     """
+    if errors is not None:
+        files.refuse(
+            errors, force=force, inputs=splits.find_files(Path(data), Path.is_file).values()
+        )
     rows, split = rows_of(model, data, split)
     outcome, width = answer(model, rows, beam)
     if errors is not None:
-        write_errors(errors, outcome)
+        write_errors(errors, outcome, force=force)
     return facts(model, data, split, outcome, width, version=version)
 
 

@@ -95,11 +95,12 @@ def choose_rows(
     return rows, split
 
 
-def write_errors(path: str | Path, outcome: Outcome) -> int:
+def write_errors(path: str | Path, outcome: Outcome, *, force: bool) -> int:
     """Write the distinct wrong rows as TSV (source, prediction, references); their number.
 
     Raises:
-        OSError: the file cannot be written; an older file of this name stays as it was.
+        UsageError: the file exists and ``force`` is false, or must not be written at all.
+        DataError: it cannot be written; an older file of this name stays as it was.
     """
     from charseq import display
     from charseq.data.formats import writer
@@ -112,7 +113,7 @@ def write_errors(path: str | Path, outcome: Outcome) -> int:
             # a tab or line end inside a cell, and the tab before features, is written as a space
             lines.append("\t".join(cell.translate(display.ONE_LINE) for cell in cells) + "\n")
     lines = list(dict.fromkeys(lines))
-    with writer.replacing(path, force=True) as file:
+    with writer.replacing(path, force=force) as file:
         file.write("".join(lines).encode())
     return len(lines) - 1
 

@@ -93,7 +93,7 @@ def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
     path.write_text("what was there\n" * 99, encoding="utf-8")
     rows = [*ROWS, Example("e\u0301", "\u00e9"), Example("ü", "null")]
     outcome = score_examples(Fake({"x": "ñ", "y": "a b c"}), rows, width=1)
-    assert write_errors(path, outcome) == 3
+    assert write_errors(path, outcome, force=True) == 3
     assert path.read_bytes().decode() == (
         "source\tprediction\treferences\nx\tñ\ta b | a c\nz\tz\tq\nü\tü\tnull\n"
     )
@@ -106,7 +106,7 @@ def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
 def test_errors_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
     outcome = score_examples(Fake({}), ROWS, width=1)
     with pytest.raises((OSError, DataError), match="none"):
-        write_errors(tmp_path / "none" / "errors.tsv", outcome)
+        write_errors(tmp_path / "none" / "errors.tsv", outcome, force=False)
     assert not list(tmp_path.iterdir())
 
 

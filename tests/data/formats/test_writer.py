@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from table_files import rewrite
 
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.writer import refuse, rejecting, rejects_path, replacing
+from charseq import files
+from charseq.data.formats.writer import rejecting, rejects_path, replacing
 from charseq.errors import DataError, UsageError
 
 CELL = st.text(
@@ -306,8 +307,8 @@ def test_with_force_cells_are_replaced_in_place(
 
 def test_a_folder_is_no_output(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder, expected a file"):
-        refuse(tmp_path, force=True)
-    refuse("-", force=False)
+        files.refuse(tmp_path, force=True)
+    files.refuse("-", force=False)
 
 
 def test_a_row_is_a_line_with_its_bytes(tmp_path: Path) -> None:
