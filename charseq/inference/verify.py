@@ -24,8 +24,9 @@ from typing import Any
 
 from charseq.errors import CheckpointError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import ABOUT, LOCK, WEIGHTS
+from charseq.runs.folder import ABOUT, WEIGHTS
 from charseq.runs.store import (
+    LOCK,
     MANIFEST,
     NEW,
     FolderState,

@@ -99,7 +99,9 @@ def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
     )
     assert [one.name for one in tmp_path.iterdir()] == ["errors.tsv"]
     right = score_examples(Fake({}), [Example("a", "a")], width=1)
-    assert write_errors(path, right) == 0
+    with pytest.raises(UsageError, match=r"errors\.tsv exists: give another name, or --force"):
+        write_errors(path, right, force=False)
+    assert write_errors(path, right, force=True) == 0
     assert path.read_bytes() == b"source\tprediction\treferences\n"
 
 
