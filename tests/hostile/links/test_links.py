@@ -98,7 +98,7 @@ ATTACKS = [
         ["gradients", "--flow", "--steps", "9", "--hidden", "4", "--plot", "figures"],
     ),
     Attack(
-        "figures/flow.svg", "README.md",
+        "figures/flow.png", "README.md",
         ["gradients", "--flow", "--steps", "9", "--hidden", "4", "--force", "--plot", "figures"],
         "",
     ),
