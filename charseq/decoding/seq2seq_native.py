@@ -239,8 +239,9 @@ class NativeSeq2Seq:
         try:
             while self.kernels.call("search", search):
                 pass  # Python takes signals here
-        finally:
+        except BaseException:
             self.kernels.library.charseq_search_end(ctypes.byref(search))
+            raise
         columns = (array.tolist() for array in (found, sizes, scores, truncated, written))
         return [
             [

@@ -225,7 +225,6 @@ class Kernels:
         if not 0 <= offset <= width - hidden:
             raise ValueError(f"{hidden} numbers from {offset} on are not within rows of {width}")
         order = np.argsort(-lengths, kind="stable")
-        state = empty(self.library.charseq_run_state(count, hidden))
         what = _Run(
             number, count, steps, hidden, backward, width, offset, 0, steps,
             pointer_to(order, (count,), INDEX), pointer_to(lengths, (count,), INDEX),
@@ -234,9 +233,12 @@ class Kernels:
             recurrent.address,
             pointer_to(memory, (count, steps, width)),
             pointer_to(last, (states, count, width)),
-            pointer_to(state, state.shape),
         )  # fmt: skip
-        self._in_portions("run", what, steps, count * gates * hidden * hidden)
+        work = count * gates * hidden * hidden
+        if steps * work > MULTIPLICATIONS:
+            kept = empty(self.library.charseq_run_state(count, hidden))
+            what.state = pointer_to(kept, kept.shape)
+        self._in_portions("run", what, steps, work)
 
     def attend(
         self,

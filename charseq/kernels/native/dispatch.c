@@ -61,7 +61,8 @@ EXPORT int64_t charseq_run_state(int64_t count, int64_t hidden) {
 }
 
 EXPORT int32_t charseq_run(int32_t level, const struct run *r) {
-  if (r->begin < 0 || r->end > r->steps) return OUT_OF_RANGE;
+  if (r->begin < 0 || r->end > r->steps || (!r->state && (r->begin || r->end < r->steps)))
+    return OUT_OF_RANGE;
   if (!within(r->order, r->count, 0, r->count) || !within(r->lengths, r->count, 1, r->steps + 1) ||
       !gathers(r->first, r->count * r->steps) || !gathers(r->second, r->count))
     return OUT_OF_RANGE;

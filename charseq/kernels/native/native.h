@@ -60,7 +60,7 @@ struct run {
   const float *recurrent; /* packed */
   float *memory;          /* N S M: h after each symbol */
   float *last;            /* K N M: the state after the last symbol of each row */
-  float *state;           /* charseq_run_state() numbers, kept between calls */
+  float *state;           /* charseq_run_state() numbers for the next call, or NULL: all steps at once */
 };
 
 /* One step of one layer for N rows. */

@@ -163,13 +163,19 @@ static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, st
 
 static TARGET int run(const struct run *r) {
   struct operand x;
-  if (!prepare(&x, 0, CHUNK, r->hidden)) return NO_MEMORY;
+  float *own = r->state ? 0 : allocate(4 * CHUNK * r->hidden);
+  if (!prepare(&x, 0, CHUNK, r->hidden) || (!own && !r->state)) {
+    free(own);
+    release(&x);
+    return NO_MEMORY;
+  }
   begin();
   for (int64_t from = 0; from < r->count; from += CHUNK)
     run_chunk(r, from, r->count - from < CHUNK ? r->count - from : CHUNK, &x,
-              r->state + from * 4 * r->hidden);
+              own ? own : r->state + from * 4 * r->hidden);
   end();
   release(&x);
+  free(own);
   return DONE;
 }
 
