@@ -230,9 +230,7 @@ def flat(network: NumpySeq2Seq) -> NumpySeq2Seq:
 
 
 @pytest.mark.parametrize("attention", ["hard", "soft"])
-def test_work_of_many_calls_is_that_of_one(
-    monkeypatch: pytest.MonkeyPatch, attention: str
-) -> None:
+def test_work_of_many_calls_is_that_of_one(monkeypatch: pytest.MonkeyPatch, attention: str) -> None:
     """However small the portions are between which signals are taken, the bits are the same."""
     kernels = best(make("lstm", attention=attention, layers=2))
     texts, limits = some_texts([0, 200]), [7, 0, 3, 5] * 50
