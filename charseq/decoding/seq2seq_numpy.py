@@ -318,6 +318,8 @@ class NumpySeq2Seq:
 
 def _whole_blocks(rows: Float32[np.ndarray, "N S I"]) -> Float32[np.ndarray, "S G I 16"]:
     """Sequences of rows in blocks; the last block is padded with zeros."""
+    if len(rows) % BLOCK == 0:
+        return to_blocks(rows)
     filled = np.zeros((-(-len(rows) // BLOCK) * BLOCK, *rows.shape[1:]), dtype=np.float32)
     filled[: len(rows)] = rows
     return to_blocks(filled)
@@ -327,14 +329,13 @@ def _multiply(
     rows: Float32[np.ndarray, "N S I"], *weights: Float32[np.ndarray, "O M"]
 ) -> Float32[np.ndarray, "N S O"]:
     """Sequences of rows times one transposed matrix after the other."""
-    found = np.empty((*rows.shape[:2], len(weights[-1])), dtype=np.float32)
+    parts = []
     for begin in range(0, rows.shape[1], MAX_STEPS):
-        part = slice(begin, begin + MAX_STEPS)
-        blocks = _whole_blocks(rows[:, part])
+        blocks = _whole_blocks(rows[:, begin : begin + MAX_STEPS])
         for weight in weights:
             blocks = np.matmul(weight, blocks)
-        found[:, part] = to_rows(blocks)[: len(rows)]
-    return found
+        parts.append(to_rows(blocks)[: len(rows)])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def pad_sources(
