@@ -227,7 +227,7 @@ class NumpySeq2Seq:
         columns, steps = ids.shape
         time = np.arange(steps)
         mirrored = np.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
-        rows = np.arange(count)[:, None]
+        rows = np.arange(columns)[:, None]
         memory = np.empty((count, steps, 2 * self.hidden), dtype=np.float32)
         finals = []
         for layer, pair in enumerate(self.encoder):
@@ -235,24 +235,24 @@ class NumpySeq2Seq:
             below = memory
             memory = np.empty_like(below)
             for direction, cell in enumerate(pair):
-                order = mirrored if direction else np.broadcast_to(time, ids.shape)
                 half = slice(direction * self.hidden, (direction + 1) * self.hidden)
                 shape = (CELLS[self.cell].states, columns // BLOCK, self.hidden, BLOCK)
                 state = np.zeros(shape, dtype=np.float32)
                 ends = np.zeros((shape[0], columns, self.hidden), dtype=np.float32)
                 for begin in range(0, steps, MAX_STEPS):
-                    part = order[:, begin : begin + MAX_STEPS]
+                    part = slice(begin, begin + MAX_STEPS)
+                    at = (rows, mirrored[:, part]) if direction else (slice(None), part)
+                    own = (rows[:count], mirrored[:count, part]) if direction else at
                     if layer == 0:
-                        symbols = ids[np.arange(columns)[:, None], part]
-                        projected = to_blocks(self.source_table[direction][symbols])
+                        projected = to_blocks(self.source_table[direction][ids[at]])
                         if shared is not None:
                             projected += np.matmul(cell.input, shared)
                     else:
-                        inputs = _whole_blocks(below[rows, part[:count]])
+                        inputs = _whole_blocks(below[own])
                         projected = np.matmul(cell.input, inputs) + cell.bias
                     states = run_cell(self.cell, cell.recurrent, projected, state)
                     state = states[-1]
-                    memory[rows, part[:count], half] = to_rows(states[:, 0])[:count]
+                    memory[(*own, half)] = to_rows(states[:, 0])[:count]
                     ended = np.flatnonzero((begin < lengths) & (lengths <= begin + MAX_STEPS))
                     step, block, column = lengths[ended] - 1 - begin, ended // BLOCK, ended % BLOCK
                     for kept in range(shape[0]):

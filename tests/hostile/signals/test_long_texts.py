@@ -188,8 +188,8 @@ def test_training_with_a_long_dev_row(start: Start, tmp_path: Path) -> None:
     dev = "source\ttarget\n" + "".join(f"{'abc' * (200_000 + n)}\tx\n" for n in range(8))
     (data / "dev.tsv").write_text(dev, encoding="utf-8")
     process = start(
-        "train", data, "-o", tmp_path / "run", "--epochs", 1, "--set", "attention=soft", "--threads",
-        1, "--quiet",
+        "train", data, "-o", tmp_path / "run", "--epochs", 1, "--set", "attention=soft",
+        "--threads", 1, "--quiet",
     )  # fmt: skip
     wait_for_work(process.pid, 6.0)
     assert "stopped by SIGTERM" in check_end(process, signal.SIGTERM)[-1]
