@@ -326,7 +326,7 @@ def _whole_blocks(rows: Float32[np.ndarray, "N S I"]) -> Float32[np.ndarray, "S 
 
 
 def _multiply(
-    rows: Float32[np.ndarray, "N S I"], *weights: Float32[np.ndarray, "O M"]
+    rows: Float32[np.ndarray, "N S I"], *weights: Float32[np.ndarray, "_ _"]
 ) -> Float32[np.ndarray, "N S O"]:
     """Sequences of rows times one transposed matrix after the other."""
     parts = []
