@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,13 @@ from charseq.config import Config
 from charseq.data import pairs
 from charseq.data.pairs import Example
 from charseq.errors import DataError, UsageError
-from charseq.evaluation.scoring import choose_rows, score_examples, write_errors
+from charseq.evaluation.scoring import (
+    PORTION,
+    TimeLimit,
+    choose_rows,
+    score_examples,
+    write_errors,
+)
 
 
 class Fake:
@@ -86,6 +93,28 @@ def test_features_are_part_of_the_text_where_the_model_has_them() -> None:
 def test_nothing_to_score_is_refused() -> None:
     with pytest.raises(DataError, match="no examples to score"):
         score_examples(Fake({}), [], width=1)
+
+
+def test_texts_without_an_answer_in_time_have_an_empty_one() -> None:
+    class Slow(Fake):
+        def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
+            asked.append(list(texts))
+            end = time.monotonic() + 20
+            while "z" * PORTION in texts and time.monotonic() < end:
+                sum(range(1000))
+            return super().predict(texts, **options)
+
+    asked: list[list[str]] = []
+    long = "z" * PORTION
+    rows = [Example(long, "a b"), Example("y", "b"), Example("x", "a")]
+    limit = TimeLimit(0.2)
+    for _ in range(2):
+        outcome = score_examples(Slow({"x": "a", "y": "b"}), rows, width=1, limit=limit)
+        assert [one.prediction for one in outcome.predictions] == ["", "b", "a"]
+        assert outcome.predictions[0].truncated
+        assert [one.right for one in outcome.judgements] == [False, True, True]
+        assert limit.late == {long}
+    assert asked == [["x", "y"], [long], ["x", "y"]]  # the second time it is not tried again
 
 
 def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
