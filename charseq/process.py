@@ -117,6 +117,10 @@ class StopSignal:
             self._interruptible = False
 
 
+TICK = 0.25
+"""Seconds from one look at the clock to the next of :func:`time_limit`."""
+
+
 class TimeLimitReached(BaseException):
     """The end of the time of :func:`time_limit`."""
 
@@ -125,7 +129,7 @@ class TimeLimitReached(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """A block that ends after ``seconds``, wherever it is, as a signal would end it.
 
-    Outside the main thread, which alone can be interrupted, the block has no limit.
+    Time in which the process is stopped (Ctrl-Z, a sleeping laptop) does not count. Outside the main thread, which alone can be interrupted, the block has no limit.
 
     Raises:
         TimeLimitReached: the time is over, and the block has not come to its end.
@@ -139,18 +143,29 @@ def time_limit(seconds: float) -> Iterator[None]:
         if running:
             raise TimeLimitReached
 
+    ended = threading.Event()
+
+    def watch() -> None:
+        spent, last = 0.0, time.monotonic()
+        while not ended.wait(min(TICK, max(seconds - spent, 0.0))):
+            now = time.monotonic()
+            spent += min(max(now - last, 0.0), 2 * TICK)
+            last = now
+            if spent >= seconds:
+                _thread.interrupt_main(signal.SIGALRM)
+                return
+
     before = signal.signal(signal.SIGALRM, handle)
-    timer = threading.Timer(seconds, _thread.interrupt_main, (signal.SIGALRM,))
-    timer.daemon = True
-    timer.start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         try:
             yield
         finally:
             running = False
     finally:
-        timer.cancel()
-        timer.join()
+        ended.set()
+        watcher.join()
         signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
 
 

@@ -186,12 +186,38 @@ def test_a_block_ends_when_its_time_is_over() -> None:
 
 
 def test_a_block_that_ends_in_time_is_left_alone() -> None:
-    before = signal.getsignal(signal.SIGALRM)
+    before, threads = signal.getsignal(signal.SIGALRM), threading.active_count()
     for _ in range(50):
         with suppress(TimeLimitReached), time_limit(0.0005):
             pass
     assert signal.getsignal(signal.SIGALRM) is before
-    assert not any(isinstance(one, threading.Timer) for one in threading.enumerate())
+    assert threading.active_count() == threads
+
+
+STOPPED = """
+import time
+from charseq.process import TimeLimitReached, time_limit
+print("ready", flush=True)
+spent = last = 0.0
+with time_limit(3.0):
+    last = time.monotonic()
+    while spent < 1.0:
+        time.sleep(0.01)
+        now = time.monotonic()
+        spent, last = spent + min(now - last, 0.1), now
+print("done", flush=True)
+"""
+
+
+def test_a_stopped_process_has_the_rest_of_its_time_when_it_goes_on() -> None:
+    child = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    with child, child.stdout as out:
+        assert out.readline() == "ready\n"
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(4.0)
+        child.send_signal(signal.SIGCONT)
+        assert out.readline() == "done\n"
 
 
 def test_other_threads_have_no_time_limit() -> None:
