@@ -129,7 +129,8 @@ class TimeLimitReached(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """A block that ends after ``seconds``, wherever it is, as a signal would end it.
 
-    Time in which the process is stopped (Ctrl-Z, a sleeping laptop) does not count. Outside the main thread, which alone can be interrupted, the block has no limit.
+    Time in which the process is stopped (Ctrl-Z, a sleeping laptop) does not count. Outside the
+    main thread, which alone can be interrupted, the block has no limit.
 
     Raises:
         TimeLimitReached: the time is over, and the block has not come to its end.
@@ -157,9 +158,9 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, handle)
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     try:
         try:
+            watcher.start()
             yield
         finally:
             running = False
