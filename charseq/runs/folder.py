@@ -28,14 +28,13 @@ from charseq.runs.store import (
     fetch,
     names,
     open_file,
-    parse_object,
     publish,
     read,
     read_all,
-    reason,
     remove,
     state_of,
 )
+from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
 
 __all__ = [

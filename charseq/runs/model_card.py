@@ -79,7 +79,8 @@ A next-word predictor made by charseq. With this folder below `checkpoints`:
 punctuation: {units["punctuation"]}; Unicode form {vocabulary["form"]} |
 | network | {cell}, hidden {settings["hidden"]}, embedding {settings["embedding"]}, \
 layers {settings["layers"]}, {metadata["parameters"]:,} parameters |
-| data | {_plain(data["name"])}: {counts} lines, {lines}; sha256 {_plain(data["fingerprint"][:16])} |
+| data | {_plain(data["name"])}: {counts} lines, {lines}; \
+sha256 {_plain(data["fingerprint"][:16])} |
 | training | {metadata["epochs"]} epochs in {metadata["seconds"]:.0f} s, \
 seed {settings["seed"]}{_made(metadata)} |
 | scores | {_scores(metadata["scores"])}{_chosen(metadata)} |

@@ -18,15 +18,14 @@ arrays and training are not known here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
 import stat
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from charseq.errors import CheckpointError
 from charseq.files import create, sync_folder
+from charseq.runs.untrusted import parse_object, reason, shown
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -42,23 +42,12 @@ NEW = ".new"
 MAX_BYTES = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
 """Largest size of a file of a run, by its ending; a larger one is refused before it is read."""
 MAX_MANIFEST_BYTES = 2**20
-MAX_CONTAINERS = 2**20
-"""Most objects and lists in a JSON file; a vocabulary is one list. In memory an empty one takes 25
-times its size in the file."""
-MAX_COMMAS, MAX_COLONS = 3 * 2**20, 2**20
-"""Most commas and colons in a JSON file, so that any is read within seconds. The largest vocabulary
-is a list of a million symbols, some of which hold such signs."""
-MAX_DEPTH = 32
-"""Deepest nesting of objects and lists in a JSON file."""
-MAX_DIGITS = 20
-"""Most characters of a whole number in a JSON file: 64 bits."""
-MAX_NUMBER = 100
-"""Most characters of any other number."""
-
-_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+MIN_STORED = 1 / 4
+"""Least share of a file that is on the disk; the rest are holes, which read as zeros."""
+SMALL = 2**16
+"""Bytes of a file whose holes do not matter."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAX_SHOWN = 60
 _ATTEMPTS = 20
 # A link is not followed and a pipe not waited for, on systems that have these flags.
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -261,7 +250,7 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
     """A file of the run, open, not yet compared with the manifest.
 
     Raises:
-        CheckpointError: it is not part of the run, missing, or no plain file.
+        CheckpointError: it is not part of the run, missing, no plain file, or a hole.
     """
     if name not in state.files:
         if state.files:
@@ -269,7 +258,11 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
         raise CheckpointError(absence(state.folder), path=state.folder)
     for folder in state.folders:
         with contextlib.suppress(FileNotFoundError):
-            return _open_plain(folder / name)
+            file = _open_plain(folder / name)
+            if _is_hole(file):
+                file.close()
+                raise CheckpointError("is damaged: the disk holds little of it", path=folder / name)
+            return file
     raise CheckpointError("is missing", path=state.folder / name)
 
 
@@ -288,44 +281,32 @@ def _open_plain(path: Path) -> BinaryIO:
     return file
 
 
+def _is_hole(file: BinaryIO) -> bool:
+    """Whether the disk holds less than :data:`MIN_STORED` of a file.
+
+    A file of gigabytes without content costs nothing to send, and long to read. Systems that do
+    not tell holes have none.
+    """
+    size, stored, place = os.fstat(file.fileno()).st_size, 0, 0
+    if size <= SMALL or not hasattr(os, "SEEK_DATA"):
+        return False
+    try:
+        while stored < MIN_STORED * size:
+            begin = os.lseek(file.fileno(), place, os.SEEK_DATA)
+            place = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
+            stored += place - begin
+    except OSError as error:
+        return error.errno == errno.ENXIO  # no data after this place
+    finally:
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return False
+
+
 def absence(folder: Path) -> str:
     """The reason why ``folder`` holds no run, for a message."""
     if folder.is_dir():
         return f"holds no trained model ({MANIFEST} is missing)"
     return "is a file, expected the folder of a run" if folder.exists() else "there is no such run"
-
-
-def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
-    """The bytes of an untrusted JSON file -> its object; ``path`` is named in errors.
-
-    Raises:
-        CheckpointError: not UTF-8, not JSON, no object or too many of them, nested deeper than
-            :data:`MAX_DEPTH`, a key twice in one object, a number that is not finite or has more
-            digits than 64 bits, or a text with half a surrogate pair.
-    """
-    if content.count(b"{") + content.count(b"[") > MAX_CONTAINERS:
-        raise CheckpointError("is damaged: more objects than any run holds", path=path)
-    if content.count(b",") > MAX_COMMAS or content.count(b":") > MAX_COLONS:
-        raise CheckpointError("is damaged: more values than any run holds", path=path)
-    try:
-        value = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=_refuse_constant,
-        )
-        _check_depth(value)
-        if _SURROGATE.search(content):
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        what = "is damaged: a text in it is no Unicode text"
-        raise CheckpointError(what, path=path) from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"is damaged: no JSON: {reason(error)}", path=path) from error
-    if not isinstance(value, dict):
-        raise CheckpointError("is damaged: expected a JSON object", path=path)
-    return value
 
 
 def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
@@ -340,17 +321,6 @@ def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
     if number > FORMAT:
         what = f"was written by a newer charseq, in a format after {FORMAT}: upgrade charseq"
         raise CheckpointError(what, path=path)
-
-
-def shown(name: str) -> str:
-    """An untrusted name for a message: quoted, escaped and cut."""
-    return ascii(name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "...")
-
-
-def reason(error: BaseException) -> str:
-    """The message of an exception, in one line."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200]
 
 
 def _encode_manifest(files: Mapping[str, Entry]) -> bytes:
@@ -404,45 +374,3 @@ def _check_entry(name: str, item: Any, path: Path) -> Entry:
 def _check_name(name: str, path: Path) -> None:
     if not _NAME.fullmatch(name) or name == MANIFEST:
         raise CheckpointError(f"{shown(name)} is not the plain name of a run's file", path=path)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises ValueError for a key that is there twice: readers would differ."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"{shown(twice)} is there twice")
-    return found
-
-
-def _whole(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(text):,} digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text) if len(text) <= MAX_NUMBER else math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{text:.20} is no finite number")
-    return number
-
-
-def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
-
-
-def _check_depth(value: Any) -> None:
-    """Raise ValueError for a value that is nested deeper than :data:`MAX_DEPTH`."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MAX_DEPTH} deep")
