@@ -114,7 +114,7 @@ def gradients(
     if as_json:
         console.write_json(found.facts)
     else:
-        console.write(found.lines)
+        console.show(found.lines)
     if plot:
         for path in found.draw(plot, force=force):
             console.note(f"drawn {path}")
@@ -128,7 +128,7 @@ def _compare(sheet: str | None, *, as_json: bool) -> None:
     if as_json:
         console.write_json([one.to_json() for one in found])
     else:
-        console.write(compare.lines(found, full=sheet is not None))
+        console.show(compare.lines(found, full=sheet is not None))
     difference = compare.worst(found)
     if not difference <= compare.LIMIT:
         raise CharseqError(f"by hand and by autograd differ by {difference:g}")

@@ -22,7 +22,8 @@ from typing import Any
 
 import click
 
-from charseq.cli import console, options
+from charseq.cli import options
+from charseq.display import MAX_LINE, printable
 from charseq.errors import CharseqError, Terminated
 from charseq.version import __version__
 
@@ -116,7 +117,7 @@ def _explain(fault: BaseException) -> tuple[int, str]:
 
 
 def _error(text: str) -> str:
-    return f"charseq: error: {console.printable(text)}"
+    return f"charseq: error: {printable(text, most=MAX_LINE)}"
 
 
 class _Commands(UserDict[str, Any]):

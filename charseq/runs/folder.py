@@ -32,14 +32,13 @@ from charseq.runs.store import (
     foreign_files,
     names,
     open_file,
-    parse_object,
     publish,
     read,
     read_all,
-    reason,
     remove,
     state_of,
 )
+from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
 
 __all__ = [

@@ -77,6 +77,8 @@ WRITTEN = ("NFC", "NFD", "none")
 
 MAX_SYMBOLS = 1_000_000
 """Symbols of a stored vocabulary."""
+MAX_SUBWORDS = 200_000
+"""Subwords of a stored vocabulary: twice the largest setting. They are loaded within a second."""
 MAX_SYMBOL_LENGTH = 1000
 """Characters of a symbol."""
 MAX_SCORE = 1e6
@@ -435,3 +437,5 @@ def _check_kind(vocabulary: Vocabulary) -> None:
     after = symbols[len(BYTES) :]
     if symbols[: len(BYTES)] != BYTES or not after or any("\0" in symbol for symbol in after):
         raise _invalid("the subwords are not the 256 bytes and pieces without NUL after them")
+    if len(symbols) > MAX_SUBWORDS or subwords.UNKNOWN in after:
+        raise _invalid(f"more than {MAX_SUBWORDS:,} subwords, or {subwords.UNKNOWN} among them")
