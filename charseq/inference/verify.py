@@ -158,16 +158,18 @@ class _Checks:
             CheckpointError: it is more than any run has.
         """
         self._spend_bytes(state, name)
-        self._values -= content.count(b",") + content.count(b":")
-        if self._values < 0:
+        count = content.count(b",") + content.count(b":")
+        if count > self._values:
             what = f"is not checked: more than {MAX_VALUES:,} values of JSON up to here"
             raise CheckpointError(f"{what}: verify inner runs by themselves", path=_of(state, name))
+        self._values -= count
 
     def _spend_bytes(self, state: FolderState, name: str) -> None:
-        self._bytes -= state.files[name].size
-        if self._bytes < 0:
+        size = state.files[name].size
+        if size > self._bytes:
             what = f"is not checked: more than {MAX_TEXT_BYTES // 2**20} MiB without weights up to"
             raise CheckpointError(f"{what} here", path=_of(state, name))
+        self._bytes -= size
 
     def _check_file(self, state: FolderState, name: str, run: LoadedRun | None) -> None:
         """Check the bytes of one listed file, then its content."""
