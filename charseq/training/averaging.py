@@ -19,7 +19,7 @@ import numpy as np
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
-from charseq.runs.store import parse_object
+from charseq.runs.untrusted import parse_object
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.weights import load_weights
 from charseq.training.train import task_type
@@ -73,7 +73,7 @@ def average(
         weights, made = _of_runs(folders, contents)
     first = contents[0]
     report(f"averaged   {made['of']}")
-    with lock(output):
+    with lock(output, force=force):
         if is_finished(output) and not force:
             what = "is finished already: --force replaces it, -o names another folder"
             raise CheckpointError(what, path=output)

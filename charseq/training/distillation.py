@@ -28,7 +28,8 @@ from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
 from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publish, read, read_all
-from charseq.runs.store import parse_object
+from charseq.runs.store import encode
+from charseq.runs.untrusted import parse_object
 
 if TYPE_CHECKING:
     from charseq.config import Config
@@ -89,7 +90,8 @@ class Teacher:
     def metadata(self) -> dict[str, Any]:
         """The teacher in the student's metadata: name and fingerprints."""
         texts = None if self.unlabelled is None else _digest(_bytes(self.unlabelled))
-        return {"teacher": self.path.name, "fingerprint": self.fingerprint, "unlabelled": texts}
+        name = encode(self.path.name).decode()
+        return {"teacher": name, "fingerprint": self.fingerprint, "unlabelled": texts}
 
     def sources(self, train: Sequence[Example]) -> list[Source]:
         """The sources to label, each once: those of the training pairs, then those of the file.

@@ -7,8 +7,8 @@ state to the end of the budget, and knows no kind of task: a further kind is a f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.training.distillation import Student
-    from charseq.training.trainer import Trainer
+    from charseq.training.trainer import Step, Trainer
 
     Weights = Mapping[str, np.ndarray]
 
@@ -107,7 +107,7 @@ def learn(
     Raises:
         CheckpointError: the run was begun with other settings or other data, or the disk or a
             file of a run cannot take its state.
-        TrainingError: memory is short, whatever the batch size.
+        TrainingError: memory is short, whatever the batch size, or no scores were finite.
     """
     from charseq.models.device import is_out_of_memory
 
@@ -129,11 +129,16 @@ def learn(
                 raise
             short = str(fault).split("\n")[0][:200]
         else:
-            return
+            break
         # outside of the handler: the exception holds references to the tensors of the step
         size, arrays = state.halve(task.config.batch_size, trainer.state, short)
         trainer = None  # before the next trainer needs its memory
         report(f"memory     is short: from now on batches of {size}")
+    if not so_far.scores:
+        raise TrainingError(
+            "no evaluation had finite scores, so there is no model to keep; begin anew with "
+            "--force and a lower --set learning_rate=0.001"
+        )
 
 
 def _resumed(task: Task, state: TrainingState, report: Report) -> Trainer | None:
@@ -177,7 +182,6 @@ def fit(
 
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
-        TrainingError: no evaluation had finite scores.
     """
     from charseq.models.device import Pace, choose_threads
 
@@ -203,7 +207,8 @@ def fit(
             better = score(min(done(trainer.number), 1.0), so_far.pending["loss"])
             _save(trainer, state, stop(), better=better)
             scored_at = trainer.number
-        for step in trainer.steps(done):
+        trainer.interruptible = stop.interruptible
+        for step in _until_signal(trainer.steps(done)):
             now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
             pace.note(step.examples)
@@ -218,15 +223,18 @@ def fit(
             if watch is not None and scored_at == step.number and now < 1.0:
                 watch(so_far)
         so_far.seconds = clock()
+        if stop() and done(trainer.number) < 1.0:  # within a step, which a resumed run begins anew
+            _save(trainer, state, stop(), better=False)
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
             better = score(1.0, loss)
             if stop():
                 _save(trainer, state, stop(), better=better)
-    if not so_far.scores:
-        raise TrainingError(
-            "no evaluation had finite scores, so there is no model to keep; begin anew with "
-            "--force and a lower --set learning_rate=0.001"
-        )
+
+
+def _until_signal(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps up to one that a signal ended, however long it would have taken."""
+    with suppress(SignalReceived):
+        yield from steps
 
 
 def _is_due(now: float, so_far: Progress, config: Config, *, by_steps: bool) -> bool:

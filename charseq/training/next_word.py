@@ -24,6 +24,7 @@ from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.next_word import facts, perplexity_of
 from charseq.inference.predictor import language_model
+from charseq.runs.store import encode
 from charseq.training.prepare import PretrainedRun, assemble_trainer, halved, inherit_rows
 from charseq.training.report import describe_lines
 
@@ -169,7 +170,7 @@ class NextWordTask:
             "units": self.units.to_json(),
             "start": None if self.start is None else self.start.fingerprint,
             "data": {
-                "name": data.name,
+                "name": encode(data.name).decode(),
                 "fingerprint": data.fingerprint,
                 "columns": "",
                 "examples": {"train": len(data.train), "dev": len(data.dev)},

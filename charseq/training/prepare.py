@@ -27,6 +27,7 @@ from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 from charseq.inference.loading import is_next_word, read_run
 from charseq.runs.folder import WEIGHTS, find, read
+from charseq.runs.store import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +144,7 @@ class PreparedPairs:
             "limits": list(self.limits.longest),
             "start": None if self.start is None else self.start.fingerprint,
             "data": {
-                "name": data.name,
+                "name": encode(data.name).decode(),
                 "fingerprint": data.fingerprint,
                 "columns": data.columns,
                 "examples": {"train": len(data.train), "dev": len(data.dev)},

@@ -88,7 +88,7 @@ def train(
         check_storable(task.metadata, folder)
         if dry_run:
             return {"run": str(folder), "seconds": clock(), "epochs": 0}
-        with lock(folder):
+        with lock(folder, force=force):
             state = TrainingState(folder, task.metadata)
             _check_folder(state, force=force)
             if teacher is not None and student is not None:
