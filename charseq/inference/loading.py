@@ -19,8 +19,8 @@ from charseq.decoding.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
-from charseq.runs.store import check_size, encode_json
-from charseq.runs.untrusted import parse_object, shown
+from charseq.runs.store import check_size
+from charseq.runs.untrusted import encode_json, parse_object, shown
 
 if TYPE_CHECKING:
     import numpy as np

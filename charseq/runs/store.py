@@ -397,26 +397,6 @@ def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
         raise NewerVersionError(what, path=path)
 
 
-def encode(text: str) -> bytes:
-    """Text of a run's file in UTF-8; bytes of a file name that is not Unicode are escaped."""
-    return text.encode("utf-8", "backslashreplace")
-
-
-def encode_json(value: Mapping[str, Any]) -> bytes:
-    """A JSON file of a run, which a reader takes.
-
-    Raises:
-        CheckpointError: a number or a text that JSON cannot hold, or more of them than any run has.
-    """
-    try:
-        content = (json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
-        parse_object(content, None)
-    except (ValueError, CheckpointError) as error:
-        what = reason(error).removeprefix("is damaged: ")
-        raise CheckpointError(f"metadata cannot be stored: {what}") from error
-    return content
-
-
 def check_size(name: str, size: int, folder: str | Path) -> None:
     """Raise CheckpointError for a file that is larger than a file of a run may be."""
     limit = _limit(name)

@@ -42,7 +42,8 @@ from charseq.runs.folder import (
     remove,
 )
 from charseq.runs.model_card import render
-from charseq.runs.store import MANIFEST, check_size, encode, encode_json
+from charseq.runs.store import MANIFEST, check_size
+from charseq.runs.untrusted import encode, encode_json
 from charseq.runs.weights import check_finite, load_arrays, save_arrays
 from charseq.version import __version__
 

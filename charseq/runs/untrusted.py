@@ -2,7 +2,8 @@
 
 Two readers of one file must find the same in it, and reading must end soon. So a key that stands
 twice in an object is refused, and so are numbers that a reader could round or take for infinite,
-texts that UTF-8 cannot encode, and more or deeper values than any file of charseq holds.
+texts that UTF-8 cannot encode, and more or deeper values than any file of charseq holds. The
+writer, :func:`encode_json`, refuses the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,26 @@ def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError("is damaged: expected a JSON object", path=path)
     return value
+
+
+def encode(text: str) -> bytes:
+    """Text of a run's file in UTF-8; bytes of a file name that is not Unicode are escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """A JSON file of a run, which a reader takes.
+
+    Raises:
+        CheckpointError: a number or a text that JSON cannot hold, or more of them than any run has.
+    """
+    try:
+        content = (json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+        parse_object(content, None)
+    except (ValueError, CheckpointError) as error:
+        what = reason(error).removeprefix("is damaged: ")
+        raise CheckpointError(f"metadata cannot be stored: {what}") from error
+    return content
 
 
 def shown(name: str) -> str:

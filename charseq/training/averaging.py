@@ -19,8 +19,8 @@ import numpy as np
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
-from charseq.runs.untrusted import parse_object
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
+from charseq.runs.untrusted import parse_object
 from charseq.runs.weights import load_weights
 from charseq.training.train import task_type
 

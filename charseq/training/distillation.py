@@ -28,8 +28,7 @@ from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
 from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publish, read, read_all
-from charseq.runs.store import encode
-from charseq.runs.untrusted import parse_object
+from charseq.runs.untrusted import encode, parse_object
 
 if TYPE_CHECKING:
     from charseq.config import Config

@@ -24,7 +24,7 @@ from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.next_word import facts, perplexity_of
 from charseq.inference.predictor import language_model
-from charseq.runs.store import encode
+from charseq.runs.untrusted import encode
 from charseq.training.prepare import PretrainedRun, assemble_trainer, halved, inherit_rows
 from charseq.training.report import describe_lines
 

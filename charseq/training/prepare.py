@@ -27,7 +27,7 @@ from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 from charseq.inference.loading import is_next_word, read_run
 from charseq.runs.folder import WEIGHTS, find, read
-from charseq.runs.store import encode
+from charseq.runs.untrusted import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
