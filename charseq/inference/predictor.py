@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from charseq.inference.lexicon import Lexicon
 
 
+DEVICES = ("cpu", "cuda")
+"""Devices that a model can be loaded on."""
+
+
 class ScoredText(NamedTuple):
     """One output of a search as a text."""
 
@@ -336,11 +340,13 @@ def load(
         A model that rewrites texts, or one that predicts words, as the run was trained.
 
     Raises:
-        SettingError: there is no such GPU, or a language model is to run on one.
+        SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
         DataError: with path and line: the lexicon cannot be read.
         UsageError: a lexicon or a length penalty for a language model.
     """
+    if device not in DEVICES:
+        raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
