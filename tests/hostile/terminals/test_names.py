@@ -117,7 +117,8 @@ def test_data(folder: Path, tmp_path: Path, told: Callable[..., tuple[int, str, 
     assert told("evaluate", str(data), "-m", str(folder), "-m", str(copy), "--details")[0] == 0
     text = tmp_path / f"{NAME}.txt"
     line = NAME.replace("\r\n", "")
-    text.write_text(f"{line} {line}\u2029 b\n" * 4, encoding="utf-8")
+    lines = [f"{line} {number} {line}\u2029 b\n" for number in range(40)]
+    text.write_text("".join(lines), encoding="utf-8")
     assert told("check", str(text))[0] == 0
     assert told("train", str(text), "--dry-run")[0] == 0
 
