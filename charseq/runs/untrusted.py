@@ -31,7 +31,7 @@ MAX_NUMBER = 100
 
 _ODD_NUMBER = re.compile(rb"[0-9]{21}|[eE][+]?[0-9]{3}")
 """Bytes of every number that :func:`_whole` and :func:`_finite` refuse, and of some texts."""
-_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_SHOWN = 60
 
 

@@ -10,7 +10,6 @@ are for them.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
+from charseq.runs.untrusted import parse_object
 from charseq.runs.weights import load_arrays
 from charseq.training.train import task_type
 
@@ -140,7 +140,8 @@ def _ranked(folder: Path, found: LoadedRun, kept: Sequence[int]) -> list[int]:
     """Kept evaluations, the best first; of equals the later."""
     rank = task_type(found.config.task).rank
     try:
-        lines = [json.loads(line) for line in read(folder, "metrics.jsonl").splitlines()]
+        path = folder / "metrics.jsonl"
+        lines = [parse_object(line, path) for line in read(folder, path.name).splitlines()]
         scores = {number: rank(lines[number - 1]) for number in kept}
         return sorted(kept, key=lambda number: (scores[number], number), reverse=True)
     except (ValueError, LookupError, TypeError) as error:
