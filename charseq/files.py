@@ -1,18 +1,40 @@
 """Files that are written whole or not at all: a part file beside, synced, then renamed.
 
-The one place where charseq makes files that replace others, and where it locks files. A part file
-is new (``O_EXCL``) and has a random hidden name in the folder of its target, so that the rename
-stays on one file system and nothing that lies there is written through.
+The one place where charseq makes files that replace others, where it deletes what it made, and
+where it locks files. Nothing is written, deleted or locked through a link: an archive of a
+stranger may hold a link under every name that a command writes. A part file is new (``O_EXCL``) and
+has a random hidden name in the folder of its target, so that the rename stays on one file system.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
+
+from charseq.errors import UsageError
+
+SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
+"""Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
+STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+class LinkError(OSError):
+    """A path is a link, or leads through one, and nothing is written through links."""
+
+    def __init__(self, path: Path) -> None:
+        target = path.readlink()
+        what = (
+            f"'{path}' is a link to '{target}', and nothing is written through a link: delete it, "
+            "or give the path that it leads to"
+        )
+        super().__init__(errno.ELOOP, what)
 
 
 class BusyError(Exception):
@@ -21,6 +43,62 @@ class BusyError(Exception):
     def __init__(self, holder: str) -> None:
         super().__init__(f"locked by {holder or 'another process'}")
         self.holder = holder
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a path through a link that may be a stranger's.
+
+    That is the last part of the path, and every folder of it that lies below the current folder;
+    links above it, such as ``/tmp`` on some systems, belong to the machine.
+
+    Raises:
+        LinkError: one of them is a link.
+    """
+    if is_system(path):
+        return
+    outside: tuple[Path, ...] = ()
+    if path.is_absolute():
+        here = Path.cwd()
+        outside = (here, *here.parents) if path.is_relative_to(here) else tuple(path.parents)
+    for part in (*reversed(path.parents), path):
+        if part not in outside and part.is_symlink():
+            raise LinkError(part)
+
+
+def is_system(path: str | Path) -> bool:
+    """Whether a path names a device or an open file of the process, not a file of a folder."""
+    return os.path.dirname(path) in SYSTEM  # noqa: PTH120, a name of the system is no path
+
+
+def refuse(
+    path: str | Path, *, force: bool, inputs: Iterable[str | Path] = (), what: str = "file"
+) -> None:
+    """Refuse an output that must not be written.
+
+    Args:
+        path: the output; ``-`` is stdout.
+        force: whether a file may be overwritten.
+        inputs: files that are never overwritten.
+        what: what the output is, for the message.
+
+    Raises:
+        UsageError: it is a link, a folder, an input, or there without ``force``.
+    """
+    out = Path(path)
+    if str(path) == "-" or is_system(path):
+        return
+    try:
+        refuse_link(out)
+    except LinkError as fault:
+        raise UsageError(fault.strerror) from None
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder, expected a {what} to write")
+    for one in inputs:
+        with contextlib.suppress(OSError):  # one of them is missing, so they are not the same
+            if out.samefile(one):
+                raise UsageError(f"{out} is an input and would be overwritten: give another name")
+    if not force and os.path.lexists(out):
+        raise UsageError(f"{out} exists: give another name, or --force to overwrite it")
 
 
 def part_path(path: Path) -> Path:
@@ -48,13 +126,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def create(path: Path, content: bytes) -> None:
-    """A new file, on disk when this returns; its mode follows the umask.
+def create(path: Path, content: bytes, *, like: Path | None = None) -> None:
+    """A new file, on disk when this returns; its mode is that of ``like``, else by the umask.
 
     Raises:
-        FileExistsError: something has that name already.
+        FileExistsError: something has that name already, be it a link that leads nowhere.
     """
     with path.open("xb") as file:
+        _inherit_mode(file, like)
         file.write(content)
         sync(file)
 
@@ -63,6 +142,8 @@ def create(path: Path, content: bytes) -> None:
 def replacing(path: Path, *, part: Path | None = None) -> Iterator[tuple[BinaryIO, Path]]:
     """A part file to write into; it gets the name ``path`` at :func:`publish`, or is deleted.
 
+    The part file has the mode of the file that it is to replace: what was private stays private.
+
     Args:
         path: the name that the file is to have in the end.
         part: the name of the part file; by default a new one of :func:`part_path`. A file that
@@ -70,30 +151,81 @@ def replacing(path: Path, *, part: Path | None = None) -> Iterator[tuple[BinaryI
 
     Yields:
         the open part file, and its path. A block that ends by an exception leaves no part file.
+
+    Raises:
+        LinkError: ``path`` is a link.
     """
+    refuse_link(path)
     beside = part or part_path(path)
     if part is not None:
         part.unlink(missing_ok=True)
     try:
         with beside.open("xb") as file:
+            _inherit_mode(file, path)
             yield file, beside
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
 
 
+def _inherit_mode(file: IO[bytes], like: Path | None) -> None:
+    """Give an open file the mode of the plain file ``like``, if there is one."""
+    if like is None or os.name == "nt":
+        return
+    with contextlib.suppress(FileNotFoundError):
+        facts = like.lstat()
+        if stat.S_ISREG(facts.st_mode):
+            os.fchmod(file.fileno(), stat.S_IMODE(facts.st_mode) & 0o777)
+
+
 def publish(part: Path, path: Path) -> None:
-    """The part file gets its name, which is on disk when this returns."""
+    """The part file gets its name, which is on disk when this returns.
+
+    Raises:
+        LinkError: ``path`` is a link.
+    """
+    refuse_link(path)
     part.replace(path)
     sync_folder(path.parent)
 
 
 def replace(path: Path, content: bytes) -> None:
-    """``path`` has this content, or the one that it had before: never a part of it."""
+    """``path`` has this content, or the one that it had before: never a part of it.
+
+    Raises:
+        LinkError: ``path`` is a link.
+    """
     with replacing(path) as (file, part):
         file.write(content)
         sync(file)
     publish(part, path)
+
+
+def make_folder(path: Path, *, parents: bool = False) -> None:
+    """The folder ``path`` is there, made if it is missing.
+
+    Raises:
+        LinkError: it is a link.
+        OSError: it cannot be made, or is a file.
+    """
+    refuse_link(path)
+    path.mkdir(parents=parents, exist_ok=True)
+
+
+def links_in(folder: Path) -> list[Path]:
+    """The links that lie in a folder, in the order of their names; none where there is no folder.
+
+    Raises:
+        LinkError: the folder is itself a link.
+        OSError: it cannot be listed.
+    """
+    refuse_link(folder)
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_symlink())
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in found]
 
 
 def lock(path: Path, *, flags: int = 0, parents: bool = False) -> int:
@@ -104,7 +236,7 @@ def lock(path: Path, *, flags: int = 0, parents: bool = False) -> int:
 
     Args:
         path: the lock file.
-        flags: further flags for ``os.open``, such as ``O_NOFOLLOW``.
+        flags: further flags for ``os.open``.
         parents: whether to make the folder as well, which another holder may have deleted.
 
     Returns:
@@ -112,6 +244,7 @@ def lock(path: Path, *, flags: int = 0, parents: bool = False) -> int:
 
     Raises:
         BusyError: another process has locked it.
+        LinkError: it is a link.
         OSError: it cannot be opened or locked.
     """
     import fcntl  # POSIX only: nothing else of this module needs it
@@ -119,7 +252,8 @@ def lock(path: Path, *, flags: int = 0, parents: bool = False) -> int:
     while True:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        refuse_link(path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | flags, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):

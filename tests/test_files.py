@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from charseq import files
+from charseq.errors import UsageError
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -54,13 +55,74 @@ def test_a_part_file_is_never_written_through_a_link(tmp_path: Path) -> None:
     assert not path.is_symlink()
 
 
-def test_a_link_is_replaced_and_its_target_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_is_written_through_a_link(tmp_path: Path, *, there: bool) -> None:
     victim = tmp_path / "victim"
-    victim.write_bytes(b"mine")
+    if there:
+        victim.write_bytes(b"mine")
     path = tmp_path / "a.txt"
     path.symlink_to(victim)
-    files.replace(path, b"new")
-    assert (victim.read_bytes(), path.read_bytes()) == (b"mine", b"new")
+    for write in (
+        lambda: files.replace(path, b"new"),
+        lambda: files.publish(tmp_path / "part", path),
+        lambda: files.lock(path),
+        lambda: files.make_folder(path),
+        lambda: files.links_in(path),
+    ):
+        with pytest.raises(files.LinkError, match=r"a\.txt' is a link to '.*victim'"):
+            write()
+    assert path.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [path, *[victim] * there]
+    assert not there or victim.read_bytes() == b"mine"
+
+
+def test_links_of_the_machine_are_followed_and_those_below_the_current_folder_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, here = tmp_path / "real", tmp_path / "machine" / "here"
+    for folder in (real / "inner", here):
+        folder.mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(tmp_path / "machine")
+    (here / "out").symlink_to(real)
+    monkeypatch.chdir(here)
+    files.refuse_link(tmp_path / "alias" / "here" / "new.txt")  # a link above the current folder
+    files.refuse_link(Path("new.txt"))
+    for path in (Path("out/new.txt"), Path("out/inner/new.txt"), here / "out" / "new.txt"):
+        with pytest.raises(files.LinkError, match=r"out' is a link"):
+            files.refuse_link(path)
+    files.refuse_link(Path("/dev/stdout"))
+    files.refuse_link(Path("/proc/self/fd/1"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"secret")
+    path.chmod(0o600)
+    with files.replacing(path) as (file, part):
+        assert part.stat().st_mode & 0o777 == 0o600, "private from the first byte"
+        file.write(b"new")
+    files.publish(part, path)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o600)
+
+
+def test_an_output_that_must_not_be_written_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.refuse(path, force=False)
+    path.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"a\.txt exists: give another name, or --force"):
+        files.refuse(path, force=False)
+    files.refuse(path, force=True)
+    with pytest.raises(UsageError, match="is an input and would be overwritten"):
+        files.refuse(path, force=True, inputs=[tmp_path / "none", path])
+    with pytest.raises(UsageError, match="is a folder, expected a picture to write"):
+        files.refuse(tmp_path, force=True, what="picture")
+    dangling = tmp_path / "b.txt"
+    dangling.symlink_to(tmp_path / "none")
+    with pytest.raises(UsageError, match=r"b\.txt' is a link to '.*none'"):
+        files.refuse(dangling, force=True)
+    files.refuse("-", force=False)
+    files.refuse(os.devnull, force=False)
 
 
 def test_create_refuses_what_is_there(tmp_path: Path) -> None:
@@ -79,6 +141,7 @@ HOLDER = """
 import os, sys
 from pathlib import Path
 from charseq import files
+from charseq.errors import UsageError
 handle = files.lock(Path(sys.argv[1]))
 os.pwrite(handle, str(os.getpid()).encode(), 0)
 print("held", flush=True)

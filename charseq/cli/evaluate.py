@@ -44,6 +44,7 @@ Facts = Mapping[str, Any]
 @click.option(
     "--errors", type=Path, metavar="FILE", help="Write the wrong answers to this TSV file."
 )
+@options.force("Overwrite the FILE of --errors.")
 @click.option(
     "--details",
     is_flag=True,
@@ -53,7 +54,8 @@ Facts = Mapping[str, Any]
 @options.debug
 def evaluate(
     *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
-    device: str | None, errors: Path | None, details: bool, as_json: bool,
+    device: str | None, errors: Path | None, force: bool, details: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, as it was trained.
 
@@ -86,7 +88,9 @@ def evaluate(
             raise UsageError("--details is for runs of pairs; this run predicts words")
         if predicts_words and not options.is_typed("beam"):
             beam = None
-        facts = evaluation.evaluate(data, model=loaded[0], split=split, beam=beam, errors=errors)
+        facts = evaluation.evaluate(
+            data, model=loaded[0], split=split, beam=beam, errors=errors, force=force
+        )
         describe = describe_evaluation
     if as_json:
         console.write_json(facts)

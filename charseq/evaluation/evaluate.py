@@ -25,6 +25,7 @@ def evaluate(
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
@@ -35,6 +36,7 @@ def evaluate(
             was not trained on.
         beam: width of the beam; by default the model's.
         errors: a file for the wrong rows: source, prediction, references, separated by tabs.
+        force: overwrite that file if it exists.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
@@ -45,7 +47,9 @@ def evaluate(
         if beam is not None or errors is not None:
             raise UsageError("beam and errors are for runs of pairs; this run predicts words")
         return next_word.evaluate(model, data, split=split, version=__version__)
-    return pairs.evaluate(model, data, split=split, beam=beam, errors=errors, version=__version__)
+    return pairs.evaluate(
+        model, data, split=split, beam=beam, errors=errors, force=force, version=__version__
+    )
 
 
 def compare(

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.data import pairs, settings_file
+from charseq import files
+from charseq.data import pairs, settings_file, splits
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation import analysis
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.data.text.vocabulary import Vocabulary
-    from charseq.evaluation.scoring import Outcome
+    from charseq.evaluation.scoring import Outcome, TimeLimit
 
     Weights = Mapping[str, np.ndarray]
 
@@ -30,6 +31,7 @@ def evaluate(
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
+    force: bool = False,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
@@ -41,10 +43,14 @@ def evaluate(
         ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
         :mod:`charseq.evaluation.analysis`), beam, signature.
     """
+    if errors is not None:
+        files.refuse(
+            errors, force=force, inputs=splits.find_files(Path(data), Path.is_file).values()
+        )
     rows, split = rows_of(model, data, split)
     outcome, width = answer(model, rows, beam)
     if errors is not None:
-        write_errors(errors, outcome)
+        write_errors(errors, outcome, force=force)
     return facts(model, data, split, outcome, width, version=version)
 
 
@@ -123,9 +129,15 @@ def rows_of(
 
 
 def answer(
-    model: PairsModel, rows: Sequence[pairs.Example], beam: int | None = None
+    model: PairsModel,
+    rows: Sequence[pairs.Example],
+    beam: int | None = None,
+    *,
+    limit: TimeLimit | None = None,
 ) -> tuple[Outcome, int]:
     """The scored predictions for ``rows``, with candidates, and the width of the beam.
+
+    ``limit`` is that of :func:`charseq.evaluation.scoring.score_examples`.
 
     Raises:
         SettingError: the beam is narrower than 1.
@@ -134,7 +146,7 @@ def answer(
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP_K))
-    return score_examples(model.translator, rows, width=width, n=n), width
+    return score_examples(model.translator, rows, width=width, n=n, limit=limit), width
 
 
 def facts(

@@ -42,6 +42,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq import files
 from charseq.data.columns import column_reader
 from charseq.data.formats import rows
 from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
@@ -49,7 +50,6 @@ from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import (
     Rejected,
     Rejects,
-    refuse,
     rejecting,
     rejects_path,
     replacing,
@@ -134,7 +134,7 @@ def convert(
     read_text = column_reader(table, column, features=model.has_features)
     options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
     rejected = rejects_path(path, out)
-    refuse(rejected, force=force)
+    files.refuse(rejected, force=force, inputs=[path], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
     with (
         _journal(path, out, kept_for, options, force=force) as journal,
@@ -208,8 +208,8 @@ def _journal(
     path: str, out: str, kept_for: str | None, options: Mapping[str, Any], *, force: bool
 ) -> AbstractContextManager[Journal | None]:
     """The journal of a conversion from file to file; pipes and devices have none."""
-    final = Path(os.path.realpath(out))
-    plain = out != "-" and path != "-" and Path(path).is_file()
+    final = Path(out)
+    plain = not files.is_system(out) and out != "-" and path != "-" and Path(path).is_file()
     if kept_for is None or not plain or (final.exists() and not final.is_file()):
         return nullcontext()
     identity = {
@@ -230,6 +230,8 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
         UsageError: several inputs and no folder, or two outputs of one name, or an output that
             is an input.
     """
+    if out in files.STDOUT:
+        out = "-"
     if out is None:
         found = [_beside(path) for path in paths]
     elif out != "-" and Path(out).is_dir():
@@ -238,14 +240,16 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
         found = [str(Path(out) / Path(path).name) for path in paths]
     elif len(paths) > 1:
         raise UsageError(f"{len(paths)} files cannot go to '{out}': give a folder that exists")
+    elif out.endswith(os.sep):
+        raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
     for name, times in Counter(found).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {Path(path).resolve(): path for path in paths if path != "-"}
+    inputs = {os.path.realpath(path) for path in paths if path != "-"}
     for name in found:
-        if name != "-" and Path(name).resolve() in inputs:
+        if name != "-" and os.path.realpath(name) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 
@@ -324,8 +328,6 @@ def _check_columns(format: Format, *, column: str | int | None, to: str | None) 
 def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     if out == "-":
         return
-    if path != "-" and Path(path).exists() and Path(out).exists() and Path(out).samefile(path):
-        raise UsageError(f"{out} is the input itself: give another -o")
     named = FORMATS[sniff(out)]
     if named.has_columns and named.name != format.name:
         raise UsageError(
@@ -334,7 +336,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
         )
     if format.packs_itself and out.lower().endswith(".gz"):
         raise UsageError(f"{out}: {format.title} is packed inside, name it without .gz")
-    refuse(out, force=force)
+    files.refuse(out, force=force, inputs=[path])
 
 
 def _beside(path: str) -> str:

@@ -23,7 +23,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,12 +31,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from charseq.errors import CheckpointError
-from charseq.files import create, sync_folder
+from charseq.files import create, refuse_link, sync_folder
 from charseq.runs.untrusted import parse_object, reason, shown
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 NEW = ".new"
+LOCK = ".lock"
 
 MAX_BYTES = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
 """Largest size of a file of a run, by its ending; a larger one is refused before it is read."""
@@ -48,6 +48,10 @@ SMALL = 2**16
 """Bytes of a file whose holes do not matter."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_OF_A_RUN = re.compile(
+    r"about\.json|model\.safetensors|README\.md|metrics\.jsonl|resume\.[ab]\.(json|safetensors)"
+    r"|kept\.[0-9]+\.safetensors"
+)
 _ATTEMPTS = 20
 # A link is not followed and a pipe not waited for, on systems that have these flags.
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -121,7 +125,7 @@ def _commit(folder: Path, files: Mapping[str, bytes], kept: Mapping[str, Entry])
     new.mkdir()
     entries = dict(kept)
     for name, content in files.items():
-        create(new / name, content)
+        create(new / name, content, like=folder / name)
         entries[name] = Entry(len(content), hashlib.sha256(content).hexdigest())
     part = new / f"{MANIFEST}.part"
     create(part, _encode_manifest(entries))
@@ -147,7 +151,7 @@ def _move(folder: Path) -> None:
     sync_folder(folder)
     (new / MANIFEST).replace(folder / MANIFEST)
     sync_folder(folder)
-    shutil.rmtree(new)
+    _remove_log(new)
 
 
 def _recover(folder: Path) -> None:
@@ -161,11 +165,73 @@ def _recover(folder: Path) -> None:
 def _discard(folder: Path) -> None:
     """Remove ``.new``, its manifest first: without a manifest there is no commit."""
     new = folder / NEW
-    if new.is_symlink():  # not made by charseq: delete the link, not its target
-        new.unlink()
-    elif new.exists():
+    if new.is_dir():
+        refuse_link(new)
         (new / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(new)
+        _remove_log(new)
+
+
+def _remove_log(new: Path) -> None:
+    """Remove the folder ``.new`` with the files that a writer made there, and nothing else.
+
+    Raises:
+        OSError: it holds something else, such as a folder.
+    """
+    for path in new.iterdir():
+        if _NAME.fullmatch(path.name):
+            path.unlink()
+    new.rmdir()
+
+
+def foreign_files(run: str | Path) -> list[str]:
+    """The names of files that a run would overwrite, and that are none of its own.
+
+    Raises:
+        CheckpointError: the manifest is damaged.
+    """
+    own = {MANIFEST, *names(run)}
+    there = (path.name for path in Path(run).iterdir())
+    return sorted(name for name in there if _OF_A_RUN.fullmatch(name) and name not in own)
+
+
+def delete(run: str | Path) -> None:
+    """Delete a run, files first that its manifest lists; the caller deletes the runs inside it.
+
+    Raises:
+        CheckpointError: it is a link, damaged, or holds files that are not of the run.
+    """
+    folder = Path(run)
+    if not os.path.lexists(folder):
+        return
+    try:
+        refuse_link(folder)
+        _recover(folder)
+        listed = names(folder)
+        others = {path.name for path in folder.iterdir()} - listed - {MANIFEST, LOCK}
+        if others:
+            what = f"holds {shown(min(others))}, which is no file of the run, so it is not deleted"
+            raise CheckpointError(f"{what}: move it, or delete the folder", path=folder)
+        for name in (*sorted(listed), MANIFEST, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError as error:
+        raise CheckpointError(f"cannot be deleted: {reason(error)}", path=folder) from error
+
+
+def delete_inner(folder: Path, name: str) -> None:
+    """Delete the runs in ``folder`` whose names match the regular expression ``name``.
+
+    The folder goes with them, unless it holds something else.
+
+    Raises:
+        CheckpointError: as :func:`delete`.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for run in sorted(folder.iterdir()):
+            if re.fullmatch(name, run.name):
+                delete(run)
+    with contextlib.suppress(OSError):  # there is none, or it is not empty
+        folder.rmdir()
 
 
 def names(run: str | Path) -> set[str]:

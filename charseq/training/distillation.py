@@ -29,6 +29,7 @@ from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
 from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publish, read, read_all
+from charseq.runs.untrusted import parse_value
 
 if TYPE_CHECKING:
     from charseq.config import Config
@@ -206,11 +207,12 @@ def saved_labels(folder: Path, key: str) -> list[Label]:
     """The labels in a run folder with this ``key``, up to the first gap."""
     found: list[Label] = []
     for name in sorted(name for name in names(folder) if name.startswith(_PREFIX)):
-        lines = read(folder, name).decode().splitlines()
-        head = json.loads(lines[0])
+        head, *lines = [
+            parse_value(line, folder / name) for line in read(folder, name).splitlines()
+        ]
         if head != {"key": key} or name != f"{_PREFIX}{len(found):08d}.jsonl":
             break
-        found += [[(text, weight) for text, weight in json.loads(line)] for line in lines[1:]]
+        found += [[(text, weight) for text, weight in line] for line in lines]
     return found
 
 

@@ -16,7 +16,6 @@ starts and stops all others.
 from __future__ import annotations
 
 import queue
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from charseq.decoding.ensemble import cells_of, join
 from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.inference.loading import read_run, shapes_of
 from charseq.process import ChildProcess, catch_signals, cores, terminate
-from charseq.runs.folder import is_finished, read
+from charseq.runs.folder import delete_inner, is_finished, read
 from charseq.runs.untrusted import parse_object
 
 if TYPE_CHECKING:
@@ -210,8 +209,7 @@ def assemble(task: Task, state: TrainingState, folders: Sequence[Path]) -> None:
 
 def clear(run: str | Path) -> None:
     """Remove the member runs inside a run folder."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(Path(run) / FOLDER)
+    delete_inner(Path(run) / FOLDER, "[0-9]+")
 
 
 def slots(count: int, *, clocked: bool, need: int) -> int:

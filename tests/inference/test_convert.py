@@ -577,9 +577,12 @@ def test_the_output_is_not_overwritten_nor_the_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"b\.txt exists"):
         convert(model, source, target)
     (tmp_path / "link.txt").symlink_to(source)
-    for same in (source, tmp_path / "." / "a.txt", tmp_path / "link.txt"):
-        with pytest.raises(UsageError, match="is the input itself"):
+    (tmp_path / "hard.txt").hardlink_to(source)
+    for same in (source, tmp_path / "." / "a.txt", tmp_path / "hard.txt"):
+        with pytest.raises(UsageError, match="is an input and would be overwritten"):
             convert(model, source, same, force=True)
+    with pytest.raises(UsageError, match=r"link\.txt' is a link to '.*a\.txt'"):
+        convert(model, source, tmp_path / "link.txt", force=True)
     assert model.calls == []
     convert(model, source, target, force=True)
     assert (source.read_text(), target.read_text()) == ("a\n", "<aa>\n")

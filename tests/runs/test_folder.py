@@ -243,7 +243,7 @@ def test_only_one_of_many_holds_the_lock(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(CheckpointError, match="file: cannot be locked"),
+        pytest.raises(CheckpointError, match="file: cannot be written: File exists"),
         checkpoint.lock(tmp_path / "file"),
     ):
         pass

@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from typing import BinaryIO, cast
 
 from charseq import files
 from charseq.data.formats.rows import Table, Write, column_taken
-from charseq.errors import DataError, UsageError
+from charseq.errors import DataError
 
 REJECTS_ENDING = ".rejects.jsonl"
 
@@ -45,10 +44,10 @@ def replacing(
     with a random name beside ``path``.
 
     A file whose name ends in ``.gz`` is packed, without a date, so that equal rows give equal
-    bytes. A device or a named pipe (``/dev/null``) is written straight away.
+    bytes. A device (``/dev/null``) or a named pipe is written straight away.
 
     Raises:
-        UsageError: the file exists and ``force`` is false, or it is a folder.
+        UsageError: as :func:`charseq.files.refuse`.
         DataError: the system refuses to write (no such folder, no space left, ...).
         BrokenPipeError: the reader of stdout has gone.
     """
@@ -56,10 +55,10 @@ def replacing(
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    final = Path(os.path.realpath(path))
-    refuse(path, force=force)
+    final = Path(path)
+    files.refuse(path, force=force)
     try:
-        if final.exists() and not final.is_file():
+        if files.is_system(path) or (final.exists() and not final.is_file()):
             with final.open("wb") as device:
                 yield device
             return
@@ -67,23 +66,13 @@ def replacing(
             with _packed(file, str(path)) as packed:
                 yield packed
             files.sync(file)
-            refuse(path, force=force)
+            files.refuse(path, force=force)
             files.publish(beside, final)
     except BrokenPipeError:
         raise
     except OSError as fault:
         reason = fault.strerror or fault
         raise DataError(f"cannot be written: {reason}", path=path) from None
-
-
-def refuse(path: str | Path, *, force: bool) -> None:
-    """Raise UsageError where ``path`` must not be written: a folder, or a file without force."""
-    if str(path) == "-":
-        return
-    if Path(path).is_dir():
-        raise UsageError(f"{path} is a folder, expected a file to write")
-    if Path(path).is_file() and not force:
-        raise UsageError(f"{path} exists: give another name, or --force to overwrite it")
 
 
 @contextmanager
