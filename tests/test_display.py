@@ -13,6 +13,7 @@ from charseq.display import (
     describe,
     is_odd,
     list_symbols,
+    printable,
     shorten,
     table,
 )
@@ -114,3 +115,17 @@ def test_a_table_of_no_rows_has_no_lines_and_ragged_rows_are_refused() -> None:
     assert table([]) == []
     with pytest.raises(ValueError, match="shorter"):
         table([["a", "b"], ["c"]])
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert printable("a\x1b[31mb\nc\x07\u202e") == "a\\x1b[31mb c\\x07\\u202e"
+    assert printable("\x9b\u2028\u2029\u200b\ud800\r\t") == (
+        "\\x9b\\u2028\\u2029\\u200b\\ud800\\r\\t"
+    )
+    assert printable("Ünïcode 日本 א") == "Ünïcode 日本 א"
+    assert printable("\u200eא\u200e", kept="\u200e") == "\u200eא\u200e"
+
+
+def test_a_long_line_is_cut() -> None:
+    assert printable("x" * 10, most=10) == "x" * 10
+    assert printable("x" * 1234, most=10) == "x" * 10 + "… (1,224 more characters)"

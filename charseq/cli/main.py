@@ -15,6 +15,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections import UserDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -87,7 +88,10 @@ def run(words: Sequence[str]) -> int:
     """Run one command line. Returns the exit code; a fault is reported in one line on stderr."""
     before_texts = words[: words.index("--")] if "--" in words else words
     try:
-        code = program.main(args=list(words), prog_name="charseq", standalone_mode=False)
+        with warnings.catch_warnings():
+            # of NumPy, such as an overflow, which is an error of charseq's where it matters
+            warnings.simplefilter("ignore", RuntimeWarning)
+            code = program.main(args=list(words), prog_name="charseq", standalone_mode=False)
     except SystemExit as end:  # from click: stdout is closed, or a shell completion is printed
         code = end.code
     except BaseException as fault:  # noqa: BLE001 - the edge of the program: nothing goes further

@@ -48,6 +48,10 @@ class Hypothesis:
     truncated: bool = False
 
 
+NOTHING = Hypothesis((), -math.inf, truncated=True)
+"""The output of a greedy search in which no symbol is possible."""
+
+
 @runtime_checkable
 class Searcher(Protocol):
     """A network with searches of its own, from sources to outputs, such as on a GPU."""
@@ -117,7 +121,8 @@ def penalty(length: int, strength: float) -> float:
 def greedy(model: StepModel, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
     """The most probable symbol at every step, one row per text; ``limits`` count symbols."""
     if isinstance(model, BeamSearcher):
-        return [one for one, *_ in model.beam(state, limits, width=1, length_penalty=0.0)]
+        found = model.beam(state, limits, width=1, length_penalty=0.0)
+        return [best[0] if best else NOTHING for best in found]
     begin = np.full(len(limits), BOS)
     return _follow(model, begin, state, limits, lambda logs, _: logs.argmax(axis=1))
 

@@ -88,7 +88,8 @@ class Words:
     prefix: float
     """Log-probability of all texts with the prefix, found or not."""
     boundary: float
-    """Log-probability that the first symbol is a boundary symbol."""
+    """Log-probability that the first symbol is a boundary symbol; NaN where, at any step, the
+    model's probabilities are."""
 
 
 def find_words(
@@ -214,6 +215,8 @@ class _Search:
 
     def advance(self, logs: Float[np.ndarray, "R V"]) -> list[tuple[int, int]]:
         """Extend each row; returns (row, symbol) of the new rows, none when the search is over."""
+        if np.isnan(logs[:, EOS]).any():  # then the whole row is
+            self.boundary = math.nan
         totals = np.full(logs.shape, -np.inf)
         for row, after, total in zip(self.rows, logs.astype(np.float64), totals, strict=True):
             if self.boundary is None:

@@ -33,6 +33,7 @@ from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.errors import DataError
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import run_facts
+from charseq.inference.prediction import require_numbers
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
@@ -126,6 +127,7 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
 
     Raises:
         DataError: there are no lines.
+        CheckpointError: the weights are so large that no probability is a number.
     """
     if not lines:
         raise DataError("no lines to score")
@@ -135,6 +137,7 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
         loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
         if model.has_word_symbols:
             keyboard.type(labels, logs)
+    require_numbers([loss], model.path)
     count, unknown, letters = _count(model, lines)
     typed = keyboard.typed if model.has_word_symbols else _search(model, lines)
     return NextWordScores(

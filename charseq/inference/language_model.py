@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.text.normalise import normalise
-from charseq.data.text.vocabulary import SPECIALS, UNK
+from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k
 from charseq.decoding.word_search import SymbolTable, WordLimit, find_words, log_sum
 from charseq.errors import SettingError
-from charseq.inference.prediction import Candidate, Prediction, rank
+from charseq.inference.prediction import Candidate, Prediction, rank, require_numbers
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -186,6 +186,7 @@ class LanguageModel:
                     for text, number in group
                 ],
             )
+            require_numbers([one.score for one in drawn], self.path)
             for (text, _), one in zip(group, drawn, strict=True):
                 found[text].append(self._continuation(text, one.ids))
         return [list(found[text]) for text in texts]
@@ -214,6 +215,7 @@ class LanguageModel:
             )
             for text, part in zip(distinct, parts, strict=True)
         }
+        require_numbers((one.score for one in found.values()), self.path)
         return [found[text] for text in texts]
 
     def append(self, text: str, word: str) -> str:
@@ -406,7 +408,9 @@ def _candidates(
     for prefix, words in zip(prefixes, found, strict=True):
         before = words.boundary if prefix else 0.0
         base = words.prefix if conditional else before
-        answers.append(rank({w: min(s - base, 0.0) for w, s in words.scores.items()}, n))
+        scores = {word: score - base for word, score in words.scores.items()}
+        require_numbers([words.boundary, *scores.values()], model.path)
+        answers.append(rank({word: min(score, 0.0) for word, score in scores.items()}, n))
     return answers
 
 
@@ -421,6 +425,8 @@ def _look_up(
 ) -> list[list[Candidate]]:
     """The candidates where a symbol is a word: from one distribution, without a search."""
     logs, _ = model.network.step(symbols, state)
+    # where one probability of a row is NaN, all are
+    require_numbers(logs[:, EOS].tolist(), model.path)
     answers = []
     for row, prefix in zip(logs, prefixes, strict=True):
         ids = model.symbol_table.index.starting(prefix)
@@ -430,6 +436,7 @@ def _look_up(
             model.tokenizer.spelling(int(ids[k])): min(float(scores[k]) - base, 0.0)
             for k in top_k(scores, n)
         }
+        require_numbers(best.values(), model.path)
         answers.append(rank(best, n))
     return answers
 

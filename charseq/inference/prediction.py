@@ -8,10 +8,11 @@ and the command line read them. This module knows no model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from charseq.errors import SettingError
+from charseq.errors import CheckpointError, SettingError
 
 MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
@@ -72,6 +73,15 @@ class Prediction:
             if math.fsum(probabilities[:count]) >= mass - _ROUNDING:
                 return replace(self, candidates=self.candidates[:count])
         return self
+
+
+def require_numbers(scores: Iterable[float], path: Path | None) -> None:
+    """Raise CheckpointError where a score of a model's answer is NaN or infinite.
+
+    Finite weights can be so large that sums of them are not. ``path``: the run folder.
+    """
+    if not all(map(math.isfinite, scores)):
+        raise CheckpointError("its weights overflow: no probability is a number", path=path)
 
 
 def rank(

@@ -38,7 +38,7 @@ from charseq.errors import SettingError, UsageError
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
-from charseq.inference.prediction import Prediction, rank
+from charseq.inference.prediction import Prediction, rank, require_numbers
 from charseq.runs.folder import find
 from charseq.runs.store import state_of
 
@@ -52,6 +52,10 @@ MAX_POSITIONS = 2**17
 """Symbols of sources that are computed together: ten kilobytes each."""
 MAX_ATTENDED = 2**28
 """Symbols of a source times symbols of its output, without hard attention: a minute of work."""
+
+
+DEVICES = ("cpu", "cuda")
+"""Devices that a model can be loaded on."""
 
 
 class ScoredText(NamedTuple):
@@ -83,6 +87,7 @@ class Translator:
         *,
         calibration: Calibration | None = None,
         length_penalty: float = 0.0,
+        path: Path | None = None,
     ) -> None:
         self.direction_groups = tuple(direction_groups)
         self.source = source
@@ -90,6 +95,8 @@ class Translator:
         self.limits = limits
         self.calibration = calibration
         self.length_penalty = length_penalty
+        self.path = path
+        """The run folder, for the messages of errors."""
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
@@ -98,6 +105,9 @@ class Translator:
 
         ``width`` is the beam width; it is raised to ``n`` where it is less. ``batch_size`` texts
         are computed together.
+
+        Raises:
+            CheckpointError: the weights are so large that no probability is a number.
         """
         distinct = list(dict.fromkeys(texts))
         split = [self.parts(text) for text in distinct]
@@ -146,15 +156,24 @@ class Translator:
 
         ``sources`` are ids, of similar length. A hypothesis has ids, or actions with hard
         attention. For a group that writes backward both are in reversed order.
+
+        Raises:
+            CheckpointError: as :meth:`predict`.
         """
         limits = [self._limit(ids) for ids in sources]
         network = (self.direction_groups[0] if group is None else group).network
+        strength = self.length_penalty
         if isinstance(network, Searcher):
-            return network.search(sources, limits, width=width, length_penalty=self.length_penalty)
-        state = network.start(sources)
-        if width == 1:
-            return [[best] for best in greedy(network, state, limits)]
-        return beam(network, state, limits, width=width, length_penalty=self.length_penalty)
+            found = network.search(sources, limits, width=width, length_penalty=strength)
+        elif width == 1:
+            found = [[best] for best in greedy(network, network.start(sources), limits)]
+        else:
+            state = network.start(sources)
+            found = beam(network, state, limits, width=width, length_penalty=strength)
+        for outputs in found:
+            # where all probabilities are NaN, a search finds nothing
+            require_numbers([one.score for one in outputs] or [math.nan], self.path)
+        return found
 
     def _limit(self, ids: Sequence[int]) -> int:
         """Longest output for a source; with hard attention long enough to reach its end.
@@ -337,11 +356,13 @@ def load(
         A model that rewrites texts, or one that predicts words, as the run was trained.
 
     Raises:
-        SettingError: there is no such GPU, or a language model is to run on one.
+        SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
         DataError: with path and line: the lexicon cannot be read.
         UsageError: a lexicon or a length penalty for a language model.
     """
+    if device not in DEVICES:
+        raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
@@ -361,6 +382,7 @@ def load(
         limits,
         calibration=Calibration.from_json(metadata.get("calibration")),
         length_penalty=config.length_penalty,
+        path=path,
     )
     entries = None
     if lexicon is not None:

@@ -37,7 +37,7 @@ from charseq.runs.store import (
     open_file,
     state_of,
 )
-from charseq.runs.untrusted import parse_object, reason, shown
+from charseq.runs.untrusted import parse_object, parse_value, reason, shown
 from charseq.runs.weights import NUMBER_TYPES, check_arrays, read_header
 
 CHUNK = 2**20
@@ -187,8 +187,10 @@ class _Checks:
                 lines = content.splitlines() if name.endswith(".jsonl") else [content]
                 if len(lines) > MAX_LINES:
                     raise CheckpointError(f"has {len(lines):,} lines, more than any run", path=path)
+                # the lines of a teacher's labels are lists
+                parse = parse_value if name.startswith("resume.labels.") else parse_object
                 for line in lines:
-                    parse_object(line, path)
+                    parse(line, path)
             else:
                 self._spend_bytes(state, name)
                 _compare(state, name)

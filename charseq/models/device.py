@@ -12,11 +12,20 @@ from collections.abc import Callable
 
 import torch
 
+from charseq.config import SETTINGS
 from charseq.errors import SettingError
+
+DEVICES: tuple[str, ...] = SETTINGS["device"].metadata["choices"]
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one. Raises SettingError for ``cuda`` without a GPU."""
+    """``auto`` is CUDA where there is one.
+
+    Raises:
+        SettingError: another name than auto, cpu or cuda; or cuda, and there is no GPU.
+    """
+    if name not in DEVICES:
+        raise SettingError(f"device is {name!r:.60}, expected {', '.join(DEVICES)}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

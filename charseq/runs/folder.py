@@ -172,8 +172,8 @@ def find(model: str | Path | None = None) -> Path:
     folders = []
     with contextlib.suppress(OSError):  # there is no such folder, or it cannot be listed
         folders = sorted(Path("checkpoints").iterdir())
-    found = [(_trained_at(folder), folder) for folder in folders if _trained_at(folder)]
-    if found:
+    found = [(_trained_at(folder), folder) for folder in folders]
+    if found and max(found)[0]:
         return max(found)[1]
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "checkpoints" / "dates", package.parent / "checkpoints" / "dates"):
@@ -183,14 +183,14 @@ def find(model: str | Path | None = None) -> Path:
 
 
 def _trained_at(folder: Path) -> int:
-    """The time of writing of a run's about.json, in nanoseconds; 0 without a usable model."""
+    """The time of writing of a run's about.json, in nanoseconds; 0 without a readable model."""
     try:
         state = state_of(folder)
         if WEIGHTS not in state.files:
             return 0
         with open_file(state, ABOUT) as file:
             return os.fstat(file.fileno()).st_mtime_ns
-    except CheckpointError:  # damaged: not a default; its name on the command line gives the error
+    except (CheckpointError, OSError):  # no default; named on the command line it is an error
         return 0
 
 

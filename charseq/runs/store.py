@@ -293,13 +293,16 @@ def state_of(run: str | Path) -> FolderState:
     """The present state of the run; it has no files where there is no run.
 
     Raises:
-        CheckpointError: the manifest is damaged.
+        CheckpointError: the manifest is damaged, or the folder cannot be read.
     """
     folder = Path(run)
-    entries = _redo_log(folder)
-    if entries is not None:
-        return FolderState(folder, entries, (folder / NEW, folder))
-    return FolderState(folder, _decode_manifest(folder / MANIFEST) or {}, (folder,))
+    try:
+        entries = _redo_log(folder)
+        if entries is not None:
+            return FolderState(folder, entries, (folder / NEW, folder))
+        return FolderState(folder, _decode_manifest(folder / MANIFEST) or {}, (folder,))
+    except OSError as error:
+        raise CheckpointError(reason(error), path=folder) from error
 
 
 def fetch(state: FolderState, name: str) -> bytes:

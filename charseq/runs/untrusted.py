@@ -33,7 +33,7 @@ MAX_NUMBER = 100
 
 _ODD_NUMBER = re.compile(rb"[0-9]{21}|[eE][+]?[0-9]{3}")
 """Bytes of every number that :func:`_whole` and :func:`_finite` refuse, and of some texts."""
-_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_SHOWN = 60
 
 
@@ -41,7 +41,19 @@ def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
     """The bytes of an untrusted JSON file -> its object; ``path`` is named in errors.
 
     Raises:
-        CheckpointError: not UTF-8, not JSON, no object or too many of them, nested deeper than
+        CheckpointError: no object, or as :func:`parse_value`.
+    """
+    value = parse_value(content, path)
+    if not isinstance(value, dict):
+        raise CheckpointError("is damaged: expected a JSON object", path=path)
+    return value
+
+
+def parse_value(content: bytes, path: str | Path | None) -> Any:
+    """The bytes of untrusted JSON -> its value; ``path`` is named in errors.
+
+    Raises:
+        CheckpointError: not UTF-8, not JSON, more values than any run has, nested deeper than
             :data:`MAX_DEPTH`, a key twice in one object, a number that is not finite or has more
             digits than 64 bits, or a text with half a surrogate pair.
     """
@@ -68,8 +80,6 @@ def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
         raise CheckpointError(what, path=path) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged: no JSON: {reason(error)}", path=path) from error
-    if not isinstance(value, dict):
-        raise CheckpointError("is damaged: expected a JSON object", path=path)
     return value
 
 

@@ -15,7 +15,6 @@ starts and stops all others.
 
 from __future__ import annotations
 
-import json
 import queue
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.inference.loading import read_run, shapes_of
 from charseq.process import ChildProcess, catch_signals, cores, terminate
 from charseq.runs.folder import delete_inner, is_finished, read
+from charseq.runs.untrusted import parse_object
 
 if TYPE_CHECKING:
     from charseq.config import Config
@@ -214,8 +214,9 @@ def assemble(task: Task, state: TrainingState, folders: Sequence[Path]) -> None:
         weights.append(arrays)
         facts = {name: about[name] for name in ("scores", "seconds", "epochs")}
         state.metadata["members"].append({"seed": config.seed, "cell": config.cell, **facts})
-        for line in read(folder, "metrics.jsonl").decode().splitlines():
-            state.record({"member": number + 1, **json.loads(line)})
+        for line in read(folder, "metrics.jsonl").splitlines():
+            metrics = parse_object(line, folder / "metrics.jsonl")
+            state.record({"member": number + 1, **metrics})
     state.best = join(weights)
     progress, members = state.progress, state.metadata["members"]
     progress.epochs = sum(member["epochs"] for member in members) / len(members)

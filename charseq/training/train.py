@@ -75,7 +75,7 @@ def train(
     """
     with WorkClock() as clock:
         config = resolve_task(data, config)
-        if config.device == "cuda" and not dry_run:  # a missing GPU is an error before all is read
+        if config.device not in ("auto", "cpu") and not dry_run:  # before all is read
             from charseq.models.device import choose_device
 
             choose_device(config.device)

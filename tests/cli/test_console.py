@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from charseq.cli import console
+from charseq.display import MAX_LINE
 
 
-def test_a_line_cannot_steer_the_terminal() -> None:
-    assert console.printable("a\x1b[31mb\nc\x07\u202e") == "a\\x1b[31mb c\\x07\\u202e"
-    assert console.printable("Ünïcode 日本") == "Ünïcode 日本"
+def test_a_line_for_people_cannot_steer_the_terminal(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    console.show(["a\x1b[31mb\nc", "\u200eא\u200e", "x" * 10_000])
+    first, second, third, end = capsysbinary.readouterr().out.decode().split("\n")
+    assert (first, second, end) == ("a\\x1b[31mb c", "\u200eא\u200e", "")
+    assert len(third) < MAX_LINE + 100
+
+
+def test_json_escapes_what_a_terminal_would_obey(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    facts = {"é": "\x9b\u2028\u202e\x7f\U000e0001\ud800"}
+    console.write_json(facts)
+    out = capsysbinary.readouterr().out
+    told = r'{"é": "\u009b\u2028\u202e\u007f\udb40\udc01\ud800"}'
+    assert out.decode() == told + "\n"
+    assert json.loads(out) == facts
 
 
 def test_notes_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from charseq.decoding.search import add_logs
-from charseq.errors import SettingError
-from charseq.inference.prediction import Candidate, Prediction, rank
+from charseq.errors import CheckpointError, SettingError
+from charseq.inference.prediction import Candidate, Prediction, rank, require_numbers
 
 
 def test_the_best_come_first_and_equals_keep_their_order() -> None:
@@ -86,3 +87,11 @@ def test_the_first_candidate_always_stays() -> None:
 def test_a_mass_out_of_its_limits(mass: float) -> None:
     with pytest.raises(SettingError, match=r"^mass is .*, expected a number above 0, at most 1$"):
         answer(0.5).reaching(mass)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_scores_are_numbers(bad: float) -> None:
+    require_numbers([], None)
+    require_numbers([0.0, -1e308], Path("run"))
+    with pytest.raises(CheckpointError, match="^run: its weights overflow: no probability is a nu"):
+        require_numbers([-1.0, bad], Path("run"))

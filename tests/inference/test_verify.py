@@ -63,6 +63,7 @@ def test_other_files_of_a_run_are_read_as_well(run: Path) -> None:
             "kept.1.safetensors": weights_module.save_arrays(weights),
             "kept.2.safetensors": weights_module.save_arrays(fewer),
             "resume.a.json": b"[]",
+            "resume.labels.00000000.jsonl": b'{"key": "x"}\n[["a", 0.5]]\n',
             "resume.a.safetensors": save({"x": np.array([np.inf])}),
             "metrics.jsonl": b'{"a": 1}\nb\n',
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -163,3 +164,20 @@ def test_the_card_says_whether_probabilities_are_calibrated() -> None:
     assert "held out, they are 2.4 % off" in told
     assert "18.3 % without" in told
     assert "not calibrated" not in told
+
+
+def test_names_are_plain_text() -> None:
+    name = "a b\n# c\x1b[1m|<b>x</b> [y](z) `q` *w* _v_ in_word $(touch x)"
+    data = {"name": name * 50, "fingerprint": "|" * 99, "examples": {"<i>": 1}}
+    text = card(name, data=data, averaged={"of": name}, distilled={"teacher": name})
+    lines = text.split("\n")
+    assert lines[0] == (
+        r"# a b # c\\x1b\[1m\|\<b\>x\</b\> \[y\](z) \`q\` \*w\* \_v\_ in_word \$(touch x)"
+    )
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 1500
+    (command,) = [line for line in lines if "charseq predict" in line]
+    words = shlex.split(command)
+    assert words[:3] == ["charseq", "predict", "-m"]
+    assert len(words) == 5
+    assert row(text, "data").count(r"\|") > row(text, "data").replace(r"\|", "").count("|")

@@ -140,6 +140,23 @@ HOSTILE_WEIGHTS = {
     "overlap": safetensors_of(
         one() | {"v": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"\0" * 8
     ),
+    "overlap in part": safetensors_of(
+        one() | {"v": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}, b"\0" * 12
+    ),
+    "inside": safetensors_of(
+        one(shape=[3], offsets=[0, 12])
+        | {"v": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},
+        b"\0" * 12,
+    ),
+    "a name twice": safetensors_of(
+        b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+        b'"w":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}',
+        b"\0" * 16,
+    ),
+    "a shape twice": safetensors_of(
+        b'{"w":{"dtype":"F32","shape":[2],"shape":[1,2],"data_offsets":[0,8]}}', b"\0" * 8
+    ),
+    "notes twice": safetensors_of(b'{"__metadata__":{},"__metadata__":{"a":"b"}}'),
     "truncated": weights.save_arrays(NUMBERS)[:-3],
     "longer": weights.save_arrays(NUMBERS) + b"\0" * 3,
     "line in a name": safetensors_of({"w\nx\x1b[31m" * 50: 1}),
@@ -214,3 +231,24 @@ def test_where_memory_is_short_a_save_is_an_error_and_not_the_end() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "no memory for the 80 MB of a save\n"
+
+
+@pytest.mark.parametrize("case", ["overlap", "overlap in part", "a name twice", "a shape twice"])
+def test_the_second_reader_refuses_as_well(case: str) -> None:
+    """Arrays are loaded by the library only after the header was read here, from the same bytes."""
+    with pytest.raises(CheckpointError):
+        weights.load_arrays(HOSTILE_WEIGHTS[case])
+
+
+@given(st.data())
+def test_both_readers_find_the_same_in_a_changed_file(data: st.DataObject) -> None:
+    content = bytearray(weights.save_arrays(NUMBERS))
+    length = int.from_bytes(content[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, 8 + length - 1))] = data.draw(st.integers(32, 126))
+    try:
+        shapes = weights.read_header(io.BytesIO(content), len(content), None, weights.NUMBER_TYPES)
+        arrays = weights.load_arrays(bytes(content))
+    except CheckpointError:
+        return
+    assert {name: array.shape for name, array in arrays.items()} == shapes

@@ -124,7 +124,7 @@ def test_the_best_are_those_of_the_highest_scores(run: Path, tmp_path: Path) -> 
         facts = average([other], tmp_path / str(count), best=count, report=silent)
         assert facts["averaged"]["evaluations"] == numbers
     checkpoint.publish(other, {"metrics.jsonl": b"[]\n"})
-    with pytest.raises(CheckpointError, match="does not tell the scores"):
+    with pytest.raises(CheckpointError, match="expected a JSON object"):
         average([other], tmp_path / "none", best=1, report=silent)
 
 

@@ -173,6 +173,28 @@ def array(**parts: Any) -> dict[str, Any]:
     return {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **parts}}
 
 
+def twice(name: str, item: bytes, *, offset: int = 0) -> Spoil:
+    """A JSON object with one more ``item``; it begins after ``offset`` bytes of the file."""
+
+    def spoil(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        head, text = content[:offset], content[offset:]
+        length = int.from_bytes(head, "little") + len(item) + 1
+        (folder / name).write_bytes(length.to_bytes(offset, "little") if offset else b"")
+        with (folder / name).open("ab") as file:
+            file.write(b"{" + item + b"," + text.lstrip().removeprefix(b"{"))
+        if name != MANIFEST:
+            seal(folder)
+
+    return spoil
+
+
+def subwords(*pieces: str) -> Spoil:
+    """A source of subwords: the 256 bytes and ``pieces``."""
+    symbols = [f"<0x{byte:02X}>" for byte in range(256)] + list(pieces)
+    return says(within("source", kind="bpe", symbols=symbols, scores=[0.0] * len(symbols)))
+
+
 def huge_symbols(about: dict[str, Any]) -> None:
     about["source"]["symbols"] = [chr(0x4E00 + i) for i in range(20_000)]
 
@@ -182,6 +204,14 @@ CODE = f"__import__('os').system('touch {MARK}')"
 YAML = f"!!python/object/apply:os.system ['{SHELL}']"
 ONE = np.ones((1, 1), "f4")
 DEEP = b'{"a":' * 500_000
+TWO_SHAPES = b'{"w":{"dtype":"F32","shape":[2],"shape":[1,2],"data_offsets":[0,8]}}'
+OVERLAP = {**array(), "v": array(data_offsets=[4, 12])["w"]}
+
+
+def nested(depth: int) -> list[Any]:
+    """Lists in lists."""
+    return [nested(depth - 1)] if depth else []
+
 
 CASES = [
     # --- code in place of numbers
@@ -240,7 +270,25 @@ CASES = [
     Case("offsets before the start", heads(array(data_offsets=[-8, 0])), WEIGHTS),
     Case("a shape of fractions", heads(array(shape=[2.0]), b"\0" * 8), WEIGHTS),
     Case("an escape sequence as a name", heads({"\x1b]0;x\x07\n" * 9: 1}), WEIGHTS),
+    Case("a key twice in about", twice(ABOUT, b'"format":1'), ABOUT),
+    Case("a setting twice", twice(ABOUT, b'"settings":{"cell":"gru","cell":"gru"}'), ABOUT),
+    Case("a key twice in the manifest", twice(MANIFEST, b'"format":1'), MANIFEST),
+    Case("a weight twice", twice(WEIGHTS, b'"readout.bias":{}', offset=8), WEIGHTS),
+    Case("two shapes of a weight", heads(TWO_SHAPES, b"\0" * 8), WEIGHTS),
+    Case("two notes", heads(b'{"__metadata__":{},"__metadata__":{}}'), WEIGHTS),
+    Case("offsets that overlap in part", heads(OVERLAP, b"\0" * 12), WEIGHTS),
+    Case("offsets with a gap", heads(array(data_offsets=[8, 16]), b"\0" * 16), WEIGHTS),
+    Case("about is 40 deep", says(lambda a: a.update(x=nested(40))), ABOUT),
+    Case("half a surrogate pair", says(within("data", name="\ud800")), ABOUT),
+    Case("a known piece for unknown text", subwords("<unk>"), ABOUT),
     # --- numbers that poison
+    Case("seconds of 10^400", says(lambda a: a.update(seconds=10**400)), ABOUT),
+    Case("seconds of 1e999", twice(ABOUT, b'"seconds2":1e999'), ABOUT),
+    Case("seconds below 0", says(lambda a: a.update(seconds=-1)), ABOUT),
+    Case("parameters of -1", says(lambda a: a.update(parameters=-1)), ABOUT),
+    Case("epochs of 1e300", says(within("settings", epochs=1e300)), ABOUT),
+    Case("versions in lists", says(within("versions", python=[[3]])), ABOUT),
+    Case("a score that is true", says(within("scores", ser=True)), ABOUT),
     Case("a weight is NaN", weighs(lambda w: w["readout.bias"].fill(np.nan)), WEIGHTS),
     Case("a weight is infinite", weighs(lambda w: w["readout.bias"].fill(np.inf)), WEIGHTS, "hard"),
     Case("a weight of float64", weighs(lambda w: w.update(x=np.ones(2))), WEIGHTS),
