@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from charseq.errors import SettingError
 
-MODEL, LEXICON = "model", "lexicon"
+ORIGINS = MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
 
 _ROUNDING = 1e-9
