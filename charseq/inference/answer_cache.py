@@ -22,7 +22,7 @@ from charseq.lru import ByteLru
 MAX_BYTES = 16 * 2**20
 SHARD_ROWS = 2**15
 """Rows that are answered together, at most; they are in memory together."""
-SHARD_BYTES = 16 * 2**20
+SHARD_BYTES = 8 * 2**20
 """Bytes of such rows in the file; the last window of a shard may go beyond."""
 FULL_BATCHES = 2048
 """New texts that end a shard: with so many, the model's batches are full."""

@@ -89,7 +89,9 @@ def other_key(lines: bytes) -> bytes:
 
 
 FORGED: dict[str, Callable[[bytes], bytes]] = {
-    "of an older version": lambda lines: crc({"the model": "m"}) + crc([[["evil"], [], False, "m"]]),
+    "of an older version": lambda lines: (
+        crc({"the model": "m"}) + crc([[["evil"], [], False, "m"]])
+    ),
     "another user's": other_key,
     "other answers": lambda lines: lines.replace(b'"001"', b'"evil"'),
     "nested": lambda lines: lines[:33] + b"[" * 500_000 + b"]" * 500_000 + b"\n",
@@ -260,8 +262,6 @@ def test_a_text_alone_for_which_memory_is_short_is_named(source: Path) -> None:
     found, _ = go(source, out)
     assert found.kept == 31
     assert out.read_text() == RIGHT
-
-
 
 
 def test_a_full_disk_costs_no_answers(source: Path) -> None:
