@@ -21,6 +21,8 @@ DIRECTIONS = ("auto", "forward", "backward")
 CELLS = ("tanh", "residual", "gru", "lstm")
 ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
+SHOWN = 60
+"""Characters of a wrong value that a message shows."""
 GATELESS = {"tanh": 2e-3, "residual": 1e-3}
 """Cells without gates, and the peak of their learning rate in next-word training."""
 
@@ -333,14 +335,15 @@ def parse(name: str, value: Any) -> Any:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
     if name not in SETTINGS:
-        raise SettingError(f"unknown setting '{name}'{_nearest(name)}")
+        raise SettingError(f"unknown setting '{_cut(name)}'{_nearest(name[:SHOWN])}")
     if name == "attention":  # in runs of the first versions it is true or false
-        value = {"true": "soft", "false": "none"}.get(str(value).lower(), value)
+        value = {"true": "soft", "false": "none"}.get(_cut(value).lower(), value)
     facts = SETTINGS[name].metadata
     kind = type(SETTINGS[name].default)
     result = _convert(name, kind, value)
     if facts["choices"] and result not in facts["choices"]:
-        raise SettingError(f"{name} is '{result}', expected one of {', '.join(facts['choices'])}")
+        wanted = ", ".join(facts["choices"])
+        raise SettingError(f"{name} is '{_cut(result)}', expected one of {wanted}")
     if kind in (int, float):
         _limit(name, result, facts["least"], facts["most"])
     return result
@@ -368,29 +371,37 @@ def _convert(name: str, kind: type, value: Any) -> Any:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if isinstance(value, bool):
             return value
-        if str(value).lower() in words:
-            return words[str(value).lower()]
-        raise SettingError(f"{name} is '{value}', expected true or false")
+        if _cut(value).lower() in words:
+            return words[_cut(value).lower()]
+        raise SettingError(f"{name} is '{_cut(value)}', expected true or false")
     if kind is str:
         if not isinstance(value, str):
-            raise SettingError(f"{name} is '{value}', expected text")
+            raise SettingError(f"{name} is '{_cut(value)}', expected text")
         return value
     if isinstance(value, bool):
-        raise SettingError(f"{name} is '{value}', expected a number")
+        raise SettingError(f"{name} is '{_cut(value)}', expected a number")
     try:
         number = float(value)
-        if kind is int and number != int(number):
+        if kind is int and (number != int(number) or abs(number) >= 2**63):
             raise ValueError
         return kind(number)
     except (TypeError, ValueError, OverflowError):
         wanted = "a whole number" if kind is int else "a number"
-        raise SettingError(f"{name} is '{value}', expected {wanted}") from None
+        raise SettingError(f"{name} is '{_cut(value)}', expected {wanted}") from None
 
 
 def _limit(name: str, value: float, least: float | None, most: float | None) -> None:
     inside = (least is None or value >= least) and (most is None or value <= most)
     if not inside or not math.isfinite(value):
         raise SettingError(f"{name} is {value}, expected {_interval(least, most)}")
+
+
+def _cut(value: Any) -> str:
+    """A value, or its beginning, for a message."""
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print many digits
+        return "a number of more than 64 bits"
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _interval(least: float | None, most: float | None) -> str:

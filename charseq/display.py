@@ -26,8 +26,31 @@ REPLACEMENT = "\ufffd"
 CONTROLS = {"\0": "NULL", "\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
 UNNAMED = {"Cc": "CONTROL CHARACTER", "Co": "PRIVATE USE", "Cn": "UNASSIGNED"}
 """Names by category for characters without a Unicode name."""
+MAX_LINE = 4000
+"""Characters of a line for people; the rest of a longer line is left out."""
+MARK = "\u200e"
+"""LEFT-TO-RIGHT MARK, which :func:`fill` sets around right-to-left letters."""
 ONE_LINE = str.maketrans("\t\n\r", "   ")
 """What would break a line of text or TSV; it is written as a space there."""
+
+
+def printable(text: str, *, kept: str = "", most: int | None = None) -> str:
+    """``text`` on one line, with invisible characters escaped, so that no file steers a terminal.
+
+    Escaped are control characters (C0 and C1), formats such as changes of direction, line and
+    paragraph separators, lone surrogates and unassigned characters, but not those in ``kept``. Of
+    more than ``most`` characters the first ones stay.
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[:most]}\u2026 ({len(text) - most:,} more characters)"
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in kept
+        else letter.encode("unicode_escape").decode()
+        for letter in text.replace("\n", " ")
+    )
 
 
 def shorten(text: str) -> str:
@@ -123,7 +146,7 @@ def width(text: str) -> int:
 
 def fill(text: str, cells: int) -> str:
     """Right-aligned; marks keep a terminal from turning columns of right-to-left letters round."""
-    mark = "\u200e" * any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
+    mark = MARK * any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
     return " " * (cells - width(text)) + mark + text + mark
 
 

@@ -95,3 +95,7 @@ class Interrupted(CharseqError):
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class Terminated(BaseException):
+    """SIGTERM as an exception: to a command what KeyboardInterrupt is for SIGINT (exit 143)."""

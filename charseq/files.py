@@ -31,7 +31,7 @@ class LinkError(OSError):
     """A path is a link, or leads through one, and nothing is written through links."""
 
     def __init__(self, path: Path) -> None:
-        target = os.fsdecode(os.readlink(path))
+        target = path.readlink()
         what = (
             f"'{path}' is a link to '{target}', and nothing is written through a link: delete it, "
             "or give the path that it leads to"

@@ -16,6 +16,7 @@ and the parent decides how its children end.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import json
 import os
@@ -114,6 +115,59 @@ class StopSignal:
             yield
         finally:
             self._interruptible = False
+
+
+TICK = 0.25
+"""Seconds from one look at the clock to the next of :func:`time_limit`."""
+
+
+class TimeLimitReached(BaseException):
+    """The end of the time of :func:`time_limit`."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """A block that ends after ``seconds``, wherever it is, as a signal would end it.
+
+    Time in which the process is stopped (Ctrl-Z, a sleeping laptop) does not count. Outside the
+    main thread, which alone can be interrupted, the block has no limit.
+
+    Raises:
+        TimeLimitReached: the time is over, and the block has not come to its end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    running = True
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if running:
+            raise TimeLimitReached
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        spent, last = 0.0, time.monotonic()
+        while not ended.wait(min(TICK, max(seconds - spent, 0.0))):
+            now = time.monotonic()
+            spent += min(max(now - last, 0.0), 2 * TICK)
+            last = now
+            if spent >= seconds:
+                _thread.interrupt_main(signal.SIGALRM)
+                return
+
+    before = signal.signal(signal.SIGALRM, handle)
+    watcher = threading.Thread(target=watch, daemon=True)
+    try:
+        try:
+            watcher.start()
+            yield
+        finally:
+            running = False
+    finally:
+        ended.set()
+        watcher.join()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
 
 
 @contextmanager

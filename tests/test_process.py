@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from charseq import process
 from charseq.process import (
     ChildProcess,
     SignalReceived,
+    TimeLimitReached,
     catch_signals,
     cores,
     terminate,
+    time_limit,
 )
 
 PACKAGE = Path(charseq.__file__).parent
@@ -165,6 +168,70 @@ def test_other_threads_catch_nothing(caught: list[int]) -> None:
     thread.join()
     assert found == [(None, True)]
     assert caught == []
+
+
+def test_a_block_ends_when_its_time_is_over() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    begun = time.monotonic()
+
+    def work() -> None:
+        with time_limit(0.05):
+            while time.monotonic() - begun < 20:
+                sum(range(1000))
+
+    with pytest.raises(TimeLimitReached):
+        work()
+    assert time.monotonic() - begun < 10
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_block_that_ends_in_time_is_left_alone() -> None:
+    before, threads = signal.getsignal(signal.SIGALRM), threading.active_count()
+    for _ in range(50):
+        with suppress(TimeLimitReached), time_limit(0.0005):
+            pass
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert threading.active_count() == threads
+
+
+STOPPED = """
+import time
+from charseq.process import TimeLimitReached, time_limit
+print("ready", flush=True)
+spent = last = 0.0
+with time_limit(3.0):
+    last = time.monotonic()
+    while spent < 1.0:
+        time.sleep(0.01)
+        now = time.monotonic()
+        spent, last = spent + min(now - last, 0.1), now
+print("done", flush=True)
+"""
+
+
+def test_a_stopped_process_has_the_rest_of_its_time_when_it_goes_on() -> None:
+    child = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    with child, child.stdout as out:
+        assert out.readline() == "ready\n"
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(4.0)
+        child.send_signal(signal.SIGCONT)
+        assert out.readline() == "done\n"
+
+
+def test_other_threads_have_no_time_limit() -> None:
+    found = []
+
+    def work() -> None:
+        with time_limit(0.0):
+            time.sleep(0.02)
+            found.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == ["done"]
 
 
 # --- child processes

@@ -37,7 +37,7 @@ def check(*, data: str, columns: str | None, as_json: bool) -> None:
     if as_json:
         console.write_json(found.to_json())
     else:
-        console.write(found.lines())
+        console.show(found.lines())
 
 
 @click.command(
@@ -54,7 +54,7 @@ def info(*, folder: str, as_json: bool) -> None:
     if as_json:
         console.write_json(facts)
     else:
-        console.write(lines)
+        console.show(lines)
 
 
 @click.command(
@@ -77,7 +77,7 @@ def verify(*, folder: str, as_json: bool) -> None:
     if as_json:
         console.write_json(found.to_json())
     else:
-        console.write(map(console.printable, found.lines()))
+        console.show(found.lines())
     if found.faults:
         count = len(found.faults)
         raise CheckpointError(f"{count} fault{'s' * (count > 1)}: do not use it", path=folder)

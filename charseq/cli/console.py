@@ -9,18 +9,12 @@ from typing import Any
 
 import click
 
-
-def printable(text: str) -> str:
-    """``text`` on one line, with control characters escaped, so that no file steers a terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split("\n"))
-    )
+from charseq.display import MARK, MAX_LINE, printable
 
 
 def note(text: str) -> None:
     """Print a message on stderr."""
-    click.echo(printable(text), err=True)
+    click.echo(printable(text, most=MAX_LINE), err=True)
 
 
 def warn(text: str) -> None:
@@ -40,13 +34,25 @@ def listening(*, quiet: bool) -> dict[str, Any]:
     }
 
 
+def show(lines: Iterable[str]) -> None:
+    """Print lines for people on stdout; names out of files cannot steer the terminal.
+
+    For answers, which are data, take :func:`write`.
+    """
+    write(printable(line, kept=MARK, most=MAX_LINE) for line in lines)
+
+
 def write(lines: Iterable[str]) -> None:
-    """Print lines on stdout, in UTF-8 and with LF on every system."""
+    """Print lines on stdout as they are, in UTF-8 and with LF on every system."""
     out = sys.stdout.buffer
     out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     out.flush()
 
 
 def write_json(facts: Mapping[str, Any] | list[Any]) -> None:
-    """Print one line of JSON on stdout."""
-    write([json.dumps(facts, ensure_ascii=False, allow_nan=False)])
+    """Print one line of JSON on stdout, with invisible characters as JSON's escapes."""
+    text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+    if not text.isprintable():
+        odd = {ord(letter) for letter in set(text) if not letter.isprintable()}
+        text = text.translate({code: json.dumps(chr(code))[1:-1] for code in odd})
+    write([text])

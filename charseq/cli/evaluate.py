@@ -95,7 +95,7 @@ def evaluate(
     if as_json:
         console.write_json(facts)
     else:
-        console.write(describe(facts, details=details))
+        console.show(describe(facts, details=details))
 
 
 # --- scores -> lines for people

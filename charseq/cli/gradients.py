@@ -75,11 +75,13 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 @click.option(
     "--plot", type=Path, metavar="FOLDER", help="With --flow: draw figures into this folder."
 )
+@options.force("Overwrite figures in the FOLDER of --plot.")
 @options.as_json
 @options.debug
 def gradients(
     *, text: str | None, sheet: str | None, flow: bool, model: str | None, cells: tuple[str, ...],
-    scales: tuple[float, ...], steps: int, hidden: int, seed: int, plot: Path | None, as_json: bool,
+    scales: tuple[float, ...], steps: int, hidden: int, seed: int, plot: Path | None, force: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare the gradients of the worked sheets, derived by hand, with those of autograd.
 
@@ -112,9 +114,9 @@ def gradients(
     if as_json:
         console.write_json(found.facts)
     else:
-        console.write(found.lines)
+        console.show(found.lines)
     if plot:
-        for path in found.draw(plot):
+        for path in found.draw(plot, force=force):
             console.note(f"drawn {path}")
 
 
@@ -126,7 +128,7 @@ def _compare(sheet: str | None, *, as_json: bool) -> None:
     if as_json:
         console.write_json([one.to_json() for one in found])
     else:
-        console.write(compare.lines(found, full=sheet is not None))
+        console.show(compare.lines(found, full=sheet is not None))
     difference = compare.worst(found)
     if not difference <= compare.LIMIT:
         raise CharseqError(f"by hand and by autograd differ by {difference:g}")

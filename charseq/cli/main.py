@@ -6,22 +6,25 @@ inside its function, so that help comes at once.
 
 Data go to stdout, everything else to stderr. :func:`run` turns every fault into one line on stderr
 and an exit code: 0 done, 1 a fault in the data, the model or the machine, 2 a wrong command line,
-130 interrupted.
+130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections import UserDict
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import click
 
-from charseq.cli import console, options
-from charseq.errors import CharseqError
+from charseq.cli import options
+from charseq.display import MAX_LINE, printable
+from charseq.errors import CharseqError, Terminated
 from charseq.version import __version__
 
 COMMANDS = {
@@ -46,6 +49,7 @@ module and a line here.
 
 def main() -> None:
     """Run the command line of this process, then end the process with the exit code."""
+    _raise_at_sigterm()
     code = run(sys.argv[1:])
     try:
         if sys.__stdout__ is not None:
@@ -55,6 +59,19 @@ def main() -> None:
         os.dup2(devnull, 1)  # Python flushes once more at its end, which must not fail as well
         code = code or 1
     sys.exit(code)
+
+
+def _raise_at_sigterm() -> None:
+    """Let SIGTERM end a command as Ctrl-C does: blocks end in order, child processes as well.
+
+    Nothing changes for a command that was started with SIGTERM ignored.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, handle)
 
 
 def run(words: Sequence[str]) -> int:
@@ -78,6 +95,8 @@ def _explain(fault: BaseException) -> tuple[int, str]:
     """Exit code and message for the exception that ended a command."""
     if isinstance(fault, KeyboardInterrupt | click.Abort):
         return 130, "charseq: interrupted"
+    if isinstance(fault, Terminated):
+        return 143, "charseq: terminated"
     if isinstance(fault, click.exceptions.NoArgsIsHelpError):
         return 2, fault.format_message()
     if isinstance(fault, click.ClickException):
@@ -98,7 +117,7 @@ def _explain(fault: BaseException) -> tuple[int, str]:
 
 
 def _error(text: str) -> str:
-    return f"charseq: error: {console.printable(text)}"
+    return f"charseq: error: {printable(text, most=MAX_LINE)}"
 
 
 class _Commands(UserDict[str, Any]):

@@ -23,8 +23,18 @@ from charseq.errors import DataError, SettingError
 SETTINGS_FILE = "charseq.toml"
 TUNE = "tune"
 """Table of that file with the search space of ``charseq tune``."""
+MAX_TOML_BYTES = 64 * 2**10
+"""Largest TOML file; one with every setting has 5 KiB."""
+MAX_TOML_LINE = 2048
+"""Characters of a line."""
+MAX_TOML_PARTS = 8
+"""Parts of a dotted key. The time to read a file grows with their square."""
+MAX_TOML_INTEGER = 2**63
 ROLES = ("source", "target", "features", "weight")
 IGNORED = ("skip", "-")
+
+_PART = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
+_DEEP_KEY = re.compile(rf"[ \t\[]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MAX_TOML_PARTS}}}")
 
 Roles = dict[str, str] | tuple[str, ...]
 """Role -> name or number of its column; or the role of each column."""
@@ -58,12 +68,21 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; {} where there is no file.
 
     Raises:
-        DataError: with path and line: the file cannot be read, or is not valid TOML.
+        DataError: with path and line: the file cannot be read, is not valid TOML, or is larger,
+            deeper or of larger numbers than any file of settings.
     """
     try:
         if not path.is_file():
             return {}
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_TOML_BYTES + 1)
+        if len(content) > MAX_TOML_BYTES:
+            most = f"{MAX_TOML_BYTES // 2**10} KiB"
+            raise DataError(f"has more than {most}, too much for a file of settings", path=path)
+        text = content.decode("utf-8")
+        _check_lines(text, path)
+        table = tomllib.loads(text)
+        _check_integers(table)
     except OSError as fault:
         raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
     except UnicodeDecodeError as fault:
@@ -73,6 +92,31 @@ def read_toml(path: Path) -> dict[str, Any]:
         found = re.search(r"(.*) \(at line (\d+)", str(fault))
         message, at = (found[1], int(found[2])) if found else (str(fault), None)
         raise DataError(f"not valid TOML: {message}", path=path, line=at) from None
+    except (ValueError, OverflowError):  # from Python's conversion of digits
+        raise DataError("a number has more than 64 bits, as no setting has", path=path) from None
+    except RecursionError:
+        raise DataError("lists or tables are nested deeper than any setting", path=path) from None
+    return table
+
+
+def _check_lines(text: str, path: Path) -> None:
+    """Refuse lines that take long to read. Raises DataError with path and line."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MAX_TOML_LINE:
+            what = f"a line of {len(line):,} characters, expected at most {MAX_TOML_LINE:,}"
+            raise DataError(what, path=path, line=number)
+        if _DEEP_KEY.match(line):
+            what = f"a key of more than {MAX_TOML_PARTS} parts, expected the name of a setting"
+            raise DataError(what, path=path, line=number)
+
+
+def _check_integers(value: Any) -> None:
+    """Raise OverflowError for a whole number that is out of the 64 bits of TOML."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_integers(item)
+    elif isinstance(value, int) and not -MAX_TOML_INTEGER <= value < MAX_TOML_INTEGER:
+        raise OverflowError
 
 
 def parse_columns(columns: str) -> Roles:

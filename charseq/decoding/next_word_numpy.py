@@ -112,7 +112,9 @@ class NumpyNextWord:
         for begin in range(0, max(lengths, default=0), MAX_STEPS):
             active = int((lengths > begin).sum())
             # the last symbol of a row is returned unread
-            ids = _fill([row[:-1][begin : begin + MAX_STEPS] for row in rows[:active]], PAD)
+            ids = _fill(
+                [row[begin : min(begin + MAX_STEPS, len(row) - 1)] for row in rows[:active]], PAD
+            )
             _, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
             past = states[-1]
             ended = np.flatnonzero(lengths[:active] <= begin + MAX_STEPS)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from charseq.decoding.seq2seq_numpy import (
     PositionContext,
     pad_sources,
 )
+from charseq.kernels import library
 from charseq.kernels.cell_table import CELLS
 from charseq.kernels.layout import address, empty, interleave, pad_rows, padded_size, zeros
 from charseq.kernels.library import (
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from charseq.decoding.search import Hypothesis
     from charseq.kernels.library import Packed
 
-MAX_STEPS_PER_CALL = 1 << 18
-"""Steps of rows in one call of a search, about a second: a running call cannot be interrupted."""
-
 _Decoder = structure(
     "Decoder",
     "cell layers hidden value columns symbols given bos eos advance_from",
@@ -58,9 +56,9 @@ _Decoder = structure(
 )
 _Search = structure(
     "Search",
-    "texts steps first last width max_length",
+    "texts steps width max_length budget",
     "decoder state keys values lengths decoder_input readout_input ends prior* limits penalties"
-    " found sizes scores truncated written",
+    " found sizes scores truncated written work",
 )
 
 
@@ -232,14 +230,18 @@ class NativeSeq2Seq:
         shape = len(self.decoder), self.states, count, self.hidden
         steps, encoded = self._encoded_pointers(state, count)
         decoder = self._decoder_structure()
-        for first, last in _calls(limits, width):
-            search = _Search(
-                count, steps, first, last, width, longest,
-                ctypes.addressof(decoder), pointer_to(state.hidden, shape), *encoded,
-                pointer_to(bounds, (count,), INDEX), pointer_to(penalties, (longest + 2,), DOUBLE),
-                *(address(array) for array in (found, sizes, scores, truncated, written)),
-            )  # fmt: skip
-            self.kernels.call("search", search)
+        search = _Search(
+            count, steps, width, longest, library.MULTIPLICATIONS,
+            ctypes.addressof(decoder), pointer_to(state.hidden, shape), *encoded,
+            pointer_to(bounds, (count,), INDEX), pointer_to(penalties, (longest + 2,), DOUBLE),
+            *(address(array) for array in (found, sizes, scores, truncated, written)), None,
+        )  # fmt: skip
+        try:
+            while self.kernels.call("search", search):
+                pass  # Python takes signals here
+        except BaseException:
+            self.kernels.library.charseq_search_end(ctypes.byref(search))
+            raise
         columns = (array.tolist() for array in (found, sizes, scores, truncated, written))
         return [
             [
@@ -371,13 +373,3 @@ def _pad_columns(weight: Float32[np.ndarray, "X I"], parts: int) -> Float32[np.n
 
 def _pointers(addresses: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(addresses))(*addresses)
-
-
-def _calls(limits: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
-    """Ranges of texts with about ``MAX_STEPS_PER_CALL`` steps of rows each."""
-    first = rows = 0
-    for text, limit in enumerate(limits):
-        rows += (limit + 1) * width
-        if rows >= MAX_STEPS_PER_CALL or text + 1 == len(limits):
-            yield first, text + 1
-            first, rows = text + 1, 0

@@ -21,7 +21,6 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from charseq.decoding.blocks import (
     BLOCK,
-    CellWeights,
     cell_step,
     log_softmax,
     one_thread,
@@ -37,6 +36,8 @@ from charseq.kernels.cell_table import CELLS
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int, Int64
 
+MAX_STEPS = 256
+"""Steps whose blocks are in memory together: of a long text they would be gigabytes."""
 WIDTH = 4
 """Lengths are rounded up to a multiple of this; texts of one call share the rounded length."""
 
@@ -130,7 +131,7 @@ class NumpySeq2Seq:
         shared = None
         if self.actions is not None:
             shared, ids, lengths = self._share_features(ids, lengths)
-        memory, final = self._encode(ids[:, :steps], lengths, shared)
+        memory, final = self._encode(ids[:, :steps], lengths, count, shared)
         weight, bias = self.bridge
         state = np.matmul(weight, final) + bias
         attention = self._attention_memory(memory, lengths[:count], padded_length)
@@ -208,70 +209,68 @@ class NumpySeq2Seq:
         ends = (ids == EOS).argmax(axis=1)
         positions = np.arange(ids.shape[1])
         behind = (positions > ends[:, None]) & (positions < lengths[:, None])
-        vectors = self.embedding[ids]
-        vectors[~behind] = 0.0
+        first = int(behind.any(axis=0).argmax())
+        vectors = self.embedding[ids[:, first:]]
+        vectors[~behind[:, first:]] = 0.0
         count = np.maximum(behind.sum(axis=1, keepdims=True), 1).astype(np.float32)
         shared = sum_rows(vectors)[:, 0] / np.sqrt(count)
         return to_blocks(shared), ids[:, : int(ends.max()) + 1], ends + 1
 
     def _encode(
         self,
-        ids: Int[np.ndarray, "N S"],
-        lengths: Int[np.ndarray, "N"],
+        ids: Int[np.ndarray, "C S"],
+        lengths: Int[np.ndarray, "C"],
+        count: int,
         shared: Float32[np.ndarray, "G E 16"] | None = None,
     ) -> tuple[Float32[np.ndarray, "N S M"], Float32[np.ndarray, "L K G M 16"]]:
-        """The encoder's outputs, row by row, and every layer's final state in blocks."""
+        """The outputs for the first ``count`` texts, and every layer's final state in blocks."""
         columns, steps = ids.shape
         time = np.arange(steps)
         mirrored = np.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
         rows = np.arange(columns)[:, None]
-        memory = np.empty((columns, steps, 2 * self.hidden), dtype=np.float32)
+        memory = np.empty((count, steps, 2 * self.hidden), dtype=np.float32)
         finals = []
         for layer, pair in enumerate(self.encoder):
             last = []
             below = memory
             memory = np.empty_like(below)
             for direction, cell in enumerate(pair):
-                order = mirrored if direction else np.broadcast_to(time, ids.shape)
-                if layer == 0:
-                    projected = to_blocks(self.source_table[direction][ids[rows, order]])
-                    if shared is not None:
-                        projected += np.matmul(cell.input, shared)
-                else:
-                    projected = np.matmul(cell.input, to_blocks(below[rows, order])) + cell.bias
-                states = self._run(cell, projected)
-                outputs = to_rows(states[:, 0])
                 half = slice(direction * self.hidden, (direction + 1) * self.hidden)
-                memory[:, :, half] = outputs[rows, order]
-                column = rows[:, 0]
-                ends = [
-                    states[lengths - 1, k, column // BLOCK, :, column % BLOCK]
-                    for k in range(CELLS[self.cell].states)
-                ]
+                shape = (CELLS[self.cell].states, columns // BLOCK, self.hidden, BLOCK)
+                state = np.zeros(shape, dtype=np.float32)
+                ends = np.zeros((shape[0], columns, self.hidden), dtype=np.float32)
+                for begin in range(0, steps, MAX_STEPS):
+                    part = slice(begin, begin + MAX_STEPS)
+                    at = (rows, mirrored[:, part]) if direction else (slice(None), part)
+                    own = (rows[:count], mirrored[:count, part]) if direction else at
+                    if layer == 0:
+                        projected = to_blocks(self.source_table[direction][ids[at]])
+                        if shared is not None:
+                            projected += np.matmul(cell.input, shared)
+                    else:
+                        inputs = _whole_blocks(below[own])
+                        projected = np.matmul(cell.input, inputs) + cell.bias
+                    states = run_cell(self.cell, cell.recurrent, projected, state)
+                    state = states[-1]
+                    memory[(*own, half)] = to_rows(states[:, 0])[:count]
+                    ended = np.flatnonzero((begin < lengths) & (lengths <= begin + MAX_STEPS))
+                    step, block, column = lengths[ended] - 1 - begin, ended // BLOCK, ended % BLOCK
+                    for kept in range(shape[0]):
+                        ends[kept, ended] = states[step, kept, block, :, column]
                 last.append([to_blocks(end) for end in ends])
             finals.append(np.concatenate(last, axis=2))
         return memory, np.stack(finals)
 
-    def _run(
-        self, cell: CellWeights, projected: Float32[np.ndarray, "S G GH 16"]
-    ) -> Float32[np.ndarray, "S K G H 16"]:
-        """The states after every step of one direction of one layer, from zero."""
-        shape = (CELLS[self.cell].states, projected.shape[1], self.hidden, BLOCK)
-        start = np.zeros(shape, dtype=np.float32)
-        return run_cell(self.cell, cell.recurrent, projected, start)
-
     def _attention_memory(
-        self, memory: Float32[np.ndarray, "N S M"], lengths: Int64[np.ndarray, "C"], width: int
+        self, memory: Float32[np.ndarray, "N S M"], lengths: Int64[np.ndarray, "N"], width: int
     ) -> AttentionMemory | None:
-        """Keys and values of C texts, padded with zeros to ``width`` positions."""
+        """Keys and values, padded with zeros to ``width`` positions."""
         if self.key is None or self.value is None:
             return None
-        blocks = to_blocks(memory)
         made = []
         for weight in (self.key * np.float32(1 / math.sqrt(self.hidden)), self.value):
-            rows = to_rows(np.matmul(weight, blocks))
-            padded = np.zeros((len(lengths), width, rows.shape[2]), dtype=np.float32)
-            padded[:, : rows.shape[1]] = rows[: len(lengths)]
+            padded = np.zeros((len(memory), width, len(weight)), dtype=np.float32)
+            padded[:, : memory.shape[1]] = _multiply(memory, weight)
             made.append(padded)
         padding = np.arange(width) >= lengths[:, None]
         made[0][padding] = 0.0
@@ -279,18 +278,15 @@ class NumpySeq2Seq:
         return AttentionMemory(made[0], made[1], lengths)
 
     def _position_context(
-        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "C T"]
+        self, memory: Float32[np.ndarray, "N S M"], ids: Int[np.ndarray, "N T"]
     ) -> PositionContext | None:
-        """Hard attention of C texts; a text's symbols are followed by EOS, then its features."""
+        """Hard attention of texts; a text's symbols are followed by EOS, then its features."""
         decoder_input, readout_input = self.pointer
         if decoder_input is None or readout_input is None:
             return None
-        blocks = to_blocks(memory)
-        gates = np.matmul(self.decoder[0].input, np.matmul(decoder_input, blocks))
-        readout_input = np.matmul(readout_input, blocks)
-        count = len(ids)
+        gates = _multiply(memory, decoder_input, self.decoder[0].input)
         ends = (ids == EOS).argmax(axis=1)
-        return PositionContext(to_rows(gates)[:count], to_rows(readout_input)[:count], ids, ends)
+        return PositionContext(gates, _multiply(memory, readout_input), ids, ends)
 
     def _mask_actions(
         self, logits: Float32[np.ndarray, "G V 16"], ended: Bool[np.ndarray, "G 1 16"]
@@ -318,6 +314,28 @@ class NumpySeq2Seq:
         filled = np.zeros((hidden.shape[0] * BLOCK, context.shape[2]), dtype=np.float32)
         filled[:rows] = context.reshape(rows, -1)
         return to_blocks(filled)
+
+
+def _whole_blocks(rows: Float32[np.ndarray, "N S I"]) -> Float32[np.ndarray, "S G I 16"]:
+    """Sequences of rows in blocks; the last block is padded with zeros."""
+    if len(rows) % BLOCK == 0:
+        return to_blocks(rows)
+    filled = np.zeros((-(-len(rows) // BLOCK) * BLOCK, *rows.shape[1:]), dtype=np.float32)
+    filled[: len(rows)] = rows
+    return to_blocks(filled)
+
+
+def _multiply(
+    rows: Float32[np.ndarray, "N S I"], *weights: Float32[np.ndarray, "_ _"]
+) -> Float32[np.ndarray, "N S O"]:
+    """Sequences of rows times one transposed matrix after the other."""
+    parts = []
+    for begin in range(0, rows.shape[1], MAX_STEPS):
+        blocks = _whole_blocks(rows[:, begin : begin + MAX_STEPS])
+        for weight in weights:
+            blocks = np.matmul(weight, blocks)
+        parts.append(to_rows(blocks)[: len(rows)])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def pad_sources(

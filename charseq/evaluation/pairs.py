@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.data.text.vocabulary import Vocabulary
-    from charseq.evaluation.scoring import Outcome
+    from charseq.evaluation.scoring import Outcome, TimeLimit
 
     Weights = Mapping[str, np.ndarray]
 
@@ -129,9 +129,15 @@ def rows_of(
 
 
 def answer(
-    model: PairsModel, rows: Sequence[pairs.Example], beam: int | None = None
+    model: PairsModel,
+    rows: Sequence[pairs.Example],
+    beam: int | None = None,
+    *,
+    limit: TimeLimit | None = None,
 ) -> tuple[Outcome, int]:
     """The scored predictions for ``rows``, with candidates, and the width of the beam.
+
+    ``limit`` is that of :func:`charseq.evaluation.scoring.score_examples`.
 
     Raises:
         SettingError: the beam is narrower than 1.
@@ -140,7 +146,7 @@ def answer(
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP_K))
-    return score_examples(model.translator, rows, width=width, n=n), width
+    return score_examples(model.translator, rows, width=width, n=n, limit=limit), width
 
 
 def facts(

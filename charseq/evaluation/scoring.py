@@ -6,19 +6,23 @@ of the rows of a split, and the facts about a run that every evaluation reports.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq.data import pairs
 from charseq.errors import DataError
 from charseq.evaluation import metrics
+from charseq.inference.prediction import Prediction
+from charseq.process import TimeLimitReached, time_limit
 
 if TYPE_CHECKING:
     from charseq.data.pairs import Dataset, Example
     from charseq.inference.language_model import LanguageModel
-    from charseq.inference.prediction import Prediction
     from charseq.inference.predictor import PairsModel, Translator
 
 
@@ -33,6 +37,34 @@ class Outcome:
     scores: metrics.Scores
 
 
+PORTION = 2**16
+"""Characters of texts that are answered together where the time is limited."""
+
+
+@dataclass
+class TimeLimit:
+    """A limit to the time of an evaluation; texts without an answer by then have an empty one."""
+
+    seconds: float
+    late: set[str] = field(default_factory=set)
+    """Texts that came too late once: later evaluations do not try them again."""
+
+    def predict(
+        self, texts: Sequence[str], ask: Callable[[Sequence[str]], list[Prediction]]
+    ) -> list[Prediction]:
+        """The predictions of ``ask``, the shortest texts first; truncated empty ones for others."""
+        found: dict[str, Prediction] = {}
+        waiting = sorted(set(texts) - self.late, key=lambda text: (len(text), text))
+        with suppress(TimeLimitReached), time_limit(self.seconds):
+            while waiting:
+                sizes = accumulate(map(len, waiting))
+                most = max(1, sum(size <= PORTION for size in sizes))
+                found |= zip(waiting[:most], ask(waiting[:most]), strict=True)
+                del waiting[:most]
+        self.late |= set(texts) - found.keys()
+        return [found.get(text) or Prediction(text, "", 0.0, [], True, []) for text in texts]
+
+
 def score_examples(
     translator: Translator,
     rows: Sequence[Example],
@@ -40,6 +72,7 @@ def score_examples(
     width: int,
     n: int = 1,
     batch_size: int = 256,
+    limit: TimeLimit | None = None,
 ) -> Outcome:
     """Predictions for all rows, scored; any target that the source has in ``rows`` is right.
 
@@ -49,6 +82,7 @@ def score_examples(
         width: width of the beam.
         n: candidates of each prediction.
         batch_size: number of texts that are decoded together.
+        limit: of the time for all predictions.
     """
     targets: dict[str, list[str]] = {}
     texts = []
@@ -57,7 +91,8 @@ def score_examples(
         texts.append(text)
         if row.target not in targets.setdefault(text, []):
             targets[text].append(row.target)
-    predictions = translator.predict(texts, n=n, width=width, batch_size=batch_size)
+    ask = partial(translator.predict, n=n, width=width, batch_size=batch_size)
+    predictions = ask(texts) if limit is None else limit.predict(texts, ask)
     references = [targets[text] for text in texts]
     split = translator.target.pieces
     judgements = [

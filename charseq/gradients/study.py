@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from charseq import files
 from charseq.config import CELLS
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.display import shown
-from charseq.errors import MissingExtraError, UsageError
+from charseq.errors import DataError, MissingExtraError, UsageError
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, load
 from charseq.runs.folder import find
@@ -42,12 +43,29 @@ class Study:
     pictures: Mapping[str, Picture]
     """Functions by file name, each of which draws its figure into a path."""
 
-    def draw(self, folder: Path) -> list[Path]:
-        """Draw every figure into ``folder``, which is created if it does not exist; the paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in self.pictures.items():
-            picture(folder / name)
-        return [folder / name for name in self.pictures]
+    def draw(self, folder: Path, *, force: bool = False) -> list[Path]:
+        """Draw every figure into ``folder``, which is created if it does not exist; the paths.
+
+        Raises:
+            UsageError: the folder is a link, or a figure is there and ``force`` is false.
+            DataError: the folder or a figure cannot be written.
+        """
+        paths = {folder / name: picture for name, picture in self.pictures.items()}
+        try:
+            files.make_folder(folder, parents=True)
+            for path in paths:
+                files.refuse(path, force=force, what="picture")
+            for path, picture in paths.items():
+                part = files.part_path(path).with_suffix(path.suffix)
+                try:
+                    picture(part)
+                    files.publish(part, path)
+                finally:
+                    part.unlink(missing_ok=True)
+        except OSError as fault:
+            what = f"cannot be written: {fault.strerror or fault}"
+            raise DataError(what, path=folder) from None
+        return list(paths)
 
 
 def require_plots() -> None:

@@ -307,9 +307,9 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     for name, times in Counter(found).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {Path(path).resolve(): path for path in paths if path != "-"}
+    inputs = {os.path.realpath(path) for path in paths if path != "-"}
     for name in found:
-        if name != "-" and Path(name).resolve() in inputs:
+        if name != "-" and os.path.realpath(name) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 

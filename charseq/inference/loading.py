@@ -8,7 +8,6 @@ and next-word runs differ in their symbols, limits, shapes and scores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from charseq.decoding.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
 from charseq.runs.folder import ABOUT, WEIGHTS, load_model
+from charseq.runs.untrusted import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,8 @@ ABSENT = {"prior": False, "direction": "forward"}
 
 Kinds = dict[str, type | tuple[type, ...]]
 Shapes = dict[str, tuple[int, ...]]
+_Symbols = tuple[Vocabulary, Vocabulary, Tokenizer | None]
+_Checked = tuple[Config, _Symbols]
 
 _NUMBER = (int, float)
 _METADATA: Kinds = {
@@ -67,10 +69,14 @@ def read_run(path: Path) -> LoadedRun:
     Raises:
         CheckpointError: missing, damaged, or not a run of charseq.
     """
-    metadata, weights = load_model(path, check=partial(_check, path))
-    config = _settings(metadata, path)
+    checked: list[_Checked] = []
+
+    def check(metadata: dict[str, Any], found: Shapes) -> None:
+        checked.append(_check(path, metadata, found))
+
+    metadata, weights = load_model(path, check=check)
+    config, (source, target, tokenizer) = checked[-1]
     metadata = {**metadata, "settings": config.to_json()}  # older runs have fewer settings
-    source, target, tokenizer = _symbols(metadata, config, path)
     return LoadedRun(metadata, config, source, target, weights, tokenizer)
 
 
@@ -115,9 +121,7 @@ def _settings(metadata: Mapping[str, Any], path: Path) -> Config:
     return config
 
 
-def _symbols(
-    metadata: Mapping[str, Any], config: Config, path: Path
-) -> tuple[Vocabulary, Vocabulary, Tokenizer | None]:
+def _symbols(metadata: Mapping[str, Any], config: Config, path: Path) -> _Symbols:
     """Vocabularies and tokenizer of a run. Raises CheckpointError where they are malformed."""
     try:
         if config.task == "next-word":
@@ -132,12 +136,31 @@ def _symbols(
     return source, target, None
 
 
-def _check(path: Path, metadata: dict[str, Any], found: Shapes) -> None:
-    """Refuse metadata with missing or wrong keys, and weights of other shapes than theirs."""
+def _check(path: Path, metadata: dict[str, Any], found: Shapes) -> _Checked:
+    """The content of sound metadata; weights of other shapes than theirs are refused."""
+    checked = _check_metadata(path, metadata)
+    wanted = shapes_of(metadata | {"settings": checked[0].to_json()})
+    check_shapes(wanted, found, path / WEIGHTS)
+    return checked
+
+
+def check_shapes(wanted: Shapes, found: Shapes, path: Path) -> None:
+    """Raise CheckpointError where the weights in the file ``path`` have not the shapes wanted."""
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"has {shown(name)} as {found.get(name, 'nothing')}, expected "
+                f"{wanted.get(name, 'nothing')} from the settings",
+                path=path,
+            )
+
+
+def _check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
+    """Settings and symbols; metadata with missing, wrong or contradictory keys are refused."""
     for part, kinds in (("", _METADATA), ("data", _DATA)):
         fields = metadata[part] if part else metadata
         for key, kind in kinds.items():
-            if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
+            if not _is_sound(fields.get(key), kind):
                 raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
     config = _settings(metadata, path)
     words = config.task == "next-word"
@@ -152,19 +175,20 @@ def _check(path: Path, metadata: dict[str, Any], found: Shapes) -> None:
         Calibration.from_json(metadata.get("calibration"))
     except CheckpointError as error:
         raise CheckpointError(str(error), path=path / ABOUT) from error
-    _symbols(metadata, config, path)
-    wanted = shapes_of(metadata | {"settings": config.to_json()})
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise CheckpointError(
-                f"has {name[:60]!r} as {found.get(name, 'nothing')}, expected "
-                f"{wanted.get(name, 'nothing')} from the settings",
-                path=path / WEIGHTS,
-            )
+    return config, _symbols(metadata, config, path)
+
+
+def _is_sound(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether a value has its type; numbers are neither negative nor true or false."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return False
+    return not isinstance(value, int | float) or value >= 0
 
 
 def _check_numbers(metadata: Mapping[str, Any], wanted: set[str], path: Path) -> None:
     """Refuse scores and counts that are missing, or that are no numbers."""
+    if any(not isinstance(version, str) for version in metadata["versions"].values()):
+        raise CheckpointError("is damaged: no sound 'versions'", path=path / ABOUT)
     scores, counts = metadata["scores"], metadata["data"]["examples"]
     for key, values in (("scores", scores), ("examples", counts)):
         if any(type(value) not in _NUMBER for value in values.values()):
@@ -189,7 +213,7 @@ def _check_members(metadata: Mapping[str, Any], config: Config, path: Path) -> N
     for number, (member, cell) in enumerate(zip(members or (), cells_of(config), strict=True)):
         fields = member if isinstance(member, dict) else {}
         for key, kind in _MEMBER.items():
-            if not isinstance(fields.get(key), kind) or isinstance(fields[key], bool):
+            if not _is_sound(fields.get(key), kind):
                 raise CheckpointError(
                     f"is damaged: no sound '{key}' of member {number + 1}", path=path / ABOUT
                 )

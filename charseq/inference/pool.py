@@ -23,14 +23,16 @@ of the terminal, and stay behind when the first process is killed.
 from __future__ import annotations
 
 import json
+import os
+import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from charseq.errors import CharseqError, SettingError
 from charseq.inference.prediction import Candidate, Prediction
@@ -157,16 +159,14 @@ def sharing(
         pool.close()
 
 
-def main() -> int:
-    """Answer one share after another until stdin ends; the exit code of a worker."""
+def main() -> NoReturn:
+    """Answer one share after another until stdin ends, and with it the process of a worker."""
     prepare_inference()
     from charseq.inference.predictor import fingerprint, load
 
-    lines = sys.stdin.buffer
-    first = lines.readline()
-    if not first:
-        return 0
-    job = json.loads(first)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(lines.put,), daemon=True).start()
+    job = json.loads(lines.get())
     model: PairsModel | LanguageModel | None = None
     fault = ""
     try:
@@ -175,12 +175,19 @@ def main() -> int:
             fault = f"{job['run']}: the run has changed on the way"
     except (CharseqError, OSError) as error:
         fault = str(error)
-    for line in lines:
+    while True:
+        line = lines.get()
         if model is None or fault:
             send_to_parent({"fault": fault, "code": CharseqError.exit_code})
         else:
             send_to_parent(_answer(model, json.loads(line)))
-    return 0
+
+
+def _read(put: Callable[[bytes], None]) -> None:
+    """Pass on the lines of stdin; at their end, when nobody waits for answers, end the process."""
+    for line in sys.stdin.buffer:
+        put(line)
+    os._exit(0)  # a share may take minutes
 
 
 def _answer(model: PairsModel | LanguageModel, share: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     from charseq.data.text.tokenizer import Tokenizer
     from charseq.inference.lexicon import Lexicon
 
+MAX_POSITIONS = 2**17
+"""Symbols of sources that are computed together: ten kilobytes each."""
+MAX_ATTENDED = 2**28
+"""Symbols of a source times symbols of its output, without hard attention: a minute of work."""
+
 
 class ScoredText(NamedTuple):
     """One output of a search as a text."""
@@ -152,10 +157,16 @@ class Translator:
         return beam(network, state, limits, width=width, length_penalty=self.length_penalty)
 
     def _limit(self, ids: Sequence[int]) -> int:
-        """Longest output for a source; with hard attention long enough to reach its end."""
+        """Longest output for a source; with hard attention long enough to reach its end.
+
+        Else each output symbol looks at the whole source: an output that would take more than
+        ``MAX_ATTENDED`` looks is cut there, and so marked as truncated.
+        """
         size = source_length(ids)
         limit = self.limits.of(size)
-        return limit if self.actions is None else max(limit, math.ceil(LENGTH_MARGIN * size))
+        if self.actions is None:
+            return min(limit, MAX_ATTENDED // max(size, 1))
+        return max(limit, math.ceil(LENGTH_MARGIN * size))
 
     def _outputs(
         self,
@@ -176,9 +187,14 @@ class Translator:
         # a network that searches by itself also divides its input into batches
         size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
         for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
-            if ids[batch[0]]:
-                searched = self.search([ids[row] for row in batch], width, group)
-                for row, hypotheses in zip(batch, searched, strict=True):
+            length = len(ids[batch[0]])
+            most = max(1, MAX_POSITIONS // max(length, 1))
+            if isinstance(group.network, Searcher):
+                most = size
+            for first in range(0, len(batch) if length else 0, most):
+                rows = batch[first : first + most]
+                searched = self.search([ids[row] for row in rows], width, group)
+                for row, hypotheses in zip(rows, searched, strict=True):
                     found[row] = self._texts(hypotheses, backward=group.backward)
         return found
 

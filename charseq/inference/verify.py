@@ -16,36 +16,52 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from charseq.errors import CheckpointError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import ABOUT, LOCK, WEIGHTS
+from charseq.runs.folder import ABOUT, WEIGHTS
 from charseq.runs.store import (
+    LOCK,
     MANIFEST,
     NEW,
     FolderState,
     absence,
     fetch,
     open_file,
-    parse_object,
-    reason,
-    shown,
     state_of,
 )
-from charseq.runs.weights import check_arrays
+from charseq.runs.untrusted import parse_object, reason, shown
+from charseq.runs.weights import NUMBER_TYPES, check_arrays, read_header
 
 CHUNK = 2**20
 """Bytes that are read at a time."""
 MAX_LINES = 2**18
 """Lines of JSON in a file, at most."""
+MAX_TEXT_BYTES = 256 * 2**20
+"""Bytes of all files but those of weights, of a run and its inner runs together."""
+MAX_VALUES = 4 * 2**20
+"""Values in all JSON of a run and its inner runs together."""
+MAX_STATE = 8
+"""Size of a state to resume from, at most, as a multiple of the model's."""
+MAX_INNER_RUNS = 128
+MAX_ENTRIES = 10_000
+"""Names of a folder that are looked at."""
+MAX_FAULTS, MAX_NOTES = 100, 100
 _BESIDE = {MANIFEST, NEW, LOCK}
-_RUNS = ("members", "tune")
-"""Folders inside a run that are a run, or hold runs."""
+_INNER = {
+    "members": re.compile(r"[1-9][0-9]?"),
+    "tune": re.compile(r"trial-[0-9]{3,6}"),
+}
+"""Folders inside a run that hold runs, and the names of these."""
+_SEARCH = re.compile(r"trials\.sqlite(-journal|-wal|-shm)?|charseq\.toml")
+"""Files of a search in ``tune``."""
 
 
 @dataclass
@@ -73,63 +89,135 @@ class Verification:
 
 
 def verify(run: str | Path) -> Verification:
-    """Check the run folder ``run``, whose content may come from a stranger."""
+    """Check the run folder ``run``, whose content may come from a stranger.
+
+    A hostile folder takes seconds. A sound one takes the time to read its weights.
+    """
     folder = Path(run)
     found = Verification(str(folder))
-    try:
-        state = state_of(folder)
-        if not state.files:
-            raise CheckpointError(absence(folder), path=folder)
-    except CheckpointError as fault:
-        found.faults.append(str(fault))
+    checks = _Checks(found)
+    if not checks.check(folder):
         return found
-    found.files = len(state.files)
-    loaded = _read(folder, found)
-    blamed = {fault.partition(": ")[0] for fault in found.faults}
-    for name in sorted(state.files):
-        if str(folder / name) not in blamed:
-            _check_file(state, name, loaded, found)
-    found.notes += (f"{folder / name}: is not listed, and never read" for name in _unlisted(state))
-    for inner in _inner_runs(folder):
-        below = verify(inner)
-        found.faults += below.faults
-        found.notes += below.notes
+    found.files = len(state_of(folder).files)
+    for number, inner in enumerate(_inner_runs(folder)):
+        if number == MAX_INNER_RUNS:
+            found.faults.append(f"{folder}: holds more than {number} runs: verify each by itself")
+        if number == MAX_INNER_RUNS or len(found.faults) >= MAX_FAULTS:
+            break
+        checks.check(inner)
+    found.faults[MAX_FAULTS:] = []
+    if len(found.notes) > MAX_NOTES:
+        found.notes[MAX_NOTES:] = [f"{folder}: further files are not listed, and never read"]
     return found
 
 
-def _read(folder: Path, found: Verification) -> LoadedRun | None:
-    """The loaded run; None without a model (a note), or where it is not sound (a fault)."""
-    if WEIGHTS not in state_of(folder).files:
-        found.notes.append(f"{folder}: no model yet")
-        return None
-    try:
-        run = read_run(folder)
-    except CheckpointError as fault:
-        found.faults.append(str(fault))
-        return None
-    found.weights = sum(int(value.size) for value in run.weights.values())
-    return run
+class _Checks:
+    """The checks of a run and its inner runs, which share one bound of text and values."""
+
+    def __init__(self, found: Verification) -> None:
+        self.found = found
+        self._bytes, self._values = MAX_TEXT_BYTES, MAX_VALUES
+
+    def check(self, folder: Path) -> bool:
+        """Check one run, without its inner runs; whether ``folder`` is a run at all."""
+        found = self.found
+        try:
+            state = state_of(folder)
+            if not state.files:
+                raise CheckpointError(absence(folder), path=folder)
+            run = self._read(state)
+            blamed = {fault.partition(": ")[0] for fault in found.faults}
+            for name in sorted(state.files):
+                if str(folder / name) not in blamed and len(found.faults) < MAX_FAULTS:
+                    self._check_file(state, name, run)
+            found.notes += _unlisted(state)
+        except CheckpointError as fault:
+            found.faults.append(str(fault))
+            return False
+        return True
+
+    def _read(self, state: FolderState) -> LoadedRun | None:
+        """The loaded run; None without a model (a note), or where it is not sound (a fault)."""
+        if WEIGHTS not in state.files:
+            self.found.notes.append(f"{state.folder}: no model yet")
+            return None
+        try:
+            self._spend(state, ABOUT, fetch(state, ABOUT))
+            run = read_run(state.folder)
+        except CheckpointError as fault:
+            self.found.faults.append(str(fault))
+            return None
+        if state.folder == Path(self.found.run):
+            self.found.weights = sum(int(value.size) for value in run.weights.values())
+        return run
+
+    def _spend(self, state: FolderState, name: str, content: bytes) -> None:
+        """Count the bytes and the values of JSON that is about to be read.
+
+        Raises:
+            CheckpointError: it is more than any run has.
+        """
+        self._spend_bytes(state, name)
+        count = content.count(b",") + content.count(b":")
+        if count > self._values:
+            what = f"is not checked: more than {MAX_VALUES:,} values of JSON up to here"
+            raise CheckpointError(f"{what}: verify inner runs by themselves", path=_of(state, name))
+        self._values -= count
+
+    def _spend_bytes(self, state: FolderState, name: str) -> None:
+        size = state.files[name].size
+        if size > self._bytes:
+            what = f"is not checked: more than {MAX_TEXT_BYTES // 2**20} MiB without weights up to"
+            raise CheckpointError(f"{what} here", path=_of(state, name))
+        self._bytes -= size
+
+    def _check_file(self, state: FolderState, name: str, run: LoadedRun | None) -> None:
+        """Check the bytes of one listed file, then its content."""
+        path = _of(state, name)
+        try:
+            if name.endswith(".safetensors"):
+                if name != WEIGHTS or run is None:
+                    _check_header(state, name, run)
+                    check_arrays(fetch(state, name), path)
+            elif name == ABOUT and run is not None:
+                return  # read_run has read it
+            elif name.endswith((".json", ".jsonl")):
+                content = fetch(state, name)
+                self._spend(state, name, content)
+                lines = content.splitlines() if name.endswith(".jsonl") else [content]
+                if len(lines) > MAX_LINES:
+                    raise CheckpointError(f"has {len(lines):,} lines, more than any run", path=path)
+                for line in lines:
+                    parse_object(line, path)
+            else:
+                self._spend_bytes(state, name)
+                _compare(state, name)
+        except CheckpointError as fault:
+            self.found.faults.append(str(fault))
 
 
-def _check_file(state: FolderState, name: str, run: LoadedRun | None, found: Verification) -> None:
-    """Check the bytes of one listed file, then its content."""
-    path = state.folder / name
-    try:
-        _compare(state, name)
-        if name.endswith(".json") and name != ABOUT:
-            parse_object(fetch(state, name), path)
-        elif name.endswith(".jsonl"):
-            lines = fetch(state, name).splitlines()
-            if len(lines) > MAX_LINES:
-                raise CheckpointError(f"has {len(lines):,} lines, more than any run", path=path)
-            for line in lines:
-                parse_object(line, path)
-        elif name.endswith(".safetensors") and (name != WEIGHTS or run is None):
-            shapes = check_arrays(fetch(state, name), path)
-            if name.startswith("kept.") and run and shapes != shapes_of(run.metadata):
-                raise CheckpointError("has other weights than the settings call for", path=path)
-    except CheckpointError as fault:
-        found.faults.append(str(fault))
+def _of(state: FolderState, name: str) -> Path:
+    return state.folder / name
+
+
+def _check_header(state: FolderState, name: str, run: LoadedRun | None) -> None:
+    """Compare the shapes in a file of arrays with the model, before its numbers are read.
+
+    Raises:
+        CheckpointError: they are not those of a run of such settings.
+    """
+    path = _of(state, name)
+    with open_file(state, name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != state.files[name].size:
+            raise CheckpointError(f"is damaged: it differs from {MANIFEST}", path=path)
+        shapes = read_header(file, size, path, NUMBER_TYPES)
+    if run is None:
+        return
+    if name.startswith("kept.") and shapes != shapes_of(run.metadata):
+        raise CheckpointError("has other weights than the settings call for", path=path)
+    if size > MAX_STATE * (state.files[WEIGHTS].size + CHUNK):
+        raise CheckpointError("is larger than any state of such a model", path=path)
 
 
 def _compare(state: FolderState, name: str) -> None:
@@ -140,29 +228,57 @@ def _compare(state: FolderState, name: str) -> None:
         while same and (chunk := file.read(CHUNK)):
             digest.update(chunk)
     if not same or digest.hexdigest() != entry.sha256:
-        raise CheckpointError(f"is damaged: it differs from {MANIFEST}", path=state.folder / name)
+        raise CheckpointError(f"is damaged: it differs from {MANIFEST}", path=_of(state, name))
 
 
 def _unlisted(state: FolderState) -> Iterator[str]:
-    """Names in the folder that are no part of the run."""
-    try:
-        there = sorted(entry.name for entry in os.scandir(state.folder))
-    except OSError as fault:
-        raise CheckpointError(reason(fault), path=state.folder) from fault
-    own = _BESIDE | {
-        inner.relative_to(state.folder).parts[0] for inner in _inner_runs(state.folder)
-    }
-    return (shown(name) for name in there if name not in own | state.files.keys())
+    """A note for each name that is no part of the run, in its folder and those of inner runs."""
+    folder = state.folder
+    own = _BESIDE | state.files.keys()
+    for name in _names(folder):
+        inner = _INNER.get(name)
+        if inner is not None and _may_hold(folder, name) and _is_folder(folder / name):
+            for below in _names(folder / name):
+                known = inner.fullmatch(below) and _is_folder(folder / name / below)
+                if not known and not (name == "tune" and _SEARCH.fullmatch(below)):
+                    yield f"{folder / name}/{shown(below)}: is not listed, and never read"
+        elif name not in own:
+            yield f"{folder}/{shown(name)}: is not listed, and never read"
 
 
 def _inner_runs(folder: Path) -> Iterator[Path]:
-    """Runs inside the run: those of the members of an ensemble, and of a search."""
-    for name in _RUNS:
-        outer = folder / name
-        if _is_folder(outer):
-            for inner in (outer, *sorted(outer.iterdir())):
-                if _is_folder(inner) and (inner / MANIFEST).exists():
-                    yield inner
+    """Runs inside a run: the members of an ensemble, the trials of a search, and their members.
+
+    Members hold no runs. No link is followed.
+    """
+    for name, pattern in _INNER.items():
+        if _may_hold(folder, name) and _is_folder(folder / name):
+            for inner in _names(folder / name):
+                path = folder / name / inner
+                if pattern.fullmatch(inner) and _is_folder(path):
+                    if os.path.lexists(path / MANIFEST) or os.path.lexists(path / NEW):
+                        yield path
+                    yield from _inner_runs(path)
+
+
+def _may_hold(folder: Path, name: str) -> bool:
+    """Whether a run may hold inner runs in its folder ``name``: by where the run itself is."""
+    if _INNER["tune"].fullmatch(folder.name) and folder.parent.name == "tune":
+        return name == "members"
+    return not (_INNER["members"].fullmatch(folder.name) and folder.parent.name == "members")
+
+
+def _names(folder: Path) -> list[str]:
+    """The names in a folder, in order, or the first ones of very many.
+
+    Raises:
+        CheckpointError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in islice(entries, MAX_ENTRIES))
+    except OSError as fault:
+        raise CheckpointError(reason(fault), path=folder) from fault
 
 
 def _is_folder(path: Path) -> bool:

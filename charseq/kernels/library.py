@@ -31,7 +31,7 @@ from charseq.kernels.layout import VECTOR, address, empty, pad_rows, zeros
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-VERSION = 7
+VERSION = 8
 """Version of the library in ``native.h``; a library of another version is not loaded."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
 """Instruction sets that the kernels are compiled for; a processor runs all up to its own."""
@@ -41,7 +41,9 @@ FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 INDEX, FLAG = np.dtype(np.int64), np.dtype(np.bool_)
 _POINTER = ctypes.c_void_p
 _NO_CELL = -1
-_NO_MEMORY = 1
+_NO_MEMORY, _UNFINISHED = 1, 3
+MULTIPLICATIONS = 2**28
+"""Work of one call, a tenth of a second: Python takes no signal while a call of C runs."""
 
 
 class RowGather(ctypes.Structure):
@@ -61,13 +63,15 @@ def structure(name: str, numbers: str, pointers: str) -> type[ctypes.Structure]:
 
 _Run = structure(
     "Run",
-    "cell count steps hidden backward width offset",
-    "order lengths first* second* recurrent memory last",
+    "cell count steps hidden backward width offset begin end",
+    "order lengths first* second* recurrent memory last state",
 )
 _Step = structure("Step", "cell count hidden", "first* second* recurrent state after")
-_Product = structure("Product", "count depth columns tanh", "rows weight bias addend* out")
+_Product = structure("Product", "begin end depth columns tanh", "rows weight bias addend* out")
 _Attend = structure(
-    "Attend", "texts width stored steps hidden value", "numbers queries keys values lengths context"
+    "Attend",
+    "begin end texts width stored steps hidden value",
+    "numbers queries keys values lengths context",
 )
 _Softmax = structure("Softmax", "count columns advance_from eos", "ended rows")
 
@@ -111,6 +115,8 @@ class Kernels:
         library.charseq_pack.argtypes = (
             ctypes.c_int32, _POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _POINTER,
         )  # fmt: skip
+        library.charseq_run_state.restype = ctypes.c_int64
+        library.charseq_run_state.argtypes = (ctypes.c_int64, ctypes.c_int64)
         library.charseq_expand.restype = None
         library.charseq_expand.argtypes = (_POINTER,) * 2 + (ctypes.c_int64,) * 5 + (_POINTER,) * 3
 
@@ -160,14 +166,12 @@ class Kernels:
             raise ValueError("the matrix was packed for the steps of a cell")
         count, columns = len(rows), weight.columns
         out = empty(count, columns)
-        self.call(
-            "product",
-            _Product(
-                count, weight.depth, columns, tanh,
-                pointer_to(rows, (count, weight.depth)), weight.address, weight.bias_address,
-                gather(addend, (count,), columns), pointer_to(out, out.shape),
-            ),
+        what = _Product(
+            0, count, weight.depth, columns, tanh,
+            pointer_to(rows, (count, weight.depth)), weight.address, weight.bias_address,
+            gather(addend, (count,), columns), pointer_to(out, out.shape),
         )  # fmt: skip
+        self._in_portions("product", what, count, weight.depth * columns)
         return out
 
     def step(
@@ -221,18 +225,20 @@ class Kernels:
         if not 0 <= offset <= width - hidden:
             raise ValueError(f"{hidden} numbers from {offset} on are not within rows of {width}")
         order = np.argsort(-lengths, kind="stable")
-        self.call(
-            "run",
-            _Run(
-                number, count, steps, hidden, backward, width, offset,
-                pointer_to(order, (count,), INDEX), pointer_to(lengths, (count,), INDEX),
-                gather(first, (count, steps), gates * hidden),
-                gather(second, (count,), gates * hidden),
-                recurrent.address,
-                pointer_to(memory, (count, steps, width)),
-                pointer_to(last, (states, count, width)),
-            ),
+        what = _Run(
+            number, count, steps, hidden, backward, width, offset, 0, steps,
+            pointer_to(order, (count,), INDEX), pointer_to(lengths, (count,), INDEX),
+            gather(first, (count, steps), gates * hidden),
+            gather(second, (count,), gates * hidden),
+            recurrent.address,
+            pointer_to(memory, (count, steps, width)),
+            pointer_to(last, (states, count, width)),
         )  # fmt: skip
+        work = count * gates * hidden * hidden
+        if steps * work > MULTIPLICATIONS:
+            kept = empty(self.library.charseq_run_state(count, hidden))
+            what.state = pointer_to(kept, kept.shape)
+        self._in_portions("run", what, steps, work)
 
     def attend(
         self,
@@ -248,16 +254,14 @@ class Kernels:
         if not len(texts) or count % len(texts):
             raise ValueError(f"{count} rows cannot attend to {len(texts)} texts")
         context = empty(count, value)
-        self.call(
-            "attend",
-            _Attend(
-                len(texts), count // len(texts), stored, steps, hidden, value,
-                pointer_to(texts, texts.shape, INDEX), pointer_to(queries, (count, hidden)),
-                pointer_to(keys, (stored, steps, hidden)),
-                pointer_to(values, (stored, steps, value)),
-                pointer_to(lengths, (stored,), INDEX), pointer_to(context, (count, value)),
-            ),
+        what = _Attend(
+            0, count, len(texts), count // len(texts), stored, steps, hidden, value,
+            pointer_to(texts, texts.shape, INDEX), pointer_to(queries, (count, hidden)),
+            pointer_to(keys, (stored, steps, hidden)),
+            pointer_to(values, (stored, steps, value)),
+            pointer_to(lengths, (stored,), INDEX), pointer_to(context, (count, value)),
         )  # fmt: skip
+        self._in_portions("attend", what, count, steps * (hidden + value))
         return context
 
     def log_softmax(
@@ -300,13 +304,31 @@ class Kernels:
         )  # fmt: skip
         return parents, chosen, totals
 
-    def call(self, name: str, what: ctypes.Structure) -> None:
-        """One function of the library."""
+    def call(self, name: str, what: ctypes.Structure) -> bool:
+        """One function of the library; whether it has to be called again to go on."""
         code = getattr(self.library, f"charseq_{name}")(self.number, ctypes.byref(what))
+        if code == _UNFINISHED:
+            return True
         if code == _NO_MEMORY:
             raise MemoryError
         if code:
             raise IndexError(f"{name}: a number of a row, or a length, is out of range")
+        return False
+
+    def _in_portions(
+        self, name: str, what: ctypes.Structure, count: int, multiplications: int
+    ) -> None:
+        """A function over ``count`` rows or steps of so many multiplications each.
+
+        Python takes signals between two calls.
+        """
+        size = max(1, MULTIPLICATIONS // max(1, multiplications))
+        if count <= size:
+            self.call(name, what)
+            return
+        for first in range(0, count, size):
+            what.begin, what.end = first, min(first + size, count)
+            self.call(name, what)
 
 
 @cache

@@ -20,28 +20,33 @@ from charseq import files
 from charseq.errors import CheckpointError
 from charseq.runs.store import (
     FORMAT,
+    LOCK,
     PLAIN,
     FolderState,
     absence,
     check_format,
     consistently,
+    delete,
+    delete_inner,
     fetch,
+    foreign_files,
     names,
     open_file,
-    parse_object,
     publish,
     read,
     read_all,
-    reason,
     remove,
     state_of,
 )
+from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
 
 __all__ = [
     "ABOUT",
     "FORMAT",
     "WEIGHTS",
+    "delete",
+    "delete_inner",
     "find",
     "is_finished",
     "load_model",
@@ -56,7 +61,6 @@ __all__ = [
 
 ABOUT = "about.json"
 WEIGHTS = "model.safetensors"
-LOCK = ".lock"
 # Keys of about.json that every run has, and their types; further keys are allowed.
 SCHEMA: dict[str, type] = {"format": int, "finished": bool, "settings": dict}
 _JSON_NAMES = {int: "a whole number", bool: "true or false", dict: "an object"}
@@ -160,22 +164,29 @@ def _trained_at(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def lock(run: str | Path) -> Iterator[None]:
+def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
     """Lock the folder ``run``, made if missing, for writing; the end of the process frees it.
 
+    Args:
+        run: the folder. Nothing in it may be a link, which would lead the writer elsewhere.
+        force: whether files may be overwritten that have the names of a run's and are of none.
+
     Raises:
-        CheckpointError: another process has locked it, or it cannot be locked.
+        CheckpointError: another process has locked it, it cannot be locked, it is a link or holds
+            one, or it holds files of others that would be overwritten.
     """
     folder, created = Path(run), False
     try:
+        files.refuse_link(folder)
         created = not folder.exists()
         handle = _hold(folder)
     except files.BusyError as busy:
         holder = busy.holder or "unknown"
         raise CheckpointError(f"in use by process {holder}", path=folder) from None
     except OSError as error:
-        raise CheckpointError(f"cannot be locked: {reason(error)}", path=folder) from error
+        raise CheckpointError(f"cannot be written: {reason(error)}", path=folder) from error
     try:
+        _check_own(folder, force=force)
         yield
     finally:
         # deleted while it is locked: a process that has opened it sees that it is not the lock
@@ -185,6 +196,20 @@ def lock(run: str | Path) -> Iterator[None]:
         if created:
             with contextlib.suppress(OSError):  # not empty: there is a run
                 folder.rmdir()
+
+
+def _check_own(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds a link, or without ``force`` files of others to be overwritten."""
+    try:
+        links = files.links_in(folder)
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {reason(error)}", path=folder) from error
+    if links:
+        what = "is a link, and nothing of a run is written through a link: delete it"
+        raise CheckpointError(what, path=links[0])
+    if not force and (others := foreign_files(folder)):
+        what = f"holds {' and '.join(others[:3])} of something else than a run"
+        raise CheckpointError(f"{what}: -o names another folder, --force overwrites", path=folder)
 
 
 def _hold(folder: Path) -> int:

@@ -6,14 +6,26 @@ and training, scores, and use. The licence is for the owner to add.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from charseq.display import printable
+
+MAX_NAME = 200
+"""Characters of a name, of data or of a run, in a card."""
+_MARKUP = re.compile(r"[\\`*\[\]<>|&~$!]|(?<!\w)_|_(?!\w)")
+
 
 def render(name: str, metadata: Mapping[str, Any]) -> str:
-    """The card of the run ``name``, as Markdown."""
+    """The card of the run ``name``, as Markdown.
+
+    Names, which may come from a stranger, are plain text in it: without line breaks, links, HTML
+    or other markup.
+    """
     data, settings = metadata["data"], metadata["settings"]
-    counts = ", ".join(f"{count:,} {split}" for split, count in data["examples"].items())
+    counts = ", ".join(f"{count:,} {_plain(split)}" for split, count in data["examples"].items())
     state = (
         ""
         if metadata["finished"]
@@ -21,18 +33,18 @@ def render(name: str, metadata: Mapping[str, Any]) -> str:
     )
     if settings.get("task") == "next-word":
         return _next_word(name, metadata, counts, state)
-    return f"""# {name}
+    return f"""# {_plain(name)}
 {state}
 A character-level sequence-to-sequence model made by charseq. With this folder below `checkpoints`:
 
-    charseq predict -m checkpoints/{name} "…"
+    charseq predict -m {_word(name)} "…"
 
 | | |
 |---|---|
 | input | {_side(metadata["source"])} |
 | output | {_side(metadata["target"])} |
 | network | {_network(settings, metadata)}, {metadata["parameters"]:,} parameters |
-| data | {data["name"]}: {counts}; sha256 {data["fingerprint"][:16]} |
+| data | {_plain(data["name"])}: {counts}; sha256 {_plain(data["fingerprint"][:16])} |
 | training | {metadata["epochs"]} epochs in {metadata["seconds"]:.0f} s, \
 seed {settings["seed"]}{_made(metadata)} |
 | scores | {_scores(metadata["scores"])}{_chosen(metadata)} |
@@ -53,11 +65,11 @@ def _next_word(name: str, metadata: Mapping[str, Any], counts: str, state: str) 
     if cell == "mlp":
         cell = f"mlp over {settings['context']} {kind}"
     lines = "running text" if settings["running"] else "each for itself"
-    return f"""# {name}
+    return f"""# {_plain(name)}
 {state}
 A next-word predictor made by charseq. With this folder below `checkpoints`:
 
-    charseq predict -m checkpoints/{name} -n 5 "…"
+    charseq predict -m {_word(name)} -n 5 "…"
 
 | | |
 |---|---|
@@ -67,7 +79,8 @@ A next-word predictor made by charseq. With this folder below `checkpoints`:
 punctuation: {units["punctuation"]}; Unicode form {vocabulary["form"]} |
 | network | {cell}, hidden {settings["hidden"]}, embedding {settings["embedding"]}, \
 layers {settings["layers"]}, {metadata["parameters"]:,} parameters |
-| data | {data["name"]}: {counts} lines, {lines}; sha256 {data["fingerprint"][:16]} |
+| data | {_plain(data["name"])}: {counts} lines, {lines}; \
+sha256 {_plain(data["fingerprint"][:16])} |
 | training | {metadata["epochs"]} epochs in {metadata["seconds"]:.0f} s, \
 seed {settings["seed"]}{_made(metadata)} |
 | scores | {_scores(metadata["scores"])}{_chosen(metadata)} |
@@ -117,9 +130,22 @@ def _network(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
 
 def _made(metadata: Mapping[str, Any]) -> str:
     """The runs that this one was averaged or distilled from, if any."""
-    averaged = f"; the mean of {metadata['averaged']['of']}" if "averaged" in metadata else ""
-    distilled = f"; taught by {metadata['distilled']['teacher']}" if "distilled" in metadata else ""
-    return averaged + distilled
+    averaged = ""
+    if "averaged" in metadata:
+        averaged = f"; the mean of {_plain(metadata['averaged']['of'])}"
+    if "distilled" not in metadata:
+        return averaged
+    return f"{averaged}; taught by {_plain(metadata['distilled']['teacher'])}"
+
+
+def _plain(text: str) -> str:
+    """A name as text of Markdown: one line, and no character begins markup."""
+    return _MARKUP.sub(r"\\\g<0>", printable(text, most=MAX_NAME))
+
+
+def _word(name: str) -> str:
+    """The path of a run below ``checkpoints`` as one word of a shell, on one line."""
+    return shlex.quote(f"checkpoints/{printable(name, most=MAX_NAME)}")
 
 
 def _chosen(metadata: Mapping[str, Any]) -> str:

@@ -18,11 +18,11 @@ arrays and training are not known here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,22 +31,27 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from charseq.errors import CheckpointError
-from charseq.files import create, sync_folder
+from charseq.files import create, refuse_link, sync_folder
+from charseq.runs.untrusted import parse_object, reason, shown
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 NEW = ".new"
+LOCK = ".lock"
 
 MAX_BYTES = {".safetensors": 8 * 2**30, ".json": 64 * 2**20, "": 256 * 2**20}
 """Largest size of a file of a run, by its ending; a larger one is refused before it is read."""
 MAX_MANIFEST_BYTES = 2**20
-MAX_CONTAINERS = 2**20
-"""Most objects and lists in a JSON file; a vocabulary is one list. In memory an empty one takes 25
-times its size in the file."""
-
+MIN_STORED = 1 / 4
+"""Least share of a file that is on the disk; the rest are holes, which read as zeros."""
+SMALL = 2**16
+"""Bytes of a file whose holes do not matter."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAX_SHOWN = 60
+_OF_A_RUN = re.compile(
+    r"about\.json|model\.safetensors|README\.md|metrics\.jsonl|resume\.[ab]\.(json|safetensors)"
+    r"|kept\.[0-9]+\.safetensors"
+)
 _ATTEMPTS = 20
 # A link is not followed and a pipe not waited for, on systems that have these flags.
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -120,7 +125,7 @@ def _commit(folder: Path, files: Mapping[str, bytes], kept: Mapping[str, Entry])
     new.mkdir()
     entries = dict(kept)
     for name, content in files.items():
-        create(new / name, content)
+        create(new / name, content, like=folder / name)
         entries[name] = Entry(len(content), hashlib.sha256(content).hexdigest())
     part = new / f"{MANIFEST}.part"
     create(part, _encode_manifest(entries))
@@ -146,7 +151,7 @@ def _move(folder: Path) -> None:
     sync_folder(folder)
     (new / MANIFEST).replace(folder / MANIFEST)
     sync_folder(folder)
-    shutil.rmtree(new)
+    _remove_log(new)
 
 
 def _recover(folder: Path) -> None:
@@ -160,11 +165,73 @@ def _recover(folder: Path) -> None:
 def _discard(folder: Path) -> None:
     """Remove ``.new``, its manifest first: without a manifest there is no commit."""
     new = folder / NEW
-    if new.is_symlink():  # not made by charseq: delete the link, not its target
-        new.unlink()
-    elif new.exists():
+    if new.is_dir():
+        refuse_link(new)
         (new / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(new)
+        _remove_log(new)
+
+
+def _remove_log(new: Path) -> None:
+    """Remove the folder ``.new`` with the files that a writer made there, and nothing else.
+
+    Raises:
+        OSError: it holds something else, such as a folder.
+    """
+    for path in new.iterdir():
+        if _NAME.fullmatch(path.name):
+            path.unlink()
+    new.rmdir()
+
+
+def foreign_files(run: str | Path) -> list[str]:
+    """The names of files that a run would overwrite, and that are none of its own.
+
+    Raises:
+        CheckpointError: the manifest is damaged.
+    """
+    own = {MANIFEST, *names(run)}
+    there = (path.name for path in Path(run).iterdir())
+    return sorted(name for name in there if _OF_A_RUN.fullmatch(name) and name not in own)
+
+
+def delete(run: str | Path) -> None:
+    """Delete a run, files first that its manifest lists; the caller deletes the runs inside it.
+
+    Raises:
+        CheckpointError: it is a link, damaged, or holds files that are not of the run.
+    """
+    folder = Path(run)
+    if not os.path.lexists(folder):
+        return
+    try:
+        refuse_link(folder)
+        _recover(folder)
+        listed = names(folder)
+        others = {path.name for path in folder.iterdir()} - listed - {MANIFEST, LOCK}
+        if others:
+            what = f"holds {shown(min(others))}, which is no file of the run, so it is not deleted"
+            raise CheckpointError(f"{what}: move it, or delete the folder", path=folder)
+        for name in (*sorted(listed), MANIFEST, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError as error:
+        raise CheckpointError(f"cannot be deleted: {reason(error)}", path=folder) from error
+
+
+def delete_inner(folder: Path, name: str) -> None:
+    """Delete the runs in ``folder`` whose names match the regular expression ``name``.
+
+    The folder goes with them, unless it holds something else.
+
+    Raises:
+        CheckpointError: as :func:`delete`.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for run in sorted(folder.iterdir()):
+            if re.fullmatch(name, run.name):
+                delete(run)
+    with contextlib.suppress(OSError):  # there is none, or it is not empty
+        folder.rmdir()
 
 
 def names(run: str | Path) -> set[str]:
@@ -249,7 +316,7 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
     """A file of the run, open, not yet compared with the manifest.
 
     Raises:
-        CheckpointError: it is not part of the run, missing, or no plain file.
+        CheckpointError: it is not part of the run, missing, no plain file, or a hole.
     """
     if name not in state.files:
         if state.files:
@@ -257,7 +324,11 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
         raise CheckpointError(absence(state.folder), path=state.folder)
     for folder in state.folders:
         with contextlib.suppress(FileNotFoundError):
-            return _open_plain(folder / name)
+            file = _open_plain(folder / name)
+            if _is_hole(file):
+                file.close()
+                raise CheckpointError("is damaged: the disk holds little of it", path=folder / name)
+            return file
     raise CheckpointError("is missing", path=state.folder / name)
 
 
@@ -276,28 +347,32 @@ def _open_plain(path: Path) -> BinaryIO:
     return file
 
 
+def _is_hole(file: BinaryIO) -> bool:
+    """Whether the disk holds less than :data:`MIN_STORED` of a file.
+
+    A file of gigabytes without content costs nothing to send, and long to read. Systems that do
+    not tell holes have none.
+    """
+    size, stored, place = os.fstat(file.fileno()).st_size, 0, 0
+    if size <= SMALL or not hasattr(os, "SEEK_DATA"):
+        return False
+    try:
+        while stored < MIN_STORED * size:
+            begin = os.lseek(file.fileno(), place, os.SEEK_DATA)
+            place = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
+            stored += place - begin
+    except OSError as error:
+        return error.errno == errno.ENXIO  # no data after this place
+    finally:
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return False
+
+
 def absence(folder: Path) -> str:
     """The reason why ``folder`` holds no run, for a message."""
     if folder.is_dir():
         return f"holds no trained model ({MANIFEST} is missing)"
     return "is a file, expected the folder of a run" if folder.exists() else "there is no such run"
-
-
-def parse_object(content: bytes, path: str | Path | None) -> dict[str, Any]:
-    """The bytes of an untrusted JSON file -> its object; ``path`` is named in errors.
-
-    Raises:
-        CheckpointError: not UTF-8, not JSON, nested too deep, NaN, no object, or too many of them.
-    """
-    if content.count(b"{") + content.count(b"[") > MAX_CONTAINERS:
-        raise CheckpointError("is damaged: more objects than any run holds", path=path)
-    try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"is damaged: no JSON: {reason(error)}", path=path) from error
-    if not isinstance(value, dict):
-        raise CheckpointError("is damaged: expected a JSON object", path=path)
-    return value
 
 
 def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
@@ -312,17 +387,6 @@ def check_format(fields: Mapping[str, Any], path: str | Path) -> None:
     if number > FORMAT:
         what = f"was written by a newer charseq, in a format after {FORMAT}: upgrade charseq"
         raise CheckpointError(what, path=path)
-
-
-def shown(name: str) -> str:
-    """An untrusted name for a message: quoted, escaped and cut."""
-    return ascii(name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "...")
-
-
-def reason(error: BaseException) -> str:
-    """The message of an exception, in one line."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200]
 
 
 def _encode_manifest(files: Mapping[str, Entry]) -> bytes:
@@ -376,7 +440,3 @@ def _check_entry(name: str, item: Any, path: Path) -> Entry:
 def _check_name(name: str, path: Path) -> None:
     if not _NAME.fullmatch(name) or name == MANIFEST:
         raise CheckpointError(f"{shown(name)} is not the plain name of a run's file", path=path)
-
-
-def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no number")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from charseq.errors import CheckpointError
-from charseq.runs.store import parse_object, reason, shown
+from charseq.runs.untrusted import parse_object, reason, shown
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -27,6 +27,7 @@ _ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "U32": 4, "I32": 4, "F32": 4,
     "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
+NUMBER_TYPES = tuple(_ITEM_BYTES)
 WEIGHT_TYPES = ("F16", "F32")
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 16 * 2**20
@@ -70,7 +71,7 @@ def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarra
     Raises:
         CheckpointError: sizes, types or shapes contradict the file's length.
     """
-    read_header(io.BytesIO(data), len(data), path, tuple(_ITEM_BYTES))
+    read_header(io.BytesIO(data), len(data), path, NUMBER_TYPES)
     try:
         return dict(safetensors.load(data))
     except (SafetensorError, ValueError, OverflowError) as error:

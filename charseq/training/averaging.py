@@ -73,7 +73,7 @@ def average(
         weights, made = _of_runs(folders, contents)
     first = contents[0]
     report(f"averaged   {made['of']}")
-    with lock(output):
+    with lock(output, force=force):
         if is_finished(output) and not force:
             what = "is finished already: --force replaces it, -o names another folder"
             raise CheckpointError(what, path=output)

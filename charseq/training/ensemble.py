@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import queue
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from charseq.decoding.ensemble import cells_of, join
 from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.inference.loading import read_run, shapes_of
 from charseq.process import ChildProcess, catch_signals, cores, terminate
-from charseq.runs.folder import is_finished, read
+from charseq.runs.folder import delete_inner, is_finished, read
 
 if TYPE_CHECKING:
     from charseq.config import Config
@@ -209,8 +208,7 @@ def assemble(task: Task, state: TrainingState, folders: Sequence[Path]) -> None:
 
 def clear(run: str | Path) -> None:
     """Remove the member runs inside a run folder."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(Path(run) / FOLDER)
+    delete_inner(Path(run) / FOLDER, "[0-9]+")
 
 
 def slots(count: int, *, clocked: bool, need: int) -> int:

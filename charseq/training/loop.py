@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.training.distillation import Student
-    from charseq.training.trainer import Trainer
+    from charseq.training.trainer import Step, Trainer
 
     Weights = Mapping[str, np.ndarray]
 
@@ -170,7 +170,8 @@ def fit(
             better = score(min(done(trainer.number), 1.0), so_far.pending["loss"])
             _save(trainer, state, stop(), better=better)
             scored_at = trainer.number
-        for step in trainer.steps(done):
+        trainer.interruptible = stop.interruptible
+        for step in _until_signal(trainer.steps(done)):
             now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
             pace.note(step.examples)
@@ -185,10 +186,18 @@ def fit(
             if watch is not None and scored_at == step.number and now < 1.0:
                 watch(so_far)
         so_far.seconds = time.monotonic() - begin
+        if stop() and done(trainer.number) < 1.0:  # within a step, which a resumed run begins anew
+            _save(trainer, state, stop(), better=False)
         if scored_at != trainer.number:  # the clock ran out during a save, or before a resume
             better = score(1.0, loss)
             if stop():
                 _save(trainer, state, stop(), better=better)
+
+
+def _until_signal(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps up to one that a signal ended, however long it would have taken."""
+    with suppress(SignalReceived):
+        yield from steps
 
 
 def _is_due(now: float, so_far: Progress, config: Config, *, by_steps: bool) -> bool:

@@ -19,7 +19,7 @@ from charseq.decoding.search import LengthLimits
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.pairs import answer, facts
-from charseq.evaluation.scoring import score_examples
+from charseq.evaluation.scoring import TimeLimit, score_examples
 from charseq.inference.calibration import MIN_INPUTS, Event, fit
 from charseq.inference.predictor import PairsModel, Translator
 from charseq.training.distillation import mix
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.decoding.ensemble import DirectionGroup
+    from charseq.evaluation.scoring import Outcome
     from charseq.inference.loading import LoadedRun
     from charseq.inference.prediction import Prediction
     from charseq.training.distillation import Label, Source
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 MAX_CALIBRATION_ROWS = 2000
 """Rows of dev, at most, by which probabilities are calibrated."""
+
+MIN_SCORING_SECONDS = 10.0
+"""Seconds that an evaluation on dev may take, however short the training is."""
 
 
 class PairsTask:
@@ -85,6 +89,8 @@ class PairsTask:
         self.config = self.prepared.config
         self.distilled: dict[str, Any] | None = None
         """The teacher, as the run's metadata have it."""
+        self.limit = None if config.epochs else TimeLimit(_scoring_seconds(config.minutes))
+        """The time of an evaluation on dev, where the training has one."""
 
     @classmethod
     def of_run(cls, run: LoadedRun, data: str | Path) -> PairsTask:
@@ -145,9 +151,14 @@ class PairsTask:
         return weights
 
     def score(self, weights: Weights) -> dict[str, float]:
-        """The dev scores of ``weights``, by greedy search."""
+        """The dev scores of ``weights``, by greedy search.
+
+        Rows whose answers come too late count as wrong; ``late`` is their number, if there are any.
+        """
         rows = self.prepared.dataset.dev[: self.config.dev_limit]
-        return asdict(score_examples(self._translator(weights), rows, width=1).scores)
+        found = score_examples(self._translator(weights), rows, width=1, limit=self.limit)
+        late = self._late(found)
+        return asdict(found.scores) | ({"late": late} if late else {})
 
     def calibrate(self, weights: Weights) -> dict[str, Any]:
         """The calibration of probabilities for the metadata; empty where dev is too small.
@@ -160,8 +171,11 @@ class PairsTask:
             return {}
         translator = self._translator(weights, length_penalty=config.length_penalty)
         rows = dev[:: -(-len(dev) // MAX_CALIBRATION_ROWS)]
-        outcome = score_examples(translator, rows, width=config.beam, n=config.beam)
-        found = fit([_event(*one) for one in zip(rows, outcome.predictions, strict=True)])
+        outcome = score_examples(
+            translator, rows, width=config.beam, n=config.beam, limit=self.limit
+        )
+        answered = [one for one in zip(rows, outcome.predictions, strict=True) if one[1].candidates]
+        found = fit([_event(*one) for one in answered])
         return {} if found is None else {"calibration": found.to_json()}
 
     @staticmethod
@@ -183,12 +197,22 @@ class PairsTask:
     @staticmethod
     def summary(scores: Mapping[str, float]) -> str:
         """Dev scores in a few words."""
-        return f"dev exact {scores['exact_match']:5.1f} %  ser {scores['ser']:5.1f} %"
+        shown = f"dev exact {scores['exact_match']:5.1f} %  ser {scores['ser']:5.1f} %"
+        if late := scores.get("late"):
+            shown += f"  ({late:,} of {scores['examples']:,} rows too slow to answer)"
+        return shown
 
     def evaluate(self, model: PairsModel, *, version: str) -> dict[str, Any]:
         """The result of :func:`charseq.evaluation.pairs.evaluate` on the dev split."""
         rows = self.prepared.dataset.dev
-        return facts(model, self.data, "dev", *answer(model, rows), version=version)
+        limit = self.limit and TimeLimit(_closing_seconds(self.config.minutes))
+        found = answer(model, rows, limit=limit)
+        return facts(model, self.data, "dev", *found, version=version)
+
+    def _late(self, outcome: Outcome) -> int:
+        """The number of rows whose answers came too late."""
+        late = set() if self.limit is None else self.limit.late
+        return sum(one.source in late for one in outcome.predictions)
 
     def _translator(self, weights: Weights, *, length_penalty: float = 0.0) -> Translator:
         """The search with ``weights``, on the device of the training."""
@@ -206,6 +230,19 @@ class PairsTask:
         from charseq.models.device import choose_device
 
         return direction_groups_on(choose_device(self.config.device).type, self.config, weights)
+
+
+def _scoring_seconds(minutes: float) -> float:
+    """Seconds of an evaluation on dev: a tenth of the budget, but enough for an ordinary dev."""
+    return max(MIN_SCORING_SECONDS, 60 * minutes / 10)
+
+
+def _closing_seconds(minutes: float) -> float:
+    """Seconds of the evaluation at the end, on all of dev and by beam search: as many as trained.
+
+    It is there for rows out of all proportion; an ordinary dev takes a small part of it.
+    """
+    return max(6 * MIN_SCORING_SECONDS, 60 * minutes)
 
 
 def _event(row: pairs.Example, found: Prediction) -> Event:

@@ -89,7 +89,7 @@ def train(
         report(line)
     if dry_run:
         return {"run": str(folder), "seconds": time.monotonic() - started, "epochs": 0}
-    with lock(folder):
+    with lock(folder, force=force):
         state = TrainingState(folder, task.metadata)
         _check_folder(state, force=force)
         started += _learn_from(teacher, student, state, report)

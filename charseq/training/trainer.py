@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -114,6 +115,8 @@ class Trainer:
         }
         self._graphed: GraphedStep | None = None
         self._reading = Reading(math.nan, math.nan, 0, 0, 0)
+        self.interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
+        """The context of the longest part of a step on a CPU, after which nothing has changed."""
         if graphed or (graphed is None and device.type == "cuda"):
             self._graphed = GraphedStep(
                 self.model,
@@ -258,10 +261,12 @@ class Trainer:
         if self.weights.grad is not None:
             self.weights.grad.zero_()
         low = self.precision != torch.float32
-        with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
-            found = self.model.loss(self._to_device(batch), smoothing=self.settings.label_smoothing)
-        mean = found.total / found.count
-        mean.backward()
+        with self.interruptible():
+            with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
+                smoothing = self.settings.label_smoothing
+                found = self.model.loss(self._to_device(batch), smoothing=smoothing)
+            mean = found.total / found.count
+            mean.backward()
         carried = found.state if batch.continues else None
         self._carried_state = None if carried is None else carried.detach()
         return float(mean.detach())

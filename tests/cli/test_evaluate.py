@@ -196,7 +196,14 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
     assert out.count("\n") == 1
     assert json.loads(out) == SCORES
     assert calls == [
-        {"data": "D", "model": world.model, "split": "dev", "beam": 2, "errors": Path("E.tsv")}
+        {
+            "data": "D",
+            "model": world.model,
+            "split": "dev",
+            "beam": 2,
+            "errors": Path("E.tsv"),
+            "force": False,
+        }
     ]
     code, out, err = world.run("evaluate", "D")
     assert (code, err) == (0, "")

@@ -53,7 +53,8 @@ def test_flow_passes_its_options_on(world: World, tmp_path: Path) -> None:
         facts: ClassVar = {"steps": 3}
         lines: ClassVar = ["a line"]
 
-        def draw(self, folder: Path) -> list[Path]:
+        def draw(self, folder: Path, *, force: bool) -> list[Path]:
+            assert not force
             return [folder / "flow.png"]
 
     def study_cells(cells: Any, **options: Any) -> Found:

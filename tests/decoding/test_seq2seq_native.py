@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from levels import LIBRARY, at_level, each_level, needs_library
 from networks import ODD, TARGETS, answers, ended, every, make, some_texts, tiny
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
-from charseq.decoding import seq2seq_native
 from charseq.decoding.search import _follow, _search, beam, greedy
 from charseq.decoding.seq2seq_native import NativeSeq2Seq, NativeState
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
+from charseq.kernels import library
 from charseq.kernels.cell_table import CELLS
 
 pytestmark = needs_library
@@ -228,21 +229,59 @@ def flat(network: NumpySeq2Seq) -> NumpySeq2Seq:
     return other
 
 
-def test_a_search_of_many_calls_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = best(make("gru", attention="hard"))
-    state, limits = kernels.start(ended(some_texts([40]))), [7, 0, 3, 5] * 10
-    expected = beam(kernels, state, limits, width=3)
-    calls: list[str] = []
-    monkeypatch.setattr(seq2seq_native, "MAX_STEPS_PER_CALL", 30)
-    monkeypatch.setattr(kernels.kernels, "call", call_and_note(kernels.kernels.call, calls))
-    assert beam(kernels, state, limits, width=3) == expected
-    assert len(calls) == 15
+@pytest.mark.parametrize("attention", ["hard", "soft"])
+def test_work_of_many_calls_is_that_of_one(monkeypatch: pytest.MonkeyPatch, attention: str) -> None:
+    """However small the portions are between which signals are taken, the bits are the same."""
+    kernels = best(make("lstm", attention=attention, layers=2))
+    texts, limits = some_texts([0, 200]), [7, 0, 3, 5] * 50
+    texts = ended(texts) if attention == "hard" else texts
+    searches = ((1, 0.0), (3, 0.7), (150, 0.0))
+
+    def outputs() -> list[Any]:
+        state = kernels.start(texts)
+        found = [beam(kernels, state, limits, width=w, length_penalty=p) for w, p in searches]
+        step, _ = kernels.step(np.full(200, BOS), state)
+        return [state.hidden.tobytes(), step.tobytes(), *found]
+
+    expected = outputs()
+    for portion in (1, 10_000, 1_000_000):
+        calls: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(library, "MULTIPLICATIONS", portion)
+            patch.setattr(kernels.kernels, "call", call_and_note(kernels.kernels.call, calls))
+            assert outputs() == expected
+        assert calls.count("search") >= (5 * len(searches) if portion == 1 else len(searches))
 
 
-def call_and_note(call: Callable[..., None], calls: list[str]) -> Callable[..., None]:
-    def noted(name: str, what: object) -> None:
+def test_a_search_that_is_interrupted_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernels = best(make("gru", hidden=64))
+    state, limits = kernels.start(some_texts([0, 0, 128])), [50] * 128
+    expected = beam(kernels, state, limits, width=4)
+    monkeypatch.setattr(library, "MULTIPLICATIONS", 1)
+    call, calls = kernels.kernels.call, []
+
+    def interrupted(name: str, what: object) -> bool:
+        more = call(name, what)
+        calls.append(what)
+        if len(calls) % 5 == 0:
+            raise KeyboardInterrupt
+        return more
+
+    monkeypatch.setattr(kernels.kernels, "call", interrupted)
+    for _ in range(200):
+        with pytest.raises(KeyboardInterrupt):
+            beam(kernels, state, limits, width=4)
+        assert calls[-1].work is None
+    monkeypatch.undo()
+    assert beam(kernels, state, limits, width=4) == expected
+
+
+def call_and_note(call: Callable[..., bool], calls: list[str]) -> Callable[..., bool]:
+    def noted(name: str, what: object) -> bool:
         calls.append(name)
-        call(name, what)
+        return call(name, what)
 
     return noted
 

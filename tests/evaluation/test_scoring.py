@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,13 @@ from charseq.config import Config
 from charseq.data import pairs
 from charseq.data.pairs import Example
 from charseq.errors import DataError, UsageError
-from charseq.evaluation.scoring import choose_rows, score_examples, write_errors
+from charseq.evaluation.scoring import (
+    PORTION,
+    TimeLimit,
+    choose_rows,
+    score_examples,
+    write_errors,
+)
 
 
 class Fake:
@@ -88,6 +95,28 @@ def test_nothing_to_score_is_refused() -> None:
         score_examples(Fake({}), [], width=1)
 
 
+def test_texts_without_an_answer_in_time_have_an_empty_one() -> None:
+    class Slow(Fake):
+        def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
+            asked.append(list(texts))
+            end = time.monotonic() + 20
+            while "z" * PORTION in texts and time.monotonic() < end:
+                sum(range(1000))
+            return super().predict(texts, **options)
+
+    asked: list[list[str]] = []
+    long = "z" * PORTION
+    rows = [Example(long, "a b"), Example("y", "b"), Example("x", "a")]
+    limit = TimeLimit(0.2)
+    for _ in range(2):
+        outcome = score_examples(Slow({"x": "a", "y": "b"}), rows, width=1, limit=limit)
+        assert [one.prediction for one in outcome.predictions] == ["", "b", "a"]
+        assert outcome.predictions[0].truncated
+        assert [one.right for one in outcome.judgements] == [False, True, True]
+        assert limit.late == {long}
+    assert asked == [["x", "y"], [long], ["x", "y"]]  # the second time it is not tried again
+
+
 def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
     path = tmp_path / "errors.tsv"
     path.write_text("what was there\n" * 99, encoding="utf-8")
@@ -99,7 +128,9 @@ def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
     )
     assert [one.name for one in tmp_path.iterdir()] == ["errors.tsv"]
     right = score_examples(Fake({}), [Example("a", "a")], width=1)
-    assert write_errors(path, right) == 0
+    with pytest.raises(UsageError, match=r"errors\.tsv exists: give another name, or --force"):
+        write_errors(path, right, force=False)
+    assert write_errors(path, right, force=True) == 0
     assert path.read_bytes() == b"source\tprediction\treferences\n"
 
 

@@ -338,8 +338,11 @@ def test_a_replaced_link_is_not_written_through(tmp_path: Path) -> None:
     run = published(tmp_path)
     (run / "about.json").unlink()
     (run / "about.json").symlink_to(outside / "about.json")
-    (run / ".new").symlink_to(outside)
     store.publish(run, NEXT)
+    assert everything(run) == AFTER
+    (run / ".new").symlink_to(outside)
+    with pytest.raises(CheckpointError, match=r"\.new' is a link to"):
+        store.publish(run, OLD)
     assert everything(run) == AFTER
     assert sorted(p.read_bytes() for p in outside.iterdir()) == [b"mine", b"mine"]
 
@@ -422,7 +425,7 @@ def test_each_step_is_on_disk_before_the_next(
 def test_a_failed_first_save_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(store, "create", refuse)
@@ -448,7 +451,7 @@ def test_a_commit_that_is_taken_back_is_taken_back_whole(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(store, "sync_folder", failing_sync)
-    monkeypatch.setattr(store.shutil, "rmtree", failing_removal)
+    monkeypatch.setattr(store, "_remove_log", failing_removal)
     with pytest.raises(CheckpointError):
         store.publish(run, NEXT)
     assert everything(run) == OLD
@@ -467,3 +470,48 @@ def test_a_size_that_is_a_lie_costs_no_memory(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True
     )
     assert "model.safetensors: is damaged" in done.stdout
+
+
+def test_a_deleted_run_takes_nothing_of_others_with_it(tmp_path: Path) -> None:
+    run = published(tmp_path)
+    (run / "mine.txt").write_bytes(b"mine")
+    before = everything(run)
+    with pytest.raises(CheckpointError, match=r"holds 'mine\.txt', which is no file of the run"):
+        store.delete(run)
+    assert everything(run) == before
+    (run / "mine.txt").unlink()
+    (run / ".new").mkdir()
+    (run / ".new" / "about.json").write_bytes(b"of a killed save")
+    (run / ".lock").touch()
+    store.delete(run)
+    assert not run.exists()
+    store.delete(run)  # there is none
+
+
+def test_a_link_to_a_run_is_not_deleted(tmp_path: Path) -> None:
+    run = published(tmp_path)
+    before = everything(run)
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "1").symlink_to(run)
+    with pytest.raises(CheckpointError, match="1' is a link to"):
+        store.delete_inner(tmp_path / "inner", "[0-9]+")
+    assert everything(run) == before
+
+
+def test_runs_inside_are_deleted_by_name(tmp_path: Path) -> None:
+    for name in ("1", "22", "notes"):
+        store.publish(tmp_path / "inner" / name, OLD)
+    store.delete_inner(tmp_path / "inner", "[0-9]+")
+    assert [path.name for path in (tmp_path / "inner").iterdir()] == ["notes"]
+    store.delete_inner(tmp_path / "inner", "notes")
+    assert not (tmp_path / "inner").exists()
+    store.delete_inner(tmp_path / "inner", "notes")
+
+
+def test_files_that_a_run_would_overwrite_are_named(tmp_path: Path) -> None:
+    run = published(tmp_path)
+    for name in ("notes.txt", "README.md", "kept.3.safetensors", "resume.a.json", ".gitignore"):
+        (run / name).write_bytes(b"mine")
+    listed = set(OLD)
+    wanted = {"README.md", "kept.3.safetensors", "resume.a.json"} - listed
+    assert set(store.foreign_files(run)) == wanted

@@ -152,7 +152,10 @@ def test_rows_to_calibrate_by_come_from_all_over_dev(
         monkeypatch.setattr(pairs, "MAX_CALIBRATION_ROWS", most)
         with pytest.raises(KeyboardInterrupt):
             task.calibrate(task.trainer().averaged())
-        assert asked.pop() == (examples.load(plenty).dev[::step], {"width": 2, "n": 2})
+        assert asked.pop() == (
+            examples.load(plenty).dev[::step],
+            {"width": 2, "n": 2, "limit": None},
+        )
 
 
 def test_more_matches_rank_higher_then_fewer_errors() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -24,6 +25,7 @@ from charseq.models.device import seed_all
 from charseq.models.loss import Loss, TensorBatch, TrainableModel
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
+from charseq.process import SignalReceived
 from charseq.runs.weights import load_arrays, save_arrays
 from charseq.training.trainer import (
     MAX_SKIPPED,
@@ -213,6 +215,27 @@ def test_a_text_is_read_on_where_a_restored_training_stopped(
     lost = trainer_of(text_model(**options), batches)
     lost.restore({name: value for name, value in load_arrays(data).items() if name != "carried"})
     assert (take(lost, 24, 1)[0].loss != wanted[9].loss) == running
+
+
+def test_a_step_that_is_interrupted_changes_nothing_that_is_saved() -> None:
+    whole = trainer_of(text_model(), text_of(StreamBatches, steps=5))
+    wanted = take(whole, 24, 12)
+    trainer = trainer_of(text_model(), text_of(StreamBatches, steps=5))
+    found = take(trainer, 24, 9)
+    before = trainer.state()
+
+    @contextmanager
+    def interrupted() -> Iterator[None]:
+        yield
+        raise SignalReceived
+
+    trainer.interruptible = interrupted
+    with pytest.raises(SignalReceived):
+        take(trainer, 24, 1)
+    assert equal(trainer.state(), before)
+    trainer.interruptible = nullcontext
+    assert found + take(trainer, 24, 3) == wanted
+    assert equal(trainer.state(), whole.state())
 
 
 class Remembering(TrainableModel):

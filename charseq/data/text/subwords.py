@@ -24,6 +24,8 @@ from typing import Any
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 SPACE_MARK = "\u2581"
 """The character that stands for a space in pieces; in texts it is encoded as bytes."""
+UNKNOWN = "<unk>"
+"""The piece that sentencepiece has for unknown text; no piece of a model is called so."""
 MAX_TEXTS = 500_000
 """Texts of the training sample. More of them hardly change a small set of pieces."""
 MAX_CHARACTERS = 1000
@@ -137,7 +139,7 @@ def _characters(counts: Counter[str]) -> tuple[list[str], list[float]]:
 def _model(pieces: Sequence[str], scores: Sequence[float], model: str) -> bytes:
     """The bytes of a ModelProto of sentencepiece; field numbers as in sentencepiece_model.proto."""
     unknown, normal, byte = 2, 1, 6
-    blocks = [_block(1, _piece("<unk>", 0.0, unknown))]
+    blocks = [_block(1, _piece(UNKNOWN, 0.0, unknown))]
     for number, (piece, score) in enumerate(zip(pieces, scores, strict=True)):
         blocks.append(_block(1, _piece(piece, score, byte if number < len(BYTES) else normal)))
     absent = 2**64 - 1

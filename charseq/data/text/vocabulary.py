@@ -77,8 +77,11 @@ WRITTEN = ("NFC", "NFD", "none")
 
 MAX_SYMBOLS = 1_000_000
 """Symbols of a stored vocabulary."""
+MAX_SUBWORDS = 200_000
+"""Subwords of a stored vocabulary: twice the largest setting. They are loaded within a second."""
 MAX_SYMBOL_LENGTH = 1000
 """Characters of a symbol."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_SCORE = 1e6
 """Bound of the absolute scores of subwords."""
 
@@ -385,16 +388,29 @@ def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     values = fields[name]
     if not isinstance(values, list) or len(values) > MAX_SYMBOLS:
         raise _invalid(f"{name} is not a list of at most {MAX_SYMBOLS} texts")
+    if _are_texts(values):
+        return tuple(values)
     seen: set[str] = set()
     for number, text in enumerate(values):
         if not isinstance(text, str):
             raise _invalid(f"{name}[{number}] is {text!r:.40}, expected text")
-        if not 0 < len(text) <= MAX_SYMBOL_LENGTH or re.search("[\ud800-\udfff]", text):
+        if not 0 < len(text) <= MAX_SYMBOL_LENGTH or _SURROGATES.search(text):
             raise _invalid(f"{name}[{number}] is empty, too long or not Unicode text")
         if text in seen:
             raise _invalid(f"{name}[{number}] {text!r:.40} stands there twice")
         seen.add(text)
     return tuple(values)
+
+
+def _are_texts(values: list[Any]) -> bool:
+    """Whether all is well with a list of texts: a quick answer for a million of them."""
+    try:
+        whole = "".join(values)
+    except TypeError:
+        return False
+    if len(set(values)) < len(values) or _SURROGATES.search(whole):
+        return False
+    return "" not in values and max(map(len, values), default=0) <= MAX_SYMBOL_LENGTH
 
 
 def _separator(fields: Mapping[str, Any]) -> str:
@@ -435,3 +451,5 @@ def _check_kind(vocabulary: Vocabulary) -> None:
     after = symbols[len(BYTES) :]
     if symbols[: len(BYTES)] != BYTES or not after or any("\0" in symbol for symbol in after):
         raise _invalid("the subwords are not the 256 bytes and pieces without NUL after them")
+    if len(symbols) > MAX_SUBWORDS or subwords.UNKNOWN in after:
+        raise _invalid(f"more than {MAX_SUBWORDS:,} subwords, or {subwords.UNKNOWN} among them")

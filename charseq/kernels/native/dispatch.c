@@ -55,7 +55,14 @@ EXPORT void charseq_pack(int32_t level, const float *rows, int64_t columns, int6
   at(level)->pack(rows, columns, depth, panel_of(cell), packed);
 }
 
+/* Floats in the state of a run: h and c of each row, before and after a step. */
+EXPORT int64_t charseq_run_state(int64_t count, int64_t hidden) {
+  return (count + CHUNK - 1) / CHUNK * CHUNK * 4 * hidden;
+}
+
 EXPORT int32_t charseq_run(int32_t level, const struct run *r) {
+  if (r->begin < 0 || r->end > r->steps || (!r->state && (r->begin || r->end < r->steps)))
+    return OUT_OF_RANGE;
   if (!within(r->order, r->count, 0, r->count) || !within(r->lengths, r->count, 1, r->steps + 1) ||
       !gathers(r->first, r->count * r->steps) || !gathers(r->second, r->count))
     return OUT_OF_RANGE;
@@ -68,12 +75,12 @@ EXPORT int32_t charseq_step(int32_t level, const struct step *s) {
 }
 
 EXPORT int32_t charseq_product(int32_t level, const struct product *p) {
-  if (!gathers(p->addend, p->count)) return OUT_OF_RANGE;
+  if (!gathers(p->addend, p->end)) return OUT_OF_RANGE;
   return at(level)->product(p);
 }
 
 EXPORT int32_t charseq_attend(int32_t level, const struct attend *a) {
-  if (!within(a->numbers, a->texts, 0, a->stored) ||
+  if (a->begin < 0 || a->end > a->texts * a->width || !within(a->numbers, a->texts, 0, a->stored) ||
       !within(a->lengths, a->stored, 1, a->steps + 1))
     return OUT_OF_RANGE;
   return at(level)->attend(a);
@@ -83,9 +90,9 @@ EXPORT int32_t charseq_softmax(int32_t level, const struct softmax *f) {
   return at(level)->softmax(f);
 }
 
-EXPORT int32_t charseq_search(int32_t level, const struct search *s) {
+EXPORT int32_t charseq_search(int32_t level, struct search *s) {
   const struct decoder *d = s->decoder;
-  if (s->first < 0 || s->last > s->texts || s->width < 1 || d->symbols < 1 || d->bos < 0 ||
+  if (s->width < 1 || d->symbols < 1 || d->bos < 0 ||
       d->bos >= d->given || d->symbols > d->given || d->symbols > d->columns ||
       !within(s->limits, s->texts, 0, s->max_length + 1) || !gathers(s->prior, s->texts * s->steps) ||
       (s->keys && !within(s->lengths, s->texts, 1, s->steps + 1)) ||

@@ -7,7 +7,7 @@
 
 /* Grows with every change of an exported function. kernels/library.py has the same number and refuses
    a library with another one, which an older editable install may have left behind. */
-#define CHARSEQ_VERSION 7
+#define CHARSEQ_VERSION 8
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -44,10 +44,15 @@ struct gather {
   int64_t limit;
 };
 
-/* One direction of one layer over N sequences of up to S symbols. All rows have whole vectors. */
+/* Rows whose states stay in the cache while a panel of weights is used. */
+#define CHUNK 64
+
+/* One direction of one layer over N sequences of up to S symbols. All rows have whole vectors. A call
+   makes the steps from `begin` to `end`; the next call begins there, with the same `state`. */
 struct run {
   int64_t cell, count, steps, hidden, backward;
   int64_t width, offset;  /* M, and the first column of `memory` to write */
+  int64_t begin, end;     /* of the steps, from 0 to S */
   const int64_t *order;   /* N: the rows by falling length */
   const int64_t *lengths; /* N, each from 1 to S */
   struct gather first;    /* N S: added to the gates at each symbol */
@@ -55,6 +60,7 @@ struct run {
   const float *recurrent; /* packed */
   float *memory;          /* N S M: h after each symbol */
   float *last;            /* K N M: the state after the last symbol of each row */
+  float *state;           /* charseq_run_state() numbers for the next call, or NULL: all steps at once */
 };
 
 /* One step of one layer for N rows. */
@@ -66,9 +72,9 @@ struct step {
   float *after;                /* K N H */
 };
 
-/* Y = X W^T + b + addend of N rows; with `tanh` its tanh. */
+/* Y = X W^T + b + addend of the rows from `begin` to `end` of N; with `tanh` its tanh. */
 struct product {
-  int64_t count, depth, columns, tanh;
+  int64_t begin, end, depth, columns, tanh;
   const float *rows;    /* N depth */
   const float *weight;  /* packed */
   const float *bias;    /* columns, or NULL */
@@ -77,9 +83,9 @@ struct product {
 };
 
 /* Scaled dot-product attention (Vaswani et al. 2017, eq. 1): W rows attend to each of T texts out of
-   N. */
+   N. A call computes the rows from `begin` to `end` of T W. */
 struct attend {
-  int64_t texts, width, stored, steps, hidden, value;
+  int64_t begin, end, texts, width, stored, steps, hidden, value;
   const int64_t *numbers; /* T, each below N */
   const float *queries;   /* T W hidden */
   const float *keys;      /* N S hidden, already scaled by 1/sqrt(hidden) */
@@ -107,11 +113,12 @@ struct decoder {
   const float *readout, *readout_bias, *output, *output_bias;
 };
 
-/* A beam search for the texts `first` to `last` of N that were encoded. Soft attention has keys and
-   values, hard attention has the decoder's and the readout's input at each position. Up to W outputs of
-   each text are written, best first, of up to `max_length` symbols each. */
+/* A beam search for the N texts that were encoded. Soft attention has keys and values, hard attention
+   has the decoder's and the readout's input at each position. Up to W outputs of each text are written,
+   best first, of up to `max_length` symbols each. A call ends after about `budget` multiplications;
+   while it returns UNFINISHED, the next call goes on from `work`. */
 struct search {
-  int64_t texts, steps, first, last, width, max_length;
+  int64_t texts, steps, width, max_length, budget;
   const struct decoder *decoder;
   const float *state;          /* layers K N H: the bridge's output */
   const float *keys, *values;  /* N S H, N S value, or NULL */
@@ -126,10 +133,11 @@ struct search {
   double *scores;              /* N W */
   uint8_t *truncated;          /* N W: whether the limit ended it */
   int32_t *written;            /* N W max_length */
+  void *work;                  /* NULL at first; charseq_search_end() frees it */
 };
 
 /* Return codes. */
-enum outcome { DONE = 0, NO_MEMORY = 1, OUT_OF_RANGE = 2 };
+enum outcome { DONE = 0, NO_MEMORY = 1, OUT_OF_RANGE = 2, UNFINISHED = 3 };
 
 /* The functions of one level. */
 struct functions {
@@ -145,7 +153,7 @@ struct functions {
 EXPORT void charseq_expand(const double *scores, const float *logs, int64_t texts, int64_t width,
                            int64_t symbols, int64_t stride, int64_t wanted, int64_t *parents,
                            int64_t *chosen, double *totals);
-int search_texts(const struct functions *level, const struct search *s);
+int search_texts(const struct functions *level, struct search *s);
 
 extern const struct functions plain_functions;
 #if CHARSEQ_X86

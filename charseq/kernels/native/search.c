@@ -75,12 +75,15 @@ struct beam {
   struct output *outputs;          /* best first */
 };
 
-/* A running search and its buffers. */
+/* A running search and its buffers. It outlives a call: the next one goes on from it. */
 struct work {
   const struct functions *level;
   const struct search *s;
   const struct decoder *d;
-  int64_t gates, states; /* G H; K of the cell */
+  int64_t gates, states;      /* G H; K of the cell */
+  int64_t slots, next;        /* texts side by side; the next text to start */
+  int64_t active, rows, left; /* texts under way, their rows; multiplications left to this call */
+  int64_t attended;           /* rows of a begun step that have their context; -1 between steps */
   struct beam *beams;
   double *scores, *totals;
   struct backpointer *backpointers;
@@ -105,14 +108,18 @@ static void release(struct work *r) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-static int prepare(struct work *r, const struct functions *level, const struct search *s, int64_t texts) {
+static int prepare(struct work *r, const struct functions *level, const struct search *s) {
   const struct decoder *d = s->decoder;
+  int64_t texts = ROWS / s->width;
+  if (texts > s->texts) texts = s->texts;
+  if (texts < 1) texts = 1;
   const int64_t width = s->width, rows = texts * width;
   const int64_t gates = (d->cell == LSTM ? 4 : d->cell == GRU ? 3 : 1) * d->hidden;
   const int64_t states = d->cell == LSTM ? 2 : 1;
   int ok = 1;
   *r = (struct work){
       .level = level, .s = s, .d = d, .gates = gates, .states = states,
+      .slots = texts, .attended = -1,
       .beams = allocate(texts, sizeof(struct beam), &ok),
       .scores = allocate(rows, sizeof(double), &ok),
       .totals = allocate(2 * width, sizeof(double), &ok),
@@ -144,32 +151,26 @@ static int prepare(struct work *r, const struct functions *level, const struct s
   return 1;
 }
 
-/* One step of the network for `rows` rows: states into `after`, log-probabilities into `logs`. */
-static int step(const struct work *r, int64_t rows) {
+/* The layers of one step, from `state` into `after`; with hard attention also each row's position. */
+static int run_layers(const struct work *r) {
   const struct functions *level = r->level;
   const struct search *s = r->s;
   const struct decoder *d = r->d;
-  const int64_t size = r->states * rows * d->hidden;
-  const float *top = r->after + (d->layers - 1) * size;
-  struct gather addend = {0}, prior = {0};
-  if (s->decoder_input) {
-    for (int64_t row = 0; row < rows; row++) {
-      int64_t text = r->texts[row];
-      int64_t position = r->positions[row] + (r->symbols[row] >= d->advance_from);
-      r->positions[row] = position = position < s->ends[text] ? position : s->ends[text];
-      r->numbers[row] = text * s->steps + position;
-      r->ended[row] = position == s->ends[text];
-      if (s->prior.table) r->prior[row] = s->prior.rows[r->numbers[row]];
-    }
-    addend = (struct gather){s->readout_input, r->numbers, 0};
-    if (s->prior.table) prior = (struct gather){s->prior.table, r->prior, 0};
+  const int64_t rows = r->rows, size = r->states * rows * d->hidden;
+  for (int64_t row = 0; s->decoder_input && row < rows; row++) {
+    int64_t text = r->texts[row];
+    int64_t position = r->positions[row] + (r->symbols[row] >= d->advance_from);
+    r->positions[row] = position = position < s->ends[text] ? position : s->ends[text];
+    r->numbers[row] = text * s->steps + position;
+    r->ended[row] = position == s->ends[text];
+    if (s->prior.table) r->prior[row] = s->prior.rows[r->numbers[row]];
   }
   int code = DONE;
   for (int64_t layer = 0; layer < d->layers && !code; layer++) {
     struct gather first = {d->table, r->symbols, 0}, second = {0};
     if (layer) {
       const float *below = r->after + (layer - 1) * size;
-      code = level->product(&(struct product){rows, d->hidden, r->gates, 0, below, d->input[layer],
+      code = level->product(&(struct product){0, rows, d->hidden, r->gates, 0, below, d->input[layer],
                                               d->bias[layer], {0}, r->given});
       first = (struct gather){r->given, 0, 0};
     } else if (s->decoder_input) {
@@ -179,16 +180,51 @@ static int step(const struct work *r, int64_t rows) {
       code = level->step(&(struct step){d->cell, rows, d->hidden, first, second, d->recurrent[layer],
                                         r->state + layer * size, r->after + layer * size});
   }
-  if (s->keys && !code) {
-    code = level->attend(&(struct attend){rows, 1, s->texts, s->steps, d->hidden, d->value, r->texts, top,
-                                      s->keys, s->values, s->lengths, r->context});
-    addend = (struct gather){r->context, 0, 0};
+  return code;
+}
+
+/* The contexts of the rows from `attended` on, as many as the budget has left, and one at least. */
+static int attend(struct work *r, const float *top) {
+  const struct search *s = r->s;
+  const struct decoder *d = r->d;
+  int64_t end = r->attended;
+  do r->left -= s->lengths[r->texts[end++]] * (d->hidden + d->value);
+  while (end < r->rows && r->left > 0);
+  int code = r->level->attend(&(struct attend){r->attended, end, r->rows, 1, s->texts, s->steps,
+                                               d->hidden, d->value, r->texts, top, s->keys, s->values,
+                                               s->lengths, r->context});
+  r->attended = end;
+  return code;
+}
+
+/* One step of the network for all rows, or the rest of one: states into `after`, log-probabilities into
+   `logs`. UNFINISHED where the budget ends within it. */
+static int step(struct work *r) {
+  const struct functions *level = r->level;
+  const struct search *s = r->s;
+  const struct decoder *d = r->d;
+  const int64_t rows = r->rows;
+  const float *top = r->after + (d->layers - 1) * r->states * rows * d->hidden;
+  struct gather addend = {0}, prior = {0};
+  int code = DONE;
+  if (r->attended < 0) {
+    r->attended = 0;
+    r->left -= rows * (2 * d->layers * r->gates * d->hidden + (d->hidden + d->columns) * d->value);
+    code = run_layers(r);
   }
+  while (s->keys && !code && r->attended < rows) {
+    if (r->left <= 0) return UNFINISHED;
+    code = attend(r, top);
+  }
+  r->attended = -1;
+  if (s->keys) addend = (struct gather){r->context, 0, 0};
+  if (s->decoder_input) addend = (struct gather){s->readout_input, r->numbers, 0};
+  if (s->decoder_input && s->prior.table) prior = (struct gather){s->prior.table, r->prior, 0};
   if (!code)
-    code = level->product(&(struct product){rows, d->hidden, d->value, 1, top, d->readout,
+    code = level->product(&(struct product){0, rows, d->hidden, d->value, 1, top, d->readout,
                                             d->readout_bias, addend, r->mixed});
   if (!code)
-    code = level->product(&(struct product){rows, d->value, d->columns, 0, r->mixed, d->output,
+    code = level->product(&(struct product){0, rows, d->value, d->columns, 0, r->mixed, d->output,
                                             d->output_bias, prior, r->logs});
   if (!code)
     code = level->softmax(&(struct softmax){rows, d->columns, d->advance_from, d->eos,
@@ -281,44 +317,66 @@ static void gather_states(struct work *r, int64_t rows, int64_t before) {
   }
 }
 
-int search_texts(const struct functions *level, const struct search *s) {
-  int64_t slots = ROWS / s->width, beams = 0, rows = 0, next = s->first;
-  if (slots > s->last - s->first) slots = s->last - s->first;
-  if (slots < 1) slots = 1;
-  struct work r;
-  int code = prepare(&r, level, s, slots) ? DONE : NO_MEMORY;
-  while (!code) {
-    int64_t before = rows, active = beams;
-    beams = rows = 0;
-    for (int64_t i = 0; i < active; i++) { /* texts under way */
-      struct beam now = r.beams[i];
-      int64_t count = advance(&r, &now);
-      if (!count) write_outputs(s, &now);
-      for (int64_t row = 0; row < count; row++) {
-        struct backpointer back = now.backpointers[now.size * s->width + row];
-        r.from[rows + row] = now.first + back.parent;
-        r.symbols[rows + row] = back.symbol;
-        r.next_positions[rows + row] = r.positions[now.first + back.parent];
-        r.texts[rows + row] = now.text;
-      }
-      now.size++, now.rows = count, now.first = rows;
-      r.beams[i] = now;
-      if (!count) continue;
-      r.beams[i] = r.beams[beams];
-      r.beams[beams++] = now;
-      rows += count;
+/* The rows of the next step: those of the texts under way, and of texts that start. */
+static void choose_rows(struct work *r) {
+  const struct search *s = r->s;
+  const int64_t before = r->rows, active = r->active;
+  int64_t beams = 0, rows = 0;
+  for (int64_t i = 0; i < active; i++) { /* texts under way */
+    struct beam now = r->beams[i];
+    int64_t count = advance(r, &now);
+    if (!count) write_outputs(s, &now);
+    for (int64_t row = 0; row < count; row++) {
+      struct backpointer back = now.backpointers[now.size * s->width + row];
+      r->from[rows + row] = now.first + back.parent;
+      r->symbols[rows + row] = back.symbol;
+      r->next_positions[rows + row] = r->positions[now.first + back.parent];
+      r->texts[rows + row] = now.text;
     }
-    for (; beams < slots && next < s->last; next++, beams++, rows++) { /* texts that start */
-      struct beam *b = r.beams + beams;
-      b->text = next, b->size = 0, b->rows = 1, b->first = rows, b->found = 0, b->threshold = -INFINITY;
-      b->scores[0] = 0.0;
-      r.from[rows] = -1, r.symbols[rows] = s->decoder->bos, r.next_positions[rows] = 0, r.texts[rows] = next;
-    }
-    if (!rows) break;
-    gather_states(&r, rows, before);
-    memcpy(r.positions, r.next_positions, (size_t)rows * sizeof *r.positions);
-    code = step(&r, rows);
+    now.size++, now.rows = count, now.first = rows;
+    r->beams[i] = now;
+    if (!count) continue;
+    r->beams[i] = r->beams[beams];
+    r->beams[beams++] = now;
+    rows += count;
   }
-  release(&r);
+  for (; beams < r->slots && r->next < s->texts; r->next++, beams++, rows++) { /* texts that start */
+    struct beam *b = r->beams + beams;
+    b->text = r->next, b->size = 0, b->rows = 1, b->first = rows, b->found = 0, b->threshold = -INFINITY;
+    b->scores[0] = 0.0;
+    r->from[rows] = -1, r->symbols[rows] = s->decoder->bos, r->next_positions[rows] = 0;
+    r->texts[rows] = r->next;
+  }
+  r->active = beams, r->rows = rows;
+  gather_states(r, rows, before);
+  memcpy(r->positions, r->next_positions, (size_t)rows * sizeof *r->positions);
+}
+
+/* Free a search that has not come to its end. */
+EXPORT void charseq_search_end(struct search *s) {
+  if (s->work) release(s->work);
+  free(s->work);
+  s->work = 0;
+}
+
+int search_texts(const struct functions *level, struct search *s) {
+  struct work *r = s->work;
+  int code = DONE;
+  if (!r) {
+    s->work = r = calloc(1, sizeof *r);
+    if (!r) return NO_MEMORY;
+    code = prepare(r, level, s) ? DONE : NO_MEMORY;
+  }
+  r->left = s->budget;
+  while (!code) {
+    if (r->attended < 0 && r->left <= 0) {
+      code = UNFINISHED;
+      break;
+    }
+    if (r->attended < 0) choose_rows(r);
+    if (!r->rows) break;
+    code = step(r);
+  }
+  if (code != UNFINISHED) charseq_search_end(s);
   return code;
 }

@@ -13,8 +13,6 @@
 #include "products.h"
 #endif
 
-/* Rows whose states stay in the cache while a panel of weights is used. */
-#define CHUNK 64
 /* Rows of a product that share one panel of weights before the next panel is read. */
 #define GROUP 512
 
@@ -123,19 +121,22 @@ static TARGET int step(const struct step *s) {
   return DONE;
 }
 
-/* All steps of the rows of `order` from `from` on. `state` is a buffer of 4 CHUNK H. */
+/* The steps of the rows of `order` from `from` on. `state` has 4 CHUNK H: h and c, each before and after
+   a step, which change places with every step. */
 static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, struct operand *x,
                              float *state) {
   int gates = r->cell == LSTM ? 4 : r->cell == GRU ? 3 : 1;
   int64_t size = CHUNK * r->hidden, bytes = r->hidden * (int64_t)sizeof(float);
   const int64_t *order = r->order + from;
   const float *first[CHUNK], *second[CHUNK];
-  memset(state, 0, 4 * size * sizeof *state);
-  float *h = state, *h_after = state + size, *c = state + 2 * size, *c_after = state + 3 * size;
-  for (int64_t i = 0; i < rows; i++)
+  const int64_t odd = r->begin % 2 * size;
+  float *h = state + odd, *h_after = state + size - odd;
+  float *c = state + 2 * size + odd, *c_after = state + 3 * size - odd;
+  if (!r->begin) memset(state, 0, 4 * size * sizeof *state);
+  for (int64_t i = 0; i < rows && !r->begin; i++)
     for (int64_t index = r->lengths[order[i]]; index < r->steps; index++)
       memset(r->memory + (order[i] * r->steps + index) * r->width + r->offset, 0, (size_t)bytes);
-  for (int64_t t = 0; t < r->steps; t++) {
+  for (int64_t t = r->begin; t < r->end; t++) {
     while (rows && r->lengths[order[rows - 1]] <= t) rows--;
     if (!rows) break;
     for (int64_t i = 0; i < rows; i++) {
@@ -162,18 +163,19 @@ static TARGET void run_chunk(const struct run *r, int64_t from, int64_t rows, st
 
 static TARGET int run(const struct run *r) {
   struct operand x;
-  float *state = allocate(4 * CHUNK * r->hidden);
-  if (!prepare(&x, 0, CHUNK, r->hidden) || !state) {
-    free(state);
+  float *own = r->state ? 0 : allocate(4 * CHUNK * r->hidden);
+  if (!prepare(&x, 0, CHUNK, r->hidden) || (!own && !r->state)) {
+    free(own);
     release(&x);
     return NO_MEMORY;
   }
   begin();
   for (int64_t from = 0; from < r->count; from += CHUNK)
-    run_chunk(r, from, r->count - from < CHUNK ? r->count - from : CHUNK, &x, state);
+    run_chunk(r, from, r->count - from < CHUNK ? r->count - from : CHUNK, &x,
+              own ? own : r->state + from * 4 * r->hidden);
   end();
   release(&x);
-  free(state);
+  free(own);
   return DONE;
 }
 
@@ -181,8 +183,8 @@ static TARGET int product(const struct product *p) {
   float out[CHUNK * MAX_PANEL * VECTOR];
   struct operand x;
   begin();
-  for (int64_t group = 0; group < p->count; group += GROUP) {
-    int64_t rows = p->count - group < GROUP ? p->count - group : GROUP;
+  for (int64_t group = p->begin; group < p->end; group += GROUP) {
+    int64_t rows = p->end - group < GROUP ? p->end - group : GROUP;
     if (!prepare(&x, p->rows + group * p->depth, rows, p->depth)) {
       end();
       return NO_MEMORY;
@@ -233,7 +235,7 @@ INLINE float exponentials(float *scores, int64_t steps) {
 static TARGET int attend(const struct attend *k) {
   float *scores = allocate(k->steps);
   if (!scores) return NO_MEMORY;
-  for (int64_t row = 0; row < k->texts * k->width; row++) {
+  for (int64_t row = k->begin; row < k->end; row++) {
     int64_t text = k->numbers[row / k->width], steps = k->lengths[text];
     const float *query = k->queries + row * k->hidden;
     const float *keys = k->keys + text * k->steps * k->hidden;

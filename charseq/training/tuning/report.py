@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FOLDER = "tune"
 """Subfolder of the run for the files of the search."""
+TRIALS_FILE = "trials.sqlite"
+TRIAL = "trial-[0-9]{3,}"
+"""Names of the trials' run folders, as a regular expression."""
 DONE, GIVEN_UP, FAILED = "done", "given up", "failed"
 """States of a finished trial: it came to its end, was pruned, or its loss was not finite."""
 SCORES = ("examples", "exact_match", "wer", "ser", "perplexity")
@@ -61,7 +64,7 @@ class Plan:
     @property
     def trials(self) -> Path:
         """Path of the trials' SQLite file."""
-        return self.folder / FOLDER / "trials.sqlite"
+        return self.folder / FOLDER / TRIALS_FILE
 
     @property
     def settings(self) -> Path:

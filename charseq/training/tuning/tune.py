@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import re
 import signal
 import time
 from collections.abc import Collection, Mapping
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from charseq import files
 from charseq.config import Config, configure
 from charseq.data import settings_file
+from charseq.data.settings_file import SETTINGS_FILE
 from charseq.errors import (
     CheckpointError,
     Interrupted,
@@ -38,7 +39,17 @@ from charseq.errors import (
     TrainingError,
     UsageError,
 )
-from charseq.runs.folder import ABOUT, is_finished, lock, names, publish, read_all, read_json
+from charseq.runs.folder import (
+    ABOUT,
+    delete,
+    delete_inner,
+    is_finished,
+    lock,
+    names,
+    publish,
+    read_all,
+    read_json,
+)
 from charseq.runs.model_card import render
 from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import train
@@ -49,6 +60,8 @@ from charseq.training.tuning.report import (
     FOLDER,
     GIVEN_UP,
     SCORES,
+    TRIAL,
+    TRIALS_FILE,
     Plan,
     command,
     describe,
@@ -180,7 +193,7 @@ def _search(
     """Begin or resume the search in the plan's folder, under its lock: the facts."""
     from charseq.training.tuning.trials import open_search
 
-    with lock(plan.folder):
+    with lock(plan.folder, force=force):
         _make_room(plan.folder, force=force)
         with open_search(
             plan.trials,
@@ -205,10 +218,11 @@ def _make_room(folder: Path, *, force: bool) -> None:
     Raises:
         CheckpointError: the folder holds a run that no search has made.
     """
+    _check_links(folder / FOLDER)
     run = TrainingState(folder, {})
     if force:
         run.reset()
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        _delete_search(folder / FOLDER)
     elif run.can_resume():
         what = "holds an unfinished training: charseq train goes on with it, -o names another"
         raise CheckpointError(f"{what} folder, --force begins anew", path=folder)
@@ -216,6 +230,21 @@ def _make_room(folder: Path, *, force: bool) -> None:
         what = "holds a model that no search has made: -o names another folder, --force begins anew"
         raise CheckpointError(what, path=folder)
     (folder / FOLDER).mkdir(exist_ok=True)
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links among the files of a search: SQLite would write through them."""
+    if links := files.links_in(folder):
+        what = "is a link, and nothing of a search is written through a link: delete it"
+        raise CheckpointError(what, path=links[0])
+
+
+def _delete_search(folder: Path) -> None:
+    """Delete an earlier search: its trials' runs and its own files, nothing else."""
+    delete_inner(folder, TRIAL)
+    for ending in ("", "-journal", "-wal", "-shm"):
+        (folder / f"{TRIALS_FILE}{ending}").unlink(missing_ok=True)
+    (folder / SETTINGS_FILE).unlink(missing_ok=True)
 
 
 def _check_conditions(search: Search, plan: Plan) -> None:
@@ -312,9 +341,9 @@ def _about(plan: Plan, about: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _delete_trials(plan: Plan, number: int) -> None:
     """Delete the runs of all trials but ``number``, which may be resumed."""
-    for folder in (plan.folder / FOLDER).glob("trial-*"):
-        if folder != plan.trial_folder(number):
-            shutil.rmtree(folder)
+    for folder in sorted((plan.folder / FOLDER).iterdir()):
+        if re.fullmatch(TRIAL, folder.name) and folder != plan.trial_folder(number):
+            delete(folder)
 
 
 def _stop(search: Search, plan: Plan, asked: signal.Signals) -> NoReturn:

@@ -22,8 +22,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from table_files import rewrite
 
-from charseq.data.formats.reader import read_table
 from charseq import files
+from charseq.data.formats.reader import read_table
 from charseq.data.formats.writer import rejecting, rejects_path, replacing
 from charseq.errors import DataError, UsageError
 
@@ -183,14 +183,20 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["far/a.txt", "far/none.txt", "far", os.devnull])
+def test_nothing_is_written_through_a_link(tmp_path: Path, target: str) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "a.txt").write_bytes(b"old")
-    (tmp_path / "a.txt").symlink_to("far/a.txt")
-    with replacing(tmp_path / "a.txt", force=True) as file:
-        file.write(b"new")
+    (tmp_path / "a.txt").symlink_to(target)
+    for force in (False, True):
+        with (
+            pytest.raises(UsageError, match=r"a\.txt' is a link to '.*'.*nothing is written"),
+            replacing(tmp_path / "a.txt", force=force),
+        ):
+            pass
     assert (tmp_path / "a.txt").is_symlink()
-    assert (tmp_path / "far" / "a.txt").read_bytes() == b"new"
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["a.txt"]
+    assert (tmp_path / "far" / "a.txt").read_bytes() == b"old"
 
 
 def test_a_long_name_is_no_trouble(tmp_path: Path) -> None:
@@ -206,7 +212,9 @@ def test_a_named_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
-    with replacing(pipe) as file:
+    with pytest.raises(UsageError, match="pipe exists"), replacing(pipe):
+        pass
+    with replacing(pipe, force=True) as file:
         file.write(b"through")
     reader.join(10)
     assert got == [b"through"]

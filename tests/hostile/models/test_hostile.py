@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile.corpus import CASES, MARK, build
+from hostile.models.corpus import CASES, MARK, build
 
 HERE = Path(__file__).parent
-FIXTURES = HERE.parent / "fixtures"
+ROOT = HERE.parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
 COMMANDS = [
     ["verify", "RUN"],
     ["predict", "-m", "RUN", "3.4.77"],
@@ -29,7 +30,7 @@ def watched(folders: list[Path], commands: list[list[str]], place: Path) -> list
     done = subprocess.run(
         [sys.executable, str(HERE / "watcher.py")],
         input=asked, cwd=place,
-        env={**os.environ, "CHARSEQ_KERNELS": "off", "PYTHONPATH": str(HERE.parent.parent)},
+        env={**os.environ, "CHARSEQ_KERNELS": "off", "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
