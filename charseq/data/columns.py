@@ -62,10 +62,7 @@ def column_reader(
         positions = known.get(row.names)
         if positions is None:
             positions = positions_in(row)
-            if len(known) >= MAX_KEYED:
-                known.clear()
-            if len(row.names) <= MAX_KEYS and sum(map(len, row.names)) <= MAX_LETTERS:
-                known[row.names] = positions
+            _remember(known, row.names, positions)
         if is_single and type(text := cells[positions[0]]) is str and text.isascii():
             return text
         try:
@@ -74,6 +71,16 @@ def column_reader(
             raise Rejected(fault.message) from None
 
     return read
+
+
+def _remember(
+    known: dict[tuple[str, ...], list[int]], names: tuple[str, ...], positions: list[int]
+) -> None:
+    """Keep the positions of a list of keys, within limits: each row may have keys of its own."""
+    if len(known) >= MAX_KEYED:
+        known.clear()
+    if len(names) <= MAX_KEYS and sum(map(len, names)) <= MAX_LETTERS:
+        known[names] = positions
 
 
 def _position(

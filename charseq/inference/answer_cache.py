@@ -129,7 +129,7 @@ class AnswerCache:
 
 
 def shards(read: Iterable[tuple[Window, Texts]], cache: AnswerCache) -> Iterator[Shard]:
-    """Windows with the texts of their rows, grouped until a group has enough new texts, rows or bytes."""
+    """Windows with their texts, grouped until a group has enough new texts, rows or bytes."""
     held: Shard = []
     rows, size, new = 0, 0, 0
     for window, texts in read:
