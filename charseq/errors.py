@@ -4,6 +4,7 @@
     ├── UsageError                  exit 2: the arguments of a command or function are wrong
     │   └── SettingError            a setting is unknown, of the wrong type or out of its limits
     ├── DataError                   a file of rows cannot be read (path, line)
+    │   └── AccessError             the system refuses to read or write it; its rows are no fault
     ├── CheckpointError             a run folder is missing, damaged, foreign or in use (path)
     │   └── NewerVersionError       a newer charseq wrote the run, and this one cannot read it
     ├── MissingExtraError           an optional package is not installed
@@ -51,7 +52,7 @@ class DataError(CharseqError):
 
     def at(self, path: str | Path, line: int | None = None) -> DataError:
         """The same fault with a path and a line, where it has none yet."""
-        return DataError(
+        return type(self)(
             self.message,
             path=path if self.path is None else self.path,
             line=line if self.line is None else self.line,
@@ -61,6 +62,13 @@ class DataError(CharseqError):
         """``path:line: message``, as far as they are known."""
         place = "".join(f"{part}:" for part in (self.path, self.line) if part is not None)
         return f"{place} {self.message}" if place else self.message
+
+
+class AccessError(DataError):
+    """The system refuses to read or write a file: no space left, too many open files, no rights.
+
+    The rows of the file are no fault, so the same call may succeed later.
+    """
 
 
 class CheckpointError(CharseqError):

@@ -3,13 +3,15 @@
 The one place where charseq makes files that replace others, where it deletes what it made, and
 where it locks files. Nothing is written, deleted or locked through a link: an archive of a
 stranger may hold a link under every name that a command writes. A part file is new (``O_EXCL``) and
-has a random hidden name in the folder of its target, so that the rename stays on one file system.
+has a hidden name in the folder of its target, so that the rename stays on one file system: a random
+one, or, where attempts are repeated, one that the next attempt finds and deletes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -104,6 +106,51 @@ def refuse(
 def part_path(path: Path) -> Path:
     """A new hidden name beside ``path``, such as ``.charseq-0f3c….part``."""
     return path.with_name(f".charseq-{secrets.token_hex(8)}.part")
+
+
+def hidden_path(path: Path, ending: str) -> Path:
+    """A hidden name beside ``path``, the same one each time and of the same length for all."""
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return path.with_name(f".charseq-{name}.{ending}")
+
+
+@contextmanager
+def claiming(path: Path) -> Iterator[Path]:
+    """The name for the part file of ``path``, which this process has alone until the block ends.
+
+    The name is the same for each attempt, so that a part file that a killed attempt left is
+    deleted here. Where something else has the names of the part file or of its lock, or the file
+    system has no locks, the name is a new one of :func:`part_path`.
+
+    Raises:
+        BusyError: another process is writing ``path``.
+        LinkError: a link has the name of the lock.
+    """
+    part, guard = hidden_path(path, "part"), hidden_path(path, "lock")
+    try:
+        handle = lock(guard, flags=os.O_NONBLOCK)
+    except LinkError:
+        raise
+    except OSError:  # if the folder cannot be written, the part file will tell
+        yield part_path(path)
+        return
+    try:
+        try:
+            part.unlink(missing_ok=True)
+        except OSError:  # a folder, or a stranger's file
+            part = part_path(path)
+        yield part
+    finally:
+        with contextlib.suppress(OSError):
+            guard.unlink()
+        os.close(handle)
+
+
+def clean(path: Path) -> None:
+    """Delete the part file of ``path`` and its lock, which a killed attempt has left."""
+    if any(os.path.lexists(hidden_path(path, ending)) for ending in ("part", "lock")):
+        with contextlib.suppress(BusyError, OSError), claiming(path):
+            pass
 
 
 def sync(file: IO[bytes]) -> None:

@@ -390,7 +390,8 @@ def _pieces(place: Path) -> list[int]:
         for path in place.glob(".charseq-*.journal")
         for line in path.read_bytes().split(b"\n")[1:-1]
     ]
-    return [0, *(len(json.loads(line[9:])) for line in lines)]
+    values = [json.loads(line.partition(b" ")[2]) for line in lines]
+    return [0, *(len(value) for value in values if isinstance(value, list))]
 
 
 # --- many rows

@@ -10,8 +10,11 @@ unchecked, as they do for users.
 from __future__ import annotations
 
 import ast
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -24,6 +27,10 @@ from hypothesis import settings
 # Set before NumPy and torch are loaded; a test that wants two threads asks for them.
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+# No key of the user is made or used by the tests and the processes that they start.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="charseq-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # The same examples in every run, so that a failure can be repeated; a slow machine is no failure.
 settings.register_profile("charseq", deadline=None, derandomize=True)

@@ -182,3 +182,42 @@ def test_a_lock_on_a_deleted_file_is_taken_anew(
     handle = files.lock(path, parents=True)
     assert os.path.samestat(os.fstat(handle), path.stat())
     os.close(handle)
+
+
+# --- part files that the next attempt finds
+
+
+def test_a_claimed_part_file_has_the_same_name_each_time_and_is_fresh(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250)
+    with files.claiming(path) as part:
+        part.write_bytes(b"left by a kill")
+    with files.claiming(path) as again:
+        assert again == part
+        assert not part.exists()
+        with pytest.raises(files.BusyError), files.claiming(path):
+            pass
+    assert leftovers(tmp_path) == []
+
+
+def test_what_a_killed_attempt_left_is_cleaned_but_not_what_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with files.claiming(path) as part:
+        part.write_bytes(b"in use")
+        files.clean(path)
+        assert part.exists()
+    files.hidden_path(path, "lock").touch()
+    files.clean(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_claimed_is_left_and_a_random_name_taken(tmp_path: Path) -> None:
+    for ending in ("part", "lock"):
+        path = tmp_path / f"a.{ending}"
+        files.hidden_path(path, ending).mkdir()
+        with files.claiming(path) as part:
+            assert part != files.hidden_path(path, "part")
+        assert files.hidden_path(path, ending).is_dir()
+    files.hidden_path(tmp_path / "b", "lock").symlink_to(tmp_path / "far")
+    with pytest.raises(files.LinkError), files.claiming(tmp_path / "b"):
+        pass
+    assert not (tmp_path / "far").exists()

@@ -13,6 +13,13 @@ from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.formats.writer import Rejected
 from charseq.errors import DataError, UsageError
 
+MAX_KEYED = 64
+"""Lists of keys whose positions are remembered."""
+MAX_KEYS = 1024
+"""Keys of such a list, at most."""
+MAX_LETTERS = 16_384
+"""Letters of such a list, at most."""
+
 
 def column_reader(
     table: Table, column: str | int | None, *, features: bool
@@ -54,7 +61,8 @@ def column_reader(
             return None
         positions = known.get(row.names)
         if positions is None:
-            positions = known[row.names] = positions_in(row)
+            positions = positions_in(row)
+            _remember(known, row.names, positions)
         if is_single and type(text := cells[positions[0]]) is str and text.isascii():
             return text
         try:
@@ -63,6 +71,16 @@ def column_reader(
             raise Rejected(fault.message) from None
 
     return read
+
+
+def _remember(
+    known: dict[tuple[str, ...], list[int]], names: tuple[str, ...], positions: list[int]
+) -> None:
+    """Keep the positions of a list of keys, within limits: each row may have keys of its own."""
+    if len(known) >= MAX_KEYED:
+        known.clear()
+    if len(names) <= MAX_KEYS and sum(map(len, names)) <= MAX_LETTERS:
+        known[names] = positions
 
 
 def _position(

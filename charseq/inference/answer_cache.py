@@ -22,6 +22,8 @@ from charseq.lru import ByteLru
 MAX_BYTES = 16 * 2**20
 SHARD_ROWS = 2**15
 """Rows that are answered together, at most; they are in memory together."""
+SHARD_BYTES = 8 * 2**20
+"""Bytes of such rows in the file; the last window of a shard may go beyond."""
 FULL_BATCHES = 2048
 """New texts that end a shard: with so many, the model's batches are full."""
 LETTER_BYTES = 4
@@ -127,23 +129,25 @@ class AnswerCache:
 
 
 def shards(read: Iterable[tuple[Window, Texts]], cache: AnswerCache) -> Iterator[Shard]:
-    """Windows with the texts of their rows, grouped until a group has enough new texts or rows."""
+    """Windows with their texts, grouped until a group has enough new texts, rows or bytes."""
     held: Shard = []
-    rows, new = 0, 0
+    rows, size, new = 0, 0, 0
     for window, texts in read:
         held.append((window, texts))
         rows += len(texts)
+        size += window.bytes
         new += sum(cache.is_missing(text) for text in distinct_texts(texts))
-        if new >= FULL_BATCHES or rows + len(texts) > SHARD_ROWS:
+        is_large = size >= SHARD_BYTES or rows + len(texts) > SHARD_ROWS
+        if new >= FULL_BATCHES or is_large:
             yield held
-            held, rows, new = [], 0, 0
+            held, rows, size, new = [], 0, 0, 0
     if held:
         yield held
 
 
 def limits() -> list[int]:
     """The constants that, with the rows, decide the order in which texts are computed."""
-    return [MAX_BYTES, SHARD_ROWS, FULL_BATCHES]
+    return [MAX_BYTES, SHARD_ROWS, SHARD_BYTES, FULL_BATCHES]
 
 
 def distinct_texts(texts: Texts) -> Iterator[str]:

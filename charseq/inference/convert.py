@@ -36,11 +36,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from charseq import files
 from charseq.data.columns import column_reader
@@ -56,16 +56,24 @@ from charseq.data.formats.writer import (
     writing,
 )
 from charseq.display import KEPT, ONE_LINE, describe
-from charseq.errors import DataError, UsageError
+from charseq.errors import AccessError, DataError, UsageError
 from charseq.inference.answer_cache import (
     AnswerCache,
     RowAnswer,
+    Shard,
     Texts,
     distinct_texts,
     limits,
     shards,
 )
-from charseq.inference.journal import Journal, fingerprint, open_journal, predict_texts
+from charseq.inference.journal import (
+    Journal,
+    TextMemoryError,
+    fingerprint,
+    journal_path,
+    open_journal,
+    predict_texts,
+)
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
@@ -124,7 +132,8 @@ def convert(
     if mass is not None and not 0 < mass <= 1:
         raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
     _check_columns(found, column=column, to=to)
-    _check_out(path, out, found, force=force)
+    has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
+    _check_out(path, out, found, force=force or has_journal)
     table = read_table(path, format=found.name, header=_header(found, column, header), faulty=True)
     if to is not None and found.may_have_header and table.header is None:
         raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
@@ -134,31 +143,75 @@ def convert(
     read_text = column_reader(table, column, features=model.has_features)
     options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force, inputs=[path], what="file of rejects")
+    files.refuse(rejected, force=force or has_journal, inputs=[path], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
-    with (
-        _journal(path, out, kept_for, options, force=force) as journal,
-        replacing(out, force=force, part=journal.part if journal else None) as file,
-        writing(table, file, names, force=force) as write,
-        rejecting(rejected) as rejects,
-    ):
+    with _journal(path, out, kept_for, options, force=force, report=report) as journal:
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
         cache = _cache(model, found, journal, n=n, beam=beam, mass=mass, batch_size=batch_size)
-        for shard in shards(_read(table, read_text, rejects), cache):
-            known = cache.answer(text for _, texts in shard for text in distinct_texts(texts))
-            result.distinct = cache.computed
-            for window, texts in shard:
-                answers = [_row_answer(text, known, cache) for text in texts]
-                _count(window, texts, answers, result=result, report=report)
-                write(window, [None if answer is None else answer.cells for answer in answers])
-        result.rejected, result.rejects = rejects.count, str(rejects.path)
-        if not result.rows and path != "-" and table.header is None:
-            raise DataError("the file is empty, expected rows", path=table.path)
+        with (
+            _outputs(out, rejected, journal, force=force) as (file, rejects),
+            writing(table, file, names, force=force) as write,
+        ):
+            for shard in shards(_read(table, read_text, rejects), cache):
+                known = _answers(shard, cache, table)
+                result.distinct = cache.computed
+                for window, texts in shard:
+                    answers = [_row_answer(text, known, cache) for text in texts]
+                    _count(window, texts, answers, result=result, report=report)
+                    write(window, [None if answer is None else answer.cells for answer in answers])
+            result.rejected, result.rejects = rejects.count, str(rejects.path)
+            if not result.rows and path != "-" and table.header is None:
+                raise DataError("the file is empty, expected rows", path=table.path)
     for line in summary(result):
         report(line)
     return result
+
+
+@contextmanager
+def _outputs(
+    out: str, rejected: Path, journal: Journal | None, *, force: bool
+) -> Iterator[tuple[BinaryIO, Rejects]]:
+    """The output and its rejects, which get their names together when the block ends well.
+
+    What an attempt has published that was killed before its end may be overwritten.
+    """
+
+    def may_write(path: Path) -> bool:
+        return force or bool(journal and journal.made(path))
+
+    def publish(part: Path | None) -> None:
+        rejects.close()
+        if journal and part:
+            parts = {Path(out): part} | ({rejected: rejects.part} if rejects.part else {})
+            journal.publishing(parts)
+        rejects.finish()
+
+    with (
+        rejecting(rejected, force=may_write(rejected)) as rejects,
+        replacing(out, force=may_write(Path(out)), ready=publish) as file,
+    ):
+        yield file, rejects
+
+
+def _answers(shard: Shard, cache: AnswerCache, table: Table) -> dict[str, RowAnswer]:
+    """The answer to each text of a shard.
+
+    Raises:
+        AccessError: with path and line: memory is too short for the text that stands there.
+    """
+    try:
+        return cache.answer(text for _, texts in shard for text in distinct_texts(texts))
+    except TextMemoryError as fault:
+        lines = (
+            row.line
+            for window, texts in shard
+            for row, text in zip(window.rows, texts, strict=True)
+            if text == fault.text
+        )
+        message = f"memory is too short for {fault}: shorten it, or give the process more"
+        raise AccessError(message, path=table.path, line=next(lines, None)) from None
 
 
 def _cache(
@@ -205,7 +258,13 @@ def _read(
 
 
 def _journal(
-    path: str, out: str, kept_for: str | None, options: Mapping[str, Any], *, force: bool
+    path: str,
+    out: str,
+    kept_for: str | None,
+    options: Mapping[str, Any],
+    *,
+    force: bool,
+    report: Callable[[str], None],
 ) -> AbstractContextManager[Journal | None]:
     """The journal of a conversion from file to file; pipes and devices have none."""
     final = Path(out)
@@ -217,7 +276,8 @@ def _journal(
         "the model": kept_for,
         "the options": {**options, "window": [rows.WINDOW, *limits()]},
     }
-    return open_journal(final, identity, force=force)
+    n = options["n"]
+    return open_journal(final, identity, force=force, n=n, report=report)
 
 
 def targets(paths: Sequence[str], out: str | None) -> list[str]:

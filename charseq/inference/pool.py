@@ -82,7 +82,12 @@ class WorkerPool:
             self._spent += time.monotonic() - begun
             return found
         while len(self.workers) < self.jobs - 1:
-            self.workers.append(Worker(len(self.workers) + 2, self._job))
+            try:
+                self.workers.append(Worker(len(self.workers) + 2, self._job))
+            except OSError as fault:
+                what = f"process {len(self.workers) + 2} of those that answer cannot be started"
+                reason = f"{fault.strerror or fault}; --jobs 1 does without others"
+                raise CharseqError(f"{what}: {reason}") from None
         distinct = sorted(dict.fromkeys(texts), key=len)
         count = max(1, min(self.jobs, len(distinct) // FEWEST))
         own, *shares = [distinct[first::count] for first in range(count)]

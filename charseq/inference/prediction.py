@@ -14,7 +14,7 @@ from pathlib import Path
 
 from charseq.errors import CheckpointError, SettingError
 
-MODEL, LEXICON = "model", "lexicon"
+ORIGINS = MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
 
 _ROUNDING = 1e-9

@@ -66,3 +66,11 @@ def test_a_wrong_column_is_named_with_its_line(tmp_path: Path) -> None:
 def test_a_tab_in_the_source_is_rejected_where_features_follow(tmp_path: Path) -> None:
     assert texts(tmp_path, "a.csv", '"a\tb",V\n', features=True)[0].startswith("a tab in the sou")
     assert texts(tmp_path, "a.csv", '"a\tb",V\n') == ["a\tb"]
+
+
+def test_ever_new_keys_do_not_lead_to_a_wrong_cell(tmp_path: Path) -> None:
+    rows = [
+        f'{{"k{n % 150}": "no", "w": "{n}"}}\n{{"w": "{n}", "z{n % 7}": "no"}}' for n in range(300)
+    ]
+    found = texts(tmp_path, "a.jsonl", "\n".join(rows) + "\n", "w")
+    assert found == [str(n) for n in range(300) for _ in range(2)]

@@ -89,3 +89,9 @@ def test_a_shard_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charseq.inference.answer_cache.SHARD_ROWS", 4)
     given = read(*[["a", "a"]] * 5)
     assert [len(shard) for shard in shards(given, cache(Asked()))] == [2, 2, 1]
+
+
+def test_a_shard_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charseq.inference.answer_cache.SHARD_BYTES", 100)
+    windows: list[Any] = [(Window([Row(1, ("a",))], bytes=40), ["a"]) for _ in range(7)]
+    assert [len(shard) for shard in shards(windows, cache(Asked()))] == [3, 3, 1]

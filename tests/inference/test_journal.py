@@ -32,7 +32,8 @@ def attempt(
     found: list[JournalEntry] = []
 
     def until_killed() -> None:
-        with open_journal(out, identity or IDENTITY, force=force) as journal:
+        with open_journal(out, identity or IDENTITY, force=force, n=2) as journal:
+            assert journal is not None
             found.extend(journal.replay())
             assert len(found) == journal.answers
             for answers in added:

@@ -32,7 +32,7 @@ from charseq.data.formats.rows import (
     group,
     take_header,
 )
-from charseq.errors import DataError, UsageError
+from charseq.errors import AccessError, DataError, UsageError
 from charseq.lru import ByteLru
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -211,7 +211,7 @@ def reading(shown: str) -> Iterator[None]:
         message = f"the .gz is damaged or incomplete ({fault})"
         raise DataError(message, path=shown) from None
     except OSError as fault:
-        raise DataError(f"cannot be read: {fault.strerror or fault}", path=shown) from None
+        raise AccessError(f"cannot be read: {fault.strerror or fault}", path=shown) from None
 
 
 @contextmanager

@@ -18,10 +18,14 @@ from typing import Any, BinaryIO, cast
 from charseq.data.formats import rows
 from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
 from charseq.data.formats.rows import Format, Row, Table, Window, Write
-from charseq.errors import DataError, MissingExtraError
+from charseq.errors import AccessError, DataError, MissingExtraError
 
 ROW_GROUP = 2**16
 ROW_GROUP_BYTES = 64 * 2**20
+BUFFER_BYTES = 2**20
+"""Bytes of each column that are fetched from the file at a time."""
+CODED_BYTES = 2**14
+"""Bytes of a text, assumed where a dictionary hides how long the texts are."""
 CODECS = {"SNAPPY", "GZIP", "BROTLI", "ZSTD"}
 
 
@@ -44,10 +48,12 @@ class Parquet(Format):
                 with reading(path):
                     file = stack.enter_context(open_seekable(path))
             try:
-                source = stack.enter_context(module.ParquetFile(file))
+                # streamed: by default whole row groups are fetched
+                source = stack.enter_context(
+                    module.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER_BYTES)
+                )
             except (OSError, ValueError) as fault:
-                message = f"cannot be read as Parquet: {_reason(fault)}"
-                raise DataError(message, path=path) from None
+                raise _fault("cannot be read as Parquet", fault, path) from None
             names = tuple(source.schema_arrow.names)
             windows = _batches(source, names, path, stack.pop_all())
         return Table(path, self, names, windows, source=source)
@@ -66,6 +72,7 @@ class Parquet(Format):
         pyarrow = arrow("writing Parquet")
         columns = list(zip(names, positions, strict=True))
         held: list[Any] = []
+        count = size = 0
 
         def widen(old: Any, values: Sequence[Sequence[str] | None]) -> Any:
             for i, (name, position) in enumerate(columns):
@@ -77,13 +84,17 @@ class Parquet(Format):
             return old
 
         def flush() -> None:
+            nonlocal count, size
             if held:
                 writer.write_table(pyarrow.concat_tables(held))
                 held.clear()
+                count = size = 0
 
         def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
-            held.append(widen(pyarrow.Table.from_batches([window.batch]), values))
-            count, size = sum(part.num_rows for part in held), sum(part.nbytes for part in held)
+            nonlocal count, size
+            part = widen(pyarrow.Table.from_batches([window.batch]), values)
+            held.append(part)
+            count, size = count + part.num_rows, size + part.nbytes
             if count >= ROW_GROUP or size >= ROW_GROUP_BYTES:
                 flush()
 
@@ -111,23 +122,60 @@ def _batches(
 ) -> Iterator[Window]:
     number = 1
     with opened:
-        batches = source.iter_batches(batch_size=rows.WINDOW)
+        batches = source.iter_batches(batch_size=_batch_rows(source.metadata))
         while True:
             try:
                 batch = next(batches, None)
+                if batch is None:
+                    return
+                batch = _with_own_dictionaries(batch)
             except (OSError, ValueError) as fault:
-                raise DataError(f"damaged Parquet: {_reason(fault)}", path=path) from None
-            if batch is None:
-                return
+                raise _fault("damaged Parquet", fault, path) from None
             columns = [_values(column) for column in batch.columns]
             cells = zip(*columns, strict=True) if columns else itertools.repeat((), batch.num_rows)
             found = [Row(number + i, row, names) for i, row in enumerate(cells)]
-            yield Window(found, batch)
+            yield Window(found, batch, batch.nbytes)
             number += len(found)
 
 
+def _batch_rows(metadata: Any) -> int:
+    """Rows of a batch: about ``WINDOW_BYTES`` bytes, as far as the file tells it in advance."""
+    widest = 1
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        width = 0
+        for chunk in map(group.column, range(group.num_columns)):
+            width += chunk.total_uncompressed_size // max(group.num_rows, 1)
+            facts = chunk.statistics
+            if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
+                is_told = facts is not None and facts.has_min_max
+                longest = max(len(facts.min_raw), len(facts.max_raw)) if is_told else CODED_BYTES
+                width += min(longest, chunk.total_uncompressed_size)
+        widest = max(widest, width)
+    return max(1, min(rows.WINDOW, rows.WINDOW_BYTES // widest))
+
+
+def _with_own_dictionaries(batch: Any) -> Any:
+    """The batch with dictionaries of only those values that it has.
+
+    Arrow gives each batch a copy of the dictionary of the whole row group.
+    """
+    pyarrow = arrow("reading Parquet")
+    for i, column in enumerate(batch.columns):
+        if pyarrow.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
+            own = column.dictionary_decode().dictionary_encode()
+            indices = own.indices.cast(column.type.index_type)
+            new = pyarrow.DictionaryArray.from_arrays(
+                indices, own.dictionary, ordered=column.type.ordered
+            )
+            batch = batch.set_column(i, batch.schema.field(i), new)
+    return batch
+
+
 def _values(column: Any) -> list[Any]:
-    """Text and plain numbers as Python values, other types as pyarrow's scalars."""
+    """Text and plain numbers as Python values, other types as pyarrow's scalars.
+
+    A text that is not UTF-8 stays bytes, so that only its own row is refused.
+    """
     # Some values (far dates, nanoseconds) have no like in Python, and mostly nobody asks for them.
     types = arrow("reading Parquet").types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
@@ -140,7 +188,20 @@ def _values(column: Any) -> list[Any]:
         types.is_boolean,
         types.is_null,
     )
-    return cast(list[Any], column.to_pylist()) if any(is_(kind) for is_ in plain) else [*column]
+    if not any(is_(kind) for is_ in plain):
+        return [*column]
+    try:
+        return cast(list[Any], column.to_pylist())
+    except UnicodeDecodeError:
+        return [_text_or_bytes(value) for value in column]
+
+
+def _text_or_bytes(value: Any) -> Any:
+    """The value of a scalar of text; bytes where they are not UTF-8."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return value.cast(arrow("reading Parquet").binary()).as_py()
 
 
 def _codec(source: Any) -> str:
@@ -153,6 +214,8 @@ def _codec(source: Any) -> str:
     return name.lower() if name in CODECS else "snappy"
 
 
-def _reason(fault: Exception) -> str:
+def _fault(what: str, fault: Exception, path: str) -> DataError:
     number = getattr(fault, "errno", None)
-    return os.strerror(number) if number else " ".join(str(fault).split())
+    if number:
+        return AccessError(f"{what}: {os.strerror(number)}", path=path)
+    return DataError(f"{what}: {' '.join(str(fault).split())}", path=path)

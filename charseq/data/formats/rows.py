@@ -46,10 +46,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Consecutive rows; ``batch`` is the ``pyarrow.RecordBatch`` they came from, if any."""
+    """Consecutive rows, and about how many ``bytes`` they have in the file.
+
+    ``batch`` is the ``pyarrow.RecordBatch`` they came from, if any.
+    """
 
     rows: Sequence[Row]
     batch: Any = None
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,10 +186,10 @@ def group(rows: Iterator[Row]) -> Iterator[Window]:
         held.append(row)
         size += len(row.raw)
         if len(held) >= WINDOW or size >= WINDOW_BYTES:
-            yield Window(held)
+            yield Window(held, bytes=size)
             held, size = [], 0
     if held:
-        yield Window(held)
+        yield Window(held, bytes=size)
 
 
 def locate(column: str | int, names: Sequence[str], width: int) -> int:
@@ -230,6 +234,8 @@ def text_of(value: Any) -> str:
         return value if whole else _SURROGATE.sub("\ufffd", value)
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        raise DataError("bytes that are not UTF-8, expected text")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise DataError(f"a value of type {type(value).__name__}, expected text")

@@ -22,38 +22,43 @@ import base64
 import gzip
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from charseq import files
 from charseq.data.formats.rows import Table, Write, column_taken
-from charseq.errors import DataError
+from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
 
 
 @contextmanager
 def replacing(
-    path: str | Path, *, force: bool = False, part: Path | None = None
+    path: str | Path,
+    *,
+    force: bool = False,
+    ready: Callable[[Path | None], None] = lambda _: None,
 ) -> Iterator[BinaryIO]:
     """The bytes of ``path``, which takes its name only when the block ends well.
 
-    Until then the bytes are in the file ``part``, which belongs to the caller alone, or in a file
-    with a random name beside ``path``.
+    Until then the bytes are in a hidden part file beside ``path``, and the next attempt deletes
+    one that a killed attempt left. ``ready`` is called with it, or with None where there is none,
+    when it is complete and on disk and its name comes next.
 
     A file whose name ends in ``.gz`` is packed, without a date, so that equal rows give equal
     bytes. A device (``/dev/null``) or a named pipe is written straight away.
 
     Raises:
-        UsageError: as :func:`charseq.files.refuse`.
-        DataError: the system refuses to write (no such folder, no space left, ...).
+        UsageError: as :func:`charseq.files.refuse`; or another process is writing ``path``.
+        AccessError: the system refuses to write (no such folder, no space left, ...).
         BrokenPipeError: the reader of stdout has gone.
     """
     if str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+        ready(None)
         return
     final = Path(path)
     files.refuse(path, force=force)
@@ -61,18 +66,22 @@ def replacing(
         if files.is_system(path) or (final.exists() and not final.is_file()):
             with final.open("wb") as device:
                 yield device
+            ready(None)
             return
-        with files.replacing(final, part=part) as (file, beside):
+        with files.claiming(final) as part, files.replacing(final, part=part) as (file, beside):
             with _packed(file, str(path)) as packed:
                 yield packed
             files.sync(file)
             files.refuse(path, force=force)
+            ready(beside)
             files.publish(beside, final)
+    except files.BusyError:
+        raise UsageError(f"{path} is being written by another process") from None
     except BrokenPipeError:
         raise
     except OSError as fault:
         reason = fault.strerror or fault
-        raise DataError(f"cannot be written: {reason}", path=path) from None
+        raise AccessError(f"cannot be written: {reason}", path=path) from None
 
 
 @contextmanager
@@ -124,54 +133,92 @@ class Rejected(DataError):
 class Rejects:
     """The rejected rows of one conversion, counted and written as they come."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, force: bool = True) -> None:
         self.path = path
+        self.part: Path | None = None
+        """The file that holds them until it gets its name; None while nothing was rejected."""
         self.count = 0
+        self._held = ExitStack()
         self._file: BinaryIO | None = None
-        self._part = files.part_path(path)
+        self._force = force
+        self._is_finished = False
+        files.refuse(path, force=force, what="file of rejects")
+        files.clean(path)
 
     def add(self, line: int, offset: int | None, reason: str, raw: bytes) -> None:
-        """Write one row. Raises OSError where the system refuses to write."""
-        if self._file is None:
-            self._file = self._part.open("xb")
+        """Write one row.
+
+        Raises:
+            UsageError: another process is writing the file.
+            AccessError: the system refuses to write.
+        """
         members = {"line": line, "offset": offset, "reason": reason}
         packed = base64.b64encode(raw).decode()
         text = json.dumps({**members, "raw": packed}, ensure_ascii=False)
-        self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        with _writing_to(self.path):
+            if self._file is None:
+                self.part = self._held.enter_context(files.claiming(self.path))
+                self._file, _ = self._held.enter_context(files.replacing(self.path, part=self.part))
+            self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
         self.count += 1
 
-    def finish(self) -> None:
-        """Give the file its name; if nothing was rejected, a file of an earlier attempt goes."""
-        if self._file is None:
-            self.path.unlink(missing_ok=True)
-            return
-        files.sync(self._file)
-        self._file.close()
-        self._part.replace(self.path)
+    def close(self) -> None:
+        """All rows are on disk when this returns. Raises AccessError where they cannot be."""
+        if self._file is not None and not self._file.closed:
+            with _writing_to(self.path):
+                files.sync(self._file)
+                self._file.close()
 
-    def discard(self) -> None:
-        """Leave no file, unless it was finished."""
-        if self._file is not None:
-            self._file.close()
-            self._part.unlink(missing_ok=True)
+    def finish(self) -> None:
+        """Give the file its name; if nothing was rejected, a file of an earlier attempt goes.
+
+        Raises:
+            UsageError: another file has got the name meanwhile, and ``force`` is false.
+        """
+        if self._is_finished:
+            return
+        self.close()
+        files.refuse(self.path, force=self._force, what="file of rejects")
+        with _writing_to(self.path):
+            if self.part is None:
+                self.path.unlink(missing_ok=True)
+            else:
+                files.publish(self.part, self.path)
+        self._is_finished = True
+
+    def release(self) -> None:
+        """Free the name of the part file, and leave no part file."""
+        if self.part is not None:
+            self.part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a full disk, which was told when a row was written
+            self._held.close()
 
 
 @contextmanager
-def rejecting(path: Path) -> Iterator[Rejects]:
+def rejecting(path: Path, *, force: bool = True) -> Iterator[Rejects]:
     """Rejects that are written to ``path`` if the block ends well, and nowhere otherwise.
 
     Raises:
-        DataError: the system refuses to write them.
+        UsageError: as :func:`charseq.files.refuse`; or another process is writing ``path``.
+        AccessError: the system refuses to write them.
     """
-    rejects = Rejects(path)
+    rejects = Rejects(path, force=force)
     try:
         yield rejects
-        try:
-            rejects.finish()
-        except OSError as fault:
-            raise DataError(f"cannot be written: {fault.strerror or fault}", path=path) from None
+        rejects.finish()
     finally:
-        rejects.discard()
+        rejects.release()
+
+
+@contextmanager
+def _writing_to(path: Path) -> Iterator[None]:
+    """Faults of the system as errors that name the file."""
+    try:
+        yield
+    except files.BusyError:
+        raise UsageError(f"{path} is being written by another process") from None
+    except OSError as fault:
+        raise AccessError(f"cannot be written: {fault.strerror or fault}", path=path) from None
 
 
 def rejects_path(path: str, out: str) -> Path:

@@ -359,7 +359,7 @@ def test_where_the_block_fails_nothing_is_left_and_nothing_replaced(tmp_path: Pa
 def test_a_name_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with (
-        pytest.raises(DataError, match="folder: cannot be written: Is a directory"),
+        pytest.raises(UsageError, match="folder is a folder, expected a file of rejects"),
         rejecting(tmp_path / "folder") as rejects,
     ):
         rejects.add(1, 0, "x", b"")
