@@ -189,7 +189,7 @@ class Config:
     )
 
     minutes: float = setting(
-        5.0, "training", "wall-clock budget of the training; 0 with epochs", least=0.0
+        5.0, "training", "time of training; pauses do not count; 0 with epochs", least=0.0
     )
     epochs: int = setting(
         0, "training", "passes over the training data, instead of minutes", least=0

@@ -99,7 +99,7 @@ class WorkClock:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
-        self._last = time.monotonic()
+        self._last = self._used_at = time.monotonic()
         self._used = time.process_time()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -108,10 +108,14 @@ class WorkClock:
     def __call__(self) -> float:
         """Seconds of work so far."""
         with self._lock:
-            now, used = time.monotonic(), time.process_time()
+            now = time.monotonic()
             gap = max(now - self._last, 0.0)
-            self._seconds += min(gap, max(used - self._used, LONGEST_GAP))
-            self._last, self._used = now, used
+            if gap > LONGEST_GAP:
+                gap = min(gap, max(time.process_time() - self._used, LONGEST_GAP))
+            if abs(now - self._used_at) >= BEAT:  # more often would be slow: it is a system call
+                self._used, self._used_at = time.process_time(), now
+            self._seconds += gap
+            self._last = now
             return self._seconds
 
     def add(self, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
     RUN/members/1 2 ...    ordinary runs that may be resumed; removed when the ensemble is published
 
-With a wall-clock budget all members are trained side by side and share the cores: the learning rate
+With a budget in minutes all members are trained side by side and share the cores: the learning rate
 of each is annealed by the same clock. Where memory is too short for that, the members are trained
 in waves that share the minutes. With epochs no clock runs, so there are no more processes than
 cores.
