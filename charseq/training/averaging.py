@@ -137,8 +137,8 @@ def _ranked(folder: Path, found: LoadedRun, kept: Sequence[int]) -> list[int]:
     """Kept evaluations, the best first; of equals the later."""
     rank, path = task_type(found.config.task).rank, folder / "metrics.jsonl"
     try:
-        lines = read(folder, path.name).splitlines()
-        scores = {number: rank(parse_object(lines[number - 1], path)) for number in kept}
+        lines = [parse_object(line, path) for line in read(folder, path.name).splitlines()]
+        scores = {number: rank(lines[number - 1]) for number in kept}
         return sorted(kept, key=lambda number: (scores[number], number), reverse=True)
     except (LookupError, TypeError) as error:
         what = "does not tell the scores of its evaluations"
