@@ -6,7 +6,7 @@ inside its function, so that help comes at once.
 
 Data go to stdout, everything else to stderr. :func:`run` turns every fault into one line on stderr
 and an exit code: 0 done, 1 a fault in the data, the model or the machine, 2 a wrong command line,
-130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+129 terminal closed (a training), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations

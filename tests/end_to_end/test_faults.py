@@ -254,7 +254,7 @@ def test_errors_with_line_ends_stay_one_row_each(tmp_path: Path) -> None:
             return [self.S(source=t, prediction="p") for t in texts]
 
     outcome = score_examples(Fake(), [examples.Example("a\nb", "c\td")], width=1)
-    write_errors(tmp_path / "e", outcome)
+    write_errors(tmp_path / "e", outcome, force=False)
     lines = (tmp_path / "e").read_text().split("\n")[:-1]
     assert [line.count("\t") for line in lines] == [2, 2]
 

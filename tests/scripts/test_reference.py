@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 from world import write_capitals
 
 import charseq
-from charseq import errors
+from charseq import errors, process
 from charseq.config import SETTINGS, configure
 
 ROOT = Path(__file__).parents[2]
@@ -157,8 +156,7 @@ def test_every_exit_code_is_explained() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.CharseqError)}
     stopped = {
-        errors.Interrupted("", signal_number=number).exit_code
-        for number in (signal.SIGINT, signal.SIGTERM)
+        errors.Interrupted("", signal_number=number).exit_code for number in process.STOP_SIGNALS
     }
     assert {int(row) for row in rows} == {0} | codes | stopped
 
