@@ -13,6 +13,7 @@ import ast
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +32,13 @@ for library in ("OMP", "OPENBLAS", "MKL"):
 # No key of the user is made or used by the tests and the processes that they start.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="charseq-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+# Behind ``nohup`` or ``&`` these signals are ignored, and the commands that a test starts would
+# inherit that. A handler is not inherited: they start as they do in a terminal.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # The same examples in every run, so that a failure can be repeated; a slow machine is no failure.
 settings.register_profile("charseq", deadline=None, derandomize=True)

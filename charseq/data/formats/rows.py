@@ -235,7 +235,7 @@ def text_of(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        raise DataError("bytes that are not UTF-8, expected text")
+        raise DataError("bytes, expected text in UTF-8")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise DataError(f"a value of type {type(value).__name__}, expected text")

@@ -115,9 +115,11 @@ def test_columns_are_found_by_name_then_by_number() -> None:
 def test_a_value_becomes_text_only_if_nothing_is_lost() -> None:
     assert [text_of(value) for value in ("nan", "", None, 12, -3)] == ["nan", "", "", "12", "-3"]
     assert text_of(json.loads(r'"\ud83d\ude00 \ud83d x"')) == "😀 \ufffd x"
-    for value in (1.5, True, ["a"], {"a": "b"}, b"x"):
+    for value in (1.5, True, ["a"], {"a": "b"}):
         with pytest.raises(DataError, match=f"a value of type {type(value).__name__}, expected t"):
             text_of(value)
+    with pytest.raises(DataError, match="bytes, expected text in UTF-8"):
+        text_of(b"x")
 
 
 def test_windows_are_bounded_in_rows_and_in_bytes(
