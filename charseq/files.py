@@ -24,7 +24,8 @@ from charseq.errors import UsageError
 
 SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
-STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of stdout. To open one of the others anew would empty a file behind it."""
 
 
 class LinkError(OSError):
@@ -67,6 +68,11 @@ def refuse_link(path: Path) -> None:
             raise LinkError(part)
 
 
+def is_stdout(path: str | Path) -> bool:
+    """Whether a path names this process's stdout."""
+    return os.fspath(path) in STDOUT
+
+
 def is_system(path: str | Path) -> bool:
     """Whether a path names a device or an open file of the process, not a file of a folder."""
     return os.path.dirname(path) in SYSTEM  # noqa: PTH120, a name of the system is no path
@@ -87,7 +93,7 @@ def refuse(
         UsageError: it is a link, a folder, an input, or there without ``force``.
     """
     out = Path(path)
-    if str(path) == "-" or is_system(path):
+    if is_stdout(path) or is_system(path):
         return
     try:
         refuse_link(out)

@@ -46,6 +46,22 @@ def short_config(**settings: Any) -> Config:
     return configure({**small, **settings})
 
 
+TINY: dict[str, Any] = {
+    "device": "cpu", "precision": "float32", "threads": 1, "hidden": 8, "embedding": 4,
+    "batch_size": 4, "attention": "soft", "layers": 1, "task": "pairs",
+}  # fmt: skip
+"""Settings of a network that is trained only to be stopped, saved or spoilt."""
+
+
+def reversed_words(folder: Path) -> Path:
+    """A folder of pairs of three letters and the same letters backwards: 6 for dev."""
+    words = [f"{a}{b}{c}" for a in "abc" for b in "abc" for c in "abc"]
+    for name, rows in (("dev", words[:6]), ("train", words[6:])):
+        text = "".join(f"{word}\t{word[::-1]}\n" for word in rows)
+        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
+    return folder
+
+
 def short_words(folder: Path) -> Path:
     """A folder of pairs of words of four letters: 8 for dev, 6 for test, the others for train."""
     draw = random.Random(1)

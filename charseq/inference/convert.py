@@ -290,7 +290,7 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
         UsageError: several inputs and no folder, or two outputs of one name, or an output that
             is an input.
     """
-    if out in files.STDOUT:
+    if out is not None and files.is_stdout(out):
         out = "-"
     if out is None:
         found = [_beside(path) for path in paths]

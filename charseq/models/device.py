@@ -50,7 +50,7 @@ class Pace:
 
     On an idle machine a second thread pays. Beside a busy neighbour the threads of these small
     products wait for each other, and two were measured at a twentieth of the speed of one. For runs
-    with a wall-clock budget only: the number of threads changes the last bits of a result.
+    with a budget in minutes only: the number of threads changes the last bits of a result.
     """
 
     def __init__(

@@ -47,6 +47,7 @@ __all__ = [
     "ABOUT",
     "FORMAT",
     "WEIGHTS",
+    "check_links",
     "delete",
     "delete_inner",
     "find",
@@ -229,8 +230,12 @@ def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _check_own(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that holds a link, or without ``force`` files of others to be overwritten."""
+def check_links(folder: Path) -> None:
+    """Refuse a folder that is a link or holds one: what is written there would go elsewhere.
+
+    Raises:
+        CheckpointError: with the path of the link.
+    """
     try:
         links = files.links_in(folder)
     except OSError as error:
@@ -238,6 +243,11 @@ def _check_own(folder: Path, *, force: bool) -> None:
     if links:
         what = "is a link, and nothing of a run is written through a link: delete it"
         raise CheckpointError(what, path=links[0])
+
+
+def _check_own(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds a link, or without ``force`` files of others to be overwritten."""
+    check_links(folder)
     if not force and (others := foreign_files(folder)):
         what = f"holds {' and '.join(others[:3])} of something else than a run"
         raise CheckpointError(f"{what}: -o names another folder, --force overwrites", path=folder)

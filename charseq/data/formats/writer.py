@@ -55,7 +55,7 @@ def replacing(
         AccessError: the system refuses to write (no such folder, no space left, ...).
         BrokenPipeError: the reader of stdout has gone.
     """
-    if str(path) == "-":
+    if files.is_stdout(path):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         ready(None)

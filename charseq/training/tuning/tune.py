@@ -40,6 +40,7 @@ from charseq.errors import (
 from charseq.process import WorkClock
 from charseq.runs.folder import (
     ABOUT,
+    check_links,
     delete,
     delete_inner,
     is_finished,
@@ -216,7 +217,7 @@ def _make_room(folder: Path, *, force: bool) -> None:
     Raises:
         CheckpointError: the folder holds a run that no search has made.
     """
-    _check_links(folder / FOLDER)
+    check_links(folder / FOLDER)  # SQLite would write through them
     run = TrainingState(folder, {})
     if force:
         run.reset()
@@ -228,13 +229,6 @@ def _make_room(folder: Path, *, force: bool) -> None:
         what = "holds a model that no search has made: -o names another folder, --force begins anew"
         raise CheckpointError(what, path=folder)
     (folder / FOLDER).mkdir(exist_ok=True)
-
-
-def _check_links(folder: Path) -> None:
-    """Refuse links among the files of a search: SQLite would write through them."""
-    if links := files.links_in(folder):
-        what = "is a link, and nothing of a search is written through a link: delete it"
-        raise CheckpointError(what, path=links[0])
 
 
 def _delete_search(folder: Path) -> None:

@@ -221,6 +221,18 @@ def test_a_named_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+def test_stdout_by_another_name_does_not_empty_the_file_behind_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from charseq.data.formats.writer import replacing\n"
+        "print('before', flush=True)\n"
+        "with replacing('/dev/stdout') as file: file.write(b'written\\n')\n"
+        "print('after')"
+    )
+    with (tmp_path / "out.txt").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out.txt").read_text() == "before\nwritten\nafter\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_device_is_one_line() -> None:
     with (

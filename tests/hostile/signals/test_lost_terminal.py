@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_pairs import TINY, reversed_words
 
 from charseq.runs import folder as checkpoint
 
 ROOT = Path(__file__).parents[3]
-SMALL: dict[str, Any] = {
-    "device": "cpu", "precision": "float32", "threads": 1, "hidden": 8, "embedding": 4,
-    "batch_size": 4, "evaluations": 20, "attention": "soft", "layers": 1, "task": "pairs",
-}  # fmt: skip
+SMALL = {**TINY, "evaluations": 20}
 PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy")
-    words = [f"{a}{b}{c}" for a in "abc" for b in "abc" for c in "abc"]
-    for name, rows in (("dev", words[:6]), ("train", words[6:])):
-        text = "".join(f"{word}\t{word[::-1]}\n" for word in rows)
-        (folder / f"{name}.tsv").write_text(text)
-    return folder
+    return reversed_words(tmp_path_factory.mktemp("toy"))
 
 
 def start(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from toy_pairs import TINY, reversed_words
 
 from charseq.config import configure
 from charseq.errors import CheckpointError, Interrupted, NewerVersionError
@@ -25,11 +26,7 @@ from charseq.training import train
 from charseq.training.averaging import average
 from charseq.training.distillation import saved_labels
 
-SMALL: dict[str, Any] = {
-    "device": "cpu", "precision": "float32", "threads": 1, "hidden": 8, "embedding": 4,
-    "batch_size": 4, "evaluations": 6, "attention": "soft", "layers": 1, "epochs": 4, "keep": 3,
-    "save_seconds": 0,
-}  # fmt: skip
+SMALL = {**TINY, "evaluations": 6, "epochs": 4, "keep": 3, "save_seconds": 0}
 CONFIG = configure(SMALL)
 
 Note = dict[str, Any]
@@ -38,12 +35,7 @@ Arrays = dict[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy")
-    words = [f"{a}{b}{c}" for a in "abc" for b in "abc" for c in "abc"]
-    for name, rows in (("dev", words[:6]), ("train", words[6:])):
-        text = "".join(f"{word}\t{word[::-1]}\n" for word in rows)
-        (folder / f"{name}.tsv").write_text(text)
-    return folder
+    return reversed_words(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")

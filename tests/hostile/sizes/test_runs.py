@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -131,7 +132,8 @@ def test_many_listed_files_that_are_missing(
     entries = dict(store.state_of(folder).files)
     entries |= {f"kept.{n}.safetensors": store.Entry(10**9, "0" * 64) for n in range(6000)}
     (folder / store.MANIFEST).write_bytes(store._encode_manifest(entries))
-    refused(["verify", "RUN"], folder, capsys, lines=MAX_FAULTS)
+    told = refused(["verify", "RUN"], folder, capsys, lines=MAX_FAULTS)
+    assert all(re.fullmatch(r".*/kept\.[0-9]+\.safetensors: is missing", line) for line in told)
 
 
 # --- holes
@@ -158,7 +160,8 @@ def test_a_hole_beside_the_model(
 def test_two_hundred_holes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(200):
         listed(folder, f"kept.{number}.safetensors", HOLE)
-    refused(["verify", "RUN"], folder, capsys, lines=MAX_FAULTS)
+    told = refused(["verify", "RUN"], folder, capsys, lines=MAX_FAULTS)
+    assert all("safetensors: is damaged: the disk holds little of it" in line for line in told)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -254,8 +257,10 @@ def test_a_million_symbols(folder: Path, kind: str, capsys: pytest.CaptureFixtur
             about[side].update(kind=kind, symbols=symbols, scores=scores)
 
     says(folder, change)
+    blamed = f"{folder / ABOUT}: is damaged", f"{folder / WEIGHTS}: has "
     for words in COMMANDS:
-        refused(words, folder, capsys)
+        (told,) = refused(words, folder, capsys)
+        assert told.removeprefix("charseq: error: ").startswith(blamed)
 
 
 def test_much_json_in_many_inner_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
