@@ -335,7 +335,7 @@ def parse(name: str, value: Any) -> Any:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
     if name not in SETTINGS:
-        raise SettingError(f"unknown setting '{_cut(name)}'{_nearest(name[:SHOWN])}")
+        raise SettingError(unknown(name))
     if name == "attention":  # in runs of the first versions it is true or false
         value = {"true": "soft", "false": "none"}.get(_cut(value).lower(), value)
     facts = SETTINGS[name].metadata
@@ -412,8 +412,11 @@ def _interval(least: float | None, most: float | None) -> str:
     return f"{least} to {most}"
 
 
-def _nearest(name: str) -> str:
+def unknown(name: str) -> str:
+    """A message on a name that no setting has, with the nearest one."""
     import difflib
 
+    name = name[:SHOWN]
     near = difflib.get_close_matches(name, SETTINGS, n=1)
-    return f"; did you mean '{near[0]}'?" if near else "; `charseq train --help` lists them"
+    hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
+    return f"unknown setting '{name}'; {hint}"

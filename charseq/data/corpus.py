@@ -125,7 +125,7 @@ def is_corpus(data: str | Path) -> bool:
             trains = [file for file in path.iterdir() if _is_train(file)]
             # Two files for train are a fault, which `pairs.load` reports.
             path = trains[0] if len(trains) == 1 else path
-        if not _is_text(path):
+        if not is_text(path):
             return False
     except OSError:
         return False
@@ -164,7 +164,7 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     found = load_splits(
         Path(data),
         splits,
-        takes=_is_text,
+        takes=is_text,
         read=lambda path, divided: _count(path, hashed=divided and not running),
         empty=CorpusLines,
         words=("lines", "lines", rule),
@@ -175,7 +175,8 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     )
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
+    """Whether a file is called as files of running text are: ``.txt``; ``.gz`` may follow."""
     return path.name.lower().removesuffix(".gz").endswith(".txt") and path.is_file()
 
 

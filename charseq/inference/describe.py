@@ -8,7 +8,7 @@ from typing import Any
 
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
-from charseq.runs.folder import find
+from charseq.runs.lookup import TRAINED_AT, find
 from charseq.runs.model_card import score_text
 
 
@@ -31,7 +31,11 @@ def describe_run(metadata: Mapping[str, Any]) -> list[str]:
     settings = metadata["settings"]
     state = "finished" if metadata["finished"] else "not finished"
     lines = [
-        field("training", f"{state}; {metadata['epochs']} epochs, {metadata['seconds']:.0f} s"),
+        field(
+            "training",
+            f"{state}; {metadata['epochs']} epochs, {metadata['seconds']:.0f} s"
+            + (f", {metadata[TRAINED_AT]}" if TRAINED_AT in metadata else ""),
+        ),
         field("scores", _scores(metadata["scores"])),
         field("data", f"{metadata['data']['name']}, {_counts(metadata['data']['examples'])}"),
         field("", f"sha256 {metadata['data']['fingerprint']}"),

@@ -39,7 +39,7 @@ from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
 from charseq.inference.prediction import Prediction, rank, require_numbers
-from charseq.runs.folder import find
+from charseq.runs.lookup import find
 from charseq.runs.store import state_of
 
 if TYPE_CHECKING:
@@ -342,8 +342,9 @@ def load(
 
     Args:
         run: the folder. By default the one that the environment variable ``CHARSEQ_MODEL`` names,
-            else the newest run in ``./checkpoints``, else the model of dates that is delivered
-            with charseq.
+            else the run in ``./checkpoints`` that was trained last, else the model of dates that
+            comes with charseq. A name, such as ``"dates"``, is looked up in ``./checkpoints`` and
+            among the models that come with charseq.
         lexicon: a file of your own pairs. Where a text is a source in it, its targets come before
             the answers of the model.
         lexicon_columns: roles of its columns, as in the setting ``columns``; by default by its

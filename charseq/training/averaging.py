@@ -18,7 +18,8 @@ import numpy as np
 
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
+from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read
+from charseq.runs.lookup import find
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.untrusted import parse_object
 from charseq.runs.weights import load_weights

@@ -137,7 +137,7 @@ def learn(
     if not so_far.scores:
         raise TrainingError(
             "no evaluation had finite scores, so there is no model to keep; begin anew with "
-            "--force and a lower --set learning_rate=0.001"
+            "--force and a lower --lr 0.001"
         )
 
 

@@ -26,7 +26,8 @@ from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 from charseq.inference.loading import is_next_word, read_run
-from charseq.runs.folder import WEIGHTS, find, read
+from charseq.runs.folder import WEIGHTS, read
+from charseq.runs.lookup import find
 from charseq.runs.untrusted import encode
 
 if TYPE_CHECKING:
