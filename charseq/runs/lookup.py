@@ -63,7 +63,7 @@ def choose(model: str | Path | None = None, *, task: str | None = None) -> Choic
     found = [
         (when, folder)
         for folder in _folders()
-        if folder.resolve() not in own and (when := _trained_at(folder, task))
+        if (when := _trained_at(folder, task)) and folder.resolve() not in own
     ]
     if found:
         when, folder = max(found)
