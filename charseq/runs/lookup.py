@@ -123,9 +123,10 @@ def _trained_at(folder: Path, task: str | None) -> datetime | None:
         return None
     try:
         metadata = metadata_of(folder)
-        when = datetime.strptime(str(metadata.get(TRAINED_AT)), TIME).replace(tzinfo=UTC)
+        when = datetime.fromisoformat(str(metadata.get(TRAINED_AT)))
     except (CheckpointError, ValueError):  # named on the command line, a damaged run is an error
         return None
     words = metadata["settings"].get("task") == "next-word"
     fits = task is None or words == (task == "next-word")
-    return when if fits and when < datetime.now(UTC) + AHEAD else None
+    sound = when.tzinfo is not None and when < datetime.now(UTC) + AHEAD
+    return when if fits and sound else None
