@@ -59,7 +59,8 @@ def _condition(needs: Mapping[str, Any]) -> str:
     """The values that a setting needs of others, as the beginning of its help."""
     others = {name: value for name, value in needs.items() if name != "task"}
     parts = [name if value is True else f"{name} {value}" for name, value in others.items()]
-    words = [needs["task"]] * ("task" in needs) + [f"with {' and '.join(parts)}"] * bool(parts)
+    words = [needs[name] for name in needs if name == "task"]
+    words += [f"with {' and '.join(parts)}"] * bool(parts)
     return f"{' '.join(words)}: " if words else ""
 
 
