@@ -180,8 +180,10 @@ class PairsTask:
         outcome = score_examples(
             translator, rows, width=config.beam, n=config.beam, limit=self.limit
         )
-        answered = [one for one in zip(rows, outcome.predictions, strict=True) if one[1].candidates]
-        found = fit([_event(*one) for one in answered])
+        answered = zip(rows, outcome.predictions, strict=True)
+        found = fit(
+            [_event(*one) for one in answered if one[1].candidates and not one[1].truncated]
+        )
         return {} if found is None else {"calibration": found.to_json()}
 
     @staticmethod
