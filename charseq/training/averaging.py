@@ -84,7 +84,7 @@ def average(
         state.progress.seconds = sum(one.metadata["seconds"] for one in contents)
         state.progress.epochs = sum(one.metadata["epochs"] for one in contents)
         if data is not None:
-            _score(state, first, weights, data)
+            _score(state, first, weights, data, report)
             now, before = (
                 _summary(first, scores)
                 for scores in (state.progress.scores, first.metadata["scores"])
@@ -166,10 +166,12 @@ def _of_runs(
     return mean([one.weights for one in contents]), made
 
 
-def _score(state: TrainingState, found: LoadedRun, weights: Weights, data: str | Path) -> None:
+def _score(
+    state: TrainingState, found: LoadedRun, weights: Weights, data: str | Path, report: Report
+) -> None:
     """Score the mean on dev as in a training, and calibrate its probabilities."""
     task = task_type(found.config.task).of_run(found, data)
-    state.metadata |= task.calibrate(weights)
+    state.metadata |= task.calibrate(weights, report)
     state.progress.scores = task.score(weights)
     state.record(state.progress.scores)
 

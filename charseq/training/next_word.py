@@ -228,7 +228,7 @@ class NextWordTask:
         lines = list(islice(self.corpus.dev, config.dev_limit))
         return {"perplexity": perplexity_of(model, lines)}
 
-    def calibrate(self, _weights: Weights) -> dict[str, Any]:
+    def calibrate(self, _weights: Weights, _report: Callable[[str], None]) -> dict[str, Any]:
         """No metadata: the probabilities of next words are not calibrated."""
         return {}
 

@@ -106,7 +106,7 @@ def train(
                 ensemble.train(task, state, job, clock, report=report)
             else:
                 learn(task, state, clock, report=report, progress=progress, watch=watch)
-            state.metadata |= task.calibrate(state.best)
+            state.metadata |= task.calibrate(state.best, report)
             for line in describe_calibration(state.metadata):
                 report(line)
             state.finish()
