@@ -106,6 +106,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto`` takes bfloat16 products only where the processor has instructions for them."""
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
+    if name == "bfloat16" and device.type == "cpu":
+        # read when torch's first product of this kind is compiled
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _PRODUCTS)
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
@@ -132,6 +135,8 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
+_PRODUCTS = "64"
+"""Compiled products that torch keeps, each for one shape; its own limit of 1,024 are gigabytes."""
 _TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
 _HOLD, _LONGEST_HOLD = 10.0, 60.0
 
