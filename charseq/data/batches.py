@@ -37,6 +37,8 @@ MAX_SHUFFLED = 2**20
 """Examples that are shuffled at once; an epoch of more examples is shuffled in parts."""
 MIN_OUTLIER = 256
 """Symbols up to which no text is an outlier."""
+MAX_LINE = 2**14
+"""Symbols of a line that are read at once; a longer line is read as several."""
 OUTLIER_FACTOR = 4
 """Multiple of the median length up to which no text is an outlier."""
 
@@ -178,8 +180,9 @@ class Batches:
 class LineBatches:
     """The batches of a text's lines; each line is read from BOS and predicted to EOS.
 
-    ``ids`` are the ids of all lines, without EOS, and may be a memory-mapped file; line i is
-    ``ids[offsets[i]:offsets[i + 1]]``. The order of an epoch takes a few numbers for each line.
+    A line of more than ``MAX_LINE`` symbols is read as several lines, so that it takes a bounded
+    memory. ``ids`` are the ids of all lines, without EOS, and may be a memory-mapped file; line i
+    is ``ids[offsets[i]:offsets[i + 1]]``. The order of an epoch takes a few numbers for each line.
     """
 
     def __init__(
@@ -191,7 +194,7 @@ class LineBatches:
         seed: int = 1,
     ) -> None:
         self.ids = ids
-        self.offsets = offsets
+        self.offsets = offsets = _divide_lines(offsets)
         self.batch_size = batch_size
         self.seed = seed
         self.longest, self._outliers = outlier_batches((offsets,), batch_size)
@@ -297,6 +300,15 @@ def _text(
         weights=np.ones(rows, dtype=np.float32),
         continues=continues,
     )
+
+
+def _divide_lines(offsets: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
+    """The offsets of lines of up to ``MAX_LINE`` symbols each."""
+    long = np.flatnonzero(np.diff(offsets) > MAX_LINE)
+    if not len(long):
+        return offsets
+    cuts = [np.arange(offsets[row], offsets[row + 1], MAX_LINE)[1:] for row in long]
+    return np.sort(np.concatenate([offsets, *cuts]), kind="stable")
 
 
 def outlier_length(lengths: Integer[np.ndarray, "_"]) -> int:

@@ -249,6 +249,16 @@ def test_a_long_line_has_a_batch_of_its_own() -> None:
     assert sorted(itertools.chain(*rows)) == list(range(34))
 
 
+def test_a_line_beyond_all_bounds_is_read_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MAX_LINE", 10)
+    ids, offsets = text([3, 25, 0, 10, 11])
+    lines = LineBatches(ids, offsets, batch_size=2)
+    assert np.diff(lines.offsets).tolist() == [3, 10, 10, 5, 0, 10, 10, 1]
+    whole = lines.collate(range(8))
+    read = [row[(row != PAD) & (row != EOS)].tolist() for row in whole.labels]
+    assert list(itertools.chain(*read)) == ids.tolist()
+
+
 def text_of(count: int, *, spread: int = 12, shortest: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(count)
     return text(random.integers(shortest, spread, size=count).tolist())
