@@ -37,10 +37,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_threads(count: int) -> int:
-    """Set torch's threads; 0 takes the cores this process may use, four at most."""
+def choose_threads(count: int, *, timed: bool = True) -> int:
+    """Set torch's threads; 0 takes the cores this process may use, four at most.
+
+    A training that is not ``timed``, one of so many epochs, takes one thread for 0. There the
+    number of threads cannot follow the speed (:class:`Pace`), since it changes the last bits of a
+    result, and more than one thread may be slower than one.
+    """
     if not count:
-        count = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        count = min(4, cores) if timed else 1
     torch.set_num_threads(count)
     return count
 
