@@ -14,6 +14,7 @@ import torch
 
 from charseq.config import SETTINGS
 from charseq.errors import SettingError
+from charseq.kernels import library
 
 DEVICES: tuple[str, ...] = SETTINGS["device"].metadata["choices"]
 
@@ -108,6 +109,17 @@ class Pace:
         self._steps = self._examples = 0
 
 
+def describe(device: torch.device, precision: torch.dtype, threads: int, *, timed: bool) -> str:
+    """What a training is computed by, for people: device, kernels, precision, threads."""
+    low = str(precision).removeprefix("torch.")
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)}), {low}"
+    kernels = library.find()
+    by = "torch alone" if kernels is None else f"compiled kernels ({kernels.level})"
+    most = "up to " if timed and threads > 1 else ""
+    return f"cpu, {by}, {low}, {most}{threads} thread{'s' * (threads > 1)}"
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto`` takes bfloat16 products only where the processor has instructions for them."""
     if name == "auto":
@@ -141,7 +153,7 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
-_PRODUCTS = "64"
+_PRODUCTS = "256"
 """Compiled products that torch keeps, each for one shape; its own limit of 1,024 are gigabytes."""
 _TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
 _HOLD, _LONGEST_HOLD = 10.0, 60.0

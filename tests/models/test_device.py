@@ -79,7 +79,7 @@ def test_torch_keeps_few_compiled_products(monkeypatch: pytest.MonkeyPatch) -> N
     choose_precision("bfloat16", torch.device("cuda"))
     assert name not in os.environ
     choose_precision("bfloat16", CPU)
-    assert 0 < int(os.environ[name]) < 100
+    assert 0 < int(os.environ[name]) < 500
     monkeypatch.setenv(name, "7")
     choose_precision("bfloat16", CPU)
     assert os.environ[name] == "7", "a value of the user stays"
