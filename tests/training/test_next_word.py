@@ -247,6 +247,7 @@ def test_a_dry_run_reads_and_writes_nothing(
     assert facts["run"] == str(Path("checkpoints") / "talk")
     assert facts["epochs"] == 0
     heads = ["data", *["line"] * 3, "symbols", "state", "note"]
+    heads += ["network", "budget", "device", "folder"]
     assert [line.split()[0] for line in told] == heads
     assert "min_count=1" in told[-1]
     assert not list(tmp_path.iterdir())
