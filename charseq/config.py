@@ -237,7 +237,8 @@ class Config:
     threads: int = setting(
         0,
         "training",
-        "threads for computing, at most (fewer where that is faster); 0: all cores, up to four",
+        "threads for computing; with minutes at most so many, fewer where that is faster; 0: with "
+        "minutes all cores, up to four; with epochs one",
         least=0,
         most=1024,
     )

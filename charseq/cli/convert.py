@@ -127,7 +127,10 @@ def convert(
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint, load
+    from charseq.kernels import library
 
+    if slow := library.absence():
+        console.warn(slow)
     outputs = conversion.targets(files, output)
     load_arguments = options.load_arguments(loading)
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)

@@ -46,6 +46,7 @@ __all__ = [
     "FORMAT",
     "WEIGHTS",
     "check_links",
+    "check_place",
     "delete",
     "delete_inner",
     "is_finished",
@@ -196,6 +197,26 @@ def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
         if created:
             with contextlib.suppress(OSError):  # not empty: there is a run
                 folder.rmdir()
+
+
+def check_place(run: str | Path, *, force: bool = False) -> None:
+    """Check, writing nothing, that :func:`lock` could lock the folder ``run``, or make it.
+
+    Raises:
+        CheckpointError: it cannot be written, it is a link or holds one, or it holds files of
+            others that would be overwritten.
+    """
+    folder = Path(run)
+    try:
+        files.refuse_link(folder)
+        if folder.exists():
+            _check_own(folder, force=force)
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise CheckpointError(f"cannot be written: {reason(error)}", path=folder) from error
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = "no permission" if place.is_dir() else "it is no folder"
+        raise CheckpointError(f"cannot be written: {place}: {what}", path=folder)
 
 
 def check_links(folder: Path) -> None:

@@ -187,7 +187,9 @@ class TrainingState:
         """
         size = _STATE_BYTES_PER_WEIGHT * numbers
         check_size(f"resume.{SLOTS[0]}.safetensors", size, self.folder)
-        need, free = _BYTES_PER_WEIGHT * numbers, shutil.disk_usage(self.folder).free
+        parents = (self.folder, *self.folder.absolute().parents)
+        disk = next(path for path in parents if path.exists())
+        need, free = _BYTES_PER_WEIGHT * numbers, shutil.disk_usage(disk).free
         if free < need:
             what = f"a save takes {need / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB left"
             raise CheckpointError(what, path=self.folder)

@@ -88,6 +88,7 @@ class PairsTask:
         if init_from and len(set(cells)) > 1:
             raise SettingError("members of several cells cannot start from one run's weights")
         start = PretrainedRun.load(init_from, next_word=False) if init_from else None
+        dataset = dataset.trainable()
         self.name = dataset.name
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
         """Numbers of true pairs, without those of a teacher."""

@@ -197,7 +197,7 @@ def assemble_trainer(
     from charseq.training.trainer import OptimizerSettings, Trainer
 
     device = choose_device(config.device)
-    choose_threads(config.threads)
+    choose_threads(config.threads, timed=not config.epochs)
     seed_all(config.seed)
     trainer = Trainer(
         model(),

@@ -251,6 +251,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]])
     real = pairs.score_examples
     # the compiled engine packs the weights, so that they cannot be looked at
     monkeypatch.setattr("charseq.kernels.library.find", lambda: None)
+    monkeypatch.setenv("CHARSEQ_KERNELS", "off")  # and nobody misses it
 
     def score(translator: Any, rows: Any, **options: Any) -> Any:
         outcome = real(translator, rows, **options)

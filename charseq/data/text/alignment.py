@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.data.storage import as_ragged
 from charseq.data.text.vocabulary import EOS, SPECIALS
 
 if TYPE_CHECKING:
@@ -338,11 +339,18 @@ def _diagonal(first: int, last: int, total: int, width: int) -> slice:
 
 
 def _sample(sources: Sequence[Ids], targets: Sequence[Ids], seed: int) -> list[int]:
-    """A random sample of the pairs, whose tables have at most ``MAX_TRAINING_CELLS``; in order."""
+    """A random sample of the pairs, whose tables have at most ``MAX_TRAINING_CELLS``; in order.
+
+    A pair whose table is out of all proportion is left out: it would end the sample.
+    """
+    sizes = (as_ragged(sources).lengths + 1) * (as_ragged(targets).lengths + 1)
+    longest = max(MAX_TRAINING_CELLS // 4, 16 * float(np.median(sizes)))
     drawn: list[int] = []
     left = MAX_TRAINING_CELLS
     for row in map(int, np.random.default_rng(seed).permutation(len(sources))):
-        left -= (len(sources[row]) + 1) * (len(targets[row]) + 1)
+        if sizes[row] > longest:
+            continue
+        left -= int(sizes[row])
         if left < 0 and drawn:
             break
         drawn.append(row)
