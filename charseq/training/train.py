@@ -49,7 +49,8 @@ def train(
     """Train on ``data`` and leave a model in ``run``; an unfinished run is resumed.
 
     Args:
-        data: a folder with ``train.*`` (and ``dev.*``), or one file.
+        data: a folder with ``train.*`` (and ``dev.*``), or one file; for ``charseq.train`` also a
+            DataFrame.
         run: the folder to make, by default ``checkpoints/<name of data>``.
         config: settings, from :func:`charseq.config.configure`; by default the defaults, with
             those of ``DATA/charseq.toml``.
