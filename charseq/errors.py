@@ -18,6 +18,7 @@ line prints the sentence.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ class MissingExtraError(CharseqError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         wanted = f"'charseq[{extra}]'" if extra else package
         super().__init__(f"{purpose} needs {package}: pip install {wanted}")
+
+
+def require(package: str, purpose: str, extra: str = "") -> None:
+    """Raise MissingExtraError where a package cannot be imported; it is not imported here."""
+    try:
+        is_there = find_spec(package) is not None
+    except (ImportError, ValueError):  # an import hook refuses it, or it is set to None
+        is_there = False
+    if not is_there:
+        raise MissingExtraError(package, extra, purpose)
 
 
 class TrainingError(CharseqError):

@@ -316,7 +316,7 @@ if __name__ == "__main__":
         for found in pool.map(model.predict, [["3 May 2020"], "5 May 2020"]):
             print(found[0].prediction)
         try:
-            pool.submit(charseq.load, "none").result()
+            pool.submit(charseq.load, "runs/none").result()
         except charseq.CharseqError as fault:
             print(fault)
 """
@@ -327,7 +327,7 @@ def test_models_and_errors_travel_between_processes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "workers.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    told = "2020-05-03\n2020-05-05\nnone: there is no such run\n"
+    told = "2020-05-03\n2020-05-05\nruns/none: there is no such run\n"
     assert (done.stdout, done.stderr) == (told, "")
 
 

@@ -26,7 +26,7 @@ import click
 
 from charseq.cli import options
 from charseq.display import MAX_LINE, printable
-from charseq.errors import CharseqError, Terminated
+from charseq.errors import CharseqError, MissingExtraError, Terminated
 from charseq.version import __version__
 
 COMMANDS = {
@@ -117,6 +117,9 @@ def _explain(fault: BaseException) -> tuple[int, str]:
         path = fault.ctx.command_path if isinstance(fault, click.UsageError) and fault.ctx else ""
         hint = f" (see `{path} --help`)" if path else ""
         return fault.exit_code, _error(fault.format_message().rstrip(".") + hint)
+    package = fault.name if isinstance(fault, ModuleNotFoundError) and fault.name else "charseq"
+    if (package := package.partition(".")[0]) != "charseq":
+        fault = MissingExtraError(package, "", "this")
     if isinstance(fault, CharseqError):
         return fault.exit_code, _error(str(fault))
     if isinstance(fault, OSError):

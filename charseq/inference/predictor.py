@@ -35,7 +35,7 @@ from charseq.decoding.search import (
     penalty,
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
-from charseq.errors import CheckpointError, SettingError, UsageError
+from charseq.errors import CheckpointError, SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
@@ -374,6 +374,8 @@ def load(
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
+    if device != "cpu":
+        require("torch", f"device {device}")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:

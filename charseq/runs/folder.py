@@ -51,6 +51,7 @@ __all__ = [
     "delete",
     "delete_inner",
     "find",
+    "find_by_name",
     "is_finished",
     "is_newer",
     "load_model",
@@ -61,10 +62,17 @@ __all__ = [
     "read_all",
     "read_json",
     "remove",
+    "shipped_runs",
 ]
 
 ABOUT = "about.json"
 WEIGHTS = "model.safetensors"
+RUNS = "checkpoints"
+"""The folder of runs: the user's in the current folder, and charseq's in the package."""
+SHIPPED = ("dates", "sentences")
+"""Names of the runs that come with charseq; the first is the default."""
+MAX_NAMED = 20
+"""Runs that a message names, at most."""
 # Keys of about.json that every run has, and their types; further keys are allowed.
 SCHEMA: dict[str, type] = {"format": int, "finished": bool, "settings": dict}
 _JSON_NAMES = {int: "a whole number", bool: "true or false", dict: "an object"}
@@ -160,27 +168,72 @@ def find(model: str | Path | None = None) -> Path:
     """The folder of a run.
 
     It is ``model``, else $CHARSEQ_MODEL, else the newest run with weights in ./checkpoints, else
-    the model for dates that comes with charseq.
+    the model for dates that comes with charseq. A name that is no folder of a run here is that of
+    one in ./checkpoints, else of one that comes with charseq.
 
     Raises:
         CheckpointError: the named folder holds no run, or there is none at all.
     """
     named = model or os.environ.get("CHARSEQ_MODEL")
     if named:
-        if not names(named):
-            raise CheckpointError(absence(Path(named)), path=named)
-        return Path(named)
-    folders = []
-    with contextlib.suppress(OSError):  # there is no such folder, or it cannot be listed
-        folders = sorted(Path("checkpoints").iterdir())
-    found = [(_trained_at(folder), folder) for folder in folders]
+        if names(named):
+            return Path(named)
+        if found_run := find_by_name(Path(named)):
+            return found_run
+        raise CheckpointError(absence(Path(named)) + _names_there(Path(named)), path=named)
+    found = [(_trained_at(folder), folder) for folder in _local_folders()]
     if found and max(found)[0]:
         return max(found)[1]
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "checkpoints" / "dates", package.parent / "checkpoints" / "dates"):
-        if _trained_at(folder):
-            return folder
+    if default := shipped_runs().get(SHIPPED[0]):
+        return default
     raise CheckpointError("there is no trained model here: name one with -m RUN, or train one")
+
+
+def shipped_runs() -> dict[str, Path]:
+    """The folder of each run that comes with charseq, by its name.
+
+    They are in the installed package; in a clone, whose package has a link to them, beside it.
+    """
+    package = Path(__file__).resolve().parents[1]
+    found: dict[str, Path] = {}
+    for name in SHIPPED:
+        for place in (package, package.parent):
+            folder = (place / RUNS / name).resolve()
+            if name not in found and _trained_at(folder):
+                found[name] = folder
+    return found
+
+
+def find_by_name(name: Path) -> Path | None:
+    """The run of a bare name in ./checkpoints, else among those that come with charseq.
+
+    Raises:
+        CheckpointError: the one in ./checkpoints is damaged.
+    """
+    if not _is_bare(name):
+        return None
+    return Path(RUNS) / name if names(Path(RUNS) / name) else shipped_runs().get(name.name)
+
+
+def _is_bare(name: Path) -> bool:
+    return len(name.parts) == 1 and not name.is_absolute() and name.name != ".."
+
+
+def _names_there(name: Path) -> str:
+    """The names of the runs that there are, for a message on a bare name; else nothing."""
+    if not _is_bare(name):
+        return ""
+    there = [folder.name for folder in _local_folders() if _trained_at(folder)]
+    every = list(dict.fromkeys([*there[:MAX_NAMED], *shipped_runs()]))
+    more = f" and {len(there) - MAX_NAMED} more" if len(there) > MAX_NAMED else ""
+    return f"; the names of runs here are {', '.join(every)}{more}" if every else ""
+
+
+def _local_folders() -> list[Path]:
+    """The entries of ./checkpoints, by name."""
+    with contextlib.suppress(OSError):  # there is no such folder, or it cannot be listed
+        return sorted(Path(RUNS).iterdir())
+    return []
 
 
 def _trained_at(folder: Path) -> int:

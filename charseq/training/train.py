@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
 from charseq.data.corpus import choose_task
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, require
 from charseq.inference.describe import describe_calibration
 from charseq.inference.loading import check_storable
 from charseq.inference.predictor import load
@@ -72,8 +72,10 @@ def train(
 
     Raises:
         CharseqError: the data, the settings or the run folder do not allow it.
+        MissingExtraError: torch is not installed.
         Interrupted: a signal asked to stop; the state is saved, and the same call resumes.
     """
+    require("torch", "training")
     with WorkClock() as clock:
         config = resolve_task(data, config)
         if config.device not in ("auto", "cpu") and not dry_run:  # before all is read

@@ -158,6 +158,7 @@ def test_find_prefers_the_named_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                                                                          "is a file")]:  # fmt: skip
         with pytest.raises(CheckpointError, match=why):
             checkpoint.find(absent)
+    assert checkpoint.find("old") == Path("checkpoints/old"), "by its name"
     monkeypatch.setenv("CHARSEQ_MODEL", "nowhere")
     with pytest.raises(CheckpointError, match="nowhere: there is no such run"):
         checkpoint.find()
@@ -323,3 +324,43 @@ def test_the_model_in_the_package_is_the_last_resort(
     assert checkpoint.find() == run
     store.publish(tmp_path / "checkpoints" / "other", {ABOUT: b"{}"})
     assert checkpoint.find() == run, "without weights it is no model"
+    assert checkpoint.shipped_runs() == {"dates": run}
+
+
+def test_a_name_is_that_of_a_run_here_before_one_that_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = checkpoint.shipped_runs()
+    assert list(shipped) == ["dates", "sentences"]
+    assert checkpoint.find("dates") == shipped["dates"]
+    assert checkpoint.find(Path("sentences")) == shipped["sentences"]
+    (tmp_path / "dates").mkdir()  # data, not a run
+    assert checkpoint.find("dates") == shipped["dates"]
+    run_of(tmp_path / "checkpoints" / "dates")
+    assert checkpoint.find("dates") == Path("checkpoints/dates")
+    run_of(tmp_path / "dates")
+    assert checkpoint.find("dates") == Path("dates")
+    monkeypatch.setenv("CHARSEQ_MODEL", "sentences")
+    assert checkpoint.find() == shipped["sentences"]
+
+
+def test_an_unknown_name_is_told_which_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_of(tmp_path / "checkpoints" / "mine")
+    (tmp_path / "checkpoints" / "notes").mkdir()
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.find("date")
+    told = "date: there is no such run; the names of runs here are mine, dates, sentences"
+    assert str(caught.value) == told
+    for path in ("checkpoints/date", "./checkpoints/date", "/date"):
+        with pytest.raises(CheckpointError, match=r"there is no such run$"):
+            checkpoint.find(path)
+    for number in range(30):
+        run_of(tmp_path / "checkpoints" / f"run{number:02}")
+    with pytest.raises(
+        CheckpointError, match=r"mine, run00, .*, run18, dates, sent\w+ and 11 more$"
+    ):
+        checkpoint.find("date")
