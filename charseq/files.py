@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, TextIO
 
-from charseq.errors import UsageError
+from charseq.errors import UsageError, reduced
 
 SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
@@ -31,6 +31,8 @@ STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 class LinkError(OSError):
     """A path is a link, or leads through one, and nothing is written through links."""
+
+    __reduce__ = reduced
 
     def __init__(self, path: Path) -> None:
         target = path.readlink()
@@ -43,6 +45,8 @@ class LinkError(OSError):
 
 class BusyError(Exception):
     """The file is locked by another process; ``holder`` is what that one wrote into it."""
+
+    __reduce__ = reduced
 
     def __init__(self, holder: str) -> None:
         super().__init__(f"locked by {holder or 'another process'}")

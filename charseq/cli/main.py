@@ -26,7 +26,7 @@ import click
 
 from charseq.cli import options
 from charseq.display import MAX_LINE, printable
-from charseq.errors import CharseqError, Terminated
+from charseq.errors import CharseqError, MissingExtraError, Terminated
 from charseq.version import __version__
 
 COMMANDS = {
@@ -125,6 +125,9 @@ def _explain(fault: BaseException) -> tuple[int, str]:
         return 2, fault.format_message()
     if isinstance(fault, click.ClickException):
         return fault.exit_code, _error(_explain_usage(fault))
+    package = fault.name if isinstance(fault, ModuleNotFoundError) and fault.name else "charseq"
+    if (package := package.partition(".")[0]) != "charseq":
+        fault = MissingExtraError(package, "", "this")
     if isinstance(fault, CharseqError):
         return fault.exit_code, _error(str(fault))
     if isinstance(fault, OSError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def evaluate(
     data: str | Path,
     *,
-    model: PairsModel | LanguageModel | None = None,
+    model: PairsModel | LanguageModel | str | Path | None = None,
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
@@ -32,8 +32,10 @@ def evaluate(
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
     Args:
-        data: a folder or one file; its ``charseq.toml`` overrides the model's settings.
-        model: from :func:`charseq.load`; by default the run that ``load`` chooses.
+        data: a folder or one file, whose ``charseq.toml`` overrides the model's settings; for
+            ``charseq.evaluate`` also a DataFrame.
+        model: from :func:`charseq.load`, or the folder of a run; by default the run that ``load``
+            chooses.
         split: train, dev, test, or all. By default test, or every row of one file that the model
             was not trained on.
         beam: width of the beam; by default the model's.
@@ -49,7 +51,8 @@ def evaluate(
         DataError: with path and line: the data cannot be read.
     """
     task = choose_task(data)
-    model = load(choose(task=task).path) if model is None else model
+    if model is None or isinstance(model, str | Path):
+        model = load(choose(model, task=task).path)
     _check_kind(model, Path(data), task)
     if isinstance(model, LanguageModel):
         if beam is not None or errors is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
+from charseq.data.frames import over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
 from charseq.decoding import networks
@@ -34,7 +35,7 @@ from charseq.decoding.search import (
     penalty,
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
-from charseq.errors import SettingError, UsageError
+from charseq.errors import CheckpointError, SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
@@ -327,8 +328,11 @@ class PairsModel:
     """A trained model that rewrites texts, from :func:`charseq.load`.
 
     It was trained on pairs of strings. A text is a source; for a model with features it is
-    ``source<TAB>features``.
+    ``source<TAB>features``. Pickle stores the path of the run, which is loaded again.
     """
+
+    options: Mapping[str, Any] = {}
+    """The arguments of :func:`load` that the model was loaded with."""
 
     def __init__(
         self,
@@ -347,11 +351,15 @@ class PairsModel:
         self.lexicon = lexicon
         """Your own pairs; their targets come before the answers of the model. None: no lexicon."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reloading(self)
+
     @property
     def has_features(self) -> bool:
         """Whether a text is ``source<TAB>features``."""
         return bool(self.translator.source.features)
 
+    @over_texts
     def predict(
         self,
         texts: Sequence[str],
@@ -363,13 +371,16 @@ class PairsModel:
         """One prediction for each text, in order. The same text always gets the same answer.
 
         Args:
-            texts: sources; for a model with features, ``source<TAB>features``.
+            texts: sources, as any iterable of them, or a single one; for a model with features,
+                ``source<TAB>features``. A pandas Series of texts gives a Series of predictions
+                with its index and its nulls.
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
             batch_size: texts computed together; it changes the speed, never an answer.
 
         Raises:
             SettingError: n, beam or batch_size below 1, or a text without its features.
+            UsageError: with the position: a text that is no str.
         """
         width = self.config.beam if beam is None else beam
         for name, value in (("n", n), ("beam", width), ("batch_size", batch_size)):
@@ -417,6 +428,8 @@ def load(
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
+    if device != "cpu":
+        require("torch", f"device {device}")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
@@ -426,6 +439,12 @@ def load(
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
         return language_model(path, metadata, config, tokenizer, weights)
+    options = {
+        "lexicon": None if lexicon is None else str(Path(lexicon).absolute()),
+        "lexicon_columns": lexicon_columns,
+        "length_penalty": length_penalty,
+        "device": device,
+    }
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
     limits = LengthLimits(tuple(metadata["limits"]))
@@ -443,7 +462,27 @@ def load(
         from charseq.inference.lexicon import read
 
         entries = read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
-    return PairsModel(path, metadata, config, translator, entries)
+    model = PairsModel(path, metadata, config, translator, entries)
+    model.options = options
+    return model
+
+
+def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
+    """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
+    options = dict(model.options) if isinstance(model, PairsModel) else {}
+    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
+
+
+def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
+    """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
+
+    Raises:
+        CheckpointError: as :func:`load`, or the run or the lexicon has changed since then.
+    """
+    model = load(path, **options)
+    if fingerprint(model) != known:
+        raise CheckpointError("the run or its lexicon has changed since it was pickled", path=path)
+    return model
 
 
 def fingerprint(model: PairsModel | LanguageModel) -> str:

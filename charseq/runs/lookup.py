@@ -75,16 +75,13 @@ def choose(model: str | Path | None = None, *, task: str | None = None) -> Choic
 
 
 def shipped() -> dict[str, Path]:
-    """The runs that come with charseq, by name."""
-    package = Path(__file__).resolve().parents[1]
-    places = [package / "checkpoints"]
-    if (package.parent / "pyproject.toml").is_file():  # a clone, and no folder of packages
-        places.append(package.parent / "checkpoints")
-    found = {
-        name: [place / name for place in places if _has_weights(place / name)]
-        for name in SHIPPED.values()
-    }
-    return {name: folders[0] for name, folders in found.items() if folders}
+    """The runs that come with charseq, by name.
+
+    They are in the package, and in a clone beside it, where a link in the package leads.
+    """
+    place = Path(__file__).resolve().parents[1] / CHECKPOINTS
+    found = {name: (place / name).resolve() for name in SHIPPED.values()}
+    return {name: folder for name, folder in found.items() if _has_weights(folder)}
 
 
 def _named(model: str | Path) -> Path:
@@ -92,14 +89,23 @@ def _named(model: str | Path) -> Path:
     path = Path(model)
     if names(path):
         return path
-    if len(path.parts) == 1 and path.name not in ("", ".."):
-        for folder in (CHECKPOINTS / path, shipped().get(str(path))):
-            if folder is not None and names(folder):
-                return folder
+    if found := find_by_name(path):
+        return found
     known = [str(folder) for folder in _folders() if _has_weights(folder)]
     known += [name for name in shipped() if str(CHECKPOINTS / name) not in known]
     there = f"; there are {', '.join(known[:8])}{', …' * (len(known) > 8)}" if known else ""
     raise CheckpointError(absence(path) + there, path=path)
+
+
+def find_by_name(name: Path) -> Path | None:
+    """The run of a bare name in ./checkpoints, else among those that come with charseq.
+
+    Raises:
+        CheckpointError: the one in ./checkpoints is damaged.
+    """
+    if len(name.parts) != 1 or name.is_absolute() or name.name in ("", ".."):
+        return None
+    return CHECKPOINTS / name if names(CHECKPOINTS / name) else shipped().get(name.name)
 
 
 def _folders() -> list[Path]:

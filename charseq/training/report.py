@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from charseq.display import count, field
+from charseq.errors import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,6 +178,7 @@ def progress_bar(
     if not shown:
         yield lambda _progress, _step: None
         return
+    require("tqdm", "a progress bar")
     from tqdm import tqdm
 
     begun, drawn = clock(), -math.inf

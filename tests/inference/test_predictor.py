@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from charseq.decoding.ensemble import DirectionGroup
 from charseq.decoding.search import LengthLimits
 from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
@@ -438,7 +440,7 @@ def test_a_run_is_loaded_by_name_or_from_the_environment(
     run_of(tmp_path / "checkpoints" / "here", source=TAGGED)
     assert load().path == Path("checkpoints") / "here"
     assert load().has_features
-    with pytest.raises(CheckpointError, match=r"^none: there is no such run$"):
+    with pytest.raises(CheckpointError, match=r"^none: there is no such run; the names of runs"):
         load("none")
 
 
@@ -855,3 +857,60 @@ def test_a_network_that_searches_by_itself_answers_the_same(
         assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]
         scores = [[c.score for c in answer.candidates] for answer in (one, two)]
         np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+# --- texts of every kind, and copies of a model
+
+
+def test_a_generator_is_read_once_and_its_texts_are_answered() -> None:
+    model = load(FIXTURES / "hard")
+    texts = FROZEN["hard"][:3]
+    expected = model.predict(texts)
+    assert model.predict(text for text in texts) == expected
+    assert model.predict(texts[0]) == expected[:1]
+    with pytest.raises(UsageError, match=r"^texts\[1\] is None, expected a str$"):
+        model.predict([texts[0], None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", ["hard", "words"])
+def test_a_copy_of_a_model_answers_as_the_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(FIXTURES / name, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    model = load("run")
+    stored = pickle.dumps(model)
+    assert len(stored) < 1000, "the path, not the weights"
+    monkeypatch.chdir("/")  # a worker's folder may be another one
+    other = pickle.loads(stored)
+    assert type(other) is type(model)
+    assert other.predict(["a"], n=3) == model.predict(["a"], n=3)
+    monkeypatch.chdir(tmp_path)
+    assert copy.deepcopy(model).predict(["a"]) == model.predict(["a"])
+    assert pickle.loads(pickle.dumps(model.predict))(["a"]) == model.predict(["a"])
+
+
+def test_a_copy_has_the_options_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "own.tsv").write_text("source\ttarget\nabc\tmine\n")
+    model = load(FIXTURES / "hard", lexicon=tmp_path / "own.tsv", length_penalty=0.5)
+    other = pickle.loads(pickle.dumps(model))
+    assert other.config.length_penalty == 0.5
+    assert other.predict("abc")[0].prediction == "mine"
+    assert fingerprint(other) == fingerprint(model)
+    stored = pickle.dumps(model)
+    (tmp_path / "own.tsv").write_text("source\ttarget\nabc\tother\n")
+    with pytest.raises(CheckpointError, match="has changed since it was pickled"):
+        pickle.loads(stored)
+
+
+def test_a_run_that_has_changed_is_not_taken_for_the_pickled_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(FIXTURES / "hard", run)
+    stored = pickle.dumps(load(run))
+    shutil.rmtree(run)
+    shutil.copytree(FIXTURES / "soft", run)
+    with pytest.raises(CheckpointError, match="has changed since it was pickled"):
+        pickle.loads(stored)
+    shutil.rmtree(run)
+    with pytest.raises(CheckpointError, match="no such run"):
+        pickle.loads(stored)

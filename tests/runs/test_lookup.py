@@ -84,7 +84,8 @@ def test_a_delivered_run_in_the_clone_is_not_trained_here(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookup, "__file__", str(here / "charseq" / "runs" / "lookup.py"))
-    (here / "pyproject.toml").touch()
+    (here / "charseq").mkdir()
+    (here / "charseq" / "checkpoints").symlink_to("../checkpoints")
     dates = run_of(here / "checkpoints" / "dates", "2026-03-01T10:00:00Z")
     run_of(here / "checkpoints" / "sentences", "2026-03-02T10:00:00Z", task="next-word")
     assert lookup.choose() == (dates, "comes with charseq; no run was trained here")

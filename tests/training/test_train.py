@@ -400,14 +400,3 @@ def test_info_tells_the_shapes_of_the_weights(trained: Path) -> None:
     assert facts["settings"]["hidden"] == 12
     assert any(line.startswith("training   finished; 10.0 epochs") for line in lines)
     assert json.loads(json.dumps(facts)) == facts
-
-
-# --- the package
-
-
-def test_the_package_offers_two_functions_and_its_version() -> None:
-    assert charseq.train is recipes.train
-    assert charseq.load is load
-    assert set(charseq.__all__) == {"__version__", "load", "train"}
-    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
-        _ = charseq.trian

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 from charseq.data.formats import parquet
 from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
 from charseq.data.formats.rows import Format, Row, Table, Window, Write, group, take_header
-from charseq.errors import DataError, MissingExtraError
+from charseq.errors import DataError, MissingExtraError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +139,7 @@ class WholeTable(Format):
         """Raise DataError for a text that a cell of this format cannot hold."""
 
     def _require(self, purpose: str) -> None:
+        require("pandas", purpose)
         try:
             importlib.import_module(self.package)
         except ImportError:
