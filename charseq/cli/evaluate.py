@@ -77,6 +77,7 @@ def evaluate(
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
 
+    options.tell_format(data)
     load_arguments: dict[str, Any] = {} if device is None else {"device": device}
     loaded = [load(run, **load_arguments) for run in models or (None,)]
     if len(loaded) == 2:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from charseq.cli import console
 from charseq.config import SETTINGS, Config, configure, defaults, describe
 from charseq.errors import SettingError, UsageError
 
@@ -271,6 +272,17 @@ def load_arguments(named: Mapping[str, Any]) -> dict[str, Any]:
     if named["lexicon_columns"] and named["lexicon"] is None:
         raise UsageError("--lexicon-columns is for --lexicon")
     return {name: value for name, value in named.items() if value is not None}
+
+
+def tell_format(path: str | None, *, quiet: bool = False) -> None:
+    """Say on stderr that ``path`` was recognised by its first lines, such as a Kaldi lexicon."""
+    if path is None or quiet:
+        return
+    from charseq.data.formats.reader import FORMATS, detect
+
+    recognised = FORMATS[detect(path)].recognised
+    if recognised:
+        console.note(f"{path}: {recognised}")
 
 
 def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float | None) -> int:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.formats.reader import has_known_ending, read_table, sniff
+from charseq.data.formats.reader import detect, has_known_ending, read_table
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
@@ -184,12 +184,13 @@ def read_file(
 def open_table(path: str | Path, *, header: str = "auto") -> Table:
     """The rows of a file of pairs, before roles are given to columns.
 
-    A file of another ending, such as pairs.txt, is read as TSV.
+    A file of another ending, such as pairs.txt, is read as TSV, unless its first lines are those of
+    a pronouncing dictionary.
 
     Raises:
         DataError: with path and line: the file cannot be read.
     """
-    return read_table(path, format=sniff(path, default="tsv"), header=header)
+    return read_table(path, format=detect(path, default="tsv"), header=header)
 
 
 def _is_table(path: Path) -> bool:
@@ -200,7 +201,8 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     """All rows of one file."""
     by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
-    part = Part(path, note=table.note)
+    is_told = bool(roles) and not table.format.holds_pairs and table.format.recognised
+    part = Part(path, note="" if is_told else table.note)
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found = RecordBuilder(Example, _fields)
     for row in table.rows:
@@ -218,7 +220,18 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     part.examples, part.lines = found.close()
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
+    if table.format.holds_pairs:
+        part.note += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
     return part
+
+
+def _count_entries(part: Part, name: str) -> str:
+    """The size of a pronouncing dictionary, whose words are on the side ``name``, for people."""
+    words = len(set(side(part.examples, name)))
+    entries = f"{len(part):,} pronunciations of " if len(part) > words else ""
+    found = weights(part.examples)
+    weighted = found is not None and bool((found != 1).any())
+    return f", {entries}{words:,} words{' (probabilities as weights)' if weighted else ''}"
 
 
 def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
@@ -260,6 +273,8 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
     elif roles and table.format.has_keys:
         raise DataError("JSON has names, not positions: --columns source=NAME,target=NAME")
     elif roles:
+        if table.format.holds_pairs and width == 3 and len(roles) == 2:
+            roles = (roles[0], "weight", roles[1])  # its probabilities are weights
         if len(roles) != width:
             raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
         found = {role: number for number, role in enumerate(roles) if role in ROLES}
@@ -291,7 +306,7 @@ def _columns(count: int) -> str:
 
 def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
     """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
-    names = row.names or table.header or ()
+    names = row.names or (() if table.format.holds_pairs else table.header) or ()
     roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
     if table.format.has_keys:
         return ", ".join(f"{role} = {names[number]}" for number, role in roles)

@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from charseq import files
 from charseq.data.columns import column_reader
 from charseq.data.formats import rows
-from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
+from charseq.data.formats.reader import FORMATS, detect, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import (
     Rejected,
@@ -127,18 +127,19 @@ def convert(
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
     path, out = str(path), str(out)
-    found = find_format(sniff(path) if format == "auto" else format)
-    _check_counts(n=n, beam=beam, batch_size=batch_size)
-    if mass is not None and not 0 < mass <= 1:
-        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
+    found = find_format(detect(path) if format == "auto" else format)
+    check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
+    if found.holds_pairs:
+        raise UsageError(f"{path}: no {found.title} has a place for a new column")
     _check_columns(found, column=column, to=to)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
     _check_out(path, out, found, force=force or has_journal)
-    table = read_table(path, format=found.name, header=_header(found, column, header), faulty=True)
-    if to is not None and found.may_have_header and table.header is None:
-        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
+    rule = header_rule(found, column, header)
+    table = read_table(path, format=found.name, header=rule, faulty=True)
     if table.note:
         report(f"{table.path}: {table.note}")
+    if to is not None and found.may_have_header and table.header is None:
+        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
     names = _new_names(to or DEFAULT_NAME, n) if found.has_columns else []
     read_text = column_reader(table, column, features=model.has_features)
     options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
@@ -154,7 +155,7 @@ def convert(
             _outputs(out, rejected, journal, force=force) as (file, rejects),
             writing(table, file, names, force=force) as write,
         ):
-            for shard in shards(_read(table, read_text, rejects), cache):
+            for shard in shards(read_texts(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
                 result.distinct = cache.computed
                 for window, texts in shard:
@@ -238,7 +239,7 @@ def _cache(
     return AnswerCache(predict, format=format, n=n, append=append)
 
 
-def _read(
+def read_texts(
     table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
 ) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
     """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
@@ -280,8 +281,8 @@ def _journal(
     return open_journal(final, identity, force=force, n=n, report=report)
 
 
-def targets(paths: Sequence[str], out: str | None) -> list[str]:
-    """The output file of each of ``paths``.
+def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str]:
+    """The output file of each of ``paths``; its name has the ``ending``, if one is given.
 
     No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
     stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
@@ -293,7 +294,7 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     if out is not None and files.is_stdout(out):
         out = "-"
     if out is None:
-        found = [_beside(path) for path in paths]
+        found = [_beside(path, ending) for path in paths]
     elif out != "-" and Path(out).is_dir():
         if "-" in paths:
             raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
@@ -361,7 +362,8 @@ def _count_special(
         result.unlisted += 1
 
 
-def _header(format: Format, column: str | int | None, header: str) -> str:
+def header_rule(format: Format, column: str | int | None, header: str) -> str:
+    """Whether the first row is a header: "yes", "no", or "auto", by its cells."""
     if header != "auto" or not format.may_have_header:
         return header
     has_number = column is None or re.fullmatch("[0-9,]+", str(column))
@@ -372,10 +374,13 @@ def _new_names(to: str, n: int) -> list[str]:
     return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
 
 
-def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
+def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
+    """Raise UsageError for a number that is out of its limits."""
     for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}, expected 1 or more")
+    if mass is not None and not 0 < mass <= 1:
+        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
 
 
 def _check_columns(format: Format, *, column: str | int | None, to: str | None) -> None:
@@ -389,7 +394,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     if out == "-":
         return
     named = FORMATS[sniff(out)]
-    if named.has_columns and named.name != format.name:
+    if named.has_columns and not set(named.endings) & set(format.endings):
         raise UsageError(
             f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
             f"ends in {format.endings[0]}"
@@ -399,7 +404,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     files.refuse(out, force=force, inputs=[path])
 
 
-def _beside(path: str) -> str:
+def _beside(path: str, ending: str) -> str:
     if path == "-":
         return "-"
     target = Path(path)
@@ -407,7 +412,7 @@ def _beside(path: str) -> str:
         return f"{path}.converted"
     packed = target.name[-3:] if target.name.lower().endswith(".gz") else ""
     name = Path(target.name[: len(target.name) - len(packed)])
-    return str(target.with_name(f"{name.stem}.converted{name.suffix}{packed}"))
+    return str(target.with_name(f"{name.stem}.converted{ending or name.suffix}{packed}"))
 
 
 @dataclass

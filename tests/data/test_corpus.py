@@ -455,3 +455,12 @@ def test_a_public_set_is_read_whole() -> None:
     assert [len(found.train), len(found.dev), len(found.test)] == [36_178, 7850, 0]
     assert isinstance(found.train, CorpusLines)
     assert sum(len(line.split()) for line in found.train) == 393_907
+
+
+def test_a_pronouncing_dictionary_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("harbour HH AA1 R B ER0\nlantern L AE1 N T ER0\n")
+    assert not is_corpus(path)
+    assert not is_corpus(tmp_path)
+    path.write_text("the harbour was cold\na lantern burned\n")
+    assert is_corpus(path)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from charseq.data import pairs as examples
 from charseq.data import splits
-from charseq.data.pairs import Dataset, Example, load
+from charseq.data.pairs import Dataset, Example, load, read_file
 from charseq.data.settings_file import settings_of
 from charseq.data.storage import PackedRecords
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
@@ -484,3 +484,40 @@ def test_whole_sources_are_held_out_by_their_hash(sources: list[str], most: int)
     rest = [s for s in sources if s not in chosen]
     assert [one.source for one in found["train"].examples] == rest
     assert sorted([*found["train"].lines, *found["dev"].lines]) == part.lines
+
+
+# --- dictionaries
+
+
+@pytest.mark.parametrize("columns", ["", "source,target", "source,weight,target"])
+def test_probabilities_of_a_dictionary_are_weights(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "lexiconp.txt"
+    path.write_text("a 0.8 AH0\na 0.2 EY1\nb 1.0 B IY1\n")
+    found = read_file(path, columns=columns)
+    assert found.examples == [
+        Example("a", "AH0", "", 0.8), Example("a", "EY1", "", 0.2), Example("b", "B IY1"),
+    ]  # fmt: skip
+    assert found.note == (
+        "a Kaldi lexicon with probabilities, 3 pronunciations of 2 words (probabilities as weights)"
+    )
+    assert found.columns == "source = column 1, weight = column 2, target = column 3"
+
+
+def test_a_dictionary_is_read_from_either_side(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("a AH0\na EY1\nb B IY1\n")
+    found = read_file(path, columns="target,source")
+    assert found.examples == [Example("AH0", "a"), Example("EY1", "a"), Example("B IY1", "b")]
+    assert found.note == "a Kaldi lexicon, 3 pronunciations of 2 words"
+    dataset = load(path, splits=["train"])
+    assert f"{path}: a Kaldi lexicon, 3 pronunciations of 2 words" in dataset.problems
+
+
+def test_unimorph_needs_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "eng"
+    path.write_text("walk\twalked\tV;PST\nox\toxen\tN;PL\n")
+    expected = [Example("walk", "walked", "V;PST"), Example("ox", "oxen", "N;PL")]
+    assert read_file(path).examples == expected
+    assert read_file(path, columns="source,target,features").examples == expected
+    path.write_text("walk\tV;PST\twalked\nox\tN;PL\toxen\n")
+    assert read_file(path).examples == expected

@@ -109,6 +109,12 @@ class Format(abc.ABC):
     """A place in the file is a line (or a row of a sheet), and a message may name it."""
     one_line_cells: ClassVar[bool] = False
     """Tabs and line ends in new cells are written as spaces."""
+    holds_pairs: ClassVar[bool] = False
+    """Each row is a source and a target, perhaps with a weight: a dictionary, not a table."""
+    shares_endings: ClassVar[bool] = False
+    """Files with these endings may be of another format, which their first lines tell."""
+    recognised: ClassVar[str] = ""
+    """The words for people where the first lines of a file have told this format."""
     packs_itself: ClassVar[bool] = False
     """Output is compressed inside and never written as ``.gz``."""
 
