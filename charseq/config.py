@@ -71,7 +71,11 @@ class Config:
     header: str = setting(
         "auto", "data", "whether the first row names the columns", choices=("auto", "yes", "no")
     )
-    feature_separator: str = setting(";", "data", "separator between two features")
+    feature_separator: str = setting(
+        "auto",
+        "data",
+        "separator between two features; auto: by the data, one of ; | , + and space",
+    )
     source_symbols: str = setting(
         "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS
     )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from charseq.data.splits import (
     load_splits,
 )
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
+from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Dataset:
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
     ``columns``: the roles of the columns, for people. ``files``: the file of each split;
     ``lines``: the first line of each example in this file. ``problems``: messages on blank lines
-    and on held-out rows.
+    and on held-out rows. ``feature_separator``: the given one, or the one that was found.
     """
 
     train: Sequence[Example]
@@ -72,6 +74,7 @@ class Dataset:
     files: dict[str, Path]
     lines: dict[str, Sequence[int]]
     problems: list[str]
+    feature_separator: str = DEFAULT_SEPARATOR
 
     def split(self, name: str) -> Sequence[Example]:
         """The examples of ``train``, ``dev`` or ``test``.
@@ -95,6 +98,9 @@ class Part:
     first_blank: int = 0
     note: str = ""
     """A choice that was made when the file was opened, such as the sheet that is read."""
+    has_features: bool = False
+    has_lists: bool = False
+    """Whether features came as lists, whose items were joined."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -109,7 +115,7 @@ class Part:
         for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
             wanted = (first <= hashes) & (hashes < end)
             rows = select(self.examples, wanted), select(self.lines, wanted)
-            found[name] = Part(self.path, self.columns, *rows)
+            found[name] = Part(self.path, self.columns, *rows, has_features=self.has_features)
         return found
 
 
@@ -118,7 +124,7 @@ def load(
     *,
     columns: str = "",
     header: str = "auto",
-    feature_separator: str = ";",
+    feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
 ) -> Dataset:
     """The examples of a folder or of one file; only files that the ``splits`` need are read.
@@ -128,7 +134,9 @@ def load(
         columns: see ``charseq.data.settings_file``. If empty, columns that are named like roles
             have these roles; otherwise there must be two columns, source and target.
         header: whether the first row is a header: auto, yes or no.
-        feature_separator: joins the features of a JSON list.
+        feature_separator: stands between two features; "auto": found in the data, see
+            ``charseq.data.text.features``. The features of a list are joined by it, by default by
+            a semicolon.
         splits: the wanted splits.
 
     Raises:
@@ -141,9 +149,11 @@ def load(
     """
     roles = parse_columns(columns)
     notes: list[str] = []
+    joined: list[bool] = []
 
     def read(path: Path, _: bool) -> Part:
         part = _read(path, roles, header, feature_separator)
+        joined.append(part.has_lists)
         notes.extend([f"{path}: {part.note}"] if part.note else [])
         return part
 
@@ -157,6 +167,9 @@ def load(
         expected="one such as train.tsv or train.jsonl",
     )
     parts = {split: part for split, part in found.rows.items() if part.examples}
+    if feature_separator == AUTO and not any(joined):
+        cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
+        feature_separator = find_separator(chain.from_iterable(cells))
     return Dataset(
         **{split: part.examples for split, part in found.rows.items()},
         name=found.name,
@@ -165,11 +178,12 @@ def load(
         files={split: part.path for split, part in parts.items()},
         lines={split: part.lines for split, part in parts.items()},
         problems=[*notes, *found.problems],
+        feature_separator=_joiner(feature_separator),
     )
 
 
 def read_file(
-    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = ";"
+    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = AUTO
 ) -> Part:
     """All examples of one file, undivided. Arguments as for :func:`load`.
 
@@ -214,7 +228,11 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
             if row.names not in numbers:
                 numbers[row.names] = _locate(roles, table, row)
                 part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
-            found.add(_example(row.cells, numbers[row.names], separator), row.line)
+            features = numbers[row.names][2]
+            if features is not None:
+                part.has_features = True
+                part.has_lists = part.has_lists or isinstance(row.cells[features], list)
+            found.add(_example(row.cells, numbers[row.names], _joiner(separator)), row.line)
         except DataError as fault:
             raise fault.at(path, row.line) from None
     part.examples, part.lines = found.close()
@@ -251,7 +269,21 @@ def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> 
 
 
 def _features(value: Any, separator: str) -> str:
-    return separator.join(map(text_of, value)) if isinstance(value, list) else text_of(value)
+    if not isinstance(value, list):
+        return text_of(value)
+    items = [text_of(item) for item in value]
+    for item in items:
+        if separator in item:
+            raise DataError(
+                f"the feature '{item[:40]}' has '{separator}' in it, which joins the features of a "
+                "list: set feature_separator to another sign"
+            )
+    return separator.join(items)
+
+
+def _joiner(separator: str) -> str:
+    """The separator that joins the features of a list."""
+    return DEFAULT_SEPARATOR if separator == AUTO else separator
 
 
 def _weight(value: Any) -> float:

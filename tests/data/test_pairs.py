@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -521,3 +522,32 @@ def test_unimorph_needs_no_columns(tmp_path: Path) -> None:
     assert read_file(path, columns="source,target,features").examples == expected
     path.write_text("walk\tV;PST\twalked\nox\tN;PL\toxen\n")
     assert read_file(path).examples == expected
+
+
+# --- the separator of features
+
+
+def test_the_separator_of_features_is_found_or_given(tmp_path: Path) -> None:
+    text = "".join(f"w{n}\tpos=V,per={n % 3}\tx\n" for n in range(40))
+    path = put(tmp_path, "all.tsv", text)
+    roles = "source,features,target"
+    for splits_ in (("train",), ("train", "dev"), ("dev",)):
+        found = load(path, columns=roles, splits=splits_)
+        assert found.feature_separator == ","
+    assert load(path, columns=roles, feature_separator=";").feature_separator == ";"
+    assert load(path, columns="source,skip,target").feature_separator == ";"
+
+
+def test_lists_are_joined_and_their_features_not_cut(tmp_path: Path) -> None:
+    lines = [{"source": "a", "features": [f"N+{n}", "x,y"], "target": "b"} for n in range(3)]
+    path = put(tmp_path, "train.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    put(tmp_path, "dev.jsonl", json.dumps(lines[0]) + "\n")
+    found = load(tmp_path)
+    assert found.feature_separator == ";"
+    assert [one.features for one in found.train] == ["N+0;x,y", "N+1;x,y", "N+2;x,y"]
+    message = "train.jsonl:2: the feature 'N+1' has '+' in it, which joins the features of a list"
+    lines[0]["features"] = ["N"]
+    put(tmp_path, "train.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    with pytest.raises(DataError, match=re.escape(message)):
+        load(tmp_path, feature_separator="+")
+    assert read_file(path).examples[1].features == "N+1;x,y"
