@@ -87,7 +87,7 @@ class MissingExtraError(CharseqError):
     """An optional package is needed and not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}: pip install 'charseq[{extra}]'")
+        super().__init__(f"{purpose} needs {package}: pip install '.[{extra}]'")
 
 
 class TrainingError(CharseqError):
