@@ -24,6 +24,7 @@ import numpy as np
 
 from charseq.data.formats.reader import detect, has_known_ending, read_table
 from charseq.data.formats.rows import Row, Table, locate, text_of
+from charseq.data.formats.sqlite import plain_location
 from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
     HASH_BITS,
@@ -158,7 +159,7 @@ def load(
         return part
 
     found = load_splits(
-        Path(data),
+        Path(plain_location(data)),
         splits,
         takes=_is_table,
         read=read,
@@ -192,7 +193,7 @@ def read_file(
         SettingError: ``columns`` is not valid.
         MissingExtraError: the package that reads the format is not installed.
     """
-    return _read(Path(path), parse_columns(columns), header, feature_separator)
+    return _read(Path(plain_location(path)), parse_columns(columns), header, feature_separator)
 
 
 def open_table(path: str | Path, *, header: str = "auto") -> Table:

@@ -8,9 +8,7 @@ name when it is complete, and never otherwise.
                 (it has ``append``), the line is extended by it; an empty line stays empty; with
                 n > 1 the n best are separated by tabs
     tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then NAME_note; NAME is
-                ``to``, by default "prediction"
-
-The columns that are read: see ``columns``.
+                ``to``, by default "prediction"; for the columns that are read see ``columns``
 
 The files that have a header: a CSV and a spreadsheet have one, a TSV has one if ``column`` is a
 name or its first row names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise.
@@ -47,6 +45,7 @@ from charseq.data.columns import column_reader
 from charseq.data.formats import rows
 from charseq.data.formats.reader import FORMATS, detect, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
+from charseq.data.formats.sqlite import plain_location, renamed, split_location
 from charseq.data.formats.writer import (
     Rejected,
     Rejects,
@@ -126,27 +125,28 @@ def convert(
         UsageError: arguments that do not fit together, or ``out`` exists.
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
-    path, out = str(path), str(out)
+    path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
     found = find_format(detect(path) if format == "auto" else format)
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     if found.holds_pairs:
         raise UsageError(f"{path}: no {found.title} has a place for a new column")
     _check_columns(found, column=column, to=to)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
-    _check_out(path, out, found, force=force or has_journal)
+    _check_out(origin, out, found, force=force or has_journal)
     rule = header_rule(found, column, header)
-    table = read_table(path, format=found.name, header=rule, faulty=True)
+    table = renamed(read_table(path, format=found.name, header=rule, faulty=True), name)
     if table.note:
         report(f"{table.path}: {table.note}")
     if to is not None and found.may_have_header and table.header is None:
         raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
     names = _new_names(to or DEFAULT_NAME, n) if found.has_columns else []
     read_text = column_reader(table, column, features=model.has_features)
-    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
+    options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
+    options["as"] = [found.name, header, source, name]
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=[path], what="file of rejects")
+    files.refuse(rejected, force=force or has_journal, inputs=[origin], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
-    with _journal(path, out, kept_for, options, force=force, report=report) as journal:
+    with _journal(origin, out, kept_for, options, force=force, report=report) as journal:
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
@@ -305,12 +305,12 @@ def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str
         raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
-    for name, times in Counter(found).items():
+    for name, times in Counter(split_location(one)[0] for one in found).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {os.path.realpath(path) for path in paths if path != "-"}
+    inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
     for name in found:
-        if name != "-" and os.path.realpath(name) in inputs:
+        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 
@@ -407,7 +407,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
 def _beside(path: str, ending: str) -> str:
     if path == "-":
         return "-"
-    target = Path(path)
+    target = Path(plain_location(path))
     if not target.name:  # a folder, or nothing: the reader refuses it
         return f"{path}.converted"
     packed = target.name[-3:] if target.name.lower().endswith(".gz") else ""

@@ -33,6 +33,7 @@ from charseq.data.formats.reader import (
     sniff,
 )
 from charseq.data.formats.rows import Format, Row
+from charseq.data.formats.sqlite import split_location
 from charseq.data.formats.writer import Rejected, Rejects, rejecting, rejects_path, replacing
 from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
@@ -283,10 +284,10 @@ def write(
     """
     from charseq.inference.convert import check_counts, header_rule, read_texts
 
-    path, out = str(path), str(out)
+    path, out, inputs = str(path), str(out), [split_location(path)[0]]
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     target = _target(model, to_format, out)
-    files.refuse(out, force=force, inputs=[path])
+    files.refuse(out, force=force, inputs=inputs)
     found = find_format(detect(path) if format == "auto" else format)
     rule = header_rule(found, column, header)
     table = read_table(path, format=found.name, header=rule, faulty=True)
@@ -294,7 +295,7 @@ def write(
         report(f"{table.path}: {table.note}")
     read_text = column_reader(table, column, features=model.has_features)
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force, inputs=[path], what="file of rejects")
+    files.refuse(rejected, force=force, inputs=inputs, what="file of rejects")
     result = LexiconReport(table.path, rejects=str(rejected))
     known: set[str] = set()
     with rejecting(rejected, force=force) as rejects, replacing(out, force=force) as file:

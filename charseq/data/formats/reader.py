@@ -1,8 +1,8 @@
 """path -> format -> table of rows: the registry of formats, and the one door to read a file.
 
 Plain text, TSV, CSV, JSON Lines and Parquet are streams: one window of rows (``rows.WINDOW`` rows
-or ``rows.WINDOW_BYTES`` bytes) is in memory at a time. Excel, OpenDocument and Feather are read
-whole (see ``tables``). Every format is also read as ``.gz``.
+or ``rows.WINDOW_BYTES`` bytes) is in memory at a time, and so is SQLite. Excel, OpenDocument and
+Feather are read whole (see ``tables``). Every format but SQLite is also read as ``.gz``.
 
 A blank line of a table is no row of it, but is not lost: it comes as a Row whose ``cells`` are
 ``()``. A row that cannot be read is an error that names its line, or, with ``faulty``, a Row with a
@@ -20,6 +20,7 @@ from charseq.data.formats.lexica import LEXICA, recognise
 from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.parquet import Parquet
 from charseq.data.formats.rows import Format, Table
+from charseq.data.formats.sqlite import Sqlite, split_location
 from charseq.data.formats.tables import Excel, Feather, OpenDocument
 from charseq.errors import UsageError
 
@@ -34,6 +35,7 @@ FORMATS: dict[str, Format] = {
         Feather(),
         Excel(),
         OpenDocument(),
+        Sqlite(),
         *LEXICA,
     )
 }
@@ -111,5 +113,6 @@ def read_table(
 
 
 def _by_ending(path: str | Path) -> Format | None:
-    ending = Path(Path(path).name.lower().removesuffix(".gz")).suffix
+    name = Path(split_location(path)[0]).name
+    ending = Path(name.lower().removesuffix(".gz")).suffix
     return next((known for known in FORMATS.values() if ending in known.endings), None)
