@@ -109,7 +109,7 @@ class LexiconFormat(FormatName):
     "kind",
     type=FormatName(),
     default="auto",
-    help="Format of FILE.  [default: by its name]",
+    help="Format of FILE.  [default: by its name and its first lines]",
 )
 @click.option(
     "--to-format",
