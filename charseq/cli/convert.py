@@ -129,7 +129,7 @@ def convert(
     from charseq.inference.predictor import fingerprint, load
     from charseq.kernels import library
 
-    if slow := library.absence():
+    if not quiet and (slow := library.absence()):
         console.warn(slow)
     outputs = conversion.targets(files, output)
     load_arguments = options.load_arguments(loading)
