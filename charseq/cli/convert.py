@@ -36,7 +36,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the name. Raises click.BadParameter, which lists the names that there are."""
-        return str(click.Choice(self.choices).convert(value, param, ctx))
+        return str(click.Choice(self.choices, case_sensitive=False).convert(value, param, ctx))
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
         """The names, for the help."""
@@ -67,11 +67,19 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 )
 @click.option(
     "--column",
+    multiple=True,
+    callback=options.once,
     metavar="NAME",
     help="Column to rewrite: its name in the header, or its number from 1.  [default: source, "
     "else the first]",
 )
-@click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
+@click.option(
+    "--to",
+    multiple=True,
+    callback=options.once,
+    metavar="NAME",
+    help="Name of the new column.  [default: prediction]",
+)
 @options.inference
 @click.option(
     "--batch-size",
@@ -94,22 +102,25 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
     "kind",
     type=FormatName(),
     default="auto",
-    help="Format of FILE.  [default: by its name]",
+    help="Format of FILE, in any case.  [default: by its name, else by its content]",
 )
 @click.option(
     "--header",
     type=click.Choice(("auto", "yes", "no")),
     default="auto",
-    help="Whether the first row names the columns.  [default: yes for CSV and "
-    "sheets; for TSV if --column is a name]",
+    help="Whether the first row names the columns.  [default: yes if --column is a name; else by "
+    "the first rows]",
 )
+@options.delimiter
+@options.encoding
 @options.force("Overwrite OUT, and replace columns of the same name.")
 @options.quiet
 @options.debug
 def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
     model: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
-    jobs: int, kind: str, header: str, force: bool, quiet: bool, **loading: Any,
+    jobs: int, kind: str, header: str, delimiter: str | None, encoding: str | None, force: bool,
+    quiet: bool, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -124,11 +135,12 @@ def convert(
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
     """
     prepare_inference()
+    from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint, load
 
-    outputs = conversion.targets(files, output)
+    outputs = targets(files, output)
     load_arguments = options.load_arguments(loading)
     loaded = load(model, **load_arguments)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
@@ -138,7 +150,8 @@ def convert(
         for path, out in zip(files, outputs, strict=True):
             found = conversion.convert(
                 pool, path, out, column=column, to=to, n=count, beam=beam, mass=mass,
-                batch_size=batch_size, format=kind, header=header, force=force,
+                batch_size=batch_size, format=kind, header=header,
+                delimiter=delimiter or "auto", encoding=encoding or "auto", force=force,
                 kept_for=f"{__version__} {identity}",
                 report=console.silence if quiet else console.note,
             )  # fmt: skip

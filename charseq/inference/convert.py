@@ -12,9 +12,8 @@ name when it is complete, and never otherwise.
 
 The columns that are read: see ``columns``.
 
-The files that have a header: a CSV and a spreadsheet have one, a TSV has one if ``column`` is a
-name or its first row names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise.
-Without a header the new columns have no names.
+A file has a header if ``column`` is a name, or by the rule of ``headers``, which training follows
+as well. Without a header the new columns have no names. The columns that are read are reported.
 
 A note says what is special about a row: "empty" (no text, no prediction), "unknown U+00DF"
 (symbols that training has never seen), "truncated" (the longest prediction allowed), "lexicon" (the
@@ -33,7 +32,6 @@ From file to file, the same call resumes an interrupted conversion (see ``journa
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -43,8 +41,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from charseq import files
-from charseq.data.columns import column_reader
+from charseq.data.columns import column_names, column_reader
 from charseq.data.formats import rows
+from charseq.data.formats.opening import UTF8, packed_ending
 from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import (
@@ -98,6 +97,8 @@ def convert(
     batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
+    delimiter: str = "auto",
+    encoding: str = "auto",
     force: bool = False,
     kept_for: str | None = None,
     report: Callable[[str], None] = lambda _: None,
@@ -114,8 +115,10 @@ def convert(
         beam: the width of the beam; None: the run's own.
         mass: fill only as many columns as have this probability together.
         batch_size: texts that are computed side by side.
-        format: the format's name; "auto": by the file's name.
+        format: the format's name; "auto": by the file's name, else by its content.
         header: "auto", "yes" or "no".
+        delimiter: see :func:`charseq.data.formats.reader.read_table`.
+        encoding: see there.
         force: overwrite ``out``, and replace columns that have the new columns' names.
         kept_for: a hash of the model and of all that decides its answers. With it the answers are
             kept beside ``out`` until that is complete, and the same call resumes after an
@@ -127,21 +130,31 @@ def convert(
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
     path, out = str(path), str(out)
-    found = find_format(sniff(path) if format == "auto" else format)
     _check_counts(n=n, beam=beam, batch_size=batch_size)
     if mass is not None and not 0 < mass <= 1:
         raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
-    _check_columns(found, column=column, to=to)
+    expected = find_format(sniff(path) if format == "auto" else format)
+    if expected.has_columns:  # else its content tells
+        _check_out(path, out, expected, force=True)
+    names = column_names(column, features=model.has_features)
+    new = _new_names(to or DEFAULT_NAME, n)
+    how = {"format": format, "delimiter": delimiter, "encoding": encoding}
+    table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
+    found = table.format
+    _check_columns(table, column=column, to=to, how=how)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
     _check_out(path, out, found, force=force or has_journal)
-    table = read_table(path, format=found.name, header=_header(found, column, header), faulty=True)
-    if to is not None and found.may_have_header and table.header is None:
-        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
     if table.note:
         report(f"{table.path}: {table.note}")
-    names = _new_names(to or DEFAULT_NAME, n) if found.has_columns else []
-    read_text = column_reader(table, column, features=model.has_features)
-    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
+    new = new if found.has_columns else []
+    read_text = column_reader(
+        table,
+        column,
+        features=model.has_features,
+        separator=getattr(model, "feature_separator", ";"),
+        report=lambda text: report(f"{table.path}: {text}") if text else None,
+    )
+    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [*how.values(), header]}
     rejected = rejects_path(path, out)
     files.refuse(rejected, force=force or has_journal, inputs=[path], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
@@ -152,13 +165,13 @@ def convert(
         cache = _cache(model, found, journal, n=n, beam=beam, mass=mass, batch_size=batch_size)
         with (
             _outputs(out, rejected, journal, force=force) as (file, rejects),
-            writing(table, file, names, force=force) as write,
+            writing(table, file, new, force=force) as write,
         ):
             for shard in shards(_read(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
                 result.distinct = cache.computed
-                for window, texts in shard:
-                    answers = [_row_answer(text, known, cache) for text in texts]
+                for window, read in shard:
+                    texts, answers = _answer_rows(table, window, read, known, cache, rejects)
                     _count(window, texts, answers, result=result, report=report)
                     write(window, [None if answer is None else answer.cells for answer in answers])
             result.rejected, result.rejects = rejects.count, str(rejects.path)
@@ -242,19 +255,46 @@ def _read(
     table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
 ) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
     """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
-    offset = len(table.header_row.raw) if table.header_row else 0
+    stored = table.format.stored
+    lead = [*table.preamble, *filter(None, [table.header_row])]
+    offset = sum(len(stored(row.raw)) for row in lead)
     for window in table.windows:
         texts: list[str | Rejected | None] = []
         for row in window.rows:
+            raw = stored(row.raw)
             try:
                 if row.fault:
                     raise Rejected(row.fault)
                 texts.append(read_text(row))
             except Rejected as fault:
-                rejects.add(row.line, offset if row.raw else None, fault.message, row.raw)
+                rejects.add(row.line, offset if raw else None, fault.message, raw)
                 texts.append(fault)
-            offset += len(row.raw)
+            offset += len(raw)
         yield window, texts
+
+
+def _answer_rows(
+    table: Table,
+    window: Window,
+    texts: Texts,
+    known: Mapping[str, RowAnswer],
+    cache: AnswerCache,
+    rejects: Rejects,
+) -> tuple[Texts, list[RowAnswer | None]]:
+    """The texts and answers of a window; a row is rejected if its file's encoding has no answer."""
+    answers = [_row_answer(text, known, cache) for text in texts]
+    if table.format.encoding == UTF8:
+        return texts, answers
+    kept = list(texts)
+    for index, (row, answer) in enumerate(zip(window.rows, answers, strict=True)):
+        try:
+            table.format.stored("".join(answer.cells).encode() if answer else b"")
+        except UnicodeEncodeError as fault:
+            sign = describe(fault.object[fault.start])
+            kept[index] = refused = Rejected(f"an answer with {sign}, not in {fault.encoding}")
+            rejects.add(row.line, None, refused.message, table.format.stored(row.raw))
+            answers[index] = cache.rejected
+    return kept, answers
 
 
 def _journal(
@@ -278,40 +318,6 @@ def _journal(
     }
     n = options["n"]
     return open_journal(final, identity, force=force, n=n, report=report)
-
-
-def targets(paths: Sequence[str], out: str | None) -> list[str]:
-    """The output file of each of ``paths``.
-
-    No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
-    stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
-
-    Raises:
-        UsageError: several inputs and no folder, or two outputs of one name, or an output that
-            is an input.
-    """
-    if out is not None and files.is_stdout(out):
-        out = "-"
-    if out is None:
-        found = [_beside(path) for path in paths]
-    elif out != "-" and Path(out).is_dir():
-        if "-" in paths:
-            raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
-        found = [str(Path(out) / Path(path).name) for path in paths]
-    elif len(paths) > 1:
-        raise UsageError(f"{len(paths)} files cannot go to '{out}': give a folder that exists")
-    elif out.endswith(os.sep):
-        raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
-    else:
-        found = [out]
-    for name, times in Counter(found).items():
-        if times > 1:
-            raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {os.path.realpath(path) for path in paths if path != "-"}
-    for name in found:
-        if name != "-" and os.path.realpath(name) in inputs:
-            raise UsageError(f"{name} is an input and would be overwritten: give another -o")
-    return found
 
 
 def _row_answer(
@@ -361,13 +367,6 @@ def _count_special(
         result.unlisted += 1
 
 
-def _header(format: Format, column: str | int | None, header: str) -> str:
-    if header != "auto" or not format.may_have_header:
-        return header
-    has_number = column is None or re.fullmatch("[0-9,]+", str(column))
-    return "yes" if format.expects_header or not has_number else "auto"
-
-
 def _new_names(to: str, n: int) -> list[str]:
     return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
 
@@ -378,11 +377,27 @@ def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
             raise UsageError(f"{name} is {value}, expected 1 or more")
 
 
-def _check_columns(format: Format, *, column: str | int | None, to: str | None) -> None:
-    if not format.has_columns and (column is not None or to is not None):
-        raise UsageError("plain text has no columns: with --format tsv (or csv, jsonl) it has")
+def _check_columns(
+    table: Table,
+    *,
+    column: str | int | None,
+    to: str | None,
+    how: Mapping[str, str],
+) -> None:
+    found = table.format
+    if not found.has_columns and (column is not None or to is not None):
+        raise UsageError("plain text has no columns: in the format tsv (or csv, jsonl) it has")
     if to is not None and (not to or to != to.translate(ONE_LINE)):
         raise UsageError("the new column's name is empty or has a tab or line end in it")
+    if to is not None and found.may_have_header and table.header is None:
+        raise UsageError(
+            f"{table.path} has no header, so the new column cannot be named '{to}': header=yes "
+            "makes its first row the header"
+        )
+    if how["delimiter"] != "auto" and (found.packs_itself or not found.may_have_header):
+        raise UsageError(f"{found.title} has no delimiter")
+    if how["encoding"] != "auto" and found.packs_itself:
+        raise UsageError(f"{found.title} has no encoding")
 
 
 def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
@@ -394,20 +409,10 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
             f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
             f"ends in {format.endings[0]}"
         )
-    if format.packs_itself and out.lower().endswith(".gz"):
-        raise UsageError(f"{out}: {format.title} is packed inside, name it without .gz")
+    ending = packed_ending(out)
+    if format.packs_itself and ending:
+        raise UsageError(f"{out}: {format.title} is packed inside, name it without {ending}")
     files.refuse(out, force=force, inputs=[path])
-
-
-def _beside(path: str) -> str:
-    if path == "-":
-        return "-"
-    target = Path(path)
-    if not target.name:  # a folder, or nothing: the reader refuses it
-        return f"{path}.converted"
-    packed = target.name[-3:] if target.name.lower().endswith(".gz") else ""
-    name = Path(target.name[: len(target.name) - len(packed)])
-    return str(target.with_name(f"{name.stem}.converted{name.suffix}{packed}"))
 
 
 @dataclass

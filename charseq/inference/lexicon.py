@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.data import pairs
+from charseq.data.formats.headers import roles_among
 from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import Vocabulary
@@ -121,11 +122,11 @@ def read(
 
 
 def _names_roles(path: str | Path) -> bool:
-    """Whether the first row, or the keys of its object, name a source and a target."""
-    table = pairs.open_table(path)
+    """Whether the header, or the keys of the first row, name a source and a target."""
+    table = pairs.open_table(path, pairs.Reading())
     first = next(table.rows, None)
     names = table.header or (() if first is None else first.names)
-    return {"source", "target"} <= {name.lower() for name in names}
+    return {"source", "target"} <= roles_among(names).keys()
 
 
 def _check_features(part: Part, wanted: bool) -> None:

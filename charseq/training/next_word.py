@@ -130,7 +130,13 @@ class NextWordTask:
         """
         self.data = data
         self.config = config = replace(config, layers=config.layers or 1)
-        self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
+        self.corpus = corpus.load(
+            data,
+            splits=("train", "dev"),
+            running=config.running,
+            encoding=config.encoding,
+            units=config.units,
+        )
         if not self.corpus.dev:
             raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
         self.name = self.corpus.name

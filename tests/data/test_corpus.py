@@ -52,9 +52,9 @@ def numbered(count: int) -> str:
         ("train.txt", "", True),
         ("train.txt", "a\tb\n", False),
         ("train.txt", "a\n\n \nb\tc\n", False),
+        ("train.txt", "a\tb\nb\tc\nc\n", False),
         ("train.txt.gz", "a\tb\n", False),
         ("train.txt", "\n" * 5000 + "a\tb\n", False),
-        ("train.txt", "a\n" * 999 + "a\tb\n", False),
         ("train.txt", "a\n" * 1000 + "a\tb\n", True),
         ("train.tsv", "I love\n", False),
         ("lines.txt", "I love\n", False),
@@ -191,8 +191,8 @@ def test_iterating_over_a_few_lines_reads_a_few_lines(
     read = []
     whole = corpus._read
 
-    def watched(path: Path):
-        for number, text in whole(path):
+    def watched(*arguments: Any):
+        for number, text in whole(*arguments):
             read.append(number)
             yield number, text
 
@@ -307,9 +307,9 @@ def test_one_line_repeated_is_all_train(tmp_path: Path) -> None:
     [
         ("", r"train\.txt: no lines in it"),
         ("\n \n", r"train\.txt: no lines in it"),
-        (b"a\n\nb\xff\n", r"train\.txt:3: byte 0xff at column 2 is not UTF-8"),
+        (b"a\n\nb\x8f\n", r"train\.txt:3: byte 0x8f at column 2 is not UTF-8"),
+        (b"a\rb\r", r"train\.txt:1: lines end in CR alone"),
         ("a\nb\0c\n", r"train\.txt:2: a NUL byte"),
-        ("a".encode("utf-16"), r"train\.txt:1: .*UTF-16"),
     ],
 )
 def test_wrong_files_are_refused_with_their_place(
@@ -365,7 +365,7 @@ def test_any_bytes_are_lines_or_a_fault_in_one_line(
     path.write_bytes(content)
     is_corpus(path)
     try:
-        found = load(path)
+        found = load(path, encoding="utf-8")
     except CharseqError as fault:
         told = str(fault)
         assert re.match(re.escape(str(path)), told)

@@ -140,7 +140,7 @@ def test_a_header_of_role_names_is_found_and_others_by_the_setting(tmp_path: Pat
     put(tmp_path, "train.tsv", "Weight\tTarget\tid\tSource\n2\tb\t1\ta\n0.5\td\t2\tc\n")
     found = everything(load(tmp_path))
     assert {(e.source, e.target, e.weight) for e in found} == {("a", "b", 2), ("c", "d", 0.5)}
-    put(tmp_path, "train.tsv", "word\tpron\na\tb\nc\td\n")
+    put(tmp_path, "train.tsv", "wort\taussprache\na\tb\nc\td\n")
     assert len(everything(load(tmp_path))) == 3
     assert len(everything(load(tmp_path, header="yes"))) == 2
     put(tmp_path, "train.tsv", "source\ttarget\na\tb\n")
@@ -248,7 +248,7 @@ def test_unknown_splits_headers_and_roles_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_and_its_splits(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    put(folder, "train.csv", "a,b\n")
+    put(folder, "train.csv", "source,target\na,b\n")
     put(folder, "valid.jsonl", '{"source": "c", "target": "d"}\n')
     put(folder, "test.tsv.gz", gzip.compress(b"e\tf\n"))
     put(folder, "README.md", "x")
