@@ -143,6 +143,7 @@ def convert(
     outputs = targets(files, output)
     load_arguments = options.load_arguments(loading)
     loaded = load(model, **load_arguments)
+    console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     identity = fingerprint(loaded)
     rejected = []

@@ -113,6 +113,7 @@ def predict(
     from charseq.inference.predictor import load
 
     loaded = load(model, **options.load_arguments(loading))
+    console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     answer = answer_function(

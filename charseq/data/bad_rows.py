@@ -19,6 +19,7 @@ from charseq.data.formats.rows import Row, Table
 from charseq.data.formats.writer import REJECTS_ENDING, Rejects, rejecting
 from charseq.errors import DataError
 
+SKIP_HINT = ": bad_rows=skip passes over such rows"
 LISTED = 20
 """Bad rows that a message lists."""
 
@@ -86,7 +87,7 @@ class BadRows:
             text += (
                 f" ({self.count:,} such rows, also {others}" + f"; {more:,} more" * (more > 0) + ")"
             )
-        return text + (": bad_rows=skip passes over such rows" if good else "")
+        return text + (SKIP_HINT if good else "")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.data import pairs
+from charseq.data.bad_rows import SKIP_HINT
 from charseq.data.formats.headers import roles_among
 from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
@@ -31,11 +32,15 @@ Predict = Callable[[list[str]], Sequence[Prediction]]
 class Lexicon:
     """Sources and their targets, which come before the answers of a model."""
 
-    def __init__(self, vocabulary: Vocabulary, entries: Iterable[Example]) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, entries: Iterable[Example], *, notes: Sequence[str] = ()
+    ) -> None:
         """Index ``entries`` by source and features, as ``vocabulary`` normalises sources.
 
-        A pair that occurs twice counts once, with its larger weight.
+        A pair that occurs twice counts once, with its larger weight. ``notes``: how the entries
+        were read, for people.
         """
+        self.notes = notes
         self._vocabulary = vocabulary
         weights: dict[Key, dict[str, float]] = {}
         for one in entries:
@@ -115,10 +120,12 @@ def read(
             feature_separator=settings["feature_separator"],
         )
     except DataError as fault:
-        message = fault.message.replace("--columns", "--lexicon-columns")
+        message = fault.message.replace("--columns", "--lexicon-columns").removesuffix(SKIP_HINT)
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
-    return Lexicon(vocabulary, part.examples)
+    read_as = f"{path}: a lexicon of {len(part):,} pairs, {part.columns}"
+    notes = [read_as, *(f"{path}: {note}" for note in part.notes)]
+    return Lexicon(vocabulary, part.examples, notes=notes)
 
 
 def _names_roles(path: str | Path) -> bool:

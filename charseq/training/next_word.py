@@ -157,7 +157,8 @@ class NextWordTask:
             self.units = replace(self.units, vocabulary=known)
             self.why = "as in the run to start from"
         if not self.units.vocabulary.symbols:
-            raise DataError(f"no word in it {config.min_count} times: --set min_count=1", path=data)
+            fault = f"no word in it {config.min_count} times: --set min_count=1"
+            raise DataError("; ".join([fault, *self.corpus.problems]), path=data)
 
     @classmethod
     def of_run(cls, run: LoadedRun, data: str | Path) -> NextWordTask:

@@ -79,7 +79,11 @@ class PairsTask:
         with rejects_beside(Path(data), config.bad_rows) as rejects:
             dataset = pairs.load(data, **how, splits=("train", "dev"), rejects=rejects)
         if not dataset.dev:
-            raise DataError("no examples for dev: more than one source is needed", path=data)
+            wanted = "one source is" if Path(data).is_dir() else "two sources are"
+            reason = "; ".join(
+                [f"no examples for dev: more than {wanted} needed", *dataset.problems]
+            )
+            raise DataError(reason, path=data)
         if init_from and len(set(cells)) > 1:
             raise SettingError("members of several cells cannot start from one run's weights")
         start = PretrainedRun.load(init_from, next_word=False) if init_from else None

@@ -456,6 +456,50 @@ def test_a_row_that_cannot_be_read_keeps_its_place_and_is_told(
     assert any(line.endswith(f" ok -> {out}.rejects.jsonl") for line in told)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "cp1252"])
+def test_a_file_keeps_its_encoding_and_the_bytes_of_its_other_cells(
+    tmp_path: Path, encoding: str
+) -> None:
+    content = 'id,word\r\n1,früh\r\n2,\r\n\r\n3,"a,é"\r\n'.encode(encoding)
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    (tmp_path / "a.csv").write_bytes(mark + content)
+    convert(Fake(), tmp_path / "a.csv", tmp_path / "b.csv", column="word", to="p")
+    expected = 'id,word,p,p_note\r\n1,früh,<frühfrüh>,\r\n2,,,empty\r\n\r\n3,"a,é","<a,éa,é>",\r\n'
+    assert (tmp_path / "b.csv").read_bytes() == mark + expected.encode(encoding)
+
+
+def test_an_answer_that_the_encoding_does_not_have_is_one_rejected_row(tmp_path: Path) -> None:
+    content = "id,word\n1,früh\n2,spät\n3,x\n".encode("cp1252")
+    (tmp_path / "a.csv").write_bytes(content)
+    model = Fake(answer=lambda text: {"spät": "поздно"}.get(text, text))
+    found = convert(model, tmp_path / "a.csv", tmp_path / "b.csv", column="word")
+    assert (tmp_path / "b.csv").read_bytes() == (
+        "id,word,prediction,prediction_note\n1,früh,früh,\n2,spät,,rejected\n3,x,x,\n"
+    ).encode("cp1252")
+    (one,) = (tmp_path / "b.csv.rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(one) == {
+        "line": 3,
+        "offset": None,
+        "reason": "an answer with U+043F 'п' CYRILLIC SMALL LETTER PE, not in cp1252",
+        "raw": base64.b64encode("2,spät\n".encode("cp1252")).decode(),
+    }
+    assert (found.rows, found.rejected) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "told"),
+    [
+        ("a.jsonl", '{"a": 1}\n', {"delimiter": ";"}, "JSON Lines has no delimiter"),
+        ("a.txt", "a\n", {"delimiter": "x"}, "delimiter is 'x', expected auto, tab, comma"),
+        ("a.txt", "a\n", {"encoding": "x"}, "unknown encoding 'x', expected auto, utf-8"),
+    ],
+)
+def test_a_delimiter_or_encoding_that_does_not_fit_is_told(
+    tmp_path: Path, name: str, content: str, options: dict[str, Any], told: str
+) -> None:
+    assert fault(tmp_path, name, content, **options).startswith(told)
+
+
 def test_rejects_of_an_earlier_attempt_go_by_force_only(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\n")
     convert(Fake(), tmp_path / "a.txt", tmp_path / "b.txt")

@@ -177,7 +177,7 @@ def _is_header(first: Row, others: Sequence[Row], *, lone: bool) -> bool:
     known = sum(re.sub("[ _-]", "", cell) in NAMES for cell in cells)
     wanted = len(cells) if not lone or len(cells) < MANY_COLUMNS else USUAL * len(cells)
     if known >= wanted and (lone or len(cells) > 1) and len(set(cells)) == len(cells):
-        return bool(others)
+        return lone or bool(others)
     if len(others) < (1 if lone else FEWEST_ROWS):
         return False
     columns = list(zip(*map(_texts, others), strict=True))
