@@ -39,6 +39,9 @@ class BadRows:
 
     def passing(self, table: Table) -> Iterator[Row]:
         """The rows of a table that was not read yet; :meth:`add` is for the last one given."""
+        if self._rejects is None:
+            yield from table.rows
+            return
         stored = table.format.stored
         lead = [*table.preamble, *([] if table.header_row is None else [table.header_row])]
         self._offset = sum(len(stored(row.raw)) for row in lead)

@@ -146,7 +146,6 @@ def convert(
     _check_out(path, out, found, force=force or has_journal)
     if table.note:
         report(f"{table.path}: {table.note}")
-    new = new if found.has_columns else []
     read_text = column_reader(
         table,
         column,
@@ -165,7 +164,7 @@ def convert(
         cache = _cache(model, found, journal, n=n, beam=beam, mass=mass, batch_size=batch_size)
         with (
             _outputs(out, rejected, journal, force=force) as (file, rejects),
-            writing(table, file, new, force=force) as write,
+            writing(table, file, new if found.has_columns else [], force=force) as write,
         ):
             for shard in shards(_read(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
@@ -291,8 +290,9 @@ def _answer_rows(
             table.format.stored("".join(answer.cells).encode() if answer else b"")
         except UnicodeEncodeError as fault:
             sign = describe(fault.object[fault.start])
-            kept[index] = refused = Rejected(f"an answer with {sign}, not in {fault.encoding}")
-            rejects.add(row.line, None, refused.message, table.format.stored(row.raw))
+            message = f"an answer with {sign}, not in {table.format.encoding}"
+            kept[index] = Rejected(message)
+            rejects.add(row.line, None, message, table.format.stored(row.raw))
             answers[index] = cache.rejected
     return kept, answers
 

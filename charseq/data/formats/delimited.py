@@ -30,8 +30,9 @@ from charseq.errors import DataError, UsageError
 OPEN_QUOTE = "a quote is opened here and not closed"
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 """Delimiters that are found, in this order, and their names."""
+SAMPLE_LINES = 1000
 SAMPLE_ROWS = 200
-"""Rows by which the delimiter is found."""
+"""Lines and rows by which the delimiter is found, at most."""
 MAX_CELL = MAX_LINE_BYTES
 """Characters of a cell of a CSV."""
 
@@ -230,7 +231,8 @@ def find_delimiter(sample: str) -> str:
     named = _SEPARATOR_LINE.match(sample)
     if named:
         return named[1]
-    lines = [f"{line}\n" for line in sample.removesuffix("\n").split("\n")]
+    parts = sample.removesuffix("\n").split("\n", SAMPLE_LINES)[:SAMPLE_LINES]
+    lines = [f"{line}\n" for line in parts]
     while lines and lines[0].startswith(COMMENT_TEXTS):
         del lines[0]
     shares = {sign: _share_of_even_rows(lines, sign) for sign in DELIMITERS.values()}

@@ -169,12 +169,15 @@ def even(rows: Iterator[Row], path: str, *, faulty: bool) -> Iterator[Row]:
     first = list(islice(rows, FIRST_ROWS))
     width = _usual_width(first)
     is_lead = True
-    for row in chain(iter(first), rows):
-        is_lead = is_lead and (is_comment(row) or not row.cells)
-        if row.fault or len(row.cells) in (0, width):
+    rows = chain(iter(first), rows)
+    del first  # else it is in memory to the end
+    for row in rows:
+        size = len(row.cells)
+        is_lead = is_lead and (not size or is_comment(row))
+        if size == width or not size:
             yield row
             continue
-        message = f"{count_columns(len(row.cells))}, expected {width}"
+        message = f"{count_columns(size)}, expected {width}"
         if not faulty and not is_lead:
             raise DataError(message, path=path, line=row.line)
         yield row._replace(cells=(), fault=message)

@@ -175,6 +175,7 @@ class Source:
                 its lines end in CR alone.
         """
         encoding, _ = self.encoding, self.sample
+        del self.head  # else it is in memory to the end
         file = cast(BinaryIO, self._file)
         with reading(self.path), file:
             if encoding == UTF8 or is_ascii_based(encoding):

@@ -129,7 +129,9 @@ def _choose(source: Source, default: str) -> Format:
     named = _by_ending(source.path)
     if named is not None and named.has_columns:
         return named
-    lines = [line for line in source.sample.split("\n")[:SAMPLE_LINES] if line.strip()]
+    lines = [
+        line for line in source.sample.split("\n", SAMPLE_LINES)[:SAMPLE_LINES] if line.strip()
+    ]
     found = [known for known in FORMATS.values() if lines and known.recognises(lines)]
     if not found:
         return FORMATS[default]
