@@ -28,7 +28,6 @@ MAX_MODULES = 12
 """Modules of one folder, without those of its subfolders."""
 
 SHORT = {
-    "evaluation.evaluate": "the two functions that choose the evaluation of a model's task",
     "kernels.cell_table": "the one place that knows every cell",
     "kernels.layout": "the layout of weights that the networks and the C library agree on",
     "lru": "a data structure with no ties to anything else",

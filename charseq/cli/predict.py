@@ -112,8 +112,8 @@ def predict(
     prepare_inference()
     from charseq.inference.predictor import load
 
-    options.tell_format(loading["lexicon"], quiet=quiet)
     loaded = load(model, **options.load_arguments(loading))
+    console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     answer = answer_function(

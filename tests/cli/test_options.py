@@ -29,13 +29,15 @@ def test_options_have_the_type_of_their_setting() -> None:
     found = parsed(
         "--task", "next-word", "--cell", "mlp", "--minutes", "0.5", "--epochs", "3",
         "--seed", "7", "--threads", "2", "--device", "cpu", "--columns", "target,source",
-        "--ensemble", "4", "--cells", "gru,lstm",
+        "--ensemble", "4", "--cells", "gru,lstm", "--header", "no", "--delimiter", "tab",
+        "--encoding", "cp1252", "--bad-rows", "skip",
         "--no-attention",
     )  # fmt: skip
     assert found == {
         "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
         "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
-        "attention": None, "no_attention": True,
+        "attention": None, "no_attention": True, "header": "no", "delimiter": "tab",
+        "encoding": "cp1252", "bad_rows": "skip",
     }  # fmt: skip
     assert parsed("--attention", "hard")["attention"] == "hard"
 
@@ -235,3 +237,14 @@ def test_an_option_on_the_line_is_told_from_one_in_the_environment(
     monkeypatch.setenv("CHARSEQ_BEAM", "4")
     assert typed.main([], standalone_mode=False) == (4, False)
     assert typed.main(["--beam", "3"], standalone_mode=False) == (3, True)
+
+
+def test_columns_or_a_delimiter_make_pairs_of_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("a;b\nc;d\n")
+    assert options.configured(str(path), {}).task == "next-word"
+    assert options.configured(str(path), {"delimiter": ";"}).task == "pairs"
+    assert options.configured(str(path), {"columns": "source,target"}).task == "pairs"
+    assert options.configured(str(path), {"delimiter": ";", "task": "next-word"}).task == (
+        "next-word"
+    )
