@@ -113,7 +113,7 @@ def choose_rows(
     Raises:
         DataError: there is no such split, or it is empty; the message names the existing splits.
     """
-    known = {name: settings[name] for name in ("columns", "header", "feature_separator")}
+    known = {name: settings[name] for name in pairs.SETTINGS}
     if split is None or split == "all":
         if Path(data).is_dir():
             split = split or "test"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, UsageError
 
 ORIGINS = MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
@@ -76,6 +76,15 @@ class Prediction:
             if math.fsum(probabilities[:count]) >= mass - _ROUNDING:
                 return replace(self, candidates=self.candidates[:count])
         return self
+
+
+def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
+    """Raise UsageError for a number of candidates, or of texts, that is out of its limits."""
+    for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}, expected 1 or more")
+    if mass is not None and not 0 < mass <= 1:
+        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
 
 
 def require_numbers(scores: Iterable[float], path: Path | None) -> None:

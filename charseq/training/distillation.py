@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from charseq.data.formats.reader import FORMATS, read_table, sniff
+from charseq.data.formats.reader import read_table
 from charseq.data.formats.rows import Row, locate, text_of
 from charseq.data.pairs import Example
 from charseq.errors import CheckpointError, DataError, Interrupted, SettingError, UsageError
@@ -276,12 +276,12 @@ def read_sources(path: str | Path, *, features: bool) -> list[Source]:
     """The texts of a file: the lines of plain text, or a column of a table.
 
     The columns ``source`` and ``features`` are read, else the first, or the first two. In plain
-    text the features follow a tab. A CSV has a header, as in ``convert``. Empty texts are skipped.
+    text the features follow a tab. Empty texts are skipped.
 
     Raises:
         DataError: with path and line: the file cannot be read, or a row has too few columns.
     """
-    table = read_table(path, header="yes" if FORMATS[sniff(path)].expects_header else "auto")
+    table = read_table(path)
     found = []
     for row in table.rows:
         try:

@@ -138,7 +138,13 @@ class NextWordTask:
         """
         self.data = data
         self.config = config = replace(config, layers=config.layers or 1)
-        self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
+        self.corpus = corpus.load(
+            data,
+            splits=("train", "dev"),
+            running=config.running,
+            encoding=config.encoding,
+            units=config.units,
+        )
         if not self.corpus.dev:
             raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
         self.name = self.corpus.name
@@ -159,7 +165,8 @@ class NextWordTask:
             self.units = replace(self.units, vocabulary=known)
             self.why = "as in the run to start from"
         if not self.units.vocabulary.symbols:
-            raise DataError(f"no word in it {config.min_count} times: --set min_count=1", path=data)
+            fault = f"no word in it {config.min_count} times: --set min_count=1"
+            raise DataError("; ".join([fault, *self.corpus.problems]), path=data)
 
     @classmethod
     def of_run(cls, run: LoadedRun, data: str | Path) -> NextWordTask:

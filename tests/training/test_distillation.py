@@ -101,7 +101,7 @@ def test_features_stand_beside_their_text(tmp_path: Path) -> None:
     ("name", "text", "features", "said"),
     [
         ("w.txt", "run\tV\nox\n", True, "w.txt:2: 0 tabs, expected one, between source and feat"),
-        ("w.txt", "run\tV\tx\n", True, "w.txt:1: 2 tabs, expected one"),
+        ("w.txt", "run\tV\tx\nox\n", True, "w.txt:1: 2 tabs, expected one"),
         ("w.tsv", "run\n", True, "w.tsv:1: no column '2': only 1 column and no header"),
         ("w.txt", "\n\n", False, "w.txt: no texts in it"),
         ("none.txt", None, False, "none.txt: cannot be read: No such file"),

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from charseq.data.formats.lines import Lines, TextFormat, line_end, rows_by_line
+from charseq.data.formats.lines import TextFormat, line_end, rows_by_line
+from charseq.data.formats.opening import Lines
 from charseq.data.formats.rows import Row
 from charseq.errors import DataError
 
