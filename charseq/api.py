@@ -121,8 +121,9 @@ def public(name: str) -> Callable[..., Any]:
             function = predictor.load
         case "train":
             from charseq.training import train
+            from charseq.training.callbacks.protocol import guarding
 
-            function = taking_frames(train.train)
+            function = taking_frames(guarding(train.train))
         case "evaluate" | "compare":
             from charseq.evaluation import evaluate
 
