@@ -15,10 +15,11 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, TextIO
 
 from charseq.errors import UsageError, reduced
 
@@ -75,6 +76,19 @@ def refuse_link(path: Path) -> None:
 def is_stdout(path: str | Path) -> bool:
     """Whether a path names this process's stdout."""
     return os.fspath(path) in STDOUT
+
+
+def standard_stream(name: str) -> TextIO:
+    """The process's ``stdin`` or ``stdout``.
+
+    Raises:
+        UsageError: whoever started the process had closed it.
+    """
+    found: TextIO | None = getattr(sys, name)
+    if found is None:
+        what = "there is nothing to read" if name == "stdin" else "answers have nowhere to go"
+        raise UsageError(f"{name} is closed: {what}")
+    return found
 
 
 def is_system(path: str | Path) -> bool:

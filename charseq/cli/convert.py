@@ -75,7 +75,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 @options.inference
 @click.option(
     "--batch-size",
-    type=click.IntRange(1, 65_536),
+    type=options.Integer(1, 65_536),
     default=256,
     metavar="B",
     show_default=True,
@@ -83,7 +83,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(0, 256),
+    type=options.Integer(0, 256),
     default=0,
     metavar="N",
     help="Processes that compute answers; they change the speed, never an answer.  [default: "
@@ -127,10 +127,13 @@ def convert(
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint, load
+    from charseq.kernels import library
 
+    if not quiet and (slow := library.absence()):
+        console.warn(slow)
     outputs = conversion.targets(files, output)
     load_arguments = options.load_arguments(loading)
-    loaded = load(model, **load_arguments)
+    loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     identity = fingerprint(loaded)
     rejected = []

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from charseq.data.batches import outlier_length
 from charseq.data.formats.reader import has_known_ending, read_table
 from charseq.data.splits import (
     HASH_BITS,
@@ -34,6 +35,7 @@ from charseq.data.splits import (
     stem,
     tail_ranges,
 )
+from charseq.data.storage import SpillingArray
 from charseq.errors import DataError
 
 FIRST_LINES = 1000
@@ -92,7 +94,7 @@ class Corpus:
     """The lines of each split; a split that is absent or not wanted is empty.
 
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
-    ``problems``: messages on blank lines and on held-out lines.
+    ``problems``: messages on blank lines, held-out lines and lines out of all proportion.
     """
 
     train: CorpusLines
@@ -125,7 +127,7 @@ def is_corpus(data: str | Path) -> bool:
             trains = [file for file in path.iterdir() if _is_train(file)]
             # Two files for train are a fault, which `pairs.load` reports.
             path = trains[0] if len(trains) == 1 else path
-        if not _is_text(path):
+        if not is_text(path):
             return False
     except OSError:
         return False
@@ -161,21 +163,26 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
         UsageError: an unknown split.
     """
     rule = "the last ones" if running else "by the line's hash"
+    notes: list[str] = []
+
+    def read(path: Path, divided: bool) -> CorpusLines:
+        return _count(path, hashed=divided and not running, note=None if running else notes.append)
+
     found = load_splits(
         Path(data),
         splits,
-        takes=_is_text,
-        read=lambda path, divided: _count(path, hashed=divided and not running),
+        takes=is_text,
+        read=read,
         empty=CorpusLines,
         words=("lines", "lines", rule),
         expected="train.txt or train.txt.gz",
     )
-    return Corpus(
-        **found.rows, name=found.name, fingerprint=found.fingerprint, problems=found.problems
-    )
+    problems = [*notes, *found.problems]
+    return Corpus(**found.rows, name=found.name, fingerprint=found.fingerprint, problems=problems)
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
+    """Whether a file is called as files of running text are: ``.txt``; ``.gz`` may follow."""
     return path.name.lower().removesuffix(".gz").endswith(".txt") and path.is_file()
 
 
@@ -193,20 +200,34 @@ def _read(path: Path) -> Iterator[tuple[int, str]]:
         yield row.line, text
 
 
-def _count(path: Path, *, hashed: bool) -> CorpusLines:
-    """All lines of a file, counted; ``hashed``: also by the bins of their keys."""
+def _count(path: Path, *, hashed: bool, note: Callable[[str], None] | None) -> CorpusLines:
+    """All lines of a file, counted; ``hashed``: also by the bins of their keys.
+
+    ``note`` gets a message on the longest line, where it is out of all proportion.
+    """
     bins = array("q", [0]) * BINS if hashed else None
     count = blanks = first_blank = 0
+    longest = (0, 0)  # words, and the line before which no line is as long
+    sizes = SpillingArray("I")
     for number, text in _read(path):
         if not text.strip():
             blanks += 1
             first_blank = first_blank or number
             continue
         count += 1
+        sizes.append(words := text.count(" ") + 1)
+        longest = max(longest, (words, -number))
         if bins is not None:
             bins[_bin(text)] += 1
     if not count:
         raise DataError("no lines in it, expected text", path=path)
+    lengths = sizes.close()
+    if note is not None and longest[0] > outlier_length(lengths):
+        note(
+            f"{path}:{-longest[1]}: {longest[0]:,} words, half of the lines have at most "
+            f"{float(np.median(lengths)):g}: it takes much time; put each sentence on a line "
+            "of its own, or train with the setting running"
+        )
     return CorpusLines(path, count, 0, math.inf, bins, blanks, first_blank)
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.data.batches import outlier_length
 from charseq.data.formats.reader import has_known_ending, read_table, sniff
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.settings_file import ROLES, Roles, parse_columns
@@ -37,10 +38,13 @@ from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, se
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Integer
 
 ColumnNumbers = tuple[int, int, int | None, int | None]
 """The columns of source, target, features and weight, counted from 0."""
+MAX_TRAINED = 4096
+"""Characters of the longest pair to train on, where it is an outlier. Memory and time of its step
+grow with the square of its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,9 @@ class Dataset:
 
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
     ``columns``: the roles of the columns, for people. ``files``: the file of each split;
-    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines
-    and on held-out rows.
+    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines,
+    held-out rows and rows out of all proportion. ``too_long``: numbers of the examples of train
+    that are too long to be trained on.
     """
 
     train: Sequence[Example]
@@ -72,6 +77,16 @@ class Dataset:
     files: dict[str, Path]
     lines: dict[str, Sequence[int]]
     problems: list[str]
+    too_long: tuple[int, ...] = ()
+
+    def trainable(self) -> Dataset:
+        """The data without the examples of train that are too long."""
+        if not self.too_long:
+            return self
+        wanted = np.ones(len(self.train), dtype=bool)
+        wanted[list(self.too_long)] = False
+        lines = {**self.lines, "train": select(self.lines["train"], wanted)}
+        return replace(self, train=select(self.train, wanted), lines=lines, too_long=())
 
     def split(self, name: str) -> Sequence[Example]:
         """The examples of ``train``, ``dev`` or ``test``.
@@ -91,6 +106,8 @@ class Part:
     columns: str = ""
     examples: Sequence[Example] = field(default_factory=list)
     lines: Sequence[int] = field(default_factory=list)
+    sizes: Integer[np.ndarray, "N"] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
+    """Characters of the longer side of each example."""
     blanks: int = 0
     first_blank: int = 0
     note: str = ""
@@ -109,8 +126,14 @@ class Part:
         for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
             wanted = (first <= hashes) & (hashes < end)
             rows = select(self.examples, wanted), select(self.lines, wanted)
-            found[name] = Part(self.path, self.columns, *rows)
+            found[name] = Part(self.path, self.columns, *rows, self.sizes[wanted])
         return found
+
+    def outliers(self) -> list[int]:
+        """The numbers of the examples that are much longer than the others, the longest first."""
+        found = np.flatnonzero(self.sizes > outlier_length(self.sizes))
+        ordered: list[int] = found[np.argsort(-self.sizes[found].astype(np.int64))].tolist()
+        return ordered
 
 
 def load(
@@ -157,6 +180,11 @@ def load(
         expected="one such as train.tsv or train.jsonl",
     )
     parts = {split: part for split, part in found.rows.items() if part.examples}
+    outliers = {split: part.outliers() for split, part in parts.items()}
+    too_long = [n for n in outliers.get("train", []) if parts["train"].sizes[n] > MAX_TRAINED]
+    notes += [_describe_outliers(parts[split], rows) for split, rows in outliers.items() if rows]
+    if too_long:
+        notes.append(f"{_pairs(len(too_long))} of more than {MAX_TRAINED:,} left out of training")
     return Dataset(
         **{split: part.examples for split, part in found.rows.items()},
         name=found.name,
@@ -165,6 +193,7 @@ def load(
         files={split: part.path for split, part in parts.items()},
         lines={split: part.lines for split, part in parts.items()},
         problems=[*notes, *found.problems],
+        too_long=tuple(too_long),
     )
 
 
@@ -202,7 +231,7 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
     part = Part(path, note=table.note)
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
-    found = RecordBuilder(Example, _fields)
+    found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
     for row in table.rows:
         if not row.cells:
             part.blanks += 1
@@ -212,13 +241,30 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
             if row.names not in numbers:
                 numbers[row.names] = _locate(roles, table, row)
                 part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
-            found.add(_example(row.cells, numbers[row.names], separator), row.line)
+            example = _example(row.cells, numbers[row.names], separator)
+            found.add(example, row.line)
+            sizes.append(max(len(example.source), len(example.target)))
         except DataError as fault:
             raise fault.at(path, row.line) from None
-    part.examples, part.lines = found.close()
+    (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     return part
+
+
+def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
+    """The longest of the outliers, with its line; ``rows`` are their numbers, it is the first."""
+    size, typical = int(part.sizes[rows[0]]), float(np.median(part.sizes))
+    more = f" ({_pairs(len(rows))} of more than {outlier_length(part.sizes):,})"
+    return (
+        f"{part.path}:{part.lines[rows[0]]}: {size:,} characters, half of the pairs have at most "
+        f"{typical:g}{more if len(rows) > 1 else ''}: it takes much time; if the line is not "
+        "meant, split it or remove it"
+    )
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count:,} pairs"
 
 
 def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:

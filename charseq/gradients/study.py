@@ -17,7 +17,7 @@ from charseq.display import shown
 from charseq.errors import DataError, UsageError, require
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, load
-from charseq.runs.folder import find
+from charseq.runs.lookup import find
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,7 +26,8 @@ from typing import Any
 
 from charseq.errors import CheckpointError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import ABOUT, WEIGHTS, find_by_name
+from charseq.runs.folder import ABOUT, WEIGHTS
+from charseq.runs.lookup import find_by_name
 from charseq.runs.store import (
     LOCK,
     MANIFEST,

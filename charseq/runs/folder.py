@@ -1,4 +1,4 @@
-"""The run folder: to find one, to lock it, and to read metadata and weights.
+"""The run folder: to lock it, and to read metadata and weights.
 
 ``about.json`` holds the metadata, ``model.safetensors`` the weights, float arrays by name. Both are
 untrusted until they are checked here; the shapes that the settings require are checked by the
@@ -24,7 +24,6 @@ from charseq.runs.store import (
     LOCK,
     PLAIN,
     FolderState,
-    absence,
     check_format,
     consistently,
     delete,
@@ -37,7 +36,6 @@ from charseq.runs.store import (
     read,
     read_all,
     remove,
-    state_of,
 )
 from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
@@ -48,31 +46,24 @@ __all__ = [
     "FORMAT",
     "WEIGHTS",
     "check_links",
+    "check_place",
     "delete",
     "delete_inner",
-    "find",
-    "find_by_name",
     "is_finished",
     "is_newer",
     "load_model",
     "lock",
+    "metadata_of",
     "names",
     "publish",
     "read",
     "read_all",
     "read_json",
     "remove",
-    "shipped_runs",
 ]
 
 ABOUT = "about.json"
 WEIGHTS = "model.safetensors"
-RUNS = "checkpoints"
-"""The folder of runs: the user's in the current folder, and charseq's in the package."""
-SHIPPED = ("dates", "sentences")
-"""Names of the runs that come with charseq; the first is the default."""
-MAX_NAMED = 20
-"""Runs that a message names, at most."""
 # Keys of about.json that every run has, and their types; further keys are allowed.
 SCHEMA: dict[str, type] = {"format": int, "finished": bool, "settings": dict}
 _JSON_NAMES = {int: "a whole number", bool: "true or false", dict: "an object"}
@@ -113,7 +104,16 @@ def is_finished(run: str | Path) -> bool:
     """
     if ABOUT not in names(run):
         return False
-    return bool(_parse_metadata(read(run, ABOUT), Path(run))["finished"])
+    return bool(metadata_of(run)["finished"])
+
+
+def metadata_of(run: str | Path) -> dict[str, Any]:
+    """The metadata of a run, in the types of :data:`SCHEMA` and not checked any further.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of a newer charseq.
+    """
+    return _parse_metadata(read(run, ABOUT), Path(run))
 
 
 def read_json(run: str | Path, name: str) -> dict[str, Any]:
@@ -164,90 +164,6 @@ def is_newer(version: str) -> bool:
     return len(numbers) == 2 and len(version) <= 40 and numbers[0] > numbers[1]
 
 
-def find(model: str | Path | None = None) -> Path:
-    """The folder of a run.
-
-    It is ``model``, else $CHARSEQ_MODEL, else the newest run with weights in ./checkpoints, else
-    the model for dates that comes with charseq. A name that is no folder of a run here is that of
-    one in ./checkpoints, else of one that comes with charseq.
-
-    Raises:
-        CheckpointError: the named folder holds no run, or there is none at all.
-    """
-    named = model or os.environ.get("CHARSEQ_MODEL")
-    if named:
-        if names(named):
-            return Path(named)
-        if found_run := find_by_name(Path(named)):
-            return found_run
-        raise CheckpointError(absence(Path(named)) + _names_there(Path(named)), path=named)
-    found = [(_trained_at(folder), folder) for folder in _local_folders()]
-    if found and max(found)[0]:
-        return max(found)[1]
-    if default := shipped_runs().get(SHIPPED[0]):
-        return default
-    raise CheckpointError("there is no trained model here: name one with -m RUN, or train one")
-
-
-def shipped_runs() -> dict[str, Path]:
-    """The folder of each run that comes with charseq, by its name.
-
-    They are in the installed package; in a clone, whose package has a link to them, beside it.
-    """
-    package = Path(__file__).resolve().parents[1]
-    found: dict[str, Path] = {}
-    for name in SHIPPED:
-        for place in (package, package.parent):
-            folder = (place / RUNS / name).resolve()
-            if name not in found and _trained_at(folder):
-                found[name] = folder
-    return found
-
-
-def find_by_name(name: Path) -> Path | None:
-    """The run of a bare name in ./checkpoints, else among those that come with charseq.
-
-    Raises:
-        CheckpointError: the one in ./checkpoints is damaged.
-    """
-    if not _is_bare(name):
-        return None
-    return Path(RUNS) / name if names(Path(RUNS) / name) else shipped_runs().get(name.name)
-
-
-def _is_bare(name: Path) -> bool:
-    return len(name.parts) == 1 and not name.is_absolute() and name.name != ".."
-
-
-def _names_there(name: Path) -> str:
-    """The names of the runs that there are, for a message on a bare name; else nothing."""
-    if not _is_bare(name):
-        return ""
-    there = [folder.name for folder in _local_folders() if _trained_at(folder)]
-    every = list(dict.fromkeys([*there[:MAX_NAMED], *shipped_runs()]))
-    more = f" and {len(there) - MAX_NAMED} more" if len(there) > MAX_NAMED else ""
-    return f"; the names of runs here are {', '.join(every)}{more}" if every else ""
-
-
-def _local_folders() -> list[Path]:
-    """The entries of ./checkpoints, by name."""
-    with contextlib.suppress(OSError):  # there is no such folder, or it cannot be listed
-        return sorted(Path(RUNS).iterdir())
-    return []
-
-
-def _trained_at(folder: Path) -> int:
-    """The time of writing of a run's about.json, in nanoseconds; 0 without a readable model."""
-    try:
-        state = state_of(folder)
-        if WEIGHTS not in state.files:
-            return 0
-        with open_file(state, ABOUT) as file:
-            return os.fstat(file.fileno()).st_mtime_ns
-    except (CheckpointError, OSError):  # no default; named on the command line it is an error
-        return 0
-
-
 @contextlib.contextmanager
 def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
     """Lock the folder ``run``, made if missing, for writing; the end of the process frees it.
@@ -281,6 +197,26 @@ def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
         if created:
             with contextlib.suppress(OSError):  # not empty: there is a run
                 folder.rmdir()
+
+
+def check_place(run: str | Path, *, force: bool = False) -> None:
+    """Check, writing nothing, that :func:`lock` could lock the folder ``run``, or make it.
+
+    Raises:
+        CheckpointError: it cannot be written, it is a link or holds one, or it holds files of
+            others that would be overwritten.
+    """
+    folder = Path(run)
+    try:
+        files.refuse_link(folder)
+        if folder.exists():
+            _check_own(folder, force=force)
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise CheckpointError(f"cannot be written: {reason(error)}", path=folder) from error
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = "no permission" if place.is_dir() else "it is no folder"
+        raise CheckpointError(f"cannot be written: {place}: {what}", path=folder)
 
 
 def check_links(folder: Path) -> None:

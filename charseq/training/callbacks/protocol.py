@@ -34,7 +34,7 @@ class Callback:
     """
 
     def begin(self, facts: Facts) -> None:
-        """Before the first step: ``run`` (its folder), ``settings`` and ``data``."""
+        """Before the first step: ``run`` (its folder), ``settings`` (resolved) and ``data``."""
 
     def step(self, step: Step) -> None:
         """After each step: its ``number``, ``epoch``, ``loss`` and others, as attributes.
