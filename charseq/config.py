@@ -88,7 +88,12 @@ class Config:
         choices=("auto", "yes", "no"),
         task="pairs",
     )
-    feature_separator: str = setting(";", "data", "separator between two features", task="pairs")
+    feature_separator: str = setting(
+        "auto",
+        "data",
+        "separator between two features; auto: by the data, one of ; | , + and space",
+        task="pairs",
+    )
     source_symbols: str = setting(
         "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS, task="pairs"
     )

@@ -115,7 +115,7 @@ class MissingExtraError(CharseqError):
     """A package is needed and not installed. ``extra``: the one of charseq with it, or ""."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        wanted = f"'charseq[{extra}]'" if extra else package
+        wanted = f"'.[{extra}]'" if extra else package
         super().__init__(f"{purpose} needs {package}: pip install {wanted}")
 
 

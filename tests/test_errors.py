@@ -110,7 +110,7 @@ def test_line_zero_is_a_place() -> None:
 @pytest.mark.parametrize(("package", "extra"), [("regex", "unicode"), ("pyarrow", "parquet")])
 def test_a_missing_extra_says_how_to_get_it(package: str, extra: str) -> None:
     text = str(MissingExtraError(package, extra, "reading Parquet"))
-    assert text == f"reading Parquet needs {package}: pip install 'charseq[{extra}]'"
+    assert text == f"reading Parquet needs {package}: pip install '.[{extra}]'"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["optional-dependencies"][extra] == [package]
 

@@ -78,6 +78,7 @@ def evaluate(
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
 
+    options.tell_format(data)
     load_arguments: dict[str, Any] = {} if device is None else {"device": device}
     task = choose_task(data)
     runs = [options.chosen(run, task=task) for run in models or (None,)]

@@ -361,6 +361,17 @@ def load_arguments(named: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
+def tell_format(path: str | None, *, quiet: bool = False) -> None:
+    """Say on stderr that ``path`` was recognised by its first lines, such as a Kaldi lexicon."""
+    if path is None or quiet:
+        return
+    from charseq.data.formats.reader import FORMATS, detect
+
+    recognised = FORMATS[detect(path)].recognised
+    if recognised:
+        console.note(f"{path}: {recognised}")
+
+
 def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float | None) -> int:
     """The candidates to ask a model for: N, else 1; with ``--mass``, as many as the beam has."""
     if n is not None or mass is None:

@@ -111,6 +111,7 @@ def predict(
     prepare_inference()
     from charseq.inference.predictor import load
 
+    options.tell_format(loading["lexicon"], quiet=quiet)
     arguments = options.load_arguments(loading)
     run = options.chosen(
         model,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charseq import files
 from charseq.data import pairs, settings_file, splits
+from charseq.data.formats.sqlite import plain_location, split_location
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.errors import DataError, SettingError, UsageError, require
 from charseq.evaluation import analysis
@@ -45,9 +46,8 @@ def evaluate(
     """
     require("rapidfuzz", "evaluating pairs")
     if errors is not None:
-        files.refuse(
-            errors, force=force, inputs=splits.find_files(Path(data), Path.is_file).values()
-        )
+        inputs = splits.find_files(Path(plain_location(data)), Path.is_file).values()
+        files.refuse(errors, force=force, inputs=[split_location(one)[0] for one in inputs])
     rows, split = rows_of(model, data, split)
     outcome, width = answer(model, rows, beam)
     if errors is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from charseq.config import Config, configure
 from charseq.data import pairs, settings_file
+from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
 from charseq.display import field
@@ -75,6 +76,11 @@ class PairsTask:
                 f"{config.ensemble} members of {config.evaluations:,} evaluations, expected fewer "
                 f"than {MAX_LINES:,} evaluations in a run: lower evaluations"
             )
+        if init_from and len(set(cells)) > 1:
+            raise SettingError("members of several cells cannot start from one run's weights")
+        start = PretrainedRun.load(init_from, next_word=False) if init_from else None
+        if start and start.source.features and config.feature_separator == AUTO:
+            config = replace(config, feature_separator=start.source.feature_separator)
         self.data = data
         dataset = pairs.load(
             data,
@@ -85,9 +91,6 @@ class PairsTask:
         )
         if not dataset.dev:
             raise DataError("no examples for dev: more than one source is needed", path=data)
-        if init_from and len(set(cells)) > 1:
-            raise SettingError("members of several cells cannot start from one run's weights")
-        start = PretrainedRun.load(init_from, next_word=False) if init_from else None
         dataset = dataset.trainable()
         self.name = dataset.name
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}

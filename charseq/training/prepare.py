@@ -21,6 +21,7 @@ from charseq.data.pairs import side, weights
 from charseq.data.storage import Ragged, pack
 from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
+from charseq.data.text.features import AUTO
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
@@ -234,6 +235,8 @@ def prepare(dataset: Dataset, config: Config, start: PretrainedRun | None = None
     """
     if start is not None:
         config = _shaped(config, start)
+    if config.feature_separator == AUTO:
+        config = replace(config, feature_separator=dataset.feature_separator)
     train = dataset.train
     source, source_why = _vocabulary(train, config, "source", start)
     target, target_why = _vocabulary(train, config, "target", start)

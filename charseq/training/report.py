@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from charseq.data.text.features import describe_separator
 from charseq.display import count, field
 from charseq.errors import require
 
@@ -45,6 +46,9 @@ def describe_pairs(prepared: PreparedPairs) -> list[str]:
         field("columns", data.columns),
         *(field("note", problem) for problem in data.problems),
     ]
+    if features := prepared.source.features:
+        how = describe_separator(prepared.source.feature_separator)
+        lines.append(field("features", f"{len(features):,}, {how}"))
     for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
         source = prepared.source.split(one.source) + [
             f"<{part}>" for part in prepared.source.split_features(one.features)

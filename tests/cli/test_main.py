@@ -146,7 +146,7 @@ AGAIN = "; run again with --debug for the traceback"
         (CheckpointError("is damaged", path="run"), 1, "charseq: error: run: is damaged"),
         (SettingError("cell is 'x'"), 2, "charseq: error: cell is 'x'"),
         (MissingExtraError("pyarrow", "parquet", "Parquet"), 1,
-         "charseq: error: Parquet needs pyarrow: pip install 'charseq[parquet]'"),
+         "charseq: error: Parquet needs pyarrow: pip install '.[parquet]'"),
         (Interrupted("saved", signal_number=2), 130, "charseq: error: saved"),
         (Interrupted("saved", signal_number=15), 143, "charseq: error: saved"),
         (KeyboardInterrupt(), 130, "charseq: interrupted"),

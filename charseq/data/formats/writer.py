@@ -28,6 +28,7 @@ from typing import BinaryIO, cast
 
 from charseq import files
 from charseq.data.formats.rows import Table, Write, column_taken
+from charseq.data.formats.sqlite import split_location
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
@@ -225,4 +226,4 @@ def rejects_path(path: str, out: str) -> Path:
     """The file for rejects: beside the output, else beside the input, else in this folder."""
     if out != "-" and (not Path(out).exists() or Path(out).is_file()):
         return Path(out + REJECTS_ENDING)
-    return Path(("stdin" if path == "-" else path) + REJECTS_ENDING)
+    return Path(("stdin" if path == "-" else split_location(path)[0]) + REJECTS_ENDING)
