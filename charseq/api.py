@@ -44,8 +44,8 @@ ARGUMENTS = {
 }
 """Words of the command line in messages -> those of Python. Other options lose their dashes."""
 
-FLAGS = {"force": "force=True"}
-"""Options without a value -> the argument with its value."""
+FLAGS = {"force": "force=True", "lr": "learning_rate"}
+"""Options whose argument or setting has another name, or a value."""
 
 
 def in_arguments(message: str) -> str:

@@ -38,7 +38,7 @@ from charseq.errors import CheckpointError, SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
-from charseq.inference.prediction import Prediction, ScoredText, rank, require_numbers
+from charseq.inference.prediction import Prediction, rank, require_numbers
 from charseq.runs.lookup import find
 from charseq.runs.store import state_of
 
