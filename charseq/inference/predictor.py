@@ -28,6 +28,7 @@ from charseq.decoding.search import (
     LENGTH_MARGIN,
     Hypothesis,
     LengthLimits,
+    ScoredText,
     Searcher,
     beam,
     greedy,
