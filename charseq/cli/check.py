@@ -114,4 +114,4 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
         header=config.header,
         feature_separator=config.feature_separator,
     )
-    return statistics.inspect_pairs(dataset, feature_separator=config.feature_separator)
+    return statistics.inspect_pairs(dataset)

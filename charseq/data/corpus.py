@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from charseq.data.batches import outlier_length
-from charseq.data.formats.reader import has_known_ending, read_table
+from charseq.data.formats.reader import detect, find_format, has_known_ending, read_table
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -117,6 +117,8 @@ class Corpus:
 def is_corpus(data: str | Path) -> bool:
     """Whether ``data`` is text for :func:`load`, and not pairs: a .txt file without tabs.
 
+    A pronouncing dictionary, of words and phones between spaces, is no text.
+
     True for a folder with train.txt, or for one .txt file, also as .gz, without a tab in its first
     ``FIRST_LINES`` lines that are not blank. A file that cannot be read so far is text, too:
     :func:`load` then raises the fault. False for anything else, also for a missing file.
@@ -127,7 +129,7 @@ def is_corpus(data: str | Path) -> bool:
             trains = [file for file in path.iterdir() if _is_train(file)]
             # Two files for train are a fault, which `pairs.load` reports.
             path = trains[0] if len(trains) == 1 else path
-        if not _is_text(path):
+        if not is_text(path) or find_format(detect(path)).has_columns:
             return False
     except OSError:
         return False
@@ -171,7 +173,7 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     found = load_splits(
         Path(data),
         splits,
-        takes=_is_text,
+        takes=is_text,
         read=read,
         empty=CorpusLines,
         words=("lines", "lines", rule),
@@ -181,7 +183,8 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
     return Corpus(**found.rows, name=found.name, fingerprint=found.fingerprint, problems=problems)
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
+    """Whether a file is called as files of running text are: ``.txt``; ``.gz`` may follow."""
     return path.name.lower().removesuffix(".gz").endswith(".txt") and path.is_file()
 
 

@@ -16,14 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charseq.data.batches import outlier_length
-from charseq.data.formats.reader import has_known_ending, read_table, sniff
+from charseq.data.formats.reader import detect, has_known_ending, read_table
 from charseq.data.formats.rows import Row, Table, locate, text_of
+from charseq.data.formats.sqlite import plain_location
 from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
     HASH_BITS,
@@ -35,6 +37,7 @@ from charseq.data.splits import (
     load_splits,
 )
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
+from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,7 +68,8 @@ class Dataset:
     ``columns``: the roles of the columns, for people. ``files``: the file of each split;
     ``lines``: the first line of each example in this file. ``problems``: messages on blank lines,
     held-out rows and rows out of all proportion. ``too_long``: numbers of the examples of train
-    that are too long to be trained on.
+    that are too long to be trained on. ``feature_separator``: the given one, or the one that was
+    found.
     """
 
     train: Sequence[Example]
@@ -77,6 +81,7 @@ class Dataset:
     files: dict[str, Path]
     lines: dict[str, Sequence[int]]
     problems: list[str]
+    feature_separator: str = DEFAULT_SEPARATOR
     too_long: tuple[int, ...] = ()
 
     def trainable(self) -> Dataset:
@@ -112,6 +117,9 @@ class Part:
     first_blank: int = 0
     note: str = ""
     """A choice that was made when the file was opened, such as the sheet that is read."""
+    has_features: bool = False
+    has_lists: bool = False
+    """Whether features came as lists, whose items were joined."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -126,7 +134,9 @@ class Part:
         for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
             wanted = (first <= hashes) & (hashes < end)
             rows = select(self.examples, wanted), select(self.lines, wanted)
-            found[name] = Part(self.path, self.columns, *rows, self.sizes[wanted])
+            found[name] = Part(
+                self.path, self.columns, *rows, self.sizes[wanted], has_features=self.has_features
+            )
         return found
 
     def outliers(self) -> list[int]:
@@ -141,7 +151,7 @@ def load(
     *,
     columns: str = "",
     header: str = "auto",
-    feature_separator: str = ";",
+    feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
 ) -> Dataset:
     """The examples of a folder or of one file; only files that the ``splits`` need are read.
@@ -151,7 +161,9 @@ def load(
         columns: see ``charseq.data.settings_file``. If empty, columns that are named like roles
             have these roles; otherwise there must be two columns, source and target.
         header: whether the first row is a header: auto, yes or no.
-        feature_separator: joins the features of a JSON list.
+        feature_separator: stands between two features; "auto": found in the data, see
+            ``charseq.data.text.features``. The features of a list are joined by it, by default by
+            a semicolon.
         splits: the wanted splits.
 
     Raises:
@@ -164,14 +176,16 @@ def load(
     """
     roles = parse_columns(columns)
     notes: list[str] = []
+    joined: list[bool] = []
 
     def read(path: Path, _: bool) -> Part:
         part = _read(path, roles, header, feature_separator)
+        joined.append(part.has_lists)
         notes.extend([f"{path}: {part.note}"] if part.note else [])
         return part
 
     found = load_splits(
-        Path(data),
+        Path(plain_location(data)),
         splits,
         takes=_is_table,
         read=read,
@@ -185,6 +199,9 @@ def load(
     notes += [_describe_outliers(parts[split], rows) for split, rows in outliers.items() if rows]
     if too_long:
         notes.append(f"{_pairs(len(too_long))} of more than {MAX_TRAINED:,} left out of training")
+    if feature_separator == AUTO and not any(joined):
+        cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
+        feature_separator = find_separator(chain.from_iterable(cells))
     return Dataset(
         **{split: part.examples for split, part in found.rows.items()},
         name=found.name,
@@ -193,12 +210,13 @@ def load(
         files={split: part.path for split, part in parts.items()},
         lines={split: part.lines for split, part in parts.items()},
         problems=[*notes, *found.problems],
+        feature_separator=_joiner(feature_separator),
         too_long=tuple(too_long),
     )
 
 
 def read_file(
-    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = ";"
+    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = AUTO
 ) -> Part:
     """All examples of one file, undivided. Arguments as for :func:`load`.
 
@@ -207,18 +225,19 @@ def read_file(
         SettingError: ``columns`` is not valid.
         MissingExtraError: the package that reads the format is not installed.
     """
-    return _read(Path(path), parse_columns(columns), header, feature_separator)
+    return _read(Path(plain_location(path)), parse_columns(columns), header, feature_separator)
 
 
 def open_table(path: str | Path, *, header: str = "auto") -> Table:
     """The rows of a file of pairs, before roles are given to columns.
 
-    A file of another ending, such as pairs.txt, is read as TSV.
+    A file of another ending, such as pairs.txt, is read as TSV, unless its first lines are those of
+    a pronouncing dictionary.
 
     Raises:
         DataError: with path and line: the file cannot be read.
     """
-    return read_table(path, format=sniff(path, default="tsv"), header=header)
+    return read_table(path, format=detect(path, default="tsv"), header=header)
 
 
 def _is_table(path: Path) -> bool:
@@ -229,7 +248,8 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     """All rows of one file."""
     by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
     table = open_table(path, header="yes" if by_name and header == "auto" else header)
-    part = Part(path, note=table.note)
+    is_told = bool(roles) and not table.format.holds_pairs and table.format.recognised
+    part = Part(path, note="" if is_told else table.note)
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
     for row in table.rows:
@@ -241,7 +261,11 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
             if row.names not in numbers:
                 numbers[row.names] = _locate(roles, table, row)
                 part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
-            example = _example(row.cells, numbers[row.names], separator)
+            features = numbers[row.names][2]
+            if features is not None:
+                part.has_features = True
+                part.has_lists = part.has_lists or isinstance(row.cells[features], list)
+            example = _example(row.cells, numbers[row.names], _joiner(separator))
             found.add(example, row.line)
             sizes.append(max(len(example.source), len(example.target)))
         except DataError as fault:
@@ -249,6 +273,8 @@ def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
+    if table.format.holds_pairs:
+        part.note += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
     return part
 
 
@@ -265,6 +291,15 @@ def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
 
 def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count:,} pairs"
+
+
+def _count_entries(part: Part, name: str) -> str:
+    """The size of a pronouncing dictionary, whose words are on the side ``name``, for people."""
+    words = len(set(side(part.examples, name)))
+    entries = f"{len(part):,} pronunciations of " if len(part) > words else ""
+    found = weights(part.examples)
+    weighted = found is not None and bool((found != 1).any())
+    return f", {entries}{words:,} words{' (probabilities as weights)' if weighted else ''}"
 
 
 def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
@@ -284,7 +319,21 @@ def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> 
 
 
 def _features(value: Any, separator: str) -> str:
-    return separator.join(map(text_of, value)) if isinstance(value, list) else text_of(value)
+    if not isinstance(value, list):
+        return text_of(value)
+    items = [text_of(item) for item in value]
+    for item in items:
+        if separator in item:
+            raise DataError(
+                f"the feature '{item[:40]}' has '{separator}' in it, which joins the features of a "
+                "list: set feature_separator to another sign"
+            )
+    return separator.join(items)
+
+
+def _joiner(separator: str) -> str:
+    """The separator that joins the features of a list."""
+    return DEFAULT_SEPARATOR if separator == AUTO else separator
 
 
 def _weight(value: Any) -> float:
@@ -306,6 +355,8 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
     elif roles and table.format.has_keys:
         raise DataError("JSON has names, not positions: --columns source=NAME,target=NAME")
     elif roles:
+        if table.format.holds_pairs and width == 3 and len(roles) == 2:
+            roles = (roles[0], "weight", roles[1])  # its probabilities are weights
         if len(roles) != width:
             raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
         found = {role: number for number, role in enumerate(roles) if role in ROLES}
@@ -337,7 +388,7 @@ def _columns(count: int) -> str:
 
 def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
     """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
-    names = row.names or table.header or ()
+    names = row.names or (() if table.format.holds_pairs else table.header) or ()
     roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
     if table.format.has_keys:
         return ", ".join(f"{role} = {names[number]}" for number, role in roles)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 
 import numpy as np
 
+from charseq.data.formats.sqlite import split_location
 from charseq.data.text.normalise import normalise
 from charseq.errors import DataError, UsageError
 
@@ -226,7 +227,7 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
         DataError: no such file or folder, it cannot be read, or two files for one split.
     """
     try:
-        if not path.exists():
+        if not Path(split_location(path)[0]).exists():
             raise DataError("no such file or folder", path=path)
         if not path.is_dir():
             return {"": path}
@@ -285,7 +286,7 @@ def fingerprint(files: Sequence[Path]) -> str:
     """SHA-256 of the bytes of all files, one after the other: ``cat FILES | sha256sum``."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with Path(split_location(path)[0]).open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()

@@ -8,9 +8,7 @@ name when it is complete, and never otherwise.
                 (it has ``append``), the line is extended by it; an empty line stays empty; with
                 n > 1 the n best are separated by tabs
     tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then NAME_note; NAME is
-                ``to``, by default "prediction"
-
-The columns that are read: see ``columns``.
+                ``to``, by default "prediction"; for the columns that are read see ``columns``
 
 The files that have a header: a CSV and a spreadsheet have one, a TSV has one if ``column`` is a
 name or its first row names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise.
@@ -45,8 +43,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from charseq import files
 from charseq.data.columns import column_reader
 from charseq.data.formats import rows
-from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
+from charseq.data.formats.reader import FORMATS, detect, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
+from charseq.data.formats.sqlite import plain_location, renamed, split_location
 from charseq.data.formats.writer import (
     Rejected,
     Rejects,
@@ -126,26 +125,28 @@ def convert(
         UsageError: arguments that do not fit together, or ``out`` exists.
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
-    path, out = str(path), str(out)
-    found = find_format(sniff(path) if format == "auto" else format)
-    _check_counts(n=n, beam=beam, batch_size=batch_size)
-    if mass is not None and not 0 < mass <= 1:
-        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
+    path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
+    found = find_format(detect(path) if format == "auto" else format)
+    check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
+    if found.holds_pairs:
+        raise UsageError(f"{path}: no {found.title} has a place for a new column")
     _check_columns(found, column=column, to=to)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
-    _check_out(path, out, found, force=force or has_journal)
-    table = read_table(path, format=found.name, header=_header(found, column, header), faulty=True)
-    if to is not None and found.may_have_header and table.header is None:
-        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
+    _check_out(origin, out, found, force=force or has_journal)
+    rule = header_rule(found, column, header)
+    table = renamed(read_table(path, format=found.name, header=rule, faulty=True), name)
     if table.note:
         report(f"{table.path}: {table.note}")
+    if to is not None and found.may_have_header and table.header is None:
+        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
     names = _new_names(to or DEFAULT_NAME, n) if found.has_columns else []
     read_text = column_reader(table, column, features=model.has_features)
-    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
+    options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
+    options["as"] = [found.name, header, source, name]
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=[path], what="file of rejects")
+    files.refuse(rejected, force=force or has_journal, inputs=[origin], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
-    with _journal(path, out, kept_for, options, force=force, report=report) as journal:
+    with _journal(origin, out, kept_for, options, force=force, report=report) as journal:
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
@@ -154,7 +155,7 @@ def convert(
             _outputs(out, rejected, journal, force=force) as (file, rejects),
             writing(table, file, names, force=force) as write,
         ):
-            for shard in shards(_read(table, read_text, rejects), cache):
+            for shard in shards(read_texts(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
                 result.distinct = cache.computed
                 for window, texts in shard:
@@ -238,7 +239,7 @@ def _cache(
     return AnswerCache(predict, format=format, n=n, append=append)
 
 
-def _read(
+def read_texts(
     table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
 ) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
     """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
@@ -280,8 +281,8 @@ def _journal(
     return open_journal(final, identity, force=force, n=n, report=report)
 
 
-def targets(paths: Sequence[str], out: str | None) -> list[str]:
-    """The output file of each of ``paths``.
+def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str]:
+    """The output file of each of ``paths``; its name has the ``ending``, if one is given.
 
     No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
     stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
@@ -293,7 +294,7 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     if out is not None and files.is_stdout(out):
         out = "-"
     if out is None:
-        found = [_beside(path) for path in paths]
+        found = [_beside(path, ending) for path in paths]
     elif out != "-" and Path(out).is_dir():
         if "-" in paths:
             raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
@@ -304,12 +305,12 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
         raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
-    for name, times in Counter(found).items():
+    for name, times in Counter(split_location(one)[0] for one in found).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {os.path.realpath(path) for path in paths if path != "-"}
+    inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
     for name in found:
-        if name != "-" and os.path.realpath(name) in inputs:
+        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 
@@ -361,7 +362,8 @@ def _count_special(
         result.unlisted += 1
 
 
-def _header(format: Format, column: str | int | None, header: str) -> str:
+def header_rule(format: Format, column: str | int | None, header: str) -> str:
+    """Whether the first row is a header: "yes", "no", or "auto", by its cells."""
     if header != "auto" or not format.may_have_header:
         return header
     has_number = column is None or re.fullmatch("[0-9,]+", str(column))
@@ -372,10 +374,13 @@ def _new_names(to: str, n: int) -> list[str]:
     return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
 
 
-def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
+def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
+    """Raise UsageError for a number that is out of its limits."""
     for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}, expected 1 or more")
+    if mass is not None and not 0 < mass <= 1:
+        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
 
 
 def _check_columns(format: Format, *, column: str | int | None, to: str | None) -> None:
@@ -389,7 +394,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     if out == "-":
         return
     named = FORMATS[sniff(out)]
-    if named.has_columns and named.name != format.name:
+    if named.has_columns and not set(named.endings) & set(format.endings):
         raise UsageError(
             f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
             f"ends in {format.endings[0]}"
@@ -399,15 +404,15 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     files.refuse(out, force=force, inputs=[path])
 
 
-def _beside(path: str) -> str:
+def _beside(path: str, ending: str) -> str:
     if path == "-":
         return "-"
-    target = Path(path)
+    target = Path(plain_location(path))
     if not target.name:  # a folder, or nothing: the reader refuses it
         return f"{path}.converted"
     packed = target.name[-3:] if target.name.lower().endswith(".gz") else ""
     name = Path(target.name[: len(target.name) - len(packed)])
-    return str(target.with_name(f"{name.stem}.converted{name.suffix}{packed}"))
+    return str(target.with_name(f"{name.stem}.converted{ending or name.suffix}{packed}"))
 
 
 @dataclass

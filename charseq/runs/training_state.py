@@ -22,6 +22,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -41,6 +42,7 @@ from charseq.runs.folder import (
     read_json,
     remove,
 )
+from charseq.runs.lookup import TIME, TRAINED_AT
 from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
@@ -300,6 +302,7 @@ class TrainingState:
         self.metadata |= {
             "format": FORMAT,
             "finished": finished,
+            TRAINED_AT: time.strftime(TIME, time.gmtime()),
             "seconds": round(progress.seconds, 1),
             "epochs": round(progress.epochs, 2),
             "parameters": sum(int(value.size) for value in self.best.values()),

@@ -262,7 +262,7 @@ class NextWordTask:
         step = -(-symbols // most)
         return lines[: -(-len(lines) // step)] if config.running else lines[::step]
 
-    def calibrate(self, _weights: Weights) -> dict[str, Any]:
+    def calibrate(self, _weights: Weights, _report: Callable[[str], None]) -> dict[str, Any]:
         """No metadata: the probabilities of next words are not calibrated."""
         return {}
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from charseq.data.text.features import describe_separator
 from charseq.display import count, field
+from charseq.errors import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +46,9 @@ def describe_pairs(prepared: PreparedPairs) -> list[str]:
         field("columns", data.columns),
         *(field("note", problem) for problem in data.problems),
     ]
+    if features := prepared.source.features:
+        how = describe_separator(prepared.source.feature_separator)
+        lines.append(field("features", f"{len(features):,}, {how}"))
     for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
         source = prepared.source.split(one.source) + [
             f"<{part}>" for part in prepared.source.split_features(one.features)
@@ -177,6 +182,7 @@ def progress_bar(
     if not shown:
         yield lambda _progress, _step: None
         return
+    require("tqdm", "a progress bar")
     from tqdm import tqdm
 
     begun, drawn = clock(), -math.inf

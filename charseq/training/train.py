@@ -18,7 +18,7 @@ from charseq.data import settings_file
 from charseq.data.corpus import choose_task
 from charseq.data.splits import name_of
 from charseq.display import field
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, require
 from charseq.inference.describe import describe_calibration
 from charseq.inference.loading import check_storable, shapes_of
 from charseq.inference.predictor import load
@@ -55,7 +55,8 @@ def train(
     """Train on ``data`` and leave a model in ``run``; an unfinished run is resumed.
 
     Args:
-        data: a folder with ``train.*`` (and ``dev.*``), or one file.
+        data: a folder with ``train.*`` (and ``dev.*``), or one file; for ``charseq.train`` also a
+            DataFrame.
         run: the folder to make, by default ``checkpoints/<name of data>``.
         config: settings, from :func:`charseq.config.configure`; by default the defaults, with
             those of ``DATA/charseq.toml``.
@@ -77,8 +78,10 @@ def train(
 
     Raises:
         CharseqError: the data, the settings or the run folder do not allow it.
+        MissingExtraError: torch is not installed.
         Interrupted: a signal asked to stop; the state is saved, and the same call resumes.
     """
+    require("torch", "training")
     with WorkClock() as clock:
         config = resolve_task(data, config)
         if config.device not in ("auto", "cpu"):  # before all is read
@@ -117,7 +120,7 @@ def train(
             else:
                 learn(task, state, clock, report=report, progress=progress, watch=watch)
                 _report_end(task, state.progress, report)
-            state.metadata |= task.calibrate(state.best)
+            state.metadata |= task.calibrate(state.best, report)
             for line in describe_calibration(state.metadata):
                 report(line)
             state.finish()

@@ -26,7 +26,7 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     world.replace(
         "inference.convert",
         convert=convert,
-        targets=lambda paths, out: [f"{out}/{p}" for p in paths],
+        targets=lambda paths, out, _ending: [f"{out}/{p}" for p in paths],
     )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
@@ -95,3 +95,24 @@ def test_a_format_can_be_named_as_soon_as_it_is_registered(
     monkeypatch.setitem(reader.FORMATS, "tabs", Tsv())
     assert world.run(*words, "tabs")[:2] == (0, "a\tb\tA\t\n")
     assert "|tabs]" in world.run("convert", "--help")[1]
+
+
+def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("quay\nharbour\nquay\n")
+    code, out, err = world.run("convert", str(words), "--to-format", "cmudict")
+    made = tmp_path / "words.converted.dict"
+    assert (code, out) == (0, "")
+    assert f"{words}: 2 words, 2 entries (CMUdict dictionary) -> {made}" in err
+    assert made.read_text() == "quay  QUAY\nharbour  HARBOUR\n"
+    code, out, err = world.run("convert", str(words), "--to-format", "kaldi", "--to", "iso")
+    assert (code, out) == (2, "")
+    assert "--to names a new column, and a lexicon has none" in err
+
+
+def test_a_lexicon_is_converted_to_one_of_its_format(world: World, tmp_path: Path) -> None:
+    words = tmp_path / "lexicon.txt"
+    words.write_text("quay K IY1\nquay K EY1\nsea S IY1\n")
+    code, out, err = world.run("convert", str(words), "-o", "-")
+    assert (code, out) == (0, "quay QUAY\nsea SEA\n")
+    assert err.startswith(f"{words}: a Kaldi lexicon\n")

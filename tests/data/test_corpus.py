@@ -478,3 +478,12 @@ def test_long_lines_among_long_lines_are_none(tmp_path: Path) -> None:
     put(tmp_path, "train.txt", text)
     put(tmp_path, "dev.txt", "a b\n")
     assert load(tmp_path).problems == []
+
+
+def test_a_pronouncing_dictionary_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("harbour HH AA1 R B ER0\nlantern L AE1 N T ER0\n")
+    assert not is_corpus(path)
+    assert not is_corpus(tmp_path)
+    path.write_text("the harbour was cold\na lantern burned\n")
+    assert is_corpus(path)

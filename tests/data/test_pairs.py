@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from charseq.data import pairs as examples
 from charseq.data import splits
-from charseq.data.pairs import Dataset, Example, load
+from charseq.data.pairs import Dataset, Example, load, read_file
 from charseq.data.settings_file import settings_of
 from charseq.data.storage import PackedRecords
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
@@ -534,3 +535,69 @@ def test_outliers_of_a_file_that_is_divided_are_those_of_its_splits(tmp_path: Pa
     sizes = {name: [len(one.source) for one in found.split(name)] for name in splits.SPLITS}
     (split,) = [name for name, given in sizes.items() if max(given) == 5000]
     assert len(found.too_long) == (split == "train")
+
+
+# --- dictionaries
+
+
+@pytest.mark.parametrize("columns", ["", "source,target", "source,weight,target"])
+def test_probabilities_of_a_dictionary_are_weights(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "lexiconp.txt"
+    path.write_text("a 0.8 AH0\na 0.2 EY1\nb 1.0 B IY1\n")
+    found = read_file(path, columns=columns)
+    assert found.examples == [
+        Example("a", "AH0", "", 0.8), Example("a", "EY1", "", 0.2), Example("b", "B IY1"),
+    ]  # fmt: skip
+    assert found.note == (
+        "a Kaldi lexicon with probabilities, 3 pronunciations of 2 words (probabilities as weights)"
+    )
+    assert found.columns == "source = column 1, weight = column 2, target = column 3"
+
+
+def test_a_dictionary_is_read_from_either_side(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("a AH0\na EY1\nb B IY1\n")
+    found = read_file(path, columns="target,source")
+    assert found.examples == [Example("AH0", "a"), Example("EY1", "a"), Example("B IY1", "b")]
+    assert found.note == "a Kaldi lexicon, 3 pronunciations of 2 words"
+    dataset = load(path, splits=["train"])
+    assert f"{path}: a Kaldi lexicon, 3 pronunciations of 2 words" in dataset.problems
+
+
+def test_unimorph_needs_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "eng"
+    path.write_text("walk\twalked\tV;PST\nox\toxen\tN;PL\n")
+    expected = [Example("walk", "walked", "V;PST"), Example("ox", "oxen", "N;PL")]
+    assert read_file(path).examples == expected
+    assert read_file(path, columns="source,target,features").examples == expected
+    path.write_text("walk\tV;PST\twalked\nox\tN;PL\toxen\n")
+    assert read_file(path).examples == expected
+
+
+# --- the separator of features
+
+
+def test_the_separator_of_features_is_found_or_given(tmp_path: Path) -> None:
+    text = "".join(f"w{n}\tpos=V,per={n % 3}\tx\n" for n in range(40))
+    path = put(tmp_path, "all.tsv", text)
+    roles = "source,features,target"
+    for splits_ in (("train",), ("train", "dev"), ("dev",)):
+        found = load(path, columns=roles, splits=splits_)
+        assert found.feature_separator == ","
+    assert load(path, columns=roles, feature_separator=";").feature_separator == ";"
+    assert load(path, columns="source,skip,target").feature_separator == ";"
+
+
+def test_lists_are_joined_and_their_features_not_cut(tmp_path: Path) -> None:
+    lines = [{"source": "a", "features": [f"N+{n}", "x,y"], "target": "b"} for n in range(3)]
+    path = put(tmp_path, "train.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    put(tmp_path, "dev.jsonl", json.dumps(lines[0]) + "\n")
+    found = load(tmp_path)
+    assert found.feature_separator == ";"
+    assert [one.features for one in found.train] == ["N+0;x,y", "N+1;x,y", "N+2;x,y"]
+    message = "train.jsonl:2: the feature 'N+1' has '+' in it, which joins the features of a list"
+    lines[0]["features"] = ["N"]
+    put(tmp_path, "train.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    with pytest.raises(DataError, match=re.escape(message)):
+        load(tmp_path, feature_separator="+")
+    assert read_file(path).examples[1].features == "N+1;x,y"

@@ -116,7 +116,9 @@ class ConstantTask:
     def summary(self, scores: Mapping[str, float]) -> str:
         return f"{scores['bits']:.3f} bits"
 
-    def calibrate(self, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def calibrate(
+        self, weights: Mapping[str, np.ndarray], report: Callable[[str], None]
+    ) -> dict[str, Any]:
         return {}
 
     def evaluate(self, model: Any, *, version: str) -> dict[str, Any]:

@@ -48,15 +48,16 @@ def test_pairs_are_described_as_understood() -> None:
         configure({"epochs": 1, "target_symbols": "spaced"}),
     )
     lines = describe_pairs(task)
-    assert lines[:6] == [
+    assert lines[:7] == [
         "data       4 train, 1 dev, from d/train.tsv, d/dev.tsv",
         "columns    source = column 1, target = column 2",
         "note       d/train.tsv:7: 2 blank lines passed over, this is the first",
+        "features   4, separated by ';'",
         "pair 1     a b ␣ c <V> <NOM(3)> <NOM(SG)>  =>  t ʃ a",
         "pair 2     é <N>  =>  a",
         "pair 3     b  =>  a",
     ]
-    source, target, attention = lines[6:]
+    source, target, attention = lines[7:]
     symbols = len(set("ab cnever showné"))
     assert source == f"source     {symbols} symbols and 4 features; {task.why[0]}"
     assert target == f"target     3 symbols; {task.why[1]}"

@@ -119,6 +119,7 @@ def test_training_on_a_folder_leaves_a_model(
     assert about["finished"]
     assert facts["parameters"] == sum(value.size for value in weights.values())
     found = {"task": "pairs", "direction": "forward", "layers": 1, "prior": False}
+    found["feature_separator"] = ";"
     assert about["settings"] == {**config_of().to_json(), **found}, "what auto came to"
     assert about["data"]["examples"] == {"train": 60, "dev": 10}
     assert about["data"]["fingerprint"] == examples.load(data, splits=("train", "dev")).fingerprint
@@ -400,14 +401,3 @@ def test_info_tells_the_shapes_of_the_weights(trained: Path) -> None:
     assert facts["settings"]["hidden"] == 12
     assert any(line.startswith("training   finished; 10.0 epochs") for line in lines)
     assert json.loads(json.dumps(facts)) == facts
-
-
-# --- the package
-
-
-def test_the_package_offers_two_functions_and_its_version() -> None:
-    assert charseq.train is recipes.train
-    assert charseq.load is load
-    assert set(charseq.__all__) == {"__version__", "load", "train"}
-    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
-        _ = charseq.trian

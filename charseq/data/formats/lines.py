@@ -13,7 +13,6 @@ import abc
 import gzip
 import io
 import itertools
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from charseq.data.formats.rows import (
     take_header,
 )
 from charseq.errors import AccessError, DataError, UsageError
+from charseq.files import standard_stream
 from charseq.lru import ByteLru
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -218,7 +218,7 @@ def reading(shown: str) -> Iterator[None]:
 def _opened(path: str) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked."""
     if path == "-":
-        yield sys.stdin.buffer
+        yield standard_stream("stdin").buffer
     elif path.lower().endswith(".gz"):
         with gzip.open(path, "rb") as packed:
             yield cast(BinaryIO, io.BufferedReader(cast(Any, packed)))

@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import BinaryIO, cast
 
 from charseq import files
 from charseq.data.formats.rows import Table, Write, column_taken
+from charseq.data.formats.sqlite import split_location
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
@@ -56,8 +56,9 @@ def replacing(
         BrokenPipeError: the reader of stdout has gone.
     """
     if files.is_stdout(path):
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        out = files.standard_stream("stdout").buffer
+        yield out
+        out.flush()
         ready(None)
         return
     final = Path(path)
@@ -225,4 +226,4 @@ def rejects_path(path: str, out: str) -> Path:
     """The file for rejects: beside the output, else beside the input, else in this folder."""
     if out != "-" and (not Path(out).exists() or Path(out).is_file()):
         return Path(out + REJECTS_ENDING)
-    return Path(("stdin" if path == "-" else path) + REJECTS_ENDING)
+    return Path(("stdin" if path == "-" else split_location(path)[0]) + REJECTS_ENDING)

@@ -70,6 +70,11 @@ class Actions:
         """The number of actions: V insertions, V substitutions and one deletion."""
         return 2 * self.symbols + 1
 
+    @property
+    def deletion(self) -> int:
+        """The action that advances and writes nothing."""
+        return 2 * self.symbols
+
     @classmethod
     def of(cls, size: int) -> Actions:
         """The actions for a given number of actions.
@@ -83,8 +88,7 @@ class Actions:
 
     def target_ids(self, actions: Ids) -> list[int]:
         """The ids of the target symbols that ``actions`` write."""
-        delete = 2 * self.symbols
-        return [action % self.symbols for action in actions if action != delete]
+        return [action % self.symbols for action in actions if action != self.deletion]
 
 
 def source_length(source: Ids) -> int:
