@@ -204,8 +204,10 @@ class NextWordTask:
     def trainer(self, halvings: int = 0) -> Trainer:
         """Model, batches and optimiser before the first step; ``halvings`` of the batch size."""
         from charseq.data.batches import LineBatches, StreamBatches
+        from charseq.models.device import limit_compiled_products
         from charseq.models.factory import build_next_word
 
+        limit_compiled_products()
         config, start = self.config, self.start
         ids, offsets = tokenizer.encode(self.corpus.train, self.units)
         counts = np.bincount(ids, minlength=len(self.units.vocabulary))
