@@ -115,7 +115,7 @@ SAMPLES = 2000
 """Symbols that a sampled softmax is over."""
 MIN_SCORED = 2000
 """Symbols of dev that every evaluation scores, however short the training is."""
-OPERATIONS_PER_SECOND = 4e10
+OPERATIONS_PER_SECOND = 3e10
 """Multiplications of a core of 2024 in the scoring of dev, by which its time is estimated."""
 SOFTMAX_OPERATIONS = 200
 """Multiplications that take as long as the softmax of one symbol."""
