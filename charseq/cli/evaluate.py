@@ -100,6 +100,7 @@ def evaluate(
             errors=errors,
             force=force,
             reading=reading,
+            report=console.note,
         )
         describe = describe_evaluation
     if as_json:
