@@ -98,7 +98,7 @@ class LexiconFormat(FormatName):
 @options.inference
 @click.option(
     "--batch-size",
-    type=click.IntRange(1, 65_536),
+    type=options.Integer(1, 65_536),
     default=256,
     metavar="B",
     show_default=True,
@@ -106,7 +106,7 @@ class LexiconFormat(FormatName):
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(0, 256),
+    type=options.Integer(0, 256),
     default=0,
     metavar="N",
     help="Processes that compute answers; they change the speed, never an answer.  [default: "
@@ -162,13 +162,16 @@ def convert(
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint, load
+    from charseq.kernels import library
 
+    if not quiet and (slow := library.absence()):
+        console.warn(slow)
     as_lexicon = [to_format or dictionary_format(path, kind) for path in files]
     if to is not None and any(as_lexicon):
         raise UsageError("--to names a new column, and a lexicon has none")
     outputs = targets(files, output, FORMATS[to_format].endings[0] if to_format else "")
     load_arguments = options.load_arguments(loading)
-    loaded = load(model, **load_arguments)
+    loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
     console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     identity = fingerprint(loaded)

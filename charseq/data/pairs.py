@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.bad_rows import BadRows
+from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
 from charseq.data.formats.headers import roles_among
 from charseq.data.formats.reader import has_known_ending, read_table
@@ -44,12 +45,15 @@ from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Integer
 
 SETTINGS = ("columns", "header", "delimiter", "encoding", "bad_rows", "feature_separator")
 """Settings that :func:`load` takes."""
 ColumnNumbers = tuple[int, int, int | None, int | None]
 """The columns of source, target, features and weight, counted from 0."""
+MAX_TRAINED = 4096
+"""Characters of the longest pair to train on, where it is an outlier. Memory and time of its step
+grow with the square of its length."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,10 @@ class Dataset:
 
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
     ``columns``: the roles of the columns, for people. ``files``: the file of each split;
-    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines
-    and on held-out rows. ``feature_separator``: the given one, or the one that was found.
+    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines,
+    held-out rows and rows out of all proportion. ``too_long``: numbers of the examples of train
+    that are too long to be trained on. ``feature_separator``: the given one, or the one that was
+    found.
     """
 
     train: Sequence[Example]
@@ -99,6 +105,16 @@ class Dataset:
     lines: dict[str, Sequence[int]]
     problems: list[str]
     feature_separator: str = DEFAULT_SEPARATOR
+    too_long: tuple[int, ...] = ()
+
+    def trainable(self) -> Dataset:
+        """The data without the examples of train that are too long."""
+        if not self.too_long:
+            return self
+        wanted = np.ones(len(self.train), dtype=bool)
+        wanted[list(self.too_long)] = False
+        lines = {**self.lines, "train": select(self.lines["train"], wanted)}
+        return replace(self, train=select(self.train, wanted), lines=lines, too_long=())
 
     def split(self, name: str) -> Sequence[Example]:
         """The examples of ``train``, ``dev`` or ``test``.
@@ -118,6 +134,8 @@ class Part:
     columns: str = ""
     examples: Sequence[Example] = field(default_factory=list)
     lines: Sequence[int] = field(default_factory=list)
+    sizes: Integer[np.ndarray, "N"] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
+    """Characters of the longer side of each example."""
     blanks: int = 0
     first_blank: int = 0
     notes: list[str] = field(default_factory=list)
@@ -139,8 +157,16 @@ class Part:
         for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
             wanted = (first <= hashes) & (hashes < end)
             rows = select(self.examples, wanted), select(self.lines, wanted)
-            found[name] = Part(self.path, self.columns, *rows, has_features=self.has_features)
+            found[name] = Part(
+                self.path, self.columns, *rows, self.sizes[wanted], has_features=self.has_features
+            )
         return found
+
+    def outliers(self) -> list[int]:
+        """The numbers of the examples that are much longer than the others, the longest first."""
+        found = np.flatnonzero(self.sizes > outlier_length(self.sizes))
+        ordered: list[int] = found[np.argsort(-self.sizes[found].astype(np.int64))].tolist()
+        return ordered
 
 
 def load(
@@ -199,6 +225,11 @@ def load(
         expected="one such as train.tsv or train.jsonl",
     )
     parts = {split: part for split, part in found.rows.items() if part.examples}
+    outliers = {split: part.outliers() for split, part in parts.items()}
+    too_long = [n for n in outliers.get("train", []) if parts["train"].sizes[n] > MAX_TRAINED]
+    notes += [_describe_outliers(parts[split], rows) for split, rows in outliers.items() if rows]
+    if too_long:
+        notes.append(f"{_pairs(len(too_long))} of more than {MAX_TRAINED:,} left out of training")
     if feature_separator == AUTO and not any(joined):
         cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
         feature_separator = find_separator(chain.from_iterable(cells))
@@ -211,6 +242,7 @@ def load(
         lines={split: part.lines for split, part in parts.items()},
         problems=[*notes, *found.problems],
         feature_separator=replace(how, feature_separator=feature_separator).joiner,
+        too_long=tuple(too_long),
     )
 
 
@@ -259,7 +291,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     is_told = bool(how.roles) and not table.format.holds_pairs and table.format.recognised
     part = Part(path, notes=[table.note] if table.note and not is_told else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
-    found = RecordBuilder(Example, _fields)
+    found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
     bad = BadRows(how.bad_rows, path, rejects)
     count = 0
     for row in bad.passing(table):
@@ -277,13 +309,15 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
             if features is not None:
                 part.has_features = True
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
-            found.add(_example(row.cells, numbers[row.names], how.joiner), row.line)
+            example = _example(row.cells, numbers[row.names], how.joiner)
+            found.add(example, row.line)
+            sizes.append(max(len(example.source), len(example.target)))
             count += 1
         except DataError as fault:
             if not numbers and not row.fault:  # the columns are not those of pairs
                 raise fault.at(path, row.line) from None
             bad.add(row, fault.message)
-    part.examples, part.lines = found.close()
+    (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     note = bad.finish(good=count)
     part.notes += [note] if note else []
     if not part.examples:
@@ -291,6 +325,21 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     if table.format.holds_pairs:
         part.notes[0] += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
     return part
+
+
+def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
+    """The longest of the outliers, with its line; ``rows`` are their numbers, it is the first."""
+    size, typical = int(part.sizes[rows[0]]), float(np.median(part.sizes))
+    more = f" ({_pairs(len(rows))} of more than {outlier_length(part.sizes):,})"
+    return (
+        f"{part.path}:{part.lines[rows[0]]}: {size:,} characters, half of the pairs have at most "
+        f"{typical:g}{more if len(rows) > 1 else ''}: it takes much time; if the line is not "
+        "meant, split it or remove it"
+    )
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count:,} pairs"
 
 
 def _count_entries(part: Part, name: str) -> str:

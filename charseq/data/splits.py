@@ -150,8 +150,7 @@ def load_splits(
         if not len(kept[split]) and (split == "train" or "train" not in splits):
             hint = f", expected {expected.replace('train', split)}" if path.is_dir() else ""
             raise DataError(f"no {named} for the {split} split{hint}", path=path)
-    name = path.resolve().name if path.is_dir() else stem(path)
-    return LoadedSplits(kept, name, fingerprint([files[s] for s in needed]), problems)
+    return LoadedSplits(kept, name_of(path), fingerprint([files[s] for s in needed]), problems)
 
 
 def hash_key(text: str) -> int:
@@ -225,6 +224,11 @@ def check_splits(splits: Sequence[str]) -> None:
     for split in splits:
         if split not in SPLITS:
             raise UsageError(f"unknown split '{split}', expected one of {', '.join(SPLITS)}")
+
+
+def name_of(path: Path) -> str:
+    """The name of the data: that of the folder, or of the file without its ending."""
+    return path.resolve().name if path.is_dir() else stem(path)
 
 
 def stem(path: Path) -> str:

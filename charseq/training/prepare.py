@@ -27,7 +27,8 @@ from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 from charseq.inference.loading import is_next_word, read_run
-from charseq.runs.folder import WEIGHTS, find, read
+from charseq.runs.folder import WEIGHTS, read
+from charseq.runs.lookup import find
 from charseq.runs.untrusted import encode
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def assemble_trainer(
     from charseq.training.trainer import OptimizerSettings, Trainer
 
     device = choose_device(config.device)
-    choose_threads(config.threads)
+    choose_threads(config.threads, timed=not config.epochs)
     seed_all(config.seed)
     trainer = Trainer(
         model(),

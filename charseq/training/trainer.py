@@ -334,7 +334,7 @@ class Trainer:
         last = self.number + (self._graphed is None)  # a step that was queued has been counted
         raise TrainingError(
             f"the loss was not finite for {MAX_SKIPPED} steps in a row (the last was step "
-            f"{last}); begin anew with --force and a lower --set learning_rate=0.001"
+            f"{last}); begin anew with --force and a lower --lr 0.001"
         )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:

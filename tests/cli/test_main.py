@@ -133,15 +133,6 @@ def test_python_m_charseq_is_the_command() -> None:
     assert done.stdout.decode().strip().endswith(charseq.__version__)
 
 
-def test_the_package_offers_load_and_train(world: World) -> None:
-    world.replace("training.train", train=print)
-    assert charseq.load == world.load
-    assert charseq.train is print
-    assert set(charseq.__all__) == {"__version__", "load", "train"}
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = charseq.nothing
-
-
 # --- the edge
 
 AGAIN = "; run again with --debug for the traceback"

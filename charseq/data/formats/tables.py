@@ -38,7 +38,7 @@ from charseq.data.formats.rows import (
     is_day,
     typed_text,
 )
-from charseq.errors import DataError, MissingExtraError
+from charseq.errors import DataError, MissingExtraError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +149,7 @@ class WholeTable(Format):
         """Raise DataError for a text that a cell of this format cannot hold."""
 
     def _require(self, purpose: str) -> None:
+        require("pandas", purpose)
         try:
             importlib.import_module(self.package)
         except ImportError:

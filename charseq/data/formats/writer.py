@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -59,8 +58,9 @@ def replacing(
         BrokenPipeError: the reader of stdout has gone.
     """
     if files.is_stdout(path):
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        out = files.standard_stream("stdout").buffer
+        yield out
+        out.flush()
         ready(None)
         return
     final = Path(path)
