@@ -7,12 +7,12 @@ come from this declaration.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from charseq.errors import SettingError
+from charseq.setting import SHOWN, checked, interval, setting, shown
 
 SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
@@ -21,47 +21,8 @@ DIRECTIONS = ("auto", "forward", "backward")
 CELLS = ("tanh", "residual", "gru", "lstm")
 ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
-SHOWN = 60
-"""Characters of a wrong value that a message shows."""
 GATELESS = {"tanh": 2e-3, "residual": 1e-3}
 """Cells without gates, and the peak of their learning rate in next-word training."""
-
-
-def setting(
-    default: Any,
-    group: str,
-    text: str,
-    *,
-    choices: tuple[str, ...] = (),
-    least: float | None = None,
-    most: float | None = None,
-    next_word: Any = None,
-    **needs: Any,
-) -> Any:
-    """A dataclass field with its group, help, choices and limits (both inclusive).
-
-    ``next_word`` is the default for the task next-word, where it differs. ``needs``: the values
-    of other settings without which this one does nothing, such as ``task="pairs"``.
-    """
-    facts = {
-        "group": group,
-        "help": _condition(needs) + text,
-        "needs": needs,
-        "choices": choices,
-        "least": least,
-        "most": most,
-        "next-word": default if next_word is None else next_word,
-    }
-    return field(default=default, metadata=facts)
-
-
-def _condition(needs: Mapping[str, Any]) -> str:
-    """The values that a setting needs of others, as the beginning of its help."""
-    others = {name: value for name, value in needs.items() if name != "task"}
-    parts = [name if value is True else f"{name} {value}" for name, value in others.items()]
-    words = [needs[name] for name in needs if name == "task"]
-    words += [f"with {' and '.join(parts)}"] * bool(parts)
-    return f"{' '.join(words)}: " if words else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,14 +343,14 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
     Raises:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
-    checked = {name: parse(name, value) for name, value in values.items()}
-    if checked.get("epochs") and checked.get("minutes"):
+    parsed = {name: parse(name, value) for name, value in values.items()}
+    if parsed.get("epochs") and parsed.get("minutes"):
         raise SettingError("minutes and epochs exclude each other: give one of them")
-    if checked.get("epochs"):
-        checked["minutes"] = 0.0
-    elif checked.get("minutes"):
-        checked["epochs"] = 0
-    config = dataclasses.replace(base or Config(), **checked)
+    if parsed.get("epochs"):
+        parsed["minutes"] = 0.0
+    elif parsed.get("minutes"):
+        parsed["epochs"] = 0
+    config = dataclasses.replace(base or Config(), **parsed)
     if not config.epochs and not config.minutes:
         raise SettingError("minutes and epochs are both 0: give one of them")
     return config
@@ -404,16 +365,8 @@ def parse(name: str, value: Any) -> Any:
     if name not in SETTINGS:
         raise SettingError(unknown(name))
     if name == "attention":  # in runs of the first versions it is true or false
-        value = {"true": "soft", "false": "none"}.get(_cut(value).lower(), value)
-    facts = SETTINGS[name].metadata
-    kind = type(SETTINGS[name].default)
-    result = _convert(name, kind, value)
-    if facts["choices"] and result not in facts["choices"]:
-        wanted = ", ".join(facts["choices"])
-        raise SettingError(f"{name} is '{_cut(result)}', expected one of {wanted}")
-    if kind in (int, float):
-        _limit(name, result, facts["least"], facts["most"])
-    return result
+        value = {"true": "soft", "false": "none"}.get(shown(value).lower(), value)
+    return checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
 
 
 def in_use(settings: Mapping[str, Any]) -> list[str]:
@@ -434,59 +387,13 @@ def describe() -> list[tuple[str, str, str, str, str]]:
     rows = []
     for name, item in SETTINGS.items():
         facts = item.metadata
-        limits = ", ".join(facts["choices"]) or _interval(facts["least"], facts["most"])
+        limits = ", ".join(facts["choices"]) or interval(facts["least"], facts["most"])
         if isinstance(item.default, bool):
             limits = "true, false"
         values = dict.fromkeys((item.default, facts["next-word"]))
         shown = " / ".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
         rows.append((facts["group"], name, shown, limits, facts["help"]))
     return rows
-
-
-def _convert(name: str, kind: type, value: Any) -> Any:
-    if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if isinstance(value, bool):
-            return value
-        if _cut(value).lower() in words:
-            return words[_cut(value).lower()]
-        raise SettingError(f"{name} is '{_cut(value)}', expected true or false")
-    if kind is str:
-        if not isinstance(value, str):
-            raise SettingError(f"{name} is '{_cut(value)}', expected text")
-        return value
-    if isinstance(value, bool):
-        raise SettingError(f"{name} is '{_cut(value)}', expected a number")
-    try:
-        number = float(value)
-        if kind is int and (number != int(number) or abs(number) >= 2**63):
-            raise ValueError
-        return kind(number)
-    except (TypeError, ValueError, OverflowError):
-        wanted = "a whole number" if kind is int else "a number"
-        raise SettingError(f"{name} is '{_cut(value)}', expected {wanted}") from None
-
-
-def _limit(name: str, value: float, least: float | None, most: float | None) -> None:
-    inside = (least is None or value >= least) and (most is None or value <= most)
-    if not inside or not math.isfinite(value):
-        raise SettingError(f"{name} is {value}, expected {_interval(least, most)}")
-
-
-def _cut(value: Any) -> str:
-    """A value, or its beginning, for a message."""
-    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print many digits
-        return "a number of more than 64 bits"
-    text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _interval(least: float | None, most: float | None) -> str:
-    if least is None and most is None:
-        return ""
-    if most is None:
-        return f"{least} or more"
-    return f"{least} to {most}"
 
 
 def unknown(name: str) -> str:

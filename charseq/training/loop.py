@@ -250,7 +250,7 @@ def _save(
     trainer: Trainer, state: TrainingState, asked: signal.Signals | None, *, better: bool
 ) -> None:
     """Save. Raises Interrupted where a signal has asked to stop."""
-    state.save(trainer.state(), better=better)
+    state.save(trainer.state(copied=False), better=better)  # copies may take much memory
     if asked:
         raise Interrupted(
             f"stopped by {asked.name} after step {trainer.number:,}; what was learnt is in "

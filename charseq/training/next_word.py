@@ -237,7 +237,10 @@ class NextWordTask:
         shared = kept.pop("traits", None)
         table = self._traits()
         if shared is not None and table is not None:
-            kept["embedding"] = kept["embedding"] + shared[table].sum(axis=0)
+            total = shared[table[0]]
+            for rows in table[1:]:  # all at once would take the memory of the table K times
+                total += shared[rows]
+            kept["embedding"] = kept["embedding"] + total
         return kept
 
     def score(self, weights: Weights) -> dict[str, float]:

@@ -86,14 +86,14 @@ def test_runs_and_data_are_looked_at(tmp_path: Path) -> None:
     [
         ("train pairs.tsv --epochs 1", "training needs torch: pip install torch"),
         ("train pairs.tsv --epochs 1 --dry-run", "training needs torch: pip install torch"),
-        ("tune pairs.tsv", "searching for settings needs optuna: pip install 'charseq[tune]'"),
+        ("tune pairs.tsv", "searching for settings needs optuna: pip install '.[tune]'"),
         ("gradients", "this needs torch: pip install torch"),
         ("predict --device cuda x", "device cuda needs torch: pip install torch"),
         ("evaluate pairs.tsv -m dates", "evaluating pairs needs rapidfuzz: pip install rapidfuzz"),
         ("evaluate pairs.tsv -m dates -m sentences", "runs of pairs can be compared"),
         ("convert book.xlsx", "reading Excel needs pandas: pip install pandas"),
         ("convert book.ods", "reading OpenDocument needs pandas: pip install pandas"),
-        ("convert book.parquet", "needs pyarrow: pip install 'charseq[parquet]'"),
+        ("convert book.parquet", "needs pyarrow: pip install '.[parquet]'"),
         ("convert book.feather", "reading Feather needs pandas: pip install pandas"),
     ],
 )
