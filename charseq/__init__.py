@@ -8,25 +8,41 @@ Importing this costs nothing: NumPy and torch are loaded by the first call that 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charseq.version import __version__
 
 if TYPE_CHECKING:
+    from charseq.api import compare, convert, evaluate, train
+    from charseq.config import configure
+    from charseq.errors import CharseqError
     from charseq.inference.predictor import load
-    from charseq.training.train import train
 
-__all__ = ["__version__", "load", "train"]
+__all__ = [
+    "CharseqError",
+    "__version__",
+    "compare",
+    "configure",
+    "convert",
+    "evaluate",
+    "load",
+    "train",
+]
 
 
-def __getattr__(name: str) -> Any:
-    """``load`` and ``train``, imported when they are first asked for."""
-    if name == "load":
-        from charseq.inference.predictor import load
+def __getattr__(name: str) -> object:
+    """A name of ``__all__``, imported when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'charseq' has no attribute '{name}'")
+    if name == "CharseqError":
+        from charseq.errors import CharseqError
 
-        return load
-    if name == "train":
-        from charseq.training.train import train
+        return CharseqError
+    from charseq.api import public
 
-        return train
-    raise AttributeError(f"module 'charseq' has no attribute '{name}'")
+    globals()[name] = value = public(name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -7,12 +7,12 @@ come from this declaration.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from charseq.errors import SettingError
+from charseq.setting import SHOWN, checked, interval, setting, shown
 
 SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
@@ -21,35 +21,8 @@ DIRECTIONS = ("auto", "forward", "backward")
 CELLS = ("tanh", "residual", "gru", "lstm")
 ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
-SHOWN = 60
-"""Characters of a wrong value that a message shows."""
 GATELESS = {"tanh": 2e-3, "residual": 1e-3}
 """Cells without gates, and the peak of their learning rate in next-word training."""
-
-
-def setting(
-    default: Any,
-    group: str,
-    text: str,
-    *,
-    choices: tuple[str, ...] = (),
-    least: float | None = None,
-    most: float | None = None,
-    next_word: Any = None,
-) -> Any:
-    """A dataclass field with its group, help, choices and limits (both inclusive).
-
-    ``next_word`` is the default for the task next-word, where it differs.
-    """
-    facts = {
-        "group": group,
-        "help": text,
-        "choices": choices,
-        "least": least,
-        "most": most,
-        "next-word": default if next_word is None else next_word,
-    }
-    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +40,14 @@ class Config:
         "data",
         "roles of the columns in order (source, target, features, weight, skip), "
         "or role=NAME by header; empty: source,target",
+        task="pairs",
     )
     header: str = setting(
-        "auto", "data", "whether the first row names the columns", choices=("auto", "yes", "no")
+        "auto",
+        "data",
+        "whether the first row names the columns",
+        choices=("auto", "yes", "no"),
+        task="pairs",
     )
     delimiter: str = setting(
         "auto",
@@ -85,15 +63,24 @@ class Config:
         "pairs: rows that are no pair end the command, or are passed over and kept in a file",
         choices=("stop", "skip"),
     )
-    feature_separator: str = setting(";", "data", "separator between two features")
+    feature_separator: str = setting(
+        "auto",
+        "data",
+        "separator between two features; auto: by the data, one of ; | , + and space",
+        task="pairs",
+    )
     source_symbols: str = setting(
-        "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS
+        "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS, task="pairs"
     )
     target_symbols: str = setting(
-        "auto", "data", "how target texts are cut into symbols", choices=SYMBOL_KINDS
+        "auto", "data", "how target texts are cut into symbols", choices=SYMBOL_KINDS, task="pairs"
     )
     source_form: str = setting(
-        "auto", "data", "Unicode form of sources; auto: NFC; NFD: Hangul, parts", choices=FORMS
+        "auto",
+        "data",
+        "Unicode form of sources; auto: NFC; NFD: Hangul, parts",
+        choices=FORMS,
+        task="pairs",
     )
     target_form: str = setting(
         "auto", "data", "Unicode form of targets; auto: NFC; NFD: Hangul, parts", choices=FORMS
@@ -108,28 +95,33 @@ class Config:
         least=1,
         next_word=2,
     )
-    units: str = setting("words", "data", "next-word: what a line is cut into", choices=UNIT_KINDS)
+    units: str = setting(
+        "words", "data", "what a line is cut into", choices=UNIT_KINDS, task="next-word"
+    )
     word_limit: int = setting(
-        50_000, "data", "next-word: most words to know", least=1, most=1_000_000
+        50_000, "data", "most words to know", least=1, most=1_000_000, task="next-word"
     )
     case: str = setting(
-        "keep", "data", "next-word: capital letters of words", choices=("keep", "lower")
+        "keep", "data", "capital letters of words", choices=("keep", "lower"), task="next-word"
     )
     punctuation: str = setting(
         "keep",
         "data",
-        "next-word: keep it with the word it stands at, or split it off",
+        "keep it with the word it stands at, or split it off",
         choices=("keep", "split"),
+        task="next-word",
     )
     traits: bool = setting(
         True,
         "data",
-        "next-word: words share a part of their vectors by stem, shape, beginning and ending",
+        "words share a part of their vectors by stem, shape, beginning and ending",
+        task="next-word",
     )
     running: bool = setting(
         False,
         "data",
-        "next-word: lines continue each other, so the state is carried from line to line",
+        "lines continue each other, so the state is carried from line to line",
+        task="next-word",
     )
 
     cell: str = setting(
@@ -142,39 +134,47 @@ class Config:
     ensemble: int = setting(
         1,
         "model",
-        "pairs: networks that differ in their seed, trained side by side and used as one",
+        "networks that differ in their seed, trained side by side and used as one",
+        task="pairs",
         least=1,
         most=64,
     )
-    cells: str = setting("", "model", "cells of an ensemble in turn, such as gru,lstm; empty: cell")
+    cells: str = setting(
+        "", "model", "cells of an ensemble in turn, such as gru,lstm; empty: cell", task="pairs"
+    )
     context: int = setting(
         3,
         "model",
-        "next-word with the mlp: number of preceding words that are read",
+        "number of preceding words that are read",
+        task="next-word",
+        cell="mlp",
         least=1,
         most=64,
     )
     attention: str = setting(
         "auto",
         "model",
-        "pairs: how the decoder reads the input; hard: symbol by symbol, along a learnt "
+        "how the decoder reads the input; hard: symbol by symbol, along a learnt "
         "alignment; soft: all symbols at once; none: only the final state of the encoder; auto: "
         "hard where the output follows the order of the input, else soft",
         choices=ATTENTIONS,
+        task="pairs",
     )
     direction: str = setting(
         "auto",
         "model",
-        "pairs: from which end texts are read and outputs written; auto: backward with hard "
+        "from which end texts are read and outputs written; auto: backward with hard "
         "attention and fewer than 20,000 pairs, else forward; of an ensemble's members one and the "
         "other in turn",
         choices=DIRECTIONS,
+        task="pairs",
     )
     prior: bool = setting(
         True,
         "model",
-        "pairs, with hard attention: the output begins with the alignment's expectation of what "
-        "each symbol is rewritten to",
+        "the output begins with the alignment's expectation of what each symbol is rewritten to",
+        task="pairs",
+        attention="hard",
     )
     embedding: int = setting(
         128, "model", "size of a symbol's vector", least=1, most=4096, next_word=256
@@ -196,10 +196,15 @@ class Config:
         0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
     )
     embedding_dropout: float = setting(
-        0.1, "model", "next-word: share of words whose vector is zero in a step", least=0, most=0.9
+        0.1,
+        "model",
+        "share of words whose vector is zero in a step",
+        least=0,
+        most=0.9,
+        task="next-word",
     )
     recurrent_dropout: float = setting(
-        0.2, "model", "next-word: share of W_h that is zero in a step", least=0.0, most=0.9
+        0.2, "model", "share of W_h that is zero in a step", least=0.0, most=0.9, task="next-word"
     )
 
     minutes: float = setting(
@@ -212,7 +217,8 @@ class Config:
     threads: int = setting(
         0,
         "training",
-        "threads for computing, at most (fewer where that is faster); 0: all cores, up to four",
+        "threads for computing; with minutes at most so many, fewer where that is faster; 0: with "
+        "minutes all cores, up to four; with epochs one",
         least=0,
         most=1024,
     )
@@ -225,14 +231,21 @@ class Config:
     )
     batch_size: int = setting(64, "training", "examples in one step", least=1, most=65_536)
     segment: int = setting(
-        35, "training", "next-word with running: symbols between two updates", least=1, most=10_000
+        35,
+        "training",
+        "symbols between two updates",
+        least=1,
+        most=10_000,
+        task="next-word",
+        running=True,
     )
     samples: int = setting(
         -1,
         "training",
-        "next-word: symbols that the softmax is sampled over; 0: all; -1: by their number",
+        "symbols that the softmax is sampled over; 0: all; -1: by their number",
         least=-1,
         most=1_000_000,
+        task="next-word",
     )
     learning_rate: float = setting(
         2e-3,
@@ -289,9 +302,10 @@ class Config:
     length_penalty: float = setting(
         0.0,
         "decoding",
-        "pairs: how much the beam prefers longer outputs; 0: not at all",
+        "how much the beam prefers longer outputs; 0: not at all",
         least=0.0,
         most=5.0,
+        task="pairs",
     )
 
     def to_json(self) -> dict[str, Any]:
@@ -329,14 +343,14 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
     Raises:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
-    checked = {name: parse(name, value) for name, value in values.items()}
-    if checked.get("epochs") and checked.get("minutes"):
+    parsed = {name: parse(name, value) for name, value in values.items()}
+    if parsed.get("epochs") and parsed.get("minutes"):
         raise SettingError("minutes and epochs exclude each other: give one of them")
-    if checked.get("epochs"):
-        checked["minutes"] = 0.0
-    elif checked.get("minutes"):
-        checked["epochs"] = 0
-    config = dataclasses.replace(base or Config(), **checked)
+    if parsed.get("epochs"):
+        parsed["minutes"] = 0.0
+    elif parsed.get("minutes"):
+        parsed["epochs"] = 0
+    config = dataclasses.replace(base or Config(), **parsed)
     if not config.epochs and not config.minutes:
         raise SettingError("minutes and epochs are both 0: give one of them")
     return config
@@ -349,18 +363,20 @@ def parse(name: str, value: Any) -> Any:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
     if name not in SETTINGS:
-        raise SettingError(f"unknown setting '{_cut(name)}'{_nearest(name[:SHOWN])}")
+        raise SettingError(unknown(name))
     if name == "attention":  # in runs of the first versions it is true or false
-        value = {"true": "soft", "false": "none"}.get(_cut(value).lower(), value)
-    facts = SETTINGS[name].metadata
-    kind = type(SETTINGS[name].default)
-    result = _convert(name, kind, value)
-    if facts["choices"] and result not in facts["choices"]:
-        wanted = ", ".join(facts["choices"])
-        raise SettingError(f"{name} is '{_cut(result)}', expected one of {wanted}")
-    if kind in (int, float):
-        _limit(name, result, facts["least"], facts["most"])
-    return result
+        value = {"true": "soft", "false": "none"}.get(shown(value).lower(), value)
+    return checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
+
+
+def in_use(settings: Mapping[str, Any]) -> list[str]:
+    """The names of the settings that do something, given the values of all."""
+    return [
+        name
+        for name, item in SETTINGS.items()
+        if name in settings
+        and all(settings.get(other) == value for other, value in item.metadata["needs"].items())
+    ]
 
 
 def describe() -> list[tuple[str, str, str, str, str]]:
@@ -371,7 +387,7 @@ def describe() -> list[tuple[str, str, str, str, str]]:
     rows = []
     for name, item in SETTINGS.items():
         facts = item.metadata
-        limits = ", ".join(facts["choices"]) or _interval(facts["least"], facts["most"])
+        limits = ", ".join(facts["choices"]) or interval(facts["least"], facts["most"])
         if isinstance(item.default, bool):
             limits = "true, false"
         values = dict.fromkeys((item.default, facts["next-word"]))
@@ -380,54 +396,11 @@ def describe() -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
-def _convert(name: str, kind: type, value: Any) -> Any:
-    if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if isinstance(value, bool):
-            return value
-        if _cut(value).lower() in words:
-            return words[_cut(value).lower()]
-        raise SettingError(f"{name} is '{_cut(value)}', expected true or false")
-    if kind is str:
-        if not isinstance(value, str):
-            raise SettingError(f"{name} is '{_cut(value)}', expected text")
-        return value
-    if isinstance(value, bool):
-        raise SettingError(f"{name} is '{_cut(value)}', expected a number")
-    try:
-        number = float(value)
-        if kind is int and (number != int(number) or abs(number) >= 2**63):
-            raise ValueError
-        return kind(number)
-    except (TypeError, ValueError, OverflowError):
-        wanted = "a whole number" if kind is int else "a number"
-        raise SettingError(f"{name} is '{_cut(value)}', expected {wanted}") from None
-
-
-def _limit(name: str, value: float, least: float | None, most: float | None) -> None:
-    inside = (least is None or value >= least) and (most is None or value <= most)
-    if not inside or not math.isfinite(value):
-        raise SettingError(f"{name} is {value}, expected {_interval(least, most)}")
-
-
-def _cut(value: Any) -> str:
-    """A value, or its beginning, for a message."""
-    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print many digits
-        return "a number of more than 64 bits"
-    text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _interval(least: float | None, most: float | None) -> str:
-    if least is None and most is None:
-        return ""
-    if most is None:
-        return f"{least} or more"
-    return f"{least} to {most}"
-
-
-def _nearest(name: str) -> str:
+def unknown(name: str) -> str:
+    """A message on a name that no setting has, with the nearest one."""
     import difflib
 
+    name = name[:SHOWN]
     near = difflib.get_close_matches(name, SETTINGS, n=1)
-    return f"; did you mean '{near[0]}'?" if near else "; `charseq train --help` lists them"
+    hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
+    return f"unknown setting '{name}'; {hint}"

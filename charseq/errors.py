@@ -7,7 +7,7 @@
     │   └── AccessError             the system refuses to read or write it; its rows are no fault
     ├── CheckpointError             a run folder is missing, damaged, foreign or in use (path)
     │   └── NewerVersionError       a newer charseq wrote the run, and this one cannot read it
-    ├── MissingExtraError           an optional package is not installed
+    ├── MissingExtraError           a package that this needs is not installed
     ├── TrainingError               the training cannot continue
     └── Interrupted                 a signal stopped the training (exit 129, 130, 143); it is saved
 
@@ -17,13 +17,36 @@ line prints the sentence.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+
+def reduced(fault: BaseException) -> tuple[Any, ...]:
+    """The ``__reduce__`` of errors whose ``__init__`` makes its message: pickle keeps all facts."""
+    return _restored, (type(fault), fault.args, fault.__dict__)
+
+
+def _restored(kind: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> Any:
+    """An error with these arguments and attributes, made without the ``__init__`` of its class."""
+    fault = kind.__new__(kind)
+    builtin: Any = next(one for one in kind.__mro__ if one.__module__ == "builtins")
+    builtin.__init__(fault, *args)
+    fault.__dict__.update(facts)
+    return fault
 
 
 class CharseqError(Exception):
     """Any fault that the user can correct; its text is one line that says what to do."""
 
     exit_code = 1
+
+    __reduce__ = reduced
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Pass the message through ``words``, in place; path and line stay."""
+        self.args = tuple(words(part) if isinstance(part, str) else part for part in self.args)
 
 
 class UsageError(CharseqError):
@@ -58,6 +81,11 @@ class DataError(CharseqError):
             line=line if self.line is None else self.line,
         )
 
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Pass the message through ``words``, in place; path and line stay."""
+        super().reword(words)
+        self.message = words(self.message)
+
     def __str__(self) -> str:
         """``path:line: message``, as far as they are known."""
         place = "".join(f"{part}:" for part in (self.path, self.line) if part is not None)
@@ -84,10 +112,21 @@ class NewerVersionError(CheckpointError):
 
 
 class MissingExtraError(CharseqError):
-    """An optional package is needed and not installed."""
+    """A package is needed and not installed. ``extra``: the one of charseq with it, or ""."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}: pip install 'charseq[{extra}]'")
+        wanted = f"'.[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs {package}: pip install {wanted}")
+
+
+def require(package: str, purpose: str, extra: str = "") -> None:
+    """Raise MissingExtraError where a package cannot be imported; it is not imported here."""
+    try:
+        is_there = find_spec(package) is not None
+    except (ImportError, ValueError):  # an import hook refuses it, or it is set to None
+        is_there = False
+    if not is_there:
+        raise MissingExtraError(package, extra, purpose)
 
 
 class TrainingError(CharseqError):

@@ -15,12 +15,13 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, TextIO
 
-from charseq.errors import UsageError
+from charseq.errors import UsageError, reduced
 
 SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
@@ -30,6 +31,8 @@ STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 class LinkError(OSError):
     """A path is a link, or leads through one, and nothing is written through links."""
+
+    __reduce__ = reduced
 
     def __init__(self, path: Path) -> None:
         target = path.readlink()
@@ -42,6 +45,8 @@ class LinkError(OSError):
 
 class BusyError(Exception):
     """The file is locked by another process; ``holder`` is what that one wrote into it."""
+
+    __reduce__ = reduced
 
     def __init__(self, holder: str) -> None:
         super().__init__(f"locked by {holder or 'another process'}")
@@ -71,6 +76,19 @@ def refuse_link(path: Path) -> None:
 def is_stdout(path: str | Path) -> bool:
     """Whether a path names this process's stdout."""
     return os.fspath(path) in STDOUT
+
+
+def standard_stream(name: str) -> TextIO:
+    """The process's ``stdin`` or ``stdout``.
+
+    Raises:
+        UsageError: whoever started the process had closed it.
+    """
+    found: TextIO | None = getattr(sys, name)
+    if found is None:
+        what = "there is nothing to read" if name == "stdin" else "answers have nowhere to go"
+        raise UsageError(f"{name} is closed: {what}")
+    return found
 
 
 def is_system(path: str | Path) -> bool:

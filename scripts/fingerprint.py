@@ -37,7 +37,7 @@ TRAIN_ROWS, DEV_ROWS = 320, 48
 TEXTS, SHIPPED_TEXTS = 12, 200
 """Texts that a trained and a shipped model answer."""
 ENDINGS = {"plural": "s", "past": "ed", "base": ""}
-VARYING = ("seconds", "versions")
+VARYING = ("seconds", "versions", "trained_at")
 """Keys of JSON whose values differ between two runs of the same code."""
 OF_TEACHER = "teacher"
 """The key of a JSON object whose fingerprint is a hash of another run's times as well."""

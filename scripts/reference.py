@@ -31,7 +31,7 @@ from reference_markdown import block, code, docstring, flat, markdown, page, pla
 
 import charseq
 from charseq import errors
-from charseq.config import SETTINGS, configure, describe
+from charseq.config import SETTINGS, describe
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -242,10 +242,9 @@ def python_page() -> str:
         *prose("python", "intro"),
     ]
     public = [getattr(charseq, name) for name in charseq.__all__]
-    functions = [one for one in public if inspect.isfunction(one)]
+    functions = [inspect.unwrap(one) for one in public if inspect.isfunction(one)]
     for function in functions:
         parts += _function(function, f"charseq.{function.__name__}", "## ")
-    parts += _function(configure, "charseq.config.configure", "## ")
     for kind in _reachable(functions):
         parts += _class(kind)
     parts += [
@@ -362,7 +361,8 @@ def signature(function: Callable[..., Any], name: str) -> str:
         if one.kind is one.KEYWORD_ONLY and "*" not in parts:
             parts.append("*")
         default = "" if one.default is one.empty else f" = {_default(one.default)}"
-        parts.append(f"{one.name}: {_spelt_out(one.annotation, module)}{default}")
+        stars = "**" if one.kind is one.VAR_KEYWORD else ""
+        parts.append(f"{stars}{one.name}: {_spelt_out(one.annotation, module)}{default}")
     end = f") -> {found.return_annotation}"
     line = f"{name}({', '.join(parts)}{end}"
     if len(line) <= SIGNATURE_WIDTH:

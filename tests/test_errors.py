@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import inspect
+import pickle
+import pkgutil
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import charseq
 from charseq import errors
+from charseq.data.formats.writer import Rejected
 from charseq.errors import (
+    AccessError,
     CharseqError,
     CheckpointError,
     DataError,
     Interrupted,
     MissingExtraError,
+    NewerVersionError,
     SettingError,
+    Terminated,
     TrainingError,
     UsageError,
 )
+from charseq.files import BusyError, LinkError
+from charseq.inference.journal import TextMemoryError
+from charseq.process import SignalReceived, TimeLimitReached
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,6 +110,67 @@ def test_line_zero_is_a_place() -> None:
 @pytest.mark.parametrize(("package", "extra"), [("regex", "unicode"), ("pyarrow", "parquet")])
 def test_a_missing_extra_says_how_to_get_it(package: str, extra: str) -> None:
     text = str(MissingExtraError(package, extra, "reading Parquet"))
-    assert text == f"reading Parquet needs {package}: pip install 'charseq[{extra}]'"
+    assert text == f"reading Parquet needs {package}: pip install '.[{extra}]'"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["optional-dependencies"][extra] == [package]
+
+
+def test_a_missing_package_that_no_extra_brings_is_named_itself() -> None:
+    assert (
+        str(MissingExtraError("torch", "", "training")) == "training needs torch: pip install torch"
+    )
+
+
+def samples(folder: Path) -> list[BaseException]:
+    """An error of each class of charseq, with all its attributes."""
+    link = folder / "link"
+    link.symlink_to("elsewhere")
+    return [
+        CharseqError("a fault"),
+        UsageError("a fault"),
+        SettingError("a fault"),
+        DataError("found 3", path=Path("a.tsv"), line=7),
+        Rejected("found 3", path="a.tsv", line=7),
+        AccessError("no space", path="a.tsv"),
+        CheckpointError("is damaged", path=Path("runs/x")),
+        NewerVersionError("is newer", path=Path("runs/x")),
+        MissingExtraError("regex", "unicode", "cutting"),
+        TrainingError("a fault"),
+        Interrupted("stopped", signal_number=15),
+        Terminated(),
+        SignalReceived(),
+        TimeLimitReached(),
+        LinkError(link),
+        BusyError("17"),
+        TextMemoryError("a long text"),
+    ]
+
+
+def facts(fault: BaseException) -> tuple[object, ...]:
+    code = getattr(fault, "errno", None)
+    return type(fault), fault.args, str(fault), vars(fault), code
+
+
+def test_every_error_is_pickled_and_copied_with_its_attributes(tmp_path: Path) -> None:
+    for fault in samples(tmp_path):
+        for again in (pickle.loads(pickle.dumps(fault)), copy.deepcopy(fault), copy.copy(fault)):
+            assert facts(again) == facts(fault)
+    stopped = pickle.loads(pickle.dumps(Interrupted("stopped", signal_number=15)))
+    assert stopped.exit_code == 143
+
+
+def test_the_samples_are_of_every_error_that_there_is(tmp_path: Path) -> None:
+    found = set()
+    for module in pkgutil.walk_packages(charseq.__path__, "charseq."):
+        if not module.name.endswith(("__main__", "rnn_triton")):
+            for kind in vars(importlib.import_module(module.name)).values():
+                if inspect.isclass(kind) and issubclass(kind, BaseException):
+                    found |= {kind} if kind.__module__.startswith("charseq.") else set()
+    assert found == {type(fault) for fault in samples(tmp_path)}
+
+
+def test_a_message_is_reworded_and_its_place_is_not() -> None:
+    fault = DataError("--force helps", path="--force.tsv", line=2)
+    fault.reword(lambda text: text.replace("--force", "force=True"))
+    assert str(fault) == "--force.tsv:2: force=True helps"
+    assert fault.args == ("force=True helps",)

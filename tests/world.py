@@ -167,6 +167,15 @@ class World:
         self.patch.setitem(sys.modules, f"charseq.{name}", module)
         self.patch.setattr(importlib.import_module(folder), last, module, raising=False)
 
+    reason: str = ""
+    """Why the model was chosen where none is named."""
+    tasks: list[str | None] = field(default_factory=list)
+    """The tasks that models were chosen for."""
+
+    def choose(self, model: str | None = None, *, task: str | None = None) -> SimpleNamespace:
+        self.tasks.append(task)
+        return SimpleNamespace(path=model, reason="" if model else self.reason)
+
     def load(self, run: str | None = None, **options: Any) -> Any:
         self.loaded.append(run)
         self.chosen = options
@@ -191,6 +200,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("charseq.inference.pool.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
     result.replace("inference.predictor", load=result.load, fingerprint=repr)
+    result.replace("runs.lookup", choose=result.choose)
     return result
 
 
@@ -205,7 +215,7 @@ def process(*words: str, code: str = "", **options: Any) -> subprocess.Completed
 
 
 ECHO = """
-import pathlib, types, charseq.inference
+import pathlib, types, charseq.inference, charseq.runs
 from charseq.inference.prediction import Candidate, Prediction
 class Model:
     has_features = False
@@ -215,4 +225,7 @@ class Model:
         return [Prediction(one.prediction, one.prediction, 1.0, [], False, [one]) for one in best]
 room = types.SimpleNamespace(load=lambda run: Model(), fingerprint=lambda model: "echo")
 charseq.inference.predictor = sys.modules["charseq.inference.predictor"] = room
+choice = types.SimpleNamespace(path=pathlib.Path("runs/echo"), reason="")
+room = types.SimpleNamespace(choose=lambda model, task=None: choice)
+charseq.runs.lookup = sys.modules["charseq.runs.lookup"] = room
 """

@@ -24,13 +24,13 @@ from charseq.process import prepare_inference
 @options.output("OUT", "Folder of the new run.", required=True)
 @click.option(
     "--last",
-    type=click.IntRange(1),
+    type=options.Integer(1),
     metavar="K",
     help="Of one RUN: its last K evaluations.  [default: all that it kept]",
 )
 @click.option(
     "--best",
-    type=click.IntRange(1),
+    type=options.Integer(1),
     metavar="K",
     help="Of one RUN: the K evaluations with the best dev score, of those that it kept.",
 )

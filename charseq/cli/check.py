@@ -113,4 +113,4 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
     how = {name: getattr(config, name) for name in pairs.SETTINGS}
     with rejects_beside(Path(data), config.bad_rows) as rejects:
         dataset = pairs.load(data, **how, rejects=rejects)
-    return statistics.inspect_pairs(dataset, feature_separator=config.feature_separator)
+    return statistics.inspect_pairs(dataset)

@@ -57,7 +57,9 @@ def show(lines: Iterable[str]) -> None:
 
 def write(lines: Iterable[str]) -> None:
     """Print lines on stdout as they are, in UTF-8 and with LF on every system."""
-    out = sys.stdout.buffer
+    from charseq.files import standard_stream
+
+    out = standard_stream("stdout").buffer
     out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     out.flush()
 

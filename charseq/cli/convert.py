@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charseq.cli import console, options
-from charseq.errors import CharseqError
+from charseq.errors import CharseqError, UsageError
 from charseq.process import prepare_inference
 from charseq.version import __version__
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from charseq.inference.convert import ConvertReport
+    from charseq.inference.lexicon import LexiconReport
 
 
 class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -49,12 +52,24 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
         return click.Choice(self.choices).shell_complete(ctx, param, incomplete)
 
 
+class LexiconFormat(FormatName):
+    """The name of a format in which a lexicon is written."""
+
+    @property
+    def choices(self) -> list[str]:
+        """The names of the registry that hold pairs."""
+        from charseq.data.formats.reader import lexicon_formats
+
+        return lexicon_formats()
+
+
 @click.command(
     short_help="Rewrite a column of a file, or the lines of a text.",
     epilog=options.example(
         "charseq convert orders.csv --column date -o orders.iso.csv",
         "charseq convert names.tsv.gz --column 2 --to latin -n 3",
         "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
+        "charseq convert words.txt -m checkpoints/mine --to-format kaldi -n 2 -o lexicon.txt",
     ),
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
@@ -83,7 +98,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 @options.inference
 @click.option(
     "--batch-size",
-    type=click.IntRange(1, 65_536),
+    type=options.Integer(1, 65_536),
     default=256,
     metavar="B",
     show_default=True,
@@ -91,7 +106,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(0, 256),
+    type=options.Integer(0, 256),
     default=0,
     metavar="N",
     help="Processes that compute answers; they change the speed, never an answer.  [default: "
@@ -103,6 +118,12 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
     type=FormatName(),
     default="auto",
     help="Format of FILE, in any case.  [default: by its name, else by its content]",
+)
+@click.option(
+    "--to-format",
+    type=LexiconFormat(),
+    help="Write a lexicon: each text once, with its -n best answers in lines of their own. kaldip "
+    "is kaldi with probabilities.  [default: for a lexicon as FILE, its format]",
 )
 @click.option(
     "--header",
@@ -120,7 +141,7 @@ def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
     model: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
     jobs: int, kind: str, header: str, delimiter: str | None, encoding: str | None, force: bool,
-    quiet: bool, **loading: Any,
+    quiet: bool, to_format: str | None, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -129,33 +150,46 @@ def convert(
     FILE - is stdin.
 
     With -n or --mass there is a column for each of the best answers. A last column holds notes,
-    such as unknown symbols; it says lexicon where the answer is from the --lexicon.
+    such as unknown symbols; it says lexicon where the answer is from the --lexicon. With
+    --to-format the answers become a lexicon, such as one of Kaldi.
 
     A row that cannot be read is written without an answer; its bytes and the reason are in
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
     """
     prepare_inference()
+    from charseq.data.formats.reader import FORMATS, dictionary_format
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint, load
+    from charseq.kernels import library
 
-    outputs = targets(files, output)
+    if not quiet and (slow := library.absence()):
+        console.warn(slow)
+    as_lexicon = [to_format or dictionary_format(path, kind) for path in files]
+    if to is not None and any(as_lexicon):
+        raise UsageError("--to names a new column, and a lexicon has none")
+    outputs = targets(files, output, FORMATS[to_format].endings[0] if to_format else "")
     load_arguments = options.load_arguments(loading)
-    loaded = load(model, **load_arguments)
+    loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
     console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     identity = fingerprint(loaded)
+    reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
+    reading |= {"batch_size": batch_size, "format": kind, "header": header, "force": force}
+    reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
+    reading["report"] = console.silence if quiet else console.note
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
-        for path, out in zip(files, outputs, strict=True):
-            found = conversion.convert(
-                pool, path, out, column=column, to=to, n=count, beam=beam, mass=mass,
-                batch_size=batch_size, format=kind, header=header,
-                delimiter=delimiter or "auto", encoding=encoding or "auto", force=force,
-                kept_for=f"{__version__} {identity}",
-                report=console.silence if quiet else console.note,
-            )  # fmt: skip
+        for path, out, target in zip(files, outputs, as_lexicon, strict=True):
+            found: ConvertReport | LexiconReport
+            if target:
+                from charseq.inference import lexicon
+
+                found = lexicon.write(pool, path, out, to_format=target, **reading)
+            else:
+                kept_for = f"{__version__} {identity}"
+                found = conversion.convert(pool, path, out, to=to, kept_for=kept_for, **reading)
             if found.rejected:
                 rejected.append(f"{found.path}: {found.refused}: {found.rejects}")
     if rejected:

@@ -74,13 +74,16 @@ def evaluate(
     if len(models) == 2 and errors is not None:
         raise UsageError("--errors is for one model")
     prepare_inference()
+    from charseq.data.corpus import choose_task
     from charseq.evaluation import evaluate as evaluation
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
 
     reading = options.given(settings, ())
     load_arguments: dict[str, Any] = {} if device is None else {"device": device}
-    loaded = [load(run, **load_arguments) for run in models or (None,)]
+    task = choose_task(data)
+    runs = [options.chosen(run, task=task) for run in models or (None,)]
+    loaded = [load(run, **load_arguments) for run in runs]
     if len(loaded) == 2:
         facts = evaluation.compare(
             data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading

@@ -27,9 +27,9 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 @click.argument("text", required=False)
 @click.option(
     "--sheet",
-    type=click.Choice(SHEETS, case_sensitive=False),
+    type=click.Choice((*SHEETS, "B"), case_sensitive=False),
     metavar=f"[{'|'.join(SHEETS)}]",
-    help="One worked sheet, with all of its numbers.  [default: all sheets]",
+    help="One worked sheet, with all of its numbers; B is B1, B2 and B3.  [default: all sheets]",
 )
 @click.option("--flow", is_flag=True, help="Measure how gradients vanish or explode over time.")
 @options.model
@@ -43,14 +43,14 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 @click.option(
     "--scale",
     "scales",
-    type=click.FloatRange(0, 1e6),
+    type=options.Number(0, 1e6),
     multiple=True,
     metavar="S",
     help="With --flow: W_hh is S times an orthogonal matrix; may be repeated.",
 )
 @click.option(
     "--steps",
-    type=click.IntRange(2, 10_000),
+    type=options.Integer(2, 10_000),
     default=500,
     metavar="T",
     show_default=True,
@@ -58,7 +58,7 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 )
 @click.option(
     "--hidden",
-    type=click.IntRange(1, 1024),
+    type=options.Integer(1, 1024),
     default=64,
     metavar="H",
     show_default=True,
@@ -66,7 +66,7 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=options.Integer(0),
     default=1,
     metavar="N",
     show_default=True,
@@ -110,7 +110,7 @@ def gradients(
             cells or CELLS, scales=scales, steps=steps, hidden=hidden, seed=seed
         )
     else:
-        found = study.study_run(model, text)
+        found = study.study_run(options.chosen(model, task="pairs"), text)
     if as_json:
         console.write_json(found.facts)
     else:

@@ -26,7 +26,7 @@ import click
 
 from charseq.cli import options
 from charseq.display import MAX_LINE, printable
-from charseq.errors import CharseqError, Terminated
+from charseq.errors import CharseqError, MissingExtraError, Terminated
 from charseq.version import __version__
 
 COMMANDS = {
@@ -51,12 +51,22 @@ module and a line here.
 
 def main() -> None:
     """Run the command line of this process, then end the process with the exit code."""
+    _open_standard_streams()
     _raise_at_sigterm()
     code = run(sys.argv[1:])
     if not _flush(sys.__stdout__, 1):  # output that could not be written before; run() reported why
         code = code or 1
     _flush(sys.__stderr__, 2)  # messages that nobody can read any more change no exit code
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Let no file take the number of a standard stream that the caller has closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _flush(stream: TextIO | None, number: int) -> bool:
@@ -114,9 +124,10 @@ def _explain(fault: BaseException) -> tuple[int, str]:
     if isinstance(fault, click.exceptions.NoArgsIsHelpError):
         return 2, fault.format_message()
     if isinstance(fault, click.ClickException):
-        path = fault.ctx.command_path if isinstance(fault, click.UsageError) and fault.ctx else ""
-        hint = f" (see `{path} --help`)" if path else ""
-        return fault.exit_code, _error(fault.format_message().rstrip(".") + hint)
+        return fault.exit_code, _error(_explain_usage(fault))
+    package = fault.name if isinstance(fault, ModuleNotFoundError) and fault.name else "charseq"
+    if (package := package.partition(".")[0]) != "charseq":
+        fault = MissingExtraError(package, "", "this")
     if isinstance(fault, CharseqError):
         return fault.exit_code, _error(str(fault))
     if isinstance(fault, OSError):
@@ -128,6 +139,16 @@ def _explain(fault: BaseException) -> tuple[int, str]:
         )
     what = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
     return 1, _error(f"internal error: {what}; run again with --debug for the traceback")
+
+
+def _explain_usage(fault: click.ClickException) -> str:
+    """The message for a wrong command line, with the command whose help says more."""
+    context = fault.ctx if isinstance(fault, click.UsageError) else None
+    message = fault.format_message().rstrip(".")
+    if isinstance(fault, click.NoSuchOption) and context:
+        said = options.advice(fault.option_name, context.command)
+        message = f"no option '{fault.option_name}': {said}" if said else message
+    return f"{message} (see `{context.command_path} --help`)" if context else message
 
 
 def _error(text: str) -> str:

@@ -6,6 +6,7 @@ The name, choices, limits, default and help of a setting are declared in :mod:`c
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,19 +15,85 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from charseq.config import SETTINGS, Config, configure, defaults, describe
+from charseq.cli import console
+from charseq.config import SETTINGS, Config, configure, defaults, describe, unknown
 from charseq.errors import SettingError, UsageError
 
 NAMED = (
-    "task", "cell", "minutes", "epochs", "seed", "threads", "device", "columns", "header",
-    "delimiter", "encoding", "bad_rows", "attention", "ensemble", "cells",
+    "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
+    "learning_rate", "seed", "threads", "device", "columns", "header", "delimiter", "encoding",
+    "bad_rows", "ensemble", "cells",
 )  # fmt: skip
 """Settings with an option of their own; the others are set with ``--set``."""
+SHORT = {"learning_rate": "--lr"}
+"""Second names of options."""
+VARIABLES = {
+    *(f"CHARSEQ_{name.upper()}" for name in SETTINGS),
+    "CHARSEQ_MODEL",
+    "CHARSEQ_KERNELS",
+}
+"""The environment variables that charseq reads."""
+SETS = "--set {}=VALUE sets it"
+ELSEWHERE: Mapping[str, str] = {
+    "--resume": "the same command continues what was interrupted; --force begins anew",
+    "--continue": "the same command continues what was interrupted; --force begins anew",
+    "--config": "settings are read from DATA/charseq.toml, and --set NAME=VALUE sets one",
+    "--gpu": "it is --device cuda",
+    "--cuda": "it is --device cuda",
+    "--num-layers": "it is --layers",
+    "--rnn-size": "it is --hidden",
+    "--hidden-size": "it is --hidden",
+    "--embedding-size": SETS.format("embedding"),
+    "--arch": "it is --cell for the recurrent cell, and --attention for the attention",
+    "--optimizer": "AdamW is the only one; --lr and --set weight_decay=VALUE are its settings",
+    "--max-epochs": "it is --epochs, or --minutes for a budget of time",
+    "--time": "it is --minutes",
+    "--beam-size": "it is --beam",
+    "--beam-width": "it is --beam",
+    "--nbest": "it is -n",
+    "--n-best": "it is -n",
+    "--input": "files and texts are arguments without an option",
+    "--out": "it is -o",
+    "--checkpoint": "it is -m",
+    "--verbose": "messages are on stderr already; -q silences them",
+}
+"""An option of other tools -> what takes its place here."""
+_OPTION = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
+_WITH_UNIT = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*([a-df-z%][a-z]*|e[a-z]+)\s*", re.IGNORECASE)
 MAX_CANDIDATES = 64
 WIDTH = 96
 """Longest line of the table of settings in the help, in characters."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A number within limits."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Raises click.BadParameter."""
+        _refuse_unit(value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Integer(click.IntRange):
+    """A whole number within limits."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Raises click.BadParameter."""
+        _refuse_unit(value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _refuse_unit(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    """Raise click.BadParameter for a text such as 5m, with the number alone."""
+    if found := _WITH_UNIT.fullmatch(str(value)):
+        what = f"{value!r} has a unit, expected a number alone, such as {found[1]}"
+        raise click.BadParameter(what, ctx=ctx, param=param)
 
 
 def setting(name: str) -> Callable[[Command], Command]:
@@ -39,16 +106,17 @@ def setting(name: str) -> Callable[[Command], Command]:
     elif isinstance(item.default, bool):
         flag, kind = f"{flag}/--no-{name}", click.BOOL
     elif isinstance(item.default, int):
-        kind = click.IntRange(facts["least"], facts["most"])
+        kind = Integer(facts["least"], facts["most"])
     elif isinstance(item.default, float):
-        kind = click.FloatRange(facts["least"], facts["most"])
+        kind = Number(facts["least"], facts["most"])
     text = f"{facts['help'][0].upper()}{facts['help'][1:]}."
     shown = str(item.default).lower()
     if facts["next-word"] != item.default:
         shown += f"; next-word: {facts['next-word']}".lower()
     if shown:
         text += f"  [default: {shown}]"
-    return click.option(flag, name, type=kind, default=None, help=text)
+    flags = (flag, SHORT[name]) if name in SHORT else (flag,)
+    return click.option(*flags, name, type=kind, default=None, help=text)
 
 
 def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -145,7 +213,15 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
 
 
 def environment() -> dict[str, str]:
-    """The settings in environment variables (CHARSEQ_CELL and so on), as text."""
+    """The settings in environment variables (CHARSEQ_CELL and so on), as text.
+
+    Raises:
+        SettingError: a variable that begins like these and is none of charseq's.
+    """
+    for name in os.environ:
+        if name.startswith("CHARSEQ_") and name not in VARIABLES:
+            setting = name.removeprefix("CHARSEQ_").lower()
+            raise SettingError(f"the environment has {name}: {unknown(setting)}, or unset it")
     variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
     return {name: value for name, value in variables.items() if value is not None}
 
@@ -224,21 +300,21 @@ def dry_run(text: str) -> Callable[[Command], Command]:
 
 
 def _model(*names: str, text: str, multiple: bool = False) -> Callable[[Command], Command]:
-    default = "[default: $CHARSEQ_MODEL, else the newest run in ./checkpoints, "
-    default += "else checkpoints/dates]"
+    default = "[default: $CHARSEQ_MODEL, else the run in ./checkpoints that was trained last, "
+    default += "else the one that comes with charseq]"
     return click.option("-m", *names, metavar="RUN", multiple=multiple, help=f"{text}  {default}")
 
 
-model = _model("--model", text="Run folder of the model.")
+model = _model("--model", text="Run folder of the model, or its name.")
 models = _model(
     "--model",
     "models",
-    text="Run folder of the model; given twice, the two models are compared.",
+    text="Run folder of the model, or its name; given twice, the two models are compared.",
     multiple=True,
 )
 beam = click.option(
     "--beam",
-    type=click.IntRange(1, MAX_CANDIDATES),
+    type=Integer(1, MAX_CANDIDATES),
     metavar="K",
     envvar="CHARSEQ_BEAM",
     help="Beam width; 1 is greedy search.  [default: the model's]",
@@ -252,13 +328,13 @@ inference = together(
     model,
     click.option(
         "-n",
-        type=click.IntRange(1, MAX_CANDIDATES),
+        type=Integer(1, MAX_CANDIDATES),
         metavar="N",
         help="Give the N best answers for each text.  [default: 1]",
     ),
     click.option(
         "--mass",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=Number(0, 1, min_open=True),
         metavar="P",
         help="Give the best answers until their probabilities sum to P, at most N (or the beam "
         "width).",
@@ -278,13 +354,26 @@ inference = together(
     ),
     click.option(
         "--length-penalty",
-        type=click.FloatRange(0, 5),
+        type=Number(0, 5),
         metavar="A",
         help="Prefer longer answers in beam search; 0: not at all.  [default: the model's]",
     ),
     device,
 )
 """Which model, how it is loaded (see :func:`load_arguments`), and how many answers it gives."""
+
+
+def chosen(model: str | None, *, task: str | None = None, quiet: bool = False) -> Path:
+    """The run of ``--model``; one that is not named on the command line is told on stderr.
+
+    ``task``: ``pairs`` or ``next-word``, if only runs of this task can do what is asked for.
+    """
+    from charseq.runs.lookup import choose
+
+    choice = choose(model, task=task)
+    if choice.reason and not quiet:
+        console.note(f"model {choice.path} ({choice.reason})")
+    return choice.path
 
 
 def load_arguments(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,3 +392,14 @@ def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float 
     if n is not None or mass is None:
         return n or 1
     return int(model.config.beam if beam is None else beam)
+
+
+# --- wrong command lines
+
+
+def advice(name: str, command: click.Command) -> str:
+    """What to type instead of the option ``name``, which ``command`` has not; "" if unknown."""
+    known = {flag for item in command.params for flag in item.opts}
+    setting = name.lstrip("-").replace("-", "_")
+    said = ELSEWHERE.get(name, SETS.format(setting) if setting in SETTINGS else "")
+    return said if known.issuperset(_OPTION.findall(said)) else ""

@@ -12,7 +12,6 @@ The model is imported when a command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -38,32 +37,32 @@ AnswerFunction = Callable[[list[str]], Sequence[Answer]]
 _generation = options.together(
     click.option(
         "--generate",
-        type=click.IntRange(1, 10_000),
+        type=options.Integer(1, 10_000),
         metavar="N",
         help="Language models: sample N whole lines that begin with the text.",
     ),
     click.option(
         "--temperature",
-        type=click.FloatRange(0, 100),
+        type=options.Number(0, 100),
         metavar="T",
         help="With --generate: below 1 prefers likely words, 0 takes the likeliest.  [default: 1]",
     ),
     click.option(
         "--top-p",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=options.Number(0, 1, min_open=True),
         metavar="P",
         help="With --generate: sample only from the likeliest words, whose probabilities sum to P."
         "  [default: 1]",
     ),
     click.option(
         "--most",
-        type=click.IntRange(1, 10_000),
+        type=options.Integer(1, 10_000),
         metavar="W",
         help="With --generate: at most W new words in a line.  [default: 40]",
     ),
     click.option(
         "--seed",
-        type=click.IntRange(0),
+        type=options.Integer(0),
         metavar="S",
         help="With --generate: seed of the sampling; the same seed gives the same lines.  "
         "[default: 1]",
@@ -112,7 +111,13 @@ def predict(
     prepare_inference()
     from charseq.inference.predictor import load
 
-    loaded = load(model, **options.load_arguments(loading))
+    arguments = options.load_arguments(loading)
+    run = options.chosen(
+        model,
+        task=needed_task(arguments, words=bool(complete or generate)),
+        quiet=quiet,
+    )
+    loaded = load(run, **arguments)
     console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
@@ -159,7 +164,8 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
     prepare_inference()
     from charseq.inference.predictor import load
 
-    loaded = require_language_model(load(model), "score")
+    run = options.chosen(model, task="next-word", quiet=quiet)
+    loaded = require_language_model(load(run), "score")
     line_of = render.score_as_json if as_json else render.score_as_row
     seen: Counter[str] = Counter()
     warn = console.silence if quiet else console.warn
@@ -174,6 +180,13 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
 
 
 # --- texts -> answers
+
+
+def needed_task(loading: Mapping[str, Any], *, words: bool) -> str | None:
+    """The task that the model must have learnt for these options; None: either will do."""
+    if words:
+        return "next-word"
+    return "pairs" if {"lexicon", "length_penalty", "device"} & loading.keys() else None
 
 
 def answer_function(
@@ -261,10 +274,13 @@ def _windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> Iter
     """The texts of the command line, else of stdin, in lists that are answered together."""
     if texts not in ((), ("-",)):
         return windows(read_arguments(texts, has_features=has_features), WINDOW)
-    typed = sys.stdin.buffer.isatty()
+    from charseq.files import standard_stream
+
+    stdin = standard_stream("stdin").buffer
+    typed = stdin.isatty()
     if typed and not quiet:
         console.note("charseq: one text a line, Ctrl-D ends")
-    lines = read_lines(sys.stdin.buffer, has_features=has_features)
+    lines = read_lines(stdin, has_features=has_features)
     return windows(lines, 1 if typed else WINDOW)
 
 

@@ -20,7 +20,7 @@ from charseq.process import prepare_training
     + "\n\n"
     + options.example(
         "charseq train data/ -o checkpoints/mine --minutes 5",
-        "charseq train words.tsv --columns target,source --cell lstm --set hidden=512",
+        "charseq train words.tsv --columns target,source --cell lstm --hidden 512",
         "charseq train data/ -o checkpoints/four --ensemble 4 --cells gru,lstm",
         "charseq train data/ -o checkpoints/one --distil-from checkpoints/four",
         "charseq train data/sentences -o checkpoints/words --set punctuation=split",

@@ -27,7 +27,7 @@ Ranges, in [tune] or in FILE of --ranges:
     + "\n\n"
     + options.example(
         "charseq tune data/ --trials 30 --minutes 2",
-        "charseq tune data/ --cell gru --set layers=1 --hours 3 --minutes 2",
+        "charseq tune data/ --cell gru --layers 1 --hours 3 --minutes 2",
         "charseq tune words.tsv -o checkpoints/words --ranges ranges.toml --dry-run",
     ),
 )
@@ -37,14 +37,14 @@ Ranges, in [tune] or in FILE of --ranges:
 )
 @click.option(
     "--trials",
-    type=click.IntRange(1, 100_000),
+    type=options.Integer(1, 100_000),
     metavar="N",
     help="Number of trainings, including those of earlier calls.  [default: 20; with --hours: "
     "no limit]",
 )
 @click.option(
     "--hours",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Number(0, min_open=True),
     metavar="H",
     help="Start no trial after H hours of training, including those of earlier calls.",
 )
@@ -73,7 +73,7 @@ def tune(
 
     RUN holds the best model so far, and RUN/tune/charseq.toml its settings, to copy beside the
     data. The same command continues an interrupted search; with more --trials it extends a
-    finished one. The search needs Optuna: pip install 'charseq[tune]'.
+    finished one. The search needs Optuna: pip install '.[tune]'.
     """
     flags = options.given(settings, assignments)
     config = options.configured(data, flags)

@@ -1,8 +1,12 @@
 """ids -> length buckets -> padded batches: ``batches[step]`` is a function of (seed, step).
 
-Texts of similar length share a batch, and the shorter ones are padded (sheet E). The order of the
-data has no state: an epoch is a permutation drawn from (seed, epoch). A resumed run therefore reads
-the same batches as an uninterrupted one, and rank r of W may take ``batches[step * W + r]``.
+Texts of similar length share a batch, and the shorter ones are padded (sheet E). Texts out of all
+proportion have batches of their own, with so few rows that no batch takes much more memory than the
+others (:func:`outlier_batches`).
+
+The order of the data has no state: an epoch is a permutation drawn from (seed, epoch). A resumed
+run therefore reads the same batches as an uninterrupted one, and rank r of W may take
+``batches[step * W + r]``.
 
 There are three orders of the data: ``Batches`` of pairs, ``LineBatches`` of a text's lines, each by
 itself, and ``StreamBatches`` of a running text, where every row of a batch continues the same row
@@ -11,7 +15,8 @@ of the batch before (truncated backpropagation through time).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,7 +27,7 @@ from charseq.data.storage import as_ragged
 from charseq.data.text.vocabulary import BOS, EOS, PAD
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Int, Integer
 
 Ids = Sequence[int]
 
@@ -30,6 +35,12 @@ LENGTH_NOISE = 0.1
 """Half-width of the noise on the logarithm of a length: buckets differ between epochs."""
 MAX_SHUFFLED = 2**20
 """Examples that are shuffled at once; an epoch of more examples is shuffled in parts."""
+MIN_OUTLIER = 256
+"""Symbols up to which no text is an outlier."""
+MAX_LINE = 2**14
+"""Symbols of a line that are read at once; a longer line is read as several."""
+OUTLIER_FACTOR = 4
+"""Multiple of the median length up to which no text is an outlier."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +62,14 @@ class Batches:
 
     An epoch of more than ``MAX_SHUFFLED`` examples is shuffled in parts. Every k-th example belongs
     to the same part, so each part is a sample of the whole. Only the order of one part is in
-    memory.
+    memory. The length of an example is that of its longer side.
 
     Args:
         sources: ids of each source.
         targets: ids of each target, without BOS and EOS.
         weights: a weight of each example, in any scale; None: all are equal.
-        batch_size: examples of a batch; the last batch of an epoch may have fewer.
+        batch_size: examples of a batch; the last batch of an epoch may have fewer, and batches of
+            outliers have fewer.
         seed: of the order.
 
     Raises:
@@ -85,8 +97,15 @@ class Batches:
         self.seed = seed
         count = len(sources)
         self._parts = max(1, -(-count // MAX_SHUFFLED))
-        sizes = [len(range(part, count, self._parts)) for part in range(self._parts)]
-        self._batches = np.array([-(-size // batch_size) for size in sizes])
+        sides = (self.sources.offsets, self.targets.offsets)
+        self.longest, self._outliers = outlier_batches(sides, batch_size)
+        self._batches = np.array(
+            [
+                -(-len(self._ordinary(part)) // batch_size)
+                + len(self._outliers[part :: self._parts])
+                for part in range(self._parts)
+            ]
+        )
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
     def __len__(self) -> int:
@@ -139,7 +158,7 @@ class Batches:
 
     def _shuffle(self, epoch: int, part: int) -> list[Int[np.ndarray, "B"]]:
         """The examples of every batch of one epoch, or of a part of it."""
-        examples = np.arange(part, len(self.sources), self._parts)
+        examples = self._ordinary(part)
         seed = [self.seed, epoch] if self._parts == 1 else [self.seed, epoch, part]
         random = np.random.default_rng(seed)
         total = len(examples)
@@ -150,14 +169,20 @@ class Batches:
         # Sorted by rounded source lengths, then by target lengths: both sides get little padding.
         coarse = np.round(keys[:, 0] * 8)
         order = np.lexsort((random.permutation(total), keys[:, 1], coarse))
-        return _cut(examples[order], self.batch_size, random)
+        outliers = self._outliers[part :: self._parts]
+        return _cut(examples[order], self.batch_size, random, outliers)
+
+    def _ordinary(self, part: int) -> Int[np.ndarray, "_"]:
+        """The examples of a part that are no outliers."""
+        return _without(np.arange(part, len(self.sources), self._parts), self._outliers)
 
 
 class LineBatches:
     """The batches of a text's lines; each line is read from BOS and predicted to EOS.
 
-    ``ids`` are the ids of all lines, without EOS, and may be a memory-mapped file; line i is
-    ``ids[offsets[i]:offsets[i + 1]]``. The order of an epoch takes a few numbers for each line.
+    A line of more than ``MAX_LINE`` symbols is read as several lines, so that it takes a bounded
+    memory. ``ids`` are the ids of all lines, without EOS, and may be a memory-mapped file; line i
+    is ``ids[offsets[i]:offsets[i + 1]]``. The order of an epoch takes a few numbers for each line.
     """
 
     def __init__(
@@ -169,13 +194,15 @@ class LineBatches:
         seed: int = 1,
     ) -> None:
         self.ids = ids
-        self.offsets = offsets
+        self.offsets = offsets = _divide_lines(offsets)
         self.batch_size = batch_size
         self.seed = seed
+        self.longest, self._outliers = outlier_batches((offsets,), batch_size)
         self._order = lru_cache(maxsize=1)(self._shuffle)
 
     def __len__(self) -> int:
-        return -(-(len(self.offsets) - 1) // self.batch_size)
+        ordinary = len(self.offsets) - 1 - sum(map(len, self._outliers))
+        return -(-ordinary // self.batch_size) + len(self._outliers)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` = 0, 1, 2, …: epochs follow each other without end."""
@@ -197,9 +224,10 @@ class LineBatches:
     def _shuffle(self, epoch: int) -> list[Int[np.ndarray, "B"]]:
         """The lines of every batch of one epoch."""
         random = np.random.default_rng([self.seed, epoch])
-        keys = np.log1p(np.diff(self.offsets))
+        lines = _without(np.arange(len(self.offsets) - 1), self._outliers)
+        keys = np.log1p(np.diff(self.offsets)[lines])
         keys += random.uniform(-LENGTH_NOISE, LENGTH_NOISE, size=len(keys))
-        return _cut(np.argsort(keys), self.batch_size, random)
+        return _cut(lines[np.argsort(keys)], self.batch_size, random, self._outliers)
 
 
 class StreamBatches:
@@ -274,11 +302,89 @@ def _text(
     )
 
 
+def _divide_lines(offsets: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
+    """The offsets of lines of up to ``MAX_LINE`` symbols each."""
+    long = np.flatnonzero(np.diff(offsets) > MAX_LINE)
+    if not len(long):
+        return offsets
+    cuts = [np.arange(offsets[row], offsets[row + 1], MAX_LINE)[1:] for row in long]
+    return np.sort(np.concatenate([offsets, *cuts]), kind="stable")
+
+
+def outlier_length(lengths: Integer[np.ndarray, "_"]) -> int:
+    """The length above which a text is an outlier among texts of these lengths.
+
+    It is ``OUTLIER_FACTOR`` times their median, but at least ``MIN_OUTLIER`` symbols.
+    """
+    median = float(np.median(lengths)) if len(lengths) else 0.0
+    return max(MIN_OUTLIER, math.ceil(OUTLIER_FACTOR * median))
+
+
+def outlier_batches(
+    offsets: Sequence[Int[np.ndarray, "_"]], batch_size: int
+) -> tuple[int, list[Int[np.ndarray, "B"]]]:
+    """The rows that are much longer than the others, in batches of their own, the longest first.
+
+    The first number is the length up to which a row is ordinary.
+
+    Padded to one outlier, a whole batch would take its memory once for every row. Of a batch with
+    R rows of up to n symbols the padded symbols grow with R n, and the weights of soft attention
+    with R n². Batches of outliers have so few rows that R n² is no more than it may be in an
+    ordinary batch, but always one.
+
+    Args:
+        offsets: for each side the beginnings of the rows, and the end of the last; the length of a
+            row is that of its longest side.
+        batch_size: rows of an ordinary batch.
+    """
+    count = len(offsets[0]) - 1
+    step = max(1, -(-count // MAX_SHUFFLED))
+    limit = outlier_length(_lengths(offsets, np.arange(0, count, step)))
+    found = [np.empty(0, dtype=np.int64)]
+    for first in range(0, count, MAX_SHUFFLED):
+        rows = np.arange(first, min(first + MAX_SHUFFLED, count))
+        found.append(rows[_lengths(offsets, rows) > limit])
+    rows = np.concatenate(found)
+    lengths = _lengths(offsets, rows)
+    ordered = rows[np.argsort(-lengths, kind="stable")]
+    return limit, list(_divide(ordered, offsets, batch_size * limit**2))
+
+
+def _divide(
+    rows: Int[np.ndarray, "_"], offsets: Sequence[Int[np.ndarray, "_"]], most: int
+) -> Iterator[Int[np.ndarray, "B"]]:
+    """Rows, the longest first, in groups: the number of rows times n² is up to ``most``."""
+    while len(rows):
+        longest = int(_lengths(offsets, rows[:1])[0])
+        count = max(1, most // longest**2)
+        yield rows[:count]
+        rows = rows[count:]
+
+
+def _lengths(
+    offsets: Sequence[Int[np.ndarray, "_"]], rows: Int[np.ndarray, "N"]
+) -> Int[np.ndarray, "N"]:
+    """The length of each row: that of its longest side."""
+    sides = [each[rows + 1] - each[rows] for each in offsets]
+    longest: np.ndarray = np.max(sides, axis=0)
+    return longest
+
+
+def _without(
+    rows: Int[np.ndarray, "_"], groups: Sequence[Int[np.ndarray, "_"]]
+) -> Int[np.ndarray, "_"]:
+    """The rows that are in none of the groups."""
+    return rows[~np.isin(rows, np.concatenate(groups))] if groups else rows
+
+
 def _cut(
-    order: Int[np.ndarray, "_"], size: int, random: np.random.Generator
+    order: Int[np.ndarray, "_"],
+    size: int,
+    random: np.random.Generator,
+    more: Sequence[Int[np.ndarray, "_"]],
 ) -> list[Int[np.ndarray, "_"]]:
-    """An order cut into batches of ``size``; the batches are shuffled."""
-    cuts = [order[i : i + size] for i in range(0, len(order), size)]
+    """An order cut into batches of ``size``; these and ``more`` batches are shuffled."""
+    cuts = [*(order[i : i + size] for i in range(0, len(order), size)), *more]
     return [cuts[i] for i in random.permutation(len(cuts))]
 
 

@@ -126,9 +126,19 @@ def features_text(value: Any, separator: str) -> str:
     """The features of a cell as text; a list of them is joined by ``separator``.
 
     Raises:
-        DataError: another type (the caller adds path and line).
+        DataError: another type, or an item with the separator in it (the caller adds path and
+            line).
     """
-    return separator.join(map(text_of, value)) if isinstance(value, list) else text_of(value)
+    if not isinstance(value, list):
+        return text_of(value)
+    items = [text_of(item) for item in value]
+    for item in items:
+        if separator in item:
+            raise DataError(
+                f"the feature '{item[:40]}' has '{separator}' in it, which joins the features of a "
+                "list: set feature_separator to another sign"
+            )
+    return separator.join(items)
 
 
 def _text(cells: Sequence[Any], positions: Sequence[int], *, features: bool, separator: str) -> str:

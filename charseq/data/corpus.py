@@ -17,15 +17,16 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from charseq.data.batches import outlier_length
 from charseq.data.formats.opening import unpacked_name
-from charseq.data.formats.reader import has_known_ending, read_table
+from charseq.data.formats.reader import detect, has_known_ending, read_table
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -36,6 +37,7 @@ from charseq.data.splits import (
     load_splits,
     tail_ranges,
 )
+from charseq.data.storage import SpillingArray
 from charseq.errors import DataError
 
 FIRST_LINES = 1000
@@ -102,7 +104,7 @@ class Corpus:
     """The lines of each split; a split that is absent or not wanted is empty.
 
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
-    ``problems``: messages on blank lines and on held-out lines.
+    ``problems``: messages on blank lines, held-out lines and lines out of all proportion.
     """
 
     train: CorpusLines
@@ -127,7 +129,8 @@ def is_corpus(data: str | Path) -> bool:
 
     True for a folder with train.txt, or for one .txt file, packed or not, without a tab in its
     first ``FIRST_LINES`` lines that are not blank. A file that cannot be read so far is text, too:
-    :func:`load` then raises the fault. False for anything else, also for a missing file.
+    :func:`load` then raises the fault. False for anything else, also for a missing file, and for a
+    pronouncing dictionary, of words and phones between spaces.
 
     Raises:
         DataError: with path and line: a tab in a few of these lines.
@@ -136,13 +139,15 @@ def is_corpus(data: str | Path) -> bool:
     try:
         if path.is_dir():
             path = find_files(path, _is_table).get("train", path)
-        if not _is_text(path):
+        if not is_text(path):
             return False
     except OSError:
         return False
     except DataError:  # two files for train, which `pairs.load` reports
         return False
     try:
+        if detect(path).recognised:
+            return False
         rows = (row for row in read_table(path, format="text").rows if row.cells[0].strip())
         tabs = [(row.line, "\t" in row.cells[0]) for row in islice(rows, FIRST_LINES)]
     except DataError:
@@ -198,13 +203,18 @@ def load(
             split, unless it is wanted together with train.
         UsageError: an unknown split.
     """
-    notes: list[str] = []
     rule = "the last ones" if running else "by the line's hash"
+    notes: list[str] = []
+
+    def read(path: Path, divided: bool) -> CorpusLines:
+        note = None if running else notes.append
+        return _count(path, encoding, notes, hashed=divided and not running, note=note)
+
     found = load_splits(
         Path(data),
         splits,
-        takes=_is_text,
-        read=lambda path, divided: _count(path, encoding, notes, hashed=divided and not running),
+        takes=is_text,
+        read=read,
         empty=CorpusLines,
         words=("lines", "lines", rule),
         expected="train.txt or train.txt.gz",
@@ -218,7 +228,8 @@ def load(
     return Corpus(**found.rows, name=found.name, fingerprint=found.fingerprint, problems=problems)
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
+    """Whether a file is called as files of running text are: ``.txt``, packed or not."""
     return unpacked_name(path).lower().endswith(".txt") and path.is_file()
 
 
@@ -244,20 +255,41 @@ def _read(path: Path, encoding: str, notes: list[str] | None = None) -> Iterator
         yield row.line, text
 
 
-def _count(path: Path, encoding: str, notes: list[str], *, hashed: bool) -> CorpusLines:
-    """All lines of a file, counted; ``hashed``: also by the bins of their keys."""
+def _count(
+    path: Path,
+    encoding: str,
+    notes: list[str],
+    *,
+    hashed: bool,
+    note: Callable[[str], None] | None,
+) -> CorpusLines:
+    """All lines of a file, counted; ``hashed``: also by the bins of their keys.
+
+    ``note`` gets a message on the longest line, where it is out of all proportion.
+    """
     bins = array("q", [0]) * BINS if hashed else None
     count = blanks = first_blank = 0
+    longest = (0, 0)  # words, and the line before which no line is as long
+    sizes = SpillingArray("I")
     for number, text in _read(path, encoding, notes):
         if not text.strip():
             blanks += 1
             first_blank = first_blank or number
             continue
         count += 1
+        sizes.append(words := text.count(" ") + 1)
+        longest = max(longest, (words, -number))
         if bins is not None:
             bins[_bin(text)] += 1
     if not count:
         raise DataError("no lines in it, expected text", path=path)
+    lengths = sizes.close()
+    if note is not None and longest[0] > outlier_length(lengths):
+        note(
+            f"{path}:{-longest[1]}: {longest[0]:,} words, half of the lines have at most "
+            f"{float(np.median(lengths)):g}: it takes much time; put each sentence on a line "
+            "of its own, or train with the setting running"
+        )
     return CorpusLines(path, count, 0, math.inf, bins, blanks, first_blank, encoding)
 
 

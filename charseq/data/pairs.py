@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charseq.data.bad_rows import BadRows
+from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
 from charseq.data.formats.headers import roles_among
 from charseq.data.formats.reader import has_known_ending, read_table
 from charseq.data.formats.rows import Row, Table, locate, text_of
+from charseq.data.formats.sqlite import plain_location
 from charseq.data.formats.writer import Rejects
 from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
@@ -38,15 +41,19 @@ from charseq.data.splits import (
     load_splits,
 )
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
+from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Integer
 
 SETTINGS = ("columns", "header", "delimiter", "encoding", "bad_rows", "feature_separator")
 """Settings that :func:`load` takes."""
 ColumnNumbers = tuple[int, int, int | None, int | None]
 """The columns of source, target, features and weight, counted from 0."""
+MAX_TRAINED = 4096
+"""Characters of the longest pair to train on, where it is an outlier. Memory and time of its step
+grow with the square of its length."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,12 @@ class Reading:
     delimiter: str = "auto"
     encoding: str = "auto"
     bad_rows: str = "stop"
-    feature_separator: str = ";"
+    feature_separator: str = AUTO
+
+    @property
+    def joiner(self) -> str:
+        """The separator that joins the features of a list."""
+        return DEFAULT_SEPARATOR if self.feature_separator == AUTO else self.feature_separator
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,10 @@ class Dataset:
 
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
     ``columns``: the roles of the columns, for people. ``files``: the file of each split;
-    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines
-    and on held-out rows.
+    ``lines``: the first line of each example in this file. ``problems``: messages on blank lines,
+    held-out rows and rows out of all proportion. ``too_long``: numbers of the examples of train
+    that are too long to be trained on. ``feature_separator``: the given one, or the one that was
+    found.
     """
 
     train: Sequence[Example]
@@ -90,6 +104,17 @@ class Dataset:
     files: dict[str, Path]
     lines: dict[str, Sequence[int]]
     problems: list[str]
+    feature_separator: str = DEFAULT_SEPARATOR
+    too_long: tuple[int, ...] = ()
+
+    def trainable(self) -> Dataset:
+        """The data without the examples of train that are too long."""
+        if not self.too_long:
+            return self
+        wanted = np.ones(len(self.train), dtype=bool)
+        wanted[list(self.too_long)] = False
+        lines = {**self.lines, "train": select(self.lines["train"], wanted)}
+        return replace(self, train=select(self.train, wanted), lines=lines, too_long=())
 
     def split(self, name: str) -> Sequence[Example]:
         """The examples of ``train``, ``dev`` or ``test``.
@@ -109,10 +134,15 @@ class Part:
     columns: str = ""
     examples: Sequence[Example] = field(default_factory=list)
     lines: Sequence[int] = field(default_factory=list)
+    sizes: Integer[np.ndarray, "N"] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
+    """Characters of the longer side of each example."""
     blanks: int = 0
     first_blank: int = 0
     notes: list[str] = field(default_factory=list)
     """Choices that were made when the file was read, such as the sheet, and rows passed over."""
+    has_features: bool = False
+    has_lists: bool = False
+    """Whether features came as lists, whose items were joined."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -127,8 +157,16 @@ class Part:
         for name, (first, end, _) in hash_ranges(*count_keys(hashes), names).items():
             wanted = (first <= hashes) & (hashes < end)
             rows = select(self.examples, wanted), select(self.lines, wanted)
-            found[name] = Part(self.path, self.columns, *rows)
+            found[name] = Part(
+                self.path, self.columns, *rows, self.sizes[wanted], has_features=self.has_features
+            )
         return found
+
+    def outliers(self) -> list[int]:
+        """The numbers of the examples that are much longer than the others, the longest first."""
+        found = np.flatnonzero(self.sizes > outlier_length(self.sizes))
+        ordered: list[int] = found[np.argsort(-self.sizes[found].astype(np.int64))].tolist()
+        return ordered
 
 
 def load(
@@ -139,7 +177,7 @@ def load(
     delimiter: str = "auto",
     encoding: str = "auto",
     bad_rows: str = "stop",
-    feature_separator: str = ";",
+    feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
     rejects: Rejects | None = None,
 ) -> Dataset:
@@ -153,7 +191,9 @@ def load(
         delimiter: of the cells of a CSV; see :func:`charseq.data.formats.reader.read_table`.
         encoding: of files of text; see there.
         bad_rows: "stop": rows that are no pair are an error; "skip": they are passed over.
-        feature_separator: joins the features of a JSON list.
+        feature_separator: stands between two features; "auto": found in the data, see
+            ``charseq.data.text.features``. The features of a list are joined by it, by default by
+            a semicolon.
         splits: the wanted splits.
         rejects: keeps the rows that are passed over.
 
@@ -167,14 +207,16 @@ def load(
     """
     how = Reading(parse_columns(columns), header, delimiter, encoding, bad_rows, feature_separator)
     notes: list[str] = []
+    joined: list[bool] = []
 
     def read(path: Path, _: bool) -> Part:
         part = _read(path, how, rejects)
+        joined.append(part.has_lists)
         notes.extend(f"{path}: {note}" for note in part.notes)
         return part
 
     found = load_splits(
-        Path(data),
+        Path(plain_location(data)),
         splits,
         takes=_is_table,
         read=read,
@@ -183,6 +225,14 @@ def load(
         expected="one such as train.tsv or train.jsonl",
     )
     parts = {split: part for split, part in found.rows.items() if part.examples}
+    outliers = {split: part.outliers() for split, part in parts.items()}
+    too_long = [n for n in outliers.get("train", []) if parts["train"].sizes[n] > MAX_TRAINED]
+    notes += [_describe_outliers(parts[split], rows) for split, rows in outliers.items() if rows]
+    if too_long:
+        notes.append(f"{_pairs(len(too_long))} of more than {MAX_TRAINED:,} left out of training")
+    if feature_separator == AUTO and not any(joined):
+        cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
+        feature_separator = find_separator(chain.from_iterable(cells))
     return Dataset(
         **{split: part.examples for split, part in found.rows.items()},
         name=found.name,
@@ -191,11 +241,13 @@ def load(
         files={split: part.path for split, part in parts.items()},
         lines={split: part.lines for split, part in parts.items()},
         problems=[*notes, *found.problems],
+        feature_separator=replace(how, feature_separator=feature_separator).joiner,
+        too_long=tuple(too_long),
     )
 
 
 def read_file(
-    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = ";"
+    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = AUTO
 ) -> Part:
     """All examples of one file, undivided. Arguments as for :func:`load`.
 
@@ -205,7 +257,7 @@ def read_file(
         MissingExtraError: the package that reads the format is not installed.
     """
     how = Reading(parse_columns(columns), header, feature_separator=feature_separator)
-    return _read(Path(path), how)
+    return _read(Path(plain_location(path)), how)
 
 
 def open_table(path: str | Path, how: Reading) -> Table:
@@ -236,9 +288,10 @@ def _is_table(path: Path) -> bool:
 def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     """All rows of one file."""
     table = open_table(path, how)
-    part = Part(path, notes=[table.note] if table.note else [])
+    is_told = bool(how.roles) and not table.format.holds_pairs and table.format.recognised
+    part = Part(path, notes=[table.note] if table.note and not is_told else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
-    found = RecordBuilder(Example, _fields)
+    found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
     bad = BadRows(how.bad_rows, path, rejects)
     count = 0
     for row in bad.passing(table):
@@ -252,18 +305,50 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
             if row.names not in numbers:
                 numbers[row.names] = _locate(how.roles, table, row)
                 part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
-            found.add(_example(row.cells, numbers[row.names], how.feature_separator), row.line)
+            features = numbers[row.names][2]
+            if features is not None:
+                part.has_features = True
+                part.has_lists = part.has_lists or isinstance(row.cells[features], list)
+            example = _example(row.cells, numbers[row.names], how.joiner)
+            found.add(example, row.line)
+            sizes.append(max(len(example.source), len(example.target)))
             count += 1
         except DataError as fault:
             if not numbers and not row.fault:  # the columns are not those of pairs
                 raise fault.at(path, row.line) from None
             bad.add(row, fault.message)
-    part.examples, part.lines = found.close()
+    (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     note = bad.finish(good=count)
     part.notes += [note] if note else []
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
+    if table.format.holds_pairs:
+        part.notes[0] += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
     return part
+
+
+def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
+    """The longest of the outliers, with its line; ``rows`` are their numbers, it is the first."""
+    size, typical = int(part.sizes[rows[0]]), float(np.median(part.sizes))
+    more = f" ({_pairs(len(rows))} of more than {outlier_length(part.sizes):,})"
+    return (
+        f"{part.path}:{part.lines[rows[0]]}: {size:,} characters, half of the pairs have at most "
+        f"{typical:g}{more if len(rows) > 1 else ''}: it takes much time; if the line is not "
+        "meant, split it or remove it"
+    )
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count:,} pairs"
+
+
+def _count_entries(part: Part, name: str) -> str:
+    """The size of a pronouncing dictionary, whose words are on the side ``name``, for people."""
+    words = len(set(side(part.examples, name)))
+    entries = f"{len(part):,} pronunciations of " if len(part) > words else ""
+    found = weights(part.examples)
+    weighted = found is not None and bool((found != 1).any())
+    return f", {entries}{words:,} words{' (probabilities as weights)' if weighted else ''}"
 
 
 def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
@@ -301,6 +386,8 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
     elif roles and table.format.has_keys:
         raise DataError("JSON has names, not positions: --columns source=NAME,target=NAME")
     elif roles:
+        if table.format.holds_pairs and width == 3 and len(roles) == 2:
+            roles = (roles[0], "weight", roles[1])  # its probabilities are weights
         if len(roles) != width:
             raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
         found = {role: number for number, role in enumerate(roles) if role in ROLES}
@@ -334,7 +421,7 @@ def _columns(count: int) -> str:
 
 def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
     """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
-    names = row.names or table.header or ()
+    names = row.names or (() if table.format.holds_pairs else table.header) or ()
     roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
     if table.format.has_keys:
         return ", ".join(f"{role} = {names[number]}" for number, role in roles)

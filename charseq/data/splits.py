@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 import numpy as np
 
 from charseq.data.formats.opening import unpacked_name
+from charseq.data.formats.sqlite import split_location
 from charseq.data.formats.writer import REJECTS_ENDING
 from charseq.data.text.normalise import normalise
 from charseq.errors import DataError, UsageError
@@ -149,8 +150,7 @@ def load_splits(
         if not len(kept[split]) and (split == "train" or "train" not in splits):
             hint = f", expected {expected.replace('train', split)}" if path.is_dir() else ""
             raise DataError(f"no {named} for the {split} split{hint}", path=path)
-    name = path.resolve().name if path.is_dir() else stem(path)
-    return LoadedSplits(kept, name, fingerprint([files[s] for s in needed]), problems)
+    return LoadedSplits(kept, name_of(path), fingerprint([files[s] for s in needed]), problems)
 
 
 def hash_key(text: str) -> int:
@@ -226,6 +226,11 @@ def check_splits(splits: Sequence[str]) -> None:
             raise UsageError(f"unknown split '{split}', expected one of {', '.join(SPLITS)}")
 
 
+def name_of(path: Path) -> str:
+    """The name of the data: that of the folder, or of the file without its ending."""
+    return path.resolve().name if path.is_dir() else stem(path)
+
+
 def stem(path: Path) -> str:
     """The file's name without the ending of a packed file and without that of its format."""
     return Path(unpacked_name(path)).stem
@@ -238,7 +243,7 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
         DataError: no such file or folder, it cannot be read, or two files for one split.
     """
     try:
-        if not path.exists():
+        if not Path(split_location(path)[0]).exists():
             raise DataError("no such file or folder", path=path)
         if not path.is_dir():
             return {"": path}
@@ -326,7 +331,7 @@ def fingerprint(files: Sequence[Path]) -> str:
     """SHA-256 of the bytes of all files, one after the other: ``cat FILES | sha256sum``."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with Path(split_location(path)[0]).open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()

@@ -26,9 +26,9 @@ from charseq.data.corpus import Corpus
 from charseq.data.pairs import Dataset, Example, side
 from charseq.data.splits import SPLITS
 from charseq.data.storage import SpillingArray
+from charseq.data.text.features import describe_separator, split_features
 from charseq.data.text.normalise import normalise
 from charseq.data.text.tokenizer import Tokenizer, build
-from charseq.data.text.vocabulary import split_features
 
 SIDES = ("source", "target")
 
@@ -152,16 +152,17 @@ class OddCharacter:
 class Inventory:
     """The characters of one side, or the features, the most frequent first.
 
-    ``unseen``: for dev and test, the symbols that train lacks.
+    ``unseen``: for dev and test, the symbols that train lacks. ``separator``: that of features.
     """
 
     side: str
     symbols: tuple[str, ...]
     unseen: dict[str, tuple[str, ...]]
+    separator: str = ""
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """All symbols, then those that train lacks."""
-        noun = "features" if self.side == "features" else "characters"
+        noun = f"features, {describe_separator(self.separator)}" if self.separator else "characters"
         yield self.side, f"{len(self.symbols):,} {noun}: {display.list_symbols(self.symbols)}"
         for split, symbols in self.unseen.items():
             listed = display.list_symbols(symbols)
@@ -200,17 +201,17 @@ class PairsReport(DataReport):
             )
 
 
-def inspect_pairs(dataset: Dataset, *, feature_separator: str = ";") -> PairsReport:
+def inspect_pairs(dataset: Dataset) -> PairsReport:
     """Count and check all splits of ``dataset``, which are read several times."""
     splits = [name for name in SPLITS if dataset.split(name)]
     hashes = {name: _RowHashes(dataset.split(name)) for name in splits}
-    counts = {name: _symbols(dataset, name, feature_separator) for name in (*SIDES, "features")}
+    counts = {name: _symbols(dataset, name) for name in (*SIDES, "features")}
     return PairsReport(
         name=dataset.name,
         columns=dataset.columns,
         fingerprint=dataset.fingerprint,
         splits=tuple(_pairs_split(name, dataset.split(name), hashes[name]) for name in splits),
-        inventories=tuple(_inventories(counts)),
+        inventories=tuple(_inventories(counts, dataset.feature_separator)),
         leaks=tuple(_leaks(dataset, hashes)),
         forms=tuple(forms for name in SIDES for forms in _unicode_forms(dataset, name)),
         odd=tuple(odd for name in SIDES for odd in _odd(dataset, name, counts[name])),
@@ -333,7 +334,7 @@ def _odd(dataset: Dataset, name: str, counts: dict[str, Counter[str]]) -> Iterat
         yield OddCharacter(name, *named, odd[c], first[c])
 
 
-def _symbols(dataset: Dataset, name: str, separator: str) -> dict[str, Counter[str]]:
+def _symbols(dataset: Dataset, name: str) -> dict[str, Counter[str]]:
     """Split -> the number of occurrences of each character of a side, or of each feature."""
     found: dict[str, Counter[str]] = {}
     for split in SPLITS:
@@ -341,7 +342,7 @@ def _symbols(dataset: Dataset, name: str, separator: str) -> dict[str, Counter[s
         texts = side(dataset.split(split), name)
         if name == "features":
             for text, times in Counter(texts).items():
-                for symbol in split_features(text, separator):
+                for symbol in split_features(text, dataset.feature_separator):
                     counts[symbol] += times
         else:
             for text in texts:
@@ -349,7 +350,9 @@ def _symbols(dataset: Dataset, name: str, separator: str) -> dict[str, Counter[s
     return found
 
 
-def _inventories(every: Mapping[str, Mapping[str, Counter[str]]]) -> Iterator[Inventory]:
+def _inventories(
+    every: Mapping[str, Mapping[str, Counter[str]]], separator: str
+) -> Iterator[Inventory]:
     """The inventories of the sides that have symbols."""
     for name, counts in every.items():
         known = counts["train"]
@@ -357,7 +360,8 @@ def _inventories(every: Mapping[str, Mapping[str, Counter[str]]]) -> Iterator[In
         total = sum(counts.values(), Counter())
         if total:
             symbols = tuple(sorted(total, key=lambda symbol: (-total[symbol], symbol)))
-            yield Inventory(name, symbols, {s: found for s, found in unseen.items() if found})
+            lacking = {s: found for s, found in unseen.items() if found}
+            yield Inventory(name, symbols, lacking, separator if name == "features" else "")
 
 
 def _split_facts(splits: Sequence[PairsSplit | LinesSplit]) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ N texts, W rows for each, text by text: R = N W. Scores are float64, as in ``sea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -54,21 +55,33 @@ class Greedy(NamedTuple):
     scores: Tensor
     sizes: Tensor
     alive: Tensor
+    blank: Tensor
+    """Whether nothing is written yet."""
     truncated: Tensor
+    end_logs: Tensor
+    """Log-probabilities of EOS after truncated outputs; 0 for others."""
     state: Any
 
 
 def greedy(
-    model: GpuStepModel, fixed: Any, state: Any, limits: Int[Tensor, "N"], graphs: GraphCache
+    model: GpuStepModel,
+    fixed: Any,
+    state: Any,
+    limits: Int[Tensor, "N"],
+    graphs: GraphCache,
+    *,
+    silent: int | None = None,
 ) -> list[Hypothesis]:
     """The most probable symbol at every step, one row per text; see :func:`.search.greedy`.
 
-    ``fixed`` and ``state`` are the model's memory and its state before the first step.
+    ``fixed`` and ``state`` are the model's memory and its state before the first step. ``silent``:
+    the symbol that writes nothing.
     """
     count, device = len(limits), limits.device
     longest = int(limits.max())
     none = torch.zeros(count, dtype=torch.int64, device=device)
     alive = torch.ones(count, dtype=torch.bool, device=device)
+    no_output = -1 if silent is None else silent
     begun = Greedy(
         step=torch.zeros((), dtype=torch.int64, device=device),
         symbols=torch.full_like(none, BOS),
@@ -76,16 +89,20 @@ def greedy(
         scores=none.double(),
         sizes=none,
         alive=alive,
+        blank=alive,
         truncated=~alive,
+        end_logs=none.double(),
         state=state,
     )
 
     def advance(constant: tuple[Any, Tensor], rows: Greedy) -> Greedy:
         model_memory, bounds = constant
         logs, after = model.step(rows.symbols, model_memory, rows.state)
+        logs = logs.clone()  # the model's own may not be changed
+        logs[:, EOS].masked_fill_(rows.blank, IMPOSSIBLE)
         symbols = logs.argmax(dim=1)
         ended = symbols == EOS
-        cut = ~ended & (bounds <= rows.step)
+        cut = rows.alive & ~ended & (bounds <= rows.step)
         gain = logs.gather(1, symbols[:, None])[:, 0].double()
         active = rows.alive & ~(ended | cut)
         index = rows.step.expand(len(symbols), 1)
@@ -96,7 +113,9 @@ def greedy(
             scores=rows.scores + torch.where(rows.alive & ~cut, gain, 0.0),
             sizes=rows.sizes + active,
             alive=active,
-            truncated=rows.truncated | (rows.alive & cut),
+            blank=rows.blank & (symbols == no_output),
+            truncated=rows.truncated | cut,
+            end_logs=torch.where(cut, logs[:, EOS].double(), rows.end_logs),
             state=after,
         )
 
@@ -106,9 +125,9 @@ def greedy(
         if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(loop.moving.alive.any()):
             break
     rows = loop.moving
-    columns = (rows.written, rows.sizes, rows.scores, rows.truncated)
+    columns = (rows.written, rows.sizes, rows.scores, rows.truncated, rows.end_logs)
     found = zip(*(column.tolist() for column in columns), strict=True)
-    return [Hypothesis(tuple(ids[:size]), score, cut) for ids, size, score, cut in found]
+    return [Hypothesis(tuple(ids[:size]), *rest) for ids, size, *rest in found]
 
 
 class Beams(NamedTuple):
@@ -124,6 +143,8 @@ class Beams(NamedTuple):
     """N W."""
     written: Tensor
     """N W T."""
+    blank: Tensor
+    """N W, rows that have written nothing."""
     done: Tensor
     """N."""
     ids: Tensor
@@ -135,7 +156,9 @@ class Beams(NamedTuple):
     sizes: Tensor
     """N W."""
     truncated: Tensor
-    """N."""
+    """N, whether the first output is truncated."""
+    end_logs: Tensor
+    """N, log-probability of EOS after the first output, if that is truncated; else 0."""
     state: Any
 
     @classmethod
@@ -150,12 +173,14 @@ class Beams(NamedTuple):
             symbols=torch.full((count * width,), BOS, device=device),
             scores=none.index_fill(1, sizes[0, :1], 0.0),
             written=written,
+            blank=none.index_fill(1, sizes[0, :1], 0.0) == 0.0,
             done=done,
             ids=written,
             totals=none,
             normalised=none,
             sizes=sizes,
             truncated=done,
+            end_logs=none.new_zeros(count),
             state=state,
         )
 
@@ -174,34 +199,38 @@ class Beams(NamedTuple):
             ids=_pick(ids, order),
         )
 
-    def cut(self, over: Tensor) -> Beams:
-        """Texts at their limit without a finished output keep their best row, truncated."""
-        unfinished = over & ~self.done & (self.totals[:, 0] == IMPOSSIBLE)
-        best = self.scores.argmax(dim=1, keepdim=True)
-        own = _pick(self.written, best), self.scores.gather(1, best)
-        first = torch.zeros_like(self.sizes)
-        first[:, 0] = 1
-        here = unfinished[:, None] & (first > 0)
+    def cut(self, first: Tensor, parents: Tensor, ends: Tensor) -> Beams:
+        """Put the rows ``parents``, N 1, ``first`` as truncated outputs, where that is true, N.
+
+        ``ends``: log-probabilities of EOS after each row, N W.
+        """
+
+        def insert(new: Tensor, old: Tensor) -> Tensor:
+            here = first.view(-1, *[1] * (old.dim() - 1))
+            return torch.where(here, torch.cat([new, old[:, :-1]], dim=1), old)
+
         return self._replace(
-            ids=torch.where(here[:, :, None], own[0], self.ids),
-            totals=torch.where(here, own[1], self.totals),
-            sizes=torch.where(here, self.step, self.sizes),
-            truncated=self.truncated | unfinished,
+            ids=insert(_pick(self.written, parents), self.ids),
+            totals=insert(self.scores.gather(1, parents), self.totals),
+            sizes=insert(self.step.expand_as(parents), self.sizes),
+            truncated=self.truncated | first,
+            end_logs=torch.where(first, ends.gather(1, parents)[:, 0].double(), self.end_logs),
         )
 
     def best(self) -> list[list[Hypothesis]]:
         """The finished outputs of every text, best first."""
-        columns = (self.ids, self.sizes, self.totals, self.truncated)
-        return [
-            [
-                Hypothesis(tuple(row[:size]), score, cut)
+        columns = (self.ids, self.sizes, self.totals, self.truncated, self.end_logs)
+        found = []
+        for rows, sizes, scores, cut, end in zip(*(c.tolist() for c in columns), strict=True):
+            outputs = [
+                Hypothesis(tuple(row[:size]), score)
                 for row, size, score in zip(rows, sizes, scores, strict=True)
                 if score != IMPOSSIBLE
             ]
-            for rows, sizes, scores, cut in zip(
-                *(column.tolist() for column in columns), strict=True
-            )
-        ]
+            if cut:
+                outputs[0] = replace(outputs[0], truncated=True, end=end)
+            found.append(outputs)
+        return found
 
 
 def beam(
@@ -213,6 +242,7 @@ def beam(
     *,
     width: int,
     length_penalty: float = 0.0,
+    silent: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; see :func:`.search.beam`.
 
@@ -224,11 +254,13 @@ def beam(
     divisors = torch.tensor(
         [penalty(size, length_penalty) for size in sizes], dtype=torch.float64, device=device
     )
+    no_output = -1 if silent is None else silent
 
     def advance(constant: tuple[Any, Tensor, Tensor], beams: Beams) -> Beams:
         model_memory, bounds, by_size = constant
         logs, after = model.step(beams.symbols, model_memory, beams.state)
-        parents, chosen, totals = expand(beams.scores, logs.view(len(bounds), width, -1))
+        logs = logs.view(len(bounds), width, -1)
+        parents, chosen, totals = expand(beams.scores, logs, beams.blank)
         ends = (chosen == EOS) & (totals > IMPOSSIBLE)
         beams = beams.finish(
             ends[:, :width],
@@ -238,11 +270,14 @@ def beam(
         )
         active = (chosen == EOS).int().sort(dim=1, stable=True).indices[:, :width]
         continued = totals.gather(1, active)
-        stuck = continued[:, 0] == IMPOSSIBLE
-        beaten = continued[:, 0] / by_size[bounds] <= beams.normalised[:, -1]
-        over = bounds <= beams.step
-        beams = beams.cut(over & ~stuck)
         parents, symbols = parents.gather(1, active), chosen.gather(1, active)
+        stuck = continued[:, 0] == IMPOSSIBLE
+        normalised = continued[:, 0] / by_size[bounds]
+        beaten = normalised <= beams.normalised[:, -1]
+        over = bounds <= beams.step
+        first_is_cut = over & ~stuck & ~beams.done & (normalised > beams.normalised[:, 0])
+        ends = logs[:, :, EOS].masked_fill(beams.blank, IMPOSSIBLE)
+        beams = beams.cut(first_is_cut, parents[:, :1], ends)
         index = beams.step.expand(*symbols.shape, 1)
         first = torch.arange(len(bounds), device=device)[:, None] * width
         return beams._replace(
@@ -250,6 +285,7 @@ def beam(
             symbols=symbols.flatten(),
             scores=continued,
             written=_pick(beams.written, parents).scatter(2, index, symbols[:, :, None]),
+            blank=beams.blank.gather(1, parents) & (symbols == no_output),
             done=beams.done | stuck | beaten | over,
             state=model.reorder(after, (first + parents).flatten()),
         )
@@ -264,10 +300,18 @@ def beam(
     return beams.best()
 
 
-def expand(scores: Tensor, logs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The 2 W best continuations of every text, best first: parent row, symbol, total score."""
+def expand(
+    scores: Tensor, logs: Tensor, blank: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The 2 W best continuations of every text, best first: parent row, symbol, total score.
+
+    ``blank``: rows that cannot end, N W.
+    """
     count, width, size = logs.shape
-    totals = (scores[:, :, None] + logs.double()).view(count, width * size)
+    every = scores[:, :, None] + logs.double()
+    if blank is not None:
+        every[:, :, EOS].masked_fill_(blank, IMPOSSIBLE)
+    totals = every.view(count, width * size)
     found, indices = totals.topk(min(2 * width, width * size), dim=1)
     # ties are ordered by index
     indices, order = indices.sort(dim=1)

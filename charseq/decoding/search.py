@@ -4,6 +4,9 @@ A search needs ``step`` and ``select`` of a model (:class:`StepModel`) and nothi
 of a sequence is the sum of its symbols' log-probabilities, so exp(score) is the model's probability
 of exactly this output, and over all outputs they sum to one. With a length penalty a beam compares
 outputs by score over :func:`penalty`; the scores themselves do not change.
+
+No output of a greedy or beam search is empty, since training takes no empty target: EOS is
+impossible until a symbol is written.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ class StepModel(Protocol):
     """A model that predicts step by step; search does not look into its states."""
 
     def step(self, symbols: Int[np.ndarray, "N"], state: Any) -> tuple[Any, Any]:
-        """Log-probabilities N V of the next symbol of every row, and the state after it."""
+        """Log-probabilities N V of the next symbol of every row, and the state after it.
+
+        The caller may change the log-probabilities.
+        """
         ...
 
     def select(self, state: Any, rows: Int[np.ndarray, "M"], width: int) -> Any:
@@ -45,10 +51,13 @@ class Hypothesis:
 
     ids: tuple[int, ...]
     score: float
+    """Of the ids, and of EOS unless the output is truncated."""
     truncated: bool = False
+    end: float = 0.0
+    """Log-probability of EOS after a truncated output; 0 for others, whose score has it."""
 
 
-NOTHING = Hypothesis((), -math.inf, truncated=True)
+NOTHING = Hypothesis((), -math.inf, truncated=True, end=-math.inf)
 """The output of a greedy search in which no symbol is possible."""
 
 
@@ -77,7 +86,8 @@ class Searcher(Protocol):
 class LengthLimits:
     """The longest output to allow: a table by source length, learnt from pairs, then a line.
 
-    ``longest[i]`` is the largest number of target symbols for any source of up to i symbols.
+    ``longest[i]`` is the largest number of target symbols for any source of up to i symbols; 0
+    where there was no source as short as that.
     """
 
     longest: tuple[int, ...]
@@ -93,8 +103,13 @@ class LengthLimits:
         return cls(tuple(longest))
 
     def of(self, length: int) -> int:
-        """The limit for a source of ``length`` symbols: the longest seen plus a quarter, plus 4."""
+        """The limit for a source of ``length`` symbols: the longest seen plus a quarter, plus 4.
+
+        Sources shorter than all seen have the limit of the shortest; beyond the longest the limit
+        grows in proportion.
+        """
         seen = self.longest[min(length, len(self.longest) - 1)]
+        seen = seen or next(filter(None, self.longest), 0)
         beyond = max(1.0, length / max(len(self.longest) - 1, 1))
         return math.ceil(seen * beyond * LENGTH_MARGIN) + 4
 
@@ -118,13 +133,32 @@ def penalty(length: int, strength: float) -> float:
     return math.pow((5 + length) / 6, strength)
 
 
-def greedy(model: StepModel, state: Any, limits: Sequence[int]) -> list[Hypothesis]:
-    """The most probable symbol at every step, one row per text; ``limits`` count symbols."""
+def greedy(
+    model: StepModel, state: Any, limits: Sequence[int], *, silent: int | None = None
+) -> list[Hypothesis]:
+    """The most probable symbol at every step, one row per text; ``limits`` count symbols.
+
+    ``silent``: the symbol that writes nothing, such as a deletion; None where each writes.
+    """
     if isinstance(model, BeamSearcher):
         found = model.beam(state, limits, width=1, length_penalty=0.0)
         return [best[0] if best else NOTHING for best in found]
-    begin = np.full(len(limits), BOS)
-    return _follow(model, begin, state, limits, lambda logs, _: logs.argmax(axis=1))
+    return _greedy(model, state, limits, silent)
+
+
+def _greedy(
+    model: StepModel, state: Any, limits: Sequence[int], silent: int | None
+) -> list[Hypothesis]:
+    """A greedy search, step by step, of all texts at once."""
+    blank = np.ones(len(limits), dtype=np.bool_)
+
+    def choose(logs: Any, rows: Any) -> Any:
+        logs[blank[rows], EOS] = -np.inf
+        symbols = logs.argmax(axis=1)
+        blank[rows] &= symbols == (-1 if silent is None else silent)
+        return symbols
+
+    return _follow(model, np.full(len(limits), BOS), state, limits, choose)
 
 
 def sample(
@@ -178,6 +212,7 @@ def beam(
     *,
     width: int,
     length_penalty: float = 0.0,
+    silent: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; ``state`` has one row per text.
 
@@ -187,14 +222,23 @@ def beam(
     greedy, and a beam as wide as the space of outputs enumerates it. With ``length_penalty``
     outputs are compared by their scores over the :func:`penalty` of their lengths; the bound for a
     continued row is its score over the penalty of the longest output allowed.
+
+    At the limit of a text its best continuation is cut off. Where it is likelier than every
+    finished output, the ids before it are the first output, truncated. ``silent`` as for
+    :func:`greedy`.
     """
     if isinstance(model, BeamSearcher):
         return model.beam(state, limits, width=width, length_penalty=length_penalty)
-    return _search(model, state, limits, width, length_penalty)
+    return _search(model, state, limits, width, length_penalty, silent)
 
 
 def _search(
-    model: StepModel, state: Any, limits: Sequence[int], width: int, length_penalty: float
+    model: StepModel,
+    state: Any,
+    limits: Sequence[int],
+    width: int,
+    length_penalty: float,
+    silent: int | None,
 ) -> list[list[Hypothesis]]:
     """A beam search, step by step, of all texts at once."""
     outputs = _Outputs(limits, width, length_penalty)
@@ -205,19 +249,26 @@ def _search(
     scores = np.full((count, width), -np.inf)
     scores[:, 0] = 0.0
     written = np.zeros((count, width, 0), dtype=np.int64)
+    blank = np.zeros((count, width), dtype=np.bool_)  # rows that have written nothing
+    blank[:, 0] = True
     while len(alive):
         logs, state = model.step(symbols, state)
-        parents, chosen, totals = _best(scores, logs.reshape(len(alive), width, -1))
+        logs = logs.reshape(len(alive), width, -1)
+        logs[blank, EOS] = -np.inf
+        parents, chosen, totals = _best(scores, logs)
         outputs.add_finished(alive, parents, chosen, totals, written)
         active = np.argsort(chosen == EOS, axis=1, kind="stable")[:, :width]
-        best = _pick(totals, active[:, :1])[:, 0]
-        stays = np.flatnonzero(outputs.continues(alive, best, written, scores))
+        best, above = (_pick(array, active[:, :1])[:, 0] for array in (totals, parents))
+        stays = np.flatnonzero(
+            outputs.continues(alive, best, above, written, scores, logs[:, :, EOS])
+        )
         if not len(stays):
             break
         alive, taken = alive[stays], active[stays]
         parents = _pick(parents[stays], taken)
         chosen = _pick(chosen[stays], taken)
         scores = _pick(totals[stays], taken)
+        blank = _pick(blank[stays], parents) & (chosen == (-1 if silent is None else silent))
         before = _pick(written[stays], parents[:, :, None])
         written = np.concatenate([before, chosen[:, :, None]], axis=2)
         state = model.select(state, (stays[:, None] * width + parents).ravel(), width)
@@ -236,7 +287,8 @@ def _follow(
     count = len(limits)
     bounds = np.asarray(limits, dtype=np.int64)
     history: list[np.ndarray] = []
-    lengths, cuts, scores = np.zeros_like(bounds), np.zeros(count, dtype=np.bool_), np.zeros(count)
+    lengths, cuts = np.zeros_like(bounds), np.zeros(count, dtype=np.bool_)
+    scores, ends = np.zeros(count), np.zeros(count)
     alive = np.arange(count)
     while len(alive):
         logs, state = model.step(symbols, state)
@@ -248,6 +300,7 @@ def _follow(
         over = ended | cut
         if over.any():
             lengths[alive[over]], cuts[alive[over]] = len(history), cut[over]
+            ends[alive[cut]] = logs[cut, EOS]
             active = np.flatnonzero(~over)
             if not len(active):
                 break
@@ -256,8 +309,9 @@ def _follow(
         history.append(np.zeros_like(bounds))
         history[-1][alive] = symbols
     ids = np.array(history, dtype=np.int64).reshape(len(history), count).T
-    facts = zip(ids.tolist(), lengths.tolist(), scores.tolist(), cuts.tolist(), strict=True)
-    return [Hypothesis(tuple(text[:size]), score, cut) for text, size, score, cut in facts]
+    columns = (ids, lengths, scores, cuts, ends)
+    facts = zip(*(column.tolist() for column in columns), strict=True)
+    return [Hypothesis(tuple(text[:size]), *rest) for text, size, *rest in facts]
 
 
 def _draw(logs: Float[np.ndarray, "V"], temperature: float, top_p: float, uniform: float) -> int:
@@ -314,21 +368,25 @@ class _Outputs:
         self,
         texts: Int[np.ndarray, "B"],
         best: Float[np.ndarray, "B"],
+        above: Int[np.ndarray, "B"],
         written: Int[np.ndarray, "B W T"],
         scores: Float[np.ndarray, "B W"],
+        ends: Float[np.ndarray, "B W"],
     ) -> Bool[np.ndarray, "B"]:
-        """Whether the ``best`` unfinished row of a text can still beat its threshold.
+        """Whether the ``best`` continuation of a text, of row ``above``, can beat its threshold.
 
-        A text that reaches its limit without a finished output keeps its best row, truncated.
+        At the limit of a text the row is its first output, truncated, if that continuation beats
+        all finished ones. ``ends``: log-probabilities of EOS after each row.
         """
-        promising = (best > -np.inf) & (best / self._largest[texts] > self._threshold[texts])
+        normalised = best / self._largest[texts]
+        promising = (best > -np.inf) & (normalised > self._threshold[texts])
         within: np.ndarray = written.shape[2] < self._limits[texts]
         for row in np.flatnonzero(promising & ~within):
-            if not self.finished[texts[row]]:
-                index = int(scores[row].argmax())
-                ids = tuple(written[row, index].tolist())
-                cut = Hypothesis(ids, float(scores[row, index]), truncated=True)
-                self.finished[texts[row]].append(cut)
+            finished, at = self.finished[texts[row]], (row, above[row])
+            if not finished or normalised[row] > -self._negated_score(finished[0]):
+                ids, score, end = tuple(written[at].tolist()), float(scores[at]), float(ends[at])
+                finished.insert(0, Hypothesis(ids, score, truncated=True, end=end))
+                del finished[self.width :]
         active: np.ndarray = promising & within
         return active
 
@@ -374,4 +432,4 @@ def _pick(values: Shaped[np.ndarray, "B ..."], indices: Int[np.ndarray, "B ..."]
 def add_logs(first: float, second: float) -> float:
     """log(e^first + e^second)."""
     high, low = max(first, second), min(first, second)
-    return high + math.log1p(math.exp(low - high))
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))

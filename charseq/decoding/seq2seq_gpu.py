@@ -205,10 +205,13 @@ class GpuEnsemble:
             group = sources[first : first + size]
             bounds = limits_of(limits[first : first + size], size, self.device)
             begun = *self._start(group, size, width_of_source, width), bounds, self._graphs
+            silent = None if self.actions is None else self.actions.deletion
             if width == 1:
-                answers = [[best] for best in greedy(self, *begun)]
+                answers = [[best] for best in greedy(self, *begun, silent=silent)]
             else:
-                answers = beam(self, *begun, width=width, length_penalty=length_penalty)
+                answers = beam(
+                    self, *begun, width=width, length_penalty=length_penalty, silent=silent
+                )
             found += answers[: len(group)]
         return found
 

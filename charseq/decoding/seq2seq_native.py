@@ -58,7 +58,7 @@ _Search = structure(
     "Search",
     "texts steps width max_length budget",
     "decoder state keys values lengths decoder_input readout_input ends prior* limits penalties"
-    " found sizes scores truncated written work",
+    " found sizes scores truncated end_logs written work",
 )
 
 
@@ -223,7 +223,7 @@ class NativeSeq2Seq:
             )
         found = np.zeros(count, dtype=np.int64)
         sizes, scores = np.empty((count, width), dtype=np.int64), np.empty((count, width))
-        truncated = np.empty((count, width), np.bool_)
+        truncated, end_logs = np.empty((count, width), np.bool_), np.empty((count, width))
         written = np.empty((count, width, longest), np.int32)
         bounds = np.array(limits, dtype=np.int64)
         penalties = np.array([penalty(length, length_penalty) for length in range(longest + 2)])
@@ -234,7 +234,7 @@ class NativeSeq2Seq:
             count, steps, width, longest, library.MULTIPLICATIONS,
             ctypes.addressof(decoder), pointer_to(state.hidden, shape), *encoded,
             pointer_to(bounds, (count,), INDEX), pointer_to(penalties, (longest + 2,), DOUBLE),
-            *(address(array) for array in (found, sizes, scores, truncated, written)), None,
+            *(address(a) for a in (found, sizes, scores, truncated, end_logs, written)), None,
         )  # fmt: skip
         try:
             while self.kernels.call("search", search):
@@ -242,15 +242,13 @@ class NativeSeq2Seq:
         except BaseException:
             self.kernels.library.charseq_search_end(ctypes.byref(search))
             raise
-        columns = (array.tolist() for array in (found, sizes, scores, truncated, written))
+        columns = (array.tolist() for array in (found, written, sizes, scores, truncated, end_logs))
         return [
             [
-                Hypothesis(tuple(ids[:size]), score, cut)
-                for ids, size, score, cut in zip(
-                    texts[:n], ends[:n], totals[:n], cuts[:n], strict=True
-                )
+                Hypothesis(tuple(ids[:size]), *rest)
+                for ids, size, *rest in zip(*(part[:n] for part in parts), strict=True)
             ]
-            for n, ends, totals, cuts, texts in zip(*columns, strict=True)
+            for n, *parts in zip(*columns, strict=True)
         ]
 
     def _share_features(

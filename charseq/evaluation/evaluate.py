@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq.data.corpus import choose_task, is_text
 from charseq.errors import UsageError
 from charseq.evaluation import next_word, pairs
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
+from charseq.runs.lookup import choose
 from charseq.version import __version__
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 def evaluate(
     data: str | Path,
     *,
-    model: PairsModel | LanguageModel | None = None,
+    model: PairsModel | LanguageModel | str | Path | None = None,
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
@@ -33,8 +35,10 @@ def evaluate(
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
     Args:
-        data: a folder or one file; its ``charseq.toml`` overrides the model's settings.
-        model: from :func:`charseq.load`; by default the run that ``load`` chooses.
+        data: a folder or one file, whose ``charseq.toml`` overrides the model's settings; for
+            ``charseq.evaluate`` also a DataFrame.
+        model: from :func:`charseq.load`, or the folder of a run; by default the run that ``load``
+            chooses.
         split: train, dev, test, or all. By default test, or every row of one file that the model
             was not trained on.
         beam: width of the beam; by default the model's.
@@ -47,8 +51,15 @@ def evaluate(
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
         see ``evaluate`` of ``evaluation.pairs`` and of ``evaluation.next_word``.
+
+    Raises:
+        UsageError: pairs for a model that predicts words, or text for a model of pairs.
+        DataError: with path and line: the data cannot be read.
     """
-    model = load() if model is None else model
+    task = choose_task(data)
+    if model is None or isinstance(model, str | Path):
+        model = load(choose(model, task=task).path)
+    _check_kind(model, Path(data), task)
     if isinstance(model, LanguageModel):
         if beam is not None or errors is not None:
             raise UsageError("beam and errors are for runs of pairs; this run predicts words")
@@ -65,6 +76,15 @@ def evaluate(
         report=report,
         version=__version__,
     )
+
+
+def _check_kind(model: PairsModel | LanguageModel, data: Path, task: str) -> None:
+    """Raise UsageError for pairs where the model predicts words, and the other way round."""
+    words = isinstance(model, LanguageModel)
+    texts = data.is_dir() and any(is_text(file) for file in data.iterdir())
+    if data.exists() and words != (task == "next-word") and not (words and texts):
+        does, there = ("predicts words", "pairs") if words else ("rewrites strings", "text")
+        raise UsageError(f"{model.path} {does}, but {data} holds {there}: name another model")
 
 
 def compare(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from charseq import files
 from charseq.data import pairs, settings_file, splits
+from charseq.data.formats.sqlite import plain_location, split_location
 from charseq.data.text.vocabulary import SUBWORDS
-from charseq.errors import DataError, SettingError, UsageError
+from charseq.errors import DataError, SettingError, UsageError, require
 from charseq.evaluation import analysis
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
@@ -47,10 +48,10 @@ def evaluate(
         ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
         :mod:`charseq.evaluation.analysis`), beam, signature.
     """
+    require("rapidfuzz", "evaluating pairs")
     if errors is not None:
-        files.refuse(
-            errors, force=force, inputs=splits.find_files(Path(data), Path.is_file).values()
-        )
+        inputs = splits.find_files(Path(plain_location(data)), Path.is_file).values()
+        files.refuse(errors, force=force, inputs=[split_location(one)[0] for one in inputs])
     rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam)
     if errors is not None:
@@ -75,9 +76,11 @@ def compare(
         :func:`charseq.evaluation.analysis.compare_outcomes`).
 
     Raises:
+        MissingExtraError: rapidfuzz is not installed.
         UsageError: only one of the models has features, so their inputs are not the same.
         DataError: the models' columns read other rows from ``data``.
     """
+    require("rapidfuzz", "evaluating pairs")
     if first.has_features != second.has_features:
         without = second if first.has_features else first
         raise UsageError(f"{without.path} takes no features, the other model does")

@@ -81,6 +81,8 @@ def compare(sheet: str | None = None) -> list[Comparison]:
     """
     if sheet is None:
         return [one for name in TITLES for one in compare(name)]
+    if sheet == "B":
+        return [one for name in ("B1", "B2", "B3") for one in compare(name)]
     if sheet == "E":
         return [one for cell in CELLS for one in _compare_recurrences(cell)]
     if sheet not in SHEETS:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,10 +14,10 @@ from charseq import files
 from charseq.config import CELLS
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.display import shown
-from charseq.errors import DataError, MissingExtraError, UsageError
+from charseq.errors import DataError, UsageError, require
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, load
-from charseq.runs.folder import find
+from charseq.runs.lookup import find
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,8 +73,7 @@ def require_plots() -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "plot", "drawing pictures")
+    require("matplotlib", "drawing pictures", "plot")
 
 
 def study_cells(

@@ -17,7 +17,7 @@ in each row either one of the candidates is the target, or none is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,38 +114,56 @@ class Calibration:
         return cls(**numbers, examples=examples)
 
 
-def fit(events: Sequence[Event]) -> Calibration | None:
+def fit(
+    events: Sequence[Event], report: Callable[[str], None] = lambda _: None
+) -> Calibration | None:
     """Temperature and rest of the largest likelihood of ``events``.
+
+    Args:
+        events: the dev rows.
+        report: gets the reason where there is no calibration.
 
     Returns:
         None where a calibration would not help: fewer than :data:`MIN_INPUTS` inputs (an input is
         a source with one set of features), fewer than :data:`MIN_SOURCES` sources, or held-out
-        rows (each half with the fit on the other) that are no likelier than without calibration.
+        rows (each half with the fit on the other) that are no likelier than without calibration,
+        or whose expected calibration error is larger.
     """
     sources = {
         source: number for number, source in enumerate(dict.fromkeys(e.source for e in events))
     }
     inputs = {(event.source, tuple(event.scores)) for event in events}
     if len(inputs) < MIN_INPUTS or len(sources) < MIN_SOURCES:
+        least = f"expected {MIN_INPUTS} inputs of {MIN_SOURCES} sources"
+        report(f"dev has {len(inputs)} answered inputs of {len(sources)} sources, {least}")
         return None
     rows = _Rows.of(events)
     halves = np.array([sources[event.source] % 2 for event in events])
     whole = _fit(rows)
     parts = [_fit(rows.where(halves == half)) for half in (0, 1)]
     if not all(map(_is_sound, [whole, *parts])):
+        report("the answers to dev allow no sound fit")
         return None
     after = np.empty_like(rows.values)
     for half in (0, 1):
         after[halves == half] = rows.where(halves == half).probabilities(parts[1 - half])
     before = rows.probabilities((1.0, 0.0))
     if rows.negative_log_likelihood(after) >= rows.negative_log_likelihood(before):
+        report("it would make held-out rows no likelier")
         return None
     right = rows.right == 0
+    ece_before, ece_after = (
+        100 * expected_calibration_error(sure[:, 0], right) for sure in (before, after)
+    )
+    if ece_after > ece_before:
+        grown = f"from {ece_before:.1f} to {ece_after:.1f} %"
+        report(f"the error of the probabilities of held-out rows would grow {grown}")
+        return None
     return Calibration(
         temperature=float(1 / whole[0]),
         rest=float(whole[1]),
-        ece_before=100 * expected_calibration_error(before[:, 0], right),
-        ece_after=100 * expected_calibration_error(after[:, 0], right),
+        ece_before=ece_before,
+        ece_after=ece_after,
         examples=len(events),
     )
 

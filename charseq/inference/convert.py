@@ -46,6 +46,7 @@ from charseq.data.formats import rows
 from charseq.data.formats.opening import UTF8, packed_ending
 from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
+from charseq.data.formats.sqlite import renamed, split_location
 from charseq.data.formats.writer import (
     Rejected,
     Rejects,
@@ -73,6 +74,7 @@ from charseq.inference.journal import (
     open_journal,
     predict_texts,
 )
+from charseq.inference.prediction import check_counts
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
@@ -129,21 +131,21 @@ def convert(
         UsageError: arguments that do not fit together, or ``out`` exists.
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
-    path, out = str(path), str(out)
-    _check_counts(n=n, beam=beam, batch_size=batch_size)
-    if mass is not None and not 0 < mass <= 1:
-        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
+    path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
+    check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     expected = find_format(sniff(path) if format == "auto" else format)
     if expected.has_columns:  # else its content tells
-        _check_out(path, out, expected, force=True)
+        _check_out(origin, out, expected, force=True)
     names = column_names(column, features=model.has_features)
     new = _new_names(to or DEFAULT_NAME, n)
     how = {"format": format, "delimiter": delimiter, "encoding": encoding}
     table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
-    found = table.format
+    table, found = renamed(table, name), table.format
+    if found.holds_pairs:
+        raise UsageError(f"{path}: no {found.title} has a place for a new column")
     _check_columns(table, column=column, to=to, how=how)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
-    _check_out(path, out, found, force=force or has_journal)
+    _check_out(origin, out, found, force=force or has_journal)
     if table.note:
         report(f"{table.path}: {table.note}")
     read_text = column_reader(
@@ -153,11 +155,12 @@ def convert(
         separator=getattr(model, "feature_separator", ";"),
         report=lambda text: report(f"{table.path}: {text}") if text else None,
     )
-    options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [*how.values(), header]}
+    options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
+    options["as"] = [*how.values(), header, source, name]
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=[path], what="file of rejects")
+    files.refuse(rejected, force=force or has_journal, inputs=[origin], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
-    with _journal(path, out, kept_for, options, force=force, report=report) as journal:
+    with _journal(origin, out, kept_for, options, force=force, report=report) as journal:
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
@@ -166,7 +169,7 @@ def convert(
             _outputs(out, rejected, journal, force=force) as (file, rejects),
             writing(table, file, new if found.has_columns else [], force=force) as write,
         ):
-            for shard in shards(_read(table, read_text, rejects), cache):
+            for shard in shards(read_texts(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
                 result.distinct = cache.computed
                 for window, read in shard:
@@ -250,7 +253,7 @@ def _cache(
     return AnswerCache(predict, format=format, n=n, append=append)
 
 
-def _read(
+def read_texts(
     table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
 ) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
     """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
@@ -371,12 +374,6 @@ def _new_names(to: str, n: int) -> list[str]:
     return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
 
 
-def _check_counts(*, n: int, beam: int | None, batch_size: int) -> None:
-    for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}, expected 1 or more")
-
-
 def _check_columns(
     table: Table,
     *,
@@ -404,7 +401,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     if out == "-":
         return
     named = FORMATS[sniff(out)]
-    if named.has_columns and named.name != format.name:
+    if named.has_columns and not set(named.endings) & set(format.endings):
         raise UsageError(
             f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
             f"ends in {format.endings[0]}"

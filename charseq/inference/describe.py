@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
-from charseq.runs.folder import find
+from charseq.runs.lookup import TRAINED_AT, find
 from charseq.runs.model_card import score_text
 
 
@@ -28,10 +29,13 @@ def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
 
 def describe_run(metadata: Mapping[str, Any]) -> list[str]:
     """Settings, shapes (as on sheet C), parameters, scores and the data of a run."""
-    settings = metadata["settings"]
     state = "finished" if metadata["finished"] else "not finished"
     lines = [
-        field("training", f"{state}; {metadata['epochs']} epochs, {metadata['seconds']:.0f} s"),
+        field(
+            "training",
+            f"{state}; {metadata['epochs']} epochs, {metadata['seconds']:.0f} s"
+            + (f", {metadata[TRAINED_AT]}" if TRAINED_AT in metadata else ""),
+        ),
         field("scores", _scores(metadata["scores"])),
         field("data", f"{metadata['data']['name']}, {_counts(metadata['data']['examples'])}"),
         field("", f"sha256 {metadata['data']['fingerprint']}"),
@@ -53,13 +57,31 @@ def describe_run(metadata: Mapping[str, Any]) -> list[str]:
             count += f", {len(known['features'])} features"
         lines.append(field(side, f"{count}: {shown}"))
     lines.append("settings")
-    lines += [f"  {name:18} {value}" for name, value in settings.items()]
+    lines += [f"  {name:18} {value}" for name, value in _settings_in_use(metadata).items()]
     shapes = _distinct_shapes(metadata, shapes_of(metadata))
     width = max(map(len, shapes))
     lines.append("shapes")
     lines += [f"  {name:{width}}  {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
     lines.append(field("parameters", f"{metadata['parameters']:,}"))
     return lines
+
+
+def _settings_in_use(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that did something in the run, with what "auto" came to as far as it is kept."""
+    settings = dict(metadata["settings"])
+    settings["task"] = "next-word" if is_next_word(metadata) else "pairs"
+    for side in ("source", "target"):
+        if side in metadata:
+            settings[f"{side}_symbols"] = metadata[side]["kind"]
+            settings[f"{side}_form"] = metadata[side]["form"]
+    if is_next_word(metadata):
+        settings["target_form"] = metadata["units"]["vocabulary"]["form"]
+    idle = {name for name in ("minutes", "epochs", "columns", "cells") if not settings[name]}
+    return {
+        name: str(settings[name]).lower() if isinstance(settings[name], bool) else settings[name]
+        for name in in_use(settings)
+        if name not in idle
+    }
 
 
 def _members(metadata: Mapping[str, Any]) -> list[str]:

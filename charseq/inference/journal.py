@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq import files, state
-from charseq.errors import AccessError, DataError, UsageError
+from charseq.errors import AccessError, DataError, UsageError, reduced
 from charseq.inference.prediction import ORIGINS, Prediction
 
 SYNC_SECONDS = 1.0
@@ -69,6 +69,8 @@ class JournalEntry:
 
 class TextMemoryError(MemoryError):
     """Memory is too short to answer one text."""
+
+    __reduce__ = reduced
 
     def __init__(self, text: str) -> None:
         super().__init__(f"a text of {len(text):,} characters")

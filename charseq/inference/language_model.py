@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.data.frames import one_text, over_texts
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k
@@ -77,6 +78,11 @@ class LanguageModel:
 
     has_features = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from charseq.inference.predictor import reloading
+
+        return reloading(self)
+
     def __init__(
         self,
         path: Path,
@@ -95,6 +101,7 @@ class LanguageModel:
         self.has_word_symbols = tokenizer.kind == "words"
         """Whether a symbol is a word; else words consist of subwords or characters."""
 
+    @over_texts
     def predict(
         self,
         texts: Sequence[str],
@@ -106,7 +113,9 @@ class LanguageModel:
         """The ``n`` likeliest next words after each text, whose last word counts as finished.
 
         Args:
-            texts: beginnings of lines; after an empty text comes the first word of a line.
+            texts: beginnings of lines, as any iterable of them, or a single one; after an empty
+                text comes the first word of a line. A pandas Series of texts gives a Series of
+                answers with its index and its nulls.
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width of the search for words of several symbols; by default the setting
                 ``beam`` of the run.
@@ -114,11 +123,13 @@ class LanguageModel:
 
         Raises:
             SettingError: n, beam or batch_size below 1.
+            UsageError: with the position: a text that is no str.
         """
         queries = {text: _next_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
         found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, conditional=False)
         return [found[text] for text in texts]
 
+    @over_texts
     def complete(
         self,
         texts: Sequence[str],
@@ -137,6 +148,7 @@ class LanguageModel:
         found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, conditional=True)
         return [found[text] for text in texts]
 
+    @over_texts
     def generate(
         self,
         texts: Sequence[str],
@@ -153,7 +165,7 @@ class LanguageModel:
         continuations, whatever the other texts are.
 
         Args:
-            texts: beginnings of lines.
+            texts: beginnings of lines, as for :meth:`predict`.
             count: number of continuations for each text.
             most: most words of a continuation.
             temperature: 1 samples by the model's probabilities, less prefers likely words, 0 takes
@@ -191,11 +203,12 @@ class LanguageModel:
                 found[text].append(self._continuation(text, one.ids))
         return [list(found[text]) for text in texts]
 
+    @over_texts
     def score(self, texts: Sequence[str], *, batch_size: int = 256) -> list[LineScore]:
         """The probability of each text as a whole line.
 
         Args:
-            texts: whole lines.
+            texts: whole lines, as for :meth:`predict`.
             batch_size: symbols computed together; it changes the speed, never a score.
 
         Raises:
@@ -310,7 +323,7 @@ class Session:
 
     def feed(self, text: str) -> None:
         """Add one or more whole words to the line."""
-        self.text = " ".join(filter(None, [self.text, text.strip()]))
+        self.text = " ".join(filter(None, [self.text, one_text(text, "text").strip()]))
         ids = _next_query(self.model.tokenizer, self.text).ids
         self._state, self._ids = self._read(ids), ids
 
@@ -329,7 +342,7 @@ class Session:
         Raises:
             SettingError: n or beam below 1.
         """
-        text = f"{self.text} {prefix}"
+        text = f"{self.text} {one_text(prefix, 'prefix')}"
         query = _completion_query(self.model.tokenizer, text)
         return _prediction(text, query, self._answer(query, n, beam, conditional=True))
 

@@ -19,6 +19,7 @@ from charseq.decoding.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
+from charseq.runs.lookup import TRAINED_AT
 from charseq.runs.store import check_size
 from charseq.runs.untrusted import encode_json, parse_object, shown
 
@@ -217,6 +218,8 @@ def _is_sound(value: Any, kind: type | tuple[type, ...]) -> bool:
 
 def _check_numbers(metadata: Mapping[str, Any], wanted: set[str], path: Path) -> None:
     """Refuse scores and counts that are missing, or that are no numbers."""
+    if not isinstance(metadata.get(TRAINED_AT, ""), str):
+        raise CheckpointError(f"is damaged: no sound '{TRAINED_AT}'", path=path / ABOUT)
     if any(not isinstance(version, str) for version in metadata["versions"].values()):
         raise CheckpointError("is damaged: no sound 'versions'", path=path / ABOUT)
     scores, counts = metadata["scores"], metadata["data"]["examples"]

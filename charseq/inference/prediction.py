@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, UsageError
 
 ORIGINS = MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
@@ -29,9 +29,11 @@ class Candidate:
     """The answer: the rewritten text, or a word."""
     probability: float
     """How likely it is that exactly this answer is right, 0 to 1: calibrated, where the run was
-    calibrated; else the model's own probability. For one text they sum to at most 1."""
+    calibrated; else the model's own probability. For one text they sum to at most 1. Of a truncated
+    answer it is the probability that the text ends where it was cut."""
     score: float
-    """Natural logarithm of the model's own probability."""
+    """Natural logarithm of the model's own probability; -inf where that is 0, as of a truncated
+    answer that cannot end there."""
     origin: str = MODEL
     """``model`` or ``lexicon``. Probabilities from the lexicon sum to 1 for themselves."""
 
@@ -49,7 +51,8 @@ class Prediction:
     unknown: list[str]
     """Symbols of the text that the model has never seen, each once."""
     truncated: bool
-    """Whether the answer was cut at the length limit, because the model did not end it."""
+    """Whether the answer was cut at the length limit, because the model did not end it. It is the
+    likeliest beginning, but mostly less probable than the candidates after it, which did end."""
     candidates: list[Candidate]
     """The best answers, best first, as many as were asked for; there may be fewer."""
 
@@ -75,6 +78,15 @@ class Prediction:
         return self
 
 
+def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
+    """Raise UsageError for a number of candidates, or of texts, that is out of its limits."""
+    for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}, expected 1 or more")
+    if mass is not None and not 0 < mass <= 1:
+        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
+
+
 def require_numbers(scores: Iterable[float], path: Path | None) -> None:
     """Raise CheckpointError where a score of a model's answer is NaN or infinite.
 
@@ -88,23 +100,19 @@ def rank(
     scores: Mapping[str, float],
     n: int,
     *,
-    penalties: Mapping[str, float] | None = None,
+    merits: Mapping[str, float] | None = None,
     calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None,
 ) -> list[Candidate]:
-    """The ``n`` best candidates, best first; texts of equal score keep their order.
+    """The ``n`` best candidates, best first; texts of equal merit keep their order.
 
     Args:
         scores: log-probability of each text.
         n: the most candidates to return.
-        penalties: divisor of each text's score in the comparison (see
-            :func:`charseq.decoding.search.penalty`); by default 1.
+        merits: the number of each text by which candidates are compared; by default the score.
         calibrated: scores of all texts, best first -> probabilities; by default the exponential.
     """
-
-    def negated_score(item: tuple[str, float]) -> float:
-        return -item[1] / (penalties[item[0]] if penalties else 1.0)
-
-    ranked = sorted(scores.items(), key=negated_score)
+    by = scores if merits is None else merits
+    ranked = sorted(scores.items(), key=lambda item: -by[item[0]])
     if calibrated is None:
         return [Candidate(text, math.exp(score), score) for text, score in ranked[:n]]
     probabilities = calibrated([score for _, score in ranked])

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
+from charseq.data.frames import over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
 from charseq.decoding import networks
@@ -34,12 +35,12 @@ from charseq.decoding.search import (
     penalty,
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
-from charseq.errors import SettingError, UsageError
+from charseq.errors import CheckpointError, SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
 from charseq.inference.prediction import Prediction, rank, require_numbers
-from charseq.runs.folder import find
+from charseq.runs.lookup import find
 from charseq.runs.store import state_of
 
 if TYPE_CHECKING:
@@ -63,11 +64,36 @@ class ScoredText(NamedTuple):
 
     text: str
     score: float
-    """Log-probability of the text."""
-    penalty: float
+    """Log-probability of exactly this text, its end included."""
+    penalty: float = 1.0
     """The score is divided by it before candidates are compared; 1 without a length penalty."""
-    truncated: bool
-    """Whether the output was cut at the length limit."""
+    beginning: float | None = None
+    """Of an output that was cut at the length limit: the log-probability of the text with whatever
+    comes after it. None for outputs that ended."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the output was cut at the length limit."""
+        return self.beginning is not None
+
+    @property
+    def merit(self) -> float:
+        """The number by which outputs are compared: of a truncated one that of its beginning."""
+        return (self.score if self.beginning is None else self.beginning) / self.penalty
+
+    @property
+    def continued(self) -> float:
+        """Log-probability of whatever goes on after this text, whose output is truncated."""
+        if self.beginning is None or self.score >= self.beginning:
+            return -math.inf
+        return self.beginning + math.log1p(-math.exp(self.score - self.beginning))
+
+    def merged(self, other: ScoredText) -> ScoredText:
+        """The same text with both probabilities added; truncated where both are."""
+        beginning = None
+        if self.beginning is not None and other.beginning is not None:
+            beginning = add_logs(self.beginning, other.beginning)
+        return self._replace(score=add_logs(self.score, other.score), beginning=beginning)
 
 
 class Translator:
@@ -163,13 +189,17 @@ class Translator:
         limits = [self._limit(ids) for ids in sources]
         network = (self.direction_groups[0] if group is None else group).network
         strength = self.length_penalty
+        silent = None if self.actions is None else self.actions.deletion
         if isinstance(network, Searcher):
             found = network.search(sources, limits, width=width, length_penalty=strength)
         elif width == 1:
-            found = [[best] for best in greedy(network, network.start(sources), limits)]
-        else:
             state = network.start(sources)
-            found = beam(network, state, limits, width=width, length_penalty=strength)
+            found = [[best] for best in greedy(network, state, limits, silent=silent)]
+        else:
+            found = beam(
+                network, network.start(sources), limits,
+                width=width, length_penalty=strength, silent=silent,
+            )  # fmt: skip
         for outputs in found:
             # where all probabilities are NaN, a search finds nothing
             require_numbers([one.score for one in outputs] or [math.nan], self.path)
@@ -202,7 +232,7 @@ class Translator:
         if group.backward:
             ids = [self.encode(*parts, backward=True) for parts in texts]
         # a text without symbols, such as an empty line, has an empty output
-        found = [[ScoredText("", 0.0, 1.0, truncated=False)] for _ in ids]
+        found = [[ScoredText("", 0.0)] for _ in ids]
         # a network that searches by itself also divides its input into batches
         size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
         for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
@@ -221,15 +251,16 @@ class Translator:
         """Hypotheses as texts; the probabilities of those that spell the same text are added."""
         found: dict[str, ScoredText] = {}
         actions, strength = self.actions, self.length_penalty
+        cut = hypotheses[0].ids if hypotheses[0].truncated else None
         for one in hypotheses:
+            if one.ids == cut and not one.truncated:
+                continue  # the truncated output with its end, which its score has
             ids = one.ids if actions is None else actions.target_ids(one.ids)
             text = self.target.decode(reversed(ids) if backward else ids)
-            if text in found:
-                score = add_logs(found[text].score, one.score)
-                found[text] = found[text]._replace(score=score)
-            else:
-                divisor = penalty(len(one.ids) + 1, strength) if strength else 1.0
-                found[text] = ScoredText(text, one.score, divisor, one.truncated)
+            divisor = penalty(len(one.ids) + 1, strength) if strength else 1.0
+            beginning = one.score if one.truncated else None
+            scored = ScoredText(text, one.score + one.end, divisor, beginning)
+            found[text] = found[text].merged(scored) if text in found else scored
         return list(found.values())
 
     def _prediction(
@@ -243,39 +274,65 @@ class Translator:
     ) -> Prediction:
         """The ``n`` best of the outputs of all groups.
 
-        Probabilities are calibrated by all outputs, not only by the ``n`` best. Where nothing was
-        ``searched`` they are not calibrated.
+        Probabilities are calibrated by all outputs, not only by the ``n`` best, and by what goes on
+        after truncated ones. Where nothing was ``searched`` they are not calibrated. A truncated
+        output is the best or none.
         """
         merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
-        calibrated = self.calibration.probabilities if self.calibration and searched else None
+        merits = {one.text: one.merit for one in merged.values()}
+        calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None
+        if self.calibration and searched:
+            calibrated = self.calibration.probabilities
+        cut = [one for one in merged.values() if one.truncated]
+        if cut:
+            best = max(merits, key=merits.__getitem__)
+            for one in cut:
+                if one.text != best:
+                    del merged[one.text]
+            calibrated = calibrated and partial(
+                _calibrated, calibrated, [one.continued for one in cut]
+            )
         candidates = rank(
             {one.text: one.score for one in merged.values()},
             n,
-            penalties={one.text: one.penalty for one in merged.values()},
+            merits=merits,
             calibrated=calibrated,
         )
-        best = candidates[0]
-        cut = merged[best.prediction].truncated
-        return Prediction(text, best.prediction, best.probability, unknown, cut, candidates)
+        first = candidates[0]
+        truncated = merged[first.prediction].truncated
+        return Prediction(text, first.prediction, first.probability, unknown, truncated, candidates)
 
     def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
         """The outputs of several groups, each text once, with its mean probability."""
         merged: dict[str, ScoredText] = {}
         for group, found in zip(self.direction_groups, outputs, strict=True):
+            share = math.log(group.weight)
             for one in found:
-                score = one.score + math.log(group.weight)
-                if one.text in merged:
-                    score = add_logs(merged[one.text].score, score)
-                merged[one.text] = merged.get(one.text, one)._replace(score=score)
+                beginning = None if one.beginning is None else one.beginning + share
+                shared = one._replace(score=one.score + share, beginning=beginning)
+                before = merged.get(one.text)
+                merged[one.text] = shared if before is None else before.merged(shared)
         return merged
+
+
+def _calibrated(
+    probabilities: Callable[[Sequence[float]], Sequence[float]],
+    continued: Sequence[float],
+    scores: Sequence[float],
+) -> Sequence[float]:
+    """The calibrated probabilities of candidates beside outputs that go on beyond the limit."""
+    return probabilities([*scores, *continued])[: len(scores)]
 
 
 class PairsModel:
     """A trained model that rewrites texts, from :func:`charseq.load`.
 
     It was trained on pairs of strings. A text is a source; for a model with features it is
-    ``source<TAB>features``.
+    ``source<TAB>features``. Pickle stores the path of the run, which is loaded again.
     """
+
+    options: Mapping[str, Any] = {}
+    """The arguments of :func:`load` that the model was loaded with."""
 
     def __init__(
         self,
@@ -294,6 +351,9 @@ class PairsModel:
         self.lexicon = lexicon
         """Your own pairs; their targets come before the answers of the model. None: no lexicon."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reloading(self)
+
     @property
     def has_features(self) -> bool:
         """Whether a text is ``source<TAB>features``."""
@@ -304,6 +364,7 @@ class PairsModel:
         """The separator of the features in a text."""
         return self.translator.source.feature_separator
 
+    @over_texts
     def predict(
         self,
         texts: Sequence[str],
@@ -315,13 +376,16 @@ class PairsModel:
         """One prediction for each text, in order. The same text always gets the same answer.
 
         Args:
-            texts: sources; for a model with features, ``source<TAB>features``.
+            texts: sources, as any iterable of them, or a single one; for a model with features,
+                ``source<TAB>features``. A pandas Series of texts gives a Series of predictions
+                with its index and its nulls.
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
             batch_size: texts computed together; it changes the speed, never an answer.
 
         Raises:
             SettingError: n, beam or batch_size below 1, or a text without its features.
+            UsageError: with the position: a text that is no str.
         """
         width = self.config.beam if beam is None else beam
         for name, value in (("n", n), ("beam", width), ("batch_size", batch_size)):
@@ -347,8 +411,9 @@ def load(
 
     Args:
         run: the folder. By default the one that the environment variable ``CHARSEQ_MODEL`` names,
-            else the newest run in ``./checkpoints``, else the model of dates that is delivered
-            with charseq.
+            else the run in ``./checkpoints`` that was trained last, else the model of dates that
+            comes with charseq. A name, such as ``"dates"``, is looked up in ``./checkpoints`` and
+            among the models that come with charseq.
         lexicon: a file of your own pairs. Where a text is a source in it, its targets come before
             the answers of the model.
         lexicon_columns: roles of its columns, as in the setting ``columns``; by default by its
@@ -368,6 +433,8 @@ def load(
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
+    if device != "cpu":
+        require("torch", f"device {device}")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
@@ -377,6 +444,12 @@ def load(
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
         return language_model(path, metadata, config, tokenizer, weights)
+    options = {
+        "lexicon": None if lexicon is None else str(Path(lexicon).absolute()),
+        "lexicon_columns": lexicon_columns,
+        "length_penalty": length_penalty,
+        "device": device,
+    }
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
     limits = LengthLimits(tuple(metadata["limits"]))
@@ -394,7 +467,27 @@ def load(
         from charseq.inference.lexicon import read
 
         entries = read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
-    return PairsModel(path, metadata, config, translator, entries)
+    model = PairsModel(path, metadata, config, translator, entries)
+    model.options = options
+    return model
+
+
+def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
+    """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
+    options = dict(model.options) if isinstance(model, PairsModel) else {}
+    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
+
+
+def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
+    """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
+
+    Raises:
+        CheckpointError: as :func:`load`, or the run or the lexicon has changed since then.
+    """
+    model = load(path, **options)
+    if fingerprint(model) != known:
+        raise CheckpointError("the run or its lexicon has changed since it was pickled", path=path)
+    return model
 
 
 def fingerprint(model: PairsModel | LanguageModel) -> str:

@@ -27,6 +27,7 @@ from typing import Any
 from charseq.errors import CheckpointError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import ABOUT, WEIGHTS
+from charseq.runs.lookup import find_by_name
 from charseq.runs.store import (
     LOCK,
     MANIFEST,
@@ -94,6 +95,8 @@ def verify(run: str | Path) -> Verification:
     A hostile folder takes seconds. A sound one takes the time to read its weights.
     """
     folder = Path(run)
+    if not os.path.lexists(folder):
+        folder = find_by_name(folder) or folder
     found = Verification(str(folder))
     checks = _Checks(found)
     if not checks.check(folder):

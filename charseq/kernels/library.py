@@ -1,7 +1,9 @@
 """native/*.c -> functions on arrays: the compiled kernels, where a C compiler built them.
 
 The library is plain C (see ``native/README.md``), built with charseq where there is a compiler.
-:func:`find` returns None where there is no library; callers then use NumPy or torch.
+:func:`find` returns None where there is no library; callers then use NumPy or torch, and
+:func:`absence` says so. A source tree in which nothing was built takes the library of the installed
+charseq.
 
 A row is the numbers of one text, padded with zeros to whole vectors of ``VECTOR``. A row's results
 depend on that row alone, to the last bit. Everything is float32, row numbers are int64, and type,
@@ -31,7 +33,7 @@ from charseq.kernels.layout import VECTOR, address, empty, pad_rows, zeros
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-VERSION = 8
+VERSION = 9
 """Version of the library in ``native.h``; a library of another version is not loaded."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
 """Instruction sets that the kernels are compiled for; a processor runs all up to its own."""
@@ -343,13 +345,37 @@ def find() -> Kernels | None:
         return None
     if wanted not in ("auto", *LEVELS):
         raise SettingError(f"{VARIABLE} is '{wanted}', expected auto, off, {', '.join(LEVELS)}")
-    library = load(Path(__file__).parent / "native")
+    library = load(Path(__file__).parent / "native") or _load_installed()
     if library is None:
         return None
     able = levels_of(library)
     if wanted != "auto" and wanted not in able:
         raise SettingError(f"{VARIABLE} is {wanted}, but this processor runs {', '.join(able)}")
     return Kernels(library, able[-1] if wanted == "auto" else wanted)
+
+
+def absence() -> str:
+    """A line for people where the kernels are wanted and there are none; else nothing.
+
+    Raises:
+        SettingError: as :func:`find`.
+    """
+    wanted = os.environ.get(VARIABLE) or "auto"
+    if wanted == "off" or find() is not None:
+        return ""
+    return (
+        "compiled kernels not found, about three times slower: install charseq where there is a C "
+        "compiler (cc)"
+    )
+
+
+def _load_installed() -> ctypes.CDLL | None:
+    """The library of an installed charseq, where this one is a source tree without a library."""
+    import sysconfig  # slow to load, and needed by source trees alone
+
+    places = dict.fromkeys(sysconfig.get_path(name) for name in ("platlib", "purelib"))
+    found = (load(Path(place, "charseq", "kernels", "native")) for place in places)
+    return next((library for library in found if library is not None), None)
 
 
 def levels_of(library: ctypes.CDLL) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ EDGE = 32
 """Rows and columns of a block of the product."""
 _SHARED = 2**25
 """Multiplications from which a second thread pays."""
-_FORMATS = (torch.float32, torch.bfloat16)
+FORMATS = (torch.float32, torch.bfloat16)
+"""Number formats of factors and of products."""
 
 
 class Matrix(ctypes.Structure):
@@ -81,7 +82,7 @@ def linear(
         or not torch.is_autocast_enabled(kind)
         or torch.get_autocast_dtype(kind) != torch.bfloat16
         or weight.dtype != torch.float32
-        or inputs.dtype not in _FORMATS
+        or inputs.dtype not in FORMATS
         or not available()
     ):
         return nn.functional.linear(inputs, weight, bias)
@@ -150,7 +151,7 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = Non
     (m, k), n = left.shape, right.shape[1]
     if right.shape[0] != k or out.shape != (m, n) or out.stride(1) != 1:
         raise ValueError(f"{left.shape} times {right.shape} into {out.shape}")
-    if out.dtype not in _FORMATS or (bias is not None and bias.dtype != torch.float32):
+    if out.dtype not in FORMATS or (bias is not None and bias.dtype != torch.float32):
         raise ValueError(f"a product of {out.dtype} and a bias cannot be made")
     found = library.find()
     if found is None or not _multiplies(found):
@@ -198,7 +199,7 @@ def add_rows(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "N"]:
 
 def matrix_of(matrix: Float[Tensor, "M N"]) -> Matrix:
     """``struct matrix`` of a tensor. Raises ValueError for one that the library cannot read."""
-    if matrix.dtype not in _FORMATS or 1 not in matrix.stride():
+    if matrix.dtype not in FORMATS or 1 not in matrix.stride():
         raise ValueError(f"a matrix of {matrix.dtype}, strides {matrix.stride()}, cannot be read")
     transposed = matrix.stride(1) != 1
     return Matrix(

@@ -14,6 +14,7 @@ import torch
 
 from charseq.config import SETTINGS
 from charseq.errors import SettingError
+from charseq.kernels import library
 
 DEVICES: tuple[str, ...] = SETTINGS["device"].metadata["choices"]
 
@@ -37,10 +38,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_threads(count: int) -> int:
-    """Set torch's threads; 0 takes the cores this process may use, four at most."""
+def choose_threads(count: int, *, timed: bool = True) -> int:
+    """Set torch's threads; 0 takes the cores this process may use, four at most.
+
+    A training that is not ``timed``, one of so many epochs, takes one thread for 0. There the
+    number of threads cannot follow the speed (:class:`Pace`), since it changes the last bits of a
+    result, and more than one thread may be slower than one.
+    """
     if not count:
-        count = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        count = min(4, cores) if timed else 1
     torch.set_num_threads(count)
     return count
 
@@ -102,10 +109,24 @@ class Pace:
         self._steps = self._examples = 0
 
 
+def describe(device: torch.device, precision: torch.dtype, threads: int, *, timed: bool) -> str:
+    """What a training is computed by, for people: device, kernels, precision, threads."""
+    low = str(precision).removeprefix("torch.")
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)}), {low}"
+    kernels = library.find()
+    by = "torch alone" if kernels is None else f"compiled kernels ({kernels.level})"
+    most = "up to " if timed and threads > 1 else ""
+    return f"cpu, {by}, {low}, {most}{threads} thread{'s' * (threads > 1)}"
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto`` takes bfloat16 products only where the processor has instructions for them."""
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
+    if name == "bfloat16" and device.type == "cpu":
+        # read when torch's first product of this kind is compiled
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _PRODUCTS)
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
@@ -132,6 +153,8 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
+_PRODUCTS = "256"
+"""Compiled products that torch keeps, each for one shape; its own limit of 1,024 are gigabytes."""
 _TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
 _HOLD, _LONGEST_HOLD = 10.0, 60.0
 

@@ -22,8 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from charseq.data.text.vocabulary import EOS, PAD
+from charseq.kernels import matmul
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float, Int
 
 OUTCOMES = EOS
@@ -195,20 +198,20 @@ class Softmax(torch.autograd.Function):
         low: torch.dtype,
     ) -> Tensor:
         """Σ_i w_i L_i, in the format of ``weights``; products are in ``low``."""
-        factors, offset = matrix.to(low), bias.to(low)
+        product, factors = _product(outputs, matrix, low)
         to_outputs, to_matrix, to_bias = map(torch.zeros_like, (outputs, matrix, bias))
         total = weights.new_zeros(())
         size = max(1, MAX_LOGITS // len(matrix))
         for start in range(0, len(outputs), size):
             part = slice(start, start + size)
             weight = weights[part, None]
-            logits = torch.addmm(offset, outputs[part].to(low), factors.T)
+            logits = product(outputs[part], factors.T, bias)
             total += (
                 losses_and_gradients(logits, labels[part], correction, smoothing) @ weights[part]
             )
-            to_outputs[part] = (logits @ factors) * weight
-            to_matrix += logits.T @ (outputs[part] * weight).to(low)
-            to_bias += (weight.T.to(low) @ logits)[0]
+            to_outputs[part] = product(logits, factors) * weight
+            to_matrix += product(logits.T, (outputs[part] * weight).to(low))
+            to_bias += product(weight.T, logits)[0]
         ctx.save_for_backward(to_outputs, to_matrix, to_bias)
         return total
 
@@ -217,6 +220,37 @@ class Softmax(torch.autograd.Function):
         """The gradients of the forward pass, times the gradient of the sum."""
         found = (gradient * gradients[0] for gradient in ctx.saved_tensors)
         return *found, None, None, None, None, None
+
+
+def _product(
+    outputs: Tensor, matrix: Tensor, low: torch.dtype
+) -> tuple[Callable[..., Tensor], Tensor]:
+    """``product(left, right, bias)`` with factors in ``low``, and the matrix as a factor of it.
+
+    With a bias the product is in ``low``; without one it may be in float32.
+
+    On a CPU bfloat16 products are those of the compiled library, where it is there: torch compiles
+    and keeps code for every new shape, and with a sampled softmax the shapes are new at each step.
+    """
+    own = (
+        not outputs.is_cuda
+        and low == torch.bfloat16
+        and outputs.dtype in matmul.FORMATS
+        and matrix.dtype == torch.float32
+        and matmul.available()
+    )
+
+    def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+        kind = torch.float32 if bias is None else low
+        out = torch.empty(len(left), right.shape[1], dtype=kind)
+        return matmul.multiply(left, right, out, bias)
+
+    def multiply_in_torch(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is None:
+            return left.to(low) @ right
+        return torch.addmm(bias.to(low), left.to(low), right)
+
+    return (multiply, matrix) if own else (multiply_in_torch, matrix.to(low))
 
 
 def losses_and_gradients(

@@ -1,4 +1,4 @@
-"""The run folder: to find one, to lock it, and to read metadata and weights.
+"""The run folder: to lock it, and to read metadata and weights.
 
 ``about.json`` holds the metadata, ``model.safetensors`` the weights, float arrays by name. Both are
 untrusted until they are checked here; the shapes that the settings require are checked by the
@@ -24,7 +24,6 @@ from charseq.runs.store import (
     LOCK,
     PLAIN,
     FolderState,
-    absence,
     check_format,
     consistently,
     delete,
@@ -37,7 +36,6 @@ from charseq.runs.store import (
     read,
     read_all,
     remove,
-    state_of,
 )
 from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
@@ -48,13 +46,14 @@ __all__ = [
     "FORMAT",
     "WEIGHTS",
     "check_links",
+    "check_place",
     "delete",
     "delete_inner",
-    "find",
     "is_finished",
     "is_newer",
     "load_model",
     "lock",
+    "metadata_of",
     "names",
     "publish",
     "read",
@@ -105,7 +104,16 @@ def is_finished(run: str | Path) -> bool:
     """
     if ABOUT not in names(run):
         return False
-    return bool(_parse_metadata(read(run, ABOUT), Path(run))["finished"])
+    return bool(metadata_of(run)["finished"])
+
+
+def metadata_of(run: str | Path) -> dict[str, Any]:
+    """The metadata of a run, in the types of :data:`SCHEMA` and not checked any further.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of a newer charseq.
+    """
+    return _parse_metadata(read(run, ABOUT), Path(run))
 
 
 def read_json(run: str | Path, name: str) -> dict[str, Any]:
@@ -156,45 +164,6 @@ def is_newer(version: str) -> bool:
     return len(numbers) == 2 and len(version) <= 40 and numbers[0] > numbers[1]
 
 
-def find(model: str | Path | None = None) -> Path:
-    """The folder of a run.
-
-    It is ``model``, else $CHARSEQ_MODEL, else the newest run with weights in ./checkpoints, else
-    the model for dates that comes with charseq.
-
-    Raises:
-        CheckpointError: the named folder holds no run, or there is none at all.
-    """
-    named = model or os.environ.get("CHARSEQ_MODEL")
-    if named:
-        if not names(named):
-            raise CheckpointError(absence(Path(named)), path=named)
-        return Path(named)
-    folders = []
-    with contextlib.suppress(OSError):  # there is no such folder, or it cannot be listed
-        folders = sorted(Path("checkpoints").iterdir())
-    found = [(_trained_at(folder), folder) for folder in folders]
-    if found and max(found)[0]:
-        return max(found)[1]
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "checkpoints" / "dates", package.parent / "checkpoints" / "dates"):
-        if _trained_at(folder):
-            return folder
-    raise CheckpointError("there is no trained model here: name one with -m RUN, or train one")
-
-
-def _trained_at(folder: Path) -> int:
-    """The time of writing of a run's about.json, in nanoseconds; 0 without a readable model."""
-    try:
-        state = state_of(folder)
-        if WEIGHTS not in state.files:
-            return 0
-        with open_file(state, ABOUT) as file:
-            return os.fstat(file.fileno()).st_mtime_ns
-    except (CheckpointError, OSError):  # no default; named on the command line it is an error
-        return 0
-
-
 @contextlib.contextmanager
 def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
     """Lock the folder ``run``, made if missing, for writing; the end of the process frees it.
@@ -228,6 +197,26 @@ def lock(run: str | Path, *, force: bool = False) -> Iterator[None]:
         if created:
             with contextlib.suppress(OSError):  # not empty: there is a run
                 folder.rmdir()
+
+
+def check_place(run: str | Path, *, force: bool = False) -> None:
+    """Check, writing nothing, that :func:`lock` could lock the folder ``run``, or make it.
+
+    Raises:
+        CheckpointError: it cannot be written, it is a link or holds one, or it holds files of
+            others that would be overwritten.
+    """
+    folder = Path(run)
+    try:
+        files.refuse_link(folder)
+        if folder.exists():
+            _check_own(folder, force=force)
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise CheckpointError(f"cannot be written: {reason(error)}", path=folder) from error
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = "no permission" if place.is_dir() else "it is no folder"
+        raise CheckpointError(f"cannot be written: {place}: {what}", path=folder)
 
 
 def check_links(folder: Path) -> None:

@@ -22,6 +22,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -41,6 +42,7 @@ from charseq.runs.folder import (
     read_json,
     remove,
 )
+from charseq.runs.lookup import TIME, TRAINED_AT
 from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
@@ -185,7 +187,9 @@ class TrainingState:
         """
         size = _STATE_BYTES_PER_WEIGHT * numbers
         check_size(f"resume.{SLOTS[0]}.safetensors", size, self.folder)
-        need, free = _BYTES_PER_WEIGHT * numbers, shutil.disk_usage(self.folder).free
+        parents = (self.folder, *self.folder.absolute().parents)
+        disk = next(path for path in parents if path.exists())
+        need, free = _BYTES_PER_WEIGHT * numbers, shutil.disk_usage(disk).free
         if free < need:
             what = f"a save takes {need / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB left"
             raise CheckpointError(what, path=self.folder)
@@ -298,6 +302,7 @@ class TrainingState:
         self.metadata |= {
             "format": FORMAT,
             "finished": finished,
+            TRAINED_AT: time.strftime(TIME, time.gmtime()),
             "seconds": round(progress.seconds, 1),
             "epochs": round(progress.epochs, 2),
             "parameters": sum(int(value.size) for value in self.best.values()),

@@ -27,6 +27,13 @@ _ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "U32": 4, "I32": 4, "F32": 4,
     "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
+_RANKS = ("BOOL", "U8", "I8", "I16", "U16", "F16", "I32", "U32", "F32", "F64", "I64", "U64")
+"""Types in the order in which the library sorts them, the last first."""
+_TYPES = {
+    "|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<f2": "F16",
+    "<u4": "U32", "<i4": "I32", "<f4": "F32", "<u8": "U64", "<i8": "I64", "<f8": "F64",
+}  # fmt: skip
+"""NumPy's names of the types."""
 NUMBER_TYPES = tuple(_ITEM_BYTES)
 WEIGHT_TYPES = ("F16", "F32")
 _LENGTH_BYTES = 8
@@ -47,16 +54,50 @@ def save_arrays(
         CheckpointError: a number is NaN or infinite, or a type cannot be stored.
         MemoryError: there is not enough memory for the bytes.
     """
-    plain = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+    plain = {
+        name: np.asarray(arrays[name], arrays[name].dtype.newbyteorder("<"), order="C")
+        for name in sorted(arrays)
+    }
     check_finite(plain)
-    notes = {"charseq": json.dumps(dict(metadata), sort_keys=True)} if metadata else None
-    _require_memory(2 * sum(array.nbytes for array in plain.values()))  # Rust's and Python's copy
-    try:
-        content = safetensors.save(plain, notes)
-    except (SafetensorError, TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"arrays cannot be stored: {reason(error)}") from error
+    head, order = _header(plain, metadata)
+    size = len(head) + sum(array.nbytes for array in plain.values())
+    _require_memory(size)
+    # the library's own function has three copies of all numbers in memory at a time
+    parts = [plain[name].reshape(-1).view(np.uint8).data for name in order]
+    content = b"".join([head, *parts])
     read_header(io.BytesIO(content), len(content), None, tuple(_ITEM_BYTES))  # as a reader does
     return content
+
+
+def _header(
+    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
+) -> tuple[bytes, list[str]]:
+    """The bytes before the numbers, and the names of the arrays in the order of their numbers.
+
+    They are those of the library: the widest numbers come first, then names in order.
+
+    Raises:
+        CheckpointError: a type that cannot be stored.
+    """
+    header: dict[str, Any] = {}
+    if metadata:
+        header["__metadata__"] = {"charseq": json.dumps(dict(metadata), sort_keys=True)}
+    for name, array in arrays.items():
+        if array.dtype.str not in _TYPES:
+            raise CheckpointError(f"arrays cannot be stored: {shown(name)} is {array.dtype}")
+    rank = {name: number for number, name in enumerate(_RANKS)}
+    order = sorted(arrays, key=lambda name: (-rank[_TYPES[arrays[name].dtype.str]], name))
+    end = 0
+    for name in order:
+        begin, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": _TYPES[arrays[name].dtype.str],
+            "shape": list(arrays[name].shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text, order
 
 
 def _require_memory(size: int) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import WEIGHTS, find, is_finished, lock, names, read
+from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read
+from charseq.runs.lookup import find
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.untrusted import parse_object
 from charseq.runs.weights import load_weights
@@ -83,7 +84,7 @@ def average(
         state.progress.seconds = sum(one.metadata["seconds"] for one in contents)
         state.progress.epochs = sum(one.metadata["epochs"] for one in contents)
         if data is not None:
-            _score(state, first, weights, data)
+            _score(state, first, weights, data, report)
             now, before = (
                 _summary(first, scores)
                 for scores in (state.progress.scores, first.metadata["scores"])
@@ -165,10 +166,12 @@ def _of_runs(
     return mean([one.weights for one in contents]), made
 
 
-def _score(state: TrainingState, found: LoadedRun, weights: Weights, data: str | Path) -> None:
+def _score(
+    state: TrainingState, found: LoadedRun, weights: Weights, data: str | Path, report: Report
+) -> None:
     """Score the mean on dev as in a training, and calibrate its probabilities."""
     task = task_type(found.config.task).of_run(found, data)
-    state.metadata |= task.calibrate(weights)
+    state.metadata |= task.calibrate(weights, report)
     state.progress.scores = task.score(weights)
     state.record(state.progress.scores)
 

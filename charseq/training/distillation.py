@@ -28,7 +28,8 @@ from charseq.errors import CheckpointError, DataError, Interrupted, SettingError
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
-from charseq.runs.folder import ABOUT, WEIGHTS, find, is_finished, names, publish, read, read_all
+from charseq.runs.folder import ABOUT, WEIGHTS, is_finished, names, publish, read, read_all
+from charseq.runs.lookup import find
 from charseq.runs.untrusted import encode, parse_object
 
 if TYPE_CHECKING:

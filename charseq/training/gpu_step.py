@@ -137,14 +137,16 @@ class DeviceDataset:
         numbers[len(rows) : -1] = rows[0]
         numbers[-1] = len(rows)
         self._rows.copy_(slot, non_blocking=True)
-        source, target = self._lengths[rows].max(axis=0)
+        source, target = map(int, self._lengths[rows].max(axis=0))
+        ordinary = max(source, target) <= self._batches.longest
+        count = self._size if ordinary else len(rows)
         # a target has one symbol more: the inputs' BOS, or the labels' EOS
-        shape = Shape(self._size, padded_length(int(source)), padded_length(int(target) + 2) - 1)
+        shape = Shape(count, padded_length(source), padded_length(target + 2) - 1)
         return shape, len(rows), False
 
     def batch(self, shape: Shape) -> DeviceBatch:
         """The uploaded batch, padded to ``shape``; no operation depends on a value."""
-        rows, count = self._rows[:-1], self._rows[-1]
+        rows, count = self._rows[: shape.rows], self._rows[-1]
         if self._source is None:
             source = rows.new_zeros(shape.rows, 0)
             lengths = torch.zeros_like(rows)
@@ -155,7 +157,7 @@ class DeviceDataset:
         # of BOS, symbols, EOS the inputs are all but the last, the labels all but the first
         inputs, labels = whole[:, :-1], whole[:, 1:]
         inputs = inputs.masked_fill(labels == PAD, PAD)
-        weights = self._weights[rows] * (self._numbers < count)
+        weights = self._weights[rows] * (self._numbers[: shape.rows] < count)
         return DeviceBatch(source, lengths, inputs, labels, weights)
 
 

@@ -79,8 +79,11 @@ class Task(Protocol):
     def summary(self, scores: Mapping[str, float]) -> str:
         """Dev scores in a few words."""
 
-    def calibrate(self, weights: Weights) -> dict[str, Any]:
-        """Metadata on the calibration of probabilities by dev; empty without."""
+    def calibrate(self, weights: Weights, report: Callable[[str], None]) -> dict[str, Any]:
+        """Metadata on the calibration of probabilities by dev; empty without.
+
+        ``report`` gets a line with the reason where a task that calibrates has none.
+        """
 
     def evaluate(self, model: Any, *, version: str) -> dict[str, Any]:
         """The evaluation of the finished model on the dev split."""
@@ -137,7 +140,7 @@ def learn(
     if not so_far.scores:
         raise TrainingError(
             "no evaluation had finite scores, so there is no model to keep; begin anew with "
-            "--force and a lower --set learning_rate=0.001"
+            "--force and a lower --lr 0.001"
         )
 
 
@@ -247,7 +250,7 @@ def _save(
     trainer: Trainer, state: TrainingState, asked: signal.Signals | None, *, better: bool
 ) -> None:
     """Save. Raises Interrupted where a signal has asked to stop."""
-    state.save(trainer.state(), better=better)
+    state.save(trainer.state(copied=False), better=better)  # copies may take much memory
     if asked:
         raise Interrupted(
             f"stopped by {asked.name} after step {trainer.number:,}; what was learnt is in "

@@ -10,7 +10,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -21,10 +21,12 @@ from charseq.config import Config
 from charseq.data import corpus
 from charseq.data.text import tokenizer
 from charseq.data.text.vocabulary import EOS, SPECIALS
+from charseq.display import field
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.next_word import facts, perplexity_of
 from charseq.inference.predictor import language_model
 from charseq.runs.untrusted import encode
+from charseq.training.loop import MAX_SCORING_SHARE
 from charseq.training.prepare import PretrainedRun, assemble_trainer, halved, inherit_rows
 from charseq.training.report import describe_lines
 
@@ -111,6 +113,12 @@ SAMPLED_FROM = 5000
 """Number of symbols from which the softmax is sampled, if the settings leave that open."""
 SAMPLES = 2000
 """Symbols that a sampled softmax is over."""
+MIN_SCORED = 2000
+"""Symbols of dev that every evaluation scores, however short the training is."""
+OPERATIONS_PER_SECOND = 4e10
+"""Multiplications of a core of 2024 in the scoring of dev, by which its time is estimated."""
+SOFTMAX_OPERATIONS = 200
+"""Multiplications that take as long as the softmax of one symbol."""
 
 
 class NextWordTask:
@@ -190,6 +198,10 @@ class NextWordTask:
         if self.units.kind == "words" and self.config.min_count == 1:
             # an unseen word in use then costs as much as many others
             lines.append("note       min_count=1: training meets no unseen word and rules them out")
+        whole, scored = min(len(self.corpus.dev), self.config.dev_limit), len(self.dev_lines)
+        if scored < whole:
+            what = f"{scored:,} of {whole:,} lines of dev are scored on the way, for want of time"
+            lines.append(field("note", f"{what}; all at the end"))
         return lines
 
     def student(self) -> NoReturn:
@@ -225,17 +237,39 @@ class NextWordTask:
         shared = kept.pop("traits", None)
         table = self._traits()
         if shared is not None and table is not None:
-            kept["embedding"] = kept["embedding"] + shared[table].sum(axis=0)
+            total = shared[table[0]]
+            for rows in table[1:]:  # all at once would take the memory of the table K times
+                total += shared[rows]
+            kept["embedding"] = kept["embedding"] + total
         return kept
 
     def score(self, weights: Weights) -> dict[str, float]:
         """The dev perplexity of ``weights``."""
-        config = self.config
-        model = language_model(Path(), self.metadata, config, self.units, weights)
-        lines = list(islice(self.corpus.dev, config.dev_limit))
-        return {"perplexity": perplexity_of(model, lines)}
+        model = language_model(Path(), self.metadata, self.config, self.units, weights)
+        return {"perplexity": perplexity_of(model, self.dev_lines)}
 
-    def calibrate(self, _weights: Weights) -> dict[str, Any]:
+    @cached_property
+    def dev_lines(self) -> list[str]:
+        """The lines of dev that are scored during training, as many as the minutes allow.
+
+        They follow from data and settings alone, so that all evaluations have the same ones. Where
+        ``dev_limit`` lines would take too long, the lines are evenly spread over those, or the
+        first of them where lines continue each other.
+        """
+        config = self.config
+        lines = list(islice(self.corpus.dev, config.dev_limit))
+        if config.epochs:
+            return lines
+        symbols = sum(len(self.units.encode(line)) + 1 for line in lines)
+        embedding, hidden = config.embedding, config.hidden
+        operations = len(self.units.vocabulary) * (embedding + SOFTMAX_OPERATIONS)
+        operations += 4 * hidden * (embedding + hidden) * config.layers
+        seconds = 60 * config.minutes * MAX_SCORING_SHARE / config.evaluations
+        most = max(MIN_SCORED, int(seconds * OPERATIONS_PER_SECOND / operations))
+        step = -(-symbols // most)
+        return lines[: -(-len(lines) // step)] if config.running else lines[::step]
+
+    def calibrate(self, _weights: Weights, _report: Callable[[str], None]) -> dict[str, Any]:
         """No metadata: the probabilities of next words are not calibrated."""
         return {}
 

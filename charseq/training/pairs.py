@@ -6,7 +6,7 @@ run (:mod:`charseq.training.distillation`), and give the tasks of the members of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from charseq.config import Config, configure
 from charseq.data import pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
+from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
+from charseq.display import field
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.pairs import answer, facts
@@ -25,6 +27,7 @@ from charseq.inference.calibration import MIN_INPUTS, Event, fit
 from charseq.inference.predictor import PairsModel, Translator
 from charseq.inference.verify import MAX_LINES
 from charseq.training.distillation import mix
+from charseq.training.loop import silent
 from charseq.training.prepare import PretrainedRun, prepare
 from charseq.training.report import describe_pairs
 
@@ -82,6 +85,11 @@ class PairsTask:
                 f"{config.ensemble} members of {config.evaluations:,} evaluations, expected fewer "
                 f"than {MAX_LINES:,} evaluations in a run: lower evaluations"
             )
+        if init_from and len(set(cells)) > 1:
+            raise SettingError("members of several cells cannot start from one run's weights")
+        start = PretrainedRun.load(init_from, next_word=False) if init_from else None
+        if start and start.source.features and config.feature_separator == AUTO:
+            config = replace(config, feature_separator=start.source.feature_separator)
         self.data = data
         how = {name: getattr(config, name) for name in pairs.SETTINGS}
         with rejects_beside(Path(data), config.bad_rows if keep_rejects else "stop") as rejects:
@@ -92,9 +100,7 @@ class PairsTask:
                 [f"no examples for dev: more than {wanted} needed", *dataset.problems]
             )
             raise DataError(reason, path=data)
-        if init_from and len(set(cells)) > 1:
-            raise SettingError("members of several cells cannot start from one run's weights")
-        start = PretrainedRun.load(init_from, next_word=False) if init_from else None
+        dataset = dataset.trainable()
         self.name = dataset.name
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
         """Numbers of true pairs, without those of a teacher."""
@@ -175,22 +181,30 @@ class PairsTask:
         late = self._late(found)
         return asdict(found.scores) | ({"late": late} if late else {})
 
-    def calibrate(self, weights: Weights) -> dict[str, Any]:
+    def calibrate(self, weights: Weights, report: Callable[[str], None] = silent) -> dict[str, Any]:
         """The calibration of probabilities for the metadata; empty where dev is too small.
 
         It is learnt from at most about ``MAX_CALIBRATION_ROWS`` rows, evenly spread over dev, which
-        are searched with the beam of the settings.
+        are searched with the beam of the settings. Truncated answers do not count.
         """
+
+        def tell(reason: str) -> None:
+            report(field("calibrated", f"no: {reason}"))
+
         config, dev = self.config, self.prepared.dataset.dev
-        if len({(row.source, row.features) for row in dev}) < MIN_INPUTS:
+        inputs = len({(row.source, row.features) for row in dev})
+        if inputs < MIN_INPUTS:
+            tell(f"dev has {inputs} inputs, expected {MIN_INPUTS}")
             return {}
         translator = self._translator(weights, length_penalty=config.length_penalty)
         rows = dev[:: -(-len(dev) // MAX_CALIBRATION_ROWS)]
         outcome = score_examples(
             translator, rows, width=config.beam, n=config.beam, limit=self.limit
         )
-        answered = [one for one in zip(rows, outcome.predictions, strict=True) if one[1].candidates]
-        found = fit([_event(*one) for one in answered])
+        answered = zip(rows, outcome.predictions, strict=True)
+        found = fit(
+            [_event(*one) for one in answered if one[1].candidates and not one[1].truncated], tell
+        )
         return {} if found is None else {"calibration": found.to_json()}
 
     @staticmethod

@@ -21,12 +21,14 @@ from charseq.data.pairs import side, weights
 from charseq.data.storage import Ragged, pack
 from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
+from charseq.data.text.features import AUTO
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 from charseq.inference.loading import is_next_word, read_run
-from charseq.runs.folder import WEIGHTS, find, read
+from charseq.runs.folder import WEIGHTS, read
+from charseq.runs.lookup import find
 from charseq.runs.untrusted import encode
 
 if TYPE_CHECKING:
@@ -196,7 +198,7 @@ def assemble_trainer(
     from charseq.training.trainer import OptimizerSettings, Trainer
 
     device = choose_device(config.device)
-    choose_threads(config.threads)
+    choose_threads(config.threads, timed=not config.epochs)
     seed_all(config.seed)
     trainer = Trainer(
         model(),
@@ -233,6 +235,8 @@ def prepare(dataset: Dataset, config: Config, start: PretrainedRun | None = None
     """
     if start is not None:
         config = _shaped(config, start)
+    if config.feature_separator == AUTO:
+        config = replace(config, feature_separator=dataset.feature_separator)
     train = dataset.train
     source, source_why = _vocabulary(train, config, "source", start)
     target, target_why = _vocabulary(train, config, "target", start)

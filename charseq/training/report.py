@@ -1,4 +1,4 @@
-"""Prepared data and evaluations -> lines for people in two columns; the progress bar.
+"""Prepared data, plan, evaluations and verdict -> lines for people; the progress bar.
 
 Nothing is printed: the lines are returned.
 """
@@ -11,9 +11,14 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from charseq.display import field
+from charseq.data.text.features import describe_separator
+from charseq.display import count, field
+from charseq.errors import require
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from charseq.config import Config
     from charseq.data.corpus import Corpus
     from charseq.data.text.tokenizer import Tokenizer
     from charseq.data.text.vocabulary import Vocabulary
@@ -24,6 +29,12 @@ if TYPE_CHECKING:
 SHOWN_PAIRS = 3
 REDRAW = 0.1
 """Seconds between two drawings of the progress bar, at least."""
+EARLY = 0.75
+"""Share of a run before which the best evaluation is early: what came later was worse."""
+LATE = 2 / 3
+"""Share of a run from which on a gain says that the training is not at its end."""
+GAIN = 0.05
+"""Share of the error that a training still gains at its end."""
 
 
 def describe_pairs(prepared: PreparedPairs) -> list[str]:
@@ -35,6 +46,9 @@ def describe_pairs(prepared: PreparedPairs) -> list[str]:
         field("columns", data.columns),
         *(field("note", problem) for problem in data.problems),
     ]
+    if features := prepared.source.features:
+        how = describe_separator(prepared.source.feature_separator)
+        lines.append(field("features", f"{len(features):,}, {how}"))
     for number, one in enumerate(data.train[:SHOWN_PAIRS], 1):
         source = prepared.source.split(one.source) + [
             f"<{part}>" for part in prepared.source.split_features(one.features)
@@ -59,6 +73,76 @@ def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool)
         lines.append(field(f"line {number}", " ".join(map(units.spelling, known(text)))))
     state = "carried on from line to line (running)" if running else "begun anew at each line"
     return [*lines, field("symbols", f"{units.kind}: {why}"), field("state", state)]
+
+
+def describe_plan(
+    config: Config, folder: Path, *, parameters: int, examples: int, device: str
+) -> list[str]:
+    """Network, budget, device and folder of a training, before its first step.
+
+    ``parameters`` are those of one network, ``examples`` those of train; ``device`` says by what
+    is computed.
+    """
+    kind = f", {config.attention} attention" if config.task == "pairs" else ""
+    each = f"{config.ensemble} networks, each " if config.ensemble > 1 else ""
+    cells = config.cells or config.cell
+    size = f"{cells}, {count(config.layers, 'layer')} of {config.hidden} units{kind}"
+    budget = f"{config.minutes:g} min"
+    if config.epochs:
+        budget = count(config.epochs, "epoch")
+    batches = f"batches of {min(config.batch_size, examples)}"
+    return [
+        field("network", f"{each}{size}: {parameters:,} parameters"),
+        field("budget", f"{budget}, {batches}, {count(config.evaluations, 'evaluation')} of dev"),
+        field("device", device),
+        field("folder", str(folder)),
+    ]
+
+
+def describe_end(
+    so_far: Progress, errors: Sequence[float], config: Config, *, examples: int
+) -> list[str]:
+    """Speed, verdict and left out evaluations of a training that has come to its end.
+
+    ``errors`` are those of the evaluations in ``so_far``, the lower the better; NaN where there
+    was none.
+    """
+    trained = max(so_far.seconds - so_far.prepared - so_far.scoring, 1e-9)
+    speed = f"{so_far.epochs * examples / trained:,.0f} examples a second"
+    lines = [field("trained", f"{so_far.epochs:.2f} epochs, {speed}, scoring not counted")]
+    steps = [line["step"] for line in so_far.metrics]
+    shares = [step / max(steps[-1], 1) for step in steps]
+    if said := verdict(errors, shares, epochs=so_far.epochs):
+        lines.append(field("verdict", said))
+    left = config.evaluations - len(steps)
+    if left > 0 and not config.epochs:
+        each = so_far.scoring / len(steps)
+        why = f"one takes {each:.1f} s, and all may take a small share of the time"
+        if each * config.evaluations < 0.05 * so_far.seconds:
+            why = "steps, or the time, were too few for more"
+        lines.append(field("note", f"{left} of {config.evaluations} evaluations left out: {why}"))
+    return lines
+
+
+def verdict(errors: Sequence[float], shares: Sequence[float], *, epochs: float) -> str:
+    """What the errors on dev say about a training, and what would help; empty for too few.
+
+    ``shares`` are the parts of the run after which the errors were measured, from 0 to 1.
+    """
+    known = [one for one in zip(errors, shares, strict=True) if math.isfinite(one[0])]
+    least, at = min(known, default=(math.nan, 0.0))
+    if known and least <= 0:
+        return "all of dev is right: there is nothing more to gain on it"
+    if epochs < 1:
+        return f"only {epochs:.2f} passes over the data: more time will help"
+    before = min((error for error, share in known if share <= LATE), default=math.nan)
+    if math.isnan(before) or len(known) < 3:
+        return ""
+    if at < EARLY and known[-1][0] > least * (1 + GAIN):
+        return f"best at {at:.0%} of the run, worse since: more data or more dropout will help"
+    if least <= before * (1 - GAIN):
+        return "still improving at the end: more time will help"
+    return "levelled off: more data or a larger network may help, more time hardly"
 
 
 def describe_scores(
@@ -98,6 +182,7 @@ def progress_bar(
     if not shown:
         yield lambda _progress, _step: None
         return
+    require("tqdm", "a progress bar")
     from tqdm import tqdm
 
     begun, drawn = clock(), -math.inf

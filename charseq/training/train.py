@@ -7,6 +7,8 @@ Nothing is printed: lines for people go to ``report``, and results are returned.
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -14,18 +16,22 @@ from typing import Any, TypeAlias, cast
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
 from charseq.data.corpus import choose_task
-from charseq.errors import CheckpointError, SettingError
+from charseq.data.splits import name_of
+from charseq.display import field
+from charseq.errors import CheckpointError, SettingError, require
 from charseq.inference.describe import describe_calibration
-from charseq.inference.loading import check_storable
+from charseq.inference.loading import check_storable, shapes_of
 from charseq.inference.predictor import load
+from charseq.kernels import library
 from charseq.process import WorkClock
-from charseq.runs.folder import is_finished, lock
-from charseq.runs.training_state import TrainingState
+from charseq.runs.folder import check_place, is_finished, lock
+from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import ensemble
 from charseq.training.distillation import distil, teacher_of
 from charseq.training.loop import Report, Task, Watch, learn, silent
 from charseq.training.next_word import NextWordTask
 from charseq.training.pairs import PairsTask
+from charseq.training.report import describe_end, describe_plan
 from charseq.version import __version__
 
 TaskType: TypeAlias = type[PairsTask] | type[NextWordTask]
@@ -49,7 +55,8 @@ def train(
     """Train on ``data`` and leave a model in ``run``; an unfinished run is resumed.
 
     Args:
-        data: a folder with ``train.*`` (and ``dev.*``), or one file.
+        data: a folder with ``train.*`` (and ``dev.*``), or one file; for ``charseq.train`` also a
+            DataFrame.
         run: the folder to make, by default ``checkpoints/<name of data>``.
         config: settings, from :func:`charseq.config.configure`; by default the defaults, with
             those of ``DATA/charseq.toml``.
@@ -57,7 +64,7 @@ def train(
         distil_from: a run of pairs that labels the training sources; its outputs are learnt too.
         unlabelled: a file of further sources for it to label.
         force: begin anew where there is a run already.
-        dry_run: read and report, but train nothing.
+        dry_run: read, check all that the training needs, and report, but train nothing.
         report: callback for each line for people.
         progress: whether to show a progress bar on stderr.
         watch: callback for the run's progress after each evaluation but the last, when it is
@@ -71,22 +78,28 @@ def train(
 
     Raises:
         CharseqError: the data, the settings or the run folder do not allow it.
+        MissingExtraError: torch is not installed.
         Interrupted: a signal asked to stop; the state is saved, and the same call resumes.
     """
+    require("torch", "training")
     with WorkClock() as clock:
         config = resolve_task(data, config)
-        if config.device not in ("auto", "cpu") and not dry_run:  # before all is read
+        if config.device not in ("auto", "cpu"):  # before all is read
             from charseq.models.device import choose_device
 
             choose_device(config.device)
+        folder = Path(run) if run else Path("checkpoints") / name_of(Path(data))
+        if not force:
+            _refuse_finished(TrainingState(folder, {}))
         task = task_of(data, config, init_from)
         teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
         student = None if teacher is None else task.student()
-        folder = Path(run) if run else Path("checkpoints") / task.name
-        for line in task.describe():
-            report(line)
         check_storable(task.metadata, folder)
+        for line in (*task.describe(), *_plan(task, folder)):
+            report(line)
+        _report_kernels(report)
         if dry_run:
+            _check_place(task, folder, force=force)
             return {"run": str(folder), "seconds": clock(), "epochs": 0}
         with lock(folder, force=force):
             state = TrainingState(folder, task.metadata)
@@ -106,7 +119,8 @@ def train(
                 ensemble.train(task, state, job, clock, report=report)
             else:
                 learn(task, state, clock, report=report, progress=progress, watch=watch)
-            state.metadata |= task.calibrate(state.best)
+                _report_end(task, state.progress, report)
+            state.metadata |= task.calibrate(state.best, report)
             for line in describe_calibration(state.metadata):
                 report(line)
             state.finish()
@@ -147,6 +161,68 @@ def _check_folder(state: TrainingState, *, force: bool) -> None:
     """Begin anew with ``force``. Raises CheckpointError for a finished run without."""
     if force:
         state.reset()
-    elif not state.can_resume() and is_finished(state.folder):
+    else:
+        _refuse_finished(state)
+
+
+def _refuse_finished(state: TrainingState) -> None:
+    """Raise CheckpointError for a finished run."""
+    if not state.can_resume() and is_finished(state.folder):
         what = "is finished already: --force trains it anew, -o names another folder"
         raise CheckpointError(what, path=state.folder)
+
+
+def _check_place(task: Task, folder: Path, *, force: bool) -> None:
+    """Check, writing nothing, that the run can be begun in its folder, or goes on there.
+
+    Raises:
+        CheckpointError: the folder cannot be written, holds files of something else, a finished run
+            or one begun with other settings or data; or its disk is too small.
+    """
+    check_place(folder, force=force)
+    state = TrainingState(folder, task.metadata)
+    if not force:
+        _refuse_finished(state)
+        state.check_origin()
+    state.require_space(_parameters(task))
+
+
+def _plan(task: Task, folder: Path) -> list[str]:
+    """Lines on network, budget, device and folder."""
+    from charseq.models import device
+
+    config = task.config
+    where = device.choose_device(config.device)
+    timed = not config.epochs
+    threads = device.choose_threads(config.threads, timed=timed)
+    precision = device.choose_precision(config.precision, where)
+    return describe_plan(
+        config,
+        folder,
+        parameters=_parameters(task),
+        examples=task.metadata["data"]["examples"]["train"],
+        device=device.describe(where, precision, threads, timed=timed),
+    )
+
+
+def _parameters(task: Task) -> int:
+    """The number of weights of one network of the task."""
+    return sum(math.prod(shape) for shape in shapes_of(task.metadata).values())
+
+
+def _report_kernels(report: Report) -> None:
+    """Say that the compiled kernels are missing; a caller without a report gets a warning."""
+    if slow := library.absence():
+        report(field("kernels", slow))
+        if report is silent:
+            warnings.warn(slow, RuntimeWarning, stacklevel=3)
+
+
+def _report_end(task: Task, progress: Progress, report: Report) -> None:
+    """Say how fast the training was, and what would help."""
+    kind = task_type(task.config.task)
+    scores = map(kind.objective, progress.metrics)
+    errors = [score if kind.minimize else 100 - score for score in scores]
+    examples = task.metadata["data"]["examples"]["train"]
+    for line in describe_end(progress, errors, task.config, examples=examples):
+        report(line)

@@ -158,16 +158,19 @@ class Trainer:
     def averaged(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """The weights to score and to keep, by name: copies on the CPU."""
         source = self.average if self.settings.ema else self.weights.detach()
-        flat = source.to("cpu", copy=True).numpy()
+        flat = source.to("cpu").numpy()
         return {name: part.copy() for name, part in self._split(flat).items()}
 
-    def state(self) -> dict[str, Float32[np.ndarray, "..."]]:
-        """Everything that an exact resume needs, by name: copies on the CPU."""
+    def state(self, *, copied: bool = True) -> dict[str, Float32[np.ndarray, "..."]]:
+        """Everything that an exact resume needs, by name: copies on the CPU.
+
+        What is not ``copied`` is that of the trainer itself, until its next step.
+        """
         tensors = {"weights": self.weights.detach(), "average": self.average, **self._moments}
         carried = self._carried_state if self._graphed is None else self._graphed.carried_state
         if carried is not None:
             tensors["carried"] = carried.float()
-        arrays = {name: value.to("cpu", copy=True).numpy() for name, value in tensors.items()}
+        arrays = {name: value.to("cpu", copy=copied).numpy() for name, value in tensors.items()}
         if self._graphed is not None:
             self._read_back(self._graphed)
             seen = np.array([self._reading.loss, self._reading.norm], dtype=np.float32)
@@ -334,7 +337,7 @@ class Trainer:
         last = self.number + (self._graphed is None)  # a step that was queued has been counted
         raise TrainingError(
             f"the loss was not finite for {MAX_SKIPPED} steps in a row (the last was step "
-            f"{last}); begin anew with --force and a lower --set learning_rate=0.001"
+            f"{last}); begin anew with --force and a lower --lr 0.001"
         )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:

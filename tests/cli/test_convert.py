@@ -24,7 +24,9 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
         return SimpleNamespace(rejected=0)
 
     world.replace("inference.convert", convert=convert)
-    world.replace("data.formats.writer", targets=lambda paths, out: [f"{out}/{p}" for p in paths])
+    world.replace(
+        "data.formats.writer", targets=lambda paths, out, _ending: [f"{out}/{p}" for p in paths]
+    )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
         "--format TSV --header no --delimiter semicolon --encoding cp1252 --force"
@@ -118,3 +120,24 @@ def test_what_was_decided_about_a_file_is_told(world: World, tmp_path: Path) -> 
     assert err.splitlines()[:2] == [
         f"{path}: {encoding}; {delimiter}", f"{path}: column 2 (ort)",
     ]  # fmt: skip
+
+
+def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("quay\nharbour\nquay\n")
+    code, out, err = world.run("convert", str(words), "--to-format", "cmudict")
+    made = tmp_path / "words.converted.dict"
+    assert (code, out) == (0, "")
+    assert f"{words}: 2 words, 2 entries (CMUdict dictionary) -> {made}" in err
+    assert made.read_text() == "quay  QUAY\nharbour  HARBOUR\n"
+    code, out, err = world.run("convert", str(words), "--to-format", "kaldi", "--to", "iso")
+    assert (code, out) == (2, "")
+    assert "--to names a new column, and a lexicon has none" in err
+
+
+def test_a_lexicon_is_converted_to_one_of_its_format(world: World, tmp_path: Path) -> None:
+    words = tmp_path / "lexicon.txt"
+    words.write_text("quay K IY1\nquay K EY1\nsea S IY1\n")
+    code, out, err = world.run("convert", str(words), "-o", "-")
+    assert (code, out) == (0, "quay QUAY\nsea SEA\n")
+    assert err.startswith(f"{words}: a Kaldi lexicon\n")

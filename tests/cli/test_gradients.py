@@ -1,5 +1,6 @@
 """``charseq gradients``: sheets against autograd, and the flow of gradients."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -8,7 +9,6 @@ import pytest
 from world import World, process
 
 from charseq.cli import main
-from charseq.gradients import study
 
 
 def difference_of(value: float) -> SimpleNamespace:
@@ -115,8 +115,8 @@ def test_options_that_exclude_each_other(world: World, words: str, said: str) ->
 def test_a_missing_extra_is_named_before_the_work(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main.run(["gradients", "--flow", "--plot", "x"]) == 1
     out, err = capfd.readouterr()
     assert out == ""
-    assert "pip install 'charseq[plot]'" in err
+    assert "pip install '.[plot]'" in err

@@ -133,15 +133,6 @@ def test_python_m_charseq_is_the_command() -> None:
     assert done.stdout.decode().strip().endswith(charseq.__version__)
 
 
-def test_the_package_offers_load_and_train(world: World) -> None:
-    world.replace("training.train", train=print)
-    assert charseq.load == world.load
-    assert charseq.train is print
-    assert set(charseq.__all__) == {"__version__", "load", "train"}
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = charseq.nothing
-
-
 # --- the edge
 
 AGAIN = "; run again with --debug for the traceback"
@@ -155,7 +146,7 @@ AGAIN = "; run again with --debug for the traceback"
         (CheckpointError("is damaged", path="run"), 1, "charseq: error: run: is damaged"),
         (SettingError("cell is 'x'"), 2, "charseq: error: cell is 'x'"),
         (MissingExtraError("pyarrow", "parquet", "Parquet"), 1,
-         "charseq: error: Parquet needs pyarrow: pip install 'charseq[parquet]'"),
+         "charseq: error: Parquet needs pyarrow: pip install '.[parquet]'"),
         (Interrupted("saved", signal_number=2), 130, "charseq: error: saved"),
         (Interrupted("saved", signal_number=15), 143, "charseq: error: saved"),
         (KeyboardInterrupt(), 130, "charseq: interrupted"),

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 import pytest
+from world import World
 
-from charseq.cli import options
+from charseq.cli import main, options
 from charseq.config import SETTINGS, Config, defaults
 from charseq.errors import SettingError, UsageError
 
@@ -29,16 +30,18 @@ def test_options_have_the_type_of_their_setting() -> None:
     found = parsed(
         "--task", "next-word", "--cell", "mlp", "--minutes", "0.5", "--epochs", "3",
         "--seed", "7", "--threads", "2", "--device", "cpu", "--columns", "target,source",
-        "--ensemble", "4", "--cells", "gru,lstm", "--header", "no", "--delimiter", "tab",
-        "--encoding", "cp1252", "--bad-rows", "skip",
-        "--no-attention",
+        "--ensemble", "4", "--cells", "gru,lstm", "--hidden", "96", "--layers", "2",
+        "--dropout", "0.1", "--batch-size", "32", "--lr", "0.01", "--header", "no",
+        "--delimiter", "tab", "--encoding", "cp1252", "--bad-rows", "skip", "--no-attention",
     )  # fmt: skip
     assert found == {
         "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
         "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
+        "hidden": 96, "layers": 2, "dropout": 0.1, "batch_size": 32, "learning_rate": 0.01,
         "attention": None, "no_attention": True, "header": "no", "delimiter": "tab",
         "encoding": "cp1252", "bad_rows": "skip",
     }  # fmt: skip
+    assert parsed("--learning-rate", "0.01")["learning_rate"] == 0.01
     assert parsed("--attention", "hard")["attention"] == "hard"
 
 
@@ -248,3 +251,85 @@ def test_columns_or_a_delimiter_make_pairs_of_a_text(tmp_path: Path) -> None:
     assert options.configured(str(path), {"delimiter": ";", "task": "next-word"}).task == (
         "next-word"
     )
+
+
+# --- wrong command lines
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["train", "data", "--resume"],
+            "no option '--resume': the same command continues what was interrupted",
+        ),
+        (["convert", "--continue", "x.txt"], "--force begins anew"),
+        (["train", "data", "--config", "c.toml"], "settings are read from DATA/charseq.toml"),
+        (["train", "data", "--ema", "0.9"], "no option '--ema': --set ema=VALUE sets it"),
+        (["train", "data", "--label-smoothing", "0"], "--set label_smoothing=VALUE sets it"),
+        (["train", "data", "--max-epochs", "3"], "it is --epochs"),
+        (["predict", "--nbest", "3", "x"], "no option '--nbest': it is -n"),
+        (["predict", "--checkpoint", "c", "x"], "it is -m"),
+        (["evaluate", "data", "--gpu"], "it is --device cuda"),
+        (["train", "data", "--batchsize", "3"], "Did you mean '--batch-size'?"),
+    ],
+)
+def test_options_of_other_tools(world: World, words: list[str], told: str) -> None:
+    code, out, err = world.run(*words)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert told in err
+    assert f"`charseq {words[0]} --help`" in err
+
+
+def test_no_advice_names_an_option_that_the_command_does_not_have(world: World) -> None:
+    for name in main.COMMANDS:
+        command = main.program.commands[name]
+        flags = {flag for item in command.params for flag in item.opts}
+        settings = {f"--{one.replace('_', '-')}" for one in SETTINGS}
+        for option in {*options.ELSEWHERE, *settings} - flags:
+            said = options.advice(option, command)
+            assert {word for word in said.split() if word.startswith("-")} <= {
+                flag + end for flag in flags for end in ("", ",", ";")
+            }
+    assert options.advice("--resume", main.program.commands["predict"]) == ""
+    assert options.advice("--ema", main.program.commands["predict"]) == ""
+    assert "interrupted" not in world.run("predict", "--resume", "x")[2]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--minutes", "5m", "'5m' has a unit, expected a number alone, such as 5"),
+        ("--minutes", "1.5 h", "'1.5 h' has a unit, expected a number alone, such as 1.5"),
+        ("--epochs", "20epochs", "'20epochs' has a unit, expected a number alone, such as 20"),
+        ("--minutes", "soon", "'soon' is not a valid number"),
+        ("--epochs", "1e3", "'1e3' is not a valid integer"),
+    ],
+)
+def test_numbers(world: World, option: str, value: str, told: str) -> None:
+    code, _, err = world.run("train", "data", option, value)
+    assert code == 2
+    assert f"Invalid value for '{option}': {told} (see" in err
+
+
+def test_numbers_in_every_notation_are_taken() -> None:
+    number, integer = options.Number(), options.Integer(1)
+    assert [number.convert(text, None, None) for text in ("1e3", "2E-3", ".5", "7")] == [
+        1000, 0.002, 0.5, 7,
+    ]  # fmt: skip
+    assert integer.convert(" 12 ", None, None) == 12
+
+
+def test_an_unknown_variable_of_the_environment_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARSEQ_HIDEN", "512")
+    code, _, err = world.run("train", "data", "--dry-run")
+    assert code == 2
+    told = "the environment has CHARSEQ_HIDEN: unknown setting 'hiden'; did you mean 'hidden'?"
+    assert f"charseq: error: {told}, or unset it\n" == err
+    monkeypatch.delenv("CHARSEQ_HIDEN")
+    monkeypatch.setenv("CHARSEQ_MODEL", "dates")
+    monkeypatch.setenv("CHARSEQ_KERNELS", "off")
+    assert "environment" not in world.run("train", "nowhere", "--dry-run")[2]

@@ -104,6 +104,55 @@ def test_lines_before_bad_bytes_are_answered(world: World) -> None:
     assert err == "charseq: error: stdin:3: byte 0xe4 at column 2 is not UTF-8\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "task"),
+    [
+        ("a", None),
+        ("--lexicon own.tsv a", "pairs"),
+        ("--length-penalty 1 a", "pairs"),
+        ("--device cuda a", "pairs"),
+        ("--complete a", "next-word"),
+        ("--generate 1 a", "next-word"),
+    ],
+)
+def test_the_options_decide_which_runs_can_answer(
+    world: World, words: str, task: str | None
+) -> None:
+    world.run("predict", *words.split())
+    assert world.tasks == [task]
+
+
+def test_a_model_that_was_not_named_is_told(world: World) -> None:
+    world.reason = "trained last here, 2026-03-01 10:00 UTC"
+    for words, told in [
+        (("predict", "a"), f"model None ({world.reason})\n"),
+        (("predict", "-q", "a"), ""),
+        (("predict", "-m", "RUN", "a"), ""),
+    ]:
+        assert world.run(*words) == (0, "A\n", told)
+    world.model = Storyteller()
+    assert world.run("score", "a")[2] == f"model None ({world.reason})\n"
+    assert world.tasks == [None, None, None, "next-word"]
+
+
+@pytest.mark.parametrize(
+    ("closing", "words", "told"),
+    [
+        ("stdin", ["predict"], "stdin is closed: there is nothing to read"),
+        ("stdin", ["convert", "-", "-o", "-"], "stdin is closed: there is nothing to read"),
+        ("stdout", ["predict", "a"], "stdout is closed: answers have nowhere to go"),
+        ("stdout", ["convert", "-", "-o", "-"], "stdout is closed: answers have nowhere to go"),
+        ("stdout", ["check", "data/sentences"], "stdout is closed: answers have nowhere to go"),
+    ],
+)
+def test_a_closed_standard_stream_is_one_line(closing: str, words: list[str], told: str) -> None:
+    number = ("stdin", "stdout").index(closing)
+    shut = f"import os; os.close({number}); sys.{closing} = sys.__{closing}__ = None\n"
+    done = process(*words, code=shut + ECHO, input=b"a\n")
+    assert done.stderr.decode().splitlines()[-1] == f"charseq: error: {told}"
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 def test_bad_bytes_on_the_command_line() -> None:
     done = process(b"predict", b"M\xe4rz", code=ECHO)  # type: ignore[arg-type]
     assert done.returncode == 2

@@ -75,11 +75,11 @@ def test_a_wrong_command_line_is_one_line(
 
 def test_without_optuna_it_says_what_to_install(tmp_path: Path) -> None:
     """Before the data are read."""
-    missing = "from charseq.training.tuning import tune\ntune.find_spec = lambda name: None"
+    missing = "import sys\nsys.modules['optuna'] = None"
     done = process("tune", str(tmp_path / "none.tsv"), code=missing)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == (
-        b"charseq: error: searching for settings needs optuna: pip install 'charseq[tune]'\n"
+        b"charseq: error: searching for settings needs optuna: pip install '.[tune]'\n"
     )
 
 

@@ -102,6 +102,58 @@ def test_batches_hold_texts_of_similar_length_on_both_sides() -> None:
         assert float((getattr(at_random, name) == PAD).mean()) > 0.3
 
 
+# --- outliers
+
+
+def of_lengths(*pairs: tuple[int, int], batch_size: int = 8) -> Batches:
+    sources = [[5] * source for source, _ in pairs]
+    return Batches(sources, [[6] * target for _, target in pairs], batch_size=batch_size)
+
+
+SHORT = [(5, 6), (7, 4), (6, 6)] * 20
+
+
+def test_a_long_text_is_not_padded_to_by_short_ones() -> None:
+    batches = of_lengths(*SHORT, (3000, 40), *SHORT, batch_size=64)
+    assert len(batches) == 2 + 1
+    for epoch in range(3):
+        steps = range(epoch * 3, epoch * 3 + 3)
+        rows = [batches.rows(step).tolist() for step in steps]
+        assert sorted(itertools.chain(*rows)) == list(range(121))
+        assert [60] in rows
+        widths = [batches[step].source.shape[1] for step in steps]
+        assert sorted(widths) == [7, 7, 3000]
+
+
+def test_outliers_share_a_batch_as_far_as_its_attention_is_no_larger() -> None:
+    longest = batching.MIN_OUTLIER
+    assert of_lengths(*SHORT).longest == longest
+    doubled = [(2 * longest, 3)] * 5
+    batches = of_lengths(*SHORT, *doubled, batch_size=8)  # 8 / 2² = 2 rows
+    sizes = [len(batches.rows(step)) for step in range(len(batches))]
+    assert len(batches) == 8 + 3
+    assert sorted(sizes) == [1, 2, 2, 4, *[8] * 7]
+
+
+def test_without_outliers_lengths_change_no_batch() -> None:
+    long = [(100 + n, 400) for n in range(60)]
+    batches = of_lengths(*long)
+    assert batches.longest == 1600
+    assert len(batches) == 8
+    assert of_lengths(*SHORT, (batching.MIN_OUTLIER, 3), batch_size=61).rows(0).size == 61
+    assert of_lengths(*SHORT, (3, batching.MIN_OUTLIER + 1), batch_size=61).rows(0).size != 61
+
+
+def test_outliers_are_in_an_epoch_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MAX_SHUFFLED", 10)
+    pairs = [(3000, 4) if n % 8 == 3 else (4, 5) for n in range(45)]
+    batches = of_lengths(*pairs, batch_size=4)
+    for epoch in range(2):
+        rows = [batches.rows(epoch * len(batches) + place) for place in range(len(batches))]
+        assert sorted(np.concatenate(rows).tolist()) == list(range(45))
+        assert sum(len(one) == 1 and one[0] % 8 == 3 for one in rows) == 6
+
+
 # --- one batch
 
 
@@ -187,6 +239,24 @@ def text(lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Ids that tell where they stand, from 10 up, and the offsets of the lines."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return np.arange(10, 10 + offsets[-1], dtype=np.int32), offsets
+
+
+def test_a_long_line_has_a_batch_of_its_own() -> None:
+    lines = LineBatches(*text([4, 5, 6] * 10 + [2000] + [3] * 3), batch_size=16)
+    assert len(lines) == 3 + 1
+    rows = [lines.rows(step).tolist() for step in range(4)]
+    assert [30] in rows
+    assert sorted(itertools.chain(*rows)) == list(range(34))
+
+
+def test_a_line_beyond_all_bounds_is_read_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MAX_LINE", 10)
+    ids, offsets = text([3, 25, 0, 10, 11])
+    lines = LineBatches(ids, offsets, batch_size=2)
+    assert np.diff(lines.offsets).tolist() == [3, 10, 10, 5, 0, 10, 10, 1]
+    whole = lines.collate(range(8))
+    read = [row[(row != PAD) & (row != EOS)].tolist() for row in whole.labels]
+    assert list(itertools.chain(*read)) == ids.tolist()
 
 
 def text_of(count: int, *, spread: int = 12, shortest: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,15 +6,17 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.data import pairs as examples
 from charseq.data import splits
-from charseq.data.pairs import Dataset, Example, load
+from charseq.data.pairs import Dataset, Example, load, read_file
 from charseq.data.settings_file import settings_of
 from charseq.data.storage import PackedRecords
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
@@ -467,13 +469,15 @@ def test_many_rows_are_the_same_rows(
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), st.integers(0, 30))
 def test_whole_sources_are_held_out_by_their_hash(sources: list[str], most: int) -> None:
-    part = examples.Part(Path("x"), "", [Example(s, "t") for s in sources], [*range(len(sources))])
+    rows = [Example(source, "t") for source in sources]
+    sizes = np.ones(len(sources), dtype=np.uint32)
+    part = examples.Part(Path("x"), "", rows, [*range(len(sources))], sizes)
     ranked = sorted(set(sources), key=splits.hash_key)
     chosen: list[str] = []
-    rows = 0
+    held = 0
     for source in ranked[:-1]:
-        rows += sources.count(source)
-        if chosen and (splits.hash_key(source) >= 0.3 * 2**64 or rows > most):
+        held += sources.count(source)
+        if chosen and (splits.hash_key(source) >= 0.3 * 2**64 or held > most):
             break
         chosen.append(source)
     with pytest.MonkeyPatch.context() as patch:
@@ -484,3 +488,116 @@ def test_whole_sources_are_held_out_by_their_hash(sources: list[str], most: int)
     rest = [s for s in sources if s not in chosen]
     assert [one.source for one in found["train"].examples] == rest
     assert sorted([*found["train"].lines, *found["dev"].lines]) == part.lines
+
+
+# --- rows out of all proportion
+
+
+def of_lengths(folder: Path, *lengths: int) -> Dataset:
+    put(folder, "train.tsv", "".join(f"{'a' * n}\t{'b' * (n // 2 + 1)}\n" for n in lengths))
+    put(folder, "dev.tsv", "x\ty\n")
+    return load(folder)
+
+
+def test_a_pair_out_of_all_proportion_is_named_with_its_line(tmp_path: Path) -> None:
+    found = of_lengths(tmp_path, 3, 5, 300, 4, 7)
+    (problem,) = found.problems
+    assert problem == (
+        f"{tmp_path}/train.tsv:3: 300 characters, half of the pairs have at most 5: it takes much "
+        "time; if the line is not meant, split it or remove it"
+    )
+    assert found.trainable() is found
+
+
+def test_long_pairs_among_long_pairs_are_none(tmp_path: Path) -> None:
+    assert of_lengths(tmp_path, 256, 2, 3).problems == []
+    assert of_lengths(tmp_path, 100, 400, 90, 110).problems == []
+    assert of_lengths(tmp_path, *[5000] * 4).too_long == ()
+
+
+def test_a_pair_that_is_too_long_to_be_trained_on_is_left_out_and_said_so(tmp_path: Path) -> None:
+    found = of_lengths(tmp_path, 3, 5000, 4, 4096, 5, 9000, 6)
+    assert "train.tsv:6: 9,000 characters, half" in found.problems[0]
+    assert "(3 pairs of more than 256)" in found.problems[0]
+    assert found.problems[1:] == ["2 pairs of more than 4,096 left out of training"]
+    assert len(found.train) == 7, "an evaluation has all rows"
+    kept = found.trainable()
+    assert [len(one.source) for one in kept.train] == [3, 4, 4096, 5, 6]
+    assert kept.lines["train"] == [1, 3, 4, 5, 7]
+    assert kept.dev == found.dev
+    assert kept.trainable() is kept
+
+
+def test_outliers_of_a_file_that_is_divided_are_those_of_its_splits(tmp_path: Path) -> None:
+    lines = [f"{chr(97 + n % 26)}{n}\tx\n" for n in range(99)] + ["q" * 5000 + "\tx\n"]
+    found = load(put(tmp_path, "all.tsv", "".join(lines)))
+    assert any("all.tsv:100: 5,000 characters" in problem for problem in found.problems)
+    sizes = {name: [len(one.source) for one in found.split(name)] for name in splits.SPLITS}
+    (split,) = [name for name, given in sizes.items() if max(given) == 5000]
+    assert len(found.too_long) == (split == "train")
+
+
+# --- dictionaries
+
+
+@pytest.mark.parametrize("columns", ["", "source,target", "source,weight,target"])
+def test_probabilities_of_a_dictionary_are_weights(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "lexiconp.txt"
+    path.write_text("a 0.8 AH0\na 0.2 EY1\nb 1.0 B IY1\n")
+    found = read_file(path, columns=columns)
+    assert found.examples == [
+        Example("a", "AH0", "", 0.8), Example("a", "EY1", "", 0.2), Example("b", "B IY1"),
+    ]  # fmt: skip
+    assert found.notes[0] == (
+        "a Kaldi lexicon with probabilities, 3 pronunciations of 2 words (probabilities as weights)"
+    )
+    assert found.columns == "source = column 1, weight = column 2, target = column 3"
+
+
+def test_a_dictionary_is_read_from_either_side(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("a AH0\na EY1\nb B IY1\n")
+    found = read_file(path, columns="target,source")
+    assert found.examples == [Example("AH0", "a"), Example("EY1", "a"), Example("B IY1", "b")]
+    assert found.notes[0] == "a Kaldi lexicon, 3 pronunciations of 2 words"
+    dataset = load(path, splits=["train"])
+    assert f"{path}: a Kaldi lexicon, 3 pronunciations of 2 words" in dataset.problems
+
+
+def test_unimorph_needs_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "eng"
+    path.write_text("walk\twalked\tV;PST\nox\toxen\tN;PL\n")
+    expected = [Example("walk", "walked", "V;PST"), Example("ox", "oxen", "N;PL")]
+    assert read_file(path).examples == expected
+    assert read_file(path, columns="source,target,features").examples == expected
+    path.write_text("walk\tV;PST\twalked\nox\tN;PL\toxen\n")
+    assert read_file(path).examples == expected
+
+
+# --- the separator of features
+
+
+def test_the_separator_of_features_is_found_or_given(tmp_path: Path) -> None:
+    text = "".join(f"w{n}\tpos=V,per={n % 3}\tx\n" for n in range(40))
+    path = put(tmp_path, "all.tsv", text)
+    roles = "source,features,target"
+    for splits_ in (("train",), ("train", "dev"), ("dev",)):
+        found = load(path, columns=roles, splits=splits_)
+        assert found.feature_separator == ","
+    assert load(path, columns=roles, feature_separator=";").feature_separator == ";"
+    assert load(path, columns="source,skip,target").feature_separator == ";"
+
+
+def test_lists_are_joined_and_their_features_not_cut(tmp_path: Path) -> None:
+    lines = [{"source": "a", "features": [f"N+{n}", "x,y"], "target": "b"} for n in range(3)]
+    path = put(tmp_path, "train.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    put(tmp_path, "dev.jsonl", json.dumps(lines[0]) + "\n")
+    found = load(tmp_path)
+    assert found.feature_separator == ";"
+    assert [one.features for one in found.train] == ["N+0;x,y", "N+1;x,y", "N+2;x,y"]
+    message = "train.jsonl:2: the feature 'N+1' has '+' in it, which joins the features of a list"
+    lines[0]["features"] = ["N"]
+    put(tmp_path, "train.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    with pytest.raises(DataError, match=re.escape(message)):
+        load(tmp_path, feature_separator="+")
+    assert read_file(path).examples[1].features == "N+1;x,y"

@@ -68,7 +68,7 @@ def test_features_make_another_row_but_not_another_source(tmp_path: Path) -> Non
     leak = Leak("train", "dev", 2, 1, "a", f"{tmp_path}/dev.tsv:1")
     assert report.leaks == (leak,)
     assert report.inventories[2] == Inventory(
-        "features", ("N", "NOM(1)", "NOM(SG)", "V", "X"), {"dev": ("X",)}
+        "features", ("N", "NOM(1)", "NOM(SG)", "V", "X"), {"dev": ("X",)}, ";"
     )
 
 

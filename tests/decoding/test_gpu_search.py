@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,7 @@ class Table:
         logits = 2 * random.normal(size=(texts, SIZE, SIZE, SIZE))
         forbidden = random.random(logits.shape) < banned
         forbidden[..., EOS] &= ~forbidden.all(axis=-1)
+        forbidden[:, BOS, BOS, 3] = False  # no output is empty, so something can be written
         logits[forbidden] = -np.inf
         with np.errstate(divide="ignore"):
             self.table = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
@@ -64,17 +67,23 @@ class Tensors(Table):
 
 
 def both(
-    seed: int, limits: list[int], width: int, *, banned: float, length_penalty: float
+    seed: int,
+    limits: list[int],
+    width: int,
+    *,
+    banned: float,
+    length_penalty: float,
+    silent: int | None,
 ) -> tuple[list[list[search.Hypothesis]], list[list[search.Hypothesis]]]:
     rows = Rows(seed, texts=len(limits), banned=banned)
     tensors = Tensors(seed, texts=len(limits), banned=banned)
     bounds = gpu_search.limits_of(limits, len(limits), CPU)
     if width == 1:
-        wanted = [[one] for one in search.greedy(rows, rows.start(), limits)]
-        return wanted, [
-            [one] for one in gpu_search.greedy(tensors, *tensors.start(1), bounds, GraphCache(CPU))
-        ]
-    how = {"width": width, "length_penalty": length_penalty}
+        begun = *tensors.start(1), bounds, GraphCache(CPU)
+        wanted = search.greedy(rows, rows.start(), limits, silent=silent)
+        found = gpu_search.greedy(tensors, *begun, silent=silent)
+        return [[one] for one in wanted], [[one] for one in found]
+    how: Any = {"width": width, "length_penalty": length_penalty, "silent": silent}
     return (
         search.beam(rows, rows.start(), limits, **how),
         gpu_search.beam(tensors, *tensors.start(width), bounds, GraphCache(CPU), **how),
@@ -87,14 +96,22 @@ def both(
     st.integers(1, 6),
     st.sampled_from([0.0, 0.5]),
     st.sampled_from([0.0, 0.7]),
+    st.sampled_from([None, 5]),
 )
 @settings(deadline=None, max_examples=60)
 def test_outputs_scores_and_cuts_are_those_of_decoding(
-    seed: int, limits: list[int], width: int, banned: float, length_penalty: float
+    seed: int,
+    limits: list[int],
+    width: int,
+    banned: float,
+    length_penalty: float,
+    silent: int | None,
 ) -> None:
-    wanted, found = both(seed, limits, width, banned=banned, length_penalty=length_penalty)
-    assert [[(one.ids, one.truncated) for one in text] for text in found] == [
-        [(one.ids, one.truncated) for one in text] for text in wanted
+    wanted, found = both(
+        seed, limits, width, banned=banned, length_penalty=length_penalty, silent=silent
+    )
+    assert [[(one.ids, one.truncated, one.end) for one in text] for text in found] == [
+        [(one.ids, one.truncated, one.end) for one in text] for text in wanted
     ]
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose([a.score for a in one], [b.score for b in other], rtol=1e-12)
@@ -102,10 +119,11 @@ def test_outputs_scores_and_cuts_are_those_of_decoding(
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_it_ends_soon_after_the_last_text(width: int) -> None:
-    """One that always ends at once is followed for no more steps than lie between two questions."""
+    """One that ends as soon as it can takes no more steps than lie between two checks."""
     model = Tensors(0, texts=2)
     model.table[...] = -np.inf
     model.table[..., EOS] = 0.0
+    model.table[:, BOS, BOS, 3] = -1.0
     bounds = gpu_search.limits_of([50, 50], 2, CPU)
     if width == 1:
         gpu_search.greedy(model, *model.start(1), bounds, GraphCache(CPU))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Markov:
         logits = 2 * random.normal(size=(texts, size, size, size))
         forbidden = random.random(logits.shape) < banned
         forbidden[..., EOS] &= ~forbidden.all(axis=-1)
+        forbidden[:, BOS, BOS, 3] = False  # no output is empty, so something can be written
         logits[forbidden] = -np.inf
         with np.errstate(divide="ignore"):
             self.table = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
@@ -72,10 +74,10 @@ class Markov:
         return float(sum(self.logs(text, ids[:place])[one] for place, one in enumerate(ids)))
 
     def enumerate(self, text: int, limit: int) -> Found:
-        """Every output of up to ``limit`` symbols that can end, best first."""
+        """Every output of 1 to ``limit`` symbols that can end, best first."""
         others = [symbol for symbol in range(self.table.shape[-1]) if symbol != EOS]
         found = []
-        for length in range(limit + 1):
+        for length in range(1, limit + 1):
             for ids in itertools.product(others, repeat=length):
                 score = self.score(text, ids) + self.logs(text, ids)[EOS]
                 if score > -np.inf:
@@ -106,7 +108,9 @@ def agree(found: Found, expected: Found) -> None:
     assert [score for _, score in found] == pytest.approx([score for _, score in expected])
 
 
-def by_the_rule(model: Markov, text: int, limit: int, width: int) -> list[Hypothesis]:
+def by_the_rule(
+    model: Markov, text: int, limit: int, width: int, silent: int | None = None
+) -> list[Hypothesis]:
     """The rule of ``beam`` in plain loops, for one text."""
     alive: Found = [((), 0.0)]
     finished: Found = []
@@ -115,7 +119,7 @@ def by_the_rule(model: Markov, text: int, limit: int, width: int) -> list[Hypoth
             (ids, symbol, score + logs)
             for ids, score in alive
             for symbol, logs in enumerate(model.logs(text, ids))
-            if logs > -np.inf
+            if logs > -np.inf and not (symbol == EOS and set(ids) <= {silent})
         ]
         best = heapq.nlargest(2 * width, continuations, key=lambda one: one[2])
         finished += [(ids, total) for ids, symbol, total in best[:width] if symbol == EOS]
@@ -123,8 +127,11 @@ def by_the_rule(model: Markov, text: int, limit: int, width: int) -> list[Hypoth
         going = [((*ids, one), total) for ids, one, total in best if one != EOS][:width]
         if not going or (len(finished) == width and going[0][1] <= finished[-1][1]):
             break
-        if length == limit and not finished:
-            return [Hypothesis(*max(alive, key=lambda one: one[1]), truncated=True)]
+        if length == limit and (not finished or going[0][1] > finished[0][1]):
+            ids = going[0][0][:-1]
+            end = -math.inf if set(ids) <= {silent} else float(model.logs(text, ids)[EOS])
+            cut = Hypothesis(ids, dict(alive)[ids], truncated=True, end=end)
+            return [cut, *(Hypothesis(*one) for one in finished)][:width]
         alive = going
     return [Hypothesis(*one) for one in finished]
 
@@ -138,18 +145,21 @@ def test_a_beam_as_wide_as_the_space_enumerates_it(seed: int, limit: int, banned
     model = Markov(seed, size=4, banned=banned)
     expected = model.enumerate(0, limit)
     (found,) = beam(model, model.start(0), [limit], width=4 ** (limit + 1))
-    if expected:
-        agree(pairs(found), expected)
-        assert sum(math.exp(one.score) for one in found) < 1 + 1e-9
-    else:
-        assert [one.truncated for one in found] == [True]
+    ended = [one for one in found if not one.truncated]
+    agree(pairs(ended), expected)
+    assert sum(math.exp(one.score + one.end) for one in found) < 1 + 1e-9
+    assert [one.truncated for one in found] == [True] * (len(found) - len(ended)) + [False] * len(
+        ended
+    )
+    assert len(found) - len(ended) == 1 or expected
 
 
 def test_the_probabilities_of_all_outputs_are_one() -> None:
     model = Markov(1, size=4)
     model.table[...] = np.log([0.1, 0.05, 0.8, 0.05])
     (found,) = beam(model, model.start(0), [4], width=4**5)
-    assert sum(math.exp(one.score) for one in found) == pytest.approx(1 - 0.2**5)
+    # all but the empty one, and those that are longer than the limit
+    assert sum(math.exp(one.score) for one in found) == pytest.approx(0.2 - 0.2**5)
 
 
 # --- against the rule
@@ -184,7 +194,7 @@ def test_n_best_are_distinct_sorted_within_the_limit_and_scored_right(
     assert 1 <= len(found) <= width
     scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)
-    assert len({one.ids for one in found}) == len(found)
+    assert len({(one.ids, one.truncated) for one in found}) == len(found)
     for one in found:
         end = 0.0 if one.truncated else model.logs(0, one.ids)[EOS]
         assert len(one.ids) <= limit
@@ -238,7 +248,7 @@ NEVER_ENDS = Table([-np.inf, -np.inf, -np.inf, -np.inf, -0.25, -1.5])
 
 @pytest.mark.parametrize("limit", [0, 1, 4])
 def test_an_output_that_does_not_end_is_cut_and_marked(limit: int) -> None:
-    expected = Hypothesis((4,) * limit, -0.25 * limit, truncated=True)
+    expected = Hypothesis((4,) * limit, -0.25 * limit, truncated=True, end=-math.inf)
     assert greedy(NEVER_ENDS, None, [limit]) == [expected]
     assert beam(NEVER_ENDS, None, [limit], width=3) == [[expected]]
 
@@ -252,15 +262,69 @@ def test_an_output_as_long_as_the_limit_is_not_cut() -> None:
     for found in (greedy(model, model.start(0), [2]), beam(model, model.start(0), [2], width=2)[0]):
         assert found == [Hypothesis((4, 5), -1.5)]
     for found in (greedy(model, model.start(0), [1]), beam(model, model.start(0), [1], width=2)[0]):
-        assert found == [Hypothesis((4,), -0.5, truncated=True)]
+        assert found == [Hypothesis((4,), -0.5, truncated=True, end=-math.inf)]
 
 
-def test_a_finished_output_is_better_than_a_cut_one() -> None:
-    """At the limit the likelier beginning is not given when something has come to its end."""
+@pytest.mark.parametrize("width", [1, 2, 3, 7])
+def test_a_likelier_unfinished_output_is_first_and_truncated(width: int) -> None:
+    """At the limit the likelier beginning wins in a beam of any width, as in greedy search."""
     model = Table([-np.inf, -np.inf, -3.0, -np.inf, -0.1, -np.inf])
-    (found,) = beam(model, None, [2], width=2)
-    assert [one.ids for one in found] == [(), (4,)]
-    assert [one.truncated for one in found] == [False, False]
+    cut = Hypothesis((4, 4), -0.2, truncated=True, end=-3.0)
+    ended = [Hypothesis((4,), -3.1), Hypothesis((4, 4), -3.2)]
+    (found,) = beam(model, None, [2], width=width)
+    # a beam of one never takes the end, which is not the likeliest symbol
+    assert found == [cut, *ended][: 3 if width > 1 else 1][:width]
+    assert greedy(model, None, [2]) == [cut]
+
+
+def test_a_likelier_finished_output_stays_first_at_the_limit() -> None:
+    """The beginning is likelier, but not together with anything after it."""
+    logs = np.full((1, 6, 6, 6), -np.inf)
+    logs[0, BOS, BOS, 4], logs[0, BOS, 4, EOS], logs[0, BOS, 4, 5] = -0.1, -0.5, -0.9
+    model = Markov(1)
+    model.table = logs
+    for width in (1, 2, 5):
+        assert beam(model, model.start(0), [1], width=width) == [[Hypothesis((4,), -0.6)]]
+    assert greedy(model, model.start(0), [1]) == [Hypothesis((4,), -0.6)]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_no_output_is_empty(width: int) -> None:
+    """The end is by far the likeliest at once; the first symbol is the likeliest of the others."""
+    model = Table([-np.inf, -np.inf, -0.01, -np.inf, -5.0, -6.0])
+    (found,) = beam(model, None, [3], width=width)
+    assert found[0] == Hypothesis((4,), -5.01)
+    assert () not in [one.ids for one in found]
+    assert greedy(model, None, [3]) == [Hypothesis((4,), -5.01)]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_an_output_of_silent_symbols_does_not_end(width: int) -> None:
+    model = Table([-np.inf, -np.inf, -0.5, -np.inf, -9.0, -1.5])
+    (found,) = beam(model, None, [3], width=width, silent=5)
+    cut = Hypothesis((5, 5, 5), -4.5, truncated=True, end=-math.inf)
+    assert found[0] == cut
+    assert found[1:2] == ([Hypothesis((4,), -9.5)] if width > 1 else [])
+    assert all(set(one.ids) != {5} for one in found[1:])
+    assert greedy(model, None, [3], silent=5) == [cut]
+
+
+@settings(max_examples=60)
+@given(SEEDS, st.integers(0, 5), st.integers(1, 5), st.sampled_from([0.0, 0.5]))
+def test_a_beam_with_a_silent_symbol_follows_its_rule(
+    seed: int, limit: int, width: int, banned: float
+) -> None:
+    model = Markov(seed, banned=banned)
+    model.table[..., 5] += 3.0  # deletions are likely
+    (found,) = beam(model, model.start(0), [limit], width=width, silent=5)
+    expected = by_the_rule(model, 0, limit, width, silent=5)
+    assert [(one.truncated, one.end) for one in found] == [
+        (one.truncated, one.end) for one in expected
+    ]
+    agree(*([(one.ids, one.score) for one in ones] for ones in (found, expected)))
+    assert greedy(model, model.start(0), [limit], silent=5) == [
+        by_the_rule(model, 0, limit, 1, silent=5)[0]
+    ]
 
 
 @settings(max_examples=80)
@@ -294,23 +358,25 @@ def test_the_best_continuations_are_the_first_of_a_stable_sort() -> None:
 def test_search_goes_on_while_a_longer_output_can_win() -> None:
     """A sure way that ends late beats the end at once, although a beam of one is full at once."""
     logs = np.full((1, 6, 6, 6), -np.inf)
-    logs[0, BOS, BOS, EOS] = math.log(0.4)
-    logs[0, BOS, BOS, 4] = math.log(0.35)
-    logs[0, BOS, BOS, 5] = math.log(0.25)
-    logs[0, BOS, 4, EOS] = logs[0, BOS, 5, EOS] = 0.0
+    logs[0, BOS, BOS, 3] = 0.0
+    logs[0, BOS, 3, EOS] = math.log(0.4)
+    logs[0, BOS, 3, 4] = math.log(0.35)
+    logs[0, BOS, 3, 5] = math.log(0.25)
+    logs[0, 3, 4, EOS] = logs[0, 3, 5, EOS] = 0.0
     model = Markov(1)
     model.table = logs
     (found,) = beam(model, model.start(0), [3], width=2)
-    assert [one.ids for one in found] == [(), (4,)]
+    assert [one.ids for one in found] == [(3,), (3, 4)]
     (found,) = beam(model, model.start(0), [3], width=3)
-    assert [one.ids for one in found] == [(), (4,), (5,)]
+    assert [one.ids for one in found] == [(3,), (3, 4), (3, 5)]
 
 
 def test_a_search_ends_when_nothing_can_get_better() -> None:
     certain = np.full((1, 6, 6, 6), -np.inf)
     certain[..., EOS] = 0.0
+    certain[0, BOS, BOS, 3] = 0.0
     likely = np.broadcast_to(np.log([0.02, 0.02, 0.9, 0.02, 0.02, 0.02]), (1, 6, 6, 6))
-    for table, steps in ((certain, 1), (likely, 4)):
+    for table, steps in ((certain, 2), (likely, 5)):
         model = Markov(1)
         model.table = table
         beam(model, model.start(0), [50], width=3)
@@ -340,40 +406,43 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_by_penalised_score(
     space = 4 ** (limit + 1)
     expected = sorted(model.enumerate(0, limit), key=lambda one: -merit(one))
     (found,) = beam(model, model.start(0), [limit], width=space, length_penalty=strength)
-    if expected:
-        assert [one.score for one in found] == pytest.approx([score for _, score in expected])
-        assert [merit((one.ids, one.score)) for one in found] == pytest.approx(
-            [merit(one) for one in expected]
-        )
+    ended = [one for one in found if not one.truncated]
+    assert [one.score for one in ended] == pytest.approx([score for _, score in expected])
+    assert [merit((one.ids, one.score)) for one in ended] == pytest.approx(
+        [merit(one) for one in expected]
+    )
 
 
 def test_the_search_goes_on_while_a_longer_output_may_win_by_its_length() -> None:
     """Two short outputs fill the beam; what is less likely than both is longer, and better."""
     logs = np.full((1, 6, 6, 6), -np.inf)
-    logs[0, BOS, BOS, EOS] = math.log(0.5)
-    logs[0, BOS, BOS, 4] = math.log(0.3)
-    logs[0, BOS, BOS, 5] = math.log(0.2)
-    logs[0, BOS, 4, EOS] = logs[0, BOS, 5, 5] = logs[0, 5, 5, EOS] = 0.0
+    logs[0, BOS, BOS, 3] = 0.0
+    logs[0, BOS, 3, EOS] = math.log(0.5)
+    logs[0, BOS, 3, 4] = math.log(0.3)
+    logs[0, BOS, 3, 5] = math.log(0.2)
+    logs[0, 3, 4, EOS] = logs[0, 3, 5, 5] = logs[0, 5, 5, EOS] = 0.0
     model = Markov(1)
     model.table = logs
-    (found,) = beam(model, model.start(0), [2], width=2)
-    assert [one.ids for one in found] == [(), (4,)]
-    (found,) = beam(model, model.start(0), [2], width=2, length_penalty=5.0)
-    assert [one.ids for one in found] == [(5, 5), (4,)]
+    (found,) = beam(model, model.start(0), [3], width=2)
+    assert [one.ids for one in found] == [(3,), (3, 4)]
+    (found,) = beam(model, model.start(0), [3], width=2, length_penalty=5.0)
+    assert [one.ids for one in found] == [(3, 5, 5), (3, 4)]
     assert [one.score for one in found] == pytest.approx([math.log(0.2), math.log(0.3)])
 
 
-@pytest.mark.parametrize(("chance", "steps"), [(0.41, 1), (0.45, 2)])
+@pytest.mark.parametrize(("chance", "steps"), [(0.41, 2), (0.47, 3)])
 def test_the_search_ends_when_no_longer_output_can_win(chance: float, steps: int) -> None:
-    """What goes on from 0.45 could, at its longest, be worth more than the 0.5 that has ended."""
+    """What goes on from 0.47 could, at its longest, be worth more than the 0.5 that has ended."""
     logs = np.full((1, 6, 6, 6), -np.inf)
-    logs[0, BOS, BOS, EOS], logs[0, BOS, BOS, 4] = math.log(0.5), math.log(chance)
-    logs[0, BOS, 4, EOS] = math.log(0.1)
+    logs[0, BOS, BOS, 3] = 0.0
+    logs[0, BOS, 3, EOS], logs[0, BOS, 3, 4] = math.log(0.5), math.log(chance)
+    logs[0, 3, 4, EOS] = math.log(0.1)
     model = Markov(1)
     model.table = logs
-    assert (math.log(chance) / penalty(2, 1.0) > math.log(0.5)) == (steps == 2)
-    (found,) = beam(model, model.start(0), [1], width=1, length_penalty=1.0)
-    assert [one.ids for one in found] == [()]
+    ended = math.log(0.5) / penalty(2, 1.0)
+    assert (math.log(chance) / penalty(3, 1.0) > ended) == (steps == 3)
+    (found,) = beam(model, model.start(0), [2], width=1, length_penalty=1.0)
+    assert [one.ids for one in found] == [(3,)]
     assert len(model.rows) == steps
 
 
@@ -444,6 +513,7 @@ def test_what_is_forbidden_is_left_to_the_others() -> None:
 )
 def test_without_chance_it_is_greedy(seed: int, limit: int, how: tuple[float, float]) -> None:
     model = Markov(seed, texts=3, banned=0.3)
+    model.table[:, BOS, BOS, EOS] = -np.inf  # a drawn text may be empty, a greedy one is not
     temperature, top_p = how
     found = sample(
         model, np.full(3, BOS), model.start(0, 1, 2), [limit] * 3,
@@ -532,8 +602,11 @@ def test_a_score_is_that_of_teacher_forcing() -> None:
         for source, answer in zip(sources * 2, found, strict=True):
             for one in answer:
                 assert one.score == pytest.approx(forced(model, source, one), abs=1e-5)
+                if one.truncated:
+                    whole = forced(model, source, replace(one, truncated=False))
+                    assert one.score + one.end == pytest.approx(whole, abs=1e-5)
                 kinds.add((one.truncated, min(len(one.ids), 2)))
-    assert len(kinds) >= 5  # short and long ones, cut and ended
+    assert len(kinds) == 4  # short and long ones, cut and ended
 
 
 # --- how long an output may get
@@ -565,7 +638,9 @@ def test_limits_leave_room_and_never_fall(lengths: list[tuple[int, int]]) -> Non
 
 def test_limits_by_hand() -> None:
     limits = LengthLimits((0, 2, 2, 8))
-    assert [limits.of(length) for length in range(4)] == [4, 7, 7, 14]
+    assert [limits.of(length) for length in range(4)] == [7, 7, 7, 14]
+    # sources shorter than all seen have the limit of the shortest
+    assert [LengthLimits((0, 0, 0, 0, 23, 28)).of(length) for length in (1, 3, 4)] == [33, 33, 33]
     # beyond the longest source seen they grow in proportion
     assert [limits.of(length) for length in (4, 6, 30)] == [18, 24, 104]
     assert LengthLimits((3,)).of(2) == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from levels import LIBRARY, at_level, each_level, needs_library
 from networks import ODD, TARGETS, answers, ended, every, make, some_texts, tiny
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
-from charseq.decoding.search import _follow, _search, beam, greedy
+from charseq.decoding.search import _greedy, _search, beam, greedy
 from charseq.decoding.seq2seq_native import NativeSeq2Seq, NativeState
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq
 from charseq.kernels import library
@@ -180,8 +181,11 @@ def test_a_beam_as_wide_as_the_space_finds_every_walk(text: list[int]) -> None:
     kernels = best(network)
     found = beam(kernels, kernels.start([text]), [text.index(EOS)], width=30)[0]
     expected = every(network, text, text.index(EOS))
-    assert {one.ids for one in found} == set(expected)
-    assert sum(np.exp(one.score) for one in found) == pytest.approx(1.0, abs=1e-4)
+    deletions = (network.actions.deletion,) * text.index(EOS)
+    nothing = math.exp(expected.pop(deletions))  # the output that is empty
+    ended = [one for one in found if not one.truncated]
+    assert {one.ids for one in ended} == set(expected)
+    assert sum(np.exp(one.score) for one in ended) == pytest.approx(1.0 - nothing, abs=1e-4)
 
 
 def test_features_are_heard_though_no_walk_comes_to_them() -> None:
@@ -209,16 +213,13 @@ def test_a_whole_search_is_that_of_its_steps(cell: str, attention: str, level: s
                 texts = ended(texts) if attention == "hard" else texts
                 limits = random.integers(0, 9, size=count).tolist()
                 state = kernels.start(texts)
-                expected = _search(kernels, state, limits, width, strength)
+                silent = kernels.actions and kernels.actions.deletion
+                expected = _search(kernels, state, limits, width, strength, silent)
                 found = beam(kernels, state, limits, width=width, length_penalty=strength)
                 assert found == expected
                 if width == 1:
                     ones = greedy(kernels, state, limits)
-                    assert ones == _follow(kernels, np.full(count, BOS), state, limits, likeliest)
-
-
-def likeliest(logs: np.ndarray, _: object) -> np.ndarray:
-    return logs.argmax(axis=1)
+                    assert ones == _greedy(kernels, state, limits, silent)
 
 
 def flat(network: NumpySeq2Seq) -> NumpySeq2Seq:

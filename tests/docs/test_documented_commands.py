@@ -9,7 +9,9 @@ How a page is written (README.md and docs/, without the pages that the program g
 - Python examples are in blocks ```` ```python ````. Those of a page are one program, which is run
   after the commands of the page. A block ```` ```text ```` after one of them shows what it prints.
 
-How a page is run: in a folder of its own, with copies of ``data`` and ``checkpoints``, by one bash.
+How a page is run: by one bash, in a folder with copies of ``data`` and ``checkpoints`` that all
+pages share, in the order in which the README lists them. So a reader may paste them one after the
+other: no page needs what an earlier one made, and none is in the way of a later one.
 To be quick, the training split of the dates is cut to :data:`TRAIN` rows and their dev split to
 :data:`DEV`, the environment makes models small (:data:`SMALL`), and budgets are replaced
 (:data:`SHORTER`). Everything else is run as it is written.
@@ -22,6 +24,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,11 +34,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 GENERATED = "<!-- Written by "
+README = ROOT / "README.md"
+LISTED = re.findall(r"\((docs/[\w/-]+\.md)\)", README.read_text(encoding="utf-8"))
 PAGES = [
     page
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for page in dict.fromkeys(
+        (README, *(ROOT / name for name in LISTED), *sorted((ROOT / "docs").rglob("*.md")))
+    )
     if GENERATED not in page.read_text(encoding="utf-8")
 ]
+"""In the order of the README's links."""
 
 TRAIN, DEV = 300, 60
 SMALL = {
@@ -168,16 +176,27 @@ def _same(shown: str, found: str) -> bool:
     )
 
 
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all pages."""
+    return workspace_in(tmp_path_factory.mktemp("pages"))
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
+    """A folder for one test."""
+    return workspace_in(tmp_path)
+
+
+def workspace_in(parent: Path) -> Path:
     """A folder with data, checkpoints, and a ``charseq`` that runs this tree."""
-    folder = tmp_path / "workspace"
+    folder = parent / "workspace"
     for name in ("data", "checkpoints/dates", "checkpoints/sentences"):
         shutil.copytree(ROOT / name, folder / name)
     for name, rows in (("train", TRAIN), ("dev", DEV)):
         path = folder / "data" / f"{name}.tsv"
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:rows]))
-    tools = tmp_path / "bin"
+    tools = parent / "bin"
     tools.mkdir()
     for name, call in (("charseq", f'"{sys.executable}" -m charseq'), ("python", sys.executable)):
         (tools / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n')
@@ -197,8 +216,7 @@ def differences(text: str, workspace: Path) -> list[str]:
     known = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     path = os.pathsep.join((str(workspace.parent / "bin"), os.environ["PATH"]))
     environment = {**kept, **SMALL, "PATH": path, "PYTHONPATH": known}
-    out = workspace.parent / "out"
-    out.mkdir()
+    out = Path(tempfile.mkdtemp(prefix="out-", dir=workspace.parent))
     script = ["set -o pipefail"]
     for place, command in enumerate(listed):
         script.append(f"{{ {shorter(command.text)}\n}} >{out}/{place} 2>&1 </dev/null")
@@ -230,8 +248,8 @@ def differences(text: str, workspace: Path) -> list[str]:
 
 
 @each_page
-def test_a_page_does_what_it_shows(page: Path, workspace: Path) -> None:
-    assert differences(page.read_text(encoding="utf-8"), workspace) == []
+def test_a_page_does_what_it_shows(page: Path, clone: Path) -> None:
+    assert differences(page.read_text(encoding="utf-8"), clone) == []
 
 
 @each_page
@@ -293,7 +311,6 @@ def test_a_failing_python_example_is_noticed(workspace: Path) -> None:
 def test_another_output_of_a_python_example_is_noticed(workspace: Path) -> None:
     example = "```python\nprint('a')\nprint('b')\n```\n\n```text\n{}\n```\n"
     assert differences(example.format("b"), workspace) == []
-    shutil.rmtree(workspace.parent / "out")
     assert differences(example.format("c"), workspace) == ["they print:\na\nb\n"]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,9 @@ def test_sentences() -> None:
 PROGRAM = f"""
 import numpy as np
 import charseq
+import os
+import subprocess
+import sys
 from pathlib import Path
 for name, texts in (("dates", ["3. März 2021", "le 14 juillet"]), ("sentences", ["I love", ""])):
     model = charseq.load(Path({str(SHIPPED)!r}) / name)
@@ -58,3 +64,34 @@ def test_bits_of_answers_do_not_depend_on_the_number_of_threads(core: str, kerne
     one, two = (run_on(core, PROGRAM, OPENBLAS_NUM_THREADS=count, **switch) for count in "12")
     assert len(one.splitlines()) == 4
     assert one == two
+
+
+def test_the_models_are_in_an_installed_package(tmp_path: Path) -> None:
+    """What a wheel would hold, without the compiled kernels."""
+    pytest.importorskip("setuptools", minversion="77")
+    root, built = SHIPPED.parent, tmp_path / "built"
+    build = ["build_py", "--build-lib", os.fspath(built)]
+    subprocess.run(
+        [sys.executable, "-c", f"from setuptools import setup; setup(script_args={build})"],
+        cwd=root, capture_output=True, check=True,
+    )  # fmt: skip
+    there = sorted(path.name for path in (built / "charseq" / "checkpoints").iterdir())
+    assert there == ["dates", "sentences"], "and no run of the user's own"
+    for name in there:
+        copies = built / "charseq" / "checkpoints" / name
+        assert {path.name: path.read_bytes() for path in copies.iterdir()} == {
+            path.name: path.read_bytes() for path in (SHIPPED / name).iterdir() if path.is_file()
+        }
+        assert not copies.is_symlink()
+    (tmp_path / "empty").mkdir()
+    for words, answer in (
+        (["predict", "-m", "sentences", "I love machine"], "learning"),
+        (["predict", "-m", "dates", "3 May 2020"], "2020-05-03"),
+        (["predict", "3 May 2020"], "2020-05-03"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "charseq", *words],
+            cwd=tmp_path / "empty", env={**os.environ, "PYTHONPATH": os.fspath(built)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout == f"{answer}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -167,6 +168,6 @@ def test_pictures_of_a_run(found: study.Study, tmp_path: Path) -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     study.require_plots()
-    monkeypatch.setattr(study, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"charseq\[plot\]"):
         study.require_plots()

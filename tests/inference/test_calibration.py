@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,33 @@ def test_scores_in_the_wrong_order_are_not_fitted() -> None:
     events = [Event(one.source, one.scores, 3) for one in draw(1.0, 0.0, 2000)]
     found = fit(events)
     assert found is None or found.temperature <= MAX_TEMPERATURE
+
+
+def test_a_fit_that_makes_the_held_out_error_worse_is_not_kept() -> None:
+    """Likelihood counts the few rows that were sure and wrong; the error counts the many others."""
+    events = draw(1.0, 0.0, 160)
+    random = np.random.default_rng(0)
+    kept = grown = 0
+    for _ in range(60):
+        some = [events[row] for row in random.integers(0, 160, 150)]
+        some = [replace(one, source=str(row)) for row, one in enumerate(some)]
+        reasons: list[str] = []
+        found = fit(some, reasons.append)
+        assert (found is None) == (len(reasons) == 1)
+        if found is not None:
+            assert found.ece_after <= found.ece_before
+            kept += 1
+        grown += "would grow from" in "".join(reasons)
+    assert kept
+    assert grown
+
+
+def test_the_reason_for_no_fit_is_told() -> None:
+    reasons: list[str] = []
+    assert fit(draw(0.5, -2.0, MIN_INPUTS)[1:], reasons.append) is None
+    assert reasons == [
+        "dev has 99 answered inputs of 99 sources, expected 100 inputs of 20 sources"
+    ]
 
 
 def test_calibrated_scores_are_hardly_changed() -> None:

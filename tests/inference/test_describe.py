@@ -45,8 +45,22 @@ def test_a_run_is_described_with_all_settings_and_shapes() -> None:
     shown = " ".join(map(chr, range(0x4E00, 0x4E00 + 40)))
     assert lines[6] == f"target     60 characters, NFC: {shown} …"
     words = [line.split() for line in lines]
-    for name, value in metadata["settings"].items():
-        assert [name, *str(value).split()] in words
+    first, last = lines.index("settings"), lines.index("shapes")
+    listed = dict(line.split(maxsplit=1) for line in lines[first + 1 : last])
+    resolved = {
+        "task": "pairs", "source_symbols": "spaced", "source_form": "NFD",
+        "target_symbols": "characters", "target_form": "NFC",
+    }  # fmt: skip
+    idle = {
+        "units", "word_limit", "case", "punctuation", "traits", "running", "context",
+        "embedding_dropout", "recurrent_dropout", "segment", "samples",  # of next-word
+        "prior",  # of hard attention
+        "epochs", "cells", "columns",  # not given
+    }  # fmt: skip
+    assert listed.keys() == metadata["settings"].keys() - idle
+    assert listed.items() >= resolved.items()
+    for name in listed.keys() - resolved.keys():
+        assert listed[name] == str(metadata["settings"][name]).lower()
     for name, shape in shapes_of(metadata).items():
         assert [name, "×".join(map(str, shape))] in words
     assert ["target_embedding", "64×16"] in words

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from charseq.config import configure
 from charseq.data.text.tokenizer import Tokenizer, build
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
 from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
-from charseq.errors import SettingError
+from charseq.errors import SettingError, UsageError
 from charseq.inference import language_model
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Prediction
@@ -537,3 +538,27 @@ def test_name_path_and_metadata() -> None:
     assert (model.name, model.path, model.has_features) == ("toy", Path("runs/toy"), False)
     assert model.metadata == {"scores": {}}
     assert model.network.begin == BOS
+
+
+ASKS: dict[str, Callable[[LanguageModel, Any], Any]] = {
+    "predict": lambda model, texts: model.predict(texts, n=2),
+    "complete": lambda model, texts: model.complete(texts, n=2),
+    "generate": lambda model, texts: model.generate(texts, count=2),
+    "score": lambda model, texts: model.score(texts),
+}
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_texts_of_every_kind_are_answered(name: str) -> None:
+    model, ask = MODELS["words"], ASKS[name]
+    texts = ["the cat", "a", "the cat"]
+    expected = ask(model, texts)
+    assert len(expected) == 3
+    assert ask(model, (text for text in texts)) == expected
+    assert ask(model, texts[0]) == expected[:1]
+    answers = ask(model, pd.Series([*texts[:2], None], index=[4, 4, 2]))
+    assert answers.tolist() == [*expected[:2], None]
+    assert answers.index.tolist() == [4, 4, 2]
+    for wrong in (None, [None], [b"a"], ["a", math.nan]):
+        with pytest.raises(UsageError, match=r"^texts"):
+            ask(model, wrong)

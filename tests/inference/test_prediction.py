@@ -51,9 +51,9 @@ def test_probabilities_may_be_calibrated_by_all_that_was_found() -> None:
     assert seen == [[-1.0, -2.0, -3.0]]
 
 
-def test_a_penalty_changes_the_order_and_no_number() -> None:
+def test_merits_change_the_order_and_no_number() -> None:
     scores = {"long": -3.0, "short": -2.0}
-    found = rank(scores, 2, penalties={"long": 2.0, "short": 1.0})
+    found = rank(scores, 2, merits={"long": -1.5, "short": -2.0})
     assert found == [Candidate("long", math.exp(-3), -3.0), Candidate("short", math.exp(-2), -2.0)]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from charseq.decoding.ensemble import DirectionGroup
 from charseq.decoding.search import LengthLimits
 from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
@@ -186,7 +188,8 @@ WALKS = {
     (SKIP, GO + X): 0.15,
     (SKIP,): 0.1,
 }
-SPELT = {"xy": 0.45, "z": 0.3, "x": 0.15, "": 0.1}
+SPELT = {"xy": 0.45, "z": 0.3, "x": 0.15}
+"""A deletion alone writes nothing, and no output is empty."""
 
 
 def walking(source: Vocabulary = SOURCE, **options: Any) -> tuple[Translator, Scripted]:
@@ -341,6 +344,41 @@ def test_an_output_without_an_end_is_truncated(width: int) -> None:
     assert answer.prediction == "xyxyxyx"
 
 
+def test_a_truncated_answer_has_the_probability_that_it_ends_there() -> None:
+    """Half of the outputs that begin so are longer than the limit; the rest are no answer here."""
+    outputs = {"xyxyxyx": 0.1, "xyxyxyxyyy": 0.5, "yx": 0.3, "z": 0.1}
+    translator, _ = scripted(outputs)
+    (answer,) = translator.predict(["a"], n=4, width=4)
+    assert answer.truncated
+    assert found(answer) == [("xyxyxyx", 0.1), ("yx", 0.3), ("z", 0.1)]
+    (greedily,) = translator.predict(["a"])
+    assert found(greedily) == [("xyxyxyx", 0.1)]
+    assert greedily.truncated
+    (sure,) = calibrated(outputs).predict(["a"], n=4, width=4)
+    total = 0.5**2 + 0.3**2 + 2 * 0.1**2  # nothing is left; what goes on counts like a candidate
+    assert [one.probability for one in sure.candidates] == pytest.approx(
+        [0.1**2 / total, 0.3**2 / total, 0.1**2 / total], rel=1e-4
+    )
+
+
+def test_a_truncated_answer_of_one_direction_may_end_in_the_other() -> None:
+    groups = [
+        DirectionGroup(scripted({"x" * 20: 0.9, "y": 0.1})[1], weight=0.5),  # type: ignore[arg-type]
+        DirectionGroup(scripted({"x" * 7: 0.6, "yz": 0.4})[1], backward=True, weight=0.5),  # type: ignore[arg-type]
+    ]
+    translator = Translator(groups, SOURCE, TARGET, LengthLimits((0, 2)))
+    (answer,) = translator.predict(["a"], n=4, width=4)
+    assert not answer.truncated
+    assert found(answer) == [("x" * 7, 0.3), ("zy", 0.2), ("y", 0.05)]
+
+
+def test_a_text_shorter_than_all_learnt_may_have_as_long_an_answer() -> None:
+    translator, _ = scripted({"xyxyxyxy": 1.0})
+    short = Translator(translator.direction_groups, SOURCE, TARGET, LengthLimits((0, 0, 0, 8)))
+    (answer,) = short.predict(["a"])
+    assert (answer.prediction, answer.truncated) == ("xyxyxyxy", False)
+
+
 # --- a run folder
 
 
@@ -402,7 +440,7 @@ def test_a_run_is_loaded_by_name_or_from_the_environment(
     run_of(tmp_path / "checkpoints" / "here", source=TAGGED)
     assert load().path == Path("checkpoints") / "here"
     assert load().has_features
-    with pytest.raises(CheckpointError, match=r"^none: there is no such run$"):
+    with pytest.raises(CheckpointError, match=r"^none: there is no such run; the names of runs"):
         load("none")
 
 
@@ -411,8 +449,8 @@ def test_the_beam_is_the_runs_unless_given(run: Path) -> None:
     usual = model.predict(TEXTS, n=3)
     assert usual == model.predict(TEXTS, n=3, beam=3)
     assert model.predict(TEXTS) != model.predict(TEXTS, beam=1)
-    wide = model.predict(TEXTS, n=1, beam=9)
-    assert any(a.probability > b.probability for a, b in zip(wide, usual, strict=True))
+    wide = model.predict(TEXTS, n=9, beam=9)
+    assert any(len(a.candidates) > len(b.candidates) for a, b in zip(wide, usual, strict=True))
 
 
 @pytest.mark.parametrize("name", ["n", "beam", "batch_size"])
@@ -435,13 +473,14 @@ def test_candidates_are_sorted_and_their_scores_are_true(run: Path) -> None:
     network = model.translator.direction_groups[0].network
     for answer in model.predict(TEXTS, n=8):
         scores = [one.score for one in answer.candidates]
-        assert scores == sorted(scores, reverse=True)
+        ended = scores[answer.truncated :]  # a truncated one is first by what may come after it
+        assert ended == sorted(ended, reverse=True)
         assert len({one.prediction for one in answer.candidates}) == len(scores)
         assert 1 <= len(scores) <= 8
         assert sum(one.probability for one in answer.candidates) <= 1 + 1e-6
         assert answer.prediction == answer.candidates[0].prediction
         assert answer.probability == answer.candidates[0].probability
-        for one in answer.candidates if not answer.truncated else []:
+        for one in answer.candidates:
             state = network.start([SOURCE.encode(answer.source)])
             total, before = 0.0, BOS
             for symbol in [*TARGET.encode(one.prediction), EOS]:
@@ -484,7 +523,9 @@ def test_a_run_with_hard_attention_is_used_like_any(
         for one in alone[text].candidates:
             spelt = {w: TARGET.decode(actions.target_ids(w.ids)[::step]) for w in walks}
             same = [walk for walk, told in spelt.items() if told == one.prediction]
-            total = sum(math.exp(walk.score) for walk in same)
+            first = walks[0]
+            whole = [w for w in same if w is first or not first.truncated or w.ids != first.ids]
+            total = sum(math.exp(walk.score + walk.end) for walk in whole)
             assert one.probability == pytest.approx(total, rel=1e-5)
             sums += len(same) > 1
         if not walks[0].truncated:
@@ -533,14 +574,19 @@ def test_a_run_is_calibrated_and_prefers_lengths_as_it_says(run: Path, tmp_path:
     told = {**about, "calibration": CALIBRATION.to_json()}
     told["settings"] = {**about["settings"], "length_penalty": 3.0}
     publish(tmp_path / "told", told, weights)
-    plain = load(run).predict(TEXTS, n=3)
+    model = load(run)
+    plain = model.predict(TEXTS, n=3)
     same = load(tmp_path / "told", length_penalty=0.0).predict(TEXTS, n=3)
     for before, after in zip(plain, same, strict=True):
         scores = [one.score for one in before.candidates]
         assert [(one.prediction, one.score) for one in after.candidates] == [
             (one.prediction, one.score) for one in before.candidates
         ]
-        chances = CALIBRATION.probabilities(scores)
+        if before.truncated:  # what goes on after the first candidate is another one
+            first = model.translator.encode(before.source, "")
+            ((cut, *_),) = model.translator.search([first], 3)
+            scores.append(cut.score + math.log1p(-math.exp(cut.end)))
+        chances = CALIBRATION.probabilities(scores)[: len(before.candidates)]
         assert [one.probability for one in after.candidates] == pytest.approx(chances)
     longer = load(tmp_path / "told").predict(TEXTS)
     assert longer == [
@@ -811,3 +857,60 @@ def test_a_network_that_searches_by_itself_answers_the_same(
         assert [c.prediction for c in one.candidates] == [c.prediction for c in two.candidates]
         scores = [[c.score for c in answer.candidates] for answer in (one, two)]
         np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+# --- texts of every kind, and copies of a model
+
+
+def test_a_generator_is_read_once_and_its_texts_are_answered() -> None:
+    model = load(FIXTURES / "hard")
+    texts = FROZEN["hard"][:3]
+    expected = model.predict(texts)
+    assert model.predict(text for text in texts) == expected
+    assert model.predict(texts[0]) == expected[:1]
+    with pytest.raises(UsageError, match=r"^texts\[1\] is None, expected a str$"):
+        model.predict([texts[0], None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", ["hard", "words"])
+def test_a_copy_of_a_model_answers_as_the_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(FIXTURES / name, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    model = load("run")
+    stored = pickle.dumps(model)
+    assert len(stored) < 1000, "the path, not the weights"
+    monkeypatch.chdir("/")  # a worker's folder may be another one
+    other = pickle.loads(stored)
+    assert type(other) is type(model)
+    assert other.predict(["a"], n=3) == model.predict(["a"], n=3)
+    monkeypatch.chdir(tmp_path)
+    assert copy.deepcopy(model).predict(["a"]) == model.predict(["a"])
+    assert pickle.loads(pickle.dumps(model.predict))(["a"]) == model.predict(["a"])
+
+
+def test_a_copy_has_the_options_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "own.tsv").write_text("source\ttarget\nabc\tmine\n")
+    model = load(FIXTURES / "hard", lexicon=tmp_path / "own.tsv", length_penalty=0.5)
+    other = pickle.loads(pickle.dumps(model))
+    assert other.config.length_penalty == 0.5
+    assert other.predict("abc")[0].prediction == "mine"
+    assert fingerprint(other) == fingerprint(model)
+    stored = pickle.dumps(model)
+    (tmp_path / "own.tsv").write_text("source\ttarget\nabc\tother\n")
+    with pytest.raises(CheckpointError, match="has changed since it was pickled"):
+        pickle.loads(stored)
+
+
+def test_a_run_that_has_changed_is_not_taken_for_the_pickled_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(FIXTURES / "hard", run)
+    stored = pickle.dumps(load(run))
+    shutil.rmtree(run)
+    shutil.copytree(FIXTURES / "soft", run)
+    with pytest.raises(CheckpointError, match="has changed since it was pickled"):
+        pickle.loads(stored)
+    shutil.rmtree(run)
+    with pytest.raises(CheckpointError, match="no such run"):
+        pickle.loads(stored)

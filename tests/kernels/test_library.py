@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -366,7 +367,30 @@ def test_a_name_that_is_no_level_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_a_library_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels.load(tmp_path) is None
     monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path / "site"))
     assert find(monkeypatch, "auto") is None
+    monkeypatch.setattr(kernels, "find", lambda: None)
+    assert kernels.absence().startswith("compiled kernels not found, about three times slower")
+    monkeypatch.setenv(VARIABLE, "off")
+    assert not kernels.absence(), "nobody misses what was switched off"
+
+
+@needs_library
+def test_a_source_tree_takes_the_library_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "clone" / "library.py"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / name))
+    assert find(monkeypatch, "auto") is None
+    folder = tmp_path / "purelib" / "charseq" / "kernels" / "native"
+    folder.mkdir(parents=True)
+    assert BUILT is not None
+    shutil.copy(BUILT._name, folder)
+    found = find(monkeypatch, "auto")
+    assert found is not None
+    assert Path(found.library._name).parent == folder
+    monkeypatch.setattr(kernels, "find", lambda: found)
+    assert not kernels.absence()
 
 
 def test_what_is_no_library_is_left_alone(tmp_path: Path) -> None:

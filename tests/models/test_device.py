@@ -54,6 +54,8 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
             there = set(range(cores))
             monkeypatch.setattr(os, "sched_getaffinity", lambda _, there=there: there)
             assert choose_threads(0) == torch.get_num_threads() == wanted
+            assert choose_threads(0, timed=False) == torch.get_num_threads() == 1
+        assert choose_threads(3, timed=False) == torch.get_num_threads() == 3
         monkeypatch.delattr(os, "sched_getaffinity")
         assert choose_threads(0) == 1
     finally:
@@ -67,6 +69,20 @@ def test_precision_follows_the_processor(able: bool, monkeypatch: pytest.MonkeyP
     assert choose_precision("auto", CPU) == (torch.bfloat16 if able else torch.float32)
     assert choose_precision("float32", CPU) == torch.float32
     assert choose_precision("bfloat16", CPU) == torch.bfloat16
+
+
+def test_torch_keeps_few_compiled_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "")  # so that it is put back at the end
+    monkeypatch.delenv(name)
+    choose_precision("float32", CPU)
+    choose_precision("bfloat16", torch.device("cuda"))
+    assert name not in os.environ
+    choose_precision("bfloat16", CPU)
+    assert 0 < int(os.environ[name]) < 500
+    monkeypatch.setenv(name, "7")
+    choose_precision("bfloat16", CPU)
+    assert os.environ[name] == "7", "a value of the user stays"
 
 
 def test_precision_where_torch_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:

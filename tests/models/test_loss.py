@@ -13,6 +13,7 @@ from torch import Tensor
 
 import charseq.models.loss
 from charseq.data.text.vocabulary import PAD
+from charseq.kernels import matmul
 from charseq.models.loss import (
     OUTCOMES,
     SoftmaxSample,
@@ -230,8 +231,17 @@ def test_what_is_certain_costs_nothing_and_what_is_impossible_teaches() -> None:
     assert gradient.tolist() == [0, 0, 0, 2, -2]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_low_precision_rounds_products_and_neither_shares_nor_sums(smoothing: float) -> None:
+def test_low_precision_rounds_products_and_neither_shares_nor_sums(
+    smoothing: float, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled and not matmul.available():
+        pytest.skip("the processor does not multiply bfloat16, or the library is not built")
+    monkeypatch.setattr(matmul, "available", lambda: compiled)
+    taken: list[int] = []
+    multiply = matmul.multiply
+    monkeypatch.setattr(matmul, "multiply", lambda *given: taken.append(1) or multiply(*given))
     case = case_of(4, rows=300, size=500, units=16)
     single = Case(*(value.detach().float() for value in case[:3]), *case[3:])
     single = single._replace(weights=torch.ones(300))
@@ -251,6 +261,8 @@ def test_low_precision_rounds_products_and_neither_shares_nor_sums(smoothing: fl
     for mine, wanted in pairs:
         assert mine.dtype == torch.float32
         assert float((mine - wanted).norm() / wanted.norm()) < 0.01
+    # torch keeps compiled code for every shape of its own products
+    assert len(taken) == (4 if compiled else 0)
 
 
 # --- over a sample

@@ -18,7 +18,6 @@ import pytest
 
 from charseq.errors import CharseqError, CheckpointError
 from charseq.runs import folder as checkpoint
-from charseq.runs import store
 from charseq.runs import weights as weights_module
 from charseq.runs.folder import ABOUT, WEIGHTS
 
@@ -135,45 +134,6 @@ def test_state_of_training(tmp_path: Path) -> None:
     run_of(run)
     assert checkpoint.is_finished(run)
     assert checkpoint.read_json(run, ABOUT) == SAID
-
-
-def test_find_prefers_the_named_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
-    for age, name in enumerate(["new", "old", "unusable", "damaged"]):
-        run = run_of(tmp_path / "checkpoints" / name)
-        os.utime(run / ABOUT, (2e9 - age, 2e9 - age))
-    os.utime(tmp_path / "checkpoints" / "unusable" / ABOUT, (3e9, 3e9))
-    checkpoint.remove(tmp_path / "checkpoints" / "unusable", [WEIGHTS])
-    os.utime(tmp_path / "checkpoints" / "damaged" / ABOUT, (3e9, 3e9))
-    (tmp_path / "checkpoints" / "damaged" / "manifest.json").write_text("{}")
-    (tmp_path / "checkpoints" / "README.md").touch()
-    assert checkpoint.find() == Path("checkpoints/new")
-    os.utime(tmp_path / "checkpoints" / "old" / ABOUT, (3e9, 3e9))
-    assert checkpoint.find() == Path("checkpoints/old")
-    monkeypatch.setenv("CHARSEQ_MODEL", "checkpoints/new")
-    assert checkpoint.find() == Path("checkpoints/new")
-    assert checkpoint.find("checkpoints/old") == Path("checkpoints/old")
-    for absent, why in [("nowhere", "no such run"), (".", "no trained"), ("checkpoints/README.md",
-                                                                         "is a file")]:  # fmt: skip
-        with pytest.raises(CheckpointError, match=why):
-            checkpoint.find(absent)
-    monkeypatch.setenv("CHARSEQ_MODEL", "nowhere")
-    with pytest.raises(CheckpointError, match="nowhere: there is no such run"):
-        checkpoint.find()
-
-
-def test_find_falls_back_to_the_shipped_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
-    place = tmp_path / "repo" / "charseq" / "runs" / "x.py"
-    monkeypatch.setattr(checkpoint, "__file__", str(place))
-    with pytest.raises(CheckpointError, match="-m RUN"):
-        checkpoint.find()
-    shipped = run_of(tmp_path / "repo" / "checkpoints" / "dates")
-    assert checkpoint.find() == shipped
 
 
 HOLDER = """
@@ -305,21 +265,3 @@ def test_a_holder_that_left_no_number_is_unknown(tmp_path: Path) -> None:
             checkpoint.lock(tmp_path),
         ):
             pass
-
-
-def test_the_model_in_the_package_is_the_last_resort(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
-    package = tmp_path / "site" / "charseq"
-    package.mkdir(parents=True)
-    monkeypatch.setattr(checkpoint, "__file__", str(package / "runs" / "folder.py"))
-    with pytest.raises(CheckpointError) as caught:
-        checkpoint.find()
-    told = "there is no trained model here: name one with -m RUN, or train one"
-    assert str(caught.value) == told
-    run = run_of(package / "checkpoints" / "dates")
-    assert checkpoint.find() == run
-    store.publish(tmp_path / "checkpoints" / "other", {ABOUT: b"{}"})
-    assert checkpoint.find() == run, "without weights it is no model"

@@ -135,7 +135,8 @@ def test_with_data_the_mean_is_scored_as_in_training(data: Path, run: Path, tmp_
     assert facts["scores"]["ser"] == metrics[-1]["ser"]
     assert facts["scores"]["exact_match"] == metrics[-1]["exact_match"]
     assert lines[0] == f"averaged   evaluations 4 of {run}"
-    assert lines[1].startswith("scores     dev exact ")
+    assert lines[1] == "calibrated no: dev has 8 inputs, expected 100"
+    assert lines[2].startswith("scores     dev exact ")
     assert "dev exact match" in (tmp_path / "mean" / "README.md").read_text()
 
 

@@ -170,7 +170,7 @@ def test_a_member_is_what_a_run_of_its_own_would_be(
 def test_lines_are_the_members(data: Path, whole: Path, told: list[str]) -> None:
     for number in (1, 2):
         assert sum(line.startswith(f"member {number} ") and "dev ex" in line for line in told) == 3
-    assert told[-2].startswith("ensemble   2 members  dev exact ")
+    assert told[-3].startswith("ensemble   2 members  dev exact ")
     assert told[-1] == f"kept       {whole}"
     assert not any("kept" in line or "pair 1" in line for line in told if "member" in line)
     with pytest.raises(CheckpointError, match="is finished already"):

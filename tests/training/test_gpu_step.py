@@ -220,6 +220,21 @@ def test_running_text_is_sent() -> None:
         check_batch(upload, stream, step)
 
 
+def test_a_batch_of_outliers_has_no_more_rows_on_the_device() -> None:
+    sources = [*SOURCES, [4] * 700, [5] * 600]
+    for batches in (
+        Batches(sources, [*TARGETS, [6], [7]], batch_size=4, seed=2),
+        LineBatches(*texts(sources), batch_size=4),
+    ):
+        upload = upload_of(batches, CPU)
+        rows = set()
+        for step in range(2 * len(batches)):
+            check_batch(upload, batches, step)
+            shape, *_ = upload.upload(step)
+            rows.add((shape.rows, max(shape.source, shape.target) > 500))
+        assert rows == {(4, False), (1, True)}
+
+
 def test_fewer_rows_than_a_batch_has() -> None:
     batches = Batches(SOURCES, TARGETS, batch_size=100)
     shape, examples, _ = upload_of(batches, CPU).upload(0)

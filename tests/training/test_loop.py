@@ -116,7 +116,9 @@ class ConstantTask:
     def summary(self, scores: Mapping[str, float]) -> str:
         return f"{scores['bits']:.3f} bits"
 
-    def calibrate(self, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def calibrate(
+        self, weights: Mapping[str, np.ndarray], report: Callable[[str], None]
+    ) -> dict[str, Any]:
         return {}
 
     def evaluate(self, model: Any, *, version: str) -> dict[str, Any]:
@@ -249,6 +251,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: list[tuple[float, float]])
     real = pairs.score_examples
     # the compiled engine packs the weights, so that they cannot be looked at
     monkeypatch.setattr("charseq.kernels.library.find", lambda: None)
+    monkeypatch.setenv("CHARSEQ_KERNELS", "off")  # and nobody misses it
 
     def score(translator: Any, rows: Any, **options: Any) -> Any:
         outcome = real(translator, rows, **options)

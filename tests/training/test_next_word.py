@@ -247,9 +247,32 @@ def test_a_dry_run_reads_and_writes_nothing(
     assert facts["run"] == str(Path("checkpoints") / "talk")
     assert facts["epochs"] == 0
     heads = ["data", *["line"] * 3, "symbols", "state", "note"]
+    heads += ["network", "budget", "device", "folder"]
     assert [line.split()[0] for line in told] == heads
-    assert "min_count=1" in told[-1]
+    assert "min_count=1" in told[len(heads) - 5]
     assert not list(tmp_path.iterdir())
+
+
+def test_few_minutes_score_lines_that_are_spread_over_dev(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(80)
+    data = make(tmp_path / "text", lines, dev=20)
+    dev = lines[:20]
+
+    def scored(**settings: Any) -> tuple[list[str], list[str]]:
+        task = next_word.NextWordTask(data, config_of(dev_limit=16, **settings))
+        return task.dev_lines, [line for line in task.describe() if "of dev" in line]
+
+    assert scored(epochs=1) == (dev[:16], [])
+    assert scored(epochs=0, minutes=60) == (dev[:16], [])
+    monkeypatch.setattr(next_word, "MIN_SCORED", 16)  # of 16 lines of about 5 symbols
+    found, notes = scored(epochs=0, minutes=1e-6)
+    assert found == dev[:16:5]
+    assert notes == [
+        "note       4 of 16 lines of dev are scored on the way, for want of time; all at the end"
+    ]
+    assert scored(epochs=0, minutes=1e-6, running=True)[0] == dev[:4], "in one piece"
 
 
 def test_useless_data_are_refused_before_training(tmp_path: Path) -> None:

@@ -98,6 +98,16 @@ def test_features_count_as_symbols_of_the_source_alone() -> None:
     assert other.source.features == ("N", "V")
 
 
+def test_a_separator_that_the_data_have_is_a_setting_of_the_run() -> None:
+    rows = [Example("ab", "y", "pos=V,num=SG"), Example("a", "y", "pos=V,num=PL")]
+    found = replace(dataset(rows), feature_separator=",")
+    task = prepare(found, configure(SMALL))
+    assert task.source.features == ("pos=V", "num=PL", "num=SG")
+    assert task.config.feature_separator == task.source.feature_separator == ","
+    given = prepare(found, configure({**SMALL, "feature_separator": "="}))
+    assert given.config.feature_separator == given.source.feature_separator == "="
+
+
 def test_settings_of_each_side_go_to_that_side() -> None:
     pairs = [("ab é", "x y"), ("ab", "z")]
     task = task_of(*pairs, source_form="NFD", target_symbols="spaced", min_count=2)
@@ -115,7 +125,7 @@ def test_metadata_of_prepared_pairs() -> None:
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
     about = json.loads(json.dumps(task.metadata))
     assert about == task.metadata
-    found = {"direction": "forward", "layers": 1, "prior": False}
+    found = {"direction": "forward", "layers": 1, "prior": False, "feature_separator": ";"}
     assert about["settings"] == configure({**SMALL, "seed": 3, **found}).to_json()
     assert Vocabulary.from_json(about["source"]) == task.source
     assert Vocabulary.from_json(about["target"]) == task.target
@@ -263,7 +273,9 @@ def test_a_trainer_begins_with_the_inherited_weights() -> None:
 
 def test_the_defaults_make_a_task() -> None:
     task = prepare(dataset([Example("a", "b")]), Config())
-    assert task.config == Config(attention="soft", direction="forward", layers=1, prior=False)
+    assert task.config == Config(
+        attention="soft", direction="forward", layers=1, prior=False, feature_separator=";"
+    )
     assert len(task.source) == len(task.target) == SPECIALS + 1
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from charseq.config import Config, configure
 from charseq.data import corpus
@@ -12,7 +16,14 @@ from charseq.data.pairs import Dataset, Example
 from charseq.data.text import tokenizer
 from charseq.runs.training_state import Progress
 from charseq.training.prepare import prepare
-from charseq.training.report import describe_lines, describe_pairs, describe_scores
+from charseq.training.report import (
+    describe_end,
+    describe_lines,
+    describe_pairs,
+    describe_plan,
+    describe_scores,
+    verdict,
+)
 
 
 def dataset(train: list[Example], **changes: Any) -> Dataset:
@@ -37,15 +48,16 @@ def test_pairs_are_described_as_understood() -> None:
         configure({"epochs": 1, "target_symbols": "spaced"}),
     )
     lines = describe_pairs(task)
-    assert lines[:6] == [
+    assert lines[:7] == [
         "data       4 train, 1 dev, from d/train.tsv, d/dev.tsv",
         "columns    source = column 1, target = column 2",
         "note       d/train.tsv:7: 2 blank lines passed over, this is the first",
+        "features   4, separated by ';'",
         "pair 1     a b ␣ c <V> <NOM(3)> <NOM(SG)>  =>  t ʃ a",
         "pair 2     é <N>  =>  a",
         "pair 3     b  =>  a",
     ]
-    source, target, attention = lines[6:]
+    source, target, attention = lines[7:]
     symbols = len(set("ab cnever showné"))
     assert source == f"source     {symbols} symbols and 4 features; {task.why[0]}"
     assert target == f"target     3 symbols; {task.why[1]}"
@@ -70,6 +82,61 @@ def test_an_evaluation_is_one_line() -> None:
     short = line.removesuffix("  best so far")
     assert describe_scores(0.5, state, 0.456, told, best=False) == short
     assert describe_scores(0.5, state, None, told, best=False) == short.replace("loss 0.456  ", "")
+
+
+# --- the plan and the end
+
+
+def test_the_plan_names_network_budget_device_and_folder() -> None:
+    config = configure({"epochs": 1, "layers": 2, "batch_size": 64, "attention": "soft"})
+    about: dict[str, Any] = {"parameters": 1234567, "examples": 40, "device": "cpu, 1 thread"}
+    config = replace(config, task="pairs")
+    assert describe_plan(config, Path("runs/a"), **about) == [
+        "network    gru, 2 layers of 256 units, soft attention: 1,234,567 parameters",
+        "budget     1 epoch, batches of 40, 12 evaluations of dev",
+        "device     cpu, 1 thread",
+        "folder     runs/a",
+    ]
+    four = replace(config, epochs=0, minutes=2.5, ensemble=4, cells="gru,lstm")
+    network, budget, *_ = describe_plan(four, Path("runs/a"), **about)
+    assert network.startswith("network    4 networks, each gru,lstm, 2 layers of 256 units, soft")
+    assert budget.startswith("budget     2.5 min, ")
+
+
+@pytest.mark.parametrize(
+    ("errors", "epochs", "said"),
+    [
+        ([60, 50, 40, 30, 20, 10], 9, "still improving at the end"),
+        ([60, 30, 20, 15, 15.2, 14.9], 9, "levelled off"),
+        ([60, 30, 20, 22, 24, 26], 9, "best at 50% of the run, worse since: more data"),
+        ([60, 30, 0, 2, 2, 2], 9, "all of dev is right"),
+        ([60, 50, 40, 30, 20, 10], 0.25, "only 0.25 passes over the data: more time"),
+        ([100, 100, 100, 100, 100, 100], 9, "levelled off"),
+        ([math.nan, math.nan, 40, 30, 20, 10], 9, "still improving"),
+        ([30, 20], 9, ""),
+        ([math.nan] * 6, 9, ""),
+    ],
+)
+def test_the_verdict_follows_the_curve(errors: list[float], epochs: float, said: str) -> None:
+    shares = [(place + 1) / len(errors) for place in range(len(errors))]
+    found = verdict(errors, shares, epochs=epochs)
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+
+
+def test_evaluations_that_were_left_out_are_counted_with_the_reason() -> None:
+    timed = configure({"minutes": 1, "evaluations": 12})
+    so_far = Progress(seconds=60, prepared=5, scoring=15, epochs=4)
+    so_far.metrics = [{"step": step} for step in (10, 50, 100)]
+    lines = describe_end(so_far, [30, 20, 10], timed, examples=100)
+    assert lines[0] == "trained    4.00 epochs, 10 examples a second, scoring not counted"
+    assert lines[1].startswith("verdict    still improving")
+    assert lines[2].startswith("note       9 of 12 evaluations left out: one takes 5.0 s, and all")
+    so_far.scoring = 0.1
+    lines = describe_end(so_far, [30, 20, 10], timed, examples=100)
+    assert lines[2].endswith("left out: steps, or the time, were too few for more")
+    by_steps = configure({"epochs": 4, "evaluations": 12})
+    assert len(describe_end(so_far, [30, 20, 10], by_steps, examples=100)) == 2
 
 
 # --- lines of text

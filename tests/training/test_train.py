@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,7 @@ from charseq.errors import (
 from charseq.evaluation import evaluate
 from charseq.inference import describe
 from charseq.inference.predictor import load
+from charseq.kernels import library
 from charseq.runs import folder as checkpoint
 from charseq.training import train as recipes
 from charseq.training.trainer import Trainer
@@ -117,6 +119,7 @@ def test_training_on_a_folder_leaves_a_model(
     assert about["finished"]
     assert facts["parameters"] == sum(value.size for value in weights.values())
     found = {"task": "pairs", "direction": "forward", "layers": 1, "prior": False}
+    found["feature_separator"] = ";"
     assert about["settings"] == {**config_of().to_json(), **found}, "what auto came to"
     assert about["data"]["examples"] == {"train": 60, "dev": 10}
     assert about["data"]["fingerprint"] == examples.load(data, splits=("train", "dev")).fingerprint
@@ -160,6 +163,65 @@ def test_a_dry_run_reads_and_reports_and_writes_nothing(
     assert facts["epochs"] == 0
     assert lines[0].startswith("data       60 train, 10 dev")
     assert not list(tmp_path.iterdir())
+    made = recipes.train(data, run=tmp_path / "run", config=config_of())
+    assert f"soft attention: {made['parameters']:,} parameters" in lines[-4]
+    assert lines[-3] == "budget     2 epochs, batches of 8, 3 evaluations of dev"
+    assert lines[-2].startswith("device     cpu, ")
+    assert lines[-2].endswith(", float32, 1 thread")
+    assert lines[-1] == f"folder     {Path('checkpoints') / 'upper'}"
+
+
+def test_a_dry_run_checks_the_folder(data: Path, tmp_path: Path) -> None:
+    def refused(folder: Path, expected: str, **settings: Any) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(CheckpointError, match=expected):
+            recipes.train(data, run=folder, config=config_of(**settings), dry_run=True)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    (tmp_path / "file").write_text("a file")
+    refused(tmp_path / "file" / "run", "cannot be written")
+    (tmp_path / "link").symlink_to(tmp_path)
+    refused(tmp_path / "link", "link")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "README.md").write_text("something else")
+    refused(tmp_path / "other", "holds README.md of something else than a run")
+    with pytest.raises(Interrupted):
+        recipes.train(data, run=tmp_path / "run", config=config_of(), report=interrupting(1))
+    refused(tmp_path / "run", "was begun with seed = 1, now it is 2", seed=2)
+    facts = recipes.train(data, run=tmp_path / "run", config=config_of(), dry_run=True)
+    assert facts["epochs"] == 0, "it would go on"
+
+
+def test_a_finished_run_refuses_before_data_are_read(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CheckpointError, match="is finished already"):
+        recipes.train(tmp_path / "none.tsv", run=trained, config=config_of())
+    monkeypatch.chdir(trained.parent)
+    trained.parent.joinpath("checkpoints").symlink_to(trained.parent)
+    with pytest.raises(CheckpointError, match="is finished already"):
+        recipes.train(tmp_path / "upper", config=config_of(), dry_run=True)
+
+
+def test_missing_kernels_are_said_and_without_a_report_warned_of(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "absence", lambda: "kernels not found")
+    lines: list[str] = []
+    recipes.train(data, run=tmp_path / "a", config=config_of(), dry_run=True, report=lines.append)
+    assert "kernels    kernels not found" in lines
+    with pytest.warns(RuntimeWarning, match="kernels not found"):
+        recipes.train(data, run=tmp_path / "a", config=config_of(), dry_run=True)
+
+
+def test_the_end_of_a_training_tells_its_speed_and_what_would_help(
+    data: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    recipes.train(data, run=tmp_path, config=config_of(epochs=6), report=lines.append)
+    (trained,) = [line for line in lines if line.startswith("trained ")]
+    assert re.match(r"trained    6\.00 epochs, [0-9,]+ examples a second, scoring not", trained)
+    assert any(line.startswith("verdict    ") for line in lines)
 
 
 def test_refused_data_or_settings_leave_no_folder(
@@ -192,8 +254,8 @@ def test_a_missing_gpu_is_an_error_before_data_are_read(
         config = replace(config_of(device="cuda"), task="pairs", ensemble=ensemble)
         with pytest.raises(SettingError, match="no CUDA device here"):
             recipes.train(tmp_path / "none.tsv", run=tmp_path / "run", config=config)
-    with pytest.raises(DataError):  # who only looks at data needs no GPU
-        recipes.train(tmp_path / "none.tsv", config=config, dry_run=True)
+        with pytest.raises(SettingError, match="no CUDA device here"):
+            recipes.train(tmp_path / "none.tsv", config=config, dry_run=True)
 
 
 def test_a_finished_run_is_trained_anew_only_by_force(data: Path, tmp_path: Path) -> None:
@@ -339,14 +401,3 @@ def test_info_tells_the_shapes_of_the_weights(trained: Path) -> None:
     assert facts["settings"]["hidden"] == 12
     assert any(line.startswith("training   finished; 10.0 epochs") for line in lines)
     assert json.loads(json.dumps(facts)) == facts
-
-
-# --- the package
-
-
-def test_the_package_offers_two_functions_and_its_version() -> None:
-    assert charseq.train is recipes.train
-    assert charseq.load is load
-    assert set(charseq.__all__) == {"__version__", "load", "train"}
-    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
-        _ = charseq.trian

@@ -587,3 +587,13 @@ def test_the_rate_at_its_corners() -> None:
     assert schedule(0.325, 0.1) == pytest.approx(0.5 + math.sqrt(0.125))
     assert schedule(1.0, 0.1) == pytest.approx(0.0)
     assert schedule(0.5, 1.0) == pytest.approx(0.5)
+
+
+def test_a_state_that_is_not_copied_is_the_trainers_own() -> None:
+    trainer = trainer_of(model_of())
+    list(islice(trainer.steps(lambda number: number / 9), 2))
+    copied, own = trainer.state(), trainer.state(copied=False)
+    assert equal(copied, own)
+    next(trainer.steps(lambda number: number / 9))
+    assert not np.array_equal(copied["weights"], own["weights"])
+    assert np.array_equal(own["weights"], trainer.state()["weights"])

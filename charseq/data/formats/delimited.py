@@ -49,6 +49,7 @@ class Text(TextFormat):
     name = "text"
     title = "plain text"
     endings = (".txt",)
+    shares_endings = True
     has_columns = False
     one_line_cells = True
 
@@ -72,6 +73,7 @@ class Tsv(TextFormat):
     name = "tsv"
     title = "TSV"
     endings = (".tsv", ".tab")
+    shares_endings = True
     may_have_header = True
     one_line_cells = True
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import errno
 import gzip
 import io
 import itertools
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from charseq.errors import AccessError, DataError, UsageError
+from charseq.files import standard_stream
 
 HEAD_BYTES = 2**16
 """Bytes at the start of a file by which its encoding and its delimiter are found."""
@@ -57,7 +57,7 @@ MAGIC = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook (.xls): save it as .xlsx"),
     (b"PAR1", "a Parquet file: name it .parquet"),
     (b"ARROW1", "a Feather file: name it .feather"),
-    (b"SQLite format 3\0", "a database of SQLite"),
+    (b"SQLite format 3\0", "a database of SQLite: name it .db"),
     (b"\x1f\x8b", "packed: name it .gz"),
     (b"\xfd7zXZ\0", "packed: name it .xz"),
     (b"BZh", "packed: name it .bz2"),
@@ -370,9 +370,7 @@ def reading(path: str) -> Iterator[None]:
 def _open(path: str) -> BinaryIO:
     """The file's bytes, unpacked."""
     if path == "-":
-        if sys.stdin is None:  # closed by the shell: charseq convert - <&-
-            raise OSError(errno.EBADF, "it is closed")
-        return sys.stdin.buffer
+        return standard_stream("stdin").buffer
     ending = packed_ending(path).lower()
     if not ending:
         return Path(path).open("rb")

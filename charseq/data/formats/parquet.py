@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow (``charseq[parquet]``), as a stream of record batches; also read as .gz.
+"""Parquet, by pyarrow (the extra ``parquet``), as a stream of record batches; also read as .gz.
 
 ``names`` are the columns of a row and ``cells`` the values as Python types. A window carries the
 record batch that its rows came from, and a conversion writes that batch with more columns, so
@@ -179,20 +179,23 @@ def _with_own_dictionaries(batch: Any) -> Any:
 
 
 def _values(column: Any) -> list[Any]:
-    """Text and plain numbers as Python values, other types as pyarrow's scalars.
+    """Text, integers and lists of text as Python values, other types as pyarrow's scalars.
 
-    A text that is not UTF-8 stays bytes, so that only its own row is refused.
+    Floats and truth values are texts. A text that is not UTF-8 stays bytes, so that only its own
+    row is refused.
     """
     # Some values (far dates, nanoseconds) have no like in Python, and mostly nobody asks for them.
     types = arrow("reading Parquet").types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if types.is_floating(kind) or types.is_boolean(kind):
+        return list(map(rows.typed_text, column.to_pylist()))
+    if types.is_list(kind) or types.is_large_list(kind):
+        kind = kind.value_type
     plain = (
         types.is_string,
         types.is_large_string,
         types.is_string_view,
         types.is_integer,
-        types.is_floating,
-        types.is_boolean,
         types.is_null,
     )
     if not any(is_(kind) for is_ in plain):

@@ -1,8 +1,9 @@
 """path -> format -> table of rows: the registry of formats, and the one door to read a file.
 
-Plain text, TSV, CSV, JSON Lines and Parquet are streams: one window of rows (``rows.WINDOW`` rows
-or ``rows.WINDOW_BYTES`` bytes) is in memory at a time. Excel, OpenDocument and Feather are read
-whole (see ``tables``). Every format is also read as ``.gz``, ``.xz`` and ``.bz2``.
+Plain text, TSV, CSV, JSON Lines, Parquet and SQLite are streams: one window of rows
+(``rows.WINDOW`` rows or ``rows.WINDOW_BYTES`` bytes) is in memory at a time. Excel, OpenDocument
+and Feather are read whole (see ``tables``). Every format but SQLite is also read as ``.gz``,
+``.xz`` and ``.bz2``.
 
 Training, evaluation, conversion and lexicon read through :func:`read_table`, so that format,
 delimiter, encoding, comments and header are decided in one way.
@@ -21,9 +22,12 @@ from pathlib import Path
 from charseq.data.formats.delimited import Csv, Text, Tsv, parse_delimiter
 from charseq.data.formats.headers import HEADERS, take_header
 from charseq.data.formats.jsonl import JsonLines
+from charseq.data.formats.lexica import LEXICA, recognise
+from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.opening import Source, unpacked_name
 from charseq.data.formats.parquet import Parquet
 from charseq.data.formats.rows import Format, Table
+from charseq.data.formats.sqlite import Sqlite, split_location
 from charseq.data.formats.tables import Excel, Feather, OpenDocument
 from charseq.errors import UsageError
 
@@ -38,6 +42,8 @@ FORMATS: dict[str, Format] = {
         Feather(),
         Excel(),
         OpenDocument(),
+        Sqlite(),
+        *LEXICA,
     )
 }
 """The registry: a format is known as soon as it has an entry here, under its name.
@@ -61,6 +67,45 @@ def sniff(path: str | Path, *, default: str = "text") -> str:
 def has_known_ending(path: str | Path) -> bool:
     """True for a file's name that ends as files of some format do, packed or not."""
     return _by_ending(path) is not None
+
+
+def detect(path: str | Path, *, default: str = "text") -> Format:
+    """The format of a file by its name, else by its first lines, else ``default``; not of a pipe.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    source = Source(str(path))
+    try:
+        return _choose(source, default)
+    finally:
+        source.close()
+
+
+def dictionary_format(path: str | Path, format: str = "auto") -> str | None:
+    """The name of the format of a file if it is a pronouncing dictionary; else, or of a pipe, None.
+
+    Raises:
+        DataError: the file cannot be read.
+        UsageError: no such format.
+    """
+    if format != "auto":
+        found = find_format(format)
+    elif Path(split_location(path)[0]).is_file():
+        found = detect(path)
+    else:
+        return None
+    return found.name if found.holds_pairs else None
+
+
+def lexicon_formats() -> list[str]:
+    """The names of the formats in which pairs are written: dictionaries, TSV, CSV, JSON Lines."""
+    return [
+        name
+        for name, known in FORMATS.items()
+        if known.holds_pairs
+        or (isinstance(known, TextFormat) and (known.may_have_header or known.has_keys))
+    ]
 
 
 def find_format(name: str) -> Format:
@@ -127,11 +172,16 @@ def read_table(
 def _choose(source: Source, default: str) -> Format:
     """The format of a file by its name, else by its first lines, else ``default``."""
     named = _by_ending(source.path)
-    if named is not None and named.has_columns:
+    if named is not None and named.has_columns and not named.shares_endings:
         return named
     lines = [
         line for line in source.sample.split("\n", SAMPLE_LINES)[:SAMPLE_LINES] if line.strip()
     ]
+    lexicon = recognise(lines, source.path) if lines else None
+    if lexicon is not None:
+        return FORMATS[lexicon]
+    if named is not None and named.has_columns:
+        return named
     found = [known for known in FORMATS.values() if lines and known.recognises(lines)]
     if not found:
         return FORMATS[default]
@@ -141,5 +191,5 @@ def _choose(source: Source, default: str) -> Format:
 
 
 def _by_ending(path: str | Path) -> Format | None:
-    ending = Path(unpacked_name(path).lower()).suffix
+    ending = Path(unpacked_name(split_location(path)[0]).lower()).suffix
     return next((known for known in FORMATS.values() if ending in known.endings), None)

@@ -8,10 +8,13 @@ module opens no file and knows no format.
 from __future__ import annotations
 
 import abc
+import datetime as dt
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from charseq.data.formats.opening import BOM, UTF8, Source
@@ -24,6 +27,9 @@ WINDOW_BYTES = 4 * 2**20
 
 COMMENTS = (b"#", b";;;")
 """Beginnings of comments."""
+
+MAX_WHOLE = 2**53
+"""Whole numbers below are exact in a float, and written by their digits."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -116,6 +122,12 @@ class Format(abc.ABC):
     """A place in the file is a line (or a row of a sheet), and a message may name it."""
     one_line_cells: ClassVar[bool] = False
     """Tabs and line ends in new cells are written as spaces."""
+    holds_pairs: ClassVar[bool] = False
+    """Each row is a source and a target, perhaps with a weight: a dictionary, not a table."""
+    shares_endings: ClassVar[bool] = False
+    """Files with these endings may be of another format, which their first lines tell."""
+    recognised: ClassVar[str] = ""
+    """The words for people where the first lines of a file have told this format."""
     packs_itself: ClassVar[bool] = False
     """Output is compressed inside and never written as ``.gz``."""
     encoding: str = UTF8
@@ -229,7 +241,8 @@ def column_taken(name: str) -> DataError:
 def text_of(value: Any) -> str:
     """A cell as text: strings as they are, null as "", whole numbers by their digits.
 
-    Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD.
+    Dates, times and decimal numbers are texts as well, be they scalars of Arrow. Half a surrogate
+    pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD.
 
     Raises:
         DataError: any other type (the caller adds path and line).
@@ -243,7 +256,43 @@ def text_of(value: Any) -> str:
         raise DataError("bytes, expected text in UTF-8")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, dt.date | dt.time | dt.timedelta | Decimal):
+        return str(typed_text(value))
+    if hasattr(value, "as_py"):  # a scalar of Arrow is converted when it is asked for
+        try:
+            return text_of(value.as_py())
+        except (ValueError, OverflowError):  # Python's dates end with the year 9999
+            raise DataError(f"a {value.type} out of the range of dates, expected text") from None
     raise DataError(f"a value of type {type(value).__name__}, expected text")
+
+
+def typed_text(value: Any) -> Any:
+    """A cell of a typed column as text; lists and other values that are no single cell stay.
+
+    Truth values are TRUE and FALSE, NaN is empty, a whole number has no decimals (integers beside
+    nulls are often stored as floats), and midnight without a zone is a day.
+    """
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return str(int(value) if value.is_integer() and abs(value) < MAX_WHOLE else value)
+    if isinstance(value, dt.datetime):
+        return str(value.date() if is_day(value) else value)
+    if isinstance(value, dt.timedelta):
+        return str(
+            dt.timedelta(value.days, value.seconds, value.microseconds)
+        )  # not as pandas does
+    if isinstance(value, int | dt.date | dt.time | Decimal):
+        return str(value)
+    return value
+
+
+def is_day(value: dt.datetime) -> bool:
+    """Whether a point in time is midnight, without a zone."""
+    is_midnight = value.time() == dt.time() and not getattr(value, "nanosecond", 0)  # of pandas
+    return is_midnight and value.tzinfo is None
 
 
 def count_columns(count: int) -> str:

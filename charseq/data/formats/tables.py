@@ -28,8 +28,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from charseq.data.formats import parquet
 from charseq.data.formats.opening import Source, open_seekable, reading, refuse_stdin
-from charseq.data.formats.rows import Format, Row, Table, Window, Write, group
-from charseq.errors import DataError, MissingExtraError
+from charseq.data.formats.rows import (
+    Format,
+    Row,
+    Table,
+    Window,
+    Write,
+    group,
+    is_day,
+    typed_text,
+)
+from charseq.errors import DataError, MissingExtraError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +149,7 @@ class WholeTable(Format):
         """Raise DataError for a text that a cell of this format cannot hold."""
 
     def _require(self, purpose: str) -> None:
+        require("pandas", purpose)
         try:
             importlib.import_module(self.package)
         except ImportError:
@@ -402,15 +412,7 @@ def cell_text(value: Any) -> Any:
     """A cell as text; lists and other values that are no single cell stay as they are."""
     if isinstance(value, str):
         return value
-    if _is_missing(value):
-        return ""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, dt.datetime):
-        return str(value.date() if _is_day(value) else value)
-    if isinstance(value, int | float | dt.date | dt.time):
-        return str(value)
-    return value
+    return "" if _is_missing(value) else typed_text(value)
 
 
 def _is_missing(value: Any) -> bool:
@@ -418,10 +420,6 @@ def _is_missing(value: Any) -> bool:
 
     is_nan = isinstance(value, float) and math.isnan(value)
     return is_nan or value is None or value is pd.NA or value is pd.NaT
-
-
-def _is_day(value: dt.datetime) -> bool:
-    return value.time() == dt.time() and value.tzinfo is None
 
 
 def _sheet_rows(frame: pd.DataFrame) -> Iterator[Row]:
@@ -434,7 +432,7 @@ def _storable(value: Any) -> Any:
     """A cell as pandas is to write it: a day as a date, and an error as an empty cell."""
     if _is_missing(value):
         return ""
-    return value.date() if isinstance(value, dt.datetime) and _is_day(value) else value
+    return value.date() if isinstance(value, dt.datetime) and is_day(value) else value
 
 
 def _write_reproducible(packed: io.BytesIO, file: BinaryIO) -> None:

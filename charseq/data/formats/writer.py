@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,6 +30,7 @@ from typing import BinaryIO
 from charseq import files
 from charseq.data.formats.opening import packed_ending, packing, unpacked_name
 from charseq.data.formats.rows import Table, Write, column_taken
+from charseq.data.formats.sqlite import plain_location, split_location
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
@@ -58,8 +58,9 @@ def replacing(
         BrokenPipeError: the reader of stdout has gone.
     """
     if files.is_stdout(path):
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        out = files.standard_stream("stdout").buffer
+        yield out
+        out.flush()
         ready(None)
         return
     final = Path(path)
@@ -221,11 +222,11 @@ def rejects_path(path: str, out: str) -> Path:
     """The file for rejects: beside the output, else beside the input, else in this folder."""
     if out != "-" and (not Path(out).exists() or Path(out).is_file()):
         return Path(out + REJECTS_ENDING)
-    return Path(("stdin" if path == "-" else path) + REJECTS_ENDING)
+    return Path(("stdin" if path == "-" else split_location(path)[0]) + REJECTS_ENDING)
 
 
-def targets(paths: Sequence[str], out: str | None) -> list[str]:
-    """The output file of each of ``paths``.
+def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str]:
+    """The output file of each of ``paths``; its name has the ``ending``, if one is given.
 
     No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
     stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
@@ -237,7 +238,7 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
     if out is not None and files.is_stdout(out):
         out = "-"
     if out is None:
-        found = [_beside(path) for path in paths]
+        found = [_beside(path, ending) for path in paths]
     elif out != "-" and Path(out).is_dir():
         if "-" in paths:
             raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
@@ -248,21 +249,22 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
         raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
-    for name, times in Counter(found).items():
+    for name, times in Counter(split_location(one)[0] for one in found).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {os.path.realpath(path) for path in paths if path != "-"}
+    inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
     for name in found:
-        if name != "-" and os.path.realpath(name) in inputs:
+        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 
 
-def _beside(path: str) -> str:
+def _beside(path: str, ending: str) -> str:
     if path == "-":
         return "-"
-    target = Path(path)
+    target = Path(plain_location(path))
     if not target.name:  # a folder, or nothing: the reader refuses it
         return f"{path}.converted"
-    name = Path(unpacked_name(path))
-    return str(target.with_name(f"{name.stem}.converted{name.suffix}{packed_ending(path)}"))
+    name = Path(unpacked_name(target))
+    suffix = ending or name.suffix
+    return str(target.with_name(f"{name.stem}.converted{suffix}{packed_ending(path)}"))

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.data.storage import as_ragged
 from charseq.data.text.vocabulary import EOS, SPECIALS
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Actions:
         """The number of actions: V insertions, V substitutions and one deletion."""
         return 2 * self.symbols + 1
 
+    @property
+    def deletion(self) -> int:
+        """The action that advances and writes nothing."""
+        return 2 * self.symbols
+
     @classmethod
     def of(cls, size: int) -> Actions:
         """The actions for a given number of actions.
@@ -82,8 +88,7 @@ class Actions:
 
     def target_ids(self, actions: Ids) -> list[int]:
         """The ids of the target symbols that ``actions`` write."""
-        delete = 2 * self.symbols
-        return [action % self.symbols for action in actions if action != delete]
+        return [action % self.symbols for action in actions if action != self.deletion]
 
 
 def source_length(source: Ids) -> int:
@@ -334,11 +339,18 @@ def _diagonal(first: int, last: int, total: int, width: int) -> slice:
 
 
 def _sample(sources: Sequence[Ids], targets: Sequence[Ids], seed: int) -> list[int]:
-    """A random sample of the pairs, whose tables have at most ``MAX_TRAINING_CELLS``; in order."""
+    """A random sample of the pairs, whose tables have at most ``MAX_TRAINING_CELLS``; in order.
+
+    A pair whose table is out of all proportion is left out: it would end the sample.
+    """
+    sizes = (as_ragged(sources).lengths + 1) * (as_ragged(targets).lengths + 1)
+    longest = max(MAX_TRAINING_CELLS // 4, 16 * float(np.median(sizes)))
     drawn: list[int] = []
     left = MAX_TRAINING_CELLS
     for row in map(int, np.random.default_rng(seed).permutation(len(sources))):
-        left -= (len(sources[row]) + 1) * (len(targets[row]) + 1)
+        if sizes[row] > longest:
+            continue
+        left -= int(sizes[row])
         if left < 0 and drawn:
             break
         drawn.append(row)

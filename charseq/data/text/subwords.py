@@ -21,6 +21,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from charseq.errors import require
+
+PURPOSE = "cutting text into subwords"
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 SPACE_MARK = "\u2581"
 """The character that stands for a space in pieces; in texts it is encoded as bytes."""
@@ -47,6 +50,7 @@ def train(
         seed: of the sample of ``MAX_TEXTS`` texts.
         model: unigram or bpe.
     """
+    require("sentencepiece", PURPOSE)
     import sentencepiece
 
     if len(texts) > MAX_TEXTS:
@@ -94,7 +98,9 @@ def build_processor(
 
     Raises:
         ValueError: the pieces are not a valid model.
+        MissingExtraError: sentencepiece is not installed.
     """
+    require("sentencepiece", PURPOSE)
     import sentencepiece
 
     try:

@@ -22,48 +22,10 @@ from functools import cached_property
 from typing import Any, cast
 
 from charseq.data.text import phones, subwords
+from charseq.data.text.features import split_features
 from charseq.data.text.normalise import choose_form, choose_kind, normalise
 from charseq.data.text.subwords import BYTES, SPACE_MARK
 from charseq.errors import CheckpointError, MissingExtraError, SettingError
-
-MAX_FEATURE_DEPTH = 16
-"""Nesting of brackets in features."""
-
-
-def split_features(text: str, separator: str = ";") -> list[str]:
-    """The features of one cell in order; each nested feature has the path of its brackets.
-
-    ``V;NOM(3,SG)`` gives ``V``, ``NOM(3)``, ``NOM(SG)``. Inside brackets commas separate, too.
-    A cell with unpaired or empty brackets is split at the separators only.
-    """
-    plain = [part for piece in text.split(separator) if (part := piece.strip(" "))]
-    if "(" not in text:
-        return plain
-    found: list[str] = []
-    path: list[str] = []
-    name, before = "", ""
-    for cut in re.split(f"([(),]|{re.escape(separator)})", text):
-        if cut == "(":
-            if before == ")" or len(path) == MAX_FEATURE_DEPTH:
-                return plain
-            path.append(name)
-            name, before = "", cut
-        elif cut in (")", separator) or (cut == "," and path):
-            if cut == ")" and (not path or (before == "(" and not name)):
-                return plain
-            if name:
-                found.append("(".join([*path, name]) + ")" * len(path))
-            if cut == ")":
-                path.pop()
-            name, before = "", cut
-        elif cut.strip(" "):
-            if before == ")":
-                return plain
-            name += cut.strip(" ")
-    if path:
-        return plain
-    return [*found, name] if name else found
-
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = 4

@@ -7,7 +7,7 @@
 
 /* Grows with every change of an exported function. kernels/library.py has the same number and refuses
    a library with another one, which an older editable install may have left behind. */
-#define CHARSEQ_VERSION 8
+#define CHARSEQ_VERSION 9
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -132,6 +132,7 @@ struct search {
   int64_t *found, *sizes;      /* N: outputs of each text; N W: symbols of each output */
   double *scores;              /* N W */
   uint8_t *truncated;          /* N W: whether the limit ended it */
+  double *end_logs;            /* N W: log-probability of EOS after a truncated output, else 0 */
   int32_t *written;            /* N W max_length */
   void *work;                  /* NULL at first; charseq_search_end() frees it */
 };

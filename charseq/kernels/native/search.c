@@ -59,15 +59,17 @@ struct backpointer {
   int32_t parent, symbol;
 };
 
-/* A finished output: the row that wrote it, and its score over the length penalty. */
+/* A finished output: the row that wrote it, and its score over the length penalty. Or a truncated one,
+   with the log-probability of its end. */
 struct output {
-  double score, normalised;
+  double score, normalised, end;
   int64_t size, row, truncated;
 };
 
 /* The search of one text. An impossible continuation gets no row, so there are at most `width` rows. */
 struct beam {
   int64_t text, size, rows, first; /* size: symbols so far; first: its first row among all rows */
+  int64_t blank;                   /* the row that has written nothing; -1: none */
   int64_t found;                   /* finished outputs */
   double threshold;                /* normalised score of output number `width`, once there is one */
   double *scores;                  /* of its rows */
@@ -248,32 +250,39 @@ static int64_t advance(const struct work *r, struct beam *b) {
   const struct decoder *d = r->d;
   const int64_t width = s->width, limit = s->limits[b->text];
   int64_t wanted = b->rows * d->symbols < 2 * width ? b->rows * d->symbols : 2 * width;
+  /* no output is empty: EOS is impossible until a symbol is written */
+  if (b->blank >= 0) r->logs[(b->first + b->blank) * d->columns + d->eos] = -INFINITY;
   charseq_expand(b->scores, r->logs + b->first * d->columns, 1, b->rows, d->symbols, d->columns,
                  wanted, r->parents, r->chosen, r->totals);
   while (wanted && !(r->totals[wanted - 1] > -INFINITY)) wanted--;
   for (int64_t i = 0; i < wanted && i < width; i++) {
     double normalised = r->totals[i] / s->penalties[b->size + 1];
     if (r->chosen[i] == d->eos && normalised > b->threshold)
-      insert(b, width, (struct output){r->totals[i], normalised, b->size, r->parents[i], 0});
+      insert(b, width, (struct output){r->totals[i], normalised, 0.0, b->size, r->parents[i], 0});
   }
   if (b->found == width) b->threshold = b->outputs[width - 1].normalised;
   int64_t best = 0, rows = 0;
   while (best < wanted && r->chosen[best] == d->eos) best++;
-  if (best == wanted || !(r->totals[best] / s->penalties[limit + 1] > b->threshold)) return 0;
-  if (b->size >= limit) {
-    if (b->found) return 0;
-    int64_t row = 0;
-    for (int64_t i = 1; i < b->rows; i++)
-      if (b->scores[i] > b->scores[row]) row = i;
-    insert(b, width, (struct output){b->scores[row], 0.0, b->size, row, 1});
+  if (best == wanted) return 0;
+  double normalised = r->totals[best] / s->penalties[limit + 1];
+  if (!(normalised > b->threshold)) return 0;
+  if (b->size >= limit) { /* the best continuation is cut off: its row is first if it beats all that ended */
+    int64_t row = r->parents[best];
+    double end = r->logs[(b->first + row) * d->columns + d->eos];
+    if (!b->found || normalised > b->outputs[0].normalised)
+      insert(b, width, (struct output){b->scores[row], normalised, end, b->size, row, 1});
     return 0;
   }
+  const int64_t deletion = d->advance_from ? d->symbols - 1 : -1; /* the action that writes nothing */
+  int64_t blank = -1;
   struct backpointer *backpointers = b->backpointers + b->size * width;
   for (int64_t i = best; i < wanted && rows < width; i++)
     if (r->chosen[i] != d->eos) {
+      if (r->parents[i] == b->blank && r->chosen[i] == deletion) blank = rows;
       b->scores[rows] = r->totals[i];
       backpointers[rows++] = (struct backpointer){(int32_t)r->parents[i], (int32_t)r->chosen[i]};
     }
+  b->blank = blank;
   return rows;
 }
 
@@ -284,7 +293,7 @@ static void write_outputs(const struct search *s, const struct beam *b) {
     const struct output *one = b->outputs + i;
     int64_t slot = b->text * s->width + i, row = one->row;
     s->sizes[slot] = one->size, s->scores[slot] = one->score;
-    s->truncated[slot] = (uint8_t)one->truncated;
+    s->truncated[slot] = (uint8_t)one->truncated, s->end_logs[slot] = one->end;
     for (int64_t at = one->size; at--;) {
       struct backpointer back = b->backpointers[at * s->width + row];
       s->written[slot * s->max_length + at] = back.symbol;
@@ -343,6 +352,7 @@ static void choose_rows(struct work *r) {
   for (; beams < r->slots && r->next < s->texts; r->next++, beams++, rows++) { /* texts that start */
     struct beam *b = r->beams + beams;
     b->text = r->next, b->size = 0, b->rows = 1, b->first = rows, b->found = 0, b->threshold = -INFINITY;
+    b->blank = 0;
     b->scores[0] = 0.0;
     r->from[rows] = -1, r->symbols[rows] = s->decoder->bos, r->next_positions[rows] = 0;
     r->texts[rows] = r->next;

@@ -21,7 +21,6 @@ import re
 import signal
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,10 +31,10 @@ from charseq.data.settings_file import SETTINGS_FILE
 from charseq.errors import (
     CheckpointError,
     Interrupted,
-    MissingExtraError,
     SettingError,
     TrainingError,
     UsageError,
+    require,
 )
 from charseq.process import WorkClock
 from charseq.runs.folder import (
@@ -124,8 +123,8 @@ def tune(
         CharseqError: the data, the settings or the folder do not allow the search.
         Interrupted: a signal stopped the search; its state is saved, and the same call resumes.
     """
-    if find_spec("optuna") is None:
-        raise MissingExtraError("optuna", "tune", "searching for settings")
+    require("optuna", "searching for settings", "tune")
+    require("torch", "training")
     for name, value in (("trials", trials), ("hours", hours)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value}, expected more than 0")

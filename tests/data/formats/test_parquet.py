@@ -91,17 +91,17 @@ def test_parquet_gives_names_and_values(tmp_path: Path) -> None:
     assert table.header == ("w", "k", "c", "f")
     rows = list(table.rows)
     assert [row.cells for row in rows] == [
-        ("null", 1, "x", 0.5), (None, 2, "y", None), ("nan", 3, "x", 2.0)
+        ("null", 1, "x", "0.5"), (None, 2, "y", None), ("nan", 3, "x", "2")
     ]  # fmt: skip
     assert [row.line for row in rows] == [1, 2, 3]
     assert {row.names for row in rows} == {("w", "k", "c", "f")}
 
 
 def test_values_that_python_cannot_hold_do_no_harm(tmp_path: Path) -> None:
-    far = pa.array([2**62, 1], pa.timestamp("ns"))
+    far = pa.array([2**62, 1], pa.timestamp("us"))
     rows = list(read_table(write_parquet(tmp_path, pa.table({"w": ["a", "b"], "t": far}))).rows)
     assert [row.cells[0] for row in rows] == ["a", "b"]
-    with pytest.raises(DataError, match="a value of type TimestampScalar, expected text"):
+    with pytest.raises(DataError, match=r"a timestamp\[us\] out of the range of dates"):
         text_of(rows[0].cells[1])
 
 
@@ -144,7 +144,7 @@ def test_parquet_in_a_gz_is_read_and_half_of_it_is_not(tmp_path: Path) -> None:
 def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pyarrow", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'charseq\[parquet\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[parquet\]'"):
         read_table("a.parquet")
 
 

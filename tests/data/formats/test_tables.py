@@ -10,16 +10,20 @@ import sys
 import time
 import zipfile
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from charseq.data import pairs
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.rows import Table
+from charseq.data.formats.rows import Table, text_of
 from charseq.data.formats.tables import cell_text
 from charseq.data.formats.writer import replacing, writing
 from charseq.errors import CharseqError, DataError, MissingExtraError, UsageError
@@ -329,9 +333,21 @@ def test_a_damaged_file_a_pipe_and_a_gz(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize(
     ("ending", "package", "told"),
     [
-        ("xlsx", "openpyxl", "reading Excel needs openpyxl: pip install 'charseq[excel]'"),
-        ("ods", "odf", "reading OpenDocument needs odfpy: pip install 'charseq[excel]'"),
-        ("feather", "pyarrow", "reading Feather needs pyarrow: pip install 'charseq[parquet]'"),
+        (
+            "xlsx",
+            "openpyxl",
+            "reading Excel needs openpyxl: pip install '.[excel]'",
+        ),
+        (
+            "ods",
+            "odf",
+            "reading OpenDocument needs odfpy: pip install '.[excel]'",
+        ),
+        (
+            "feather",
+            "pyarrow",
+            "reading Feather needs pyarrow: pip install '.[parquet]'",
+        ),
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(
@@ -375,3 +391,73 @@ def test_a_table_is_written_to_stdout_too(tmp_path: Path, monkeypatch: pytest.Mo
     table = read_table(write_sheet(tmp_path / "a.xlsx", [["a"]]))
     widen(table, Path("-"), ["p"])
     assert list(openpyxl.load_workbook(out).worksheets[0].values) == [("a", "p1")]
+
+
+# --- types
+
+
+TYPED: dict[str, tuple[list[Any], list[str]]] = {
+    "integers": ([1, None, 3], ["1", "", "3"]),
+    "floats": ([2.5, 3.0, 2.0**70], ["2.5", "3", "1.1805916207174113e+21"]),
+    "truth": ([True, None, False], ["TRUE", "", "FALSE"]),
+    "days": ([dt.date(2021, 3, 3), None, dt.date(1, 1, 1)], ["2021-03-03", "", "0001-01-01"]),
+    "times": ([DAY, None, NOON], ["2021-03-03", "", "2021-03-05 12:30:00"]),
+    "zones": ([DAY.replace(tzinfo=dt.UTC), None, None], ["2021-03-03 00:00:00+00:00", "", ""]),
+    "clock": ([dt.time(12, 30), None, dt.time()], ["12:30:00", "", "00:00:00"]),
+    "decimals": ([Decimal("2.50"), None, Decimal("3.00")], ["2.50", "", "3.00"]),
+    "spans": (
+        [dt.timedelta(hours=2), None, dt.timedelta(days=1)],
+        ["2:00:00", "", "1 day, 0:00:00"],
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+@pytest.mark.parametrize("name", TYPED)
+def test_typed_columns_are_read_as_text(tmp_path: Path, ending: str, name: str) -> None:
+    values, expected = TYPED[name]
+    frame = pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    arrow = pa.Table.from_pydict({"a": values})
+    for number, table in enumerate((arrow, pa.Table.from_pandas(frame.infer_objects()))):
+        path = tmp_path / f"{number}.{ending}"
+        (pq.write_table if ending == "parquet" else feather.write_feather)(table, path)
+        assert [text_of(row.cells[0]) for row in read_table(path).rows] == expected
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_integers_that_pandas_keeps_as_floats_have_no_decimals(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame({"source": [1, None, 30], "target": [True, None, "x"]})
+    assert str(frame["source"].dtype) == "float64"
+    path = tmp_path / f"a.{ending}"
+    getattr(frame[["source"]], f"to_{ending}")(path)
+    assert [text_of(row.cells[0]) for row in read_table(path).rows] == ["1", "", "30"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_lists_of_text_are_features(tmp_path: Path, ending: str) -> None:
+    rows = {"source": ["a", "b"], "target": ["x", "y"], "features": [["N", "PL"], ["V"]]}
+    path = tmp_path / f"a.{ending}"
+    getattr(pd.DataFrame(rows), f"to_{ending}")(path)
+    found = pairs.read_file(path).examples
+    assert [one.features for one in found] == ["N;PL", "V"]
+
+
+def test_values_that_are_no_text_are_rejected_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    far = pa.array([0, 2**62], pa.timestamp("us"))
+    pq.write_table(pa.table({"far": far, "object": [{"a": 1}, None], "bytes": [b"x", None]}), path)
+    first, second = read_table(path).rows
+    assert text_of(first.cells[0]) == "1970-01-01"
+    for cell, message in (
+        (second.cells[0], r"a timestamp\[us\] out of the range of dates, expected text"),
+        (first.cells[1], "a value of type dict, expected text"),
+        (first.cells[2], "bytes, expected text in UTF-8"),
+    ):
+        with pytest.raises(DataError, match=message):
+            text_of(cell)
+    assert text_of(second.cells[1]) == text_of(second.cells[2]) == ""
+
+
+def test_a_nanosecond_after_midnight_is_no_day() -> None:
+    assert cell_text(pd.Timestamp(1)) == "1970-01-01 00:00:00.000000001"
+    assert cell_text(pd.Timestamp(0)) == "1970-01-01"

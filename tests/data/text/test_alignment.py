@@ -377,3 +377,13 @@ def test_a_prior_expects_eos_at_the_end_of_a_source() -> None:
     ends = np.exp(aligner.prior()[EOS])
     assert ends.argmax() == EOS
     assert ends[8:].max() < 0.1 * ends[EOS], "the end of the source allows no substitution"
+
+
+def test_a_pair_out_of_all_proportion_does_not_end_the_sample() -> None:
+    sources = [[4, 5], [5, 4], [4, 4]] * 20
+    targets = [[9 - symbol for symbol in row] for row in sources]
+    expected = alignment.learn(sources, targets, sizes=(6, 6))
+    for place in range(0, 60, 7):
+        more = [[*rows[:place], [4] * 3000, *rows[place:]] for rows in (sources, targets)]
+        found = alignment.learn(*more, sizes=(6, 6))
+        np.testing.assert_allclose(found.substitute, expected.substitute, rtol=1e-6)

@@ -396,7 +396,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, str], message: str) -> None
 
 def test_graphemes_without_regex_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "regex", None)
-    with pytest.raises(MissingExtraError, match=r"charseq\[unicode\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[unicode\]"):
         made(LINES, "graphemes")
 
 

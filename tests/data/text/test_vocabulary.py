@@ -24,7 +24,6 @@ from charseq.data.text.vocabulary import (
     UNK,
     Vocabulary,
     build,
-    split_features,
 )
 from charseq.errors import CharseqError, CheckpointError, MissingExtraError, SettingError
 
@@ -152,7 +151,7 @@ def test_graphemes_keep_a_family_and_a_syllable_whole() -> None:
 
 def test_graphemes_without_regex_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "regex", None)
-    with pytest.raises(MissingExtraError, match=r"charseq\[unicode\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[unicode\]"):
         build(["a"], kind="graphemes")
 
 
@@ -430,42 +429,3 @@ def test_normalise_knows_every_form() -> None:
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         assert normalise("ﬁé한", form) == unicodedata.normalize(form, "ﬁé한")
     assert normalise("ﬁé", "none") == "ﬁé"
-
-
-# --- features
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("", []),
-        ("V;PST", ["V", "PST"]),
-        ("V; PST ;;", ["V", "PST"]),
-        ("V;NOM(3,SG,BANTU1)", ["V", "NOM(3)", "NOM(SG)", "NOM(BANTU1)"]),
-        ("N;ABL(SG;PSS(1,SG))", ["N", "ABL(SG)", "ABL(PSS(1))", "ABL(PSS(SG))"]),
-        ("A(B(C),D);E", ["A(B(C))", "A(D)", "E"]),
-        ("a,b;c", ["a,b", "c"]),
-        ("N;ABL(SG", ["N", "ABL(SG"]),
-        ("N;ABL(PL;SG", ["N", "ABL(PL", "SG"]),
-        ("N)a;b", ["N)a", "b"]),
-        ("A(B)C;d", ["A(B)C", "d"]),
-        ("A(B)(C)", ["A(B)(C)"]),
-        ("X();Y", ["X()", "Y"]),
-        ("(" * 99 + "a" + ")" * 99, ["(" * 99 + "a" + ")" * 99]),
-    ],
-)
-def test_features_are_cut_at_separators_outside_brackets(text: str, parts: list[str]) -> None:
-    assert split_features(text) == parts
-
-
-def test_other_separators_of_features() -> None:
-    assert split_features("Case=Nom|Number=Sing", "|") == ["Case=Nom", "Number=Sing"]
-    assert split_features("V  PST (a b)", " ") == ["V", "PST", "(a)", "(b)"]
-    assert split_features("V::NOM(3::SG)", "::") == ["V", "NOM(3)", "NOM(SG)"]
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.text("ab();, ", max_size=15))
-def test_no_letter_of_a_feature_is_lost(text: str) -> None:
-    kept = set("".join(split_features(text)))
-    assert set(text) & {"a", "b"} <= kept

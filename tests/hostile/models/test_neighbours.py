@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,7 +15,8 @@ from frozen import FIXTURES
 from hostile.models.corpus import MANIFEST
 
 from charseq.errors import CheckpointError
-from charseq.runs.folder import find, names
+from charseq.runs.folder import ABOUT, metadata_of, names, publish
+from charseq.runs.lookup import TRAINED_AT, find
 
 NOBODY = 65534
 _Result = TypeVar("_Result")
@@ -26,7 +28,10 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="charseq-"))
     folder.chmod(0o755)
     (folder / "checkpoints").mkdir()
-    shutil.copytree(FIXTURES / "soft", folder / "checkpoints" / "m-sound")
+    run = folder / "checkpoints" / "m-sound"
+    shutil.copytree(FIXTURES / "soft", run)
+    about = {**metadata_of(run), TRAINED_AT: "2026-03-01T10:00:00Z"}
+    publish(run, {ABOUT: json.dumps(about).encode()})
     monkeypatch.chdir(folder)
     monkeypatch.delenv("CHARSEQ_MODEL", raising=False)
     yield folder

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -447,7 +448,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
     for changes, fault, said in refused:
         with pytest.raises(fault, match=said):
             tune(**{"data": data, "run": run, "config": config_of(), **changes})
-    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"charseq\[tune\]"):
         tune(tmp_path / "none", run=run)
     assert not run.exists()

@@ -1,0 +1,119 @@
+"""One setting: how it is declared, and a value for it in its type, within its limits.
+
+:mod:`charseq.config` declares the settings, and is the interface for everyone else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from charseq.errors import SettingError
+
+SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+
+
+def setting(
+    default: Any,
+    group: str,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+    next_word: Any = None,
+    **needs: Any,
+) -> Any:
+    """A dataclass field with its group, help, choices and limits (both inclusive).
+
+    ``next_word`` is the default for the task next-word, where it differs. ``needs``: the values
+    of other settings without which this one does nothing, such as ``task="pairs"``.
+    """
+    facts = {
+        "group": group,
+        "help": _condition(needs) + text,
+        "needs": needs,
+        "choices": choices,
+        "least": least,
+        "most": most,
+        "next-word": default if next_word is None else next_word,
+    }
+    return field(default=default, metadata=facts)
+
+
+def _condition(needs: Mapping[str, Any]) -> str:
+    """The values that a setting needs of others, as the beginning of its help."""
+    others = {name: value for name, value in needs.items() if name != "task"}
+    parts = [name if value is True else f"{name} {value}" for name, value in others.items()]
+    words = [needs[name] for name in needs if name == "task"]
+    words += [f"with {' and '.join(parts)}"] * bool(parts)
+    return f"{' '.join(words)}: " if words else ""
+
+
+def checked(name: str, value: Any, default: Any, facts: Mapping[str, Any]) -> Any:
+    """``value`` in the type of the setting ``name``, which has this ``default`` and these facts.
+
+    Raises:
+        SettingError: a wrong type, or a value out of its limits.
+    """
+    kind = type(default)
+    result = _convert(name, kind, value)
+    if facts["choices"] and result not in facts["choices"]:
+        wanted = ", ".join(facts["choices"])
+        raise SettingError(f"{name} is '{shown(result)}', expected one of {wanted}")
+    if kind in (int, float):
+        _limit(name, result, facts["least"], facts["most"])
+    return result
+
+
+def _convert(name: str, kind: type, value: Any) -> Any:
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if isinstance(value, bool):
+            return value
+        if shown(value).lower() in words:
+            return words[shown(value).lower()]
+        raise SettingError(f"{name} is '{shown(value)}', expected true or false")
+    if kind is str:
+        if not isinstance(value, str):
+            raise SettingError(f"{name} is '{shown(value)}', expected text")
+        return value
+    if isinstance(value, bool):
+        raise SettingError(f"{name} is '{shown(value)}', expected a number")
+    wanted = "a whole number" if kind is int else "a number"
+    try:
+        number = float(value)
+        if kind is int and number != int(number):
+            raise ValueError
+        exact = value if isinstance(value, int) else int(number) if kind is int else number
+    except (TypeError, ValueError, OverflowError):
+        raise SettingError(f"{name} is '{shown(value)}', expected {wanted}") from None
+    if kind is int and not -(2**63) <= exact < 2**63:
+        raise SettingError(f"{name} is '{shown(value)}', expected {wanted} of 64 bits")
+    return kind(exact)
+
+
+def _limit(name: str, value: float, least: float | None, most: float | None) -> None:
+    inside = (least is None or value >= least) and (most is None or value <= most)
+    if not inside or not math.isfinite(value):
+        raise SettingError(f"{name} is {value}, expected {interval(least, most)}")
+
+
+def shown(value: Any) -> str:
+    """A value, or its beginning, for a message."""
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print many digits
+        return "a number of more than 64 bits"
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def interval(least: float | None, most: float | None) -> str:
+    """The limits of a number, for people; "" where there are none."""
+    if least is None and most is None:
+        return ""
+    if most is None:
+        return f"{least} or more"
+    return f"{least} to {most}"

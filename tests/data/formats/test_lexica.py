@@ -1,0 +1,233 @@
+"""Pronouncing dictionaries and UniMorph: recognised by their lines, and by nothing else's lines."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from charseq.data.formats.lexica import (
+    CmuDict,
+    Dictionary,
+    Entry,
+    Kaldi,
+    KaldiWithProbabilities,
+    Mfa,
+    recognise,
+)
+from charseq.data.formats.reader import detect, read_table
+from charseq.data.formats.writer import replacing, writing
+from charseq.errors import DataError, UsageError
+
+KALDI = "!SIL SIL\nharbour HH AA1 R B ER0\nharbour HH AH1 R B ER0\nlantern L AE1 N T ER0\n"
+KALDI_P = "harbour 0.8 HH AA1 R B ER0\nharbour 0.2\tHH AH1 R B ER0\nlantern 1.0 L AE1 N T ER0\n"
+CMUDICT = (
+    ";;; a pronouncing dictionary\n"
+    "HARBOUR  HH AA1 R B ER0\n"
+    "HARBOUR(1)  HH AH1 R B ER0\n"
+    "LANTERN  L AE1 N T ER0 # a lamp\n"
+    "#HASH-MARK  HH AE1 SH M AA2 R K\n"
+    "'TIS  T IH1 Z\n"
+)
+MFA = (
+    "harbour\t0.99\t0.25\t1.1\t0.9\tHH AA1 R B ER0\n"
+    "harbour\t0.4\tHH AH1 R B ER0\n"
+    "lantern\tL AE1 N T ER0\n"
+)
+UNIMORPH = "walk\twalked\tV;PST\nwalk\twalking\tV.PTCP;PRS\nox\toxen\tN;PL\n"
+FORMATS: dict[str, Dictionary] = {
+    one.name: one for one in (Kaldi(), KaldiWithProbabilities(), CmuDict(), Mfa())
+}
+
+
+def write(folder: Path, name: str, content: str) -> Path:
+    path = folder / name
+    data = content.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+def rows(path: Path) -> list[tuple[int, tuple[str, ...]]]:
+    return [(row.line, row.cells) for row in read_table(path).rows]
+
+
+def ipa(count: int) -> str:
+    """Words of a spelling that says how they sound, in another set of phones."""
+    spelt = [f"{a}{b}{c}{d}" for a in "ptkbdg" for b in "aiu" for c in "mnls" for d in "eo"]
+    return "".join(f"{word} {' '.join(word)}ː\n" for word in spelt[:count])
+
+
+# --- read
+
+
+def test_the_entries_of_each_format(tmp_path: Path) -> None:
+    assert rows(write(tmp_path, "lexicon.txt", KALDI)) == [
+        (1, ("!SIL", "SIL")),
+        (2, ("harbour", "HH AA1 R B ER0")),
+        (3, ("harbour", "HH AH1 R B ER0")),
+        (4, ("lantern", "L AE1 N T ER0")),
+    ]
+    assert rows(write(tmp_path, "p.txt", KALDI_P)) == [
+        (1, ("harbour", "0.8", "HH AA1 R B ER0")),
+        (2, ("harbour", "0.2", "HH AH1 R B ER0")),
+        (3, ("lantern", "1.0", "L AE1 N T ER0")),
+    ]
+    assert rows(write(tmp_path, "raw.dict", CMUDICT)) == [
+        (2, ("HARBOUR", "HH AA1 R B ER0")),
+        (3, ("HARBOUR", "HH AH1 R B ER0")),
+        (4, ("LANTERN", "L AE1 N T ER0")),
+        (5, ("#HASH-MARK", "HH AE1 SH M AA2 R K")),
+        (6, ("'TIS", "T IH1 Z")),
+    ]
+    assert rows(write(tmp_path, "mfa.dict", MFA)) == [
+        (1, ("harbour", "0.99", "HH AA1 R B ER0")),
+        (2, ("harbour", "0.4", "HH AH1 R B ER0")),
+        (3, ("lantern", "1", "L AE1 N T ER0")),
+    ]
+
+
+def test_columns_are_named_as_their_roles_and_the_format_is_noted(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "p.txt", KALDI_P))
+    assert table.header == ("source", "weight", "target")
+    assert table.note == "a Kaldi lexicon with probabilities"
+    table = read_table(write(tmp_path, "a.dict.gz", CMUDICT))
+    assert table.header == ("source", "target")
+    assert table.note == "a CMUdict dictionary without its comments, WORD(1) read as WORD"
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (UNIMORPH, ("source", "target", "features")),
+        ("walk\tV;PST\twalked\nox\tN;PL\toxen\n", ("source", "features", "target")),
+        ("ox\toxen\tN;PL\tox|en\n", ("source", "target", "features", "segmentation")),
+    ],
+)
+def test_unimorph_is_a_table_whose_features_are_found(
+    tmp_path: Path, content: str, names: tuple[str, ...]
+) -> None:
+    table = read_table(write(tmp_path, "eng", content))
+    assert (table.format.name, table.header, table.note) == ("unimorph", names, "a UniMorph table")
+    assert b"".join(row.raw for row in table.rows) == content.encode()
+
+
+def test_blank_lines_are_told_from_comments(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.dict", ";;; one\n\nA  AH0\n## two\n \nB  B IY1\n")
+    assert rows(path) == [(2, ()), (3, ("A", "AH0")), (5, ()), (6, ("B", "B IY1"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "fault", "message"),
+    [
+        ("a.txt", KALDI, "quay\n", "'quay', expected a word and phones"),
+        ("p.txt", KALDI_P, "quay K IY1\n", "'quay K IY1', expected a word, its probability"),
+        ("a.dict", CMUDICT, "QUAY # none\n", "'QUAY # none', expected a word and phones"),
+        ("m.dict", MFA, "quay\t0.1\t0.2\tK IY1\n", "expected a word, phones, and between them"),
+        ("m.dict", MFA, "quay\thigh\tK IY1\n", "expected a word, phones, and between them"),
+    ],
+)
+def test_a_line_that_is_no_entry_names_itself(
+    tmp_path: Path, name: str, start: str, fault: str, message: str
+) -> None:
+    kind = detect(write(tmp_path, name, start)).name
+    path = write(tmp_path, name, start + fault)
+    line = start.count("\n") + 1
+    with pytest.raises(DataError, match=rf"{name}:{line}: .*{message}"):
+        list(read_table(path, format=kind).rows)
+    found = list(read_table(path, format=kind, faulty=True).rows)
+    assert found[-1].fault
+    assert found[-1].raw == fault.encode()
+
+
+# --- recognised
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("lexicon.txt", KALDI, "kaldi"),
+        ("train.txt", KALDI, "kaldi"),
+        ("words", KALDI.replace("harbour ", "harbour\t"), "kaldi"),
+        ("lexiconp.txt", KALDI_P, "kaldip"),
+        ("x.txt.gz", KALDI_P, "kaldip"),
+        ("cmudict-0.7b", CMUDICT, "cmudict"),
+        ("cmudict.dict", "a AH0\na(2) EY1\nquay K IY1\n", "cmudict"),
+        ("mfa.dict", MFA, "mfa"),
+        ("mfa.dict", "lantern\tL AE1 N T ER0\n", "mfa"),
+        ("english.txt", MFA, "mfa"),
+        ("lexicon.txt", ipa(3), "kaldi"),
+        ("my_lexicon.lex", ipa(3), "kaldi"),
+        ("ipa.txt", ipa(80), "kaldi"),
+        ("eng.txt", UNIMORPH, "unimorph"),
+        ("eng.tsv", UNIMORPH, "unimorph"),
+    ],
+)
+def test_a_lexicon_is_recognised(tmp_path: Path, name: str, content: str, expected: str) -> None:
+    path = write(tmp_path, name, content)
+    assert detect(path).name == expected
+    assert recognise(content.splitlines(), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", "The harbour was cold.\nA lantern burned.\n" * 40, "text"),
+        ("a.txt", "I SEE A SHIP\nTHE SHIP IS OLD\n", "text"),
+        ("a.txt", "a b c d\nb c d a\n" * 60, "text"),
+        ("a.txt", "Vitamin D\nVitamin B\n", "text"),
+        ("a.txt", ipa(20), "text"),
+        ("a.txt", "".join(f"the cat sat on mat {n % 7}\n" for n in range(99)), "text"),
+        ("lexicon.txt", "harbour\nlantern\n", "text"),
+        ("lexicon.txt", "1 Jan 2020\t2020-01-01\n2 Feb 2021\t2021-02-02\n", "tsv"),
+        ("lexicon.txt", "hello\tworld\n", "tsv"),
+        ("words.tsv", KALDI.replace(" ", "\t", 1), "tsv"),
+        ("scores.txt", "walk\t0.5\twalking quickly onwards\n", "tsv"),
+        ("forms.tsv", "walk\twalked\tPST\nox\toxen\tPL\n", "tsv"),
+        ("forms.tsv", "V\tV\tV;PST\nN\tN\tN;PL\n", "tsv"),
+        ("a.csv", KALDI, "csv"),
+        ("empty.txt", "", "text"),
+    ],
+)
+def test_other_files_are_no_lexica(tmp_path: Path, name: str, content: str, expected: str) -> None:
+    assert detect(write(tmp_path, name, content)).name == expected
+
+
+# --- written
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("kaldi", ["quay K IY1", "quay K EY1"]),
+        ("kaldip", ["quay 0.75 K IY1", "quay 0.000001 K EY1"]),
+        ("cmudict", ["quay  K IY1", "quay(1)  K EY1"]),
+        ("mfa", ["quay\t0.75\tK IY1", "quay\t0.000001\tK EY1"]),
+    ],
+)
+def test_entries_are_written_and_read_again(tmp_path: Path, name: str, lines: list[str]) -> None:
+    entries = [Entry("quay", "K IY1", 0.75), Entry("quay", " K  EY1", 1e-9, 1)]
+    content = b"".join(map(FORMATS[name].encode, entries)).decode()
+    assert content.splitlines() == lines
+    found = rows(write(tmp_path, "a.txt", content))
+    assert [(row[0], row[-1]) for _, row in found] == [("quay", "K IY1"), ("quay", "K EY1")]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_texts_that_are_no_entry_are_refused(name: str) -> None:
+    for source in ("two words", "a\tb", ""):
+        with pytest.raises(DataError, match=r"is not one word, so no .* holds it"):
+            FORMATS[name].encode(Entry(source, "K", 1.0))
+    with pytest.raises(DataError, match="expected a word and phones"):
+        FORMATS[name].encode(Entry("quay", " ", 1.0))
+
+
+def test_a_dictionary_has_no_place_for_columns(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "lexicon.txt", KALDI))
+    with (
+        pytest.raises(UsageError, match="a Kaldi lexicon has no place for further columns"),
+        replacing(tmp_path / "out.txt") as file,
+        writing(table, file, ["p"]),
+    ):
+        pass
+    assert not (tmp_path / "out.txt").exists()

@@ -1,0 +1,336 @@
+"""The package as callers of Python see it: names, arguments in messages, files and DataFrames."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+
+import charseq
+from charseq.api import in_arguments
+from charseq.cli.main import program
+from charseq.errors import CharseqError, CheckpointError, DataError, SettingError, UsageError
+
+ROOT = Path(__file__).parent.parent
+DATES = ROOT / "checkpoints" / "dates"
+SMALL = {"epochs": 1, "hidden": 8, "embedding": 4, "threads": 1, "evaluations": 1}
+PAIRS = [(f"{a}{b}{c}", f"{a}{b}{c}".upper()) for a in "abcd" for b in "abcd" for c in "abcd"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return charseq.load(DATES)
+
+
+# --- names
+
+
+def test_dir_shows_the_names_of_the_package() -> None:
+    shown = {name for name in dir(charseq) if not name.startswith("_")}
+    assert shown == set(charseq.__all__) - {"__version__"}
+    assert {"load", "train", "evaluate", "compare", "convert", "configure"} <= shown
+    for name in shown:
+        assert callable(getattr(charseq, name))
+        assert getattr(charseq, name) is getattr(charseq, name)
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        _ = charseq.trian
+
+
+def test_functions_can_be_sent_to_other_processes() -> None:
+    for name in ("load", "train", "evaluate", "compare", "convert", "configure"):
+        function = getattr(charseq, name)
+        assert pickle.loads(pickle.dumps(function)) is function
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = (
+        "import sys, charseq; dir(charseq)\n"
+        "print(sorted(name for name in sys.modules if name.startswith('charseq')))\n"
+        "charseq.configure({'hidden': 3})\n"
+        "print(*{'numpy', 'torch', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["['charseq', 'charseq.version']", ""]
+
+
+# --- messages
+
+
+@pytest.mark.parametrize(
+    ("line", "python"),
+    [
+        ("a exists: give another name, or --force to overwrite it",
+         "a exists: give another name, or force=True to overwrite it"),
+        ("is finished already: --force trains it anew, -o names another folder",
+         "is finished already: force=True trains it anew, run= names another folder"),
+        ("begin anew with --force and a lower --set learning_rate=0.001",
+         "begin anew with force=True and a lower learning_rate=0.001"),
+        ("as --columns source=NAME,target=NAME", "as columns source=NAME,target=NAME"),
+        ("from the same weights (--init-from), so", "from the same weights (init_from), so"),
+        ("runs/--force/x: is damaged", "runs/--force/x: is damaged"),
+        ("a -- b, c--d", "a -- b, c--d"),
+    ],
+)  # fmt: skip
+def test_options_are_named_as_arguments(line: str, python: str) -> None:
+    assert in_arguments(line) == python
+
+
+def test_no_option_of_the_command_line_is_left() -> None:
+    for command in program.commands.values():
+        for option in command.params:
+            for name in option.opts if isinstance(option, click.Option) else ():
+                if name.startswith("--"):
+                    assert "--" not in in_arguments(f"give {name} X, or {name}; {name}=Y ({name}).")
+
+
+def test_errors_of_calls_name_arguments(tmp_path: Path, model: Any) -> None:
+    out = tmp_path / "out.csv"
+    out.touch()
+    (tmp_path / "in.csv").write_text("source\n3 May 2020\n")
+    with pytest.raises(UsageError, match=r"exists: give another name, or force=True to"):
+        charseq.convert(tmp_path / "in.csv", model, out)
+    with pytest.raises(SettingError, match=r"unknown setting 'foo'; charseq\.config\.SETTINGS"):
+        charseq.configure({"foo": 1})
+
+
+# --- convert
+
+
+def test_convert_rewrites_a_file(tmp_path: Path, model: Any) -> None:
+    (tmp_path / "in.csv").write_text("id,source\n1,3 May 2020\n2,\n")
+    report: Any = charseq.convert(tmp_path / "in.csv", model, to="iso")
+    assert (report.rows, report.empty, report.rejected) == (2, 1, 0)
+    text = (tmp_path / "in.converted.csv").read_text()
+    assert text == "id,source,iso,iso_note\n1,3 May 2020,2020-05-03,\n2,,,empty\n"
+    given = charseq.convert(tmp_path / "in.csv", DATES, tmp_path / "x.csv", to="iso", header="yes")
+    assert given is not None
+    assert (tmp_path / "x.csv").read_text() == text
+
+
+def test_convert_rewrites_a_frame(model: Any) -> None:
+    frame = pd.DataFrame(
+        {"id": [1, 2, 3, 4], "date": ["3 May 2020", None, "ß", ""], "list": [[1], [2], [3], [4]]},
+        index=[5, 5, 7, 8],
+    )
+    before = frame.copy()
+    wide: Any = charseq.convert(frame, model, column="date", to="iso", n=2)
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(wide[["id", "date", "list"]], before)
+    assert list(wide.columns) == ["id", "date", "list", "iso", "iso_2", "iso_note"]
+    assert wide["iso"].iloc[0] == "2020-05-03"
+    assert wide["iso"].isna().tolist() == [False, True, False, False]
+    assert wide["iso_2"].isna().tolist() == [False, True, False, False]
+    assert wide["iso"].iloc[3] == ""
+    assert wide["iso_note"].iloc[2].startswith("unknown U+00DF")
+    assert wide["iso_note"].iloc[3] == "empty"
+    again: Any = charseq.convert(wide, model, column="date", to="iso", n=2, force=True)
+    pd.testing.assert_frame_equal(again, wide)
+
+
+def test_the_column_is_found_as_in_a_file(model: Any) -> None:
+    frame = pd.DataFrame({"other": ["4 May 2020"], "source": ["3 May 2020"]})
+    assert convert(frame, model)["prediction"].tolist() == ["2020-05-03"]
+    assert convert(frame, model, column=1)["prediction"].tolist() == ["2020-05-04"]
+    assert convert(frame[["other"]], model)["prediction"].tolist() == ["2020-05-04"]
+    numbered = frame.set_axis([1, 0], axis=1)
+    assert convert(numbered, model, column=1)["prediction"].tolist() == ["2020-05-04"]
+    assert convert(frame.iloc[:0], model).columns[-1] == "prediction_note"
+
+
+def convert(*words: Any, **options: Any) -> Any:
+    return charseq.convert(*words, **options)
+
+
+def test_a_frame_for_a_model_of_features_has_two_columns() -> None:
+    found = charseq.load(ROOT / "tests" / "fixtures" / "hard")
+    assert not found.has_features
+
+    class Featured:
+        has_features = True
+        asked: Sequence[str] = ()
+
+        def predict(self, texts: Sequence[str], **_: object) -> Any:
+            self.asked = list(texts)
+            return found.predict(["x"] * len(self.asked))
+
+    model: Any = Featured()
+    frame = pd.DataFrame({"features": ["V", "N"], "source": ["go", None], "more": [[], []]})
+    wide = convert(frame, model)
+    assert model.asked == ["go\tV"]
+    assert wide["prediction"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda frame, model: convert(frame, model, column="x"), "frame: no column 'x'"),
+        (lambda frame, model: convert(frame, model, out="x"), "out: for files, not for a Data"),
+        (lambda frame, model: convert(frame, model, header="no"), "header: for files, not"),
+        (lambda frame, model: convert(frame, model, to="source"), "there is a column 'source'"),
+        (lambda frame, model: convert(frame, model, column="list"), "frame:1: a value of type"),
+        (lambda frame, model: convert(frame["source"], model), "data is of type Series"),
+        (lambda frame, model: convert(None, model), "data is of type NoneType"),
+        (lambda frame, model: convert("none.csv", model), "No such file|no such file"),
+    ],
+)
+def test_a_conversion_that_cannot_be_is_one_line(call: Any, told: str, model: Any) -> None:
+    frame = pd.DataFrame({"source": ["3 May 2020"], "list": [[1]]})
+    with pytest.raises(CharseqError, match=told) as caught:
+        call(frame, model)
+    assert "--" not in str(caught.value)
+
+
+# --- a frame as data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("api") / "run"
+    lines: list[str] = []
+    facts = charseq.train(
+        pd.DataFrame(PAIRS, columns=["word", "capitals"]),
+        run=run, config=charseq.configure(SMALL), report=lines.append,
+    )  # fmt: skip
+    assert facts["data"] == "frame"
+    assert re.search(r"data +\d+ train, \d+ dev, from frame$", lines[0])
+    return run
+
+
+def test_a_model_is_trained_from_a_frame(trained: Path, tmp_path: Path) -> None:
+    metadata = charseq.load(trained).metadata
+    assert metadata["finished"]
+    assert metadata["data"]["name"] == "frame"
+    frame = pd.DataFrame(PAIRS, columns=["Source", "TARGET"]).assign(row=range(len(PAIRS)))
+    settings = {**SMALL, "columns": "target=TARGET,source=1"}
+    charseq.train(frame[["Source", "TARGET"]], run=tmp_path / "b", config=charseq.configure(SMALL))
+    charseq.train(frame, run=tmp_path / "c", config=charseq.configure(settings))
+    for run in ("b", "c"):
+        assert charseq.load(tmp_path / run).metadata["source"] == metadata["source"]
+
+
+def test_the_fingerprint_of_a_frame_is_stable(trained: Path) -> None:
+    frame = pd.DataFrame(PAIRS, columns=["word", "capitals"], index=np.arange(len(PAIRS)) + 7)
+    with pytest.raises(CheckpointError, match="finished already: force=True trains it anew"):
+        charseq.train(frame, run=trained, config=charseq.configure(SMALL))
+    facts = charseq.evaluate(frame, model=trained)
+    assert facts["split"] == "test", "the frame is known as the data of the training"
+    assert facts["data"] == "frame"
+    other = frame.assign(capitals="X")
+    assert charseq.evaluate(other, model=charseq.load(trained))["split"] == "all"
+
+
+def test_two_models_are_compared_on_a_frame(trained: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame(PAIRS, columns=["word", "capitals"])
+    charseq.train(
+        frame, run=tmp_path / "other", config=charseq.configure({**SMALL, "seed": 2}),
+        evaluated=False,
+    )  # fmt: skip
+    found = charseq.compare(frame, models=(charseq.load(trained), charseq.load(tmp_path / "other")))
+    assert [one["data"] for one in found["models"]] == ["frame", "frame"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), "^frame:1: 3 columns.*columns source"),
+        (pd.DataFrame({"a": ["x", ""], "b": ["y", "z"]}), "^frame:2: the source is empty"),
+        (pd.Series(["a"]), "data is a Series, expected a DataFrame"),
+    ],
+)
+def test_a_frame_that_cannot_be_learnt_is_one_line(tmp_path: Path, frame: Any, told: str) -> None:
+    with pytest.raises(CharseqError, match=told) as caught:
+        charseq.train(frame, run=tmp_path / "run", config=charseq.configure(SMALL))
+    assert "--" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_columns_by_position_are_for_files_and_trainings(tmp_path: Path) -> None:
+    frame = pd.DataFrame(PAIRS, columns=["word", "capitals"])
+    config = charseq.configure({**SMALL, "columns": "target,source"})
+    charseq.train(frame, run=tmp_path / "run", config=config)
+    model = charseq.load(tmp_path / "run")
+    assert model.config.columns == "target=word,source=capitals"
+    assert charseq.evaluate(frame, model=model)["split"] == "test"
+
+
+# --- the cases of users
+
+
+def test_what_people_hand_over_is_answered_or_explained(model: Any) -> None:
+    texts = ["3 May 2020", "5 May 2020"]
+    expected = [one.prediction for one in model.predict(texts)]
+    assert expected == ["2020-05-03", "2020-05-05"]
+    for given in ((text for text in texts), map(str, texts), tuple(texts), np.array(texts)):
+        assert [one.prediction for one in model.predict(given)] == expected
+    assert [one.prediction for one in model.predict(texts[0])] == expected[:1]
+    series = pd.Series([texts[1], None, texts[0]], index=["x", "y", "y"])
+    answers = model.predict(series)
+    assert [one and one.prediction for one in answers] == [expected[1], None, expected[0]]
+    assert answers.index.tolist() == ["x", "y", "y"]
+    for wrong in (None, b"3 May", [texts[0], None], [float("nan")], [b"3 May"]):
+        with pytest.raises(UsageError, match="texts"):
+            model.predict(wrong)
+
+
+SESSION = """
+import charseq
+keyboard = charseq.load("checkpoints/sentences").session()
+for ask in (keyboard.feed, keyboard.complete):
+    for wrong in (None, b"the"):
+        try:
+            ask(wrong)
+        except charseq.CharseqError as fault:
+            print(fault)
+"""
+
+
+def test_a_session_reads_texts_only() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "text is None, expected a str",
+        "text is b'the' (bytes, not decoded), expected a str",
+        "prefix is None, expected a str",
+        "prefix is b'the' (bytes, not decoded), expected a str",
+    ]
+
+
+WORKERS = f"""
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+import charseq
+if __name__ == "__main__":
+    model = charseq.load({os.fspath(DATES)!r})
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for found in pool.map(model.predict, [["3 May 2020"], "5 May 2020"]):
+            print(found[0].prediction)
+        try:
+            pool.submit(charseq.load, "runs/none").result()
+        except charseq.CharseqError as fault:
+            print(fault)
+"""
+
+
+def test_models_and_errors_travel_between_processes(tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text(WORKERS)
+    done = subprocess.run(
+        [sys.executable, "workers.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    told = "2020-05-03\n2020-05-05\nruns/none: there is no such run\n"
+    assert (done.stdout, done.stderr) == (told, "")
+
+
+def test_data_errors_are_those_of_files_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        charseq.train(tmp_path / "none.tsv", run=tmp_path / "run")
