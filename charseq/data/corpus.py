@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -204,11 +204,10 @@ def load(
         UsageError: an unknown split.
     """
     rule = "the last ones" if running else "by the line's hash"
-    notes: list[str] = []
 
     def read(path: Path, divided: bool) -> CorpusLines:
-        note = None if running else notes.append
-        return _count(path, encoding, notes, hashed=divided and not running, note=note)
+        hashed = divided and not running
+        return _count(path, encoding, notes, hashed=hashed, running=running)
 
     found = load_splits(
         Path(data),
@@ -256,16 +255,12 @@ def _read(path: Path, encoding: str, notes: list[str] | None = None) -> Iterator
 
 
 def _count(
-    path: Path,
-    encoding: str,
-    notes: list[str],
-    *,
-    hashed: bool,
-    note: Callable[[str], None] | None,
+    path: Path, encoding: str, notes: list[str], *, hashed: bool, running: bool
 ) -> CorpusLines:
     """All lines of a file, counted; ``hashed``: also by the bins of their keys.
 
-    ``note`` gets a message on the longest line, where it is out of all proportion.
+    ``notes`` gets messages on the file, and unless the text is ``running`` on the longest line,
+    where it is out of all proportion.
     """
     bins = array("q", [0]) * BINS if hashed else None
     count = blanks = first_blank = 0
@@ -284,8 +279,8 @@ def _count(
     if not count:
         raise DataError("no lines in it, expected text", path=path)
     lengths = sizes.close()
-    if note is not None and longest[0] > outlier_length(lengths):
-        note(
+    if not running and longest[0] > outlier_length(lengths):
+        notes.append(
             f"{path}:{-longest[1]}: {longest[0]:,} words, half of the lines have at most "
             f"{float(np.median(lengths)):g}: it takes much time; put each sentence on a line "
             "of its own, or train with the setting running"

@@ -293,7 +293,6 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
     bad = BadRows(how.bad_rows, path, rejects)
-    count = 0
     for row in bad.passing(table):
         if not row.cells and not row.fault:
             part.blanks += 1
@@ -312,13 +311,12 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
             example = _example(row.cells, numbers[row.names], how.joiner)
             found.add(example, row.line)
             sizes.append(max(len(example.source), len(example.target)))
-            count += 1
         except DataError as fault:
             if not numbers and not row.fault:  # the columns are not those of pairs
                 raise fault.at(path, row.line) from None
             bad.add(row, fault.message)
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
-    note = bad.finish(good=count)
+    note = bad.finish(good=len(part.examples))
     part.notes += [note] if note else []
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)

@@ -242,17 +242,6 @@ def test_an_option_on_the_line_is_told_from_one_in_the_environment(
     assert typed.main(["--beam", "3"], standalone_mode=False) == (3, True)
 
 
-def test_columns_or_a_delimiter_make_pairs_of_a_text(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_text("a;b\nc;d\n")
-    assert options.configured(str(path), {}).task == "next-word"
-    assert options.configured(str(path), {"delimiter": ";"}).task == "pairs"
-    assert options.configured(str(path), {"columns": "source,target"}).task == "pairs"
-    assert options.configured(str(path), {"delimiter": ";", "task": "next-word"}).task == (
-        "next-word"
-    )
-
-
 # --- wrong command lines
 
 
@@ -333,3 +322,14 @@ def test_an_unknown_variable_of_the_environment_is_named(
     monkeypatch.setenv("CHARSEQ_MODEL", "dates")
     monkeypatch.setenv("CHARSEQ_KERNELS", "off")
     assert "environment" not in world.run("train", "nowhere", "--dry-run")[2]
+
+
+def test_columns_or_a_delimiter_make_pairs_of_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("a;b\nc;d\n")
+    assert options.configured(str(path), {}).task == "next-word"
+    assert options.configured(str(path), {"delimiter": ";"}).task == "pairs"
+    assert options.configured(str(path), {"columns": "source,target"}).task == "pairs"
+    assert options.configured(str(path), {"delimiter": ";", "task": "next-word"}).task == (
+        "next-word"
+    )

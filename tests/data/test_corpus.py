@@ -459,6 +459,29 @@ def test_a_public_set_is_read_whole() -> None:
     assert sum(len(line.split()) for line in found.train) == 393_907
 
 
+# --- lines out of all proportion
+
+
+def test_a_line_out_of_all_proportion_is_named(tmp_path: Path) -> None:
+    text = "a b\n\na b c\n" + "w " * 300 + "\n" + "a b c\n" + "w " * 300 + "\nb c\n"
+    folder = put(tmp_path, "train.txt", text).parent
+    put(tmp_path, "dev.txt", "a b\n")
+    (problem, blanks) = load(folder).problems
+    assert problem == (
+        f"{folder}/train.txt:4: 301 words, half of the lines have at most 3: it takes much time; "
+        "put each sentence on a line of its own, or train with the setting running"
+    )
+    assert "blank" in blanks
+    assert len(load(folder, running=True).problems) == 1, "running text has no long lines"
+
+
+def test_long_lines_among_long_lines_are_none(tmp_path: Path) -> None:
+    text = "".join("w " * size + "\n" for size in (90, 300, 100, 110))
+    put(tmp_path, "train.txt", text)
+    put(tmp_path, "dev.txt", "a b\n")
+    assert load(tmp_path).problems == []
+
+
 # --- odd corpora
 
 
@@ -519,29 +542,6 @@ def test_packed_text_is_a_corpus(tmp_path: Path, ending: str) -> None:
     put(tmp_path, "train.txt." + ending, pack(b"a\nb\n"))
     assert is_corpus(tmp_path)
     assert load(tmp_path, splits=["train"]).train.count == 1
-
-
-# --- lines out of all proportion
-
-
-def test_a_line_out_of_all_proportion_is_named(tmp_path: Path) -> None:
-    text = "a b\n\na b c\n" + "w " * 300 + "\n" + "a b c\n" + "w " * 300 + "\nb c\n"
-    folder = put(tmp_path, "train.txt", text).parent
-    put(tmp_path, "dev.txt", "a b\n")
-    (problem, blanks) = load(folder).problems
-    assert problem == (
-        f"{folder}/train.txt:4: 301 words, half of the lines have at most 3: it takes much time; "
-        "put each sentence on a line of its own, or train with the setting running"
-    )
-    assert "blank" in blanks
-    assert len(load(folder, running=True).problems) == 1, "running text has no long lines"
-
-
-def test_long_lines_among_long_lines_are_none(tmp_path: Path) -> None:
-    text = "".join("w " * size + "\n" for size in (90, 300, 100, 110))
-    put(tmp_path, "train.txt", text)
-    put(tmp_path, "dev.txt", "a b\n")
-    assert load(tmp_path).problems == []
 
 
 def test_a_pronouncing_dictionary_is_no_text(tmp_path: Path) -> None:
