@@ -80,9 +80,6 @@ def evaluate(
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
 
-    recognised = detect(data).recognised if Path(data).is_file() else ""
-    if recognised:
-        console.note(f"{data}: {recognised}")
     reading = options.given(settings, ())
     load_arguments: dict[str, Any] = {} if device is None else {"device": device}
     task = choose_task(data)
@@ -107,6 +104,7 @@ def evaluate(
             errors=errors,
             force=force,
             reading=reading,
+            report=console.note,
         )
         describe = describe_evaluation
     if as_json:

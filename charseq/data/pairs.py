@@ -403,8 +403,10 @@ def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[st
         return {"source": 0, "target": 1}
     called = f" ({', '.join(names)})" if names else ""
     if width < 2:
-        raise DataError(f"{_columns(width)}{called}, expected source and target")
-    example = f"source={names[0]},target={names[1]}" if names else "source,features,target"
+        hint = "" if fixed else ": the setting delimiter tells what stands between cells"
+        raise DataError(f"{_columns(width)}{called}, expected source and target{hint}")
+    first = [name for name in names if name][:2]
+    example = "source={},target={}".format(*first) if first[1:] else "source,features,target"
     raise DataError(
         f"{_columns(width)}{called}, expected source and target: "
         f"say which is which, for example --columns {example}"

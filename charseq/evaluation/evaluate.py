@@ -5,7 +5,7 @@ The two functions behind ``charseq evaluate``. The task of the model decides how
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ def evaluate(
     errors: str | Path | None = None,
     force: bool = False,
     reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
@@ -45,6 +46,7 @@ def evaluate(
         force: overwrite that file if it exists.
         reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
             bad_rows); they override those of the model and of ``data``.
+        report: gets lines on how pairs were read.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
@@ -71,6 +73,7 @@ def evaluate(
         errors=errors,
         force=force,
         reading=reading,
+        report=report,
         version=__version__,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,13 @@ def evaluate(
     errors: str | Path | None = None,
     force: bool = False,
     reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
     ``reading``: settings of :data:`charseq.data.pairs.SETTINGS` that override those of the model.
+    ``report`` gets lines on how the data were read.
     ``version`` is the program's, for the signature.
 
     Returns:
@@ -50,7 +52,7 @@ def evaluate(
     if errors is not None:
         inputs = splits.find_files(Path(plain_location(data)), Path.is_file).values()
         files.refuse(errors, force=force, inputs=[split_location(one)[0] for one in inputs])
-    rows, split = rows_of(model, data, split, reading)
+    rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam)
     if errors is not None:
         write_errors(errors, outcome, force=force)
@@ -131,6 +133,7 @@ def rows_of(
     data: str | Path,
     split: str | None,
     reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score and their split, read by the model's settings and those of ``data``.
 
@@ -138,7 +141,8 @@ def rows_of(
     """
     own = {"delimiter": "auto", "encoding": "auto", **settings_file.settings_of(data)}
     settings = {**model.config.to_json(), **own, **(reading or {})}
-    return choose_rows(data, settings, split, model.metadata["data"]["fingerprint"])
+    fingerprint = model.metadata["data"]["fingerprint"]
+    return choose_rows(data, settings, split, fingerprint, report=report)
 
 
 def answer(

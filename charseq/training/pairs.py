@@ -59,9 +59,17 @@ class PairsTask:
     """Whether the least :meth:`objective` is the best."""
 
     def __init__(
-        self, data: str | Path, config: Config, init_from: str | Path | None = None
+        self,
+        data: str | Path,
+        config: Config,
+        init_from: str | Path | None = None,
+        *,
+        keep_rejects: bool = True,
     ) -> None:
         """Read the data, and prepare the training split.
+
+        ``keep_rejects``: whether bad rows that are skipped are written to a file, which only one
+        process may do.
 
         Raises:
             CharseqError: the data, the settings or the run to start from do not allow it.
@@ -84,7 +92,7 @@ class PairsTask:
             config = replace(config, feature_separator=start.source.feature_separator)
         self.data = data
         how = {name: getattr(config, name) for name in pairs.SETTINGS}
-        with rejects_beside(Path(data), config.bad_rows) as rejects:
+        with rejects_beside(Path(data), config.bad_rows if keep_rejects else "stop") as rejects:
             dataset = pairs.load(data, **how, splits=("train", "dev"), rejects=rejects)
         if not dataset.dev:
             wanted = "one source is" if Path(data).is_dir() else "two sources are"
@@ -111,7 +119,8 @@ class PairsTask:
         own = settings_file.settings_of(data)
         settings: dict[str, Any] = {name: own[name] for name in own if name in pairs.SETTINGS}
         # on the CPU, where scoring needs no torch, which would take longer to load
-        task = cls(data, configure({**settings, "device": "cpu"}, base=run.config))
+        own_config = configure({**settings, "device": "cpu"}, base=run.config)
+        task = cls(data, own_config, keep_rejects=False)
         limits = LengthLimits(tuple(run.metadata["limits"]))
         task.prepared = replace(task.prepared, source=run.source, target=run.target, limits=limits)
         return task

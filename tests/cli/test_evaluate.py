@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from world import Storyteller, Upper, World
 
+from charseq.cli import console
 from charseq.cli.evaluate import describe_comparison, describe_evaluation
 
 
@@ -206,6 +207,7 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
             "errors": Path("E.tsv"),
             "force": False,
             "reading": {"header": "no", "bad_rows": "skip"},
+            "report": console.note,
         }
     ]
     code, out, err = world.run("evaluate", "D")

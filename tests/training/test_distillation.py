@@ -87,6 +87,17 @@ def test_texts_come_from_lines_or_a_column(tmp_path: Path) -> None:
         assert read_sources(tmp_path / name, features=False) == [("ab", ""), ("c d", "")]
 
 
+def test_a_role_in_another_case_is_found_and_a_header_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "words.csv"
+    for text, note in (("Target;SRC\nx;ab\ny;c d\n", 1), ("word;nr\nab;1\nc d;2\n", 2)):
+        path.write_text(text)
+        found = read_sources(path, features=False, report=told.append)
+        assert found == [("ab", ""), ("c d", "")]
+        assert len(told) == note
+    assert told[1].endswith("line 1 is taken for a header (word, nr): header=no reads it as a row")
+
+
 def test_features_stand_beside_their_text(tmp_path: Path) -> None:
     for name, text in {
         "w.txt": "run\tV;PST\nox\tN;PL\n",

@@ -172,12 +172,15 @@ def _is_header(first: Row, others: Sequence[Row], *, lone: bool) -> bool:
     ``lone``: a single column, or a single other row, is enough.
     """
     cells = [cell.strip().lower() for cell in _texts(first)]
-    if "" in cells or any(map(_NUMBER.fullmatch, cells)):
+    named = cells[1:] if cells[0] == "" else cells  # pandas gives the column of row numbers no name
+    if "" in named or any(map(_NUMBER.fullmatch, named)):
         return False
-    known = sum(re.sub("[ _-]", "", cell) in NAMES for cell in cells)
-    wanted = len(cells) if not lone or len(cells) < MANY_COLUMNS else USUAL * len(cells)
-    if known >= wanted and (lone or len(cells) > 1) and len(set(cells)) == len(cells):
+    known = sum(re.sub("[ _#-]", "", cell) in NAMES for cell in named)
+    wanted = len(named) if not lone or len(named) < MANY_COLUMNS else USUAL * len(named)
+    if known >= wanted and (lone or len(named) > 1) and len(set(named)) == len(named):
         return lone or bool(others)
+    if named is not cells:
+        return False
     if len(others) < (1 if lone else FEWEST_ROWS):
         return False
     columns = list(zip(*map(_texts, others), strict=True))

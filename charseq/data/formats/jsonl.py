@@ -72,6 +72,9 @@ def _read_object(text: str) -> tuple[Sequence[Any], Sequence[str]]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as fault:
+        if text.lstrip().startswith("["):
+            message = "a list begins here, expected one object a line: jq -c '.[]' makes them"
+            raise DataError(message) from None
         raise DataError(f"not valid JSON: {fault.msg} at column {fault.colno}") from None
     except (ValueError, RecursionError) as fault:
         raise DataError(f"not readable JSON: {fault}") from None

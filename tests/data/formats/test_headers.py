@@ -33,6 +33,8 @@ def lines(content: str) -> str:
         "Lemma Form Tags/go went V;PST",
         "id ordered_on/1 3.März.2021/2 5.May.2020",  # digits below words
         "nr wann/1 x/2 y",
+        "#id word/1 x/2 y",
+        " word pron/0 a b/1 c d",  # of pandas
     ],
 )
 def test_a_header_is_found(tmp_path: Path, content: str) -> None:
@@ -52,6 +54,7 @@ def test_a_header_is_found(tmp_path: Path, content: str) -> None:
         "shh SH/cat K.AE1.T/dog D.AO1.G/go G.OW1",  # phones have few digits
         "word word/form form",  # the same twice
         "word /a b",
+        " b/1 c/2 d",
         "word pron",  # nothing else is there
         "wort aussprache/a b/c d",
         "word Wort/a b",
