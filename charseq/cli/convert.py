@@ -5,6 +5,7 @@ The model is imported when the command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,6 +75,9 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 @click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
 @options.inference
 @click.option(
+    "--scores", is_flag=True, help="Add a column with the probability of each answer, 0 to 1."
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(1, 65_536),
     default=256,
@@ -108,8 +112,8 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 @options.debug
 def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
-    model: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
-    jobs: int, kind: str, header: str, force: bool, quiet: bool, **loading: Any,
+    model: str | None, n: int | None, mass: float | None, beam: int | None, scores: bool,
+    batch_size: int, jobs: int, kind: str, header: str, force: bool, quiet: bool, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -117,7 +121,8 @@ def convert(
     plain text each line is replaced by its answer; a language model adds the next word to it. The
     FILE - is stdin.
 
-    With -n or --mass there is a column for each of the best answers. A last column holds notes,
+    With -n or --mass there is a column for each of the best answers; with --scores another for the
+    probability of each. A last column holds notes,
     such as unknown symbols; it says lexicon where the answer is from the --lexicon.
 
     A row that cannot be read is written without an answer; its bytes and the reason are in
@@ -132,17 +137,28 @@ def convert(
     load_arguments = options.load_arguments(loading)
     loaded = load(model, **load_arguments)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
+    options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
     identity = fingerprint(loaded)
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
         for path, out in zip(files, outputs, strict=True):
-            found = conversion.convert(
-                pool, path, out, column=column, to=to, n=count, beam=beam, mass=mass,
-                batch_size=batch_size, format=kind, header=header, force=force,
-                kept_for=f"{__version__} {identity}",
-                report=console.silence if quiet else console.note,
-            )  # fmt: skip
+            with console.rows_line(_size(path, kind), quiet=quiet) as line:
+                found = conversion.convert(
+                    pool, path, out, column=column, to=to, n=count, beam=beam, mass=mass,
+                    scores=scores, batch_size=batch_size, format=kind, header=header, force=force,
+                    kept_for=f"{__version__} {identity}", report=line.note, progress=line.show,
+                )  # fmt: skip
             if found.rejected:
                 rejected.append(f"{found.path}: {found.refused}: {found.rejects}")
     if rejected:
         raise CharseqError("; ".join(rejected))
+
+
+def _size(path: str, kind: str) -> int | None:
+    """Bytes of a file of which rows take as many as they have; None for pipes and packed files."""
+    from charseq.data.formats.reader import find_format, sniff
+
+    packed = find_format(sniff(path) if kind == "auto" else kind).packs_itself
+    if path == "-" or packed or path.lower().endswith(".gz") or not Path(path).is_file():
+        return None
+    return Path(path).stat().st_size
