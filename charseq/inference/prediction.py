@@ -151,8 +151,10 @@ def rank(
         merits: the number of each text by which candidates are compared; by default the score.
         calibrated: scores of all texts, best first -> probabilities; by default the exponential.
     """
-    by = scores if merits is None else merits
-    ranked = sorted(scores.items(), key=lambda item: -by[item[0]])
+    if merits is None:
+        ranked = sorted(scores.items(), key=lambda item: -item[1])
+    else:
+        ranked = sorted(scores.items(), key=lambda item: -merits[item[0]])
     if calibrated is None:
         return [Candidate(text, math.exp(score), score) for text, score in ranked[:n]]
     probabilities = calibrated([score for _, score in ranked])
