@@ -190,7 +190,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("charseq.inference.pool.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
     result.replace("inference.predictor", load=result.load, fingerprint=repr)
-    result.replace("runs.lookup", choose=result.choose)
+    monkeypatch.setattr("charseq.runs.lookup.choose", result.choose)
     return result
 
 

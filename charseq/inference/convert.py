@@ -152,8 +152,9 @@ def convert(
     new = new if found.has_columns else []
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
     _check_out(origin, out, found, force=force or has_journal)
-    if table.note:
-        report(f"{table.path}: {table.note}")
+    told = [table.note, f"new columns {', '.join(new)}" if new else ""]
+    for line in filter(None, told):
+        report(f"{table.path}: {line}")
     read_text = column_reader(
         table,
         column,
@@ -161,8 +162,6 @@ def convert(
         separator=getattr(model, "feature_separator", ";"),
         report=lambda text: report(f"{table.path}: {text}") if text else None,
     )
-    if new:
-        report(f"{table.path}: new columns {', '.join(new)}")
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
     options["as"] = [*how.values(), header, source, name]
     options |= {"scores": True} if scores else {}
@@ -180,7 +179,7 @@ def convert(
         done = 0
         with (
             _outputs(out, rejected, journal, force=force) as (file, rejects),
-            writing(table, file, new if found.has_columns else [], force=force) as write,
+            writing(table, file, new, force=force) as write,
         ):
             for shard in shards(read_texts(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)

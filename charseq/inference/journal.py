@@ -19,8 +19,7 @@ the conversion begins anew. Where no key can be kept, a key of this process alon
 The last line notes the files that are about to get their names. If a kill comes between two
 renames, the next attempt may overwrite them.
 
-A kill loses the chunk that is being computed, a power cut a second or two. One process at a time
-holds a journal; the system frees it if that process is killed.
+A kill loses the chunk that is being computed, a power cut a second or two. One process holds it.
 """
 
 from __future__ import annotations

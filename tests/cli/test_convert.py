@@ -118,9 +118,11 @@ def test_what_was_decided_about_a_file_is_told(world: World, tmp_path: Path) -> 
     )
     encoding = "read as cp1252, since it is not UTF-8 (encoding names another)"
     delimiter = "the delimiter is the semicolon (delimiter names another)"
-    assert err.splitlines()[:2] == [
-        f"{path}: {encoding}; {delimiter}", f"{path}: column 2 (ort)",
-    ]  # fmt: skip
+    assert err.splitlines()[:3] == [
+        f"{path}: {encoding}; {delimiter}",
+        f"{path}: new columns prediction, prediction_note",
+        f"{path}: column 2 (ort)",
+    ]
 
 
 def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:

@@ -218,9 +218,9 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
     ]
     assert told[0] == f"{path}: sheet 'Orders' is read"
     assert told[1:3] == [
-        f"{path}: column 2 (ordered on)", f"{path}: new columns iso, iso_2, iso_note",
+        f"{path}: new columns iso, iso_2, iso_note", f"{path}: column 2 (ordered on)",
     ]  # fmt: skip
-    assert told[2].startswith(f"{path}: 4 rows, 3 strings computed")
+    assert told[3].startswith(f"{path}: 4 rows, 3 strings computed")
     with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
         convert(Fake(), path, tmp_path / "out.xlsx.gz")
     with pytest.raises(UsageError, match=r"out\.ods is named as OpenDocument, but Excel"):
@@ -777,15 +777,15 @@ class Sure(Fake):
 def test_scores_are_columns_of_their_own(tmp_path: Path) -> None:
     told: list[str] = []
     how: Any = {"model": Sure(), "n": 3, "to": "iso", "scores": True, "report": told.append}
-    rows = run(tmp_path, "a.csv", "w\nab\n\n,\n", **how).splitlines()
+    rows = run(tmp_path, "a.csv", "word\nab\n\n,\n", **how).splitlines()
     names = "iso,iso_2,iso_3,iso_probability,iso_2_probability,iso_3_probability,iso_note"
-    assert told[0] == f"{tmp_path / 'a.csv'}: new columns {names.replace(',', ', ')}"
-    assert rows[0] == f"w,{names}"
+    assert told[1] == f"{tmp_path / 'a.csv'}: new columns {names.replace(',', ', ')}"
+    assert rows[0] == f"word,{names}"
     whole = Sure().predict(["ab"], n=3)[0].candidates
     cells = [one.prediction for one in whole] + [f"{one.probability:.6f}" for one in whole]
     assert rows[1] == ",".join(["ab", *cells, "lexicon"])
     assert rows[3].endswith("rejected")
-    some = run(tmp_path, "b.csv", "w\nab\n", **(how | {"mass": 0.5})).splitlines()[1].split(",")
+    some = run(tmp_path, "b.csv", "word\nab\n", **(how | {"mass": 0.5})).splitlines()[1].split(",")
     assert (some[1:], len(some)) == ([*cells[:1], "", "", *cells[3:4], "", "", "lexicon"], 8)
     with pytest.raises(UsageError, match="plain text has no columns"):
         run(tmp_path, "a.txt", "ab\n", scores=True)
