@@ -75,7 +75,6 @@ def evaluate(
         raise UsageError("--errors is for one model")
     prepare_inference()
     from charseq.data.corpus import choose_task
-    from charseq.data.formats.reader import detect
     from charseq.evaluation import evaluate as evaluation
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
