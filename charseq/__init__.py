@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from charseq.config import configure
     from charseq.errors import CharseqError
     from charseq.inference.predictor import load
+    from charseq.training.callbacks.protocol import Callback
 
 __all__ = [
+    "Callback",
     "CharseqError",
     "__version__",
     "compare",
@@ -38,6 +40,10 @@ def __getattr__(name: str) -> object:
         from charseq.errors import CharseqError
 
         return CharseqError
+    if name == "Callback":
+        from charseq.training.callbacks.protocol import Callback
+
+        return Callback
     from charseq.api import public
 
     globals()[name] = value = public(name)

@@ -44,8 +44,8 @@ ARGUMENTS = {
 }
 """Words of the command line in messages -> those of Python. Other options lose their dashes."""
 
-FLAGS = {"force": "force=True"}
-"""Options without a value -> the argument with its value."""
+FLAGS = {"force": "force=True", "lr": "learning_rate"}
+"""Options whose argument or setting has another name, or a value."""
 
 
 def in_arguments(message: str) -> str:
@@ -121,8 +121,9 @@ def public(name: str) -> Callable[..., Any]:
             function = predictor.load
         case "train":
             from charseq.training import train
+            from charseq.training.callbacks.protocol import guarding
 
-            function = taking_frames(train.train)
+            function = taking_frames(guarding(train.train))
         case "evaluate" | "compare":
             from charseq.evaluation import evaluate
 

@@ -245,7 +245,8 @@ def python_page() -> str:
     functions = [inspect.unwrap(one) for one in public if inspect.isfunction(one)]
     for function in functions:
         parts += _function(function, f"charseq.{function.__name__}", "## ")
-    for kind in _reachable(functions):
+    classes = [one for one in public if inspect.isclass(one) and not issubclass(one, Exception)]
+    for kind in [*_reachable(functions), *classes]:
         parts += _class(kind)
     parts += [
         "## Errors",

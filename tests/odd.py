@@ -185,7 +185,7 @@ def manifests(draw: random.Random) -> None:
     listed = {"format": 1, "files": odd_json(draw), "seal": odd_json(draw)}
     content = json.dumps(listed).encode() if draw.random() < 0.7 else odd_bytes(draw)
     path = SimpleNamespace(parent=Path("run"))
-    opened = mock.patch.object(store, "_open_plain", return_value=io.BytesIO(content))
+    opened = mock.patch.object(store, "open_plain", return_value=io.BytesIO(content))
     try:
         with opened:
             store._decode_manifest(path)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
@@ -28,8 +28,8 @@ from charseq.decoding.search import (
     LENGTH_MARGIN,
     Hypothesis,
     LengthLimits,
+    ScoredText,
     Searcher,
-    add_logs,
     beam,
     greedy,
     penalty,
@@ -57,43 +57,6 @@ MAX_ATTENDED = 2**28
 
 DEVICES = ("cpu", "cuda")
 """Devices that a model can be loaded on."""
-
-
-class ScoredText(NamedTuple):
-    """One output of a search as a text."""
-
-    text: str
-    score: float
-    """Log-probability of exactly this text, its end included."""
-    penalty: float = 1.0
-    """The score is divided by it before candidates are compared; 1 without a length penalty."""
-    beginning: float | None = None
-    """Of an output that was cut at the length limit: the log-probability of the text with whatever
-    comes after it. None for outputs that ended."""
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the output was cut at the length limit."""
-        return self.beginning is not None
-
-    @property
-    def merit(self) -> float:
-        """The number by which outputs are compared: of a truncated one that of its beginning."""
-        return (self.score if self.beginning is None else self.beginning) / self.penalty
-
-    @property
-    def continued(self) -> float:
-        """Log-probability of whatever goes on after this text, whose output is truncated."""
-        if self.beginning is None or self.score >= self.beginning:
-            return -math.inf
-        return self.beginning + math.log1p(-math.exp(self.score - self.beginning))
-
-    def merged(self, other: ScoredText) -> ScoredText:
-        """The same text with both probabilities added; truncated where both are."""
-        beginning = None
-        if self.beginning is not None and other.beginning is not None:
-            beginning = add_logs(self.beginning, other.beginning)
-        return self._replace(score=add_logs(self.score, other.score), beginning=beginning)
 
 
 class Translator:

@@ -7,7 +7,7 @@ state to the end of the budget, and knows no kind of task: a further kind is a f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,8 @@ from charseq.config import Config
 from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.process import SignalReceived, WorkClock, catch_signals
 from charseq.runs.training_state import Progress, TrainingState, due
-from charseq.training.report import describe_scores, progress_bar
+from charseq.training.callbacks.protocol import Callback, tell
+from charseq.training.report import Speed, describe_scores, progress_bar
 
 if TYPE_CHECKING:
     import signal
@@ -101,6 +102,7 @@ def learn(
     report: Report,
     progress: bool = False,
     watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train one model, from its last state if there is one.
 
@@ -126,7 +128,10 @@ def learn(
                 if arrays is not None:
                     trainer.restore(arrays)
             state.require_space(trainer.weights.numel())
-            fit(task, trainer, state, clock, report=report, progress=progress, watch=watch)
+            fit(
+                task, trainer, state, clock, report=report, progress=progress, watch=watch,
+                callbacks=callbacks,
+            )  # fmt: skip
         except (MemoryError, RuntimeError) as fault:
             if trainer is None or not is_out_of_memory(fault):
                 raise
@@ -180,6 +185,7 @@ def fit(
     report: Report,
     progress: bool,
     watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train to the end of the budget, which counts by ``clock``; save on the way.
 
@@ -201,11 +207,12 @@ def fit(
         return (clock() - so_far.prepared) / left if left > 0 else 1.0
 
     pace = Pace(1 if total else choose_threads(config.threads), clock=clock)
-    loss, scored_at = None, -1
+    loss, scored_at, speed = None, -1, Speed(clock, report)
     with catch_signals() as stop, progress_bar(clock, shown=progress) as show:
         score = partial(
-            _score, task, trainer, state, clock, report=report, interruptible=stop.interruptible
-        )
+            _score, task, trainer, state, clock, report=report, interruptible=stop.interruptible,
+            callbacks=callbacks,
+        )  # fmt: skip
         if so_far.pending is not None:
             better = score(min(done(trainer.number), 1.0), so_far.pending["loss"])
             _save(trainer, state, stop(), better=better)
@@ -214,7 +221,9 @@ def fit(
         for step in _until_signal(trainer.steps(done)):
             now, loss = min(done(step.number), 1.0), step.loss
             show(now, step)
+            tell(callbacks, "step", step)
             pace.note(step.examples)
+            speed.note(step, now)
             so_far.seconds, so_far.epochs = clock(), step.epoch
             better = False
             if _is_due(now, so_far, config, by_steps=bool(total)):
@@ -269,6 +278,7 @@ def _score(
     *,
     report: Report,
     interruptible: Callable[[], AbstractContextManager[None]],
+    callbacks: Sequence[Callback],
 ) -> bool:
     """Score the averaged weights on dev, keep them if they are the best, and say whether.
 
@@ -296,5 +306,6 @@ def _score(
     }  # fmt: skip
     state.record({"evaluation": so_far.evaluations, **line, **scores})
     state.keep(weights, config.keep)
+    tell(callbacks, "evaluation", {**so_far.metrics[-1], "best": better})
     report(describe_scores(now, so_far, loss, task.summary(scores), best=better))
     return better

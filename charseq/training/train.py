@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -27,6 +28,7 @@ from charseq.process import WorkClock
 from charseq.runs.folder import check_place, is_finished, lock
 from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import ensemble
+from charseq.training.callbacks.protocol import Callback, tell
 from charseq.training.distillation import distil, teacher_of
 from charseq.training.loop import Report, Task, Watch, learn, silent
 from charseq.training.next_word import NextWordTask
@@ -50,6 +52,7 @@ def train(
     report: Report = silent,
     progress: bool = False,
     watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
     evaluated: bool = True,
 ) -> dict[str, Any]:
     """Train on ``data`` and leave a model in ``run``; an unfinished run is resumed.
@@ -70,6 +73,8 @@ def train(
         watch: callback for the run's progress after each evaluation but the last, when it is
             saved; an exception that it raises ends the training there. The members of an ensemble
             are not watched.
+        callbacks: followers of the steps, the evaluations and the end. An exception of one of them
+            is a warning, and the training goes on without it.
         evaluated: whether to evaluate the model at the end; if not, nothing is returned.
 
     Returns:
@@ -97,13 +102,15 @@ def train(
         check_storable(task.metadata, folder)
         for line in (*task.describe(), *_plan(task, folder)):
             report(line)
-        _report_kernels(report)
+        _report_kernels(config.device, report)
         if dry_run:
             _check_place(task, folder, force=force)
             return {"run": str(folder), "seconds": clock(), "epochs": 0}
         with lock(folder, force=force):
             state = TrainingState(folder, task.metadata)
             _check_folder(state, force=force)
+            known = {name: task.metadata[name] for name in ("settings", "data")}
+            tell(callbacks, "begin", {"run": str(folder), **known})
             if teacher is not None and student is not None:
                 before = clock()
                 distil(student, teacher, state, clock, report=report)
@@ -118,7 +125,10 @@ def train(
                 )
                 ensemble.train(task, state, job, clock, report=report)
             else:
-                learn(task, state, clock, report=report, progress=progress, watch=watch)
+                learn(
+                    task, state, clock, report=report, progress=progress, watch=watch,
+                    callbacks=callbacks,
+                )  # fmt: skip
                 _report_end(task, state.progress, report)
             state.metadata |= task.calibrate(state.best, report)
             for line in describe_calibration(state.metadata):
@@ -210,9 +220,11 @@ def _parameters(task: Task) -> int:
     return sum(math.prod(shape) for shape in shapes_of(task.metadata).values())
 
 
-def _report_kernels(report: Report) -> None:
+def _report_kernels(device: str, report: Report) -> None:
     """Say that the compiled kernels are missing; a caller without a report gets a warning."""
-    if slow := library.absence():
+    from charseq.models.device import choose_device
+
+    if choose_device(device).type == "cpu" and (slow := library.absence()):
         report(field("kernels", slow))
         if report is silent:
             warnings.warn(slow, RuntimeWarning, stacklevel=3)

@@ -175,9 +175,10 @@ def test_every_variable_of_the_program_is_explained() -> None:
 
 def test_every_public_name_is_explained() -> None:
     page = text_of("python.md")
-    for name in set(charseq.__all__) - {"__version__", "CharseqError"}:
+    for name in set(charseq.__all__) - {"__version__", "Callback", "CharseqError"}:
         assert f"\n{name}(" in section(page, f"charseq.{name}")
     assert "`CharseqError`" in section(page, "Errors")
+    assert "### Callback.evaluation" in section(page, "Callback")
     for answer in ("Prediction", "Candidate", "Session", "LineScore", "LanguageModel"):
         assert f"\n## {answer}\n" in page
     assert "### LanguageModel.generate" in page
