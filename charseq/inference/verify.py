@@ -50,7 +50,7 @@ MAX_TEXT_BYTES = 256 * 2**20
 MAX_VALUES = 4 * 2**20
 """Values in all JSON of a run and its inner runs together; a line, an array and a file count as
 several, by the time that they take."""
-LINE_VALUES, HEADER_VALUES, FILE_VALUES = 8, 4, 64
+LINE_VALUES, HEADER_VALUES, FILE_VALUES = 8, 8, 128
 """Values that a line of JSON counts as, each value in a header of arrays, and a file."""
 MAX_STATE = 8
 """Size of a state to resume from, at most, as a multiple of the model's."""
@@ -210,7 +210,9 @@ class _Checks:
         if name in (ABOUT, WEIGHTS) and run is not None:
             return  # read_run has read it
         try:
-            key = (_inode(state, name), state.files[name], _kind(name), state.folder)
+            kind = _kind(name)
+            model = state.folder if kind in ("arrays", "kept") else None  # to be compared with
+            key = (_inode(state, name), state.files[name], kind, model)
             if key not in self._checked:
                 self._checked[key] = self._fault_in(state, name, run)
             if self._checked[key]:
