@@ -440,7 +440,7 @@ def test_a_run_is_loaded_by_name_or_from_the_environment(
     run_of(tmp_path / "checkpoints" / "here", source=TAGGED)
     assert load().path == Path("checkpoints") / "here"
     assert load().has_features
-    with pytest.raises(CheckpointError, match=r"^none: there is no such run; there are checkpoints/here"):
+    with pytest.raises(CheckpointError, match=r"^none: there is no such run; there are"):
         load("none")
 
 
