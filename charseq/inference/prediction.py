@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 from charseq.errors import CheckpointError, SettingError
 
@@ -76,6 +78,17 @@ class Prediction:
             if math.fsum(probabilities[:count]) >= mass - _ROUNDING:
                 return replace(self, candidates=self.candidates[:count])
         return self
+
+
+def refuse_below(least: int, *, whole: bool = True, **values: Any) -> None:
+    """Raise SettingError for a value below ``least``, or of a wrong type, by its name."""
+    kind: Any = Integral if whole else Real
+    expected = "a whole number" if whole else "a number"
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise SettingError(f"{name} is {value!r:.60}, expected {expected}")
+        if not value >= least:
+            raise SettingError(f"{name} is {value}, expected {least} or more")
 
 
 def require_numbers(scores: Iterable[float], path: Path | None) -> None:
