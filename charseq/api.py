@@ -220,13 +220,14 @@ def convert(
         return _convert_frame(
             data, loaded, column=column, to=to, n=n, beam=beam, mass=mass, force=force
         )  # fmt: skip
+    from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint
     from charseq.version import __version__
 
     identity = fingerprint(loaded)
-    (path,) = conversion.targets([str(data)], None if out is None else str(out))
+    (path,) = targets([str(data)], None if out is None else str(out))
     with sharing(loaded, jobs, identity, getattr(loaded, "options", None)) as pool:
         return conversion.convert(
             pool, data, path, column=column, to=to, n=n, beam=beam, mass=mass, force=force,

@@ -49,6 +49,20 @@ class Config:
         choices=("auto", "yes", "no"),
         task="pairs",
     )
+    delimiter: str = setting(
+        "auto",
+        "data",
+        "between the cells of a CSV: tab, comma, semicolon, pipe or one sign; auto: by the data",
+    )
+    encoding: str = setting(
+        "auto", "data", "of files of text, such as utf-8, utf-16, cp1252; auto: by the data"
+    )
+    bad_rows: str = setting(
+        "stop",
+        "data",
+        "pairs: rows that are no pair end the command, or are passed over and kept in a file",
+        choices=("stop", "skip"),
+    )
     feature_separator: str = setting(
         "auto",
         "data",

@@ -68,7 +68,7 @@ def rewrite(
     """The file's bytes after every row got the same new ``values``; blank lines are kept."""
     source, target = folder / f"in.{name}", folder / f"out.{name}"
     source.write_bytes(content)
-    table = read_table(source, header=header)
+    table = read_table(source, header=header, format="text" if name == "txt" else "auto")
     with (
         replacing(target, force=True) as file,
         writing(table, file, names, force=force) as write,

@@ -1,4 +1,4 @@
-"""Helpers of several test files: data, fast databases, and a command line with fake models.
+"""Helpers of several test files: data, and a command line with fake models.
 
 The fixture ``world`` runs a command line in this process, with the library below it replaced. It
 keeps the output of the command and the arguments that the command passed down.
@@ -8,7 +8,6 @@ import importlib
 import io
 import math
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -33,18 +32,6 @@ def write_capitals(folder: Path, **splits: Sequence[str]) -> Path:
         text = "".join(f"{word}\t{word.upper()}\n" for word in words)
         (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
     return folder
-
-
-def hurry_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Databases do not wait for the disk."""
-    connect = sqlite3.connect
-
-    def open_hastily(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
-        connection.execute("PRAGMA synchronous=OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", open_hastily)
 
 
 def prediction_of(

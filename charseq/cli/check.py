@@ -6,7 +6,7 @@ What a command needs is imported when it runs, so that its help loads no NumPy.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     epilog=options.example("charseq check data/"),
 )
 @click.argument("data")
-@options.setting("columns")
+@options.setting("task")
+@options.reading
 @options.as_json
 @options.debug
-def check(*, data: str, columns: str | None, as_json: bool) -> None:
+def check(*, data: str, as_json: bool, **settings: Any) -> None:
     """Count what is in DATA, and find what harms a training.
 
     Of pairs: their symbols, duplicates, contradictions, rows of dev and test that are also in
     train, and odd characters. Of text: lines, words, duplicates and unknown words.
     """
-    config = options.configured(data, options.given({"columns": columns}, ()))
+    config = options.configured(data, options.given(settings, ()))
     found = inspect_data(data, config=config)
     if as_json:
         console.write_json(found.to_json())
@@ -97,21 +98,19 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
         DataError: with path and line: a row cannot be read as the settings say.
     """
     from charseq.data import corpus, pairs, statistics
+    from charseq.data.bad_rows import rejects_beside
 
     config = config or defaults(corpus.choose_task(data))
     if corpus.choose_task(data, config.task) == "next-word":
         return statistics.inspect_lines(
-            corpus.load(data, running=config.running),
+            corpus.load(data, running=config.running, encoding=config.encoding, units=config.units),
             case=config.case,
             punctuation=config.punctuation,
             limit=config.word_limit,
             min_count=config.min_count,
             form=config.target_form,
         )
-    dataset = pairs.load(
-        data,
-        columns=config.columns,
-        header=config.header,
-        feature_separator=config.feature_separator,
-    )
+    how = {name: getattr(config, name) for name in pairs.SETTINGS}
+    with rejects_beside(Path(data), config.bad_rows) as rejects:
+        dataset = pairs.load(data, **how, rejects=rejects)
     return statistics.inspect_pairs(dataset)

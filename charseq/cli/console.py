@@ -28,6 +28,13 @@ def warn(text: str) -> None:
     note(f"charseq: warning: {text}")
 
 
+def tell_lexicon(model: Any, *, quiet: bool) -> None:
+    """Print how the lexicon of a model was read, if it has one."""
+    lexicon = getattr(model, "lexicon", None)
+    for line in () if quiet or lexicon is None else lexicon.notes:
+        note(line)
+
+
 def silence(text: str) -> None:
     """Print nothing: :func:`note` and :func:`warn` with ``--quiet``."""
 

@@ -39,7 +39,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the name. Raises click.BadParameter, which lists the names that there are."""
-        return str(click.Choice(self.choices).convert(value, param, ctx))
+        return str(click.Choice(self.choices, case_sensitive=False).convert(value, param, ctx))
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
         """The names, for the help."""
@@ -82,11 +82,19 @@ class LexiconFormat(FormatName):
 )
 @click.option(
     "--column",
+    multiple=True,
+    callback=options.once,
     metavar="NAME",
     help="Column to rewrite: its name in the header, or its number from 1.  [default: source, "
     "else the first]",
 )
-@click.option("--to", metavar="NAME", help="Name of the new column.  [default: prediction]")
+@click.option(
+    "--to",
+    multiple=True,
+    callback=options.once,
+    metavar="NAME",
+    help="Name of the new column.  [default: prediction]",
+)
 @options.inference
 @click.option(
     "--batch-size",
@@ -109,7 +117,7 @@ class LexiconFormat(FormatName):
     "kind",
     type=FormatName(),
     default="auto",
-    help="Format of FILE.  [default: by its name and its first lines]",
+    help="Format of FILE, in any case.  [default: by its name, else by its content]",
 )
 @click.option(
     "--to-format",
@@ -121,17 +129,19 @@ class LexiconFormat(FormatName):
     "--header",
     type=click.Choice(("auto", "yes", "no")),
     default="auto",
-    help="Whether the first row names the columns.  [default: yes for CSV and "
-    "sheets; for TSV if --column is a name]",
+    help="Whether the first row names the columns.  [default: yes if --column is a name; else by "
+    "the first rows]",
 )
+@options.delimiter
+@options.encoding
 @options.force("Overwrite OUT, and replace columns of the same name.")
 @options.quiet
 @options.debug
 def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
     model: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
-    jobs: int, kind: str, to_format: str | None, header: str, force: bool, quiet: bool,
-    **loading: Any,
+    jobs: int, kind: str, header: str, delimiter: str | None, encoding: str | None, force: bool,
+    quiet: bool, to_format: str | None, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -147,33 +157,35 @@ def convert(
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
     """
     prepare_inference()
-    from charseq.data.formats.reader import FORMATS
+    from charseq.data.formats.reader import FORMATS, dictionary_format
+    from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
-    from charseq.inference import lexicon
     from charseq.inference.pool import sharing
     from charseq.inference.predictor import fingerprint, load
     from charseq.kernels import library
 
     if not quiet and (slow := library.absence()):
         console.warn(slow)
-    as_lexicon = [to_format or lexicon.dictionary_format(path, kind) for path in files]
+    as_lexicon = [to_format or dictionary_format(path, kind) for path in files]
     if to is not None and any(as_lexicon):
         raise UsageError("--to names a new column, and a lexicon has none")
-    ending = FORMATS[to_format].endings[0] if to_format else ""
-    outputs = conversion.targets(files, output, ending)
-    options.tell_format(loading["lexicon"], quiet=quiet)
+    outputs = targets(files, output, FORMATS[to_format].endings[0] if to_format else "")
     load_arguments = options.load_arguments(loading)
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
+    console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     identity = fingerprint(loaded)
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
     reading |= {"batch_size": batch_size, "format": kind, "header": header, "force": force}
+    reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
     reading["report"] = console.silence if quiet else console.note
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
         for path, out, target in zip(files, outputs, as_lexicon, strict=True):
             found: ConvertReport | LexiconReport
             if target:
+                from charseq.inference import lexicon
+
                 found = lexicon.write(pool, path, out, to_format=target, **reading)
             else:
                 kept_for = f"{__version__} {identity}"

@@ -41,6 +41,7 @@ Facts = Mapping[str, Any]
 )
 @options.beam
 @options.device
+@options.reading
 @click.option(
     "--errors", type=Path, metavar="FILE", help="Write the wrong answers to this TSV file."
 )
@@ -55,7 +56,7 @@ Facts = Mapping[str, Any]
 def evaluate(
     *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
     device: str | None, errors: Path | None, force: bool, details: bool,
-    as_json: bool,
+    as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, as it was trained.
 
@@ -78,13 +79,15 @@ def evaluate(
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
 
-    options.tell_format(data)
+    reading = options.given(settings, ())
     load_arguments: dict[str, Any] = {} if device is None else {"device": device}
     task = choose_task(data)
     runs = [options.chosen(run, task=task) for run in models or (None,)]
     loaded = [load(run, **load_arguments) for run in runs]
     if len(loaded) == 2:
-        facts = evaluation.compare(data, models=(loaded[0], loaded[1]), split=split, beam=beam)
+        facts = evaluation.compare(
+            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading
+        )
         describe = describe_comparison
     else:
         predicts_words = isinstance(loaded[0], LanguageModel)
@@ -93,7 +96,14 @@ def evaluate(
         if predicts_words and not options.is_typed("beam"):
             beam = None
         facts = evaluation.evaluate(
-            data, model=loaded[0], split=split, beam=beam, errors=errors, force=force
+            data,
+            model=loaded[0],
+            split=split,
+            beam=beam,
+            errors=errors,
+            force=force,
+            reading=reading,
+            report=console.note,
         )
         describe = describe_evaluation
     if as_json:

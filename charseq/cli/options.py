@@ -21,7 +21,8 @@ from charseq.errors import SettingError, UsageError
 
 NAMED = (
     "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
-    "learning_rate", "seed", "threads", "device", "columns", "ensemble", "cells",
+    "learning_rate", "seed", "threads", "device", "columns", "header", "delimiter", "encoding",
+    "bad_rows", "ensemble", "cells",
 )  # fmt: skip
 """Settings with an option of their own; the others are set with ``--set``."""
 SHORT = {"learning_rate": "--lr"}
@@ -140,6 +141,27 @@ def settings(command: Command) -> Command:
     return command
 
 
+READING = ("columns", "header", "delimiter", "encoding", "bad_rows")
+"""Settings that say how files of data are read."""
+
+
+def reading(command: Command) -> Command:
+    """An option for each setting in :data:`READING`."""
+    return together(*map(setting, READING))(command)
+
+
+def once(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Callback of an option that takes one value: None, or its value.
+
+    Raises:
+        UsageError: the option is given twice, of which click would take the last in silence.
+    """
+    if len(values) > 1:
+        both = " and ".join(f"'{value}'" for value in values)
+        raise UsageError(f"{param.opts[0]} is given {len(values)} times, {both}: expected once")
+    return values[0] if values else None
+
+
 def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """The settings on the command line, from options and from NAME=VALUE.
 
@@ -182,10 +204,12 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     for origin, values in layers:
         first = {name: values[name] for name in ("task", "cell") if name in values}
         config = _overlay(config, first, origin)
-    config = defaults(choose_task(data, config.task), config.cell)
+    has_columns = any(values.get(name) for _, values in layers for name in ("columns", "delimiter"))
+    task = choose_task(data, config.task, has_columns=has_columns)
+    config = defaults(task, config.cell)
     for origin, values in layers:
         config = _overlay(config, values, origin)
-    return _overlay(config, {"task": choose_task(data, config.task)}, "")
+    return _overlay(config, {"task": task}, "")
 
 
 def environment() -> dict[str, str]:
@@ -231,6 +255,8 @@ def example(*lines: str) -> str:
     return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
 
 
+delimiter = setting("delimiter")
+encoding = setting("encoding")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 debug = click.option(
@@ -359,17 +385,6 @@ def load_arguments(named: Mapping[str, Any]) -> dict[str, Any]:
     if named["lexicon_columns"] and named["lexicon"] is None:
         raise UsageError("--lexicon-columns is for --lexicon")
     return {name: value for name, value in named.items() if value is not None}
-
-
-def tell_format(path: str | None, *, quiet: bool = False) -> None:
-    """Say on stderr that ``path`` was recognised by its first lines, such as a Kaldi lexicon."""
-    if path is None or quiet:
-        return
-    from charseq.data.formats.reader import FORMATS, detect
-
-    recognised = FORMATS[detect(path)].recognised
-    if recognised:
-        console.note(f"{path}: {recognised}")
 
 
 def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float | None) -> int:

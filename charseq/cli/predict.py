@@ -111,7 +111,6 @@ def predict(
     prepare_inference()
     from charseq.inference.predictor import load
 
-    options.tell_format(loading["lexicon"], quiet=quiet)
     arguments = options.load_arguments(loading)
     run = options.chosen(
         model,
@@ -119,6 +118,7 @@ def predict(
         quiet=quiet,
     )
     loaded = load(run, **arguments)
+    console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     answer = answer_function(

@@ -37,7 +37,7 @@ Ranges, in [tune] or in FILE of --ranges:
 )
 @click.option(
     "--trials",
-    type=options.Integer(1, 100_000),
+    type=options.Integer(1, 10_000),
     metavar="N",
     help="Number of trainings, including those of earlier calls.  [default: 20; with --hours: "
     "no limit]",

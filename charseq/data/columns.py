@@ -1,14 +1,17 @@
 """rows -> the texts that a model reads: the columns of a conversion.
 
 ``column`` is a name of the header, else a number counted from 1; by default the column named
-``source`` if there is one, else the first. A model with features reads two ("lemma,features",
-"1,2"), by default ``source`` and ``features``, else the first two.
+``source`` if there is one, in any case, else the first. A model with features reads two
+("lemma,features", "1,2"), by default ``source`` and ``features``, else the first two. A list of
+features, as JSON has them, is joined by the separator of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from charseq.data.formats.headers import roles_among
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.formats.writer import Rejected
 from charseq.errors import DataError, UsageError
@@ -21,24 +24,36 @@ MAX_LETTERS = 16_384
 """Letters of such a list, at most."""
 
 
+def column_names(column: str | int | None, *, features: bool) -> list[str]:
+    """The names among the labels in ``column``: those that are no numbers."""
+    labels = [] if column is None else str(column).split(",") if features else [str(column)]
+    return [label for label in labels if not (label.isascii() and label.isdigit())]
+
+
 def column_reader(
-    table: Table, column: str | int | None, *, features: bool
+    table: Table,
+    column: str | int | None,
+    *,
+    features: bool,
+    separator: str = ";",
+    report: Callable[[str], None] = lambda _: None,
 ) -> Callable[[Row], str | None]:
     """A function from a row to the model's text ("" if there is none; None: a blank line).
+
+    ``separator`` joins the features of a list. ``report`` gets a line on the columns that are read.
 
     Raises:
         (at once if there is a header, else at a row)
         UsageError: another number of columns than the model reads.
         DataError: with path and line: no such column.
-        Rejected: this row alone has no such key, or no text there.
+        Rejected: this row alone has no such key, no text there, or a tab in it where features are
+            read.
     """
     count = 2 if features and table.format.has_columns else 1
-    labels: list[str | int] = []
-    if table.header is not None:
-        labels = _labels(column, table.header, count)
+    labels = _labels(column, table.header, count) if table.header is not None else []
+    for label in labels:  # a wrong one is told at once
         line = table.header_row.line if table.header_row else None
-        for label in labels:
-            _position(table, label, table.header, len(table.header), line)
+        _position(table, label, table.header or (), len(table.header or ()), line)
 
     known: dict[tuple[str, ...], list[int]] = {}
     is_single = count == 1 and not features
@@ -62,11 +77,13 @@ def column_reader(
         positions = known.get(row.names)
         if positions is None:
             positions = positions_in(row)
+            if not known:
+                report(describe_columns(table, row, positions))
             _remember(known, row.names, positions)
         if is_single and type(text := cells[positions[0]]) is str and text.isascii():
             return text
         try:
-            return _join([text_of(cells[position]) for position in positions], features=features)
+            return _text(cells, positions, features=features, separator=separator)
         except DataError as fault:
             raise Rejected(fault.message) from None
 
@@ -92,11 +109,51 @@ def _position(
         raise fault.at(table.path, line) from None
 
 
-def _join(parts: list[str], *, features: bool) -> str:
-    """Source, tab, features; "" without a source."""
-    if len(parts) > 1 and "\t" in parts[0]:
-        raise DataError("a tab in the source, which a model with features cannot tell apart")
+def describe_columns(table: Table, row: Row, positions: Sequence[int]) -> str:
+    """The columns that are read, such as ``column 2 (ordered on)``; "" where there are none."""
+    if not table.format.has_columns:
+        return ""
+    names = table.header or row.names
+    if table.format.has_keys:
+        return ", ".join(f"key '{names[position]}'" for position in positions)
+    return ", ".join(
+        f"column {position + 1}" + (f" ({names[position]})" if names else "")
+        for position in positions
+    )
+
+
+def features_text(value: Any, separator: str) -> str:
+    """The features of a cell as text; a list of them is joined by ``separator``.
+
+    Raises:
+        DataError: another type, or an item with the separator in it (the caller adds path and
+            line).
+    """
+    if not isinstance(value, list):
+        return text_of(value)
+    items = [text_of(item) for item in value]
+    for item in items:
+        if separator in item:
+            raise DataError(
+                f"the feature '{item[:40]}' has '{separator}' in it, which joins the features of a "
+                "list: set feature_separator to another sign"
+            )
+    return separator.join(items)
+
+
+def _text(cells: Sequence[Any], positions: Sequence[int], *, features: bool, separator: str) -> str:
+    """Source, tab, features; "" without a source. Raises DataError, as :func:`column_reader`."""
+    parts = [text_of(cells[position]) for position in positions[:1]]
+    parts += [features_text(cells[position], separator) for position in positions[1:]]
+    if len(parts) > 1:
+        for part, what in zip(parts, ("source", "features"), strict=True):
+            if "\t" in part:
+                raise DataError(
+                    f"a tab in the {what}, which a model with features cannot tell apart"
+                )
     text = "\t".join(parts)
+    if features and len(parts) == 1 and text and text.count("\t") != 1:
+        raise DataError(f"{text.count(chr(9))} tabs, expected one, between source and features")
     return "" if features and text.startswith("\t") else text
 
 
@@ -107,9 +164,10 @@ def _labels(column: str | int | None, names: Sequence[str], count: int) -> list[
         if len(given) != count:
             raise UsageError(f"--column is '{column}', expected SOURCE,FEATURES for this model")
         return list(given)
+    found = roles_among(names)
     roles = ("source", "features")[:count]
-    if all(role in names for role in roles):
-        return list(roles)
+    if all(role in found for role in roles) and len(set(names)) == len(names):
+        return [names[found[role]] for role in roles]
     # Names if possible, not numbers: keys of JSON may change their order.
     first = list(names[:count])
     return list(first) if len(set(names)) == len(names) >= count else list(range(1, count + 1))

@@ -4,7 +4,7 @@ A line ends with LF or CRLF and is not changed. Lines of white space alone are s
 A file is never in memory as a whole: the lines of a split are a :class:`CorpusLines`, and each pass
 over them reads the file again.
 
-    DATA/train.txt  dev.txt  test.txt     a file for each split (also .gz)
+    DATA/train.txt  dev.txt  test.txt     a file for each split (also packed)
     DATA.txt                              divided 90/5/5
 
 Lines are held out by their SHA-256: equal lines fall into the same split, and a line stays in its
@@ -15,24 +15,26 @@ out, in the order train, dev, test; they change when the text grows.
 from __future__ import annotations
 
 import math
+import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from charseq.data.batches import outlier_length
-from charseq.data.formats.reader import detect, find_format, has_known_ending, read_table
+from charseq.data.formats.opening import unpacked_name
+from charseq.data.formats.reader import detect, has_known_ending, read_table
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
     check_splits,
+    find_files,
     hash_key,
     hash_ranges,
     load_splits,
-    stem,
     tail_ranges,
 )
 from charseq.data.storage import SpillingArray
@@ -40,8 +42,15 @@ from charseq.errors import DataError
 
 FIRST_LINES = 1000
 """Lines by which text is distinguished from pairs."""
+SCRIPT_LINES = 200
+"""Lines by which the script is found."""
 BINS = 2**16
 """Bins of keys, by which lines are held out."""
+
+# Thai, Lao, Tibetan, Burmese, Khmer, Japanese kana, Chinese characters
+_NO_SPACES = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class CorpusLines:
     bins: array[int] | None = field(default=None, repr=False)
     blanks: int = 0
     first_blank: int = 0
+    encoding: str = "auto"
 
     def __len__(self) -> int:
         return self.count
@@ -70,7 +80,7 @@ class CorpusLines:
     def __iter__(self) -> Iterator[str]:
         if not self.count:
             return
-        texts = (text for _, text in _read(self.path) if text.strip())
+        texts = (text for _, text in _read(self.path, self.encoding) if text.strip())
         for number, text in enumerate(texts):
             if self.first <= (number if self.bins is None else _bin(text)) < self.end:
                 yield text
@@ -84,7 +94,7 @@ class CorpusLines:
             keys = np.flatnonzero(counts)
             ranges = hash_ranges(keys, counts[keys], names, scale=BINS)
         return {
-            name: CorpusLines(self.path, rows, first, end, self.bins)
+            name: replace(self, count=rows, first=first, end=end, blanks=0, first_blank=0)
             for name, (first, end, rows) in ranges.items()
         }
 
@@ -117,37 +127,64 @@ class Corpus:
 def is_corpus(data: str | Path) -> bool:
     """Whether ``data`` is text for :func:`load`, and not pairs: a .txt file without tabs.
 
-    A pronouncing dictionary, of words and phones between spaces, is no text.
+    True for a folder with train.txt, or for one .txt file, packed or not, without a tab in its
+    first ``FIRST_LINES`` lines that are not blank. A file that cannot be read so far is text, too:
+    :func:`load` then raises the fault. False for anything else, also for a missing file, and for a
+    pronouncing dictionary, of words and phones between spaces.
 
-    True for a folder with train.txt, or for one .txt file, also as .gz, without a tab in its first
-    ``FIRST_LINES`` lines that are not blank. A file that cannot be read so far is text, too:
-    :func:`load` then raises the fault. False for anything else, also for a missing file.
+    Raises:
+        DataError: with path and line: a tab in a few of these lines.
     """
     path = Path(data)
     try:
         if path.is_dir():
-            trains = [file for file in path.iterdir() if _is_train(file)]
-            # Two files for train are a fault, which `pairs.load` reports.
-            path = trains[0] if len(trains) == 1 else path
-        if not is_text(path) or find_format(detect(path)).has_columns:
+            path = find_files(path, _is_table).get("train", path)
+        if not is_text(path):
             return False
     except OSError:
         return False
+    except DataError:  # two files for train, which `pairs.load` reports
+        return False
     try:
-        texts = (row.cells[0] for row in read_table(path, format="text").rows)
-        return not any("\t" in text for text in islice(filter(str.strip, texts), FIRST_LINES))
+        if detect(path).recognised:
+            return False
+        rows = (row for row in read_table(path, format="text").rows if row.cells[0].strip())
+        tabs = [(row.line, "\t" in row.cells[0]) for row in islice(rows, FIRST_LINES)]
     except DataError:
         return True
+    stray = [line for line, has_tab in tabs if has_tab]
+    if stray and 2 * len(stray) < len(tabs):
+        raise DataError(
+            f"a tab, which {len(tabs) - len(stray)} of the first {len(tabs)} lines do not have: "
+            "text has no tabs, and pairs have one in each line. Make it a space, or set "
+            "task=next-word, which reads it as a space",
+            path=path,
+            line=stray[0],
+        )
+    return not stray
 
 
-def choose_task(data: str | Path, task: str = "auto") -> str:
-    """``task``, or for ``auto`` the task that the data are made for: ``pairs`` or ``next-word``."""
+def choose_task(data: str | Path, task: str = "auto", *, has_columns: bool = False) -> str:
+    """``task``, or for ``auto`` the task that the data are made for: ``pairs`` or ``next-word``.
+
+    ``has_columns``: the settings name columns or a delimiter, so the data are pairs.
+
+    Raises:
+        DataError: as :func:`is_corpus`.
+    """
     if task != "auto":
         return task
-    return "next-word" if is_corpus(data) else "pairs"
+    return "next-word" if not has_columns and is_corpus(data) else "pairs"
 
 
-def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = False) -> Corpus:
+def load(
+    data: str | Path,
+    *,
+    splits: Sequence[str] = SPLITS,
+    running: bool = False,
+    encoding: str = "auto",
+    units: str = "words",
+) -> Corpus:
     """The lines of a folder or of one file; each file that the ``splits`` need is read once.
 
     This pass counts the lines and finds all faults before a training begins.
@@ -157,6 +194,8 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
         splits: the wanted splits.
         running: whether the last lines are held out, instead of lines chosen by their hash. Without
             a dev file 5 % of train are held out, at most ``MAX_HELD_OUT`` lines.
+        encoding: of the files; see :func:`charseq.data.formats.reader.read_table`.
+        units: what lines are cut into; with "words" a script without spaces is a problem.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, no
@@ -165,10 +204,10 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
         UsageError: an unknown split.
     """
     rule = "the last ones" if running else "by the line's hash"
-    notes: list[str] = []
 
     def read(path: Path, divided: bool) -> CorpusLines:
-        return _count(path, hashed=divided and not running, note=None if running else notes.append)
+        hashed = divided and not running
+        return _count(path, encoding, notes, hashed=hashed, running=running)
 
     found = load_splits(
         Path(data),
@@ -179,39 +218,55 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
         words=("lines", "lines", rule),
         expected="train.txt or train.txt.gz",
     )
+    if units == "words" and _has_no_spaces(found.rows["train"]):
+        notes.append(
+            "most letters are of a script without spaces between words, so that a word is a whole "
+            "phrase: units=characters or units=subwords cuts it"
+        )
     problems = [*notes, *found.problems]
     return Corpus(**found.rows, name=found.name, fingerprint=found.fingerprint, problems=problems)
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file is called as files of running text are: ``.txt``; ``.gz`` may follow."""
-    return path.name.lower().removesuffix(".gz").endswith(".txt") and path.is_file()
+    """Whether a file is called as files of running text are: ``.txt``, packed or not."""
+    return unpacked_name(path).lower().endswith(".txt") and path.is_file()
 
 
-def _is_train(path: Path) -> bool:
-    """Whether a file could be the train split of pairs or of text."""
-    return stem(path).lower() == "train" and has_known_ending(path) and path.is_file()
+def _is_table(path: Path) -> bool:
+    return has_known_ending(path) and path.is_file()
 
 
-def _read(path: Path) -> Iterator[tuple[int, str]]:
-    """The number and the text of every line, also of blank lines."""
-    for row in read_table(path, format="text").rows:
+def _has_no_spaces(lines: CorpusLines) -> bool:
+    """Whether most letters of the first lines are of a script that has no spaces between words."""
+    text = "".join(islice(lines, SCRIPT_LINES))
+    return len(_NO_SPACES.findall(text)) > sum(map(str.isalpha, text)) / 2
+
+
+def _read(path: Path, encoding: str, notes: list[str] | None = None) -> Iterator[tuple[int, str]]:
+    """The number and the text of every line, also of blank lines; ``notes`` gets the table's."""
+    table = read_table(path, format="text", encoding=encoding)
+    if notes is not None and table.note:
+        notes.append(f"{path}: {table.note}")
+    for row in table.rows:
         text = row.cells[0]
         if "\0" in text:
             raise DataError("a NUL byte, expected text", path=path, line=row.line)
         yield row.line, text
 
 
-def _count(path: Path, *, hashed: bool, note: Callable[[str], None] | None) -> CorpusLines:
+def _count(
+    path: Path, encoding: str, notes: list[str], *, hashed: bool, running: bool
+) -> CorpusLines:
     """All lines of a file, counted; ``hashed``: also by the bins of their keys.
 
-    ``note`` gets a message on the longest line, where it is out of all proportion.
+    ``notes`` gets messages on the file, and unless the text is ``running`` on the longest line,
+    where it is out of all proportion.
     """
     bins = array("q", [0]) * BINS if hashed else None
     count = blanks = first_blank = 0
     longest = (0, 0)  # words, and the line before which no line is as long
     sizes = SpillingArray("I")
-    for number, text in _read(path):
+    for number, text in _read(path, encoding, notes):
         if not text.strip():
             blanks += 1
             first_blank = first_blank or number
@@ -224,13 +279,13 @@ def _count(path: Path, *, hashed: bool, note: Callable[[str], None] | None) -> C
     if not count:
         raise DataError("no lines in it, expected text", path=path)
     lengths = sizes.close()
-    if note is not None and longest[0] > outlier_length(lengths):
-        note(
+    if not running and longest[0] > outlier_length(lengths):
+        notes.append(
             f"{path}:{-longest[1]}: {longest[0]:,} words, half of the lines have at most "
             f"{float(np.median(lengths)):g}: it takes much time; put each sentence on a line "
             "of its own, or train with the setting running"
         )
-    return CorpusLines(path, count, 0, math.inf, bins, blanks, first_blank)
+    return CorpusLines(path, count, 0, math.inf, bins, blanks, first_blank, encoding)
 
 
 def _bin(text: str) -> int:

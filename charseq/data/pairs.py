@@ -22,10 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.data.bad_rows import BadRows
 from charseq.data.batches import outlier_length
-from charseq.data.formats.reader import detect, has_known_ending, read_table
+from charseq.data.columns import features_text
+from charseq.data.formats.headers import roles_among
+from charseq.data.formats.reader import has_known_ending, read_table
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.formats.sqlite import plain_location
+from charseq.data.formats.writer import Rejects
 from charseq.data.settings_file import ROLES, Roles, parse_columns
 from charseq.data.splits import (
     HASH_BITS,
@@ -43,11 +47,30 @@ from charseq.errors import DataError
 if TYPE_CHECKING:
     from jaxtyping import Float, Integer
 
+SETTINGS = ("columns", "header", "delimiter", "encoding", "bad_rows", "feature_separator")
+"""Settings that :func:`load` takes."""
 ColumnNumbers = tuple[int, int, int | None, int | None]
 """The columns of source, target, features and weight, counted from 0."""
 MAX_TRAINED = 4096
 """Characters of the longest pair to train on, where it is an outlier. Memory and time of its step
 grow with the square of its length."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of pairs are read; see :func:`load`."""
+
+    roles: Roles = ()
+    header: str = "auto"
+    delimiter: str = "auto"
+    encoding: str = "auto"
+    bad_rows: str = "stop"
+    feature_separator: str = AUTO
+
+    @property
+    def joiner(self) -> str:
+        """The separator that joins the features of a list."""
+        return DEFAULT_SEPARATOR if self.feature_separator == AUTO else self.feature_separator
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +138,8 @@ class Part:
     """Characters of the longer side of each example."""
     blanks: int = 0
     first_blank: int = 0
-    note: str = ""
-    """A choice that was made when the file was opened, such as the sheet that is read."""
+    notes: list[str] = field(default_factory=list)
+    """Choices that were made when the file was read, such as the sheet, and rows passed over."""
     has_features: bool = False
     has_lists: bool = False
     """Whether features came as lists, whose items were joined."""
@@ -151,8 +174,12 @@ def load(
     *,
     columns: str = "",
     header: str = "auto",
+    delimiter: str = "auto",
+    encoding: str = "auto",
+    bad_rows: str = "stop",
     feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
+    rejects: Rejects | None = None,
 ) -> Dataset:
     """The examples of a folder or of one file; only files that the ``splits`` need are read.
 
@@ -160,11 +187,15 @@ def load(
         data: a folder or a file.
         columns: see ``charseq.data.settings_file``. If empty, columns that are named like roles
             have these roles; otherwise there must be two columns, source and target.
-        header: whether the first row is a header: auto, yes or no.
+        header: whether the first row is a header: auto, yes or no; see ``formats.headers``.
+        delimiter: of the cells of a CSV; see :func:`charseq.data.formats.reader.read_table`.
+        encoding: of files of text; see there.
+        bad_rows: "stop": rows that are no pair are an error; "skip": they are passed over.
         feature_separator: stands between two features; "auto": found in the data, see
             ``charseq.data.text.features``. The features of a list are joined by it, by default by
             a semicolon.
         splits: the wanted splits.
+        rejects: keeps the rows that are passed over.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, a
@@ -174,14 +205,14 @@ def load(
         UsageError: an unknown split or header.
         MissingExtraError: the package that reads the format is not installed.
     """
-    roles = parse_columns(columns)
+    how = Reading(parse_columns(columns), header, delimiter, encoding, bad_rows, feature_separator)
     notes: list[str] = []
     joined: list[bool] = []
 
     def read(path: Path, _: bool) -> Part:
-        part = _read(path, roles, header, feature_separator)
+        part = _read(path, how, rejects)
         joined.append(part.has_lists)
-        notes.extend([f"{path}: {part.note}"] if part.note else [])
+        notes.extend(f"{path}: {note}" for note in part.notes)
         return part
 
     found = load_splits(
@@ -210,7 +241,7 @@ def load(
         files={split: part.path for split, part in parts.items()},
         lines={split: part.lines for split, part in parts.items()},
         problems=[*notes, *found.problems],
-        feature_separator=_joiner(feature_separator),
+        feature_separator=replace(how, feature_separator=feature_separator).joiner,
         too_long=tuple(too_long),
     )
 
@@ -225,56 +256,72 @@ def read_file(
         SettingError: ``columns`` is not valid.
         MissingExtraError: the package that reads the format is not installed.
     """
-    return _read(Path(plain_location(path)), parse_columns(columns), header, feature_separator)
+    how = Reading(parse_columns(columns), header, feature_separator=feature_separator)
+    return _read(Path(plain_location(path)), how)
 
 
-def open_table(path: str | Path, *, header: str = "auto") -> Table:
+def open_table(path: str | Path, how: Reading) -> Table:
     """The rows of a file of pairs, before roles are given to columns.
 
-    A file of another ending, such as pairs.txt, is read as TSV, unless its first lines are those of
-    a pronouncing dictionary.
+    A file of another ending, such as pairs.txt, is read as TSV where its content tells no format.
 
     Raises:
         DataError: with path and line: the file cannot be read.
     """
-    return read_table(path, format=detect(path, default="tsv"), header=header)
+    named = how.roles.values() if isinstance(how.roles, dict) else ()
+    names = [name for name in named if not name.isdigit()]
+    return read_table(
+        path,
+        default="tsv",
+        header=how.header,
+        names=names,
+        delimiter=how.delimiter,
+        encoding=how.encoding,
+        faulty=True,
+    )
 
 
 def _is_table(path: Path) -> bool:
     return has_known_ending(path) and path.is_file()
 
 
-def _read(path: Path, roles: Roles, header: str, separator: str) -> Part:
+def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     """All rows of one file."""
-    by_name = isinstance(roles, dict) and not all(name.isdigit() for name in roles.values())
-    table = open_table(path, header="yes" if by_name and header == "auto" else header)
-    is_told = bool(roles) and not table.format.holds_pairs and table.format.recognised
-    part = Part(path, note="" if is_told else table.note)
+    table = open_table(path, how)
+    is_told = bool(how.roles) and not table.format.holds_pairs and table.format.recognised
+    part = Part(path, notes=[table.note] if table.note and not is_told else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
-    for row in table.rows:
-        if not row.cells:
+    bad = BadRows(how.bad_rows, path, rejects)
+    for row in bad.passing(table):
+        if not row.cells and not row.fault:
             part.blanks += 1
             part.first_blank = part.first_blank or row.line
             continue
         try:
+            if row.fault:
+                raise DataError(row.fault)
             if row.names not in numbers:
-                numbers[row.names] = _locate(roles, table, row)
+                numbers[row.names] = _locate(how.roles, table, row)
                 part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
             features = numbers[row.names][2]
             if features is not None:
                 part.has_features = True
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
-            example = _example(row.cells, numbers[row.names], _joiner(separator))
+            example = _example(row.cells, numbers[row.names], how.joiner)
             found.add(example, row.line)
             sizes.append(max(len(example.source), len(example.target)))
         except DataError as fault:
-            raise fault.at(path, row.line) from None
+            if not numbers and not row.fault:  # the columns are not those of pairs
+                raise fault.at(path, row.line) from None
+            bad.add(row, fault.message)
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
+    note = bad.finish(good=len(part.examples))
+    part.notes += [note] if note else []
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:
-        part.note += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
+        part.notes[0] += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
     return part
 
 
@@ -307,7 +354,7 @@ def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> 
     example = Example(
         text_of(cells[source]),
         text_of(cells[target]),
-        "" if features is None else _features(cells[features], separator),
+        "" if features is None else features_text(cells[features], separator),
         1.0 if weight is None else _weight(cells[weight]),
     )
     # Spaces may separate symbols, so a text of spaces alone has no symbols.
@@ -316,24 +363,6 @@ def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> 
     if not example.target.strip(" "):
         raise DataError("the target is empty")
     return example
-
-
-def _features(value: Any, separator: str) -> str:
-    if not isinstance(value, list):
-        return text_of(value)
-    items = [text_of(item) for item in value]
-    for item in items:
-        if separator in item:
-            raise DataError(
-                f"the feature '{item[:40]}' has '{separator}' in it, which joins the features of a "
-                "list: set feature_separator to another sign"
-            )
-    return separator.join(items)
-
-
-def _joiner(separator: str) -> str:
-    """The separator that joins the features of a list."""
-    return DEFAULT_SEPARATOR if separator == AUTO else separator
 
 
 def _weight(value: Any) -> float:
@@ -347,7 +376,7 @@ def _weight(value: Any) -> float:
 
 
 def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
-    """The columns of the roles in rows like this one."""
+    """The columns of the roles in rows like this one. Raises DataError if they are not there."""
     names = row.names or table.header or ()
     width = len(row.cells)
     if isinstance(roles, dict):
@@ -367,15 +396,17 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
 
 def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[str, int]:
     """Columns that are named like roles, in any case; else two columns, source and target."""
-    lower = [name.lower() for name in names]
-    if "source" in lower and "target" in lower:
-        return {role: locate(role, lower, width) for role in ROLES if role in lower}
+    found = roles_among(names)
+    if "source" in found and "target" in found:
+        return found
     if width == 2 and not fixed:
         return {"source": 0, "target": 1}
     called = f" ({', '.join(names)})" if names else ""
     if width < 2:
-        raise DataError(f"{_columns(width)}{called}, expected source and target")
-    example = f"source={names[0]},target={names[1]}" if names else "source,features,target"
+        hint = "" if fixed else ": the setting delimiter tells what stands between cells"
+        raise DataError(f"{_columns(width)}{called}, expected source and target{hint}")
+    first = [name for name in names if name][:2]
+    example = "source={},target={}".format(*first) if first[1:] else "source,features,target"
     raise DataError(
         f"{_columns(width)}{called}, expected source and target: "
         f"say which is which, for example --columns {example}"

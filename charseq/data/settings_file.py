@@ -143,6 +143,7 @@ def parse_columns(columns: str) -> Roles:
         if role not in (ROLES if any(named) else (*ROLES, *IGNORED)):
             raise SettingError(
                 f"columns has the role '{role}', expected {', '.join(ROLES)} or skip"
+                + _by_names(roles, named)
             )
     for role in ROLES:
         if roles.count(role) > 1:
@@ -152,6 +153,13 @@ def parse_columns(columns: str) -> Roles:
     if not any(named):
         return tuple(roles)
     return {role: name for role, (_, _, name) in zip(roles, pairs, strict=True)}
+
+
+def _by_names(roles: list[str], named: list[bool]) -> str:
+    """How to give names of columns, where they stand in place of roles; else ""."""
+    if any(named) or len(roles) < 2 or any(role in ROLES for role in roles):
+        return ""
+    return f"; by names: source={roles[0]},target={roles[1]}"
 
 
 def format_columns(table: Mapping[str, Any]) -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +22,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 
 import numpy as np
 
+from charseq.data.formats.opening import unpacked_name
 from charseq.data.formats.sqlite import split_location
+from charseq.data.formats.writer import REJECTS_ENDING
 from charseq.data.text.normalise import normalise
 from charseq.errors import DataError, UsageError
 
@@ -28,7 +32,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int, Num
 
 SPLITS = ("train", "dev", "test")
-STEMS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+STEMS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "devel", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Names of files without their endings, and their splits."""
+MAX_NAMED = 6
+"""Files that a message names."""
 HELD_OUT = 0.05
 """Share of a file that is held out for dev, or for test, where there is no file for it."""
 MAX_HELD_OUT = 2000
@@ -120,7 +131,12 @@ def load_splits(
     needed = choose_files(path, files, splits, expected=expected)
     divided = "" if "" in files else "train" if "dev" not in files else None
     found = {name: read(files[name], name == divided) for name in needed}
-    problems = [line for rows in found.values() for line in _blank_lines(rows)]
+    problems = [
+        f"{files[name].name} is read as the {name} split"
+        for name in needed
+        if name and stem(files[name]).lower() not in STEMS
+    ]
+    problems += [line for rows in found.values() for line in _blank_lines(rows)]
     if divided == "":
         found = found[""].divide(SPLITS)
         sizes = ", ".join(f"{name} {len(found[name])}" for name in SPLITS)
@@ -216,8 +232,8 @@ def name_of(path: Path) -> str:
 
 
 def stem(path: Path) -> str:
-    """The file's name without .gz and without the ending of its format."""
-    return Path(path.name[:-3] if path.name.lower().endswith(".gz") else path.name).stem
+    """The file's name without the ending of a packed file and without that of its format."""
+    return Path(unpacked_name(path)).stem
 
 
 def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
@@ -234,15 +250,39 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
         there = sorted(file for file in path.iterdir() if takes(file))
     except OSError as fault:
         raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
+    named = [(STEMS[name], file) for file in there if (name := stem(file).lower()) in STEMS]
     found: dict[str, Path] = {}
-    for file in there:
-        split = STEMS.get(stem(file).lower())
+    for split, file in named or _odd_names(there, path):
         if split in found:
             both = f"both {found[split].name} and {file.name}"
             raise DataError(f"{both}, expected one file for the {split} split", path=path)
-        if split:
-            found[split] = file
+        found[split] = file
     return found
+
+
+def _odd_names(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
+    """Splits and files with more in their names, such as eng_train.tsv and eng_dev.tsv.
+
+    The rest of the name is the same for all splits of a data set.
+
+    Raises:
+        DataError: there are several data sets.
+    """
+    sets: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
+    for file in files:
+        parts = re.split("[._-]+", stem(file).lower())
+        found = [part for part in parts if part in STEMS]
+        rest = tuple(part for part in parts if part not in STEMS)
+        if len(found) == 1 and not file.name.endswith(REJECTS_ENDING):
+            sets.setdefault(rest, []).append((STEMS[found[0]], file))
+    whole = [named for named in sets.values() if "train" in dict(named)] or list(sets.values())
+    if len(whole) > 1:
+        names = ", ".join(named[0][1].name for named in whole[:MAX_NAMED])
+        more = f" and {len(whole) - MAX_NAMED} more" if len(whole) > MAX_NAMED else ""
+        raise DataError(
+            f"{names}{more} are of several data sets: make a folder of each", path=folder
+        )
+    return whole[0] if whole else []
 
 
 def choose_files(
@@ -257,7 +297,12 @@ def choose_files(
         return [""]
     from_train = "train" in splits or ("dev" in splits and "dev" not in files)
     if from_train and "train" not in files:
-        raise DataError(f"no train file, expected {expected}", path=path)
+        there: list[str] = []
+        with suppress(OSError):  # the missing file is the fault to tell
+            there = sorted(file.name for file in path.iterdir() if file.is_file())
+        names = ", ".join(there[:MAX_NAMED]) + (", ..." if len(there) > MAX_NAMED else "")
+        found = f"; there are {names}" if there else ""
+        raise DataError(f"no train file, expected {expected}{found}", path=path)
     return [s for s in SPLITS if s in files and (s in splits or (s == "train" and from_train))]
 
 

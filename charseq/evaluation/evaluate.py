@@ -5,6 +5,7 @@ The two functions behind ``charseq evaluate``. The task of the model decides how
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ def evaluate(
     beam: int | None = None,
     errors: str | Path | None = None,
     force: bool = False,
+    reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
@@ -41,6 +44,9 @@ def evaluate(
         beam: width of the beam; by default the model's.
         errors: a file for the wrong rows: source, prediction, references, separated by tabs.
         force: overwrite that file if it exists.
+        reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
+            bad_rows); they override those of the model and of ``data``.
+        report: gets lines on how pairs were read.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
@@ -57,9 +63,18 @@ def evaluate(
     if isinstance(model, LanguageModel):
         if beam is not None or errors is not None:
             raise UsageError("beam and errors are for runs of pairs; this run predicts words")
-        return next_word.evaluate(model, data, split=split, version=__version__)
+        encoding = (reading or {}).get("encoding", "auto")
+        return next_word.evaluate(model, data, split=split, encoding=encoding, version=__version__)
     return pairs.evaluate(
-        model, data, split=split, beam=beam, errors=errors, force=force, version=__version__
+        model,
+        data,
+        split=split,
+        beam=beam,
+        errors=errors,
+        force=force,
+        reading=reading,
+        report=report,
+        version=__version__,
     )
 
 
@@ -78,11 +93,13 @@ def compare(
     models: tuple[PairsModel | LanguageModel, PairsModel | LanguageModel],
     split: str | None = None,
     beam: int | None = None,
+    reading: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Score two models of pairs on the same rows of ``data``, and test which is better.
 
     The default ``split`` is that of :func:`evaluate`, and test if ``data`` is one file that either
-    model was trained on. The default ``beam`` is each model's own.
+    model was trained on. The default ``beam`` is each model's own. ``reading`` is that of
+    :func:`evaluate`.
 
     Returns:
         the report of :func:`charseq.evaluation.pairs.compare`.
@@ -96,4 +113,6 @@ def compare(
     if isinstance(first, LanguageModel) or isinstance(second, LanguageModel):
         words = first if isinstance(first, LanguageModel) else second
         raise UsageError(f"runs of pairs can be compared; {words.path} predicts words")
-    return pairs.compare(first, second, data, split=split, beam=beam, version=__version__)
+    return pairs.compare(
+        first, second, data, split=split, beam=beam, reading=reading, version=__version__
+    )

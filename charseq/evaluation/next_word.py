@@ -297,12 +297,18 @@ def _percent(part: int, whole: int) -> float:
 
 
 def evaluate(
-    model: LanguageModel, data: str | Path, *, split: str | None = None, version: str
+    model: LanguageModel,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    encoding: str = "auto",
+    version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
 
     Without ``split`` the lines are those of the test split, or all lines of a single file that the
-    model was not trained on. ``version`` is the program's, for the signature.
+    model was not trained on. ``encoding`` is that of the files; ``version``, the program's, is part
+    of the signature.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
@@ -311,15 +317,17 @@ def evaluate(
     Raises:
         DataError: the split has no lines.
     """
+    units = model.tokenizer.kind
+    how: dict[str, Any] = {"running": model.config.running, "encoding": encoding, "units": units}
     if split is None or split == "all":
         is_folder = Path(data).is_dir()
         splits = ("test",) if is_folder and not split else SPLITS
-        found = corpus.load(data, splits=splits, running=model.config.running)
+        found = corpus.load(data, splits=splits, **how)
         trained_on = found.fingerprint == model.metadata["data"]["fingerprint"]
         if split is None and (is_folder or trained_on):
             return facts(model, data, found.test, "test", version=version)
         return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
-    lines = corpus.load(data, splits=(split,), running=model.config.running).split(split)
+    lines = corpus.load(data, splits=(split,), **how).split(split)
     return facts(model, data, lines, split, version=version)
 
 

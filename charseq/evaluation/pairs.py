@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,14 @@ def evaluate(
     beam: int | None = None,
     errors: str | Path | None = None,
     force: bool = False,
+    reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
+    ``reading``: settings of :data:`charseq.data.pairs.SETTINGS` that override those of the model.
+    ``report`` gets lines on how the data were read.
     ``version`` is the program's, for the signature.
 
     Returns:
@@ -48,7 +52,7 @@ def evaluate(
     if errors is not None:
         inputs = splits.find_files(Path(plain_location(data)), Path.is_file).values()
         files.refuse(errors, force=force, inputs=[split_location(one)[0] for one in inputs])
-    rows, split = rows_of(model, data, split)
+    rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam)
     if errors is not None:
         write_errors(errors, outcome, force=force)
@@ -62,6 +66,7 @@ def compare(
     *,
     split: str | None = None,
     beam: int | None = None,
+    reading: Mapping[str, str] | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score two models on the same rows; without ``split``, on test if one was trained on the file.
@@ -80,9 +85,9 @@ def compare(
         without = second if first.has_features else first
         raise UsageError(f"{without.path} takes no features, the other model does")
     models = (first, second)
-    found = [rows_of(model, data, split) for model in models]
+    found = [rows_of(model, data, split, reading) for model in models]
     if found[0][1] != found[1][1]:
-        found = [rows_of(model, data, "test") for model in models]
+        found = [rows_of(model, data, "test", reading) for model in models]
     (rows, split), (others, _) = found
     if [compared_cells(row, first) for row in rows] != [
         compared_cells(row, second) for row in others
@@ -124,11 +129,20 @@ def _cut_alike(one: Vocabulary, other: Vocabulary) -> bool:
 
 
 def rows_of(
-    model: PairsModel, data: str | Path, split: str | None
+    model: PairsModel,
+    data: str | Path,
+    split: str | None,
+    reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Sequence[pairs.Example], str]:
-    """The rows to score and their split, read by the model's settings and those of ``data``."""
-    settings = {**model.metadata["settings"], **settings_file.settings_of(data)}
-    return choose_rows(data, settings, split, model.metadata["data"]["fingerprint"])
+    """The rows to score and their split, read by the model's settings and those of ``data``.
+
+    The delimiter and the encoding are those of ``data``. ``reading`` overrides all of them.
+    """
+    own = {"delimiter": "auto", "encoding": "auto", **settings_file.settings_of(data)}
+    settings = {**model.config.to_json(), **own, **(reading or {})}
+    fingerprint = model.metadata["data"]["fingerprint"]
+    return choose_rows(data, settings, split, fingerprint, report=report)
 
 
 def answer(

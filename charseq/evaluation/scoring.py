@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq.data import pairs
+from charseq.data.splits import SPLITS
 from charseq.errors import DataError
 from charseq.evaluation import metrics
 from charseq.inference.prediction import Prediction
@@ -103,28 +104,40 @@ def score_examples(
 
 
 def choose_rows(
-    data: str | Path, settings: Mapping[str, Any], split: str | None, fingerprint: str
+    data: str | Path,
+    settings: Mapping[str, Any],
+    split: str | None,
+    fingerprint: str,
+    *,
+    report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Sequence[Example], str]:
     """The rows to score, and the name of their split.
 
     Without ``split`` the rows are those of the test split, or all rows of a single file that the
-    model was not trained on.
+    model was not trained on. ``report`` gets a line on the columns, and what else was found out.
 
     Raises:
         DataError: there is no such split, or it is empty; the message names the existing splits.
     """
-    known = {name: settings[name] for name in ("columns", "header", "feature_separator")}
+    known = {name: settings[name] for name in pairs.SETTINGS}
+
+    def load(*splits: str) -> pairs.Dataset:
+        found = pairs.load(data, splits=splits or SPLITS, **known)
+        for line in [f"{data}: {found.columns}", *found.problems]:
+            report(line)
+        return found
+
     if split is None or split == "all":
         if Path(data).is_dir():
             split = split or "test"
         else:
-            whole = pairs.load(data, splits=("train", "dev", "test"), **known)
+            whole = load()
             if split or whole.fingerprint != fingerprint:
                 return [*whole.train, *whole.dev, *whole.test], "all"
             return whole.test, "test"
     if split == "all":
-        return _every_split(pairs.load(data, **known)), "all"
-    rows = pairs.load(data, splits=(split,), **known).split(split)
+        return _every_split(load()), "all"
+    rows = load(split).split(split)
     if not rows:
         raise DataError(f"the {split} split is empty", path=data)
     return rows, split

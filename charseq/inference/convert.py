@@ -8,11 +8,12 @@ name when it is complete, and never otherwise.
                 (it has ``append``), the line is extended by it; an empty line stays empty; with
                 n > 1 the n best are separated by tabs
     tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then NAME_note; NAME is
-                ``to``, by default "prediction"; for the columns that are read see ``columns``
+                ``to``, by default "prediction"
 
-The files that have a header: a CSV and a spreadsheet have one, a TSV has one if ``column`` is a
-name or its first row names ``source`` and ``target``; ``header`` = "yes" or "no" decides otherwise.
-Without a header the new columns have no names.
+The columns that are read: see ``columns``.
+
+A file has a header if ``column`` is a name, or by the rule of ``headers``, which training follows
+as well. Without a header the new columns have no names. The columns that are read are reported.
 
 A note says what is special about a row: "empty" (no text, no prediction), "unknown U+00DF"
 (symbols that training has never seen), "truncated" (the longest prediction allowed), "lexicon" (the
@@ -31,7 +32,6 @@ From file to file, the same call resumes an interrupted conversion (see ``journa
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,11 +41,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from charseq import files
-from charseq.data.columns import column_reader
+from charseq.data.columns import column_names, column_reader
 from charseq.data.formats import rows
-from charseq.data.formats.reader import FORMATS, detect, find_format, read_table, sniff
+from charseq.data.formats.opening import UTF8, packed_ending
+from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table, Window
-from charseq.data.formats.sqlite import plain_location, renamed, split_location
+from charseq.data.formats.sqlite import renamed, split_location
 from charseq.data.formats.writer import (
     Rejected,
     Rejects,
@@ -73,6 +74,7 @@ from charseq.inference.journal import (
     open_journal,
     predict_texts,
 )
+from charseq.inference.prediction import check_counts
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
@@ -97,6 +99,8 @@ def convert(
     batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
+    delimiter: str = "auto",
+    encoding: str = "auto",
     force: bool = False,
     kept_for: str | None = None,
     report: Callable[[str], None] = lambda _: None,
@@ -113,8 +117,10 @@ def convert(
         beam: the width of the beam; None: the run's own.
         mass: fill only as many columns as have this probability together.
         batch_size: texts that are computed side by side.
-        format: the format's name; "auto": by the file's name.
+        format: the format's name; "auto": by the file's name, else by its content.
         header: "auto", "yes" or "no".
+        delimiter: see :func:`charseq.data.formats.reader.read_table`.
+        encoding: see there.
         force: overwrite ``out``, and replace columns that have the new columns' names.
         kept_for: a hash of the model and of all that decides its answers. With it the answers are
             kept beside ``out`` until that is complete, and the same call resumes after an
@@ -126,23 +132,31 @@ def convert(
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
     path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
-    found = find_format(detect(path) if format == "auto" else format)
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
+    expected = find_format(sniff(path) if format == "auto" else format)
+    if expected.has_columns:  # else its content tells
+        _check_out(origin, out, expected, force=True)
+    names = column_names(column, features=model.has_features)
+    new = _new_names(to or DEFAULT_NAME, n)
+    how = {"format": format, "delimiter": delimiter, "encoding": encoding}
+    table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
+    table, found = renamed(table, name), table.format
     if found.holds_pairs:
         raise UsageError(f"{path}: no {found.title} has a place for a new column")
-    _check_columns(found, column=column, to=to)
+    _check_columns(table, column=column, to=to, how=how)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
     _check_out(origin, out, found, force=force or has_journal)
-    rule = header_rule(found, column, header)
-    table = renamed(read_table(path, format=found.name, header=rule, faulty=True), name)
     if table.note:
         report(f"{table.path}: {table.note}")
-    if to is not None and found.may_have_header and table.header is None:
-        raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
-    names = _new_names(to or DEFAULT_NAME, n) if found.has_columns else []
-    read_text = column_reader(table, column, features=model.has_features)
+    read_text = column_reader(
+        table,
+        column,
+        features=model.has_features,
+        separator=getattr(model, "feature_separator", ";"),
+        report=lambda text: report(f"{table.path}: {text}") if text else None,
+    )
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
-    options["as"] = [found.name, header, source, name]
+    options["as"] = [*how.values(), header, source, name]
     rejected = rejects_path(path, out)
     files.refuse(rejected, force=force or has_journal, inputs=[origin], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
@@ -153,13 +167,13 @@ def convert(
         cache = _cache(model, found, journal, n=n, beam=beam, mass=mass, batch_size=batch_size)
         with (
             _outputs(out, rejected, journal, force=force) as (file, rejects),
-            writing(table, file, names, force=force) as write,
+            writing(table, file, new if found.has_columns else [], force=force) as write,
         ):
             for shard in shards(read_texts(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
                 result.distinct = cache.computed
-                for window, texts in shard:
-                    answers = [_row_answer(text, known, cache) for text in texts]
+                for window, read in shard:
+                    texts, answers = _answer_rows(table, window, read, known, cache, rejects)
                     _count(window, texts, answers, result=result, report=report)
                     write(window, [None if answer is None else answer.cells for answer in answers])
             result.rejected, result.rejects = rejects.count, str(rejects.path)
@@ -243,19 +257,47 @@ def read_texts(
     table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
 ) -> Iterator[tuple[Window, list[str | Rejected | None]]]:
     """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
-    offset = len(table.header_row.raw) if table.header_row else 0
+    stored = table.format.stored
+    lead = [*table.preamble, *filter(None, [table.header_row])]
+    offset = sum(len(stored(row.raw)) for row in lead)
     for window in table.windows:
         texts: list[str | Rejected | None] = []
         for row in window.rows:
+            raw = stored(row.raw)
             try:
                 if row.fault:
                     raise Rejected(row.fault)
                 texts.append(read_text(row))
             except Rejected as fault:
-                rejects.add(row.line, offset if row.raw else None, fault.message, row.raw)
+                rejects.add(row.line, offset if raw else None, fault.message, raw)
                 texts.append(fault)
-            offset += len(row.raw)
+            offset += len(raw)
         yield window, texts
+
+
+def _answer_rows(
+    table: Table,
+    window: Window,
+    texts: Texts,
+    known: Mapping[str, RowAnswer],
+    cache: AnswerCache,
+    rejects: Rejects,
+) -> tuple[Texts, list[RowAnswer | None]]:
+    """The texts and answers of a window; a row is rejected if its file's encoding has no answer."""
+    answers = [_row_answer(text, known, cache) for text in texts]
+    if table.format.encoding == UTF8:
+        return texts, answers
+    kept = list(texts)
+    for index, (row, answer) in enumerate(zip(window.rows, answers, strict=True)):
+        try:
+            table.format.stored("".join(answer.cells).encode() if answer else b"")
+        except UnicodeEncodeError as fault:
+            sign = describe(fault.object[fault.start])
+            message = f"an answer with {sign}, not in {table.format.encoding}"
+            kept[index] = Rejected(message)
+            rejects.add(row.line, None, message, table.format.stored(row.raw))
+            answers[index] = cache.rejected
+    return kept, answers
 
 
 def _journal(
@@ -279,40 +321,6 @@ def _journal(
     }
     n = options["n"]
     return open_journal(final, identity, force=force, n=n, report=report)
-
-
-def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str]:
-    """The output file of each of ``paths``; its name has the ``ending``, if one is given.
-
-    No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
-    stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
-
-    Raises:
-        UsageError: several inputs and no folder, or two outputs of one name, or an output that
-            is an input.
-    """
-    if out is not None and files.is_stdout(out):
-        out = "-"
-    if out is None:
-        found = [_beside(path, ending) for path in paths]
-    elif out != "-" and Path(out).is_dir():
-        if "-" in paths:
-            raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
-        found = [str(Path(out) / Path(path).name) for path in paths]
-    elif len(paths) > 1:
-        raise UsageError(f"{len(paths)} files cannot go to '{out}': give a folder that exists")
-    elif out.endswith(os.sep):
-        raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
-    else:
-        found = [out]
-    for name, times in Counter(split_location(one)[0] for one in found).items():
-        if times > 1:
-            raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
-    inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
-    for name in found:
-        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
-            raise UsageError(f"{name} is an input and would be overwritten: give another -o")
-    return found
 
 
 def _row_answer(
@@ -362,32 +370,31 @@ def _count_special(
         result.unlisted += 1
 
 
-def header_rule(format: Format, column: str | int | None, header: str) -> str:
-    """Whether the first row is a header: "yes", "no", or "auto", by its cells."""
-    if header != "auto" or not format.may_have_header:
-        return header
-    has_number = column is None or re.fullmatch("[0-9,]+", str(column))
-    return "yes" if format.expects_header or not has_number else "auto"
-
-
 def _new_names(to: str, n: int) -> list[str]:
     return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
 
 
-def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
-    """Raise UsageError for a number that is out of its limits."""
-    for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}, expected 1 or more")
-    if mass is not None and not 0 < mass <= 1:
-        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
-
-
-def _check_columns(format: Format, *, column: str | int | None, to: str | None) -> None:
-    if not format.has_columns and (column is not None or to is not None):
-        raise UsageError("plain text has no columns: with --format tsv (or csv, jsonl) it has")
+def _check_columns(
+    table: Table,
+    *,
+    column: str | int | None,
+    to: str | None,
+    how: Mapping[str, str],
+) -> None:
+    found = table.format
+    if not found.has_columns and (column is not None or to is not None):
+        raise UsageError("plain text has no columns: in the format tsv (or csv, jsonl) it has")
     if to is not None and (not to or to != to.translate(ONE_LINE)):
         raise UsageError("the new column's name is empty or has a tab or line end in it")
+    if to is not None and found.may_have_header and table.header is None:
+        raise UsageError(
+            f"{table.path} has no header, so the new column cannot be named '{to}': header=yes "
+            "makes its first row the header"
+        )
+    if how["delimiter"] != "auto" and (found.packs_itself or not found.may_have_header):
+        raise UsageError(f"{found.title} has no delimiter")
+    if how["encoding"] != "auto" and found.packs_itself:
+        raise UsageError(f"{found.title} has no encoding")
 
 
 def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
@@ -399,20 +406,10 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
             f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
             f"ends in {format.endings[0]}"
         )
-    if format.packs_itself and out.lower().endswith(".gz"):
-        raise UsageError(f"{out}: {format.title} is packed inside, name it without .gz")
+    ending = packed_ending(out)
+    if format.packs_itself and ending:
+        raise UsageError(f"{out}: {format.title} is packed inside, name it without {ending}")
     files.refuse(out, force=force, inputs=[path])
-
-
-def _beside(path: str, ending: str) -> str:
-    if path == "-":
-        return "-"
-    target = Path(plain_location(path))
-    if not target.name:  # a folder, or nothing: the reader refuses it
-        return f"{path}.converted"
-    packed = target.name[-3:] if target.name.lower().endswith(".gz") else ""
-    name = Path(target.name[: len(target.name) - len(packed)])
-    return str(target.with_name(f"{name.stem}.converted{ending or name.suffix}{packed}"))
 
 
 @dataclass

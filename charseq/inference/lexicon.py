@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from charseq import files
 from charseq.data import pairs
-from charseq.data.columns import column_reader
+from charseq.data.bad_rows import SKIP_HINT
+from charseq.data.columns import column_names, column_reader
+from charseq.data.formats.headers import roles_among
 from charseq.data.formats.lexica import Dictionary, Entry
 from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.reader import (
     FORMATS,
-    detect,
-    find_format,
     lexicon_formats,
     read_table,
     sniff,
@@ -39,7 +39,7 @@ from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import DataError, UsageError
-from charseq.inference.prediction import LEXICON, Candidate, Prediction
+from charseq.inference.prediction import LEXICON, Candidate, Prediction, check_counts
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
@@ -56,11 +56,15 @@ Predict = Callable[[list[str]], Sequence[Prediction]]
 class Lexicon:
     """Sources and their targets, which come before the answers of a model."""
 
-    def __init__(self, vocabulary: Vocabulary, entries: Iterable[Example]) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, entries: Iterable[Example], *, notes: Sequence[str] = ()
+    ) -> None:
         """Index ``entries`` by source and features, as ``vocabulary`` normalises sources.
 
-        A pair that occurs twice counts once, with its larger weight.
+        A pair that occurs twice counts once, with its larger weight. ``notes``: how the entries
+        were read, for people.
         """
+        self.notes = notes
         self._vocabulary = vocabulary
         weights: dict[Key, dict[str, float]] = {}
         for one in entries:
@@ -140,18 +144,20 @@ def read(
             feature_separator=settings["feature_separator"],
         )
     except DataError as fault:
-        message = fault.message.replace("--columns", "--lexicon-columns")
+        message = fault.message.replace("--columns", "--lexicon-columns").removesuffix(SKIP_HINT)
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
-    return Lexicon(vocabulary, part.examples)
+    read_as = f"{path}: a lexicon of {len(part):,} pairs, {part.columns}"
+    notes = [read_as, *(f"{path}: {note}" for note in part.notes)]
+    return Lexicon(vocabulary, part.examples, notes=notes)
 
 
 def _names_roles(path: str | Path) -> bool:
-    """Whether the first row, or the keys of its object, name a source and a target."""
-    table = pairs.open_table(path)
+    """Whether the header, or the keys of the first row, name a source and a target."""
+    table = pairs.open_table(path, pairs.Reading())
     first = next(table.rows, None)
     names = table.header or (() if first is None else first.names)
-    return {"source", "target"} <= {name.lower() for name in names}
+    return {"source", "target"} <= roles_among(names).keys()
 
 
 def _check_features(part: Part, wanted: bool) -> None:
@@ -234,12 +240,6 @@ class LexiconReport:
         return f"{self.rejected:,} row{'s' * (self.rejected != 1)} rejected"
 
 
-def dictionary_format(path: str, format: str = "auto") -> str | None:
-    """The name of the format of ``path`` if it is a pronouncing dictionary, else None."""
-    found = find_format(detect(path) if format == "auto" else format)
-    return found.name if found.holds_pairs else None
-
-
 def write(
     model: PairsModel | LanguageModel | WorkerPool,
     path: str | Path,
@@ -253,6 +253,8 @@ def write(
     batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
+    delimiter: str = "auto",
+    encoding: str = "auto",
     force: bool = False,
     report: Callable[[str], None] = lambda _: None,
 ) -> LexiconReport:
@@ -275,6 +277,8 @@ def write(
         batch_size: texts that are computed side by side.
         format: the format of ``path``.
         header: "auto", "yes" or "no".
+        delimiter: see :func:`charseq.data.formats.reader.read_table`.
+        encoding: see there.
         force: overwrite ``out``.
         report: gets lines for people.
 
@@ -282,18 +286,24 @@ def write(
         UsageError: arguments that do not fit together, a model without pairs, or ``out`` exists.
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
-    from charseq.inference.convert import check_counts, header_rule, read_texts
+    from charseq.inference.convert import read_texts
 
     path, out, inputs = str(path), str(out), [split_location(path)[0]]
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     target = _target(model, to_format, out)
     files.refuse(out, force=force, inputs=inputs)
-    found = find_format(detect(path) if format == "auto" else format)
-    rule = header_rule(found, column, header)
-    table = read_table(path, format=found.name, header=rule, faulty=True)
+    names = column_names(column, features=model.has_features)
+    how = {"format": format, "header": header, "delimiter": delimiter, "encoding": encoding}
+    table = read_table(path, names=names, faulty=True, **how)
     if table.note:
         report(f"{table.path}: {table.note}")
-    read_text = column_reader(table, column, features=model.has_features)
+    read_text = column_reader(
+        table,
+        column,
+        features=model.has_features,
+        separator=getattr(model, "feature_separator", ";"),
+        report=lambda text: report(f"{table.path}: {text}") if text else None,
+    )
     rejected = rejects_path(path, out)
     files.refuse(rejected, force=force, inputs=inputs, what="file of rejects")
     result = LexiconReport(table.path, rejects=str(rejected))

@@ -46,7 +46,7 @@ _METADATA: Kinds = {
 _DATA: Kinds = {"name": str, "fingerprint": str, "columns": str, "examples": dict}
 _MEMBER: Kinds = {"seed": int, "cell": str, "scores": dict, "seconds": _NUMBER, "epochs": _NUMBER}
 """Keys and types of each of the ``members`` of an ensemble."""
-_SCORES = {"pairs": {"examples", "exact_match", "ser"}, "next-word": {"perplexity"}}
+NEEDED_SCORES = {"pairs": {"examples", "exact_match", "ser"}, "next-word": {"perplexity"}}
 """Scores that every run has that was scored."""
 
 
@@ -169,7 +169,7 @@ def _symbols(metadata: Mapping[str, Any], config: Config, path: Path) -> _Symbol
 
 def _check(path: Path, metadata: dict[str, Any], found: Shapes) -> _Checked:
     """The content of sound metadata; weights of other shapes than theirs are refused."""
-    checked = _check_metadata(path, metadata)
+    checked = check_metadata(path, metadata)
     wanted = shapes_of(metadata | {"settings": checked[0].to_json()})
     check_shapes(wanted, found, path / WEIGHTS)
     return checked
@@ -186,8 +186,12 @@ def check_shapes(wanted: Shapes, found: Shapes, path: Path) -> None:
             )
 
 
-def _check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
-    """Settings and symbols; metadata with missing, wrong or contradictory keys are refused."""
+def check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
+    """Settings and symbols of the run folder ``path``, from its metadata.
+
+    Raises:
+        CheckpointError: keys are missing, of wrong types, or contradict each other.
+    """
     for part, kinds in (("", _METADATA), ("data", _DATA)):
         fields = metadata[part] if part else metadata
         for key, kind in kinds.items():
@@ -195,7 +199,7 @@ def _check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
                 raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
     config = _settings(metadata, path)
     words = config.task == "next-word"
-    _check_numbers(metadata, _SCORES["next-word" if words else "pairs"], path)
+    _check_numbers(metadata, NEEDED_SCORES["next-word" if words else "pairs"], path)
     if not words:
         _check_limits(metadata.get("limits"), path)
         if config.cell == "mlp":
@@ -251,7 +255,7 @@ def _check_members(metadata: Mapping[str, Any], config: Config, path: Path) -> N
                     f"is damaged: no sound '{key}' of member {number + 1}", path=path / ABOUT
                 )
         scores = fields["scores"]
-        sound = _SCORES["pairs"] <= scores.keys() or not scores
+        sound = NEEDED_SCORES["pairs"] <= scores.keys() or not scores
         sound = sound and all(type(value) in _NUMBER for value in scores.values())
         if fields["cell"] != cell or not sound:
             raise CheckpointError(

@@ -60,6 +60,7 @@ class WorkerPool:
         self.model = model
         self.jobs = jobs
         self.has_features = model.has_features
+        self.feature_separator = getattr(model, "feature_separator", ";")
         self.append = getattr(model, "append", None)
         """How a language model adds a word to a text; None of a model of pairs."""
         self.workers: list[Worker] = []

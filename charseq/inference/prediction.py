@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from charseq.errors import CheckpointError, SettingError
+from charseq.errors import CheckpointError, SettingError, UsageError
 
 ORIGINS = MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
@@ -89,6 +89,15 @@ def refuse_below(least: int, *, whole: bool = True, **values: Any) -> None:
             raise SettingError(f"{name} is {value!r:.60}, expected {expected}")
         if not value >= least:
             raise SettingError(f"{name} is {value}, expected {least} or more")
+
+
+def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
+    """Raise UsageError for a number of candidates, or of texts, that is out of its limits."""
+    for name, value in (("n", n), ("beam", beam), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}, expected 1 or more")
+    if mass is not None and not 0 < mass <= 1:
+        raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
 
 
 def require_numbers(scores: Iterable[float], path: Path | None) -> None:

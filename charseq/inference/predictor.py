@@ -322,6 +322,11 @@ class PairsModel:
         """Whether a text is ``source<TAB>features``."""
         return bool(self.translator.source.features)
 
+    @property
+    def feature_separator(self) -> str:
+        """The separator of the features in a text."""
+        return self.translator.source.feature_separator
+
     @over_texts
     def predict(
         self,

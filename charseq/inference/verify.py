@@ -61,7 +61,7 @@ _INNER = {
     "tune": re.compile(r"trial-[0-9]{3,6}"),
 }
 """Folders inside a run that hold runs, and the names of these."""
-_SEARCH = re.compile(r"trials\.sqlite(-journal|-wal|-shm)?|charseq\.toml")
+_SEARCH = re.compile(r"trials\.(jsonl|sqlite)|charseq\.toml")
 """Files of a search in ``tune``."""
 
 

@@ -364,7 +364,7 @@ def absence() -> str:
     if wanted == "off" or find() is not None:
         return ""
     return (
-        "compiled kernels not found, about three times slower: install charseq where there is a C "
+        "compiled kernels not found, up to three times slower: install charseq where there is a C "
         "compiler (cc)"
     )
 

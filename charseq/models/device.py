@@ -124,10 +124,16 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto`` takes bfloat16 products only where the processor has instructions for them."""
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
-    if name == "bfloat16" and device.type == "cpu":
-        # read when torch's first product of this kind is compiled
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _PRODUCTS)
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def limit_compiled_products() -> None:
+    """Let torch keep the compiled code of few products, for networks whose shapes are ever new.
+
+    Each shape of a bfloat16 product on a CPU has its own code, and torch keeps 1,024 of them,
+    gigabytes in all. The limit is read when the first is compiled; one that the user has set stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -153,8 +159,6 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
-_PRODUCTS = "256"
-"""Compiled products that torch keeps, each for one shape; its own limit of 1,024 are gigabytes."""
 _TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
 _HOLD, _LONGEST_HOLD = 10.0, 60.0
 

@@ -335,7 +335,7 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
         raise CheckpointError(absence(state.folder), path=state.folder)
     for folder in state.folders:
         with contextlib.suppress(FileNotFoundError):
-            file = _open_plain(folder / name)
+            file = open_plain(folder / name)
             if _is_hole(file):
                 file.close()
                 raise CheckpointError("is damaged: the disk holds little of it", path=folder / name)
@@ -343,7 +343,8 @@ def open_file(state: FolderState, name: str) -> BinaryIO:
     raise CheckpointError("is missing", path=state.folder / name)
 
 
-def _open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BinaryIO:
+    """A file, open to be read. Raises FileNotFoundError, or CheckpointError if it is not plain."""
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | PLAIN), "rb")
     except (FileNotFoundError, NotADirectoryError):
@@ -435,7 +436,7 @@ def _decode_manifest(path: Path) -> dict[str, Entry] | None:
     flipped bit in the manifest itself is an error too.
     """
     try:
-        with _open_plain(path) as file:
+        with open_plain(path) as file:
             content = file.read(MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         return None

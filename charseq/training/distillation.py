@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from charseq.data.formats.reader import FORMATS, read_table, sniff
+from charseq.data.formats.headers import roles_among
+from charseq.data.formats.reader import read_table
 from charseq.data.formats.rows import Row, locate, text_of
 from charseq.data.pairs import Example
 from charseq.errors import CheckpointError, DataError, Interrupted, SettingError, UsageError
@@ -93,8 +94,10 @@ class Teacher:
         name = encode(self.path.name).decode()
         return {"teacher": name, "fingerprint": self.fingerprint, "unlabelled": texts}
 
-    def sources(self, train: Sequence[Example]) -> list[Source]:
+    def sources(self, train: Sequence[Example], *, report: Report = lambda _: None) -> list[Source]:
         """The sources to label, each once: those of the training pairs, then those of the file.
+
+        ``report`` gets a line on how the file was read, if there is something to tell.
 
         Raises:
             DataError: the file of texts cannot be read.
@@ -102,7 +105,8 @@ class Teacher:
         found = dict.fromkeys((one.source, one.features) for one in train)
         if self.unlabelled is not None:
             featured = any(one.features for one in train)
-            found |= dict.fromkeys(read_sources(self.unlabelled, features=featured))
+            texts = read_sources(self.unlabelled, features=featured, report=report)
+            found |= dict.fromkeys(texts)
         return list(found)
 
     def labels(
@@ -209,7 +213,7 @@ def distil(
     state.metadata = dict(student.metadata)
     state.check_origin()
     true = len(student.prepared.dataset.train)
-    sources = teacher.sources(student.prepared.dataset.train)
+    sources = teacher.sources(student.prepared.dataset.train, report=report)
     every = student.config.save_seconds
     labels = teacher.labels(sources, state.folder, clock, every=every, report=report)
     student.add_teacher_labels(sources, labels, student.distilled)
@@ -272,16 +276,21 @@ def mix(
     return mixed
 
 
-def read_sources(path: str | Path, *, features: bool) -> list[Source]:
+def read_sources(
+    path: str | Path, *, features: bool, report: Report = lambda _: None
+) -> list[Source]:
     """The texts of a file: the lines of plain text, or a column of a table.
 
     The columns ``source`` and ``features`` are read, else the first, or the first two. In plain
-    text the features follow a tab. A CSV has a header, as in ``convert``. Empty texts are skipped.
+    text the features follow a tab. Empty texts are skipped. ``report`` gets a line on what was
+    found out about the file.
 
     Raises:
         DataError: with path and line: the file cannot be read, or a row has too few columns.
     """
-    table = read_table(path, header="yes" if FORMATS[sniff(path)].expects_header else "auto")
+    table = read_table(path)
+    if table.note:
+        report(f"note       {table.path}: {table.note}")
     found = []
     for row in table.rows:
         try:
@@ -300,7 +309,9 @@ def _source(table: Table, row: Row, *, features: bool) -> Source:
         parts = text_of(row.cells[0]).split("\t") if features else [text_of(row.cells[0])]
     else:
         header = table.header or row.names
-        wanted: list[str | int] = ["source", "features"] if "source" in header else [1, 2]
+        roles = roles_among(header)
+        named = [header[roles[role]] for role in ("source", "features") if role in roles]
+        wanted: list[str | int] = [*named, "features"] if "source" in roles else [1, 2]
         columns = [locate(one, header, len(row.cells)) for one in wanted[: 1 + features]]
         parts = [text_of(row.cells[column]) for column in columns]
     if len(parts) != 1 + features:

@@ -17,7 +17,7 @@ from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.process import SignalReceived, WorkClock, catch_signals
 from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.callbacks.protocol import Callback, tell
-from charseq.training.report import describe_scores, progress_bar
+from charseq.training.report import Speed, describe_scores, progress_bar
 
 if TYPE_CHECKING:
     import signal
@@ -207,7 +207,7 @@ def fit(
         return (clock() - so_far.prepared) / left if left > 0 else 1.0
 
     pace = Pace(1 if total else choose_threads(config.threads), clock=clock)
-    loss, scored_at = None, -1
+    loss, scored_at, speed = None, -1, Speed(clock, report)
     with catch_signals() as stop, progress_bar(clock, shown=progress) as show:
         score = partial(
             _score, task, trainer, state, clock, report=report, interruptible=stop.interruptible,
@@ -223,6 +223,7 @@ def fit(
             show(now, step)
             tell(callbacks, "step", step)
             pace.note(step.examples)
+            speed.note(step, now)
             so_far.seconds, so_far.epochs = clock(), step.epoch
             better = False
             if _is_due(now, so_far, config, by_steps=bool(total)):

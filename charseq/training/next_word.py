@@ -115,7 +115,7 @@ SAMPLES = 2000
 """Symbols that a sampled softmax is over."""
 MIN_SCORED = 2000
 """Symbols of dev that every evaluation scores, however short the training is."""
-OPERATIONS_PER_SECOND = 4e10
+OPERATIONS_PER_SECOND = 3e10
 """Multiplications of a core of 2024 in the scoring of dev, by which its time is estimated."""
 SOFTMAX_OPERATIONS = 200
 """Multiplications that take as long as the softmax of one symbol."""
@@ -138,7 +138,13 @@ class NextWordTask:
         """
         self.data = data
         self.config = config = replace(config, layers=config.layers or 1)
-        self.corpus = corpus.load(data, splits=("train", "dev"), running=config.running)
+        self.corpus = corpus.load(
+            data,
+            splits=("train", "dev"),
+            running=config.running,
+            encoding=config.encoding,
+            units=config.units,
+        )
         if not self.corpus.dev:
             raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
         self.name = self.corpus.name
@@ -159,7 +165,8 @@ class NextWordTask:
             self.units = replace(self.units, vocabulary=known)
             self.why = "as in the run to start from"
         if not self.units.vocabulary.symbols:
-            raise DataError(f"no word in it {config.min_count} times: --set min_count=1", path=data)
+            fault = f"no word in it {config.min_count} times: --set min_count=1"
+            raise DataError("; ".join([fault, *self.corpus.problems]), path=data)
 
     @classmethod
     def of_run(cls, run: LoadedRun, data: str | Path) -> NextWordTask:
@@ -204,8 +211,10 @@ class NextWordTask:
     def trainer(self, halvings: int = 0) -> Trainer:
         """Model, batches and optimiser before the first step; ``halvings`` of the batch size."""
         from charseq.data.batches import LineBatches, StreamBatches
+        from charseq.models.device import limit_compiled_products
         from charseq.models.factory import build_next_word
 
+        limit_compiled_products()
         config, start = self.config, self.start
         ids, offsets = tokenizer.encode(self.corpus.train, self.units)
         counts = np.bincount(ids, minlength=len(self.units.vocabulary))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from charseq.config import Config, configure
 from charseq.data import pairs, settings_file
+from charseq.data.bad_rows import rejects_beside
 from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
@@ -58,9 +59,17 @@ class PairsTask:
     """Whether the least :meth:`objective` is the best."""
 
     def __init__(
-        self, data: str | Path, config: Config, init_from: str | Path | None = None
+        self,
+        data: str | Path,
+        config: Config,
+        init_from: str | Path | None = None,
+        *,
+        keep_rejects: bool = True,
     ) -> None:
         """Read the data, and prepare the training split.
+
+        ``keep_rejects``: whether bad rows that are skipped are written to a file, which only one
+        process may do.
 
         Raises:
             CharseqError: the data, the settings or the run to start from do not allow it.
@@ -82,15 +91,15 @@ class PairsTask:
         if start and start.source.features and config.feature_separator == AUTO:
             config = replace(config, feature_separator=start.source.feature_separator)
         self.data = data
-        dataset = pairs.load(
-            data,
-            columns=config.columns,
-            header=config.header,
-            feature_separator=config.feature_separator,
-            splits=("train", "dev"),
-        )
+        how = {name: getattr(config, name) for name in pairs.SETTINGS}
+        with rejects_beside(Path(data), config.bad_rows if keep_rejects else "stop") as rejects:
+            dataset = pairs.load(data, **how, splits=("train", "dev"), rejects=rejects)
         if not dataset.dev:
-            raise DataError("no examples for dev: more than one source is needed", path=data)
+            wanted = "one source is" if Path(data).is_dir() else "two sources are"
+            reason = "; ".join(
+                [f"no examples for dev: more than {wanted} needed", *dataset.problems]
+            )
+            raise DataError(reason, path=data)
         dataset = dataset.trainable()
         self.name = dataset.name
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
@@ -107,11 +116,11 @@ class PairsTask:
     @classmethod
     def of_run(cls, run: LoadedRun, data: str | Path) -> PairsTask:
         """The task of a trained run, with its symbols, on ``data``: to score other weights."""
-        names = ("columns", "header", "feature_separator")
         own = settings_file.settings_of(data)
-        settings: dict[str, Any] = {name: own[name] for name in own if name in names}
+        settings: dict[str, Any] = {name: own[name] for name in own if name in pairs.SETTINGS}
         # on the CPU, where scoring needs no torch, which would take longer to load
-        task = cls(data, configure({**settings, "device": "cpu"}, base=run.config))
+        own_config = configure({**settings, "device": "cpu"}, base=run.config)
+        task = cls(data, own_config, keep_rejects=False)
         limits = LengthLimits(tuple(run.metadata["limits"]))
         task.prepared = replace(task.prepared, source=run.source, target=run.target, limits=limits)
         return task

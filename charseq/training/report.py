@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SHOWN_PAIRS = 3
 REDRAW = 0.1
 """Seconds between two drawings of the progress bar, at least."""
+SPEED_AFTER = 3.0
+"""Seconds of steps after which people are told of the speed."""
 EARLY = 0.75
 """Share of a run before which the best evaluation is early: what came later was worse."""
 LATE = 2 / 3
@@ -97,6 +99,38 @@ def describe_plan(
         field("device", device),
         field("folder", str(folder)),
     ]
+
+
+class Speed:
+    """The line on the speed of a training, once its first seconds are over."""
+
+    def __init__(self, clock: Callable[[], float], report: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._report = report
+        self._first: tuple[float, float] | None = None
+        self._examples = 0
+        self._told = False
+
+    def note(self, step: Step, done: float) -> None:
+        """Count a step, after which the progress is ``done``; report the line when it is due.
+
+        The first step, in which memory is fetched and code is loaded, is not counted.
+        """
+        if self._told:
+            return
+        if self._first is None:
+            self._first = self._clock(), done
+            return
+        begun, at = self._first
+        self._examples += step.examples
+        spent = self._clock() - begun
+        if spent < SPEED_AFTER or done <= at:
+            return
+        self._told = True
+        rate = self._examples / spent
+        left = spent * (1 - done) / (done - at)
+        whole = f"about {step.epoch / done:.1f} epochs in all, {left / 60:.1f} min to go"
+        self._report(field("speed", f"{rate:,.0f} examples a second, {whole}"))
 
 
 def describe_end(

@@ -102,7 +102,7 @@ def train(
         check_storable(task.metadata, folder)
         for line in (*task.describe(), *_plan(task, folder)):
             report(line)
-        _report_kernels(report)
+        _report_kernels(config.device, report)
         if dry_run:
             _check_place(task, folder, force=force)
             return {"run": str(folder), "seconds": clock(), "epochs": 0}
@@ -220,9 +220,11 @@ def _parameters(task: Task) -> int:
     return sum(math.prod(shape) for shape in shapes_of(task.metadata).values())
 
 
-def _report_kernels(report: Report) -> None:
+def _report_kernels(device: str, report: Report) -> None:
     """Say that the compiled kernels are missing; a caller without a report gets a warning."""
-    if slow := library.absence():
+    from charseq.models.device import choose_device
+
+    if choose_device(device).type == "cpu" and (slow := library.absence()):
         report(field("kernels", slow))
         if report is silent:
             warnings.warn(slow, RuntimeWarning, stacklevel=3)

@@ -58,7 +58,7 @@ def train_member(job: Job, clock: WorkClock, *, report: Callable[[str], None]) -
     Raises:
         CharseqError: as :func:`charseq.training.train.train`.
     """
-    task = PairsTask(job.data, configure(job.config), job.init_from)
+    task = PairsTask(job.data, configure(job.config), job.init_from, keep_rejects=False)
     teacher = teacher_of(job.distil_from, job.unlabelled, best=task.config.teacher_best)
     if teacher is not None:
         sources = teacher.sources(task.prepared.dataset.train)

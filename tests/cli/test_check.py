@@ -45,6 +45,19 @@ def test_data_are_read_by_their_task(tmp_path: Path) -> None:
     assert [one["lines"] for one in lines] == [1, 1]
 
 
+def test_bad_rows_are_skipped_and_kept_on_demand(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("source;target\na;b\n;c\nd;e\nf;g\n", encoding="utf-8")
+    code, out, err = world.run("check", str(path))
+    assert (code, out) == (1, "")
+    assert f"{path}:3: the source is empty: bad_rows=skip passes over such rows" in err
+    code, out, _ = world.run("check", str(path), "--bad-rows", "skip")
+    assert code == 0
+    assert "1 of 4 rows skipped, the first in line 3: the source is empty; see " in out
+    (kept,) = map(json.loads, (tmp_path / "words.csv.rejects.jsonl").read_text().splitlines())
+    assert (kept["line"], kept["offset"]) == (3, 18)
+
+
 # --- verify
 
 

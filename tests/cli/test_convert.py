@@ -23,19 +23,19 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
         calls.append((model, path, out, options))
         return SimpleNamespace(rejected=0)
 
+    world.replace("inference.convert", convert=convert)
     world.replace(
-        "inference.convert",
-        convert=convert,
-        targets=lambda paths, out, _ending: [f"{out}/{p}" for p in paths],
+        "data.formats.writer", targets=lambda paths, out, _ending: [f"{out}/{p}" for p in paths]
     )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
-        "--format tsv --header no --force"
+        "--format TSV --header no --delimiter semicolon --encoding cp1252 --force"
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
         "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "batch_size": 7,
-        "format": "tsv", "header": "no", "force": True,
+        "format": "tsv", "header": "no", "delimiter": "semicolon", "encoding": "cp1252",
+        "force": True,
     }  # fmt: skip
     assert calls == [
         (world.model, "a.csv", "OUT/a.csv", options),
@@ -77,10 +77,10 @@ def test_a_file_is_rewritten(world: World, tmp_path: Path) -> None:
 
 def test_mass_adds_a_column_for_each_candidate_of_the_beam(world: World, tmp_path: Path) -> None:
     world.model = LexiconModel()
-    (tmp_path / "a.csv").write_text("w\nown\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text("word\nown\n", encoding="utf-8")
     code, out, _ = world.run("convert", "--mass", "0.9", str(tmp_path / "a.csv"), "-o", "-", "-q")
     assert (code, out) == (
-        0, "w,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
+        0, "word,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
     )  # fmt: skip
 
 
@@ -95,6 +95,31 @@ def test_a_format_can_be_named_as_soon_as_it_is_registered(
     monkeypatch.setitem(reader.FORMATS, "tabs", Tsv())
     assert world.run(*words, "tabs")[:2] == (0, "a\tb\tA\t\n")
     assert "|tabs]" in world.run("convert", "--help")[1]
+
+
+def test_a_column_is_named_once(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,word\n1,a\n")
+    for option in ("--column", "--to"):
+        code, out, err = world.run("convert", str(path), option, "1", option, "2")
+        assert (code, out) == (2, "")
+        assert f"{option} is given 2 times, '1' and '2': expected once" in err
+    assert [one.name for one in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_what_was_decided_about_a_file_is_told(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("id;ort;preis\r\n1;k\xf6ln;1,50\r\n".encode("cp1252"))
+    code, out, err = world.run("convert", str(path), "--column", "Ort", "-o", str(tmp_path / "b"))
+    assert (code, out) == (0, "")
+    assert (tmp_path / "b").read_bytes() == (
+        "id;ort;preis;prediction;prediction_note\r\n1;k\xf6ln;1,50;K\xd6LN;\r\n".encode("cp1252")
+    )
+    encoding = "read as cp1252, since it is not UTF-8 (encoding names another)"
+    delimiter = "the delimiter is the semicolon (delimiter names another)"
+    assert err.splitlines()[:2] == [
+        f"{path}: {encoding}; {delimiter}", f"{path}: column 2 (ort)",
+    ]  # fmt: skip
 
 
 def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:

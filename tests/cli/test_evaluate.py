@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from world import Storyteller, Upper, World
 
+from charseq.cli import console
 from charseq.cli.evaluate import describe_comparison, describe_evaluation
 
 
@@ -190,7 +191,9 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
 
     world.replace("evaluation.evaluate", evaluate=evaluate)
     code, out, err = world.run(
-        *shlex.split("evaluate D -m R --split dev --beam 2 --errors E.tsv --json")
+        *shlex.split(
+            "evaluate D -m R --split dev --beam 2 --errors E.tsv --json --header no --bad-rows skip"
+        )
     )
     assert (code, err) == (0, "")
     assert out.count("\n") == 1
@@ -203,6 +206,8 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
             "beam": 2,
             "errors": Path("E.tsv"),
             "force": False,
+            "reading": {"header": "no", "bad_rows": "skip"},
+            "report": console.note,
         }
     ]
     code, out, err = world.run("evaluate", "D")
@@ -254,7 +259,15 @@ def test_evaluate_compares_two_models(world: World) -> None:
     code, out, err = world.run(*words)
     assert (code, err) == (0, "")
     assert world.loaded == ["R", "S"]
-    assert calls == [{"data": "D", "models": (world.model, world.model), "split": "dev", "beam": 2}]
+    assert calls == [
+        {
+            "data": "D",
+            "models": (world.model, world.model),
+            "split": "dev",
+            "beam": 2,
+            "reading": {},
+        }
+    ]
     assert re.search(r"^run +checkpoints/x +checkpoints/y$", out, flags=re.MULTILINE)
     assert out.endswith("not distinguishable by exact match, p = 1\n")
     assert json.loads(world.run(*words, "--json")[1]) == both

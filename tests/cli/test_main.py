@@ -78,7 +78,7 @@ def test_the_list_of_commands_loads_no_formats_and_no_models() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     loaded = {name.split(".")[1] for name in done.stdout.decode().splitlines()[-1].split()}
-    rooms = {"cli", "config", "display", "errors", "inference", "process", "version"}
+    rooms = {"cli", "config", "display", "errors", "inference", "process", "setting", "version"}
     assert loaded <= rooms, "of inference the answer type alone, which knows no model"
     assert "charseq.inference.predictor" not in done.stdout.decode()
 

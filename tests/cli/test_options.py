@@ -31,13 +31,15 @@ def test_options_have_the_type_of_their_setting() -> None:
         "--task", "next-word", "--cell", "mlp", "--minutes", "0.5", "--epochs", "3",
         "--seed", "7", "--threads", "2", "--device", "cpu", "--columns", "target,source",
         "--ensemble", "4", "--cells", "gru,lstm", "--hidden", "96", "--layers", "2",
-        "--dropout", "0.1", "--batch-size", "32", "--lr", "0.01", "--no-attention",
+        "--dropout", "0.1", "--batch-size", "32", "--lr", "0.01", "--header", "no",
+        "--delimiter", "tab", "--encoding", "cp1252", "--bad-rows", "skip", "--no-attention",
     )  # fmt: skip
     assert found == {
         "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
         "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
         "hidden": 96, "layers": 2, "dropout": 0.1, "batch_size": 32, "learning_rate": 0.01,
-        "attention": None, "no_attention": True,
+        "attention": None, "no_attention": True, "header": "no", "delimiter": "tab",
+        "encoding": "cp1252", "bad_rows": "skip",
     }  # fmt: skip
     assert parsed("--learning-rate", "0.01")["learning_rate"] == 0.01
     assert parsed("--attention", "hard")["attention"] == "hard"
@@ -320,3 +322,14 @@ def test_an_unknown_variable_of_the_environment_is_named(
     monkeypatch.setenv("CHARSEQ_MODEL", "dates")
     monkeypatch.setenv("CHARSEQ_KERNELS", "off")
     assert "environment" not in world.run("train", "nowhere", "--dry-run")[2]
+
+
+def test_columns_or_a_delimiter_make_pairs_of_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("a;b\nc;d\n")
+    assert options.configured(str(path), {}).task == "next-word"
+    assert options.configured(str(path), {"delimiter": ";"}).task == "pairs"
+    assert options.configured(str(path), {"columns": "source,target"}).task == "pairs"
+    assert options.configured(str(path), {"delimiter": ";", "task": "next-word"}).task == (
+        "next-word"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from charseq.data.columns import column_reader
+from charseq.data.columns import column_names, column_reader
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.writer import Rejected
 from charseq.errors import DataError, UsageError
@@ -74,3 +74,63 @@ def test_ever_new_keys_do_not_lead_to_a_wrong_cell(tmp_path: Path) -> None:
     ]
     found = texts(tmp_path, "a.jsonl", "\n".join(rows) + "\n", "w")
     assert found == [str(n) for n in range(300) for _ in range(2)]
+
+
+def test_a_role_is_found_in_any_case(tmp_path: Path) -> None:
+    assert texts(tmp_path, "a.csv", "Target,SOURCE\na,b\n") == ["b"]
+    assert texts(tmp_path, "a.jsonl", '{"Target": "a", "Source": "b"}\n') == ["b"]
+    assert texts(tmp_path, "a.csv", "Datum,Ort\na,b\n", "ort", header="yes") == ["b"]
+    assert texts(tmp_path, "a.csv", "ort,Ort\na,b\n", "Ort", header="yes") == ["b"]
+
+
+def test_a_list_of_features_is_joined_by_the_separator(tmp_path: Path) -> None:
+    content = '{"source": "go", "features": ["V", "PST"]}\n{"source": "go", "features": [[1]]}\n'
+    assert texts(tmp_path, "a.jsonl", content, features=True) == [
+        "go\tV;PST", "a value of type list, expected text",
+    ]  # fmt: skip
+    table = read_table(tmp_path / "a.jsonl")
+    read = column_reader(table, None, features=True, separator="|")
+    assert read(next(table.rows)) == "go\tV|PST"
+
+
+def test_a_tab_in_the_features_is_rejected(tmp_path: Path) -> None:
+    found = texts(tmp_path, "a.csv", 'a,"V\tW"\nb,V\n', features=True, header="no")
+    assert found == [
+        "a tab in the features, which a model with features cannot tell apart", "b\tV",
+    ]  # fmt: skip
+
+
+def test_a_line_with_another_number_of_tabs_is_rejected_where_features_follow(
+    tmp_path: Path,
+) -> None:
+    assert texts(tmp_path, "a.txt", "a\tV\nb\nc\tV\tW\n\n", features=True, format="text") == [
+        "a\tV",
+        "0 tabs, expected one, between source and features",
+        "2 tabs, expected one, between source and features",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "told"),
+    [
+        ("a.csv", "a,ordered on\n1,x\n", 2, "column 2 (ordered on)"),
+        ("a.tsv", "x\ty\n", None, "column 1"),
+        ("a.jsonl", '{"a": "x", "b": "y"}\n', "b", "key 'b'"),
+        ("a.txt", "x\n", None, ""),
+    ],
+)
+def test_the_column_that_is_read_is_told_once(
+    tmp_path: Path, name: str, content: str, column: Any, told: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    table, reports = read_table(tmp_path / name), []
+    read = column_reader(table, column, features=False, report=reports.append)
+    assert [read(row) for row in table.rows]
+    assert reports == [told]
+
+
+def test_names_among_labels() -> None:
+    assert column_names("lemma,2", features=True) == ["lemma"]
+    assert column_names("last, first", features=False) == ["last, first"]
+    assert column_names(3, features=False) == column_names(None, features=True) == []

@@ -142,7 +142,7 @@ def test_a_header_of_role_names_is_found_and_others_by_the_setting(tmp_path: Pat
     put(tmp_path, "train.tsv", "Weight\tTarget\tid\tSource\n2\tb\t1\ta\n0.5\td\t2\tc\n")
     found = everything(load(tmp_path))
     assert {(e.source, e.target, e.weight) for e in found} == {("a", "b", 2), ("c", "d", 0.5)}
-    put(tmp_path, "train.tsv", "word\tpron\na\tb\nc\td\n")
+    put(tmp_path, "train.tsv", "wort\taussprache\na\tb\nc\td\n")
     assert len(everything(load(tmp_path))) == 3
     assert len(everything(load(tmp_path, header="yes"))) == 2
     put(tmp_path, "train.tsv", "source\ttarget\na\tb\n")
@@ -250,7 +250,7 @@ def test_unknown_splits_headers_and_roles_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_and_its_splits(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    put(folder, "train.csv", "a,b\n")
+    put(folder, "train.csv", "source,target\na,b\n")
     put(folder, "valid.jsonl", '{"source": "c", "target": "d"}\n')
     put(folder, "test.tsv.gz", gzip.compress(b"e\tf\n"))
     put(folder, "README.md", "x")
@@ -548,7 +548,7 @@ def test_probabilities_of_a_dictionary_are_weights(tmp_path: Path, columns: str)
     assert found.examples == [
         Example("a", "AH0", "", 0.8), Example("a", "EY1", "", 0.2), Example("b", "B IY1"),
     ]  # fmt: skip
-    assert found.note == (
+    assert found.notes[0] == (
         "a Kaldi lexicon with probabilities, 3 pronunciations of 2 words (probabilities as weights)"
     )
     assert found.columns == "source = column 1, weight = column 2, target = column 3"
@@ -559,7 +559,7 @@ def test_a_dictionary_is_read_from_either_side(tmp_path: Path) -> None:
     path.write_text("a AH0\na EY1\nb B IY1\n")
     found = read_file(path, columns="target,source")
     assert found.examples == [Example("AH0", "a"), Example("EY1", "a"), Example("B IY1", "b")]
-    assert found.note == "a Kaldi lexicon, 3 pronunciations of 2 words"
+    assert found.notes[0] == "a Kaldi lexicon, 3 pronunciations of 2 words"
     dataset = load(path, splits=["train"])
     assert f"{path}: a Kaldi lexicon, 3 pronunciations of 2 words" in dataset.problems
 

@@ -159,3 +159,61 @@ def test_the_last_rows_are_held_out_in_order(count: int, names: tuple[str, ...])
     assert ranges[0].rows >= max(1, 0.9 * count - 2)
     if count > 2:
         assert all(one.rows for one in ranges)
+
+
+# --- names of files
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train.tsv", "val.tsv"], {"train": "train.tsv", "dev": "val.tsv"}),
+        (["training.tsv", "development.tsv", "testing.tsv"],
+         {"train": "training.tsv", "dev": "development.tsv", "test": "testing.tsv"}),
+        (["eng_train.tsv", "eng_dev.tsv", "eng_test.tsv"],
+         {"train": "eng_train.tsv", "dev": "eng_dev.tsv", "test": "eng_test.tsv"}),
+        (["train.eng.tsv.gz", "valid.eng.csv"],
+         {"train": "train.eng.tsv.gz", "dev": "valid.eng.csv"}),
+        (["Train-00000-of-00001.jsonl"], {"train": "Train-00000-of-00001.jsonl"}),
+        (["eng_train.tsv", "deu_test.tsv"], {"train": "eng_train.tsv"}),
+        (["train.tsv", "test_errors.tsv", "eng_dev.tsv"], {"train": "train.tsv"}),
+        (["words.tsv", "trainer.tsv"], {}),
+        (["eng_train.tsv.rejects.jsonl"], {}),
+        (["train_test.tsv"], {}),
+    ],
+)  # fmt: skip
+def test_names_of_splits_are_understood(
+    tmp_path: Path, names: list[str], expected: dict[str, str]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("a\tb\n")
+    found = find_files(tmp_path, Path.is_file)
+    assert {split: path.name for split, path in found.items()} == expected
+
+
+def test_an_odd_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "eng_train.tsv").write_text("a\tb\n")
+    (tmp_path / "eng_dev.tsv").write_text("c\td\n")
+    assert pairs.load(tmp_path).problems == [
+        "eng_train.tsv is read as the train split",
+        "eng_dev.tsv is read as the dev split",
+    ]
+
+
+def test_several_data_sets_in_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("eng_train.tsv", "deu_train.tsv", "deu_dev.tsv"):
+        (tmp_path / name).write_text("a\tb\n")
+    told = r"deu_dev\.tsv, eng_train\.tsv are of several data sets: make a folder of each"
+    with pytest.raises(DataError, match=told):
+        pairs.load(tmp_path)
+    (tmp_path / "eng_train.tsv").unlink()
+    (tmp_path / "deu.train.tsv").write_text("a\tb\n")
+    with pytest.raises(DataError, match=r"both deu\.train\.tsv and deu_train\.tsv"):
+        pairs.load(tmp_path)
+
+
+def test_without_a_train_file_the_files_there_are_named(tmp_path: Path) -> None:
+    for name in ("eng.trn", "words.tsv"):
+        (tmp_path / name).write_text("a\tb\n")
+    with pytest.raises(DataError, match=r"no train file, .*; there are eng\.trn, words\.tsv"):
+        pairs.load(tmp_path)

@@ -12,10 +12,12 @@ from world import World
 
 from charseq.data import pairs
 from charseq.data.formats import reader
-from charseq.data.formats.lines import Lines, TextFormat, decode_line
+from charseq.data.formats.lines import TextFormat, decode_line
+from charseq.data.formats.opening import Lines
 from charseq.data.formats.rows import Row
+from charseq.data.formats.writer import targets
 from charseq.errors import DataError, UsageError
-from charseq.inference.convert import convert, targets
+from charseq.inference.convert import convert
 from charseq.inference.prediction import Candidate, Prediction
 
 
@@ -97,7 +99,7 @@ def test_pairs_are_loaded_from_it(tmp_path: Path) -> None:
     assert [(one.source, one.target) for one in found.dev] == [("c", "C")]
     assert list(found.lines["train"]) == [1, 4]
     (tmp_path / "train.ini").write_text("[0]\nsource: a\n")
-    with pytest.raises(DataError, match=r"train\.ini:2: expected key = value"):
+    with pytest.raises(DataError, match=r"train\.ini:1: expected key = value"):
         pairs.load(tmp_path)
 
 
@@ -120,7 +122,7 @@ def test_a_conversion_reads_and_writes_it(tmp_path: Path) -> None:
         "[2]\nsource = b\nprediction = <b>\nprediction_note = \n"
     )
     assert (found.rows, found.rejected) == (3, 1)
-    assert told[0] == f"{path}:4: rejected: expected key = value"
+    assert told[:2] == [f"{path}: key 'source'", f"{path}:4: rejected: expected key = value"]
     assert targets(["a.ini"], None) == ["a.converted.ini"]
     with pytest.raises(UsageError, match=r"c\.csv is named as CSV, but INI is written"):
         convert(Model(), path, tmp_path / "c.csv")

@@ -161,3 +161,22 @@ def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
     assert found["comparison"]["exact_match"]["difference"] <= 0
     # marks are symbols of their own, but errors are counted in phones; one has NFC, one NFD
     assert compare(spaced, parts, data, version="9")["comparison"]["ser"] is not None
+
+
+def test_a_file_of_another_form_is_read_by_its_own_settings(
+    model: PairsModel, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("x;AB;ab\nx;CD;cd\nx;;e\n", encoding="utf-8")
+    reading = {"columns": "skip,target,source", "bad_rows": "skip"}
+    told: list[str] = []
+    found = evaluate(model, tmp_path / "new.csv", reading=reading, report=told.append, version="9")
+    assert found["examples"] == 2
+    path = tmp_path / "new.csv"
+    row = "line 1 is read as a row (x, AB, ab): header=yes makes it the header"
+    assert told[:3] == [
+        f"{path}: target = column 2, source = column 3",
+        f"{path}: the delimiter is the semicolon (delimiter names another); {row}",
+        f"{path}: 1 of 3 rows skipped, the first in line 3: the target is empty",
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="3 columns, expected source and target"):
+        evaluate(model, tmp_path / "new.csv", version="9")

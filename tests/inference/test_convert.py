@@ -32,7 +32,7 @@ from charseq.data.formats.reader import read_table
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, DataError, UsageError
-from charseq.inference.convert import ConvertReport, convert, summary, targets
+from charseq.inference.convert import ConvertReport, convert, summary
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Candidate, Prediction
 
@@ -158,10 +158,10 @@ def test_tsv_by_name_and_by_number(tmp_path: Path) -> None:
         'id\t"word\tipa\tipa_note\n1\tnull\t<nullnull>\t\n2\t"NA\t<"NA"NA>\t\n'
     )
     assert run(tmp_path, "a.tsv", content, column=2) == (
-        'id\t"word\t<"word"word>\t\n1\tnull\t<nullnull>\t\n2\t"NA\t<"NA"NA>\t\n'
+        'id\t"word\tprediction\tprediction_note\n1\tnull\t<nullnull>\t\n2\t"NA\t<"NA"NA>\t\n'
     )
-    assert run(tmp_path, "a.tsv", content, column="2", header="yes").startswith(
-        'id\t"word\tprediction\tprediction_note\n1\tnull\t<nullnull>\t\n'
+    assert run(tmp_path, "a.tsv", content, column="2", header="no").startswith(
+        'id\t"word\t<"word"word>\t\n1\tnull\t<nullnull>\t\n'
     )
 
 
@@ -217,7 +217,8 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
         [4, "ß", "<ßß>", None, "unknown U+00DF"],
     ]
     assert told[0] == f"{path}: sheet 'Orders' is read"
-    assert told[1].startswith(f"{path}: 4 rows, 3 strings computed")
+    assert told[1] == f"{path}: column 2 (ordered on)"
+    assert told[2].startswith(f"{path}: 4 rows, 3 strings computed")
     with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
         convert(Fake(), path, tmp_path / "out.xlsx.gz")
     with pytest.raises(UsageError, match=r"out\.ods is named as OpenDocument, but Excel"):
@@ -225,7 +226,7 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
 
 
 def test_several_candidates_have_columns_of_their_own(tmp_path: Path) -> None:
-    assert run(tmp_path, "a.csv", "w\nabc\na\n", n=3, to="p") == (
+    assert run(tmp_path, "a.csv", "w\nabc\na\n", n=3, to="p", header="yes") == (
         "w,p,p_2,p_3,p_note\nabc,<abcabc>,<abcabc>2,<abcabc>3,\na,<aa>,,,\n"
     )
 
@@ -238,8 +239,9 @@ def test_words_that_trap_readers_come_through(tmp_path: Path, name: str) -> None
         return json.dumps({"w": word}) + "\n" if "jsonl" in name else f"{word}\n"
 
     model = Fake()
-    content = ("w,k\n" if "csv" in name else "") + "".join(map(line, WORDS))
-    out = run(tmp_path, name, content, model=model)
+    content = ("source,k\n" if "csv" in name else "") + "".join(map(line, WORDS))
+    header = "yes" if "csv" in name else "no"
+    out = run(tmp_path, name, content, model=model, header=header)
     assert [text for call in model.calls for text in call] == WORDS
     for word in WORDS:
         shown = f"<{word}{word}>"
@@ -295,9 +297,16 @@ def test_parquet_rows_are_kept(tmp_path_factory: Any, rows: list[tuple[str | Non
 # --- which column, which header
 
 
-def test_a_csv_has_a_header_and_a_tsv_has_none_unless_told(tmp_path: Path) -> None:
-    assert run(tmp_path, "a.csv", "a,b\nc,d\n") == ("a,b,prediction,prediction_note\nc,d,<cc>,\n")
-    assert run(tmp_path, "a.csv", "a,b\nc,d\n", header="no") == "a,b,<aa>,\nc,d,<cc>,\n"
+def test_a_row_without_evidence_for_a_header_is_converted_and_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert run(tmp_path, "a.csv", "a,b\nc,d\n", report=told.append) == "a,b,<aa>,\nc,d,<cc>,\n"
+    assert told[0].endswith("a.csv: line 1 is read as a row (a, b): header=yes makes it the header")
+    assert run(tmp_path, "a.csv", "a,b\nc,d\n", header="yes") == (
+        "a,b,prediction,prediction_note\nc,d,<cc>,\n"
+    )
+    assert run(tmp_path, "a.csv", "n,b\n1,d\n", column=2) == (
+        "n,b,prediction,prediction_note\n1,d,<dd>,\n"
+    )
     assert run(tmp_path, "a.tsv", "a\tb\nc\td\n") == "a\tb\t<aa>\t\nc\td\t<cc>\t\n"
     assert run(tmp_path, "a.tsv", "target\tsource\nc\td\n") == (
         "target\tsource\tprediction\tprediction_note\nc\td\t<dd>\t\n"
@@ -348,10 +357,12 @@ FEATURES = Fake(has_features=True)
         ("a.csv", "a\n", {"header": "x"}, "header is 'x', expected auto, yes or no"),
         ("a.csv", "a,b\n", {"model": FEATURES, "column": "a"},
          "--column is 'a', expected SOURCE,FEATURES for this model"),
-        ("a.csv", "a\n", {"model": FEATURES}, "a.csv:1: no column '2': expected one"),
+        ("a.csv", "a\n", {"model": FEATURES}, "a.csv:1: no column '2': only 1 column"),
         ("a.txt", "", {}, "a.txt: the file is empty, expected rows"),
         ("a.tsv", "", {}, "a.tsv: the file is empty, expected rows"),
-        ("a.csv", "", {}, "a.csv:1: nothing here, expected a header row"),
+        ("a.csv", "", {}, "a.csv: the file is empty, expected rows"),
+        ("a.csv", "", {"column": "x"}, "a.csv:1: nothing here, expected a header row"),
+        ("a.csv", "a\nb\n", {"to": "p"}, "a.csv has no header, so the new column cannot be named"),
         ("a.jsonl", "\n", {}, "a.jsonl: the file is empty, expected rows"),
         ("a.csv", 'a,b\nc,"d\ne,f\n', {}, "a.csv:2: a quote is opened here and not closed"),
         ("a.csv", "a,prediction\nc,d\n", {}, "a.csv:1: there is a column 'prediction'"),
@@ -399,22 +410,25 @@ def rejects_of(path: Path) -> list[tuple[int, int, str, bytes]]:
 @pytest.mark.parametrize(
     ("name", "content", "model", "expected", "rejected"),
     [
-        ("a.txt", b"a\n\xe9t\r\nb", Fake(), b"<aa>\n\r\n<bb>",
-         [(2, 2, "byte 0xe9 at column 1 is not UTF-8", b"\xe9t\r\n")]),
+        ("a.txt", b"a\n\x8ft\r\nb", Fake(), b"<aa>\n\r\n<bb>",
+         [(2, 2, "byte 0x8f at column 1 is not UTF-8", b"\x8ft\r\n")]),
         ("a.tsv", b"a\tb\nc\n\xff\td\n\n", Fake(),
          b"a\tb\t<aa>\t\nc\t\trejected\n\xff\td\t\trejected\n\n",
          [(2, 4, "1 column, expected 2", b"c\n"),
           (3, 6, "byte 0xff at column 1 is not UTF-8", b"\xff\td\n")]),
-        ("a.csv", b'a,b\nc,d,e\n"x\n\xff",y\n"q"r,s\nf,g\n', Fake(),
-         (b'a,b,prediction,prediction_note\nc,d,e,,rejected\n"x\n\xff",y,,rejected\n'
-          b'"q"r,s,,rejected\nf,g,<ff>,\n'),
-         [(2, 4, "3 columns, expected 2", b"c,d,e\n"),
-          (3, 10, "byte 0xff at column 4 is not UTF-8", b'"x\n\xff",y\n'),
-          (5, 18, "not valid CSV: ',' expected after '\"'", b'"q"r,s\n')]),
-        ("a.csv", b'a,b\n"x\ty",V\nz,V\n', Fake(has_features=True),
-         b'a,b,prediction,prediction_note\n"x\ty",V,,rejected\nz,V,<z\tVz\tV>,\n',
-         [(2, 4, "a tab in the source, which a model with features cannot tell apart",
-           b'"x\ty",V\n')]),
+        ("a.csv", b'id,b\nc,d,e\n"x\n\xff",y\n"q"r,s\n6,g\n', Fake(),
+         (b'id,b,prediction,prediction_note\nc,d,e,,rejected\n"x\n\xff",y,,rejected\n'
+          b'"q"r,s,,rejected\n6,g,<66>,\n'),
+         [(2, 5, "3 columns, expected 2", b"c,d,e\n"),
+          (3, 11, "byte 0xff at column 1 is not UTF-8", b'"x\n\xff",y\n'),
+          (5, 19, "not valid CSV: ',' expected after '\"'", b'"q"r,s\n')]),
+        ("a.csv", b'word,tag\n"x\ty",V\nz,"V\tW"\nz,V\n', Fake(has_features=True),
+         (b'word,tag,prediction,prediction_note\n"x\ty",V,,rejected\nz,"V\tW",,rejected\n'
+          b"z,V,<z\tVz\tV>,\n"),
+         [(2, 9, "a tab in the source, which a model with features cannot tell apart",
+           b'"x\ty",V\n'),
+          (3, 17, "a tab in the features, which a model with features cannot tell apart",
+           b'z,"V\tW"\n')]),
         ("a.jsonl", b'{"a": "x"}\n{"b": "x"}\n{"a": 1.5}\n[1]\n{"a\n', Fake(),
          (b'{"a": "x", "prediction": "<xx>", "prediction_note": ""}\n'
          b'{"b": "x", "prediction": "", "prediction_note": "rejected"}\n'
@@ -437,8 +451,53 @@ def test_a_row_that_cannot_be_read_keeps_its_place_and_is_told(
     assert out.read_bytes() == expected
     assert rejects_of(tmp_path / f"out.{name}.rejects.jsonl") == rejected
     assert (found.rejected, found.ok) == (len(rejected), found.rows - len(rejected))
-    assert told[0].startswith(f"{tmp_path / name}:{rejected[0][0]}: rejected: ")
+    first = next(line for line in told if ": rejected: " in line)
+    assert first.startswith(f"{tmp_path / name}:{rejected[0][0]}: rejected: ")
     assert any(line.endswith(f" ok -> {out}.rejects.jsonl") for line in told)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "cp1252"])
+def test_a_file_keeps_its_encoding_and_the_bytes_of_its_other_cells(
+    tmp_path: Path, encoding: str
+) -> None:
+    content = 'id,word\r\n1,früh\r\n2,\r\n\r\n3,"a,é"\r\n'.encode(encoding)
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    (tmp_path / "a.csv").write_bytes(mark + content)
+    convert(Fake(), tmp_path / "a.csv", tmp_path / "b.csv", column="word", to="p")
+    expected = 'id,word,p,p_note\r\n1,früh,<frühfrüh>,\r\n2,,,empty\r\n\r\n3,"a,é","<a,éa,é>",\r\n'
+    assert (tmp_path / "b.csv").read_bytes() == mark + expected.encode(encoding)
+
+
+def test_an_answer_that_the_encoding_does_not_have_is_one_rejected_row(tmp_path: Path) -> None:
+    content = "id,word\n1,früh\n2,spät\n3,x\n".encode("cp1252")
+    (tmp_path / "a.csv").write_bytes(content)
+    model = Fake(answer=lambda text: {"spät": "поздно"}.get(text, text))
+    found = convert(model, tmp_path / "a.csv", tmp_path / "b.csv", column="word")
+    assert (tmp_path / "b.csv").read_bytes() == (
+        "id,word,prediction,prediction_note\n1,früh,früh,\n2,spät,,rejected\n3,x,x,\n"
+    ).encode("cp1252")
+    (one,) = (tmp_path / "b.csv.rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(one) == {
+        "line": 3,
+        "offset": None,
+        "reason": "an answer with U+043F 'п' CYRILLIC SMALL LETTER PE, not in cp1252",
+        "raw": base64.b64encode("2,spät\n".encode("cp1252")).decode(),
+    }
+    assert (found.rows, found.rejected) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "told"),
+    [
+        ("a.jsonl", '{"a": 1}\n', {"delimiter": ";"}, "JSON Lines has no delimiter"),
+        ("a.txt", "a\n", {"delimiter": "x"}, "delimiter is 'x', expected auto, tab, comma"),
+        ("a.txt", "a\n", {"encoding": "x"}, "unknown encoding 'x', expected auto, utf-8"),
+    ],
+)
+def test_a_delimiter_or_encoding_that_does_not_fit_is_told(
+    tmp_path: Path, name: str, content: str, options: dict[str, Any], told: str
+) -> None:
+    assert fault(tmp_path, name, content, **options).startswith(told)
 
 
 def test_rejects_of_an_earlier_attempt_go_by_force_only(tmp_path: Path) -> None:
@@ -459,6 +518,16 @@ def test_with_force_a_rejected_row_stays_as_it_is(tmp_path: Path) -> None:
     assert lines[1:] == [b"a,<aa>,", b"b", b""]
 
 
+def test_a_text_without_its_features_is_rejected_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"go\tV\ngo\n")
+    found = convert(Fake(has_features=True), tmp_path / "a.txt", tmp_path / "b.txt", format="text")
+    assert (tmp_path / "b.txt").read_bytes() == b"<go Vgo V>\n\n"
+    assert rejects_of(tmp_path / "b.txt.rejects.jsonl") == [
+        (2, 5, "0 tabs, expected one, between source and features", b"go\n")
+    ]
+    assert found.rejected == 1
+
+
 @settings(max_examples=400)
 @given(
     st.lists(st.one_of(st.binary(max_size=6), CELL.map(str.encode)), max_size=8).map(b"\n".join),
@@ -472,13 +541,13 @@ def test_any_bytes_give_as_many_lines_and_each_is_ok_or_rejected(
     (folder / name).write_bytes(content)
     out, rejects = folder / f"out.{name}", folder / f"out.{name}.rejects.jsonl"
     try:
-        found = convert(Fake(), folder / name, out, force=True)
+        found = convert(Fake(), folder / name, out, force=True, encoding="utf-8", header="no")
     except DataError as fault:  # no row at all, or none to tell the column by
         told = str(fault)
     else:
         told = ""
     if told:
-        assert re.search("the file is empty|no column|workbook", told)
+        assert re.search("the file is empty|no column|in CR alone", told)
         return
     assert out.read_bytes().count(b"\n") == content.count(b"\n")
     lines = content.split(b"\n")
@@ -611,43 +680,6 @@ def test_equal_rows_give_equal_bytes_packed_or_not(tmp_path: Path) -> None:
     assert gzip.decompress(outs[0].read_bytes()) == b"<aa>\n<bb>\n"
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("words.csv", "words.converted.csv"),
-        ("x/words.csv.gz", "x/words.converted.csv.gz"),
-        ("a.b/words", "a.b/words.converted"),
-        (".hidden", ".hidden.converted"),
-        ("words.GZ", "words.converted.GZ"),
-        ("-", "-"),
-        ("", ".converted"),
-        (".", "..converted"),
-    ],
-)
-def test_without_a_target_it_lies_beside(path: str, expected: str) -> None:
-    assert targets([path], None) == [expected]
-
-
-def test_targets_in_a_folder_or_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("out").mkdir()
-    assert targets(["a.csv", "x/b.tsv.gz"], "out") == ["out/a.csv", "out/b.tsv.gz"]
-    assert targets(["a.csv"], "b.csv") == ["b.csv"]
-    assert targets(["a.csv"], "-") == ["-"]
-    assert targets(["-"], "b.csv") == ["b.csv"]
-    assert targets(["a.csv", "b.csv"], None) == ["a.converted.csv", "b.converted.csv"]
-    for paths, out, told in (
-        (["a.csv", "b.csv"], "c.csv", "2 files cannot go to 'c.csv'"),
-        (["a.csv", "b.csv"], "-", "2 files cannot go to '-'"),
-        (["x/a.csv", "y/a.csv"], "out", "2 inputs would be written to 'out/a.csv'"),
-        (["-"], "out", "stdin has no name"),
-        (["out/a.csv"], "out", "out/a.csv is an input"),
-        (["a.csv", "a.converted.csv"], None, "a.converted.csv is an input"),
-    ):
-        with pytest.raises(UsageError, match=told):
-            targets(paths, out)
-
-
 def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     def through(content: bytes, **options: Any) -> bytes:
         out = io.BytesIO()
@@ -658,7 +690,9 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert through(b"a\n\nb") == b"<aa>\n\n<bb>"
     assert through(b"") == b""
-    assert through(b"w\na\n", format="csv") == b"w,prediction,prediction_note\na,<aa>,\n"
+    assert (
+        through(b"w\na\n", format="CSV", header="yes") == b"w,prediction,prediction_note\na,<aa>,\n"
+    )
 
 
 # --- windows, options and counts
@@ -739,9 +773,9 @@ class Sure(Fake):
 
 
 def test_as_many_columns_are_filled_as_have_the_mass(tmp_path: Path) -> None:
-    rows = run(tmp_path, "a.csv", "w\nab\n\nc\n", model=Sure(), n=4, mass=0.8)
+    rows = run(tmp_path, "a.csv", "word\nab\n\nc\n", model=Sure(), n=4, mass=0.8)
     head, *rest = rows.splitlines()
-    assert head == "w,prediction,prediction_2,prediction_3,prediction_4,prediction_note"
+    assert head == "word,prediction,prediction_2,prediction_3,prediction_4,prediction_note"
     assert rest == ["ab,ab!,ab1,,,lexicon", "", "c,c!,c1,,,"]
     assert run(tmp_path, "a.txt", "c\n", model=Sure(), n=3, mass=0.95) == "c!\tc1\tc2\n"
     assert run(tmp_path, "a.txt", "c\n", model=Sure(), n=3, mass=0.5) == "c!\t\t\n"

@@ -263,6 +263,29 @@ def test_columns_of_the_training_that_do_not_fit_are_named(tmp_path: Path) -> No
     assert told == "own.tsv:1: 2 columns, but --lexicon-columns names 3 (skip is one)"
 
 
+def test_a_header_is_no_entry_and_how_it_was_read_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "word\tpron\na\tx\nb\ty\n")
+    found = read(path, PLAIN, settings=SETTINGS)
+    assert len(found) == 2
+    assert found.find("word") == []
+    assert found.notes == [
+        f"{path}: a lexicon of 2 pairs, source = column 1 (word), target = column 2 (pron)",
+        f"{path}: line 1 is taken for a header (word, pron): header=no reads it as a row",
+    ]
+
+
+def test_all_wrong_rows_are_told_at_once(tmp_path: Path) -> None:
+    told = fault(write(tmp_path, "a\tx\n\ty\nb\t\n"))
+    assert told == "own.tsv:2: the source is empty (2 such rows, also line 3: the target is empty)"
+
+
+def test_a_lexicon_may_be_a_table_of_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_bytes("Target;SOURCE\r\nx, y;b\xe4r\r\n".encode("cp1252"))
+    found = read(path, PLAIN, settings=SETTINGS)
+    assert [one.prediction for one in found.find("b\xe4r")] == ["x, y"]
+
+
 # --- dictionaries
 
 

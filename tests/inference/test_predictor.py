@@ -404,7 +404,7 @@ def run_of(
     about = {
         "format": 1, "finished": True, "settings": config.to_json(), "source": source.to_json(),
         "target": TARGET.to_json(), "limits": [0, 2, 3, 4], "parameters": 1, "seconds": 2.0,
-        "epochs": 3.0, "scores": {}, "versions": {},
+        "epochs": 3.0, "scores": {}, "versions": {}, "trained_at": "2026-03-01T10:00:00Z",
         "data": {
             "name": "toy", "fingerprint": "f" * 64, "columns": "", "examples": {"train": 1},
         },
@@ -440,7 +440,7 @@ def test_a_run_is_loaded_by_name_or_from_the_environment(
     run_of(tmp_path / "checkpoints" / "here", source=TAGGED)
     assert load().path == Path("checkpoints") / "here"
     assert load().has_features
-    with pytest.raises(CheckpointError, match=r"^none: there is no such run; the names of runs"):
+    with pytest.raises(CheckpointError, match=r"^none: there is no such run; there are"):
         load("none")
 
 

@@ -370,7 +370,7 @@ def test_without_a_library_there_are_none(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path / "site"))
     assert find(monkeypatch, "auto") is None
     monkeypatch.setattr(kernels, "find", lambda: None)
-    assert kernels.absence().startswith("compiled kernels not found, about three times slower")
+    assert kernels.absence().startswith("compiled kernels not found, up to three times slower")
     monkeypatch.setenv(VARIABLE, "off")
     assert not kernels.absence(), "nobody misses what was switched off"
 

@@ -87,6 +87,17 @@ def test_texts_come_from_lines_or_a_column(tmp_path: Path) -> None:
         assert read_sources(tmp_path / name, features=False) == [("ab", ""), ("c d", "")]
 
 
+def test_a_role_in_another_case_is_found_and_a_header_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "words.csv"
+    for text, note in (("Target;SRC\nx;ab\ny;c d\n", 1), ("word;nr\nab;1\nc d;2\n", 2)):
+        path.write_text(text)
+        found = read_sources(path, features=False, report=told.append)
+        assert found == [("ab", ""), ("c d", "")]
+        assert len(told) == note
+    assert told[1].endswith("line 1 is taken for a header (word, nr): header=no reads it as a row")
+
+
 def test_features_stand_beside_their_text(tmp_path: Path) -> None:
     for name, text in {
         "w.txt": "run\tV;PST\nox\tN;PL\n",
@@ -101,7 +112,7 @@ def test_features_stand_beside_their_text(tmp_path: Path) -> None:
     ("name", "text", "features", "said"),
     [
         ("w.txt", "run\tV\nox\n", True, "w.txt:2: 0 tabs, expected one, between source and feat"),
-        ("w.txt", "run\tV\tx\n", True, "w.txt:1: 2 tabs, expected one"),
+        ("w.txt", "run\tV\tx\nox\n", True, "w.txt:1: 2 tabs, expected one"),
         ("w.tsv", "run\n", True, "w.tsv:1: no column '2': only 1 column and no header"),
         ("w.txt", "\n\n", False, "w.txt: no texts in it"),
         ("none.txt", None, False, "none.txt: cannot be read: No such file"),

@@ -275,6 +275,16 @@ def test_few_minutes_score_lines_that_are_spread_over_dev(
     assert scored(epochs=0, minutes=1e-6, running=True)[0] == dev[:4], "in one piece"
 
 
+def test_torch_is_to_keep_few_products_of_ever_new_shapes(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "")  # so that it is put back at the end
+    monkeypatch.delenv(name)
+    next_word.NextWordTask(data, config_of()).trainer()
+    assert name in os.environ
+
+
 def test_useless_data_are_refused_before_training(tmp_path: Path) -> None:
     few = "no lines for dev: more lines, different ones, are needed"
     for text, fault in (("alone\n", few), ("a b\na b\na c\n", few), ("", "no lines in it")):

@@ -185,7 +185,7 @@ def test_the_last_report_is_an_evaluation_of_dev(model: PairsModel, data: Path) 
 
 def test_without_dev_there_is_no_task(tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text("a\tA\n")
-    with pytest.raises(DataError, match="no examples for dev: more than one source is needed"):
+    with pytest.raises(DataError, match="no examples for dev: more than two sources are needed"):
         PairsTask(tmp_path / "one.tsv", config_of())
 
 

@@ -17,6 +17,7 @@ from charseq.data.text import tokenizer
 from charseq.runs.training_state import Progress
 from charseq.training.prepare import prepare
 from charseq.training.report import (
+    Speed,
     describe_end,
     describe_lines,
     describe_pairs,
@@ -24,6 +25,7 @@ from charseq.training.report import (
     describe_scores,
     verdict,
 )
+from charseq.training.trainer import Step
 
 
 def dataset(train: list[Example], **changes: Any) -> Dataset:
@@ -85,6 +87,19 @@ def test_an_evaluation_is_one_line() -> None:
 
 
 # --- the plan and the end
+
+
+def test_the_speed_is_told_once_after_the_first_seconds() -> None:
+    now = [100.0]
+    told: list[str] = []
+    speed = Speed(lambda: now[0], told.append)
+    for number in range(1, 21):
+        now[0] += 9.0 if number == 1 else 0.5  # the first step is slow
+        step = Step(number, number / 10, 0.0, 1.0, 1.0, 1e-3, 32, skipped=False)
+        speed.note(step, number / 20)
+        assert len(told) == (number >= 7)
+    (line,) = told
+    assert line == "speed      64 examples a second, about 2.0 epochs in all, 0.1 min to go"
 
 
 def test_the_plan_names_network_budget_device_and_folder() -> None:

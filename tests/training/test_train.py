@@ -283,7 +283,7 @@ def test_a_loss_that_is_never_finite_ends_with_advice(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trainer, "_backward", lambda *_: float("nan"))
-    with pytest.raises(TrainingError, match=r"10 steps in a row .*--set learning_rate="):
+    with pytest.raises(TrainingError, match=r"10 steps in a row .*--lr "):
         recipes.train(data, run=tmp_path, config=config_of())
     assert not checkpoint.is_finished(tmp_path)
     assert all(np.isfinite(value).all() for value in weights_of(tmp_path).values())

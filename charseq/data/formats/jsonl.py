@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from charseq.data.formats.lines import Lines, TextFormat, line_end, rows_by_line
+from charseq.data.formats.lines import TextFormat, line_end, rows_by_line
+from charseq.data.formats.opening import Lines
 from charseq.data.formats.rows import Row
 from charseq.errors import DataError
 
@@ -71,6 +72,9 @@ def _read_object(text: str) -> tuple[Sequence[Any], Sequence[str]]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as fault:
+        if text.lstrip().startswith("["):
+            message = "a list begins here, expected one object a line: jq -c '.[]' makes them"
+            raise DataError(message) from None
         raise DataError(f"not valid JSON: {fault.msg} at column {fault.colno}") from None
     except (ValueError, RecursionError) as fault:
         raise DataError(f"not readable JSON: {fault}") from None

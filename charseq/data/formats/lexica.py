@@ -14,23 +14,19 @@ the first lines of a file and by its name.
 from __future__ import annotations
 
 import abc
-import dataclasses
 import re
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
+from dataclasses import replace
 from typing import BinaryIO, ClassVar, NamedTuple
 
 from charseq.data.formats.delimited import Tsv
-from charseq.data.formats.lines import Lines, read_lines, rows_by_line
+from charseq.data.formats.lines import rows_by_line
+from charseq.data.formats.opening import Lines, Source, unpacked_name
 from charseq.data.formats.rows import Format, Row, Table, Write, group
 from charseq.errors import DataError, UsageError
 
-SAMPLE_LINES = 1000
-"""Lines by which a format is recognised, at most."""
-SAMPLE_BYTES = 2**20
-"""Bytes after which no further line is read for that."""
 MIN_UNNAMED = 50
 """Entries that tell a lexicon of unknown phones from text, where no name does."""
 MAX_PHONES = 400
@@ -89,16 +85,17 @@ class Dictionary(Format):
     def entry(self, entry: Entry) -> str:
         """An entry as a line, without its line end."""
 
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
-        """Open a dictionary; see :meth:`Format.read`. Comments are no rows."""
-        shown = "stdin" if path == "-" else path
-        names = ("source", "weight", "target") if self.has_weights else ("source", "target")
-        rows = self._rows(shown, read_lines(path, shown), faulty=faulty)
-        return Table(shown, self, names, group(rows), note=self.recognised)
-
-    def _rows(self, path: str, lines: Lines, *, faulty: bool) -> Iterator[Row]:
+    def rows(self, path: str, lines: Lines, *, faulty: bool) -> Iterator[Row]:
+        """A row for each entry; comments are no rows."""
         found = rows_by_line(lambda text: (self.split(text), ()), path, lines, faulty=faulty)
         return (row for row in found if row.cells or row.fault or not row.raw.strip())
+
+    def read(self, source: Source, *, faulty: bool) -> Table:
+        """Open a dictionary; see :meth:`Format.read`."""
+        names = ("source", "weight", "target") if self.has_weights else ("source", "target")
+        rows = self.rows(source.shown, source.lines(), faulty=faulty)
+        note = "; ".join([self.recognised, *source.notes])
+        return Table(source.shown, self, names, group(rows), note=note)
 
     def append(
         self,
@@ -229,31 +226,33 @@ class UniMorph(Tsv):
     recognised = "a UniMorph table"
     may_have_header = False
 
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
+    def read(self, source: Source, *, faulty: bool) -> Table:
         """Open a table; see :meth:`Format.read`."""
-        table = super().read(path, header="no", faulty=faulty)
-        sample = ["\t\t"] if path == "-" else _sample(path)
-        names = list(_ROLES[: sample[0].count("\t")]) if sample else []
-        names.insert(_features_column(sample) or 0, "features")
-        return dataclasses.replace(table, header=tuple(names), note=self.recognised)
+        lines = [line.rstrip("\r") for line in source.sample.split("\n") if line.strip()]
+        names = list(_ROLES[: lines[0].count("\t")]) if lines else []
+        names.insert(_features_column(lines) or 0, "features")
+        source.notes.insert(0, self.recognised)
+        return replace(super().read(source, faulty=faulty), header=tuple(names))
 
 
 LEXICA: tuple[Format, ...] = (Kaldi(), KaldiWithProbabilities(), CmuDict(), Mfa(), UniMorph())
 """The formats of this module."""
 
 
-def recognise(path: str | Path) -> str | None:
-    """The name of the format of ``path``, by its first lines and its name; None: another file.
+def recognise(lines: Sequence[str], path: str) -> str | None:
+    """The name of the format of a file, by its first lines and its name; None: another file.
+
+    ``lines``: those that are not blank, at least one.
 
     Words and phones are told from text by phones of ARPAbet, by a name such as lexicon.txt, or,
     from ``MIN_UNNAMED`` entries on, by few, short phones whose number goes with the word's length.
     A .tsv has columns of its own, so it may be UniMorph only.
     """
-    lines = _sample(path)
-    name = Path(path).name.lower().removesuffix(".gz")
-    if lines and _features_column(lines) is not None:
+    name = unpacked_name(path).lower()
+    lines = [line.rstrip("\r") for line in lines]
+    if _features_column(lines) is not None:
         return UniMorph.name
-    if not lines or name.endswith(Tsv.endings):
+    if name.endswith(Tsv.endings):
         return None
     dict_named = name.endswith(CmuDict.endings)
     named = dict_named or bool(_NAMED.search(name))
@@ -325,25 +324,6 @@ def _features_column(lines: Sequence[str]) -> int | None:
         return None
     found = [at for at in range(width) if all(_BUNDLE.fullmatch(row[at]) for row in rows)]
     return found[0] if len(found) == 1 else None
-
-
-def _sample(path: str | Path) -> list[str]:
-    """The first lines of a file that are not blank; none where they cannot be read."""
-    found: list[str] = []
-    size = 0
-    try:
-        if not Path(path).is_file():  # a pipe is read once
-            return []
-        for _, raw in read_lines(str(path), str(path)):
-            text = raw.decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
-            size += len(raw)
-            if text.strip():
-                found.append(text)
-            if len(found) >= SAMPLE_LINES or size >= SAMPLE_BYTES:
-                break
-    except (DataError, OSError):
-        return []
-    return found
 
 
 def _cut(text: str) -> tuple[str, str]:

@@ -1,25 +1,21 @@
-"""path -> numbered lines of bytes -> rows: opening, .gz, UTF-8, line ends, byte order marks.
+"""numbered lines of bytes -> rows -> the same lines with new cells: plain text, TSV, CSV, JSON.
 
 :class:`TextFormat` is what plain text, TSV, CSV and JSON Lines share. A row keeps its bytes, and a
-conversion adds bytes at the end of a row, so everything else of the file stays as it is.
-
-Text is UTF-8, with or without a byte order mark. Only LF and CRLF end a line: U+2028, U+0085, VT,
-FF and a lone CR are characters like others, and no white space is ever stripped.
+conversion adds bytes at the end of a row, so everything else of the file stays as it is. In memory
+lines are UTF-8; they are written in the encoding of their file (see ``opening``).
 """
 
 from __future__ import annotations
 
 import abc
-import gzip
-import io
-import itertools
-import zlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import chain, islice
 from sys import getsizeof
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self
 
+from charseq.data.formats.opening import Lines, Source, decode, stored
 from charseq.data.formats.rows import (
     Format,
     Row,
@@ -29,23 +25,19 @@ from charseq.data.formats.rows import (
     column_taken,
     count_columns,
     group,
-    take_header,
+    is_comment,
 )
-from charseq.errors import AccessError, DataError, UsageError
-from charseq.files import standard_stream
+from charseq.errors import DataError
 from charseq.lru import ByteLru
 
-MAX_LINE_BYTES = 16 * 2**20
-BOM = b"\xef\xbb\xbf"
+FIRST_ROWS = 100
+"""Rows by which the number of columns is found."""
 ENCODED_BYTES = 8 * 2**20
 """Bytes of memory for new cells that were encoded before."""
 
-Lines = Iterator[tuple[int, bytes]]
-"""Numbered lines (from 1) as bytes, each with its line end."""
-
 
 class TextFormat(Format):
-    """A format whose rows are lines of UTF-8 text."""
+    """A format whose rows are lines of text."""
 
     @abc.abstractmethod
     def rows(self, path: str, lines: Lines, *, faulty: bool) -> Iterator[Row]:
@@ -78,12 +70,21 @@ class TextFormat(Format):
         """The bytes of a row that could not be read, with new cells."""
         return self.extend(row, self.encode(names, values))
 
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:
+    def fitted(self, source: Source) -> Self:
+        """The format as it is in this file: its encoding, and what else a subclass finds there."""
+        found = copy.copy(self)
+        found.encoding = source.encoding
+        return found
+
+    def read(self, source: Source, *, faulty: bool) -> Table:
         """Open a file of text; see :meth:`Format.read`."""
-        shown = "stdin" if path == "-" else path
-        rows = self.rows(shown, read_lines(path, shown), faulty=faulty)
-        first, others = take_header(rows, self, header, shown)
-        return Table(shown, self, first.cells if first else None, group(others), header_row=first)
+        found = self.fitted(source)
+        rows = found.rows(source.shown, source.lines(), faulty=faulty)
+        return Table(source.shown, found, None, group(rows), note="; ".join(source.notes))
+
+    def stored(self, raw: bytes) -> bytes:
+        """Bytes of rows as they are in the file; see :meth:`Format.stored`."""
+        return stored(raw, self.encoding)
 
     @contextmanager
     def append(
@@ -123,11 +124,13 @@ class TextFormat(Format):
                     encoded.append(encode(row, texts))
                 except DataError as fault:
                     raise fault.at(table.path, row.line) from None
-            file.write(b"".join(encoded))
+            file.write(self.stored(b"".join(encoded)))
 
+        lead = b"".join([row.raw for row in table.preamble])
         if table.header_row is not None:
             added = [n for n, position in zip(names, positions, strict=True) if position is None]
-            file.write(self.extend(table.header_row, self.encode(added, added)))
+            lead += self.extend(table.header_row, self.encode(added, added))
+        file.write(self.stored(lead))
         yield write
 
 
@@ -155,21 +158,45 @@ def rows_by_line(
 
 
 def even(rows: Iterator[Row], path: str, *, faulty: bool) -> Iterator[Row]:
-    """The same rows, checked: all but blank ones have as many cells as the first.
+    """The same rows, checked: all but blank ones have as many cells as most of the first rows.
+
+    Comments before the first row with another number of cells have a fault, ``faulty`` or not: see
+    ``headers``.
 
     Raises:
         DataError: with path and line: another number of cells, and ``faulty`` is false.
     """
-    width = 0
+    first = list(islice(rows, FIRST_ROWS))
+    width = _usual_width(first)
+    is_lead = True
+    rows = chain(iter(first), rows)
+    del first  # else it is in memory to the end
     for row in rows:
-        width = width or len(row.cells)
-        if len(row.cells) in (0, width):
+        size = len(row.cells)
+        is_lead = is_lead and (not size or is_comment(row))
+        if size == width or not size:
             yield row
             continue
-        message = f"{count_columns(len(row.cells))}, expected {width}"
-        if not faulty:
+        message = f"{count_columns(size)}, expected {width}"
+        if not faulty and not is_lead:
             raise DataError(message, path=path, line=row.line)
         yield row._replace(cells=(), fault=message)
+
+
+def _usual_width(rows: Sequence[Row]) -> int:
+    """The number of cells that most rows have; of equal numbers the first. Comments do not count.
+
+    A title or a comment in the first line is then the line with another number of columns.
+    """
+    widths: dict[int, int] = {}
+    is_lead = True
+    for row in rows:
+        is_lead = is_lead and (is_comment(row) or not row.cells)
+        if row.cells and not is_lead:
+            widths[len(row.cells)] = widths.get(len(row.cells), 0) + 1
+    if not widths:
+        widths = {len(row.cells): 1 for row in rows if row.cells}
+    return max(widths, key=lambda width: widths[width], default=0)
 
 
 def line_end(raw: bytes) -> bytes:
@@ -183,107 +210,6 @@ def before_line_end(raw: bytes, cells: bytes) -> bytes:
     """The bytes of a line with more bytes before its line end."""
     end = line_end(raw)
     return raw[: len(raw) - len(end)] + cells + end
-
-
-def read_lines(path: str, shown: str) -> Lines:
-    """Numbered lines as bytes, each with its line end; ``shown`` is the path for messages.
-
-    Raises:
-        DataError: the file cannot be read, is half a .gz, or has a line without end.
-    """
-    with reading(shown), _opened(path) as file:
-        for number in itertools.count(1):
-            raw = file.readline(MAX_LINE_BYTES + 1)
-            if not raw:
-                return
-            if len(raw) > MAX_LINE_BYTES:
-                message = f"no line end within {MAX_LINE_BYTES:,} bytes"
-                raise DataError(message, path=shown, line=number)
-            yield number, raw
-
-
-@contextmanager
-def reading(shown: str) -> Iterator[None]:
-    """Faults of the system and of a .gz as a DataError that names the file."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
-        message = f"the .gz is damaged or incomplete ({fault})"
-        raise DataError(message, path=shown) from None
-    except OSError as fault:
-        raise AccessError(f"cannot be read: {fault.strerror or fault}", path=shown) from None
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked."""
-    if path == "-":
-        yield standard_stream("stdin").buffer
-    elif path.lower().endswith(".gz"):
-        with gzip.open(path, "rb") as packed:
-            yield cast(BinaryIO, io.BufferedReader(cast(Any, packed)))
-    else:
-        with Path(path).open("rb") as file:
-            _refuse_workbook(file.peek(8), path)
-            yield file
-
-
-def _refuse_workbook(start: bytes, path: str) -> None:
-    """Raise DataError for a file that begins as a workbook does, whatever its name says."""
-    if start.startswith(b"PK\x03\x04"):
-        message = "is a workbook or another zip file, expected text: --format xlsx reads Excel"
-        raise DataError(f"{message}, --format ods OpenDocument", path=path)
-    if start.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        message = "is an Excel workbook of the old kind (.xls), expected text: save it as .xlsx"
-        raise DataError(message, path=path)
-
-
-def refuse_stdin(path: str, title: str) -> None:
-    """Raise UsageError for "-": a format called ``title`` cannot be read from a pipe."""
-    if path == "-":
-        raise UsageError(f"{title} is read from a file, not from stdin")
-
-
-def open_seekable(path: str) -> BinaryIO:
-    """A file that can be read from its end; a .gz is unpacked to a temporary file.
-
-    Raises:
-        OSError, EOFError, zlib.error: see :func:`reading`.
-    """
-    if not path.lower().endswith(".gz"):
-        return Path(path).open("rb")
-    import shutil
-    import tempfile
-
-    file = tempfile.TemporaryFile()  # noqa: SIM115, the caller closes it
-    try:
-        with gzip.open(path, "rb") as packed:
-            shutil.copyfileobj(packed, file)
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return cast(BinaryIO, file)
-
-
-def decode(raw: bytes, path: str, line: int) -> str:
-    """Bytes as text; a byte order mark at the start of the first line is no letter of it.
-
-    Raises:
-        DataError: with path, line and column: a byte that is not UTF-8.
-    """
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        column = len(raw[: fault.start].decode("utf-8")) + 1
-        utf16 = line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-        raise DataError(
-            f"byte 0x{raw[fault.start]:02x} at column {column} is not UTF-8"
-            + (" (the file looks like UTF-16)" if utf16 else ""),
-            path=path,
-            line=line,
-        ) from None
-    return text.removeprefix("\ufeff") if line == 1 else text
 
 
 def decode_line(raw: bytes, path: str, number: int) -> str:

@@ -16,7 +16,13 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from charseq.data.formats import rows
-from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
+from charseq.data.formats.opening import (
+    Source,
+    open_seekable,
+    packed_ending,
+    reading,
+    refuse_stdin,
+)
 from charseq.data.formats.rows import Format, Row, Table, Window, Write
 from charseq.errors import AccessError, DataError, MissingExtraError
 
@@ -38,25 +44,26 @@ class Parquet(Format):
     has_lines = False
     packs_itself = True
 
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
+    def read(self, source: Source, *, faulty: bool) -> Table:  # noqa: ARG002
         """Open a Parquet file; see :meth:`Format.read`."""
+        path = source.path
         refuse_stdin(path, self.title)
         module = arrow("reading Parquet", "pyarrow.parquet")
         with contextlib.ExitStack() as stack:
             file: BinaryIO | str = path
-            if path.lower().endswith(".gz"):
+            if packed_ending(path):
                 with reading(path):
                     file = stack.enter_context(open_seekable(path))
             try:
                 # streamed: by default whole row groups are fetched
-                source = stack.enter_context(
+                opened = stack.enter_context(
                     module.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER_BYTES)
                 )
             except (OSError, ValueError) as fault:
                 raise _fault("cannot be read as Parquet", fault, path) from None
-            names = tuple(source.schema_arrow.names)
-            windows = _batches(source, names, path, stack.pop_all())
-        return Table(path, self, names, windows, source=source)
+            names = tuple(opened.schema_arrow.names)
+            windows = _batches(opened, names, path, stack.pop_all())
+        return Table(path, self, names, windows, source=opened)
 
     @contextmanager
     def append(

@@ -1,8 +1,12 @@
 """path -> format -> table of rows: the registry of formats, and the one door to read a file.
 
-Plain text, TSV, CSV, JSON Lines and Parquet are streams: one window of rows (``rows.WINDOW`` rows
-or ``rows.WINDOW_BYTES`` bytes) is in memory at a time, and so is SQLite. Excel, OpenDocument and
-Feather are read whole (see ``tables``). Every format but SQLite is also read as ``.gz``.
+Plain text, TSV, CSV, JSON Lines, Parquet and SQLite are streams: one window of rows
+(``rows.WINDOW`` rows or ``rows.WINDOW_BYTES`` bytes) is in memory at a time. Excel, OpenDocument
+and Feather are read whole (see ``tables``). Every format but SQLite is also read as ``.gz``,
+``.xz`` and ``.bz2``.
+
+Training, evaluation, conversion and lexicon read through :func:`read_table`, so that format,
+delimiter, encoding, comments and header are decided in one way.
 
 A blank line of a table is no row of it, but is not lost: it comes as a Row whose ``cells`` are
 ``()``. A row that cannot be read is an error that names its line, or, with ``faulty``, a Row with a
@@ -12,12 +16,15 @@ error in any case.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from charseq.data.formats.delimited import Csv, Text, Tsv
+from charseq.data.formats.delimited import Csv, Text, Tsv, parse_delimiter
+from charseq.data.formats.headers import HEADERS, take_header
 from charseq.data.formats.jsonl import JsonLines
 from charseq.data.formats.lexica import LEXICA, recognise
 from charseq.data.formats.lines import TextFormat
+from charseq.data.formats.opening import Source, unpacked_name
 from charseq.data.formats.parquet import Parquet
 from charseq.data.formats.rows import Format, Table
 from charseq.data.formats.sqlite import Sqlite, split_location
@@ -39,11 +46,17 @@ FORMATS: dict[str, Format] = {
         *LEXICA,
     )
 }
-"""The registry: a format is known as soon as it has an entry here, under its name."""
+"""The registry: a format is known as soon as it has an entry here, under its name.
+
+Where a file's name tells no format, the first one that :meth:`Format.recognises` it reads it.
+"""
+
+SAMPLE_LINES = 1000
+"""Lines by which a format is recognised."""
 
 
 def sniff(path: str | Path, *, default: str = "text") -> str:
-    """The name of the format by the file's ending, a trailing ``.gz`` aside.
+    """The name of the format by the file's ending, that of a packed file aside.
 
     ``default``: the format of a file whose ending says nothing about columns (``.txt``, or none).
     """
@@ -51,19 +64,38 @@ def sniff(path: str | Path, *, default: str = "text") -> str:
     return found.name if found and found.has_columns else default
 
 
-def detect(path: str | Path, *, default: str = "text") -> str:
-    """The name of the format by the file's ending, else by its first lines.
-
-    ``default``: as for :func:`sniff`. A pipe has no first lines to look at.
-    """
-    known = _by_ending(path)
-    found = recognise(path) if known is None or known.shares_endings else None
-    return found or sniff(path, default=default)
-
-
 def has_known_ending(path: str | Path) -> bool:
-    """True for a file's name that ends as files of some format do; ``.gz`` may follow."""
+    """True for a file's name that ends as files of some format do, packed or not."""
     return _by_ending(path) is not None
+
+
+def detect(path: str | Path, *, default: str = "text") -> Format:
+    """The format of a file by its name, else by its first lines, else ``default``; not of a pipe.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    source = Source(str(path))
+    try:
+        return _choose(source, default)
+    finally:
+        source.close()
+
+
+def dictionary_format(path: str | Path, format: str = "auto") -> str | None:
+    """The name of the format of a file if it is a pronouncing dictionary; else, or of a pipe, None.
+
+    Raises:
+        DataError: the file cannot be read.
+        UsageError: no such format.
+    """
+    if format != "auto":
+        found = find_format(format)
+    elif Path(split_location(path)[0]).is_file():
+        found = detect(path)
+    else:
+        return None
+    return found.name if found.holds_pairs else None
 
 
 def lexicon_formats() -> list[str]:
@@ -77,42 +109,87 @@ def lexicon_formats() -> list[str]:
 
 
 def find_format(name: str) -> Format:
-    """The format called ``name``.
+    """The format called ``name``, in any case.
 
     Raises:
         UsageError: no such format.
     """
-    if name not in FORMATS:
+    if name.lower() not in FORMATS:
         raise UsageError(f"unknown format '{name}', expected one of auto, {', '.join(FORMATS)}")
-    return FORMATS[name]
+    return FORMATS[name.lower()]
 
 
 def read_table(
-    path: str | Path, *, format: str = "auto", header: str = "auto", faulty: bool = False
+    path: str | Path,
+    *,
+    format: str = "auto",
+    default: str = "text",
+    header: str = "auto",
+    names: Sequence[str] = (),
+    added: Sequence[str] = (),
+    delimiter: str = "auto",
+    encoding: str = "auto",
+    faulty: bool = False,
 ) -> Table:
     """Open a file of rows.
 
     Args:
-        path: the file; ``-`` is stdin, and a name that ends in ``.gz`` is unpacked.
-        format: the format's name; "auto": by :func:`detect`.
-        header: for formats that may have a header row: "yes", "no", or "auto", which takes the
-            first row for a header if it has the cells ``source`` and ``target``, in whatever case.
+        path: the file; ``-`` is stdin, and a packed file (.gz, .xz, .bz2) is unpacked.
+        format: the format's name; "auto": by the file's name, else by its first lines.
+        default: the format of a file for which neither tells the format.
+        header: for formats that may have a header row: "yes", "no", or "auto", see ``headers``.
+        names: names of columns that the caller looks for; with any there is a header.
+        added: names of columns that are added to the table; a first row that has one is a header.
+        delimiter: of the cells of a CSV: auto, tab, comma, semicolon, pipe or one sign. With a
+            delimiter other than a tab, plain text and TSV are read as CSV.
+        encoding: of a file of text, as Python names it, or "auto", see ``opening``.
         faulty: give a row that cannot be read as a row with a ``fault``.
 
     Raises:
-        UsageError: an unknown format or header, or a binary format through a pipe.
-        DataError: with path and line: no such file, bytes that are not UTF-8, a half .gz,
-            a quote never closed, a ragged row, a line that is no JSON object, no header row.
-            Raised here for the first row, for the others when they are reached.
+        UsageError: an unknown format, header, delimiter or encoding, or a binary format through a
+            pipe.
+        DataError: with path and line: no such file, no text, bytes that are not of the encoding, a
+            damaged packed file, a quote never closed, a ragged row, a line that is no JSON object,
+            no header row. Raised here for the first rows, for the others when they are reached.
         MissingExtraError: the package that reads the format is not installed.
     """
-    found = find_format(detect(path) if format == "auto" else format)
-    if header not in ("auto", "yes", "no"):
+    if header not in HEADERS:
         raise UsageError(f"header is '{header}', expected auto, yes or no")
-    return found.read(str(path), header=header, faulty=faulty)
+    sign = parse_delimiter(delimiter)
+    source = Source(str(path), encoding=encoding, delimiter=delimiter)
+    try:
+        found = _choose(source, default) if format == "auto" else find_format(format)
+        if format == "auto" and sign and found.name in ("text", "tsv"):
+            found = FORMATS["tsv" if sign == "\t" else "csv"]
+        return take_header(
+            found.read(source, faulty=faulty), header=header, names=names, added=added
+        )
+    except BaseException:
+        source.close()
+        raise
+
+
+def _choose(source: Source, default: str) -> Format:
+    """The format of a file by its name, else by its first lines, else ``default``."""
+    named = _by_ending(source.path)
+    if named is not None and named.has_columns and not named.shares_endings:
+        return named
+    lines = [
+        line for line in source.sample.split("\n", SAMPLE_LINES)[:SAMPLE_LINES] if line.strip()
+    ]
+    lexicon = recognise(lines, source.path) if lines else None
+    if lexicon is not None:
+        return FORMATS[lexicon]
+    if named is not None and named.has_columns:
+        return named
+    found = [known for known in FORMATS.values() if lines and known.recognises(lines)]
+    if not found:
+        return FORMATS[default]
+    if found[0].name != default:
+        source.notes.append(f"read as {found[0].title} (format names another)")
+    return found[0]
 
 
 def _by_ending(path: str | Path) -> Format | None:
-    name = Path(split_location(path)[0]).name
-    ending = Path(name.lower().removesuffix(".gz")).suffix
+    ending = Path(unpacked_name(split_location(path)[0]).lower()).suffix
     return next((known for known in FORMATS.values() if ending in known.endings), None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import datetime as dt
-import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +17,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
+from charseq.data.formats.opening import BOM, UTF8, Source
 from charseq.errors import DataError
 
 WINDOW = 4096
 """Rows in a window, at most."""
 WINDOW_BYTES = 4 * 2**20
 """Bytes of a window; its last row may go beyond."""
+
+COMMENTS = (b"#", b";;;")
+"""Beginnings of comments."""
 
 MAX_WHOLE = 2**53
 """Whole numbers below are exact in a float, and written by their digits."""
@@ -68,9 +71,10 @@ class Table:
 
     ``path``: as shown to people ("stdin" for "-"). ``format``: the format that opened the file.
     ``header``: the columns' names; None without a header row, and where each row has keys.
-    ``header_row``: the header as a row of its own; it is not among the rows.
+    ``header_row``: the header as a row of its own; it is not among the rows. ``preamble``: rows
+    before the header or the first row that are none, such as comments; not among the rows either.
     ``source``: the opened object that the format needs for writing, such as a ``ParquetFile``.
-    ``note``: a choice that people should know of, such as the sheet that is read; mostly "".
+    ``note``: choices that people should know of, such as the sheet that is read; mostly "".
     """
 
     path: str
@@ -80,6 +84,7 @@ class Table:
     header_row: Row | None = None
     source: Any = None
     note: str = ""
+    preamble: tuple[Row, ...] = ()
 
     @property
     def rows(self) -> Iterator[Row]:
@@ -108,7 +113,9 @@ class Format(abc.ABC):
     may_have_header: ClassVar[bool] = False
     """The first row may name the columns."""
     expects_header: ClassVar[bool] = False
-    """Conversions take the first row for a header unless they are told otherwise."""
+    """Files of the format usually have a header, so people are told of one that has none."""
+    cuts_prose: ClassVar[bool] = False
+    """Cells are cut at a sign of prose (a comma), so a comment may have as many cells as a row."""
     has_keys: ClassVar[bool] = False
     """Each row names its own cells, in an order of its own."""
     has_lines: ClassVar[bool] = True
@@ -123,14 +130,22 @@ class Format(abc.ABC):
     """The words for people where the first lines of a file have told this format."""
     packs_itself: ClassVar[bool] = False
     """Output is compressed inside and never written as ``.gz``."""
+    encoding: str = UTF8
+    """The encoding of a file of text."""
+
+    def recognises(self, sample: Sequence[str]) -> bool:  # noqa: ARG002
+        """Whether a file whose name tells no format is of this one.
+
+        ``sample``: the first lines of the file that are not blank, at least one.
+        """
+        return False
 
     @abc.abstractmethod
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:
-        """Open a file; "-" is stdin, and a name that ends in ``.gz`` is unpacked.
+    def read(self, source: Source, *, faulty: bool) -> Table:
+        """Open a file; its header, if any, comes as a row (see ``headers``).
 
         Args:
-            path: the file.
-            header: "auto", "yes" or "no", for formats that may have a header row.
+            source: the file.
             faulty: give a row that cannot be read as a row with a ``fault``.
 
         Raises:
@@ -138,6 +153,14 @@ class Format(abc.ABC):
             DataError: with path and line: the file cannot be read.
             MissingExtraError: a package is not installed.
         """
+
+    def stored(self, raw: bytes) -> bytes:
+        """The ``raw`` bytes of rows, or a new text in UTF-8, as they are in the file.
+
+        Raises:
+            UnicodeEncodeError: a character that the file's encoding does not have.
+        """
+        return raw
 
     @abc.abstractmethod
     def append(
@@ -164,30 +187,9 @@ class Format(abc.ABC):
         """
 
 
-def take_header(
-    rows: Iterator[Row], format: Format, header: str, path: str
-) -> tuple[Row | None, Iterator[Row]]:
-    """The header row, if there is one, and the other rows.
-
-    ``header`` is "yes", "no", or "auto": the first row is a header if it has the cells ``source``
-    and ``target``, in whatever case.
-
-    Raises:
-        DataError: with path and line: a header is expected and not there.
-    """
-    first = next(rows, None)
-    if not format.may_have_header or not (
-        header == "yes" or (header == "auto" and first is not None and _names_roles(first))
-    ):
-        return None, itertools.chain(() if first is None else (first,), rows)
-    if first is None or not first.cells:
-        fault = (first and first.fault) or "nothing here"
-        raise DataError(f"{fault}, expected a header row", path=path, line=1)
-    return first, rows
-
-
-def _names_roles(row: Row) -> bool:
-    return {"source", "target"} <= {str(cell).lower() for cell in row.cells}
+def is_comment(row: Row) -> bool:
+    """Whether a row begins as comments do. Such a row may be data: see ``headers``."""
+    return row.raw.removeprefix(BOM).startswith(COMMENTS)
 
 
 def group(rows: Iterator[Row]) -> Iterator[Window]:
@@ -207,13 +209,16 @@ def group(rows: Iterator[Row]) -> Iterator[Window]:
 def locate(column: str | int, names: Sequence[str], width: int) -> int:
     """The position (from 0) of the column called ``column``, else of that number (from 1).
 
-    An int is always a number. ``names`` may be empty; ``width`` is the number of columns.
+    A name in another case is found where no column has the very name, before a number. An int is
+    always a number. ``names`` may be empty; ``width`` is the number of columns.
 
     Raises:
         DataError: no such column, or several of that name (the caller adds path and line).
     """
     wanted = str(column)
     found = [i for i, name in enumerate(names) if name == column]
+    if not found and isinstance(column, str):
+        found = [i for i, name in enumerate(names) if name.lower() == column.lower()]
     if len(found) > 1:
         raise DataError(f"{len(found)} columns are named '{wanted}': give a column's number")
     if found:

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from charseq.data.formats import rows
-from charseq.data.formats.lines import reading, refuse_stdin
+from charseq.data.formats.opening import Source, packed_ending, reading, refuse_stdin
 from charseq.data.formats.rows import Format, Row, Table, Window, Write, typed_text
 from charseq.errors import DataError, UsageError
 
@@ -41,7 +41,7 @@ _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_ ]*(?:\( *\d+ *(?:, *\d+ *)?\))?")
 
 
 @dataclass(frozen=True)
-class Source:
+class Chosen:
     """The table that is read, the name of the one to be written, and the type of each column."""
 
     name: str
@@ -57,8 +57,9 @@ class Sqlite(Format):
     has_lines = False
     packs_itself = True
 
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
+    def read(self, source: Source, *, faulty: bool) -> Table:  # noqa: ARG002
         """Open a table of a database; see :meth:`Format.read`."""
+        path = source.path
         refuse_stdin(path, self.title)
         file, wanted = split_location(path)
         database = _connect(file, path)
@@ -70,9 +71,9 @@ class Sqlite(Format):
             database.close()
             raise
         names = tuple(str(fact[1]) for fact in facts)
-        source = Source(name, tuple(str(fact[2]) for fact in facts))
+        chosen = Chosen(name, tuple(str(fact[2]) for fact in facts))
         windows = _windows(database, name, names, path)
-        return Table(path, self, names, windows, source=source, note=note)
+        return Table(path, self, names, windows, source=chosen, note=note)
 
     @contextmanager
     def append(
@@ -154,7 +155,7 @@ def renamed(table: Table, name: str) -> Table:
     """
     if not name:
         return table
-    if not isinstance(table.source, Source):
+    if not isinstance(table.source, Chosen):
         raise UsageError(f"{table.format.title} has no tables, so none can be named '{name}'")
     return replace(table, source=replace(table.source, name=name))
 
@@ -165,7 +166,7 @@ def _connect(file: str, path: str) -> sqlite3.Connection:
     Raises:
         DataError: it cannot be read, is no database, or has changes that are not in the file yet.
     """
-    if file.lower().endswith(".gz"):
+    if packed_ending(file):
         raise DataError("a packed database cannot be read: unpack it first", path=path)
     with reading(path), Path(file).open("rb") as opened:
         head = opened.read(100)

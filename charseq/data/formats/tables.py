@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from charseq.data.formats import parquet
-from charseq.data.formats.lines import open_seekable, reading, refuse_stdin
+from charseq.data.formats.opening import Source, open_seekable, reading, refuse_stdin
 from charseq.data.formats.rows import (
     Format,
     Row,
@@ -36,7 +36,6 @@ from charseq.data.formats.rows import (
     Write,
     group,
     is_day,
-    take_header,
     typed_text,
 )
 from charseq.errors import DataError, MissingExtraError, require
@@ -90,8 +89,9 @@ class WholeTable(Format):
         texts; None in place of a text keeps the cell.
         """
 
-    def read(self, path: str, *, header: str, faulty: bool) -> Table:  # noqa: ARG002
+    def read(self, source: Source, *, faulty: bool) -> Table:  # noqa: ARG002
         """Read a table whole; see :meth:`Format.read`."""
+        path = source.path
         refuse_stdin(path, self.title)
         self._require(f"reading {self.title}")
         with reading(path):
@@ -108,10 +108,10 @@ class WholeTable(Format):
                     reason = f"it is no {self.title} file, or a damaged one"
                 message = f"cannot be read as {self.title}: {reason}"
                 raise DataError(message, path=path) from None
-        return self.open(path, sheet, header, note)
+        return self.open(path, sheet, note)
 
     @abc.abstractmethod
-    def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:
+    def open(self, path: str, sheet: Worksheet, note: str) -> Table:
         """The rows of a table in memory."""
 
     @contextmanager
@@ -181,11 +181,9 @@ class Spreadsheet(WholeTable):
         note = f"sheet '{name}' is read" + (f", the first of {count}" if count > 1 else "")
         return Worksheet(frame, name), note + restored
 
-    def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:
+    def open(self, path: str, sheet: Worksheet, note: str) -> Table:
         """Rows numbered as in the sheet; a row without any text is blank."""
-        first, others = take_header(_sheet_rows(sheet.frame), self, header, path)
-        names = first.cells if first else None
-        return Table(path, self, names, group(others), header_row=first, source=sheet, note=note)
+        return Table(path, self, None, group(_sheet_rows(sheet.frame)), source=sheet, note=note)
 
     def widen(
         self, table: Table, names: Sequence[str], columns: Sequence[tuple[int | None, list[Any]]]
@@ -206,7 +204,7 @@ class Spreadsheet(WholeTable):
         wide = sheet.frame.map(_storable).astype(object).copy()  # one block, not one a column
         for name, (position, texts) in zip(names, columns, strict=True):
             label = len(wide.columns) if position is None else position
-            head = [] if table.header_row is None else [name]
+            head = [None] * len(table.preamble) + ([] if table.header_row is None else [name])
             old = [""] * len(wide) if position is None else list(wide[position])
             pairs = zip(old, head + texts, strict=True)
             new = [before if text is None else text for before, text in pairs]
@@ -341,7 +339,7 @@ class Feather(WholeTable):
 
         return Worksheet(pd.read_feather(file, dtype_backend="pyarrow")), ""
 
-    def open(self, path: str, sheet: Worksheet, header: str, note: str) -> Table:  # noqa: ARG002
+    def open(self, path: str, sheet: Worksheet, note: str) -> Table:  # noqa: ARG002
         """Numbered rows, each with the names of the columns."""
         names = tuple(map(str, sheet.frame.columns))
         rows = sheet.frame.itertuples(index=False, name=None)

@@ -19,16 +19,18 @@ where the row starts, the ``offset`` of its first byte, the ``reason``, and its 
 from __future__ import annotations
 
 import base64
-import gzip
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from charseq import files
+from charseq.data.formats.opening import packed_ending, packing, unpacked_name
 from charseq.data.formats.rows import Table, Write, column_taken
-from charseq.data.formats.sqlite import split_location
+from charseq.data.formats.sqlite import plain_location, split_location
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
@@ -47,8 +49,8 @@ def replacing(
     one that a killed attempt left. ``ready`` is called with it, or with None where there is none,
     when it is complete and on disk and its name comes next.
 
-    A file whose name ends in ``.gz`` is packed, without a date, so that equal rows give equal
-    bytes. A device (``/dev/null``) or a named pipe is written straight away.
+    A file whose name ends in ``.gz``, ``.xz`` or ``.bz2`` is packed, without a date, so that equal
+    rows give equal bytes. A device (``/dev/null``) or a named pipe is written straight away.
 
     Raises:
         UsageError: as :func:`charseq.files.refuse`; or another process is writing ``path``.
@@ -70,7 +72,7 @@ def replacing(
             ready(None)
             return
         with files.claiming(final) as part, files.replacing(final, part=part) as (file, beside):
-            with _packed(file, str(path)) as packed:
+            with packing(file, str(path)) as packed:
                 yield packed
             files.sync(file)
             files.refuse(path, force=force)
@@ -118,15 +120,6 @@ def _positions(table: Table, names: Sequence[str], *, force: bool) -> list[int |
     return [header.index(name) if name in header else None for name in names]
 
 
-@contextmanager
-def _packed(file: BinaryIO, path: str) -> Iterator[BinaryIO]:
-    if not path.lower().endswith(".gz"):
-        yield file
-        return
-    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-        yield cast(BinaryIO, packed)
-
-
 class Rejected(DataError):
     """One row cannot be used, and the others can."""
 
@@ -146,14 +139,17 @@ class Rejects:
         files.refuse(path, force=force, what="file of rejects")
         files.clean(path)
 
-    def add(self, line: int, offset: int | None, reason: str, raw: bytes) -> None:
-        """Write one row.
+    def add(
+        self, line: int, offset: int | None, reason: str, raw: bytes, *, file: str = ""
+    ) -> None:
+        """Write one row; ``file`` names its file, where the rows are of several.
 
         Raises:
             UsageError: another process is writing the file.
             AccessError: the system refuses to write.
         """
-        members = {"line": line, "offset": offset, "reason": reason}
+        members: dict[str, str | int | None] = {"file": file} if file else {}
+        members |= {"line": line, "offset": offset, "reason": reason}
         packed = base64.b64encode(raw).decode()
         text = json.dumps({**members, "raw": packed}, ensure_ascii=False)
         with _writing_to(self.path):
@@ -227,3 +223,48 @@ def rejects_path(path: str, out: str) -> Path:
     if out != "-" and (not Path(out).exists() or Path(out).is_file()):
         return Path(out + REJECTS_ENDING)
     return Path(("stdin" if path == "-" else split_location(path)[0]) + REJECTS_ENDING)
+
+
+def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str]:
+    """The output file of each of ``paths``; its name has the ``ending``, if one is given.
+
+    No ``out``: beside the input, ``words.csv.gz`` as ``words.converted.csv.gz``, stdin to
+    stdout. A folder: there, under the input's name. Else ``out`` itself, for a single input.
+
+    Raises:
+        UsageError: several inputs and no folder, or two outputs of one name, or an output that
+            is an input.
+    """
+    if out is not None and files.is_stdout(out):
+        out = "-"
+    if out is None:
+        found = [_beside(path, ending) for path in paths]
+    elif out != "-" and Path(out).is_dir():
+        if "-" in paths:
+            raise UsageError(f"{out} is a folder, but stdin has no name: give a file or -")
+        found = [str(Path(out) / Path(path).name) for path in paths]
+    elif len(paths) > 1:
+        raise UsageError(f"{len(paths)} files cannot go to '{out}': give a folder that exists")
+    elif out.endswith(os.sep):
+        raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
+    else:
+        found = [out]
+    for name, times in Counter(split_location(one)[0] for one in found).items():
+        if times > 1:
+            raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
+    inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
+    for name in found:
+        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
+            raise UsageError(f"{name} is an input and would be overwritten: give another -o")
+    return found
+
+
+def _beside(path: str, ending: str) -> str:
+    if path == "-":
+        return "-"
+    target = Path(plain_location(path))
+    if not target.name:  # a folder, or nothing: the reader refuses it
+        return f"{path}.converted"
+    name = Path(unpacked_name(target))
+    suffix = ending or name.suffix
+    return str(target.with_name(f"{name.stem}.converted{suffix}{packed_ending(path)}"))

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 from charseq.config import Config, defaults
 from charseq.data.settings_file import SETTINGS_FILE
 from charseq.training.train import TaskType, task_type
+from charseq.training.tuning.storage import DONE
 
 if TYPE_CHECKING:
     from charseq.training.tuning.trials import FinishedTrial
 
 FOLDER = "tune"
 """Subfolder of the run for the files of the search."""
-TRIALS_FILE = "trials.sqlite"
+TRIALS_FILE = "trials.jsonl"
 TRIAL = "trial-[0-9]{3,}"
 """Names of the trials' run folders, as a regular expression."""
-DONE, GIVEN_UP, FAILED = "done", "given up", "failed"
-"""States of a finished trial: it came to its end, was pruned, or its loss was not finite."""
 SCORES = ("examples", "exact_match", "wer", "ser", "perplexity")
 """Scores of an evaluation that are stored with a trial."""
 NO_TIME_LIMIT = ("minutes", 0)
@@ -63,7 +62,7 @@ class Plan:
 
     @property
     def trials(self) -> Path:
-        """Path of the trials' SQLite file."""
+        """Path of the list of trials."""
         return self.folder / FOLDER / TRIALS_FILE
 
     @property

@@ -1,4 +1,4 @@
-"""Finished trials -> next settings to try: an Optuna study in one SQLite file.
+"""Finished trials -> next settings to try: an Optuna study in memory, fed from the stored trials.
 
 Settings are proposed by the tree-structured Parzen estimator (Bergstra et al. 2011) of Optuna
 (Akiba et al. 2019); the first few are drawn at random. A trial is pruned when its best value so
@@ -6,29 +6,27 @@ far is worse than the median of the other trials at the same evaluation.
 
 The proposal for trial n is a function of the seed, n, and the trials before it: the sampler is
 made anew for each trial, and none of its state is kept. So a search that was killed in trial n
-proposes the same settings again. Optuna counts the killed trial as failed; it has no notes and
-does not count here. This module needs Optuna, an extra, from its first line on: callers check
-that Optuna is installed, then import it.
+proposes the same settings again, and those that were stored for it already are taken as they are.
+This module needs Optuna, an extra, from its first line on: callers check that Optuna is installed,
+then import it.
 """
 
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charseq.errors import CheckpointError
-from charseq.training.tuning.space import Space, contains, rounded
+from charseq.training.tuning.space import Distribution, Space, contains, rounded
+from charseq.training.tuning.storage import ANEW, Outcome, StoredTrial, TrialStorage
 
 RANDOM_TRIALS = 8
 """Trials that are drawn at random before the estimator starts, the first trial included."""
@@ -36,9 +34,6 @@ UNPRUNED_TRIALS = 4
 """Trials that must be complete before any is pruned."""
 COMPARED_TRIALS = 3
 """Complete trials that must have made an evaluation before a trial is pruned there."""
-_STUDY = "charseq"
-_CONDITIONS, _NUMBER, _NOTES = "begun", "number", "notes"
-"""Keys of Optuna's user attributes in the file."""
 
 
 @dataclass(frozen=True)
@@ -49,83 +44,76 @@ class FinishedTrial:
     settings: dict[str, Any]
     value: float | None
     notes: dict[str, Any]
+    """State, scores and seconds."""
 
 
-@contextmanager
-def open_search(
-    path: Path, space: Space, *, seed: int, minimize: bool, warmup: int
-) -> Iterator[Search]:
-    """The search in the SQLite file ``path``, which is created if it does not exist.
+class Search:
+    """An Optuna study whose trials are numbered from 1, and stored as they begin and end."""
 
-    Args:
-        path: the SQLite file.
-        space: the search space.
-        seed: seed of every proposal.
-        minimize: whether the smallest value is the best; otherwise the largest.
-        warmup: evaluations of a trial before it may be pruned.
+    def __init__(
+        self, storage: TrialStorage, space: Space, *, seed: int, minimize: bool, warmup: int
+    ) -> None:
+        """The search that ``storage`` holds, or a new one.
 
-    Raises:
-        CheckpointError: at once or inside the context: the file is damaged, of another program,
-            or cannot be written.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = None
-    try:
-        try:
-            # a connection instead of a URL, where ? and % in a path would have a meaning
-            connect = {"creator": lambda: sqlite3.connect(path)}
-            storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=connect)
-        except RuntimeError as error:  # the tables of another version
-            raise CheckpointError(_damage(error), path=path) from error
-        study = optuna.create_study(
-            storage=storage,
-            study_name=_STUDY,
-            load_if_exists=True,
+        Args:
+            storage: the trials so far.
+            space: the search space.
+            seed: seed of every proposal.
+            minimize: whether the smallest value is the best; otherwise the largest.
+            warmup: evaluations of a trial before it may be pruned.
+
+        Raises:
+            CheckpointError: values of a stored trial are not in the search space.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._storage = storage
+        self._space = space
+        self._seed = seed
+        self._sign = 1 if minimize else -1
+        self._study = optuna.create_study(
             direction=StudyDirection.MINIMIZE if minimize else StudyDirection.MAXIMIZE,
             pruner=optuna.pruners.MedianPruner(
                 UNPRUNED_TRIALS, warmup, n_min_trials=COMPARED_TRIALS
             ),
         )
-        yield Search(study, space, seed=seed)
-    except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
-        raise CheckpointError(_damage(error), path=path) from error
-    finally:
-        if storage is not None:
-            storage.remove_session()
-            storage.engine.dispose()
+        self._finished: list[FinishedTrial] = []
+        for number, trial in enumerate(storage.trials, 1):
+            known = self._known(trial, number)
+            if trial.outcome is not None:
+                self._study.add_trial(known)
+                self._add(trial, trial.outcome)
 
+    def _known(self, trial: StoredTrial, number: int) -> FrozenTrial:
+        """A stored trial as Optuna has it. Raises CheckpointError for values not of the space."""
+        outcome = trial.outcome or Outcome(None, "", {}, 0.0)
+        sound = trial.drawn.keys() == self._space.keys() and all(
+            _has_type(distribution, trial.drawn[name]) for name, distribution in self._space.items()
+        )
+        try:
+            if not sound:
+                raise ValueError
+            return create_trial(
+                state=TrialState.PRUNED if outcome.value is None else TrialState.COMPLETE,
+                value=outcome.value,
+                params=dict(trial.drawn),
+                distributions=dict(self._space),
+                intermediate_values={
+                    step: math.nan if value is None else float(value)
+                    for step, value in outcome.reported
+                },
+            )
+        except ValueError:  # Optuna checks that the values lie in their ranges
+            what = f"is damaged: trial {number} has values outside of the ranges; {ANEW}"
+            raise CheckpointError(what, path=self._storage.path) from None
 
-class Search:
-    """An Optuna study whose trials are numbered from 1; see :func:`open_search`."""
-
-    def __init__(self, study: optuna.Study, space: Space, *, seed: int) -> None:
-        self._study = study
-        self._space = space
-        self._seed = seed
-        self._sign = 1 if study.direction is StudyDirection.MINIMIZE else -1
-
-    @property
-    def conditions(self) -> dict[str, Any] | None:
-        """Data, settings and ranges of the search as they were stored; None for a new search."""
-        return self._study.user_attrs.get(_CONDITIONS)
-
-    def store_conditions(self, conditions: Mapping[str, Any]) -> None:
-        """Store, in JSON values, what every call of the search must have in common."""
-        self._study.set_user_attr(_CONDITIONS, dict(conditions))
+    def _add(self, trial: StoredTrial, outcome: Outcome) -> None:
+        settings = self._settings(trial.drawn)
+        number = len(self._finished) + 1
+        self._finished.append(FinishedTrial(number, settings, outcome.value, outcome.notes))
 
     def finished(self) -> list[FinishedTrial]:
         """The finished trials in their order."""
-        found = self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return [
-            FinishedTrial(
-                number=trial.user_attrs[_NUMBER],
-                settings=self._settings(trial.params),
-                value=trial.value if trial.state is TrialState.COMPLETE else None,
-                notes=trial.user_attrs[_NOTES],
-            )
-            for trial in found
-            if {_NUMBER, _NOTES} <= trial.user_attrs.keys()
-        ]
+        return list(self._finished)
 
     def ranked(self) -> list[FinishedTrial]:
         """The finished trials, best value first, then those without a value; ties in order."""
@@ -150,20 +138,34 @@ class Search:
 
         Trial 1 has the settings ``first``; those outside of their ranges are drawn. A trial that
         a killed process left is begun again with the same settings.
+
+        Raises:
+            CheckpointError: the trial cannot be stored, or there is no room for it.
         """
         known = {name: first[name] for name, distribution in self._space.items()
                  if number == 1 and contains(distribution, first[name])}  # fmt: skip
-        for left in self._study.get_trials(states=(TrialState.RUNNING,)):
-            self._study.tell(left.number, state=TrialState.FAIL)
-            known = left.params if left.params.keys() == self._space.keys() else known
-        # a process killed between enqueue_trial and ask has left the settings of this trial
-        if known and not self._study.get_trials(states=(TrialState.WAITING,)):
+        if self._storage.running:
+            known = dict(self._storage.running.drawn)
+        if known:
             self._study.enqueue_trial(known)
         state = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=state, n_startup_trials=RANDOM_TRIALS)
         trial = self._study.ask(dict(self._space))
-        trial.set_user_attr(_NUMBER, number)
-        return RunningTrial(self._study, trial, number, self._settings(trial.params))
+        drawn = {
+            name: distribution.to_external_repr(distribution.to_internal_repr(trial.params[name]))
+            for name, distribution in self._space.items()
+        }
+        self._storage.begin(drawn)
+        return RunningTrial(self, trial, number, self._settings(drawn))
+
+    def end(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        """Store the outcome of the running trial; see :meth:`RunningTrial.tell`."""
+        self._storage.end(outcome)
+        self._add(self._storage.trials[-1], outcome)
+        if outcome.value is None:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, outcome.value)
 
     def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Drawn parameters -> settings: rounded, in the order of the search space."""
@@ -176,13 +178,13 @@ class RunningTrial:
     """A trial that is being trained: its number, from 1, and its settings."""
 
     def __init__(
-        self, study: optuna.Study, trial: optuna.Trial, number: int, settings: dict[str, Any]
+        self, search: Search, trial: optuna.Trial, number: int, settings: dict[str, Any]
     ) -> None:
         self.number = number
         self.settings = settings
-        self._study = study
+        self._search = search
         self._trial = trial
-        self._reported: set[int] = set()
+        self._reported: dict[int, float] = {}
 
     def should_prune(self, evaluation: int, value: float) -> bool:
         """Report the value at an evaluation, from 1; whether to prune the trial there.
@@ -191,19 +193,22 @@ class RunningTrial:
         """
         if evaluation in self._reported:
             return False
-        self._reported.add(evaluation)
-        self._trial.report(value, evaluation)
+        self._reported[evaluation] = value if math.isfinite(value) else math.nan
+        self._trial.report(self._reported[evaluation], evaluation)
         return self._trial.should_prune()
 
     def tell(self, value: float | None, notes: Mapping[str, Any]) -> None:
-        """Finish the trial, with a value or without; ``notes`` are JSON values."""
-        self._trial.set_user_attr(_NOTES, dict(notes))
-        if value is None or not math.isfinite(value):
-            self._study.tell(self._trial, state=TrialState.PRUNED)
-        else:
-            self._study.tell(self._trial, value)
+        """Finish the trial, with a value or without; ``notes`` are state, scores and seconds."""
+        reported = tuple(
+            (step, None if math.isnan(found) else found)
+            for step, found in sorted(self._reported.items())
+        )
+        finite = value if value is not None and math.isfinite(value) else None
+        self._search.end(self._trial, Outcome(finite, reported=reported, **notes))
 
 
-def _damage(error: BaseException) -> str:
-    reason = str(error.__cause__ or error).split("\n")[0]
-    return f"is damaged, or cannot be used: {reason}; --force begins anew"
+def _has_type(distribution: Distribution, value: Any) -> bool:
+    """Whether a stored value has the type of those that are drawn: true is no 1, 1.0 is no 1."""
+    if isinstance(distribution, CategoricalDistribution):
+        return any(type(one) is type(value) and one == value for one in distribution.choices)
+    return type(value) is (int if isinstance(distribution, IntDistribution) else float)

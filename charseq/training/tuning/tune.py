@@ -5,18 +5,20 @@ score by which training chooses its weights chooses the settings as well: for pa
 match, then the symbol error rate; for text the perplexity. Files in a run folder RUN:
 
     RUN                      the model of the best trial so far, a run like any other
-    RUN/tune/trials.sqlite   every trial, an Optuna study
+    RUN/tune/trials.jsonl    every trial, a line each (see ``storage``)
     RUN/tune/charseq.toml    the settings of the best trial, to be copied beside the data
     RUN/tune/trial-004       the run of trial 4, only while it is trained
 
 The process may be killed at any point. A trial's model is copied into RUN before the trial is
-stored as finished, and the trial's own run is deleted after that. This module prints nothing.
+stored as finished, and the trial's own run is deleted after that. All of these files may be a
+stranger's, and are checked before they are used. This module prints nothing.
 Optuna is an extra and is imported when a search begins.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 from collections.abc import Collection, Mapping
@@ -36,6 +38,7 @@ from charseq.errors import (
     UsageError,
     require,
 )
+from charseq.inference.loading import NEEDED_SCORES, check_metadata
 from charseq.process import WorkClock
 from charseq.runs.folder import (
     ABOUT,
@@ -50,13 +53,11 @@ from charseq.runs.folder import (
     read_json,
 )
 from charseq.runs.training_state import Progress, TrainingState, about_files
+from charseq.runs.untrusted import reason
 from charseq.training import train
 from charseq.training.loop import Report, silent
 from charseq.training.tuning.report import (
-    DONE,
-    FAILED,
     FOLDER,
-    GIVEN_UP,
     SCORES,
     TRIAL,
     TRIALS_FILE,
@@ -69,6 +70,15 @@ from charseq.training.tuning.report import (
     toml,
     value_text,
 )
+from charseq.training.tuning.storage import (
+    ANEW,
+    DONE,
+    FAILED,
+    GIVEN_UP,
+    MAX_TRIALS,
+    TrialStorage,
+    read_trials,
+)
 
 if TYPE_CHECKING:
     from charseq.training.tuning.space import Space
@@ -78,6 +88,8 @@ USUAL_TRIALS = 20
 """Number of trials where neither trials nor hours are given."""
 WARMUP = 1 / 3
 """Share of a trial's evaluations before it may be pruned."""
+DATABASE = "trials.sqlite"
+"""File of the trials in earlier versions, which is not opened any more."""
 
 
 def tune(
@@ -128,6 +140,8 @@ def tune(
     for name, value in (("trials", trials), ("hours", hours)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value}, expected more than 0")
+    if trials is not None and trials > MAX_TRIALS:
+        raise UsageError(f"trials is {trials}, expected {MAX_TRIALS} at most")
     config = _settings(data, config)
     space = _space(data, config.task, ranges, fixed)
     most = USUAL_TRIALS if trials is None and hours is None else trials
@@ -189,35 +203,37 @@ def _search(
     plan: Plan, space: Space, *, force: bool, report: Report, progress: bool
 ) -> dict[str, Any]:
     """Begin or resume the search in the plan's folder, under its lock: the facts."""
-    from charseq.training.tuning.trials import open_search
+    from charseq.training.tuning.trials import Search
 
     with lock(plan.folder, force=force):
         _make_room(plan.folder, force=force)
-        with open_search(
-            plan.trials,
+        stored = read_trials(plan.trials, NEEDED_SCORES[plan.config.task])
+        _check_conditions(stored, plan)
+        search = Search(
+            stored,
             space,
             seed=plan.config.seed,
             minimize=plan.task.minimize,
             warmup=math.ceil(WARMUP * plan.config.evaluations),
-        ) as search:
-            _check_conditions(search, plan)
-            try:
-                _run(search, plan, report=report, progress=progress)
-            except Interrupted as stop:
-                _stop(search, plan, signal.Signals(stop.exit_code - 128))
-            except KeyboardInterrupt:
-                _stop(search, plan, signal.SIGINT)
-            return _close(search, plan, report)
+        )
+        try:
+            _run(search, plan, report=report, progress=progress)
+        except Interrupted as stop:
+            _stop(search, plan, signal.Signals(stop.exit_code - 128))
+        except KeyboardInterrupt:
+            _stop(search, plan, signal.SIGINT)
+        return _close(search, plan, report)
 
 
 def _make_room(folder: Path, *, force: bool) -> None:
     """Make the folder of the search; ``force`` deletes an earlier search or unfinished training.
 
     Raises:
-        CheckpointError: the folder holds a run that no search has made.
+        CheckpointError: the folder holds a run that no search has made, or a search that cannot
+            be continued.
     """
-    check_links(folder / FOLDER)  # SQLite would write through them
-    run = TrainingState(folder, {})
+    check_links(folder / FOLDER)
+    run, old = TrainingState(folder, {}), folder / FOLDER / DATABASE
     if force:
         run.reset()
         _delete_search(folder / FOLDER)
@@ -227,26 +243,36 @@ def _make_room(folder: Path, *, force: bool) -> None:
     elif is_finished(folder) and "tuned" not in read_json(folder, ABOUT):
         what = "holds a model that no search has made: -o names another folder, --force begins anew"
         raise CheckpointError(what, path=folder)
-    (folder / FOLDER).mkdir(exist_ok=True)
+    elif os.path.lexists(old) and not os.path.lexists(folder / FOLDER / TRIALS_FILE):
+        what = "is a search of an earlier charseq, which cannot be continued: -o names another"
+        raise CheckpointError(f"{what} folder, {ANEW}", path=old)
+    try:
+        (folder / FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot be written: {reason(error)}", path=folder / FOLDER
+        ) from error
 
 
 def _delete_search(folder: Path) -> None:
     """Delete an earlier search: its trials' runs and its own files, nothing else."""
     delete_inner(folder, TRIAL)
-    for ending in ("", "-journal", "-wal", "-shm"):
-        (folder / f"{TRIALS_FILE}{ending}").unlink(missing_ok=True)
-    (folder / SETTINGS_FILE).unlink(missing_ok=True)
+    try:
+        for name in (TRIALS_FILE, SETTINGS_FILE, DATABASE, f"{DATABASE}-journal"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{name} cannot be deleted: {reason(error)}", path=folder) from error
 
 
-def _check_conditions(search: Search, plan: Plan) -> None:
+def _check_conditions(stored: TrialStorage, plan: Plan) -> None:
     """Store the conditions of a new search, or compare them with the stored ones.
 
     Raises:
         CheckpointError: data, settings or ranges have changed, so scores would not be comparable.
     """
-    now, before = plan.conditions, search.conditions
+    now, before = plan.conditions, stored.conditions
     if before is None:
-        search.store_conditions(now)
+        stored.begin_search(now)
         return
     if before["data"] != now["data"]:
         what = "was tuned on other data (the files have changed); --force begins anew"
@@ -256,8 +282,8 @@ def _check_conditions(search: Search, plan: Plan) -> None:
             old, new = before[key].get(name, "nothing"), now[key].get(name, "nothing")
             if old != new:
                 raise CheckpointError(
-                    f"was tuned with {kind}{name} = {value_text(old)}, now it is "
-                    f"{value_text(new)}; give the same to go on, --force to begin anew, or "
+                    f"was tuned with {kind}{name:.80} = {value_text(old):.200}, now it is "
+                    f"{value_text(new):.200}; give the same to go on, --force to begin anew, or "
                     "another -o",
                     path=plan.folder,
                 )
@@ -265,12 +291,13 @@ def _check_conditions(search: Search, plan: Plan) -> None:
 
 def _run(search: Search, plan: Plan, *, report: Report, progress: bool) -> None:
     """Run trials until their number or their hours of training are reached."""
+    most, seconds = min(plan.most or MAX_TRIALS, MAX_TRIALS), 3600 * (plan.hours or math.inf)
     while True:
         finished = search.finished()
         number = len(finished) + 1
         _delete_trials(plan, number)
         spent = sum(trial.notes["seconds"] for trial in finished)
-        if number > (plan.most or math.inf) or spent >= 3600 * (plan.hours or math.inf):
+        if number > most or spent >= seconds:
             return
         trial = search.ask(number, plan.config.to_json())
         resumed = " (goes on)" if names(plan.trial_folder(number)) else ""
@@ -311,16 +338,26 @@ def _train(
         scores = {name: last[name] for name in SCORES if name in last}
         seconds = max(last.get("seconds", 0.0), clock())
         return None, {"state": state, "scores": scores, "seconds": round(seconds, 1)}
-    about = read_json(run, ABOUT)
+    about = _about(run)
     notes = {"state": DONE, "scores": about["scores"], "seconds": about["seconds"]}
-    return plan.task.objective(about["scores"]), notes
+    try:
+        return plan.task.objective(about["scores"]), notes
+    except (KeyError, ArithmeticError) as error:  # of a forged run; a training has checked its own
+        raise CheckpointError("is damaged: no sound 'scores'", path=run / ABOUT) from error
+
+
+def _about(run: Path) -> dict[str, Any]:
+    """The metadata of a finished run, checked, with settings as runs have them now."""
+    about = read_json(run, ABOUT)
+    config, _ = check_metadata(run, about)
+    return about | {"settings": config.to_json()}
 
 
 def _keep(plan: Plan, number: int) -> None:
     """Copy a trial's model into the run folder, and write its settings as TOML."""
     folder = plan.trial_folder(number)
     content = read_all(folder, names(folder))
-    about = read_json(folder, ABOUT) | {"tuned": {"trial": number, "trials": number}}
+    about = _about(folder) | {"tuned": {"trial": number, "trials": number}}
     gone = names(plan.folder) - content.keys()
     publish(plan.folder, {**content, **about_files(plan.folder.name, about)}, drop=gone)
     _write_settings(plan, about["settings"])
@@ -356,7 +393,7 @@ def _close(search: Search, plan: Plan, report: Report) -> dict[str, Any]:
             f"none of {len(finished)} trials came to its end, the loss was not finite: lower the "
             "range of learning_rate"
         )
-    about = read_json(plan.folder, ABOUT)
+    about = _about(plan.folder)
     about["tuned"] = {"trial": best.number, "trials": len(finished)}
     publish(plan.folder, about_files(plan.folder.name, about))
     _write_settings(plan, about["settings"])

@@ -12,7 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from table_files import QUOTED, TABLES, cells, fault, read, rewrite
 
+from charseq.data.formats.delimited import find_delimiter, parse_delimiter
 from charseq.data.formats.reader import read_table
+from charseq.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.tsv.gz", "a.csv.gz"])
@@ -69,7 +71,7 @@ def test_a_ragged_row_is_named(tmp_path: Path, name: str) -> None:
     [
         ('a,b\nc,"d\ne,f\n', 2, "a quote is opened here and not closed"),
         ('a,b\n"x\ny""z","ok\n\nstill ""here\n', 3, "a quote is opened here and not closed"),
-        ('a,b\n"' + "x,y\n" * 50_000, 2, "a quote is opened here and not closed within 131072"),
+        ('a,b\n"' + "x,y\n" * 50_000, 2, "a quote is opened here and not closed"),
         ('a,b\nc,"d"e\n', 2, "not valid CSV: ',' expected after '\"'"),
         ("a,b\nc\rd,e\n", 2, "not valid CSV: a lone carriage return outside quotes"),
     ],
@@ -111,3 +113,89 @@ def test_csv_line_ends_with_a_lone_cr_make_no_new_row(tmp_path: Path) -> None:
         rewrite(content, tmp_path, "csv", ["p"], ["X"])
         rows = [row.cells for row in read_table(tmp_path / "out.csv").rows]
         assert rows == [("a", "X"), ("b", "X")]
+
+
+def test_a_cell_of_a_csv_may_be_long(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    assert cells(tmp_path, "a.csv", f'{long},"{long}\n{long}"\n', header="no") == [
+        (long, f"{long}\n{long}")
+    ]
+
+
+# --- delimiters
+
+
+@pytest.mark.parametrize(
+    ("sample", "delimiter"),
+    [
+        ("a,b\n1,2\n", ","),
+        ('id;ordered on;price\n1;3. May;1,50\n2;"5 May;2020";2,00\n', ";"),
+        ("1;1,50\n2;2,00\n", ";"),  # commas between digits
+        ("1,2\n3,4\n", ","),
+        ("1,2\t3\n4,5\t6\n", "\t"),
+        ("Hello, world\tBonjour\nGood, then\tBon\n", "\t"),
+        ("a|b\nc|d, e\n", "|"),
+        ("walk,V;PST,walked\nsing,V;PST,sang\n", ","),
+        ("parla,V;PRS;1;SG\ncanta,V;PRS;2;SG\n", ","),
+        ("a,b\nc\nd,e\n", ","),
+        ("a\nb\n", ","),
+        ("", ","),
+        ("# one, two; three\na;b\nc;d\n", ";"),
+        ('"a;b",c\n"d;e",f\n', ","),
+        ("sep=|\na;b|c\n", "|"),
+        ('a;b\n"open;', ";"),
+    ],
+)
+def test_the_delimiter_is_found(sample: str, delimiter: str) -> None:
+    assert find_delimiter(sample) == delimiter
+
+
+def test_a_csv_with_another_delimiter_keeps_its_bytes_and_its_delimiter(tmp_path: Path) -> None:
+    content = '\ufeffid;price\r\n1;1,50\r\n2;"2;00"\r\n'.encode()
+    table = read_table(tmp_path / write_csv(tmp_path, content))
+    assert table.header == ("id", "price")
+    assert [row.cells for row in table.rows] == [("1", "1,50"), ("2", "2;00")]
+    assert table.note.startswith("the delimiter is the semicolon (delimiter names another)")
+    assert rewrite(content, tmp_path, "csv", ["p", "q"], ["a,b", "c;d"], header="yes") == (
+        '\ufeffid;price;p;q\r\n1;1,50;a,b;"c;d"\r\n2;"2;00";a,b;"c;d"\r\n'.encode()
+    )
+    forced = rewrite(content, tmp_path, "csv", ["price"], ["a;b"], header="yes", force=True)
+    assert forced == b'\xef\xbb\xbfid;price\r\n1;"a;b"\r\n2;"a;b"\r\n'
+
+
+def write_csv(folder: Path, content: bytes) -> str:
+    (folder / "a.csv").write_bytes(content)
+    return "a.csv"
+
+
+def test_the_line_that_names_the_separator_is_no_row(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfsep=;\r\nsource;target\r\na;b,c\r\n"
+    table = read_table(tmp_path / write_csv(tmp_path, content))
+    assert table.header == ("source", "target")
+    assert [row.cells for row in table.rows] == [("a", "b,c")]
+    assert rewrite(content, tmp_path, "csv", ["p"], ["x"], header="auto") == (
+        b"\xef\xbb\xbfsep=;\r\nsource;target;p\r\na;b,c;x\r\n"
+    )
+
+
+def test_a_named_delimiter_is_not_second_guessed(tmp_path: Path) -> None:
+    content = "a,b;c\nd,e;f\n"
+    assert cells(tmp_path, "a.csv", content, delimiter=";") == [("a,b", "c"), ("d,e", "f")]
+    assert cells(tmp_path, "a.csv", content, delimiter="comma") == [("a", "b;c"), ("d", "e;f")]
+    assert cells(tmp_path, "a.txt", "a^b\n", delimiter="^") == [("a", "b")]
+    assert cells(tmp_path, "a.tsv", content, delimiter="semicolon")[0] == ("a,b", "c")
+    assert cells(tmp_path, "a.txt", "a\tb\n", delimiter="tab") == [("a", "b")]
+    assert [parse_delimiter(text) for text in ("auto", "TAB", "\\t", "|")] == ["", "\t", "\t", "|"]
+    for wrong in ("", "::", "a", '"', "\n", "7"):
+        with pytest.raises(UsageError, match="expected auto, tab, comma, semicolon, pipe or one"):
+            read_table(tmp_path / "a.csv", delimiter=wrong)
+
+
+def test_commas_and_semicolons_of_a_tsv_are_letters(tmp_path: Path) -> None:
+    content = "a, b\tc;d\ne, f\tg;h\n"
+    assert cells(tmp_path, "a.tsv", content) == [("a, b", "c;d"), ("e, f", "g;h")]
+
+
+def test_a_title_is_the_line_with_another_number_of_cells(tmp_path: Path) -> None:
+    caught = fault(tmp_path, "a.tsv", "My list\na\tb\nc\td\n")
+    assert str(caught) == f"{tmp_path / 'a.tsv'}:1: 1 column, expected 2"

@@ -29,6 +29,7 @@ def test_jsonl_gives_back_keys_and_values(tmp_path_factory: Any, objects: list[A
         ('{"a": 1', "not valid JSON: Expecting ',' delimiter"),
         ('{"a": 1} {"a": 2}', "not valid JSON: Extra data at column 10"),
         ("[1, 2]", "a JSON list, expected one object a line"),
+        ("[", "a list begins here, expected one object a line: jq -c '.[]' makes them"),
         ('"word"', "a JSON str, expected one object a line"),
         ('{"a": ' + "[" * 100_000 + "}", "not readable JSON: maximum recursion depth"),
         ('{"a": ' + "9" * 5_000 + "}", "not readable JSON: Exceeds the limit"),

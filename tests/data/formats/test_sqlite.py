@@ -15,9 +15,8 @@ from charseq.data.formats import rows as rows_of_formats
 from charseq.data.formats.reader import read_table, sniff
 from charseq.data.formats.rows import Table, text_of
 from charseq.data.formats.sqlite import plain_location, renamed, split_location
-from charseq.data.formats.writer import replacing, writing
+from charseq.data.formats.writer import replacing, targets, writing
 from charseq.errors import DataError, UsageError
-from charseq.inference.convert import targets
 
 ORDERS = (
     'CREATE TABLE orders (id INTEGER PRIMARY KEY, "ordered on" VARCHAR(20), price REAL, n INT, '

@@ -24,7 +24,7 @@ from table_files import rewrite
 
 from charseq import files
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.writer import rejecting, rejects_path, replacing
+from charseq.data.formats.writer import rejecting, rejects_path, replacing, targets
 from charseq.errors import DataError, UsageError
 
 CELL = st.text(
@@ -279,8 +279,9 @@ def test_other_cells_and_their_bytes_never_change(
     content = "".join(line(a, b) + end for a, b, end in rows).encode()
     names = [] if name == "txt" else ["p", "q"]
     rewrite(content, folder, name, names, [new, other])
-    before = list(read_table(folder / f"in.{name}", header="no").rows)
-    after = list(read_table(folder / f"out.{name}", header="no").rows)
+    how = {"header": "no", "format": "text" if name == "txt" else name}
+    before = list(read_table(folder / f"in.{name}", **how).rows)
+    after = list(read_table(folder / f"out.{name}", **how).rows)
     assert len(before) == len(after) == len(rows)
     if name == "txt":
         assert [row.cells[0].removeprefix("\ufeff") for row in after] == [
@@ -383,3 +384,40 @@ def test_they_lie_beside_the_output_or_else_the_input(tmp_path: Path) -> None:
     assert rejects_path(f"{tmp_path}/in.csv", "-") == tmp_path / "in.csv.rejects.jsonl"
     assert rejects_path(f"{tmp_path}/in.csv", "/dev/null") == tmp_path / "in.csv.rejects.jsonl"
     assert rejects_path("-", "-") == Path("stdin.rejects.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("words.csv", "words.converted.csv"),
+        ("x/words.csv.gz", "x/words.converted.csv.gz"),
+        ("a.b/words", "a.b/words.converted"),
+        (".hidden", ".hidden.converted"),
+        ("words.GZ", "words.converted.GZ"),
+        ("-", "-"),
+        ("", ".converted"),
+        (".", "..converted"),
+    ],
+)
+def test_without_a_target_it_lies_beside(path: str, expected: str) -> None:
+    assert targets([path], None) == [expected]
+
+
+def test_targets_in_a_folder_or_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    assert targets(["a.csv", "x/b.tsv.gz"], "out") == ["out/a.csv", "out/b.tsv.gz"]
+    assert targets(["a.csv"], "b.csv") == ["b.csv"]
+    assert targets(["a.csv"], "-") == ["-"]
+    assert targets(["-"], "b.csv") == ["b.csv"]
+    assert targets(["a.csv", "b.csv"], None) == ["a.converted.csv", "b.converted.csv"]
+    for paths, out, told in (
+        (["a.csv", "b.csv"], "c.csv", "2 files cannot go to 'c.csv'"),
+        (["a.csv", "b.csv"], "-", "2 files cannot go to '-'"),
+        (["x/a.csv", "y/a.csv"], "out", "2 inputs would be written to 'out/a.csv'"),
+        (["-"], "out", "stdin has no name"),
+        (["out/a.csv"], "out", "out/a.csv is an input"),
+        (["a.csv", "a.converted.csv"], None, "a.converted.csv is an input"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            targets(paths, out)

@@ -18,7 +18,8 @@ from charseq.data import settings_file
 from charseq.training.next_word import NextWordTask
 from charseq.training.pairs import PairsTask
 from charseq.training.tuning import report
-from charseq.training.tuning.report import DONE, FAILED, GIVEN_UP, Plan
+from charseq.training.tuning.report import Plan
+from charseq.training.tuning.storage import DONE, FAILED, GIVEN_UP
 from charseq.training.tuning.trials import FinishedTrial
 
 SPACE = {
@@ -174,7 +175,7 @@ def test_the_settings_come_back_from_the_file_and_from_the_command(
 def test_a_plan_knows_its_places_and_what_must_not_change(tmp_path: Path) -> None:
     one = plan_of(configure({"epochs": 3, "task": "pairs"}), tmp_path)
     assert one.trial_folder(7) == tmp_path / "tune" / "trial-007"
-    assert one.trials == tmp_path / "tune" / "trials.sqlite"
+    assert one.trials == tmp_path / "tune" / "trials.jsonl"
     assert one.settings == tmp_path / "tune" / "charseq.toml"
     assert one.conditions["data"] == "f00"
     assert one.conditions["settings"]["epochs"] == 3

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from world import hurry_sqlite
 
 from charseq.cli import options
 from charseq.config import Config, configure, defaults
@@ -62,7 +61,6 @@ def config_of(**settings: Any) -> Config:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for the disk, and nothing comes from the environment."""
-    hurry_sqlite(monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     for name in options.environment():
         monkeypatch.delenv(f"CHARSEQ_{name.upper()}")
@@ -144,8 +142,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
 
 
 def kept(run: Path) -> tuple[dict[str, Any], float]:
-    """What the run says of itself, and the exact match that is written into its weights."""
+    """What the run says of itself but for the time, and the exact match in its weights."""
     about, weights = checkpoint.load_model(run)
+    del about["trained_at"]
     return about, float(weights["exact"][0])
 
 
@@ -179,7 +178,7 @@ def test_the_best_model_stays_with_its_settings(
     card = (run / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# upper-tuned\n")
     assert "the best of 12 trials by these scores" in card
-    assert {path.name for path in (run / "tune").iterdir()} == {"trials.sqlite", "charseq.toml"}
+    assert {path.name for path in (run / "tune").iterdir()} == {"trials.jsonl", "charseq.toml"}
     written = tomllib.loads(Path(facts["settings"]).read_text(encoding="utf-8"))
     assert written.items() >= {"hidden": 8, "epochs": 2, **top["settings"]}.items()
     json.dumps(facts, allow_nan=False)
@@ -442,6 +441,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
         ({"data": tmp_path / "none"}, DataError, "no such file or folder"),
         ({"config": config_of(ensemble=2)}, SettingError, "an ensemble is not tuned as a whole"),
         ({"trials": 0}, UsageError, "trials is 0, expected more than 0"),
+        ({"trials": 10_001}, UsageError, "trials is 10001, expected 10000 at most"),
         ({"hours": float("nan")}, UsageError, "hours is nan, expected more than 0"),
         ({"ranges": tmp_path / "none.toml"}, UsageError, "there is no such file"),
     ]
@@ -458,11 +458,26 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
 def test_damaged_trials_are_told_in_one_line(played: Played, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     tune(data, run=run, config=config_of(), trials=1)
-    (run / "tune" / "trials.sqlite").write_bytes(b"no database " * 1000)
-    with pytest.raises(CheckpointError, match=r"trials\.sqlite: is damaged.*--force begins anew"):
+    (run / "tune" / "trials.jsonl").write_bytes(b"no database " * 1000)
+    with pytest.raises(CheckpointError, match=r"trials\.jsonl: is damaged.*--force begins anew"):
         tune(data, run=run, config=config_of(), trials=1)
     tune(data, run=run, config=config_of(), trials=1, force=True)
     assert len(played.configs) == 2
+
+
+def test_a_search_of_an_earlier_version_is_left_as_it_is(
+    played: Played, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    tune(data, run=run, config=config_of(), trials=1)
+    old = run / "tune" / "trials.sqlite"
+    (run / "tune" / "trials.jsonl").rename(old)
+    before, content = kept(run), old.read_bytes()
+    with pytest.raises(CheckpointError, match=r"trials\.sqlite: is a search of an earlier charseq"):
+        tune(data, run=run, config=config_of(), trials=2)
+    assert (kept(run), old.read_bytes()) == (before, content)
+    assert len(tune(data, run=run, config=config_of(), trials=2, force=True)["trials"]) == 2
+    assert not old.exists()
 
 
 # --- with real trainings
