@@ -58,8 +58,6 @@ MAX_POSITIONS = 2**17
 """Symbols of sources that are computed together: ten kilobytes each."""
 MAX_ATTENDED = 2**28
 """Symbols of a source times symbols of its output, without hard attention: a minute of work."""
-
-
 DEVICES = ("cpu", "cuda")
 """Devices that a model can be loaded on."""
 
