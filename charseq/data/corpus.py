@@ -203,7 +203,9 @@ def load(
             split, unless it is wanted together with train.
         UsageError: an unknown split.
     """
+    notes: list[str] = []
     rule = "the last ones" if running else "by the line's hash"
+    notes: list[str] = []
 
     def read(path: Path, divided: bool) -> CorpusLines:
         hashed = divided and not running
