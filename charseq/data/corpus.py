@@ -204,6 +204,7 @@ def load(
         UsageError: an unknown split.
     """
     rule = "the last ones" if running else "by the line's hash"
+    notes: list[str] = []
 
     def read(path: Path, divided: bool) -> CorpusLines:
         hashed = divided and not running
