@@ -288,8 +288,7 @@ def _is_table(path: Path) -> bool:
 def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     """All rows of one file."""
     table = open_table(path, how)
-    is_told = bool(how.roles) and not table.format.holds_pairs and table.format.recognised
-    part = Part(path, notes=[table.note] if table.note and not is_told else [])
+    part = Part(path, notes=[table.note] if table.note else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
     bad = BadRows(how.bad_rows, path, rejects)

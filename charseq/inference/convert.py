@@ -147,7 +147,7 @@ def convert(
     table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
     table, found = renamed(table, name), table.format
     if found.holds_pairs:
-        raise UsageError(f"{path}: no {found.title} has a place for a new column")
+        raise UsageError(f"{table.path}: no {found.title} has a place for a new column")
     _check_columns(table, column=column, to=to, scores=scores, how=how)
     new = new if found.has_columns else []
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
