@@ -146,7 +146,7 @@ def is_corpus(data: str | Path) -> bool:
     except DataError:  # two files for train, which `pairs.load` reports
         return False
     try:
-        if detect(path).recognised:
+        if detect(path).has_columns:
             return False
         rows = (row for row in read_table(path, format="text").rows if row.cells[0].strip())
         tabs = [(row.line, "\t" in row.cells[0]) for row in islice(rows, FIRST_LINES)]
