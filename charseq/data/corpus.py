@@ -146,7 +146,7 @@ def is_corpus(data: str | Path) -> bool:
     except DataError:  # two files for train, which `pairs.load` reports
         return False
     try:
-        if detect(path).recognised:
+        if detect(path).has_columns:
             return False
         rows = (row for row in read_table(path, format="text").rows if row.cells[0].strip())
         tabs = [(row.line, "\t" in row.cells[0]) for row in islice(rows, FIRST_LINES)]
@@ -203,8 +203,8 @@ def load(
             split, unless it is wanted together with train.
         UsageError: an unknown split.
     """
-    rule = "the last ones" if running else "by the line's hash"
     notes: list[str] = []
+    rule = "the last ones" if running else "by the line's hash"
 
     def read(path: Path, divided: bool) -> CorpusLines:
         hashed = divided and not running

@@ -149,5 +149,5 @@ def test_an_interrupted_conversion_of_it_is_resumed(
 def test_by_name_it_is_read_from_any_file(tmp_path: Path) -> None:
     path = write_ini(tmp_path / "words.txt", [("a", "A")])
     assert [row.cells for row in reader.read_table(path, format="ini").rows] == [("a", "A")]
-    with pytest.raises(UsageError, match=r"unknown format 'xml', expected one of .*ods, ini"):
+    with pytest.raises(UsageError, match=r"unknown format 'xml', expected one of .*unimorph, ini"):
         reader.read_table(path, format="xml")

@@ -49,7 +49,6 @@ class Text(TextFormat):
     name = "text"
     title = "plain text"
     endings = (".txt",)
-    shares_endings = True
     has_columns = False
     one_line_cells = True
 
@@ -73,11 +72,10 @@ class Tsv(TextFormat):
     name = "tsv"
     title = "TSV"
     endings = (".tsv", ".tab")
-    shares_endings = True
     may_have_header = True
     one_line_cells = True
 
-    def recognises(self, sample: Sequence[str]) -> bool:
+    def recognises(self, sample: Sequence[str], name: str) -> bool:  # noqa: ARG002
         """Every line has a tab, comments aside."""
         lines = [line for line in sample if not line.startswith(COMMENT_TEXTS)]
         return bool(lines) and all("\t" in line for line in lines)

@@ -7,23 +7,25 @@
     unimorph  walk TAB walked TAB V;PST              lemma, form, features, in any order of these
 
 The columns are called source, target, weight and features, as their roles are. Phones are
-separated by single spaces. :func:`recognise` tells these formats from text and from other tables by
-the first lines of a file and by its name.
+separated by single spaces. These formats are told from text and from other tables by the first
+lines of a file and by its name.
 """
 
 from __future__ import annotations
 
 import abc
+import copy
 import re
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import lru_cache
 from typing import BinaryIO, ClassVar, NamedTuple
 
 from charseq.data.formats.delimited import Tsv
 from charseq.data.formats.lines import rows_by_line
-from charseq.data.formats.opening import Lines, Source, unpacked_name
+from charseq.data.formats.opening import Lines, Source
 from charseq.data.formats.rows import Format, Row, Table, Write, group
 from charseq.errors import DataError, UsageError
 
@@ -90,12 +92,17 @@ class Dictionary(Format):
         found = rows_by_line(lambda text: (self.split(text), ()), path, lines, faulty=faulty)
         return (row for row in found if row.cells or row.fault or not row.raw.strip())
 
+    def recognises(self, sample: Sequence[str], name: str) -> bool:
+        """Whether these are words and phones; see :meth:`Format.recognises`."""
+        return _recognise(tuple(sample), name) == self.name
+
     def read(self, source: Source, *, faulty: bool) -> Table:
         """Open a dictionary; see :meth:`Format.read`."""
+        found = copy.copy(self)
+        found.encoding = source.encoding
         names = ("source", "weight", "target") if self.has_weights else ("source", "target")
-        rows = self.rows(source.shown, source.lines(), faulty=faulty)
-        note = "; ".join([self.recognised, *source.notes])
-        return Table(source.shown, self, names, group(rows), note=note)
+        rows = found.rows(source.shown, source.lines(), faulty=faulty)
+        return Table(source.shown, found, names, group(rows), note="; ".join(source.notes))
 
     def append(
         self,
@@ -171,7 +178,6 @@ class CmuDict(Dictionary):
     title = "CMUdict dictionary"
     recognised = "a CMUdict dictionary without its comments, WORD(1) read as WORD"
     endings = (".dict",)
-    shares_endings = True
 
     def split(self, text: str) -> Sequence[str]:
         """Word without the number of its variant, and phones."""
@@ -198,7 +204,6 @@ class Mfa(Dictionary):
     title = "MFA dictionary"
     recognised = "an MFA dictionary"
     endings = (".dict",)
-    shares_endings = True
     has_weights = True
 
     def split(self, text: str) -> Sequence[str]:
@@ -226,12 +231,15 @@ class UniMorph(Tsv):
     recognised = "a UniMorph table"
     may_have_header = False
 
+    def recognises(self, sample: Sequence[str], name: str) -> bool:  # noqa: ARG002
+        """Whether one column has features; see :meth:`Format.recognises`."""
+        return _features_column(sample) is not None
+
     def read(self, source: Source, *, faulty: bool) -> Table:
         """Open a table; see :meth:`Format.read`."""
-        lines = [line.rstrip("\r") for line in source.sample.split("\n") if line.strip()]
+        lines = source.first_lines
         names = list(_ROLES[: lines[0].count("\t")]) if lines else []
         names.insert(_features_column(lines) or 0, "features")
-        source.notes.insert(0, self.recognised)
         return replace(super().read(source, faulty=faulty), header=tuple(names))
 
 
@@ -239,21 +247,13 @@ LEXICA: tuple[Format, ...] = (Kaldi(), KaldiWithProbabilities(), CmuDict(), Mfa(
 """The formats of this module."""
 
 
-def recognise(lines: Sequence[str], path: str) -> str | None:
-    """The name of the format of a file, by its first lines and its name; None: another file.
+@lru_cache(maxsize=1)
+def _recognise(lines: tuple[str, ...], name: str) -> str | None:
+    """The name of the dictionary that has these first lines; None: another file.
 
-    ``lines``: those that are not blank, at least one.
-
-    Words and phones are told from text by phones of ARPAbet, by a name such as lexicon.txt, or,
+    Words and phones are told from text by phones of ARPAbet, by a ``name`` such as lexicon.txt, or,
     from ``MIN_UNNAMED`` entries on, by few, short phones whose number goes with the word's length.
-    A .tsv has columns of its own, so it may be UniMorph only.
     """
-    name = unpacked_name(path).lower()
-    lines = [line.rstrip("\r") for line in lines]
-    if _features_column(lines) is not None:
-        return UniMorph.name
-    if name.endswith(Tsv.endings):
-        return None
     dict_named = name.endswith(CmuDict.endings)
     named = dict_named or bool(_NAMED.search(name))
     tabs = [line.count("\t") for line in lines]

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from sys import getsizeof
 from typing import Any, BinaryIO, Self
 
-from charseq.data.formats.opening import Lines, Source, decode, stored
+from charseq.data.formats.opening import Lines, Source, decode
 from charseq.data.formats.rows import (
     Format,
     Row,
@@ -81,10 +81,6 @@ class TextFormat(Format):
         found = self.fitted(source)
         rows = found.rows(source.shown, source.lines(), faulty=faulty)
         return Table(source.shown, found, None, group(rows), note="; ".join(source.notes))
-
-    def stored(self, raw: bytes) -> bytes:
-        """Bytes of rows as they are in the file; see :meth:`Format.stored`."""
-        return stored(raw, self.encoding)
 
     @contextmanager
     def append(

@@ -23,7 +23,7 @@ import lzma
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ from charseq.files import standard_stream
 
 HEAD_BYTES = 2**16
 """Bytes at the start of a file by which its encoding and its delimiter are found."""
+SAMPLE_LINES = 1000
+"""Lines by which a format is recognised, at most."""
 MAX_LINE_BYTES = 16 * 2**20
 BOM = b"\xef\xbb\xbf"
 UTF8 = "utf-8"
@@ -166,6 +168,16 @@ class Source:
             message = "lines end in CR alone, as on old Macs, expected LF or CRLF: tr '\\r' '\\n'"
             raise DataError(f"{message} mends that", path=self.shown, line=1)
         return text if len(self.head) < HEAD_BYTES else text[: text.rfind("\n") + 1]
+
+    @property
+    def first_lines(self) -> Sequence[str]:
+        """The lines of the sample that are not blank, without line ends, by which formats are told.
+
+        Raises:
+            DataError: as :attr:`sample`.
+        """
+        lines = self.sample.split("\n", SAMPLE_LINES)[:SAMPLE_LINES]
+        return tuple(line.removesuffix("\r") for line in lines if line.strip())
 
     def lines(self) -> Lines:
         """Numbered lines in UTF-8, each with its line end.

@@ -22,7 +22,7 @@ from pathlib import Path
 from charseq.data.formats.delimited import Csv, Text, Tsv, parse_delimiter
 from charseq.data.formats.headers import HEADERS, take_header
 from charseq.data.formats.jsonl import JsonLines
-from charseq.data.formats.lexica import LEXICA, recognise
+from charseq.data.formats.lexica import LEXICA
 from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.opening import Source, unpacked_name
 from charseq.data.formats.parquet import Parquet
@@ -48,11 +48,9 @@ FORMATS: dict[str, Format] = {
 }
 """The registry: a format is known as soon as it has an entry here, under its name.
 
-Where a file's name tells no format, the first one that :meth:`Format.recognises` it reads it.
+Where a file's name tells no format, or several, one that :meth:`Format.recognises` it reads it. Of
+several the last one does, which is the most special.
 """
-
-SAMPLE_LINES = 1000
-"""Lines by which a format is recognised."""
 
 
 def sniff(path: str | Path, *, default: str = "text") -> str:
@@ -172,22 +170,18 @@ def read_table(
 def _choose(source: Source, default: str) -> Format:
     """The format of a file by its name, else by its first lines, else ``default``."""
     named = _by_ending(source.path)
-    if named is not None and named.has_columns and not named.shares_endings:
-        return named
-    lines = [
-        line for line in source.sample.split("\n", SAMPLE_LINES)[:SAMPLE_LINES] if line.strip()
-    ]
-    lexicon = recognise(lines, source.path) if lines else None
-    if lexicon is not None:
-        return FORMATS[lexicon]
+    known = list(FORMATS.values())
     if named is not None and named.has_columns:
-        return named
-    found = [known for known in FORMATS.values() if lines and known.recognises(lines)]
-    if not found:
-        return FORMATS[default]
-    if found[0].name != default:
-        source.notes.append(f"read as {found[0].title} (format names another)")
-    return found[0]
+        default = named.name
+        known = [one for one in known if not set(one.endings).isdisjoint(named.endings)]
+    found = FORMATS[default]
+    if len(known) > 1:
+        lines, name = source.first_lines, unpacked_name(source.path).lower()
+        found = [found, *(one for one in known if lines and one.recognises(lines, name))][-1]
+    if found.recognised or found.name != default:
+        told = found.recognised or f"read as {found.title} (format names another)"
+        source.notes.append(told)
+    return found
 
 
 def _by_ending(path: str | Path) -> Format | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
-from charseq.data.formats.opening import BOM, UTF8, Source
+from charseq.data.formats.opening import BOM, UTF8, Source, stored
 from charseq.errors import DataError
 
 WINDOW = 4096
@@ -124,19 +124,18 @@ class Format(abc.ABC):
     """Tabs and line ends in new cells are written as spaces."""
     holds_pairs: ClassVar[bool] = False
     """Each row is a source and a target, perhaps with a weight: a dictionary, not a table."""
-    shares_endings: ClassVar[bool] = False
-    """Files with these endings may be of another format, which their first lines tell."""
     recognised: ClassVar[str] = ""
-    """The words for people where the first lines of a file have told this format."""
+    """What people are told of a file of this format, where not they have named the format."""
     packs_itself: ClassVar[bool] = False
     """Output is compressed inside and never written as ``.gz``."""
     encoding: str = UTF8
     """The encoding of a file of text."""
 
-    def recognises(self, sample: Sequence[str]) -> bool:  # noqa: ARG002
-        """Whether a file whose name tells no format is of this one.
+    def recognises(self, sample: Sequence[str], name: str) -> bool:  # noqa: ARG002
+        """Whether a file is of this format: one whose name tells no format, or several.
 
-        ``sample``: the first lines of the file that are not blank, at least one.
+        ``sample``: the first lines of the file that are not blank, at least one. ``name``: the
+        file's name in lower case, without the ending of a packed file.
         """
         return False
 
@@ -160,7 +159,7 @@ class Format(abc.ABC):
         Raises:
             UnicodeEncodeError: a character that the file's encoding does not have.
         """
-        return raw
+        return stored(raw, self.encoding)
 
     @abc.abstractmethod
     def append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from charseq.data.formats.lexica import (
     Kaldi,
     KaldiWithProbabilities,
     Mfa,
-    recognise,
 )
 from charseq.data.formats.reader import detect, read_table
 from charseq.data.formats.writer import replacing, writing
@@ -165,8 +165,7 @@ def test_a_line_that_is_no_entry_names_itself(
 )
 def test_a_lexicon_is_recognised(tmp_path: Path, name: str, content: str, expected: str) -> None:
     path = write(tmp_path, name, content)
-    assert detect(path).name == expected
-    assert recognise(content.splitlines(), name) == expected
+    assert detect(path).name == read_table(path).format.name == expected
 
 
 @pytest.mark.parametrize(
@@ -191,6 +190,31 @@ def test_a_lexicon_is_recognised(tmp_path: Path, name: str, content: str, expect
 )
 def test_other_files_are_no_lexica(tmp_path: Path, name: str, content: str, expected: str) -> None:
     assert detect(write(tmp_path, name, content)).name == expected
+
+
+@pytest.mark.parametrize("name", ["a.txt.xz", "lexicon.txt"])
+def test_a_dictionary_is_recognised_packed_and_in_another_encoding(
+    tmp_path: Path, name: str
+) -> None:
+    path, packed = tmp_path / name, name.endswith(".xz")
+    content = (KALDI + "quay\n").encode("utf-16")
+    path.write_bytes(lzma.compress(content) if packed else content)
+    table = read_table(path, format="kaldi", faulty=True)
+    assert table.note == "read as UTF-16-LE"
+    found = list(table.rows)
+    assert found[1].cells == ("harbour", "HH AA1 R B ER0")
+    assert found[-1].fault
+    assert b"".join(table.format.stored(row.raw) for row in found) == content
+    content = KALDI.encode("utf-16")
+    path.write_bytes(lzma.compress(content) if packed else content)
+    assert read_table(path).note == "read as UTF-16-LE; a Kaldi lexicon"
+
+
+def test_a_format_that_was_named_is_not_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "lexicon.txt", KALDI)
+    assert read_table(path, format="kaldi").note == ""
+    assert read_table(path, format="text").note == ""
+    assert read_table(write(tmp_path, "eng", UNIMORPH), format="unimorph").note == ""
 
 
 # --- written
