@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -53,6 +53,7 @@ class Upper:
 
     has_features: bool = False
     calls: list[tuple[list[str], int, int | None]] = field(default_factory=list)
+    config: ClassVar[Any] = SimpleNamespace(beam=5)
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
@@ -96,6 +97,8 @@ class Storyteller(LanguageModel):
     """A language model of three words, whose lines are numbered; it does not know "xyzzy"."""
 
     words = ("tomorrow", "today", "the")
+    config: Any = SimpleNamespace(beam=2)
+    has_word_symbols = True
 
     def __init__(self) -> None:
         self.path = Path("runs/story")
@@ -187,7 +190,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("charseq.inference.pool.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
     result.replace("inference.predictor", load=result.load, fingerprint=repr)
-    result.replace("runs.lookup", choose=result.choose)
+    monkeypatch.setattr("charseq.runs.lookup.choose", result.choose)
     return result
 
 

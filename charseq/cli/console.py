@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
 from charseq.display import MARK, MAX_LINE, printable
+
+DRAW_SECONDS = 0.5
+"""Seconds between two drawings of a line, at least."""
 
 
 def note(text: str) -> None:
@@ -45,6 +49,60 @@ def listening(*, quiet: bool) -> dict[str, Any]:
         "report": silence if quiet else note,
         "progress": not quiet and sys.stderr is not None and sys.stderr.isatty(),
     }
+
+
+class RowsLine:
+    """One line on a terminal that is drawn again and again: rows, their pace, and the time left."""
+
+    def __init__(self, size: int | None, *, quiet: bool) -> None:
+        self._size = size
+        self._quiet = quiet
+        self._shown = bool(listening(quiet=quiet)["progress"])
+        self._begun = self._drawn = time.monotonic()
+        self._is_drawn = False
+
+    def show(self, rows: int, done: int) -> None:
+        """Draw the line, if the last time is long enough ago.
+
+        ``rows`` have been written, which take ``done`` bytes of the input.
+        """
+        now = time.monotonic()
+        if not self._shown or now - self._drawn < DRAW_SECONDS:
+            return
+        spent, self._drawn, self._is_drawn = now - self._begun, now, True
+        text = f"{rows:,} rows, {rows / spent:,.0f} rows/s"
+        share = min(done / self._size, 1.0) if self._size else 0.0
+        if share:
+            minutes, seconds = divmod(round(spent * (1 - share) / share), 60)
+            text += f", {share:.0%}, {minutes}:{seconds:02} left"
+        with suppress(OSError):
+            click.echo(f"\r{text}\x1b[K", err=True, nl=False)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._is_drawn:
+            self._is_drawn = False
+            with suppress(OSError):
+                click.echo("\r\x1b[K", err=True, nl=False)
+
+    def note(self, text: str) -> None:
+        """Print a message in the place of the line, unless this is quiet."""
+        self.clear()
+        if not self._quiet:
+            note(text)
+
+
+@contextmanager
+def rows_line(size: int | None, *, quiet: bool) -> Iterator[RowsLine]:
+    """A line that is taken away at the end, however that comes.
+
+    ``size``: bytes of the input; None where the time left cannot be told from them.
+    """
+    line = RowsLine(size, quiet=quiet)
+    try:
+        yield line
+    finally:
+        line.clear()
 
 
 def show(lines: Iterable[str]) -> None:

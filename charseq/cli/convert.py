@@ -5,6 +5,7 @@ The model is imported when the command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,6 +98,9 @@ class LexiconFormat(FormatName):
 )
 @options.inference
 @click.option(
+    "--scores", is_flag=True, help="Add a column with the probability of each answer, 0 to 1."
+)
+@click.option(
     "--batch-size",
     type=options.Integer(1, 65_536),
     default=256,
@@ -139,9 +143,9 @@ class LexiconFormat(FormatName):
 @options.debug
 def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
-    model: str | None, n: int | None, mass: float | None, beam: int | None, batch_size: int,
-    jobs: int, kind: str, header: str, delimiter: str | None, encoding: str | None, force: bool,
-    quiet: bool, to_format: str | None, **loading: Any,
+    model: str | None, n: int | None, mass: float | None, beam: int | None, scores: bool,
+    batch_size: int, jobs: int, kind: str, header: str, delimiter: str | None,
+    encoding: str | None, force: bool, quiet: bool, to_format: str | None, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -149,9 +153,10 @@ def convert(
     plain text each line is replaced by its answer; a language model adds the next word to it. The
     FILE - is stdin.
 
-    With -n or --mass there is a column for each of the best answers. A last column holds notes,
-    such as unknown symbols; it says lexicon where the answer is from the --lexicon. With
-    --to-format the answers become a lexicon, such as one of Kaldi.
+    With -n or --mass there is a column for each of the best answers; with --scores another for the
+    probability of each. A last column holds notes, such as unknown symbols; it says lexicon where
+    the answer is from the --lexicon. With --to-format the answers become a lexicon, such as one of
+    Kaldi.
 
     A row that cannot be read is written without an answer; its bytes and the reason are in
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
@@ -174,11 +179,12 @@ def convert(
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
     console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
+    options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
     identity = fingerprint(loaded)
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
     reading |= {"batch_size": batch_size, "format": kind, "header": header, "force": force}
     reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
-    reading["report"] = console.silence if quiet else console.note
+
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
         for path, out, target in zip(files, outputs, as_lexicon, strict=True):
@@ -186,11 +192,26 @@ def convert(
             if target:
                 from charseq.inference import lexicon
 
-                found = lexicon.write(pool, path, out, to_format=target, **reading)
+                report = console.silence if quiet else console.note
+                found = lexicon.write(pool, path, out, to_format=target, report=report, **reading)
             else:
                 kept_for = f"{__version__} {identity}"
-                found = conversion.convert(pool, path, out, to=to, kept_for=kept_for, **reading)
+                with console.rows_line(_size(path, kind), quiet=quiet) as line:
+                    found = conversion.convert(
+                        pool, path, out, to=to, scores=scores, kept_for=kept_for,
+                        report=line.note, progress=line.show, **reading,
+                    )  # fmt: skip
             if found.rejected:
                 rejected.append(f"{found.path}: {found.refused}: {found.rejects}")
     if rejected:
         raise CharseqError("; ".join(rejected))
+
+
+def _size(path: str, kind: str) -> int | None:
+    """Bytes of a file of which rows take as many as they have; None for pipes and packed files."""
+    from charseq.data.formats.reader import find_format, sniff
+
+    packed = find_format(sniff(path) if kind == "auto" else kind).packs_itself
+    if path == "-" or packed or path.lower().endswith(".gz") or not Path(path).is_file():
+        return None
+    return Path(path).stat().st_size

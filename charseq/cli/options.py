@@ -394,6 +394,18 @@ def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float 
     return int(model.config.beam if beam is None else beam)
 
 
+def warn_of_wider_beam(model: Any, n: int, *, beam: int | None, quiet: bool) -> None:
+    """Say that ``n`` answers need a wider beam than the one that is set, and what that changes."""
+    if n == 1 or quiet or getattr(model, "has_word_symbols", False):
+        return
+    width = model.config.beam if beam is None else beam
+    if n > width:
+        console.note(
+            f"charseq: {n} answers need a beam of {n} instead of {width}: the first answer may be "
+            f"another than without -n, as with --beam {n}"
+        )
+
+
 # --- wrong command lines
 
 

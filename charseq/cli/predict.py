@@ -1,8 +1,9 @@
 """Commands ``charseq predict`` and ``charseq score``: texts -> a model -> lines on stdout.
 
 Texts come from the command line, else from stdin. They are answered in windows, so that the
-answers to a long input appear while it is read. A text is one line; for a model with features it is
-source TAB features.
+answers to a long input appear while it is read; a window ends early where stdin has no more to read
+at the moment, so that a program that writes a line and waits for its answer gets it. A text is one
+line; for a model with features it is source TAB features.
 
 An empty text has nothing to rewrite: its answer is None, and a model of pairs is not asked. To a
 language model it is the beginning of a line.
@@ -12,6 +13,9 @@ The model is imported when a command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
+import io
+import os
+import select
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
     from charseq.inference.predictor import PairsModel
 
 WINDOW = 256
-"""Texts that are answered together; each alone where a person types them."""
+"""Texts that are answered together, at most; each alone where a person types them."""
+CHUNK = 65_536
+"""Bytes that are read from stdin at once."""
 
 AnswerFunction = Callable[[list[str]], Sequence[Answer]]
 
@@ -126,6 +132,8 @@ def predict(
         mass=mass, scores=scores, complete=complete, generate=generate,
         sampling={name: value for name, value in sampling.items() if value is not None},
     )  # fmt: skip
+    if generate is None:
+        options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
     lines_of: Callable[[str, Any], Iterator[str]] = render.as_text
     if generate:
         lines_of = render.generated_as_json if as_json else render.generated_as_text
@@ -134,14 +142,16 @@ def predict(
     elif scores or mass is not None or count > 1:
         lines_of = render.as_table
     seen: Counter[str] = Counter()
+    reached = render.ReachedMass(mass)
     warn = console.silence if quiet else console.warn
     for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
         answers = list(zip(window, answer(window), strict=True))
         console.write(line for text, one in answers for line in lines_of(text, one))
-        for line in render.warnings(answers, seen):
+        for line in (*render.warnings(answers, seen), *reached.warnings(answers)):
             warn(line)
-    if totals := render.unknown_totals(seen):
-        warn(totals)
+    for totals in (render.unknown_totals(seen), reached.totals()):
+        if totals:
+            warn(totals)
 
 
 @click.command(
@@ -298,13 +308,20 @@ def read_arguments(texts: Iterable[str], *, has_features: bool) -> Iterator[str]
         yield text
 
 
-def read_lines(stream: BinaryIO, *, has_features: bool) -> Iterator[str]:
+def read_lines(stream: BinaryIO, *, has_features: bool) -> Iterator[str | None]:
     """The lines of stdin. Only LF and CRLF end a line; a byte order mark is dropped.
+
+    None stands where there is nothing more to read at the moment.
 
     Raises:
         DataError: with the line: bytes that are not UTF-8, or tabs that do not fit the model.
     """
-    for number, raw in enumerate(stream, 1):
+    number = 0
+    for raw in _raw_lines(stream):
+        if raw is None:
+            yield None
+            continue
+        number += 1
         line = raw.removesuffix(b"\n").removesuffix(b"\r") if raw.endswith(b"\n") else raw
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -316,13 +333,40 @@ def read_lines(stream: BinaryIO, *, has_features: bool) -> Iterator[str]:
         yield text
 
 
-def windows(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Lists of up to ``size`` texts; the texts before a DataError come before the error."""
+def _raw_lines(stream: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a stream, with their ends; None where a read would wait."""
+    try:
+        handle = stream.fileno()
+    except io.UnsupportedOperation:  # not a file of the system
+        yield from stream
+        return
+    begun: list[bytes] = []
+    while True:
+        if not select.select([handle], [], [], 0)[0]:
+            yield None
+        chunk = os.read(handle, CHUNK)
+        if not chunk:
+            break
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        for other in others:
+            yield b"".join(begun) + b"\n"
+            begun = [other]
+    if last := b"".join(begun):
+        yield last
+
+
+def windows(texts: Iterable[str | None], size: int) -> Iterator[list[str]]:
+    """Lists of up to ``size`` texts, and of fewer before a None.
+
+    The texts before a DataError come before the error.
+    """
     window: list[str] = []
     try:
         for text in texts:
-            window.append(text)
-            if len(window) == size:
+            if text is not None:
+                window.append(text)
+            if window and (text is None or len(window) == size):
                 yield window
                 window = []
     except DataError:

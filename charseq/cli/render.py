@@ -110,6 +110,39 @@ def warnings(answers: Iterable[tuple[str, Answer]], seen: Counter[str]) -> Itera
             yield f"the answer to '{shorten(text)}' is cut at the longest length learnt"
 
 
+class ReachedMass:
+    """How many answers have the probability ``mass`` of ``--mass`` together; None: not asked."""
+
+    def __init__(self, mass: float | None) -> None:
+        self.mass = mass
+        self.asked = 0
+        self.missed = 0
+
+    def warnings(self, answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
+        """A line for each text whose answers miss the mass, up to :data:`MAX_NAMED`."""
+        for text, answer in answers if self.mass is not None else ():
+            if not isinstance(answer, Prediction):
+                continue
+            self.asked += 1
+            if self.mass is None or answer.reaches(self.mass):
+                continue
+            self.missed += 1
+            if self.missed <= MAX_NAMED:
+                count = len(answer.candidates)
+                total = sum(one.probability for one in answer.candidates)
+                found = f"{count} answers to '{shorten(text)}' have"
+                if count == 1:
+                    found = f"1 answer to '{shorten(text)}' has"
+                yield f"the {found} {total:.3f} of the probability, less than {self.mass:g}"
+
+    def totals(self) -> str:
+        """How many texts miss the mass, if more than are named; else empty."""
+        if self.missed <= MAX_NAMED:
+            return ""
+        missed = f"{self.missed:,} of {self.asked:,} texts"
+        return f"the answers to {missed} have less than {self.mass:g} of the probability"
+
+
 def unknown_symbols(text: str, unknown: Iterable[str], seen: Counter[str]) -> Iterator[str]:
     """A line for each symbol of ``text`` that is unknown for the first time.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -59,43 +59,6 @@ class Hypothesis:
 
 NOTHING = Hypothesis((), -math.inf, truncated=True, end=-math.inf)
 """The output of a greedy search in which no symbol is possible."""
-
-
-class ScoredText(NamedTuple):
-    """One output of a search as a text."""
-
-    text: str
-    score: float
-    """Log-probability of exactly this text, its end included."""
-    penalty: float = 1.0
-    """The score is divided by it before candidates are compared; 1 without a length penalty."""
-    beginning: float | None = None
-    """Of an output that was cut at the length limit: the log-probability of the text with whatever
-    comes after it. None for outputs that ended."""
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the output was cut at the length limit."""
-        return self.beginning is not None
-
-    @property
-    def merit(self) -> float:
-        """The number by which outputs are compared: of a truncated one that of its beginning."""
-        return (self.score if self.beginning is None else self.beginning) / self.penalty
-
-    @property
-    def continued(self) -> float:
-        """Log-probability of whatever goes on after this text, whose output is truncated."""
-        if self.beginning is None or self.score >= self.beginning:
-            return -math.inf
-        return self.beginning + math.log1p(-math.exp(self.score - self.beginning))
-
-    def merged(self, other: ScoredText) -> ScoredText:
-        """The same text with both probabilities added; truncated where both are."""
-        beginning = None
-        if self.beginning is not None and other.beginning is not None:
-            beginning = add_logs(self.beginning, other.beginning)
-        return self._replace(score=add_logs(self.score, other.score), beginning=beginning)
 
 
 @runtime_checkable

@@ -11,13 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from charseq.data.formats.rows import Format, Window
 from charseq.data.formats.writer import Rejected
 from charseq.display import ONE_LINE, code_points, describe
-from charseq.inference.journal import JournalEntry
-from charseq.inference.prediction import LEXICON
+from charseq.inference.journal import Journal, JournalEntry, predict_texts
+from charseq.inference.prediction import LEXICON, reach
 from charseq.lru import ByteLru
+
+if TYPE_CHECKING:
+    from charseq.inference.language_model import LanguageModel
+    from charseq.inference.pool import WorkerPool
+    from charseq.inference.predictor import PairsModel
 
 MAX_BYTES = 16 * 2**20
 SHARD_ROWS = 2**15
@@ -47,11 +54,13 @@ class RowAnswer:
     unknown: tuple[str, ...] = ()
     truncated: bool = False
     from_lexicon: bool = False
+    misses_mass: bool = False
 
     @property
     def is_plain(self) -> bool:
         """True if there is nothing to report."""
-        return not (self.unknown or self.note or self.truncated or self.from_lexicon)
+        facts = (self.unknown, self.note, self.truncated, self.from_lexicon, self.misses_mass)
+        return not any(facts)
 
 
 class AnswerCache:
@@ -64,6 +73,8 @@ class AnswerCache:
         format: Format,
         n: int,
         append: Callable[[str, str], str] | None = None,
+        scores: bool = False,
+        mass: float | None = None,
     ) -> None:
         """An empty cache.
 
@@ -72,12 +83,16 @@ class AnswerCache:
             format: the format of the file.
             n: the number of columns for outputs.
             append: joins a text and its output to one cell (next-word models, plain text).
+            scores: whether the probabilities of the outputs are cells as well.
+            mass: the probability that the outputs of a text should have together.
         """
         self.computed = 0
         """Texts that the model was asked for."""
         self._predict = predict
         self._n = n
         self._append = append
+        self._scores = scores
+        self._mass = mass
         self._has_notes = format.has_columns
         self._one_line = format.one_line_cells
         self._memory: ByteLru[str, RowAnswer] = ByteLru(MAX_BYTES)
@@ -112,7 +127,8 @@ class AnswerCache:
         return text not in self._memory
 
     def _without_text(self, note: str) -> RowAnswer:
-        return RowAnswer((*[""] * self._n, note) if self._has_notes else ("",))
+        count = self._n * (1 + self._scores)
+        return RowAnswer((*[""] * count, note) if self._has_notes else ("",))
 
     def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
         cells = list(entry.texts)
@@ -120,12 +136,45 @@ class AnswerCache:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))
         flattened = self._one_line and any(cell != cell.translate(ONE_LINE) for cell in cells)
+        if self._scores:
+            cells += [f"{probability:.6f}" for probability in entry.probabilities]
+            cells += [""] * (2 * self._n - len(cells))
         from_lexicon = entry.origin == LEXICON
-        facts = (entry.unknown, entry.truncated, from_lexicon)
+        misses_mass = self._mass is not None and not reach(entry.probabilities, self._mass)
+        facts = (entry.unknown, entry.truncated, from_lexicon, misses_mass)
         if not self._has_notes:
             return RowAnswer(tuple(cells), _note(entry, flattened, describe), *facts)
         notes = (LEXICON if from_lexicon else "", _note(entry, flattened, code_points))
         return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
+
+
+def cache_of(
+    model: PairsModel | LanguageModel | WorkerPool,
+    format: Format,
+    journal: Journal | None,
+    *,
+    n: int,
+    beam: int | None,
+    mass: float | None,
+    scores: bool,
+    batch_size: int,
+) -> AnswerCache:
+    """A cache of the answers of ``model``, which come from the journal first.
+
+    The arguments are those of :func:`charseq.inference.convert.convert`.
+    """
+    predict = partial(
+        predict_texts,
+        predict=partial(model.predict, n=n, beam=beam, batch_size=batch_size),
+        n=n,
+        mass=mass,
+        batch_size=batch_size,
+        scored=scores or mass is not None,
+        kept=iter(journal.replay() if journal else ()),
+        journal=journal,
+    )
+    append = None if format.has_columns else getattr(model, "append", None)
+    return AnswerCache(predict, format=format, n=n, append=append, scores=scores, mass=mass)
 
 
 def shards(read: Iterable[tuple[Window, Texts]], cache: AnswerCache) -> Iterator[Shard]:

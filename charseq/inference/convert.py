@@ -7,8 +7,9 @@ name when it is complete, and never otherwise.
     plain text  each line is replaced by its prediction; where the model predicts the next word
                 (it has ``append``), the line is extended by it; an empty line stays empty; with
                 n > 1 the n best are separated by tabs
-    tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then NAME_note; NAME is
-                ``to``, by default "prediction"
+    tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then with ``scores``
+                NAME_probability, NAME_2_probability ..., then NAME_note; NAME is ``to``, by
+                default "prediction"
 
 The columns that are read: see ``columns``.
 
@@ -36,7 +37,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -62,6 +62,7 @@ from charseq.inference.answer_cache import (
     RowAnswer,
     Shard,
     Texts,
+    cache_of,
     distinct_texts,
     limits,
     shards,
@@ -72,7 +73,6 @@ from charseq.inference.journal import (
     fingerprint,
     journal_path,
     open_journal,
-    predict_texts,
 )
 from charseq.inference.prediction import check_counts
 
@@ -96,6 +96,7 @@ def convert(
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
+    scores: bool = False,
     batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
@@ -104,6 +105,7 @@ def convert(
     force: bool = False,
     kept_for: str | None = None,
     report: Callable[[str], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _rows, _bytes: None,
 ) -> ConvertReport:
     """Rewrite one file; ``-`` is stdin or stdout.
 
@@ -116,6 +118,7 @@ def convert(
         n: predictions a row.
         beam: the width of the beam; None: the run's own.
         mass: fill only as many columns as have this probability together.
+        scores: add a column with the probability of each prediction.
         batch_size: texts that are computed side by side.
         format: the format's name; "auto": by the file's name, else by its content.
         header: "auto", "yes" or "no".
@@ -126,6 +129,8 @@ def convert(
             kept beside ``out`` until that is complete, and the same call resumes after an
             interruption.
         report: gets lines for people.
+        progress: gets the rows that are written and about how many bytes of the input they take,
+            again and again.
 
     Raises:
         UsageError: arguments that do not fit together, or ``out`` exists.
@@ -137,17 +142,19 @@ def convert(
     if expected.has_columns:  # else its content tells
         _check_out(origin, out, expected, force=True)
     names = column_names(column, features=model.has_features)
-    new = _new_names(to or DEFAULT_NAME, n)
+    new = _new_names(to or DEFAULT_NAME, n, scores=scores)
     how = {"format": format, "delimiter": delimiter, "encoding": encoding}
     table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
     table, found = renamed(table, name), table.format
     if found.holds_pairs:
         raise UsageError(f"{table.path}: no {found.title} has a place for a new column")
-    _check_columns(table, column=column, to=to, how=how)
+    _check_columns(table, column=column, to=to, scores=scores, how=how)
+    new = new if found.has_columns else []
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
     _check_out(origin, out, found, force=force or has_journal)
-    if table.note:
-        report(f"{table.path}: {table.note}")
+    told = [table.note, f"new columns {', '.join(new)}" if new else ""]
+    for line in filter(None, told):
+        report(f"{table.path}: {line}")
     read_text = column_reader(
         table,
         column,
@@ -157,6 +164,7 @@ def convert(
     )
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
     options["as"] = [*how.values(), header, source, name]
+    options |= {"scores": True} if scores else {}
     rejected = rejects_path(path, out)
     files.refuse(rejected, force=force or has_journal, inputs=[origin], what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
@@ -164,10 +172,14 @@ def convert(
         if journal and journal.answers:
             report(f"{path}: goes on after {journal.answers:,} answers of an interrupted attempt")
             result.kept = journal.answers
-        cache = _cache(model, found, journal, n=n, beam=beam, mass=mass, batch_size=batch_size)
+        cache = cache_of(
+            model, found, journal,
+            n=n, beam=beam, mass=mass, scores=scores, batch_size=batch_size,
+        )  # fmt: skip
+        done = 0
         with (
             _outputs(out, rejected, journal, force=force) as (file, rejects),
-            writing(table, file, new if found.has_columns else [], force=force) as write,
+            writing(table, file, new, force=force) as write,
         ):
             for shard in shards(read_texts(table, read_text, rejects), cache):
                 known = _answers(shard, cache, table)
@@ -176,6 +188,8 @@ def convert(
                     texts, answers = _answer_rows(table, window, read, known, cache, rejects)
                     _count(window, texts, answers, result=result, report=report)
                     write(window, [None if answer is None else answer.cells for answer in answers])
+                    done += window.bytes
+                    progress(result.rows, done)
             result.rejected, result.rejects = rejects.count, str(rejects.path)
             if not result.rows and path != "-" and table.header is None:
                 raise DataError("the file is empty, expected rows", path=table.path)
@@ -227,30 +241,6 @@ def _answers(shard: Shard, cache: AnswerCache, table: Table) -> dict[str, RowAns
         )
         message = f"memory is too short for {fault}: shorten it, or give the process more"
         raise AccessError(message, path=table.path, line=next(lines, None)) from None
-
-
-def _cache(
-    model: PairsModel | LanguageModel | WorkerPool,
-    format: Format,
-    journal: Journal | None,
-    *,
-    n: int,
-    beam: int | None,
-    mass: float | None,
-    batch_size: int,
-) -> AnswerCache:
-    """The model behind the journal and a cache."""
-    predict = partial(
-        predict_texts,
-        predict=partial(model.predict, n=n, beam=beam, batch_size=batch_size),
-        n=n,
-        mass=mass,
-        batch_size=batch_size,
-        kept=iter(journal.replay() if journal else ()),
-        journal=journal,
-    )
-    append = None if format.has_columns else getattr(model, "append", None)
-    return AnswerCache(predict, format=format, n=n, append=append)
 
 
 def read_texts(
@@ -359,6 +349,7 @@ def _count_special(
 ) -> None:
     result.truncated += answer.truncated
     result.looked_up += answer.from_lexicon
+    result.missed += answer.misses_mass
     result.flagged += bool(answer.unknown)
     for symbol in answer.unknown:
         if symbol in result.unknown or len(result.unknown) < KEPT:
@@ -370,8 +361,10 @@ def _count_special(
         result.unlisted += 1
 
 
-def _new_names(to: str, n: int) -> list[str]:
-    return [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
+def _new_names(to: str, n: int, *, scores: bool) -> list[str]:
+    names = [to, *(f"{to}_{rank}" for rank in range(2, n + 1))]
+    probabilities = [f"{name}_probability" for name in names] if scores else []
+    return [*names, *probabilities, f"{to}_note"]
 
 
 def _check_columns(
@@ -379,10 +372,11 @@ def _check_columns(
     *,
     column: str | int | None,
     to: str | None,
+    scores: bool,
     how: Mapping[str, str],
 ) -> None:
     found = table.format
-    if not found.has_columns and (column is not None or to is not None):
+    if not found.has_columns and (column is not None or to is not None or scores):
         raise UsageError("plain text has no columns: in the format tsv (or csv, jsonl) it has")
     if to is not None and (not to or to != to.translate(ONE_LINE)):
         raise UsageError("the new column's name is empty or has a tab or line end in it")
@@ -422,7 +416,8 @@ class ConvertReport:
     interrupted attempt had computed. ``empty``: rows without a text.
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
-    stands in the lexicon. ``listed``, ``unlisted``: lines of plain text with a note that were
+    stands in the lexicon. ``missed``: rows whose predictions have less than ``mass`` together.
+    ``listed``, ``unlisted``: lines of plain text with a note that were
     reported, and others that were only counted.
     """
 
@@ -437,6 +432,7 @@ class ConvertReport:
     flagged: int = 0
     truncated: int = 0
     looked_up: int = 0
+    missed: int = 0
     listed: int = 0
     unlisted: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
@@ -472,6 +468,8 @@ def summary(result: ConvertReport) -> list[str]:
         )
     if result.truncated:
         lines.append(f"{result.path}: {result.truncated:,} predictions cut at the longest length")
+    if result.missed:
+        lines.append(f"{result.path}: {result.missed:,} rows have less than the mass asked for")
     if result.looked_up:
         lines.append(f"{result.path}: {result.looked_up:,} predictions from the lexicon")
     return lines

@@ -19,8 +19,7 @@ the conversion begins anew. Where no key can be kept, a key of this process alon
 The last line notes the files that are about to get their names. If a kill comes between two
 renames, the next attempt may overwrite them.
 
-A kill loses the chunk that is being computed, a power cut a second or two. One process at a time
-holds a journal; the system frees it if that process is killed.
+A kill loses the chunk that is being computed, a power cut a second or two. One process holds it.
 """
 
 from __future__ import annotations
@@ -65,6 +64,8 @@ class JournalEntry:
     unknown: tuple[str, ...]
     truncated: bool
     origin: str
+    probabilities: tuple[float, ...] = ()
+    """Of the outputs, where the conversion needs them."""
 
 
 class TextMemoryError(MemoryError):
@@ -186,7 +187,7 @@ class Journal:
         listed: list[str] = []
         size = 0
         for one in entries:
-            text = _json([one.texts, one.unknown, one.truncated, one.origin])
+            text = _json(list(vars(one).values()))
             self._is_full = self._is_full or len(text) > MAX_ENTRY_LETTERS
             if self._is_full:
                 break
@@ -310,6 +311,7 @@ def predict_texts(
     n: int,
     mass: float | None,
     batch_size: int,
+    scored: bool = False,
     kept: Iterator[JournalEntry],
     journal: Journal | None,
 ) -> dict[str, JournalEntry]:
@@ -325,6 +327,7 @@ def predict_texts(
         n: outputs for each text, at most.
         mass: only as many outputs as have this probability together.
         batch_size: the size of the first chunk.
+        scored: whether the answers have their probabilities.
         kept: answers of earlier attempts; as many as there are texts are taken.
         journal: the journal for new answers, if there is one.
 
@@ -346,7 +349,7 @@ def predict_texts(
             continue
         if mass is not None:
             predictions = [one.reaching(mass) for one in predictions]
-        entries = [_entry(one, n) for _, one in zip(chunk, predictions, strict=True)]
+        entries = [_entry(one, n, scored=scored) for _, one in zip(chunk, predictions, strict=True)]
         if journal is not None:
             journal.add(entries)
         found += entries
@@ -355,10 +358,10 @@ def predict_texts(
     return dict(zip(texts, found, strict=True))
 
 
-def _entry(found: Prediction, n: int) -> JournalEntry:
-    others = (other.prediction for other in found.candidates[1:n])
-    texts = (found.prediction, *others)
-    return JournalEntry(texts, tuple(found.unknown), found.truncated, found.origin)
+def _entry(found: Prediction, n: int, *, scored: bool) -> JournalEntry:
+    texts = (found.prediction, *(other.prediction for other in found.candidates[1:n]))
+    chances = tuple(one.probability for one in found.candidates[: n if scored else 0])
+    return JournalEntry(texts, tuple(found.unknown), found.truncated, found.origin, chances)
 
 
 def _claim(
@@ -406,7 +409,7 @@ class _Chain:
     A line is its signature in hexadecimal digits, a space, JSON, and a line end.
     """
 
-    def __init__(self, key: bytes, last: bytes = b"charseq journal 2\n") -> None:
+    def __init__(self, key: bytes, last: bytes = b"charseq journal 3\n") -> None:
         self._key = key
         self._last = last
 
@@ -444,12 +447,16 @@ def _entries(value: Any, n: int) -> list[JournalEntry] | None:
     found = []
     for one in value:
         match one:
-            case [[str(), *_] as texts, list(unknown), bool(truncated), str(origin)] if (
+            case [[str(), *_] as texts, list(unknown), bool(cut), str(origin), list(numbers)] if (
                 len(texts) <= n
                 and origin in ORIGINS
                 and all(isinstance(text, str) for text in [*texts, *unknown])
+                and len(numbers) in (0, len(texts))
+                and all(isinstance(one, float) and 0 <= one <= 1 for one in numbers)
             ):
-                found.append(JournalEntry(tuple(texts), tuple(unknown), truncated, origin))
+                found.append(
+                    JournalEntry(tuple(texts), tuple(unknown), cut, origin, tuple(numbers))
+                )
             case _:
                 return None
     return found

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from charseq.errors import CheckpointError, SettingError, UsageError
 
@@ -73,9 +74,57 @@ class Prediction:
             raise SettingError(f"mass is {mass}, expected a number above 0, at most 1")
         probabilities = [one.probability for one in self.candidates]
         for count in range(1, len(probabilities)):
-            if math.fsum(probabilities[:count]) >= mass - _ROUNDING:
+            if reach(probabilities[:count], mass):
                 return replace(self, candidates=self.candidates[:count])
         return self
+
+    def reaches(self, mass: float) -> bool:
+        """Whether the probabilities of all candidates together reach ``mass``."""
+        return reach((one.probability for one in self.candidates), mass)
+
+
+def reach(probabilities: Iterable[float], mass: float) -> bool:
+    """Whether the sum of ``probabilities`` is ``mass`` or more, but for rounding."""
+    return math.fsum(probabilities) >= mass - _ROUNDING
+
+
+class ScoredText(NamedTuple):
+    """One output of a search as a text."""
+
+    text: str
+    score: float
+    """Log-probability of exactly this text, its end included."""
+    penalty: float = 1.0
+    """The score is divided by it before candidates are compared; 1 without a length penalty."""
+    beginning: float | None = None
+    """Of an output that was cut at the length limit: the log-probability of the text with whatever
+    comes after it. None for outputs that ended."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the output was cut at the length limit."""
+        return self.beginning is not None
+
+    @property
+    def merit(self) -> float:
+        """The number by which outputs are compared: of a truncated one that of its beginning."""
+        return (self.score if self.beginning is None else self.beginning) / self.penalty
+
+    @property
+    def continued(self) -> float:
+        """Log-probability of whatever goes on after this text, whose output is truncated."""
+        if self.beginning is None or self.score >= self.beginning:
+            return -math.inf
+        return self.beginning + math.log1p(-math.exp(self.score - self.beginning))
+
+    def merged(self, other: ScoredText) -> ScoredText:
+        """The same text with both probabilities added; truncated where both are."""
+        from charseq.decoding.search import add_logs  # which loads NumPy
+
+        beginning = None
+        if self.beginning is not None and other.beginning is not None:
+            beginning = add_logs(self.beginning, other.beginning)
+        return self._replace(score=add_logs(self.score, other.score), beginning=beginning)
 
 
 def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:
@@ -111,8 +160,10 @@ def rank(
         merits: the number of each text by which candidates are compared; by default the score.
         calibrated: scores of all texts, best first -> probabilities; by default the exponential.
     """
-    by = scores if merits is None else merits
-    ranked = sorted(scores.items(), key=lambda item: -by[item[0]])
+    if merits is None:
+        ranked = sorted(scores.items(), key=lambda item: -item[1])
+    else:
+        ranked = sorted(scores.items(), key=lambda item: -merits[item[0]])
     if calibrated is None:
         return [Candidate(text, math.exp(score), score) for text, score in ranked[:n]]
     probabilities = calibrated([score for _, score in ranked])

@@ -28,7 +28,6 @@ from charseq.decoding.search import (
     LENGTH_MARGIN,
     Hypothesis,
     LengthLimits,
-    ScoredText,
     Searcher,
     beam,
     greedy,
@@ -39,7 +38,7 @@ from charseq.errors import CheckpointError, SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
-from charseq.inference.prediction import Prediction, rank, require_numbers
+from charseq.inference.prediction import Prediction, ScoredText, rank, require_numbers
 from charseq.runs.lookup import find
 from charseq.runs.store import state_of
 
@@ -242,19 +241,21 @@ class Translator:
         output is the best or none.
         """
         merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
-        merits = {one.text: one.merit for one in merged.values()}
+        merits: dict[str, float] | None = None
         calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None
         if self.calibration and searched:
             calibrated = self.calibration.probabilities
-        cut = [one for one in merged.values() if one.truncated]
-        if cut:
+        cut = [one for one in merged.values() if one.beginning is not None]
+        if cut or self.length_penalty:
+            merits = {one.text: one.merit for one in merged.values()}
+        if cut and merits is not None:
             best = max(merits, key=merits.__getitem__)
             for one in cut:
                 if one.text != best:
                     del merged[one.text]
-            calibrated = calibrated and partial(
-                _calibrated, calibrated, [one.continued for one in cut]
-            )
+            if calibrated is not None:
+                continued = [one.continued for one in cut]
+                calibrated = partial(_calibrated, calibrated, continued)
         candidates = rank(
             {one.text: one.score for one in merged.values()},
             n,

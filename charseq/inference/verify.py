@@ -9,7 +9,8 @@
 
 The first fault of each file is reported. A file that the manifest does not list is never read by
 charseq; it is reported as a note. Nothing in the folder is executed, unpacked or changed, and no
-link is followed.
+link is followed. What is read is counted first, and all of it together has a bound; a file that has
+several names (hard links) is read once.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ from charseq.runs.store import (
     state_of,
 )
 from charseq.runs.untrusted import parse_object, parse_value, reason, shown
-from charseq.runs.weights import NUMBER_TYPES, check_arrays, read_header
+from charseq.runs.weights import NUMBER_TYPES, check_arrays, header_of, read_header
 
 CHUNK = 2**20
 """Bytes that are read at a time."""
-MAX_LINES = 2**18
-"""Lines of JSON in a file, at most."""
+MAX_LINES = 2**17
+"""Lines of metrics in a run, at most: training refuses more before it begins."""
 MAX_TEXT_BYTES = 256 * 2**20
 """Bytes of all files but those of weights, of a run and its inner runs together."""
 MAX_VALUES = 4 * 2**20
-"""Values in all JSON of a run and its inner runs together."""
+"""Values in all JSON of a run and its inner runs together; a line, an array and a file count as
+several, by the time that they take."""
+LINE_VALUES, HEADER_VALUES, FILE_VALUES = 8, 8, 128
+"""Values that a line of JSON counts as, each value in a header of arrays, and a file."""
 MAX_STATE = 8
 """Size of a state to resume from, at most, as a multiple of the model's."""
 MAX_INNER_RUNS = 128
@@ -61,6 +65,14 @@ _INNER = {
     "tune": re.compile(r"trial-[0-9]{3,6}"),
 }
 """Folders inside a run that hold runs, and the names of these."""
+_KINDS = {
+    "arrays": re.compile(r"(resume\.[ab]|model)\.safetensors"),
+    "kept": re.compile(r"kept\.[0-9]+\.safetensors"),
+    "labels": re.compile(r"resume\.labels\.[0-9]+\.jsonl"),
+    "lines": re.compile(r"metrics\.jsonl"),
+    "object": re.compile(r"(about|resume\.[ab])\.json"),
+}
+"""Kinds of files with a content that is checked; of others the bytes are."""
 _SEARCH = re.compile(r"trials\.(jsonl|sqlite)|charseq\.toml")
 """Files of a search in ``tune``."""
 
@@ -120,6 +132,10 @@ class _Checks:
     def __init__(self, found: Verification) -> None:
         self.found = found
         self._bytes, self._values = MAX_TEXT_BYTES, MAX_VALUES
+        self._checked: dict[tuple[Any, ...], str] = {}
+        """A file on the disk, and how it was checked -> its fault, or nothing."""
+        self._loaded: set[tuple[int, int]] = set()
+        """Files on the disk that were loaded as models."""
 
     def check(self, folder: Path) -> bool:
         """Check one run, without its inner runs; whether ``folder`` is a run at all."""
@@ -128,6 +144,7 @@ class _Checks:
             state = state_of(folder)
             if not state.files:
                 raise CheckpointError(absence(folder), path=folder)
+            self._spend_values(FILE_VALUES * len(state.files), folder)
             run = self._read(state)
             blamed = {fault.partition(": ")[0] for fault in found.faults}
             for name in sorted(state.files):
@@ -145,7 +162,12 @@ class _Checks:
             self.found.notes.append(f"{state.folder}: no model yet")
             return None
         try:
-            self._spend(state, ABOUT, fetch(state, ABOUT))
+            self._fetch_json(state, ABOUT)
+            self._spend_header(state, WEIGHTS)
+            inode = _inode(state, WEIGHTS)
+            if inode in self._loaded:  # with other names, or in another run
+                self._spend_bytes(state, WEIGHTS)
+            self._loaded.add(inode)
             run = read_run(state.folder)
         except CheckpointError as fault:
             self.found.faults.append(str(fault))
@@ -154,17 +176,29 @@ class _Checks:
             self.found.weights = sum(int(value.size) for value in run.weights.values())
         return run
 
-    def _spend(self, state: FolderState, name: str, content: bytes) -> None:
-        """Count the bytes and the values of JSON that is about to be read.
+    def _fetch_json(self, state: FolderState, name: str) -> bytes:
+        """The content of a file of JSON, whose bytes are counted first, and then its values.
 
         Raises:
-            CheckpointError: it is more than any run has.
+            CheckpointError: it is damaged, or more than any run has.
         """
         self._spend_bytes(state, name)
-        count = content.count(b",") + content.count(b":")
+        content = fetch(state, name)
+        lines = content.count(b"\n") + content.count(b"\r") if name.endswith(".jsonl") else 0
+        self._spend_values(_values(content) + LINE_VALUES * lines, _of(state, name))
+        return content
+
+    def _spend_header(self, state: FolderState, name: str) -> None:
+        """Count the values in the header of a file of arrays, before it is parsed."""
+        with open_file(state, name) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = header_of(file, size, _of(state, name))
+        self._spend_values(HEADER_VALUES * _values(content), _of(state, name))
+
+    def _spend_values(self, count: int, path: Path) -> None:
         if count > self._values:
             what = f"is not checked: more than {MAX_VALUES:,} values of JSON up to here"
-            raise CheckpointError(f"{what}: verify inner runs by themselves", path=_of(state, name))
+            raise CheckpointError(f"{what}: verify inner runs by themselves", path=path)
         self._values -= count
 
     def _spend_bytes(self, state: FolderState, name: str) -> None:
@@ -175,30 +209,65 @@ class _Checks:
         self._bytes -= size
 
     def _check_file(self, state: FolderState, name: str, run: LoadedRun | None) -> None:
-        """Check the bytes of one listed file, then its content."""
-        path = _of(state, name)
+        """Check one listed file, unless it was checked under another name."""
+        if name in (ABOUT, WEIGHTS) and run is not None:
+            return  # read_run has read it
         try:
-            if name.endswith(".safetensors"):
-                if name != WEIGHTS or run is None:
-                    _check_header(state, name, run)
-                    check_arrays(fetch(state, name), path)
-            elif name == ABOUT and run is not None:
-                return  # read_run has read it
-            elif name.endswith((".json", ".jsonl")):
-                content = fetch(state, name)
-                self._spend(state, name, content)
-                lines = content.splitlines() if name.endswith(".jsonl") else [content]
-                if len(lines) > MAX_LINES:
-                    raise CheckpointError(f"has {len(lines):,} lines, more than any run", path=path)
-                # the lines of a teacher's labels are lists
-                parse = parse_value if name.startswith("resume.labels.") else parse_object
-                for line in lines:
-                    parse(line, path)
-            else:
-                self._spend_bytes(state, name)
-                _compare(state, name)
+            kind = _kind(name)
+            model = state.folder if kind in ("arrays", "kept") else None  # to be compared with
+            key = (_inode(state, name), state.files[name], kind, model)
+            if key not in self._checked:
+                self._checked[key] = self._fault_in(state, name, run)
+            if self._checked[key]:
+                raise CheckpointError(self._checked[key], path=_of(state, name))
         except CheckpointError as fault:
             self.found.faults.append(str(fault))
+
+    def _fault_in(self, state: FolderState, name: str, run: LoadedRun | None) -> str:
+        """The fault of one listed file, or nothing."""
+        try:
+            self._check_content(state, name, run)
+        except CheckpointError as fault:
+            return str(fault).removeprefix(f"{_of(state, name)}: ")
+        return ""
+
+    def _check_content(self, state: FolderState, name: str, run: LoadedRun | None) -> None:
+        """Check the bytes of one listed file, then its content.
+
+        Raises:
+            CheckpointError: it is not that of a run.
+        """
+        path, kind = _of(state, name), _kind(name)
+        if kind in ("arrays", "kept"):
+            self._spend_header(state, name)
+            _check_header(state, name, run)
+            check_arrays(fetch(state, name), path)
+        elif kind:
+            content = self._fetch_json(state, name)
+            # the lines of a teacher's labels are lists
+            parse = parse_value if kind == "labels" else parse_object
+            for line in [content] if kind == "object" else content.splitlines():
+                parse(line, path)
+        else:
+            self._spend_bytes(state, name)
+            _compare(state, name)
+
+
+def _kind(name: str) -> str:
+    """The kind of a file among :data:`_KINDS`, by its name; "" for others."""
+    return next((kind for kind, names in _KINDS.items() if names.fullmatch(name)), "")
+
+
+def _values(content: bytes) -> int:
+    """About the number of values in JSON, from above but for values that are alone."""
+    return sum(content.count(sign) for sign in (b",", b":", b"["))
+
+
+def _inode(state: FolderState, name: str) -> tuple[int, int]:
+    """The file on the disk that has this name."""
+    with open_file(state, name) as file:
+        facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino
 
 
 def _of(state: FolderState, name: str) -> Path:
@@ -219,7 +288,7 @@ def _check_header(state: FolderState, name: str, run: LoadedRun | None) -> None:
         shapes = read_header(file, size, path, NUMBER_TYPES)
     if run is None:
         return
-    if name.startswith("kept.") and shapes != shapes_of(run.metadata):
+    if _kind(name) == "kept" and shapes != shapes_of(run.metadata):
         raise CheckpointError("has other weights than the settings call for", path=path)
     if size > MAX_STATE * (state.files[WEIGHTS].size + CHUNK):
         raise CheckpointError("is larger than any state of such a model", path=path)

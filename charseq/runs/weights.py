@@ -152,17 +152,27 @@ def check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> 
             raise CheckpointError(f"{shown(name)} holds NaN or infinity", path=path)
 
 
+def header_of(file: BinaryIO, size: int, path: Path | None) -> bytes:
+    """The JSON of the header of a safetensors file of ``size`` bytes.
+
+    Raises:
+        CheckpointError: its length is not that of a header.
+    """
+    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if length > min(size - _LENGTH_BYTES, _MAX_HEADER_BYTES):
+        what = f"is damaged: no safetensors header fits its {size} bytes"
+        raise CheckpointError(what, path=path)
+    return file.read(length)
+
+
 def read_header(file: BinaryIO, size: int, path: Path | None, types: Iterable[str]) -> Shapes:
     """The shapes in the header of a safetensors file of ``size`` bytes; the numbers are not read.
 
     Raises:
         CheckpointError: the header is damaged, or has a type that is not in ``types``.
     """
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    if length > min(size - _LENGTH_BYTES, _MAX_HEADER_BYTES):
-        what = f"is damaged: no safetensors header fits its {size} bytes"
-        raise CheckpointError(what, path=path)
-    header = parse_object(file.read(length), path)
+    content = header_of(file, size, path)
+    length, header = len(content), parse_object(content, path)
     header.pop("__metadata__", None)
     shapes: Shapes = {}
     spans = []

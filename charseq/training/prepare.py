@@ -22,6 +22,7 @@ from charseq.data.storage import Ragged, pack
 from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
 from charseq.data.text.features import AUTO
+from charseq.data.text.normalise import altered_note
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
@@ -421,8 +422,12 @@ def _vocabulary(
         min_count=config.min_count if name == "source" else 1,
         subword_size=config.subword_size,
         seed=config.seed,
+        outputs=name == "target",
     )
-    return (found, why) if old is None else (old.extended(found), "as in the run to start from")
+    if old is None:
+        return found, why
+    note = altered_note(side(examples, name), old.written) if name == "target" else ""
+    return old.extended(found), "as in the run to start from" + note
 
 
 def _sizes(sources: Ragged, outputs: Ragged) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     def convert(model: Upper, path: str, out: str, **options: Any) -> Any:
         options.pop("report")(f"{path}: 3 rows")
         assert options.pop("kept_for").endswith(repr(model))
+        options.pop("progress")(3, 9)
         calls.append((model, path, out, options))
         return SimpleNamespace(rejected=0)
 
@@ -29,13 +30,13 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
-        "--format TSV --header no --delimiter semicolon --encoding cp1252 --force"
+        "--format TSV --header no --delimiter semicolon --encoding cp1252 --force --scores"
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
-        "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "batch_size": 7,
-        "format": "tsv", "header": "no", "delimiter": "semicolon", "encoding": "cp1252",
-        "force": True,
+        "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "scores": True,
+        "batch_size": 7, "format": "tsv", "header": "no", "delimiter": "semicolon",
+        "encoding": "cp1252", "force": True,
     }  # fmt: skip
     assert calls == [
         (world.model, "a.csv", "OUT/a.csv", options),
@@ -117,9 +118,11 @@ def test_what_was_decided_about_a_file_is_told(world: World, tmp_path: Path) -> 
     )
     encoding = "read as cp1252, since it is not UTF-8 (encoding names another)"
     delimiter = "the delimiter is the semicolon (delimiter names another)"
-    assert err.splitlines()[:2] == [
-        f"{path}: {encoding}; {delimiter}", f"{path}: column 2 (ort)",
-    ]  # fmt: skip
+    assert err.splitlines()[:3] == [
+        f"{path}: {encoding}; {delimiter}",
+        f"{path}: new columns prediction, prediction_note",
+        f"{path}: column 2 (ort)",
+    ]
 
 
 def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 import io
 import json
+import math
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import ECHO, LexiconModel, Storyteller, Upper, World, process
+from world import ECHO, ROOT, LexiconModel, Storyteller, Upper, World, process
 
 from charseq.cli import predict, render
 from charseq.cli.render import GeneratedLines
@@ -358,12 +362,85 @@ def test_mass_limits_the_candidates(
     world.model = LexiconModel()
     table = ["a\t1\tA\t0.600000", "a\t2\tb\t0.300000", "a\t3\tc\t0.050000"]
     code, out, err = world.run("predict", *words, "a")
-    assert (code, out.splitlines(), err) == (0, table[:rows], "")
+    assert (code, out.splitlines()) == (0, table[:rows])
+    mass = float(dict(zip(words[::2], words[1::2], strict=True)).get("--mass", 0))
+    total = math.fsum([0.6, 0.3, 0.05][:rows])
+    found = "1 answer to 'a' has" if rows == 1 else f"{rows} answers to 'a' have"
+    missed = f"charseq: warning: the {found} {total:.3f} of the probability, less than {mass:g}\n"
+    assert err == (missed if total < mass - 1e-9 else "")
     assert world.model.calls == [call]
     code, out, _ = world.run("predict", *words, "--json", "a", "")
     first, empty = (json.loads(line) for line in out.splitlines())
     assert [one["probability"] for one in first["candidates"]] == [0.6, 0.3, 0.05][:rows]
     assert empty["candidates"] == []
+
+
+def test_texts_that_miss_the_mass_are_named_up_to_a_number(world: World) -> None:
+    world.model = LexiconModel()
+    code, _, err = world.run("predict", "--mass", "0.99", *(f"text{k}" for k in range(30)))
+    assert code == 0
+    lines = err.splitlines()
+    assert len(lines) == render.MAX_NAMED + 1
+    assert lines[-1] == (
+        "charseq: warning: the answers to 30 of 30 texts have less than 0.99 of the probability"
+    )
+    assert world.run("predict", "-q", "--mass", "0.99", "a")[2] == ""
+
+
+def test_more_answers_than_the_beam_are_said_to_widen_it(world: World) -> None:
+    world.model = LexiconModel()
+    wider = (
+        "charseq: 4 answers need a beam of 4 instead of 3: the first answer may be another than "
+        "without -n, as with --beam 4\n"
+    )
+    assert world.run("predict", "-n", "4", "a")[2] == wider
+    assert world.run("predict", "-n", "4", "--beam", "4", "a")[2] == ""
+    assert world.run("predict", "-n", "3", "a")[2] == ""
+    assert world.run("predict", "-q", "-n", "4", "a")[2] == ""
+
+
+def test_a_program_that_waits_for_its_answer_gets_it() -> None:
+    """A line is answered while stdin stays open, though a window has room for many more."""
+    command = [
+        sys.executable,
+        "-m",
+        "charseq",
+        "predict",
+        "-m",
+        str(ROOT / "checkpoints" / "dates"),
+    ]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for text, expected in (
+            (b"3 May 2020\n", b"2020-05-03\n"),
+            (b"5 Ma", b""),
+            (b"y 2020\n", b"2020-05-05\n"),
+        ):
+            child.stdin.write(text)
+            child.stdin.flush()
+            if expected:
+                assert child.stdout.readline() == expected
+        child.stdin.close()
+        assert child.stdout.read() == b""
+    assert child.returncode == 0
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=8))
+def test_lines_are_the_same_however_they_arrive(parts: list[bytes]) -> None:
+    """From a pipe, chunk by chunk, as from a file."""
+    whole = b"".join(parts).replace(b"\r", b"r")
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as stream:
+        lines = predict._raw_lines(stream)
+        found = []
+        with os.fdopen(write, "wb", buffering=0) as sink:
+            for part in parts:
+                sink.write(part.replace(b"\r", b"r"))
+                found += list(iter(lambda: next(lines), None))
+        found += [line for line in lines if line is not None]
+    assert found == list(io.BytesIO(whole))
 
 
 def test_mass_limits_the_words_of_a_language_model(world: World) -> None:

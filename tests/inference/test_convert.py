@@ -217,8 +217,10 @@ def test_a_workbook_gains_columns_and_other_cells_keep_their_types(tmp_path: Pat
         [4, "ß", "<ßß>", None, "unknown U+00DF"],
     ]
     assert told[0] == f"{path}: sheet 'Orders' is read"
-    assert told[1] == f"{path}: column 2 (ordered on)"
-    assert told[2].startswith(f"{path}: 4 rows, 3 strings computed")
+    assert told[1:3] == [
+        f"{path}: new columns iso, iso_2, iso_note", f"{path}: column 2 (ordered on)",
+    ]  # fmt: skip
+    assert told[3].startswith(f"{path}: 4 rows, 3 strings computed")
     with pytest.raises(UsageError, match=r"Excel is packed inside, name it without \.gz"):
         convert(Fake(), path, tmp_path / "out.xlsx.gz")
     with pytest.raises(UsageError, match=r"out\.ods is named as OpenDocument, but Excel"):
@@ -770,6 +772,60 @@ class Sure(Fake):
         others = [Candidate(f"{text}{rank}", 0.4 * 0.5**rank, -2.0) for rank in range(1, n)]
         candidates = [best, *others]
         return Prediction(text, best.prediction, 0.6, [], truncated=False, candidates=candidates)
+
+
+def test_scores_are_columns_of_their_own(tmp_path: Path) -> None:
+    told: list[str] = []
+    how: Any = {"model": Sure(), "n": 3, "to": "iso", "scores": True, "report": told.append}
+    rows = run(tmp_path, "a.csv", "word\nab\n\n,\n", **how).splitlines()
+    names = "iso,iso_2,iso_3,iso_probability,iso_2_probability,iso_3_probability,iso_note"
+    assert told[1] == f"{tmp_path / 'a.csv'}: new columns {names.replace(',', ', ')}"
+    assert rows[0] == f"word,{names}"
+    whole = Sure().predict(["ab"], n=3)[0].candidates
+    cells = [one.prediction for one in whole] + [f"{one.probability:.6f}" for one in whole]
+    assert rows[1] == ",".join(["ab", *cells, "lexicon"])
+    assert rows[3].endswith("rejected")
+    some = run(tmp_path, "b.csv", "word\nab\n", **(how | {"mass": 0.5})).splitlines()[1].split(",")
+    assert (some[1:], len(some)) == ([*cells[:1], "", "", *cells[3:4], "", "", "lexicon"], 8)
+    with pytest.raises(UsageError, match="plain text has no columns"):
+        run(tmp_path, "a.txt", "ab\n", scores=True)
+
+
+def test_scores_are_kept_for_an_attempt_that_resumes(tmp_path: Path) -> None:
+    """As are the answers: the second attempt computes nothing that the first did."""
+    (tmp_path / "a.csv").write_text("w\n" + "".join(f"{k:04}\n" for k in range(3000)))
+    how: Any = {"n": 2, "scores": True, "kept_for": "x"}
+
+    class Killed(Sure):
+        def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
+            if len(self.calls) > 2:
+                raise KeyboardInterrupt
+            return super().predict(texts, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(Killed(), tmp_path / "a.csv", tmp_path / "out.csv", **how)
+    found = convert(Sure(), tmp_path / "a.csv", tmp_path / "out.csv", **how)
+    assert found.kept
+    convert(Sure(), tmp_path / "a.csv", tmp_path / "whole.csv", n=2, scores=True)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_rows_that_miss_the_mass_are_counted(tmp_path: Path) -> None:
+    told: list[str] = []
+    run(tmp_path, "a.txt", "c\nd\n\n", model=Sure(), n=1, mass=0.95, report=told.append)
+    assert f"{tmp_path / 'a.txt'}: 2 rows have less than the mass asked for" in told
+    told.clear()
+    run(tmp_path, "a.txt", "c\n", model=Sure(), n=1, mass=0.1, report=told.append)
+    assert not any(line.endswith("the mass asked for") for line in told)
+
+
+def test_progress_is_told_by_rows_and_bytes(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    text = "".join(f"{k}\n" for k in range(20_000))
+    run(tmp_path, "a.txt", text, progress=lambda *now: seen.append(now))
+    assert len(seen) > 1
+    assert seen == sorted(seen)
+    assert seen[-1] == (20_000, len(text))
 
 
 def test_as_many_columns_are_filled_as_have_the_mass(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from charseq.data.text import phones
@@ -69,15 +69,19 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     return "parts", f"phones between spaces: {facts}, {marked}"
 
 
-def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tuple[str, str, str]:
+def choose_form(
+    texts: Sequence[str], form: str, *, apart: bool = False, outputs: bool = False
+) -> tuple[str, str, str]:
     """Texts and the setting -> the form of symbols, the form of outputs, and why.
 
-    The form of outputs is that of most of the texts, NFC or NFD. ``apart``: marks are symbols of
-    their own.
+    The form of outputs is that of most of the texts, NFC or NFD. ``outputs``: the texts are
+    targets, and outputs are to be like them. Where more of them are in neither form (such as
+    letters that no form composes, or marks in another order) than in one alone, ``auto`` is
+    ``none``: symbols and outputs stay as they are. ``apart``: marks are symbols of their own.
     """
     if form == "none":
         return "none", "none", "as set"
-    texts = _sample(texts)
+    every, texts = texts, _sample(texts)
     foreign = [text for text in texts if not text.isascii()]
     composed = ["".join(unicodedata.normalize("NFC", text)) for text in foreign]
     decomposed = sum(
@@ -87,6 +91,11 @@ def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tupl
     changed = sum(whole != unicodedata.normalize("NFD", whole) for whole in composed)
     written = "NFD" if 2 * decomposed > changed else "NFC"
     note = ", written back as NFD like the texts" if written == "NFD" else ""
+    if outputs:
+        neither, either = _count_forms(every)
+        if form == "auto" and not apart and neither > either:
+            return "none", "none", f"as they are: {neither:,} texts are neither NFC nor NFD"
+        note += altered_note(every, written)
     if form != "auto":
         return form, written, "as set" + note
     if apart:
@@ -97,6 +106,23 @@ def choose_form(texts: Sequence[str], form: str, *, apart: bool = False) -> tupl
     if 2 * hangul > letters:
         return "NFD", written, "Hangul falls apart into jamo" + note
     return "NFC", written, "the default" + note
+
+
+def altered_note(texts: Iterable[str], written: str) -> str:
+    """How many outputs cannot be as the texts are, byte for byte; empty if all can."""
+    altered = sum(text != normalise(text, written) for text in texts)
+    return f", {altered:,} texts are in another form and come out as {written}" if altered else ""
+
+
+def _count_forms(texts: Iterable[str]) -> tuple[int, int]:
+    """The texts in neither NFC nor NFD, and those in only one of them."""
+    neither = either = 0
+    for text in texts:
+        if not text.isascii():
+            forms = sum(unicodedata.is_normalized(form, text) for form in ("NFC", "NFD"))
+            neither += forms == 0
+            either += forms == 1
+    return neither, either
 
 
 def _marked(pieces: Mapping[str, int]) -> tuple[float, int]:

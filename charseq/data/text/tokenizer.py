@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.text import subwords
-from charseq.data.text.normalise import choose_form, normalise
+from charseq.data.text.normalise import altered_note, choose_form, normalise
 from charseq.data.text.subwords import MAX_TEXTS
 from charseq.data.text.vocabulary import (
     FORMS,
@@ -236,6 +236,7 @@ def build(
         raise SettingError(f"form is '{form}', expected one of auto, {', '.join(FORMS)}")
     sample = _sample(lines, MAX_TEXTS if kind in SUBWORDS else FORM_LINES, seed)
     form, written, why = choose_form(sample, form)
+    why += altered_note(sample, written)
     cut = "spaced" if kind == "words" else kind
     draft = Tokenizer(Vocabulary(cut, form, written, ()), case, punctuation)
     if kind in SUBWORDS:

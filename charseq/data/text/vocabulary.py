@@ -263,6 +263,7 @@ def build(
     min_count: int = 1,
     subword_size: int = 1000,
     seed: int = 1,
+    outputs: bool = False,
 ) -> tuple[Vocabulary, str]:
     """The vocabulary of a side, and a line for people with the kind and the form, and why.
 
@@ -277,6 +278,7 @@ def build(
         min_count: least number of occurrences of a symbol; subwords ignore it.
         subword_size: number of subwords.
         seed: of the sample that subwords are learnt from.
+        outputs: whether the texts are targets, whose Unicode form outputs should have.
 
     Raises:
         SettingError: an unknown kind or form, or an empty separator.
@@ -288,7 +290,7 @@ def build(
     why = "as set"
     if kind == "auto":
         kind, why = choose_kind(texts)
-    form, written, form_why = choose_form(texts, form, apart=kind == "parts")
+    form, written, form_why = choose_form(texts, form, apart=kind == "parts", outputs=outputs)
     parts: Counter[str] = Counter()
     for row, count in Counter(features).items():
         for part in split_features(normalise(row, "NFC"), feature_separator):

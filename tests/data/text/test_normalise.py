@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from charseq.data.text.normalise import FEW_TEXTS, choose_form, choose_kind
+from charseq.data.text.vocabulary import build
 
 DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 MONTHS = ["Jan", "Feb", "März", "Apr", "Mai", "Juni", "Juli", "Aug", "Sept", "Okt", "Nov", "Dez"]
@@ -90,6 +91,35 @@ def test_outputs_have_the_form_of_most_texts(form: str) -> None:
     assert choose_form(["é", "ü", "e\u0301", "abc"], form)[:2] == (form, "NFC")
     assert choose_form(["é", "u\u0308", "e\u0301", "abc"], form)[:2] == (form, "NFD")
     assert choose_form(["abc"], form)[:2] == (form, "NFC")
+
+
+NUKTA = ["\u0958\u0932\u092e", "\u0959\u092c\u0930", "\u095b\u092e\u0940\u0928"]
+"""Letters that Unicode composes and no form does: NFC and NFD take them apart."""
+HEBREW = "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd"
+"""The dot of shin before its vowel, as it is typed; both forms turn them round."""
+
+
+@pytest.mark.parametrize("texts", [NUKTA, [HEBREW], [*NUKTA, "\u0915\u0932", "abc"]])
+def test_outputs_in_neither_form_stay_as_they_are(texts: list[str]) -> None:
+    form, written, why = choose_form(texts, "auto", outputs=True)
+    assert (form, written) == ("none", "none")
+    odd = sum(text in (*NUKTA, HEBREW) for text in texts)
+    assert why == f"as they are: {odd} texts are neither NFC nor NFD"
+    made, _ = build(texts * 5, outputs=True)
+    assert [made.decode(made.encode(text)) for text in texts] == texts
+    # sources are read in any form
+    assert choose_form(texts, "auto")[:2] == ("NFC", "NFC")
+
+
+@pytest.mark.parametrize("form", ["auto", "NFC", "NFD", "NFKC"])
+def test_outputs_that_come_out_in_another_form_are_counted(form: str) -> None:
+    texts = ["\u00e9", "\u00fc", "e\u0301", NUKTA[0], "abc", "\u0915"] + ["\u00e4"] * 3
+    *_, why = choose_form(texts, form, outputs=True)
+    assert why.endswith(", 2 texts are in another form and come out as NFC")
+    assert "another form" not in choose_form(texts[:2] + texts[4:], form, outputs=True)[2]
+    assert "another form" not in choose_form(texts, form)[2]
+    *_, why = choose_form(NUKTA, form if form != "auto" else "NFC", outputs=True)
+    assert why.endswith(", 3 texts are in another form and come out as NFC")
 
 
 def test_form_none_changes_no_output() -> None:

@@ -64,10 +64,10 @@ ATTACKS = [
     *(
         Attack(f"checkpoints/data-tuned/tune/{name}", target, TUNE)
         for name, target in [
+            ("trials.jsonl", "README.md"),
+            ("trials.jsonl", "none"),
             ("trials.sqlite", "base.sqlite"),
-            ("trials.sqlite", "none"),
             ("trials.sqlite-journal", "README.md"),
-            ("trials.sqlite-wal", "README.md"),
             ("charseq.toml", "README.md"),
             ("charseq.part", "README.md"),
             ("trial-001", "folder"),

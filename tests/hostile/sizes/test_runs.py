@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from frozen import FIXTURES
 from hostile.models.corpus import ABOUT, WEIGHTS, seal
+from safetensors.numpy import save
 
 from charseq.cli.main import run
 from charseq.inference.loading import shapes_of
@@ -273,3 +275,93 @@ def test_much_json_in_many_inner_runs(folder: Path, capsys: pytest.CaptureFixtur
         seal(inner)
     told = refused(["verify", "RUN"], folder, capsys, lines=59 - 4)
     assert all("is not checked: more than 4,194,304 values of JSON" in line for line in told)
+
+
+# --- much of what is small, and many names of one file
+
+
+def arrays(count: int) -> bytes:
+    """A file of ``count`` arrays of no numbers."""
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"a{number:05}": empty for number in range(count)}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
+NAMES = {
+    "x{}.safetensors": arrays(65_000),
+    "kept.{}.safetensors": arrays(65_000),
+    "x{}.jsonl": b"{}\n" * 262_000,
+    "resume.labels.{}.jsonl": b"{}\n" * 262_000,
+    "resume.labels.1{}.jsonl": b'{"a":1}\n' * 260_000,
+    "resume.labels.2{}.jsonl": b"[" * 30 + b"]" * 30 + b"\n" * 60_000,
+    "resume.labels.3{}.jsonl": b"\r" * 4_000_000,
+    "x{}.json": b'{"a": "' + b"x" * 30_000_000 + b'"}',
+    "x{}.md": b"x" * 30_000_000,
+}
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["one file", "many files"])
+@pytest.mark.parametrize(("name", "content"), NAMES.items(), ids=NAMES.keys())
+def test_many_files_that_take_long_to_read(
+    name: str, content: bytes, linked: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = dict(store.state_of(folder).files)
+    first = folder / name.format(0)
+    first.write_bytes(content)
+    entry = store.Entry(len(content), store.hashlib.sha256(content).hexdigest())
+    for number in range(300 if linked else min(60, 2**27 // len(content))):
+        path = folder / name.format(number)
+        if linked and number:
+            path.hardlink_to(first)
+        elif number:
+            shutil.copy(first, path)
+        entries[path.name] = entry
+    (folder / store.MANIFEST).write_bytes(store._encode_manifest(entries))
+    begun = time.process_time()
+    code = run(["verify", str(folder)])
+    assert time.process_time() - begun < SECONDS
+    said = capsys.readouterr()
+    assert "internal error" not in said.err
+    if linked and name.startswith("x"):
+        assert code == 0, "a file with many names is read once"
+    elif code:
+        told = said.out.splitlines()
+        assert len(told) <= MAX_FAULTS
+        assert all(line.startswith(f"{folder}/") for line in told)
+
+
+LARGE = {"arrays": WEIGHTS, "model": WEIGHTS, "metrics": "metrics.jsonl"}
+
+
+@pytest.mark.parametrize("attack", ["arrays", "model", "metrics", "names"])
+def test_many_inner_runs_that_take_long_to_read(
+    attack: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hundred runs, whose large file is one on the disk; the time of the processor counts."""
+    large = folder.parent / "large"
+    large.write_bytes({"arrays": arrays(65_000), "metrics": b"{}\n" * 262_000}.get(attack, b""))
+    if attack == "model":  # sound, of some MB
+        about = says(folder, lambda a: a["settings"].update(hidden=256, layers=2, embedding=256))
+        settings = {"prior": False, "direction": "forward", **about["settings"]}
+        shapes = shapes_of({**about, "settings": settings})
+        zeros = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
+        large.write_bytes(save(zeros))
+    for number in range(1, 60):
+        inner = folder / "tune" / f"trial-{number:03}"
+        inner.mkdir(parents=True)
+        for name in (ABOUT, WEIGHTS, "README.md", "metrics.jsonl"):
+            is_large = name == LARGE.get(attack)
+            (inner / name).hardlink_to(large if is_large else folder / name)
+        if attack == "model":
+            (inner / ABOUT).unlink()
+            shutil.copy(folder / ABOUT, inner / ABOUT)
+            says(inner, lambda a, number=number: a.update(seconds=number))
+        if attack == "names":
+            (inner / WEIGHTS).unlink()
+            for other in range(300):
+                (inner / f"x{other}").hardlink_to(folder / "README.md")
+        seal(inner)
+    begun = time.process_time()
+    run(["verify", str(folder)])
+    assert time.process_time() - begun < SECONDS
+    assert "internal error" not in capsys.readouterr().err
