@@ -16,8 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from charseq.config import configure
-from charseq.data.frames import FRAME, frame_file, is_frame, is_series, with_columns
+from charseq.config import Config, configure
+from charseq.data.frames import (
+    FRAME,
+    check_path,
+    frame_file,
+    is_frame,
+    shown_value,
+    with_columns,
+)
 from charseq.errors import CharseqError, UsageError
 
 if TYPE_CHECKING:
@@ -79,14 +86,13 @@ def taking_frames(
 
     @functools.wraps(function)
     def call(data: Any, *args: P.args, **options: P.kwargs) -> Any:
-        if is_series(data):
-            raise UsageError("data is a Series, expected a DataFrame with columns for both sides")
         if not is_frame(data):
-            return function(data, *args, **options)
-        given: dict[str, Any] = options
+            check_path(data, "data", "a path or a DataFrame with columns for both sides")
+            return function(data, *args, **_checked(options))
+        given = _checked(options)
         config = given.get("config")
-        model = given.get("model") or next(iter(given.get("models") or ()), None)
-        settings = config or getattr(model, "config", None)
+        models = [*given.get("models", ()), given.get("model")]
+        settings = config or getattr(models[0], "config", None)
         columns = settings.columns if settings else ""
         with frame_file(data, columns) as (path, found):
             if found != columns:
@@ -100,6 +106,32 @@ def taking_frames(
 
     made: Any = call
     return made  # type: ignore[no-any-return]
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with the models loaded that were given as paths; wrong types are refused."""
+    given = dict(options)
+    if not isinstance(config := given.get("config"), Config | None):
+        what = f"config is {shown_value(config)}"
+        raise UsageError(f"{what}, expected what charseq.configure returns for it")
+    if given.get("model") is not None:
+        given["model"] = as_model(given["model"])
+    if "models" in given:
+        given["models"] = tuple(map(as_model, given["models"]))
+        if (count := len(given["models"])) != 2:
+            raise UsageError(f"models has {count}, expected two to compare")
+    return given
+
+
+def as_model(model: Any) -> Any:
+    """A loaded model as it is; the path of a run, or None for the default one, is loaded."""
+    from charseq.inference.predictor import load
+
+    if hasattr(model, "predict"):
+        return model
+    if model is not None:
+        check_path(model, "model", "a loaded model, or the folder or name of a run")
+    return load(model)
 
 
 def _renamed(result: Any, path: str) -> Any:
@@ -178,13 +210,10 @@ def convert(
         DataError: with path and line: the input cannot be read or the output cannot be written;
             in a DataFrame, of the path "frame" and the row as the line.
     """
-    from charseq.inference.predictor import load
-
-    loaded = load(model) if model is None or isinstance(model, str | Path) else model
+    loaded = as_model(model)
     if not isinstance(data, str | Path):
         if not is_frame(data):
-            what = f"data is of type {type(data).__name__}"
-            raise UsageError(f"{what}, expected the path of a file or a DataFrame")
+            check_path(data, "data", "the path of a file or a DataFrame")
         if out is not None or options:
             given = ", ".join([*(["out"] if out is not None else []), *options])
             raise UsageError(f"{given}: for files, not for a DataFrame")

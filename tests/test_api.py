@@ -178,8 +178,11 @@ def test_a_frame_for_a_model_of_features_has_two_columns() -> None:
         (lambda frame, model: convert(frame, model, header="no"), "header: for files, not"),
         (lambda frame, model: convert(frame, model, to="source"), "there is a column 'source'"),
         (lambda frame, model: convert(frame, model, column="list"), "frame:1: a value of type"),
-        (lambda frame, model: convert(frame["source"], model), "data is of type Series"),
-        (lambda frame, model: convert(None, model), "data is of type NoneType"),
+        (
+            lambda frame, model: convert(frame["source"], model),
+            "data is .*Series.*expected the path",
+        ),
+        (lambda frame, model: convert(None, model), "data is None, expected the path of a file"),
         (lambda frame, model: convert("none.csv", model), "No such file|no such file"),
     ],
 )
@@ -244,7 +247,7 @@ def test_two_models_are_compared_on_a_frame(trained: Path, tmp_path: Path) -> No
     [
         (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), "^frame:1: 3 columns.*columns source"),
         (pd.DataFrame({"a": ["x", ""], "b": ["y", "z"]}), "^frame:2: the source is empty"),
-        (pd.Series(["a"]), "data is a Series, expected a DataFrame"),
+        (pd.Series(["a"]), "data is .*Series.*expected a path or a DataFrame"),
     ],
 )
 def test_a_frame_that_cannot_be_learnt_is_one_line(tmp_path: Path, frame: Any, told: str) -> None:
@@ -260,7 +263,8 @@ def test_columns_by_position_are_for_files_and_trainings(tmp_path: Path) -> None
     charseq.train(frame, run=tmp_path / "run", config=config)
     model = charseq.load(tmp_path / "run")
     assert model.config.columns == "target=word,source=capitals"
-    assert charseq.evaluate(frame, model=model)["split"] == "test"
+    for given in (model, tmp_path / "run", str(tmp_path / "run")):
+        assert charseq.evaluate(frame, model=given)["split"] == "test"
 
 
 # --- the cases of users
@@ -280,6 +284,35 @@ def test_what_people_hand_over_is_answered_or_explained(model: Any) -> None:
     for wrong in (None, b"3 May", [texts[0], None], [float("nan")], [b"3 May"]):
         with pytest.raises(UsageError, match="texts"):
             model.predict(wrong)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "run": (lambda model: charseq.load(5), r"run is 5 \(int\), expected a path"),
+    "a model as a run": (charseq.load, "run is <.*PairsModel"),
+    "lexicon": (lambda model: charseq.load(DATES, lexicon=[1]), r"lexicon is \[1\] \(list\)"),
+    "n": (lambda model: model.predict("a", n="3"), "n is '3', expected a whole number"),
+    "half": (lambda model: model.predict("a", n=2.5), "n is 2.5, expected a whole number"),
+    "beam": (lambda model: model.predict("a", beam=[]), r"beam is \[\], expected a whole number"),
+    "data": (lambda model: charseq.train(None), "data is None, expected a path or a DataFrame"),
+    "rows": (lambda model: charseq.train([("a", "b")]), r"data is \[\('a', 'b'\)\] \(list\)"),
+    "series": (lambda model: charseq.train(pd.Series(["a"])), "data is .*Series"),
+    "config": (lambda model: charseq.train("x", config={"epochs": 1}), r"config is {'epochs': 1}"),
+    "model": (lambda model: charseq.evaluate("x", model=5), r"model is 5 \(int\), expected a load"),
+    "models": (lambda model: charseq.compare("x", models=(model,)), "models has 1, expected two"),
+    "twice": (lambda model: charseq.compare("x", models=(DATES, model)), "is given twice"),
+    "convert": (lambda model: charseq.convert("x.csv", 5), r"model is 5 \(int\)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_argument_of_a_wrong_type_is_named(case: str, model: Any) -> None:
+    call, told = WRONG[case]
+    with pytest.raises(UsageError, match=told):
+        call(model)
+
+
+def test_numbers_of_numpy_are_numbers(model: Any) -> None:
+    assert len(model.predict("Sept 3", n=np.int64(2))[0].candidates) == 2
 
 
 SESSION = """

@@ -113,7 +113,7 @@ def describe_columns(table: Table, row: Row, positions: Sequence[int]) -> str:
     """The columns that are read, such as ``column 2 (ordered on)``; "" where there are none."""
     if not table.format.has_columns:
         return ""
-    names = table.header or row.names
+    names = () if table.format.recognised else table.header or row.names
     if table.format.has_keys:
         return ", ".join(f"key '{names[position]}'" for position in positions)
     return ", ".join(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,8 +120,14 @@ def over_texts(
 def one_text(value: object, name: str) -> str:
     """A single text, checked. Raises UsageError for what is no str; ``name``: the argument's."""
     if not isinstance(value, str):
-        raise UsageError(f"{name} is {_shown(value)}, expected a str")
+        raise UsageError(f"{name} is {shown_value(value)}, expected a str")
     return value
+
+
+def check_path(value: object, name: str, expected: str) -> None:
+    """Raise UsageError for what is no path; ``name``: the argument's."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} is {shown_value(value)}, expected {expected}")
 
 
 def _iterable(given: Any, name: str) -> Iterable[Any]:
@@ -130,11 +137,13 @@ def _iterable(given: Any, name: str) -> Iterable[Any]:
     if isinstance(given, bytes | bytearray | memoryview | Mapping) or not isinstance(
         given, Iterable
     ):
-        raise UsageError(f"{name} is {_shown(given)}, expected a str or several in an iterable")
+        raise UsageError(
+            f"{name} is {shown_value(given)}, expected a str or several in an iterable"
+        )
     return given
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """A wrong value with its type, for a message."""
     kind = type(value).__name__
     if value is None:

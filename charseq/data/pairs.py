@@ -320,7 +320,9 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:
-        part.notes[0] += _count_entries(part, "source" if numbers[()][0] == 0 else "target")
+        known = table.format.recognised
+        count = _count_entries(part, "source" if numbers[()][0] == 0 else "target")
+        part.notes[0] = part.notes[0].replace(known, known + count, 1)
     return part
 
 
@@ -418,7 +420,7 @@ def _columns(count: int) -> str:
 
 def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
     """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
-    names = row.names or (() if table.format.holds_pairs else table.header) or ()
+    names = row.names or (() if table.format.recognised else table.header) or ()
     roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
     if table.format.has_keys:
         return ", ".join(f"{role} = {names[number]}" for number, role in roles)

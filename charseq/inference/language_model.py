@@ -31,7 +31,13 @@ from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k
 from charseq.decoding.word_search import SymbolTable, WordLimit, find_words, log_sum
 from charseq.errors import SettingError
-from charseq.inference.prediction import Candidate, Prediction, rank, require_numbers
+from charseq.inference.prediction import (
+    Candidate,
+    Prediction,
+    rank,
+    refuse_below,
+    require_numbers,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -180,8 +186,9 @@ class LanguageModel:
         Raises:
             SettingError: count or most below 1, temperature or seed below 0, top_p outside (0, 1].
         """
-        _refuse_below(1, count=count, most=most)
-        _refuse_below(0, temperature=temperature, seed=seed)
+        refuse_below(1, count=count, most=most)
+        refuse_below(0, temperature=temperature, whole=False)
+        refuse_below(0, seed=seed)
         if not 0 < top_p <= 1:
             raise SettingError(f"top_p is {top_p}, expected more than 0, up to 1")
         found: dict[str, list[str]] = {text: [] for text in texts}
@@ -214,7 +221,7 @@ class LanguageModel:
         Raises:
             SettingError: batch_size below 1.
         """
-        _refuse_below(1, batch_size=batch_size)
+        refuse_below(1, batch_size=batch_size)
         distinct = list(dict.fromkeys(texts))
         parts: list[list[float]] = [[] for _ in distinct]
         rows = [self.tokenizer.encode(text) for text in distinct]
@@ -263,7 +270,7 @@ class LanguageModel:
     ) -> dict[str, Prediction]:
         """The prediction for each text, computed in batches of similar length."""
         width = self.config.beam if beam is None else beam
-        _refuse_below(1, n=n, beam=width, batch_size=batch_size)
+        refuse_below(1, n=n, beam=width, batch_size=batch_size)
         order = sorted(queries, key=lambda text: len(queries[text].ids))
         found = {}
         for first in range(0, len(order), batch_size):
@@ -350,7 +357,7 @@ class Session:
         self, query: Query, n: int, beam: int | None, *, conditional: bool
     ) -> list[Candidate]:
         width = self.model.config.beam if beam is None else beam
-        _refuse_below(1, n=n, beam=width)
+        refuse_below(1, n=n, beam=width)
         state = self._read(query.ids)
         (found,) = _candidates(
             self.model, *state, [query.prefix], n=n, width=width, conditional=conditional
@@ -465,9 +472,3 @@ def _prediction(text: str, query: Query, candidates: list[Candidate]) -> Predict
         truncated=False,
         candidates=candidates,
     )
-
-
-def _refuse_below(least: int, **values: int | float) -> None:
-    for name, value in values.items():
-        if not value >= least:
-            raise SettingError(f"{name} is {value}, expected {least} or more")

@@ -309,7 +309,10 @@ def write(
     result = LexiconReport(table.path, rejects=str(rejected))
     known: set[str] = set()
     with rejecting(rejected, force=force) as rejects, replacing(out, force=force) as file:
-        lines = _EntryWriter(target, file, rejects, result, report, features=model.has_features)
+        stored = table.format.stored
+        lines = _EntryWriter(
+            target, file, rejects, result, report, stored, features=model.has_features
+        )
         for window, texts in read_texts(table, read_text, rejects):
             new: dict[str, Row] = {}
             for row, text in zip(window.rows, texts, strict=True):
@@ -337,9 +340,12 @@ class _EntryWriter:
         rejects: Rejects,
         result: LexiconReport,
         report: Callable[[str], None],
+        stored: Callable[[bytes], bytes],
         *,
         features: bool,
     ) -> None:
+        """``stored`` gives the bytes of a row as they are in the input."""
+        self._stored = stored
         self._format, self._file, self._rejects = format, file, rejects
         self._result, self._report = result, report
         self._names = ["source", *["features"] * features, "target", "weight"]
@@ -359,7 +365,7 @@ class _EntryWriter:
             if not found:
                 raise Rejected("an empty answer")
         except DataError as fault:
-            self._rejects.add(row.line, None, fault.message, row.raw)
+            self._rejects.add(row.line, None, fault.message, self._stored(row.raw))
             self.tell(row, fault)
             return
         self._file.write(b"".join(found))

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from charseq.errors import CheckpointError, SettingError, UsageError
 
@@ -125,6 +126,17 @@ class ScoredText(NamedTuple):
         if self.beginning is not None and other.beginning is not None:
             beginning = add_logs(self.beginning, other.beginning)
         return self._replace(score=add_logs(self.score, other.score), beginning=beginning)
+
+
+def refuse_below(least: int, *, whole: bool = True, **values: Any) -> None:
+    """Raise SettingError for a value below ``least``, or of a wrong type, by its name."""
+    kind: Any = Integral if whole else Real
+    expected = "a whole number" if whole else "a number"
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise SettingError(f"{name} is {value!r:.60}, expected {expected}")
+        if not value >= least:
+            raise SettingError(f"{name} is {value}, expected {least} or more")
 
 
 def check_counts(*, n: int, beam: int | None, mass: float | None, batch_size: int) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
-from charseq.data.frames import over_texts
+from charseq.data.frames import check_path, over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
 from charseq.decoding import networks
@@ -38,7 +38,13 @@ from charseq.errors import CheckpointError, SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
-from charseq.inference.prediction import Prediction, ScoredText, rank, require_numbers
+from charseq.inference.prediction import (
+    Prediction,
+    ScoredText,
+    rank,
+    refuse_below,
+    require_numbers,
+)
 from charseq.runs.lookup import find
 from charseq.runs.store import state_of
 
@@ -52,8 +58,6 @@ MAX_POSITIONS = 2**17
 """Symbols of sources that are computed together: ten kilobytes each."""
 MAX_ATTENDED = 2**28
 """Symbols of a source times symbols of its output, without hard attention: a minute of work."""
-
-
 DEVICES = ("cpu", "cuda")
 """Devices that a model can be loaded on."""
 
@@ -352,9 +356,7 @@ class PairsModel:
             UsageError: with the position: a text that is no str.
         """
         width = self.config.beam if beam is None else beam
-        for name, value in (("n", n), ("beam", width), ("batch_size", batch_size)):
-            if value < 1:
-                raise SettingError(f"{name} is {value}, expected 1 or more")
+        refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
         if self.lexicon is None:
             return ask(texts)
@@ -393,12 +395,14 @@ def load(
         SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
         DataError: with path and line: the lexicon cannot be read.
-        UsageError: a lexicon or a length penalty for a language model.
+        UsageError: a lexicon or a length penalty for a language model; or no path.
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
     if device != "cpu":
         require("torch", f"device {device}")
+    for name, value in (("run", run), ("lexicon", lexicon)):
+        check_path("" if value is None else value, name, "a path")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:

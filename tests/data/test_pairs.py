@@ -563,6 +563,10 @@ def test_a_dictionary_is_read_from_either_side(tmp_path: Path) -> None:
     found = read_file(path, columns="target,source")
     assert found.examples == [Example("AH0", "a"), Example("EY1", "a"), Example("B IY1", "b")]
     assert found.notes[0] == "a Kaldi lexicon, 3 pronunciations of 2 words"
+    path.write_text("a AH0\na EY1\nb B IY1\n", encoding="utf-16")
+    (note,) = read_file(path).notes
+    assert note == "a Kaldi lexicon, 3 pronunciations of 2 words; read as UTF-16-LE"
+    path.write_text("a AH0\na EY1\nb B IY1\n")
     dataset = load(path, splits=["train"])
     assert f"{path}: a Kaldi lexicon, 3 pronunciations of 2 words" in dataset.problems
 
@@ -571,7 +575,9 @@ def test_unimorph_needs_no_columns(tmp_path: Path) -> None:
     path = tmp_path / "eng"
     path.write_text("walk\twalked\tV;PST\nox\toxen\tN;PL\n")
     expected = [Example("walk", "walked", "V;PST"), Example("ox", "oxen", "N;PL")]
-    assert read_file(path).examples == expected
+    found = read_file(path)
+    assert found.examples == expected
+    assert found.columns == "source = column 1, target = column 2, features = column 3"
     assert read_file(path, columns="source,target,features").examples == expected
     path.write_text("walk\tV;PST\twalked\nox\tN;PL\toxen\n")
     assert read_file(path).examples == expected

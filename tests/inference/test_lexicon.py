@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -395,6 +396,15 @@ def test_texts_that_are_no_entry_are_rejected_and_the_others_written(tmp_path: P
     assert lines[1].endswith("words.txt:3: rejected: an empty answer")
     kept = [json.loads(line) for line in Path(found.rejects).read_text().splitlines()]
     assert [(one["line"], one["raw"]) for one in kept] == [(2, "aW4gdHdvCg=="), (3, "bXV0ZQo=")]
+
+
+def test_a_rejected_row_keeps_the_bytes_of_its_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("ab\nin zwei Käse\n".encode("cp1252"))
+    found = write_lexicon(Speaker(), path, tmp_path / "made", to_format="kaldi")
+    assert (tmp_path / "made").read_text() == "ab A B\n"
+    (kept,) = map(json.loads, Path(found.rejects).read_text().splitlines())
+    assert base64.b64decode(kept["raw"]) == "in zwei Käse\n".encode("cp1252")
 
 
 def test_answers_without_spaces_are_told(tmp_path: Path) -> None:
