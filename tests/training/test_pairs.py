@@ -193,7 +193,10 @@ def test_text_without_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
     with pytest.raises(DataError) as caught:
         PairsTask(tmp_path, config_of())
-    assert str(caught.value) == f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target"
+    assert str(caught.value) == (
+        f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target: the setting delimiter "
+        "tells what stands between cells"
+    )
 
 
 def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
