@@ -49,7 +49,12 @@ def loaded(run: Path) -> PairsModel:
 def test_metadata_before_training(task: PairsTask, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
     assert task.name == "upper"
-    found = {"direction": "forward", "layers": 1, "prior": False, "feature_separator": ";"}
+    found = {
+        "direction": "forward",
+        "layers": 1,
+        "alignment_prior": False,
+        "feature_separator": ";",
+    }
     assert task.metadata["settings"] == {**config_of().to_json(), **found}
     assert task.metadata["data"]["fingerprint"] == read.fingerprint
     assert task.metadata["data"]["examples"] == {"train": len(read.train), "dev": 8}
@@ -193,7 +198,10 @@ def test_text_without_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
     with pytest.raises(DataError) as caught:
         PairsTask(tmp_path, config_of())
-    assert str(caught.value) == f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target"
+    assert str(caught.value) == (
+        f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target: the setting delimiter "
+        "tells what stands between cells"
+    )
 
 
 def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
