@@ -123,10 +123,15 @@ def test_how_a_trial_ended() -> None:
 def test_the_table_is_aligned_and_in_order() -> None:
     config = configure({"task": "pairs"})
     finished = [
-        FinishedTrial(number, {"hidden": 8 * number, "tie_embeddings": number > 1, "dropout": 0.05}, value, {
-            "state": DONE if value else FAILED,
-            "scores": scores_of(value, 50) if value else {}, "seconds": 1.6 * number,
-        })
+        FinishedTrial(
+            number,
+            {"hidden": 8 * number, "tie_embeddings": number > 1, "dropout": 0.05},
+            value,
+            {
+                "state": DONE if value else FAILED,
+                "scores": scores_of(value, 50) if value else {}, "seconds": 1.6 * number,
+            },
+        )
         for number, value in ((2, 50.0), (10, 25.0), (1, None))
     ]  # fmt: skip
     head, *rows = report.table(plan_of(config), finished)
