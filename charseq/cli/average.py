@@ -43,9 +43,9 @@ def average(
 ) -> None:  # fmt: skip
     """Make one run whose weights are the mean of the weights of others.
 
-    Of one RUN: of its last evaluations, which it keeps with the setting keep (charseq train --set
-    keep=5). Of several: runs that were fine-tuned from the same one with --init-from. The result
-    is as fast as a single run.
+    Of one RUN: of its last evaluations, which it keeps with the setting keep_checkpoints (charseq
+    train --set keep_checkpoints=5). Of several: runs that were fine-tuned from the same one with
+    --init-from. The result is as fast as a single run.
     """
     prepare_inference()
     from charseq.training import averaging

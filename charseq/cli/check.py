@@ -103,7 +103,9 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
     config = config or defaults(corpus.choose_task(data))
     if corpus.choose_task(data, config.task) == "next-word":
         return statistics.inspect_lines(
-            corpus.load(data, running=config.running, encoding=config.encoding, units=config.units),
+            corpus.load(
+                data, running=config.stateful, encoding=config.encoding, units=config.units
+            ),
             case=config.case,
             punctuation=config.punctuation,
             limit=config.word_limit,

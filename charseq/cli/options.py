@@ -18,6 +18,7 @@ from click.core import ParameterSource
 from charseq.cli import console
 from charseq.config import SETTINGS, Config, configure, defaults, describe, unknown
 from charseq.errors import SettingError, UsageError
+from charseq.setting import RENAMED
 
 NAMED = (
     "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
@@ -28,7 +29,7 @@ NAMED = (
 SHORT = {"learning_rate": "--lr"}
 """Second names of options."""
 VARIABLES = {
-    *(f"CHARSEQ_{name.upper()}" for name in SETTINGS),
+    *(f"CHARSEQ_{name.upper()}" for name in (*SETTINGS, *RENAMED)),
     "CHARSEQ_MODEL",
     "CHARSEQ_KERNELS",
 }
@@ -174,6 +175,7 @@ def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         name = name.replace("-", "_")
+        name = RENAMED.get(name, name)
         if not equals:
             raise UsageError(f"--set '{assignment}', expected NAME=VALUE")
         if name in flags:
@@ -222,7 +224,7 @@ def environment() -> dict[str, str]:
         if name.startswith("CHARSEQ_") and name not in VARIABLES:
             setting = name.removeprefix("CHARSEQ_").lower()
             raise SettingError(f"the environment has {name}: {unknown(setting)}, or unset it")
-    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
+    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in (*RENAMED, *SETTINGS)}
     return {name: value for name, value in variables.items() if value is not None}
 
 

@@ -203,6 +203,7 @@ def load(
             split, unless it is wanted together with train.
         UsageError: an unknown split.
     """
+    notes: list[str] = []
     rule = "the last ones" if running else "by the line's hash"
     notes: list[str] = []
 
@@ -284,7 +285,7 @@ def _count(
         notes.append(
             f"{path}:{-longest[1]}: {longest[0]:,} words, half of the lines have at most "
             f"{float(np.median(lengths)):g}: it takes much time; put each sentence on a line "
-            "of its own, or train with the setting running"
+            "of its own, or train with the setting stateful"
         )
     return CorpusLines(path, count, 0, math.inf, bins, blanks, first_blank, encoding)
 

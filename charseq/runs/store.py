@@ -420,7 +420,9 @@ def _check_manifest_size(entries: Mapping[str, Entry], folder: Path) -> None:
     sized = {name: Entry(item.size, "0" * 64) for name, item in entries.items()}
     if len(_encode_manifest(sized)) >= MAX_MANIFEST_BYTES:
         what = f"has {len(entries):,} files, more than the manifest of a run can list"
-        raise CheckpointError(f"{what}: --set keep=0, or a longer save_seconds", path=folder)
+        raise CheckpointError(
+            f"{what}: --set keep_checkpoints=0, or a longer save_seconds", path=folder
+        )
 
 
 def _encode_manifest(files: Mapping[str, Entry]) -> bytes:

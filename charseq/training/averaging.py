@@ -44,7 +44,8 @@ def average(
     """Average kept evaluations of one run, or the models of several, into the run ``output``.
 
     Args:
-        runs: one run that kept evaluations (the setting ``keep``), or several from one start.
+        runs: one run that kept evaluations (the setting ``keep_checkpoints``), or several from
+            one start.
         output: the folder to make.
         last: of one run, the number of the last kept evaluations; by default all that are kept.
         best: of one run, the number of kept evaluations with the best dev scores.
@@ -115,7 +116,7 @@ def _of_evaluations(
     """The mean of evaluations that a run kept, and its origin for the metadata."""
     kept = kept_evaluations(folder)
     if not kept:
-        what = "kept no evaluations to average: train with --set keep=5"
+        what = "kept no evaluations to average: train with --set keep_checkpoints=5"
         raise CheckpointError(what, path=folder)
     if last is not None and best is not None:
         raise UsageError("--last and --best exclude each other: give one of them")

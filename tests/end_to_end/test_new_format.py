@@ -122,7 +122,7 @@ def test_a_conversion_reads_and_writes_it(tmp_path: Path) -> None:
         "[2]\nsource = b\nprediction = <b>\nprediction_note = \n"
     )
     assert (found.rows, found.rejected) == (3, 1)
-    assert told[:2] == [f"{path}: key 'source'", f"{path}:4: rejected: expected key = value"]
+    assert told[1:3] == [f"{path}: key 'source'", f"{path}:4: rejected: expected key = value"]
     assert targets(["a.ini"], None) == ["a.converted.ini"]
     with pytest.raises(UsageError, match=r"c\.csv is named as CSV, but INI is written"):
         convert(Model(), path, tmp_path / "c.csv")
