@@ -205,7 +205,6 @@ def load(
     """
     notes: list[str] = []
     rule = "the last ones" if running else "by the line's hash"
-    notes: list[str] = []
 
     def read(path: Path, divided: bool) -> CorpusLines:
         hashed = divided and not running
