@@ -28,7 +28,7 @@ def config_of(**settings: Any) -> Config:
     small = {
         "epochs": 4, "threads": 1, "device": "cpu", "precision": "float32", "hidden": 12,
         "embedding": 6, "batch_size": 8, "evaluations": 4, "learning_rate": 0.02, "beam": 2,
-        "ema": 0, "prior": False,
+        "ema": 0, "alignment_prior": False,
     }  # fmt: skip
     task = settings.get("task", "pairs")
     return configure({**small, "task": task, **settings}, base=defaults(task))

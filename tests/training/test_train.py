@@ -118,7 +118,7 @@ def test_training_on_a_folder_leaves_a_model(
     about, weights = checkpoint.load_model(run)
     assert about["finished"]
     assert facts["parameters"] == sum(value.size for value in weights.values())
-    found = {"task": "pairs", "direction": "forward", "layers": 1, "prior": False}
+    found = {"task": "pairs", "direction": "forward", "layers": 1, "alignment_prior": False}
     found["feature_separator"] = ";"
     assert about["settings"] == {**config_of().to_json(), **found}, "what auto came to"
     assert about["data"]["examples"] == {"train": 60, "dev": 10}
