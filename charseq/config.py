@@ -23,6 +23,8 @@ ATTENTIONS = ("auto", "hard", "soft", "none")
 TASKS = ("auto", "pairs", "next-word")
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
+MAX_WHOLE = 2**53
+"""Largest whole number of a setting: up to here a float holds every one."""
 GATELESS = {"tanh": 2e-3, "residual": 1e-3}
 """Cells without gates, and the peak of their learning rate in next-word training."""
 
@@ -382,12 +384,14 @@ def _convert(name: str, kind: type, value: Any) -> Any:
         raise SettingError(f"{name} is '{_cut(value)}', expected a number")
     try:
         number = float(value)
-        if kind is int and (number != int(number) or abs(number) >= 2**63):
-            raise ValueError
-        return kind(number)
+        if kind is float or (number == int(number) and abs(number) <= MAX_WHOLE):
+            return kind(number)
     except (TypeError, ValueError, OverflowError):
-        wanted = "a whole number" if kind is int else "a number"
-        raise SettingError(f"{name} is '{_cut(value)}', expected {wanted}") from None
+        pass
+    wanted = "a whole number" if kind is int else "a number"
+    if kind is int and (isinstance(value, int) or _cut(value).strip("- ").isdigit()):
+        wanted += f" of at most {MAX_WHOLE:,}"
+    raise SettingError(f"{name} is '{_cut(value)}', expected {wanted}")
 
 
 def _limit(name: str, value: float, least: float | None, most: float | None) -> None:

@@ -57,10 +57,11 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only sin
         "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=options.Name(), metavar="FILE...")
 @click.option(
     "-o",
     "--output",
+    type=options.OutputName(),
     metavar="OUT",
     help="File to write, or a folder that exists; - is stdout.  "
     "[default: NAME.converted.csv beside NAME.csv]",

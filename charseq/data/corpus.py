@@ -24,12 +24,14 @@ from pathlib import Path
 import numpy as np
 
 from charseq.data.formats.reader import has_known_ending, read_table
+from charseq.data.settings_file import SETTINGS_FILE
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
     check_splits,
     hash_key,
     hash_ranges,
+    is_split,
     load_splits,
     stem,
     tail_ranges,
@@ -178,6 +180,18 @@ def load(data: str | Path, *, splits: Sequence[str] = SPLITS, running: bool = Fa
 def is_text(path: Path) -> bool:
     """Whether a file is called as files of running text are: ``.txt``; ``.gz`` may follow."""
     return path.name.lower().removesuffix(".gz").endswith(".txt") and path.is_file()
+
+
+def data_files(path: str | Path) -> list[Path]:
+    """The files that commands read of some data: a file itself, or splits and settings of a folder.
+
+    An output never takes the place of one of them.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return [folder]
+    there = sorted(folder.iterdir())
+    return [one for one in there if is_split(one) or one.name == SETTINGS_FILE]
 
 
 def _is_train(path: Path) -> bool:

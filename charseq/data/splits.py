@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 
 import numpy as np
 
+from charseq import files
+from charseq.data.formats.reader import has_known_ending
 from charseq.data.text.normalise import normalise
 from charseq.errors import DataError, UsageError
 
@@ -115,10 +117,10 @@ def load_splits(
     """
     check_splits(splits)
     named, counted, rule = words
-    files = find_files(path, takes)
-    needed = choose_files(path, files, splits, expected=expected)
-    divided = "" if "" in files else "train" if "dev" not in files else None
-    found = {name: read(files[name], name == divided) for name in needed}
+    by_split = find_files(path, takes)
+    needed = choose_files(path, by_split, splits, expected=expected)
+    divided = "" if "" in by_split else "train" if "dev" not in by_split else None
+    found = {name: read(by_split[name], name == divided) for name in needed}
     problems = [line for rows in found.values() for line in _blank_lines(rows)]
     if divided == "":
         found = found[""].divide(SPLITS)
@@ -134,7 +136,7 @@ def load_splits(
             hint = f", expected {expected.replace('train', split)}" if path.is_dir() else ""
             raise DataError(f"no {named} for the {split} split{hint}", path=path)
     name = path.resolve().name if path.is_dir() else stem(path)
-    return LoadedSplits(kept, name, fingerprint([files[s] for s in needed]), problems)
+    return LoadedSplits(kept, name, fingerprint([by_split[s] for s in needed]), problems)
 
 
 def hash_key(text: str) -> int:
@@ -219,14 +221,19 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
     """A folder -> its file for each split, of the files it ``takes``; a file -> ``{"": file}``.
 
     Raises:
-        DataError: no such file or folder, it cannot be read, or two files for one split.
+        DataError: no such file or folder, it cannot be read, two files for one split, or a thing
+            with the name of a split that is no file.
     """
     try:
         if not path.exists():
             raise DataError("no such file or folder", path=path)
         if not path.is_dir():
             return {"": path}
-        there = sorted(file for file in path.iterdir() if takes(file))
+        listed = sorted(path.iterdir())
+        odd = next((one for one in listed if is_split(one) and not one.is_file()), None)
+        if odd is not None:
+            raise DataError(f"is {files.kind(odd)}, expected a file of rows", path=odd)
+        there = [file for file in listed if takes(file)]
     except OSError as fault:
         raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
     found: dict[str, Path] = {}
@@ -238,6 +245,11 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
         if split:
             found[split] = file
     return found
+
+
+def is_split(file: Path) -> bool:
+    """Whether a file has the name of a split, in some format."""
+    return stem(file).lower() in STEMS and has_known_ending(file)
 
 
 def choose_files(

@@ -74,6 +74,7 @@ from charseq.inference.journal import (
     open_journal,
     predict_texts,
 )
+from charseq.inference.pool import files_read
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
@@ -133,7 +134,8 @@ def convert(
         raise UsageError(f"mass is {mass}, expected a number above 0, at most 1")
     _check_columns(found, column=column, to=to)
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
-    _check_out(path, out, found, force=force or has_journal)
+    reads: list[str | Path] = [path, *files_read(model)]
+    _check_out(out, found, reads, force=force or has_journal)
     table = read_table(path, format=found.name, header=_header(found, column, header), faulty=True)
     if to is not None and found.may_have_header and table.header is None:
         raise UsageError(f"{table.path} has no header, so the new column cannot be named '{to}'")
@@ -143,7 +145,7 @@ def convert(
     read_text = column_reader(table, column, features=model.has_features)
     options = {"column": column, "n": n, "beam": beam, "mass": mass, "as": [found.name, header]}
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=[path], what="file of rejects")
+    files.refuse(rejected, force=force or has_journal, inputs=reads, what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
     with _journal(path, out, kept_for, options, force=force, report=report) as journal:
         if journal and journal.answers:
@@ -304,11 +306,12 @@ def targets(paths: Sequence[str], out: str | None) -> list[str]:
         raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
-    for name, times in Counter(found).items():
+    rejects = [str(rejects_path(path, name)) for path, name in zip(paths, found, strict=True)]
+    for name, times in Counter([*found, *rejects]).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
     inputs = {os.path.realpath(path) for path in paths if path != "-"}
-    for name in found:
+    for name in (*found, *rejects):
         if name != "-" and os.path.realpath(name) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
@@ -385,7 +388,7 @@ def _check_columns(format: Format, *, column: str | int | None, to: str | None) 
         raise UsageError("the new column's name is empty or has a tab or line end in it")
 
 
-def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
+def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: bool) -> None:
     if out == "-":
         return
     named = FORMATS[sniff(out)]
@@ -396,7 +399,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
         )
     if format.packs_itself and out.lower().endswith(".gz"):
         raise UsageError(f"{out}: {format.title} is packed inside, name it without .gz")
-    files.refuse(out, force=force, inputs=[path])
+    files.refuse(out, force=force, inputs=reads)
 
 
 def _beside(path: str) -> str:

@@ -30,11 +30,14 @@ Predict = Callable[[list[str]], Sequence[Prediction]]
 class Lexicon:
     """Sources and their targets, which come before the answers of a model."""
 
-    def __init__(self, vocabulary: Vocabulary, entries: Iterable[Example]) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, entries: Iterable[Example], path: Path | None = None
+    ) -> None:
         """Index ``entries`` by source and features, as ``vocabulary`` normalises sources.
 
-        A pair that occurs twice counts once, with its larger weight.
+        A pair that occurs twice counts once, with its larger weight. ``path`` is their file.
         """
+        self.path = path
         self._vocabulary = vocabulary
         weights: dict[Key, dict[str, float]] = {}
         for one in entries:
@@ -117,7 +120,7 @@ def read(
         message = fault.message.replace("--columns", "--lexicon-columns")
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
-    return Lexicon(vocabulary, part.examples)
+    return Lexicon(vocabulary, part.examples, Path(path))
 
 
 def _names_roles(path: str | Path) -> bool:
