@@ -160,6 +160,7 @@ AGAIN = "; run again with --debug for the traceback"
         (Interrupted("saved", signal_number=15), 143, "charseq: error: saved"),
         (KeyboardInterrupt(), 130, "charseq: interrupted"),
         (Terminated(15), 143, "charseq: terminated"),
+        (Terminated(1), 129, "charseq: terminal closed"),
         (PermissionError(13, "Permission denied", "/x"), 1,
          "charseq: error: /x: Permission denied"),
         (OSError(28, "No space left on device"), 1, "charseq: error: No space left on device"),

@@ -31,6 +31,7 @@ from charseq.data.formats.rows import Table, Write, column_taken
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
+_BEGINNING = b'{"line": '
 
 
 @contextmanager
@@ -170,7 +171,7 @@ class Rejects:
                 self._file.close()
 
     def finish(self) -> None:
-        """Give the file its name; if nothing was rejected, a file of an earlier attempt goes.
+        """Give the file its name; if nothing was rejected, one of an earlier conversion goes.
 
         Raises:
             UsageError: another file has got the name meanwhile, and ``force`` is false.
@@ -180,10 +181,10 @@ class Rejects:
         self.close()
         files.refuse(self.path, force=self._force, what="file of rejects")
         with _writing_to(self.path):
-            if self.part is None:
-                self.path.unlink(missing_ok=True)
-            else:
+            if self.part is not None:
                 files.publish(self.part, self.path)
+            elif _holds_rejects(self.path):
+                self.path.unlink()
         self._is_finished = True
 
     def release(self) -> None:
@@ -219,6 +220,15 @@ def _writing_to(path: Path) -> Iterator[None]:
         raise UsageError(f"{path} is being written by another process") from None
     except OSError as fault:
         raise AccessError(f"cannot be written: {fault.strerror or fault}", path=path) from None
+
+
+def _holds_rejects(path: Path) -> bool:
+    """Whether there is a file that begins as a file of rejects does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except FileNotFoundError:
+        return False
 
 
 def rejects_path(path: str, out: str) -> Path:
