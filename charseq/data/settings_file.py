@@ -77,9 +77,9 @@ def read_toml(path: Path) -> dict[str, Any]:
             deeper or of larger numbers than any file of settings.
     """
     try:
-        if not os.path.lexists(path):
-            return {}
         if not path.is_file():
+            if not os.path.lexists(path):
+                return {}
             raise DataError(f"is {kind(path)}, expected a file of settings", path=path)
         with path.open("rb") as file:
             content = file.read(MAX_TOML_BYTES + 1)
