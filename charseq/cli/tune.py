@@ -40,7 +40,7 @@ Ranges, in [tune] or in FILE of --ranges:
     type=options.Integer(1, 10_000),
     metavar="N",
     help="Number of trainings, including those of earlier calls.  [default: 20; with --hours: "
-    "no limit]",
+    "10000]",
 )
 @click.option(
     "--hours",

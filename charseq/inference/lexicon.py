@@ -418,12 +418,12 @@ def _target(model: PairsModel | LanguageModel | WorkerPool, name: str, out: str)
 def _summary(result: LexiconReport, format: Format, out: str) -> list[str]:
     """The report as lines for people: counts, then the texts that are special."""
     path = result.path
-    counts = f"{result.words:,} words, {result.entries:,} entries ({format.title})"
+    counts = f"{result.words:,} texts, {result.entries:,} entries ({format.title})"
     lines = [f"{path}: {counts} -> {out}"]
     if result.rejected:
         lines.append(f"{path}: {result.refused} -> {result.rejects}")
     if result.flagged:
-        lines.append(f"{path}: words with unseen symbols: {result.flagged:,}")
+        lines.append(f"{path}: texts with unseen symbols: {result.flagged:,}")
     if result.truncated:
         lines.append(f"{path}: {result.truncated:,} predictions cut at the longest length")
     if format.holds_pairs and result.words and not result.spaced:

@@ -131,7 +131,7 @@ def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:
     code, out, err = world.run("convert", str(words), "--to-format", "cmudict")
     made = tmp_path / "words.converted.dict"
     assert (code, out) == (0, "")
-    assert f"{words}: 2 words, 2 entries (CMUdict dictionary) -> {made}" in err
+    assert f"{words}: 2 texts, 2 entries (CMUdict dictionary) -> {made}" in err
     assert made.read_text() == "quay  QUAY\nharbour  HARBOUR\n"
     code, out, err = world.run("convert", str(words), "--to-format", "kaldi", "--to", "iso")
     assert (code, out) == (2, "")

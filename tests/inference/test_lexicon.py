@@ -364,7 +364,7 @@ def test_each_text_is_written_once_with_its_best_answers(
     assert made == expected
     assert (found.words, found.entries, found.rejected) == (2, 4, 0)
     assert model.asked == ["ab", "odd"]
-    assert lines[-1].endswith("words with unseen symbols: 1")
+    assert lines[-1].endswith("texts with unseen symbols: 1")
     name = "again.csv" if to_format == "csv" else f"again.{'tsv' if to_format == 'tsv' else 'dict'}"
     name = "lexicon.txt" if to_format.startswith("kaldi") else name
     again = read(write(tmp_path, made, name), PLAIN, settings=SETTINGS)

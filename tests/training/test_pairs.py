@@ -193,10 +193,23 @@ def test_text_without_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("I love\nmachine learning\n")
     with pytest.raises(DataError) as caught:
         PairsTask(tmp_path, config_of())
-    assert str(caught.value) == (
-        f"{tmp_path / 'train.txt'}:1: 1 column, expected source and target: the setting delimiter "
-        "tells what stands between cells"
-    )
+    message = "1 column, expected source and target: the setting delimiter tells what stands"
+    assert str(caught.value) == f"{tmp_path / 'train.txt'}:1: {message} between cells"
+
+
+def test_features_are_cut_as_in_the_run_to_start_from(tmp_path: Path) -> None:
+    folder = tmp_path / "forms"
+    folder.mkdir()
+    rows = [f"{word}\tpos=V,num={num}\t{word}\n" for word in "abc" for num in ("SG", "PL")]
+    (folder / "train.tsv").write_text("".join(rows))
+    (folder / "dev.tsv").write_text(rows[0])
+    settings = {"columns": "source,features,target", "epochs": 1}
+    train.train(folder, run=tmp_path / "run", config=config_of(**settings))
+    (folder / "train.tsv").write_text("a\tpos=V\ta\nb\tpos=V\tb\n")
+    (folder / "dev.tsv").write_text("c\tpos=V\tc\n")
+    task = PairsTask(folder, config_of(**settings), tmp_path / "run")
+    assert task.prepared.source.feature_separator == task.config.feature_separator == ","
+    assert PairsTask(folder, config_of(**settings)).config.feature_separator == ";"
 
 
 def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(

@@ -82,6 +82,7 @@ Lines = Iterator[tuple[int, bytes]]
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _ASCII = re.compile(rb"[A-Za-z0-9]")
 _LETTERS = re.compile(rb"[A-Za-z\x80-\xff]")
+_SIGN_IN_WORD = re.compile(rb"[A-Za-z][\xa1-\xb6\xb8-\xb9\xbb-\xbf][A-Za-z]")
 _LATIN = re.compile(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]")
 
 
@@ -301,10 +302,10 @@ def _is_western(sample: bytes) -> bool:
     """Whether bytes that are not UTF-8 look like a text in cp1252.
 
     Words of other alphabets are runs of bytes that are not ASCII; in Western Europe such a byte
-    stands beside ASCII letters.
+    stands beside ASCII letters. A sign within a word is a letter of Central Europe (cp1250).
     """
     high = _HIGH.findall(sample)
-    if not _LATIN.search(sample) or any(map(_has_utf8, high)):
+    if not _LATIN.search(sample) or _SIGN_IN_WORD.search(sample) or any(map(_has_utf8, high)):
         return False
     try:
         signs = set(b"".join(high).decode(WESTERN))

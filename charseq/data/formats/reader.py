@@ -168,14 +168,17 @@ def read_table(
 
 
 def _choose(source: Source, default: str) -> Format:
-    """The format of a file by its name, else by its first lines, else ``default``."""
+    """The format of a file by its name, else by its first lines, else ``default``.
+
+    With a delimiter that is given, the first lines are not asked.
+    """
     named = _by_ending(source.path)
     known = list(FORMATS.values())
     if named is not None and named.has_columns:
         default = named.name
         known = [one for one in known if not set(one.endings).isdisjoint(named.endings)]
     found = FORMATS[default]
-    if len(known) > 1:
+    if len(known) > 1 and source.delimiter == "auto":
         lines, name = source.first_lines, unpacked_name(source.path).lower()
         found = [found, *(one for one in known if lines and one.recognises(lines, name))][-1]
     if found.recognised or found.name != default:

@@ -119,7 +119,8 @@ def tune(
         ranges: a TOML file with the search space, see ``space``; by default the table ``[tune]``
             of ``DATA/charseq.toml``, else the usual ranges of settings not set there.
         fixed: settings that are not searched, whatever the ranges are.
-        trials: number of trials, including earlier calls; by default 20, or with ``hours`` any.
+        trials: number of trials, including earlier calls, 10,000 at most; by default 20, or with
+            ``hours`` 10,000.
         hours: hours of training after which no trial begins, including earlier calls.
         force: begin anew; a model in the folder stays until a trial is done.
         dry_run: report the search space, and train nothing.

@@ -217,6 +217,14 @@ def test_a_format_that_was_named_is_not_told(tmp_path: Path) -> None:
     assert read_table(write(tmp_path, "eng", UNIMORPH), format="unimorph").note == ""
 
 
+def test_a_delimiter_or_a_format_that_is_given_decides(tmp_path: Path) -> None:
+    path = write(tmp_path, "eng.tsv", UNIMORPH)
+    assert read_table(path, delimiter="tab").format.name == "tsv"
+    assert read_table(path, format="tsv").header is None
+    path = write(tmp_path, "lexicon.txt", KALDI)
+    assert read_table(path, format="text").note == ""
+
+
 # --- written
 
 

@@ -43,6 +43,14 @@ def test_the_encoding_is_found_and_told(tmp_path: Path, content: bytes, note: st
     assert ("read as" in table.note) == bool(note) or "read as a row" in table.note
 
 
+@pytest.mark.parametrize(
+    "text", ["col·lecció", "el señor", "naïve", "œuvre", "Straße", "l’été dernier"]
+)
+def test_words_of_western_europe_are_read(tmp_path: Path, text: str) -> None:
+    content = f"{text}\tx\n".encode("cp1252")
+    assert cells(tmp_path, "a.tsv", content, header="no") == [(text, "x")]
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "gbk", "shift_jis", "cp037"])
 def test_any_encoding_can_be_named(tmp_path: Path, encoding: str) -> None:
     letters = {"cp1251": "слово", "koi8-r": "слово", "gbk": "中文", "shift_jis": "日本語"}
@@ -57,6 +65,7 @@ def test_any_encoding_can_be_named(tmp_path: Path, encoding: str) -> None:
         "слово\tслова\n".encode("cp1251"),
         "中文\t汉语\n".encode("gbk"),
         "日本\t語\n".encode("shift_jis"),
+        "całość\tpółka\n".encode("cp1250"),
         "ä\t".encode() + b"b\xe4r\n",  # a sequence of UTF-8 is there
         b"a\t\xe4\n",  # no letter beside it
         b"a\tb\x81r\n",  # no character of cp1252

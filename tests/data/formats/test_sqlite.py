@@ -164,6 +164,18 @@ def test_faults_name_the_file(tmp_path: Path, place: str, message: str) -> None:
     assert str(caught.value).startswith(f"{tmp_path / place}: {message}")
 
 
+def test_virtual_tables_and_generated_columns_are_not_read(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db", "CREATE TABLE t (a, b AS (hex(a)))")
+    assert read_table(path).header == ("a",)
+    try:
+        database(path, "CREATE VIRTUAL TABLE f USING fts5(a)")
+    except sqlite3.OperationalError as fault:
+        pytest.skip(str(fault))
+    with pytest.raises(DataError, match="no table 'f', its tables are: 'f_config'"):
+        read_table(f"{path}#f")
+    assert read_table(f"{path}#t").header == ("a",)
+
+
 def test_a_pipe_is_no_database() -> None:
     with pytest.raises(UsageError, match="SQLite is read from a file, not from stdin"):
         read_table("-", format="sqlite")
