@@ -20,7 +20,7 @@ from charseq.process import prepare_inference
         "charseq average checkpoints/tuned-1 checkpoints/tuned-2 -o checkpoints/mean",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=options.Name(), metavar="RUN...")
 @options.output("OUT", "Folder of the new run.", required=True)
 @click.option(
     "--last",
@@ -34,7 +34,12 @@ from charseq.process import prepare_inference
     metavar="K",
     help="Of one RUN: the K evaluations with the best dev score, of those that it kept.",
 )
-@click.option("--data", metavar="DATA", help="Score the result on the dev split of DATA.")
+@click.option(
+    "--data",
+    type=options.Name(),
+    metavar="DATA",
+    help="Score the result on the dev split of DATA.",
+)
 @options.force("Replace a finished run at OUT.")
 @options.reporting
 def average(

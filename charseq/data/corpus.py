@@ -27,6 +27,8 @@ import numpy as np
 from charseq.data.batches import outlier_length
 from charseq.data.formats.opening import unpacked_name
 from charseq.data.formats.reader import detect, has_known_ending, read_table
+from charseq.data.formats.sqlite import split_location
+from charseq.data.settings_file import SETTINGS_FILE
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -34,6 +36,7 @@ from charseq.data.splits import (
     find_files,
     hash_key,
     hash_ranges,
+    is_split,
     load_splits,
     tail_ranges,
 )
@@ -231,6 +234,18 @@ def load(
 def is_text(path: Path) -> bool:
     """Whether a file is called as files of running text are: ``.txt``, packed or not."""
     return unpacked_name(path).lower().endswith(".txt") and path.is_file()
+
+
+def data_files(path: str | Path) -> list[Path]:
+    """The files that commands read of some data: a file itself, or splits and settings of a folder.
+
+    An output never takes the place of one of them.
+    """
+    folder = Path(split_location(path)[0])
+    if not folder.is_dir():
+        return [folder]
+    there = sorted(folder.iterdir())
+    return [one for one in there if is_split(one) or one.name == SETTINGS_FILE]
 
 
 def _is_table(path: Path) -> bool:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq import files
+from charseq.data.corpus import data_files
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read
+from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read, refuse_inputs
 from charseq.runs.lookup import find
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.untrusted import parse_object
@@ -60,9 +62,11 @@ def average(
         UsageError: counts that do not go together.
         CheckpointError: a run is missing or damaged, kept nothing, or does not fit the others.
     """
+    files.check_name(output)
     folders = [find(run) for run in runs]
     if any(folder.resolve() == Path(output).resolve() for folder in folders):
         raise UsageError(f"{output} is one of the runs to average, expected another folder")
+    refuse_inputs(output, [*folders, *([] if data is None else data_files(data))])
     contents = [read_run(folder) for folder in folders]
     for folder, found in zip(folders, contents, strict=True):
         if found.config.ensemble > 1:

@@ -565,7 +565,7 @@ def test_a_dictionary_is_read_from_either_side(tmp_path: Path) -> None:
     assert found.notes[0] == "a Kaldi lexicon, 3 pronunciations of 2 words"
     path.write_text("a AH0\na EY1\nb B IY1\n", encoding="utf-16")
     (note,) = read_file(path).notes
-    assert note == "a Kaldi lexicon, 3 pronunciations of 2 words; read as UTF-16-LE"
+    assert note == "read as UTF-16-LE; a Kaldi lexicon, 3 pronunciations of 2 words"
     path.write_text("a AH0\na EY1\nb B IY1\n")
     dataset = load(path, splits=["train"])
     assert f"{path}: a Kaldi lexicon, 3 pronunciations of 2 words" in dataset.problems
