@@ -192,7 +192,7 @@ def test_runs_that_cannot_be_averaged_are_refused(data: Path, run: Path, tmp_pat
     single = tmp_path / "single"
     train.train(data, run=single, config=config_of(epochs=1, evaluations=1))
     refused: list[tuple[list[Path], dict[str, Any], str]] = [
-        ([single], {}, "single: kept no evaluations to average: train with --set keep_checkpoints=5"),
+        ([single], {}, "kept no evaluations to average: train with --set keep_checkpoints=5"),
         ([single, run], {}, "did not start from the same weights"),
         ([run, run], {}, "a run is named twice"),
         ([run], {"last": 4}, "kept 3 evaluations, not 4"),
