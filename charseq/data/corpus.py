@@ -203,6 +203,7 @@ def load(
             split, unless it is wanted together with train.
         UsageError: an unknown split.
     """
+    notes: list[str] = []
     rule = "the last ones" if running else "by the line's hash"
 
     def read(path: Path, divided: bool) -> CorpusLines:
