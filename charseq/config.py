@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charseq.errors import SettingError
-from charseq.setting import SHOWN, checked, interval, setting, shown
+from charseq.setting import SHOWN, checked, interval, renamed, setting, shown
 
 SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
@@ -111,13 +111,13 @@ class Config:
         choices=("keep", "split"),
         task="next-word",
     )
-    traits: bool = setting(
+    word_features: bool = setting(
         True,
         "data",
         "words share a part of their vectors by stem, shape, beginning and ending",
         task="next-word",
     )
-    running: bool = setting(
+    stateful: bool = setting(
         False,
         "data",
         "lines continue each other, so the state is carried from line to line",
@@ -169,7 +169,7 @@ class Config:
         choices=DIRECTIONS,
         task="pairs",
     )
-    prior: bool = setting(
+    alignment_prior: bool = setting(
         True,
         "model",
         "the output begins with the alignment's expectation of what each symbol is rewritten to",
@@ -191,7 +191,9 @@ class Config:
         most=8,
         next_word=1,
     )
-    tied: bool = setting(True, "model", "use the target embedding as the output matrix as well")
+    tie_embeddings: bool = setting(
+        True, "model", "use the target embedding as the output matrix as well"
+    )
     dropout: float = setting(
         0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
     )
@@ -237,9 +239,9 @@ class Config:
         least=1,
         most=10_000,
         task="next-word",
-        running=True,
+        stateful=True,
     )
-    samples: int = setting(
+    sampled_softmax: int = setting(
         -1,
         "training",
         "symbols that the softmax is sampled over; 0: all; -1: by their number",
@@ -280,7 +282,7 @@ class Config:
         12, "training", "how often the dev split is scored", least=1, most=10_000
     )
     dev_limit: int = setting(5000, "training", "dev examples used to choose the weights", least=1)
-    keep: int = setting(
+    keep_checkpoints: int = setting(
         0,
         "training",
         "last evaluations whose weights stay in the run folder, for charseq average",
@@ -343,7 +345,7 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
     Raises:
         SettingError: an unknown name, a wrong type, or a value out of its limits.
     """
-    parsed = {name: parse(name, value) for name, value in values.items()}
+    parsed = {name: parse(name, value) for name, value in renamed(values).items()}
     if parsed.get("epochs") and parsed.get("minutes"):
         raise SettingError("minutes and epochs exclude each other: give one of them")
     if parsed.get("epochs"):

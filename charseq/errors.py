@@ -142,4 +142,8 @@ class Interrupted(CharseqError):
 
 
 class Terminated(BaseException):
-    """SIGTERM as an exception: to a command what KeyboardInterrupt is for SIGINT (exit 143)."""
+    """SIGTERM or SIGHUP as an exception: to a command what KeyboardInterrupt is for SIGINT."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + signal_number

@@ -27,6 +27,8 @@ SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Names of stdout. To open one of the others anew would empty a file behind it."""
+MAX_NAME_BYTES = 255
+"""Bytes of a file's name, at most, on the usual file systems."""
 
 
 class LinkError(OSError):
@@ -43,6 +45,14 @@ class LinkError(OSError):
         super().__init__(errno.ELOOP, what)
 
 
+class HardLinkError(LinkError):
+    """A file has a second name, and its content may be somebody's under that name."""
+
+    def __init__(self, path: Path) -> None:
+        what = f"'{path}' is a hard link: its file has other names, and is not written: delete it"
+        OSError.__init__(self, errno.EMLINK, what)
+
+
 class BusyError(Exception):
     """The file is locked by another process; ``holder`` is what that one wrote into it."""
 
@@ -56,21 +66,23 @@ class BusyError(Exception):
 def refuse_link(path: Path) -> None:
     """Refuse a path through a link that may be a stranger's.
 
-    That is the last part of the path, and every folder of it that lies below the current folder;
-    links above it, such as ``/tmp`` on some systems, belong to the machine.
+    That is the last part of the path, and every folder of it that lies in or below the current
+    folder, by whatever name that is reached; of a relative path, every folder. Other links, such as
+    ``/tmp`` on some systems, belong to the machine.
 
     Raises:
         LinkError: one of them is a link.
     """
     if is_system(path):
         return
-    outside: tuple[Path, ...] = ()
-    if path.is_absolute():
-        here = Path.cwd()
-        outside = (here, *here.parents) if path.is_relative_to(here) else tuple(path.parents)
     for part in (*reversed(path.parents), path):
-        if part not in outside and part.is_symlink():
+        if part.is_symlink() and (part == path or not path.is_absolute() or _is_below(part)):
             raise LinkError(part)
+
+
+def _is_below(link: Path) -> bool:
+    """Whether a link lies in the current folder or below it."""
+    return Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(Path.cwd()))
 
 
 def is_stdout(path: str | Path) -> bool:
@@ -96,6 +108,33 @@ def is_system(path: str | Path) -> bool:
     return os.path.dirname(path) in SYSTEM  # noqa: PTH120, a name of the system is no path
 
 
+def kind(path: Path) -> str:
+    """The kind of a thing that is no plain file, for a message."""
+    if path.is_symlink() and not path.exists():
+        return f"a link to '{path.readlink()}', which leads to no file"
+    return "a folder" if path.is_dir() else "a device or a pipe"
+
+
+def check_name(path: str | Path) -> None:
+    """Check the name that a user gives to an output.
+
+    Raises:
+        UsageError: it is empty, begins with ``~``, or has a part of more than 255 bytes.
+    """
+    name = os.fspath(path)
+    if not name:
+        raise UsageError("an empty name, expected the name of a file or folder to write")
+    if name.startswith("~"):
+        raise UsageError(
+            f"'{name}' begins with ~, which your shell has not replaced: write the folder out, or "
+            "./~ where the name is meant"
+        )
+    for part in Path(name).parts:
+        if (size := len(os.fsencode(part))) > MAX_NAME_BYTES:
+            what = f"a name of {size} bytes, expected at most {MAX_NAME_BYTES}: give a shorter one"
+            raise UsageError(f"'{part[:40]}…{part[-16:]}' is {what}")
+
+
 def refuse(
     path: str | Path, *, force: bool, inputs: Iterable[str | Path] = (), what: str = "file"
 ) -> None:
@@ -104,27 +143,39 @@ def refuse(
     Args:
         path: the output; ``-`` is stdout.
         force: whether a file may be overwritten.
-        inputs: files that are never overwritten.
+        inputs: everything that the command reads; it is never overwritten. Where nothing has the
+            name ``path``, they are not asked for.
         what: what the output is, for the message.
 
     Raises:
-        UsageError: it is a link, a folder, an input, or there without ``force``.
+        UsageError: its name is none (see :func:`check_name`), or it is a link, a folder, an input,
+            or there without ``force``.
     """
     out = Path(path)
     if is_stdout(path) or is_system(path):
         return
+    check_name(path)
     try:
         refuse_link(out)
     except LinkError as fault:
         raise UsageError(fault.strerror) from None
     if out.is_dir():
         raise UsageError(f"{out} is a folder, expected a {what} to write")
-    for one in inputs:
-        with contextlib.suppress(OSError):  # one of them is missing, so they are not the same
-            if out.samefile(one):
-                raise UsageError(f"{out} is an input and would be overwritten: give another name")
-    if not force and os.path.lexists(out):
+    if not os.path.lexists(out):
+        return
+    if is_among(out, inputs):
+        raise UsageError(f"{out} is an input and would be overwritten: give another name")
+    if not force:
         raise UsageError(f"{out} exists: give another name, or --force to overwrite it")
+
+
+def is_among(path: Path, others: Iterable[str | Path]) -> bool:
+    """Whether one of the others is the same file or folder, by whatever name."""
+    for one in others:
+        with contextlib.suppress(OSError):  # one of them is missing, so they are not the same
+            if path.samefile(one):
+                return True
+    return False
 
 
 def part_path(path: Path) -> Path:
@@ -315,7 +366,7 @@ def lock(path: Path, *, flags: int = 0, parents: bool = False) -> int:
 
     Raises:
         BusyError: another process has locked it.
-        LinkError: it is a link.
+        LinkError: it is a link, or a hard link to a file that has another name as well.
         OSError: it cannot be opened or locked.
     """
     import fcntl  # POSIX only: nothing else of this module needs it
@@ -327,6 +378,8 @@ def lock(path: Path, *, flags: int = 0, parents: bool = False) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | flags, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink > 1:
+                raise HardLinkError(path)
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
         except BlockingIOError:

@@ -16,6 +16,22 @@ SHOWN = 60
 """Characters of a wrong value that a message shows."""
 
 
+RENAMED = {
+    "running": "stateful",
+    "traits": "word_features",
+    "keep": "keep_checkpoints",
+    "samples": "sampled_softmax",
+    "prior": "alignment_prior",
+    "tied": "tie_embeddings",
+}
+"""Earlier names of settings, which are still read: in runs, files, options and the environment."""
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, under the present names of their settings."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
 def setting(
     default: Any,
     group: str,

@@ -67,8 +67,8 @@ def cases() -> Iterator[Case]:
     pairs: dict[str, tuple[str, ...]] = {
         "float32": (hard, "--set=precision=float32"),
         "two-layers": ("--set=layers=2",),
-        "odd-sizes": (hard, "--set=hidden=21", "--set=embedding=19", "--set=tied=false"),
-        "forward": (hard, "--set=direction=forward", "--set=prior=false"),
+        "odd-sizes": (hard, "--set=hidden=21", "--set=embedding=19", "--set=tie_embeddings=false"),
+        "forward": (hard, "--set=direction=forward", "--set=alignment_prior=false"),
         "subwords": ("--set=source_symbols=subwords", "--set=subword_size=380"),
         "ensemble": (hard, "--ensemble=2", "--cells=gru,lstm"),
     }
@@ -80,8 +80,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"words-{cell}", "sentences", (f"--cell={cell}",))
     yield Case("words-numpy", "sentences", kernels="off")
     lines: dict[str, tuple[str, ...]] = {
-        "words-running": ("--set=running=true", "--set=segment=12"),
-        "words-sampled": ("--set=samples=50",),
+        "words-stateful": ("--set=stateful=true", "--set=segment=12"),
+        "words-sampled": ("--set=sampled_softmax=50",),
         "words-characters": ("--set=units=characters",),
     }
     yield from (Case(name, "sentences", words) for name, words in lines.items())

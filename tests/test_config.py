@@ -152,6 +152,14 @@ def test_a_whole_number_is_whole(value: Any) -> None:
         parse("hidden", value)
 
 
+@pytest.mark.parametrize("value", [2**53 + 2, 2**63 - 1, -(2**63), 10**400, str(2**63), "9" * 25])
+def test_a_whole_number_that_no_float_holds_is_called_too_large(value: Any) -> None:
+    most = r"expected a whole number of at most 9,007,199,254,740,992$"
+    with pytest.raises(SettingError, match=f"^epochs is .*, {most}"):
+        parse("epochs", value)
+    assert parse("epochs", 2**53) == parse("epochs", str(2**53)) == 2**53
+
+
 def test_whole_numbers_may_be_written_as_others() -> None:
     assert parse("hidden", "128.0") == parse("hidden", 128.0) == parse("hidden", "1.28e2") == 128
 

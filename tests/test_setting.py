@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from charseq.config import SETTINGS, Config, in_use
+from charseq.config import SETTINGS, Config, configure, in_use
 from charseq.errors import SettingError
-from charseq.setting import checked, interval, setting
+from charseq.setting import RENAMED, checked, interval, renamed, setting
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,17 @@ def test_settings_in_use_have_all_that_they_need() -> None:
     assert set(settings) - set(in_use(settings)) == {
         name
         for name, item in SETTINGS.items()
-        if item.metadata["needs"].get("task") == "pairs" or "running" in item.metadata["needs"]
+        if item.metadata["needs"].get("task") == "pairs" or "stateful" in item.metadata["needs"]
     }
     assert "context" in in_use(settings)
     assert "context" not in in_use(settings | {"cell": "lstm"})
-    assert in_use({"running": True, "task": "next-word", "segment": 9})[-1] == "segment"
+    assert in_use({"stateful": True, "task": "next-word", "segment": 9})[-1] == "segment"
+
+
+def test_earlier_names_of_settings_are_read() -> None:
+    assert set(RENAMED.values()) <= set(SETTINGS)
+    assert set(RENAMED).isdisjoint(SETTINGS)
+    assert renamed({"tied": False, "hidden": 8}) == {"tie_embeddings": False, "hidden": 8}
+    old = {"running": True, "traits": False, "keep": 3, "samples": 9, "prior": False, "tied": False}
+    found = configure({"task": "next-word", **old}).to_json()
+    assert {name: found[RENAMED[name]] for name in old} == old

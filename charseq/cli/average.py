@@ -20,7 +20,7 @@ from charseq.process import prepare_inference
         "charseq average checkpoints/tuned-1 checkpoints/tuned-2 -o checkpoints/mean",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=options.Name(), metavar="RUN...")
 @options.output("OUT", "Folder of the new run.", required=True)
 @click.option(
     "--last",
@@ -34,7 +34,12 @@ from charseq.process import prepare_inference
     metavar="K",
     help="Of one RUN: the K evaluations with the best dev score, of those that it kept.",
 )
-@click.option("--data", metavar="DATA", help="Score the result on the dev split of DATA.")
+@click.option(
+    "--data",
+    type=options.Name(),
+    metavar="DATA",
+    help="Score the result on the dev split of DATA.",
+)
 @options.force("Replace a finished run at OUT.")
 @options.reporting
 def average(
@@ -43,9 +48,9 @@ def average(
 ) -> None:  # fmt: skip
     """Make one run whose weights are the mean of the weights of others.
 
-    Of one RUN: of its last evaluations, which it keeps with the setting keep (charseq train --set
-    keep=5). Of several: runs that were fine-tuned from the same one with --init-from. The result
-    is as fast as a single run.
+    Of one RUN: of its last evaluations, which it keeps with the setting keep_checkpoints (charseq
+    train --set keep_checkpoints=5). Of several: runs that were fine-tuned from the same one with
+    --init-from. The result is as fast as a single run.
     """
     prepare_inference()
     from charseq.training import averaging

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     short_help="Count what is in the data, and find its faults.",
     epilog=options.example("charseq check data/"),
 )
-@click.argument("data")
+@options.data
 @options.setting("task")
 @options.reading
 @options.as_json
@@ -44,7 +44,7 @@ def check(*, data: str, as_json: bool, **settings: Any) -> None:
 @click.command(
     short_help="Show how a run was made.", epilog=options.example("charseq info checkpoints/dates")
 )
-@click.argument("folder", metavar="RUN")
+@click.argument("folder", type=options.Name(), metavar="RUN")
 @options.as_json
 @options.debug
 def info(*, folder: str, as_json: bool) -> None:
@@ -62,7 +62,7 @@ def info(*, folder: str, as_json: bool) -> None:
     short_help="Check the files of a run before it is used.",
     epilog=options.example("charseq verify checkpoints/dates"),
 )
-@click.argument("folder", metavar="RUN")
+@click.argument("folder", type=options.Name(), metavar="RUN")
 @options.as_json
 @options.debug
 def verify(*, folder: str, as_json: bool) -> None:
@@ -103,7 +103,9 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
     config = config or defaults(corpus.choose_task(data))
     if corpus.choose_task(data, config.task) == "next-word":
         return statistics.inspect_lines(
-            corpus.load(data, running=config.running, encoding=config.encoding, units=config.units),
+            corpus.load(
+                data, running=config.stateful, encoding=config.encoding, units=config.units
+            ),
             case=config.case,
             punctuation=config.punctuation,
             limit=config.word_limit,

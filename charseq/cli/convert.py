@@ -73,10 +73,11 @@ class LexiconFormat(FormatName):
         "charseq convert words.txt -m checkpoints/mine --to-format kaldi -n 2 -o lexicon.txt",
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=options.Name(), metavar="FILE...")
 @click.option(
     "-o",
     "--output",
+    type=options.OutputName(),
     metavar="OUT",
     help="File to write, or a folder that exists; - is stdout.  "
     "[default: NAME.converted.csv beside NAME.csv]",

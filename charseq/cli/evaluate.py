@@ -32,7 +32,7 @@ Facts = Mapping[str, Any]
         "charseq evaluate data/ -m checkpoints/before -m checkpoints/after",
     ),
 )
-@click.argument("data")
+@options.data
 @options.models
 @click.option(
     "--split",
@@ -43,7 +43,10 @@ Facts = Mapping[str, Any]
 @options.device
 @options.reading
 @click.option(
-    "--errors", type=Path, metavar="FILE", help="Write the wrong answers to this TSV file."
+    "--errors",
+    type=options.OutputName(Path),
+    metavar="FILE",
+    help="Write the wrong answers to this TSV file.",
 )
 @options.force("Overwrite the FILE of --errors.")
 @click.option(
@@ -73,6 +76,10 @@ def evaluate(
         raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
     if len(models) == 2 and errors is not None:
         raise UsageError("--errors is for one model")
+    from charseq.files import is_stdout
+
+    if errors is not None and is_stdout(errors):
+        raise UsageError("--errors names stdout, where the scores go: give the name of a file")
     prepare_inference()
     from charseq.data.corpus import choose_task
     from charseq.evaluation import evaluate as evaluation

@@ -73,7 +73,10 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
     help="With --flow: seed of the random weights and inputs.",
 )
 @click.option(
-    "--plot", type=Path, metavar="FOLDER", help="With --flow: draw figures into this folder."
+    "--plot",
+    type=options.OutputName(Path),
+    metavar="FOLDER",
+    help="With --flow: draw figures into this folder.",
 )
 @options.force("Overwrite figures in the FOLDER of --plot.")
 @options.as_json

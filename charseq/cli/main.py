@@ -6,7 +6,7 @@ inside its function, so that help comes at once.
 
 Data go to stdout, everything else to stderr. :func:`run` turns every fault into one line on stderr
 and an exit code: 0 done, 1 a fault in the data, the model or the machine, 2 a wrong command line,
-129 terminal closed (a training), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+129 terminal closed (SIGHUP), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from typing import Any, TextIO
 
 import click
 
-from charseq.cli import options
+from charseq.cli import console, options
 from charseq.display import MAX_LINE, printable
 from charseq.errors import CharseqError, MissingExtraError, Terminated
+from charseq.process import STOP_SIGNALS
 from charseq.version import __version__
 
+HUNG_UP = 129
 COMMANDS = {
     "train": "train",
     "tune": "tune",
@@ -52,7 +54,7 @@ module and a line here.
 def main() -> None:
     """Run the command line of this process, then end the process with the exit code."""
     _open_standard_streams()
-    _raise_at_sigterm()
+    _raise_at_signals()
     code = run(sys.argv[1:])
     if not _flush(sys.__stdout__, 1):  # output that could not be written before; run() reported why
         code = code or 1
@@ -81,17 +83,18 @@ def _flush(stream: TextIO | None, number: int) -> bool:
     return True
 
 
-def _raise_at_sigterm() -> None:
-    """Let SIGTERM end a command as Ctrl-C does: blocks end in order, child processes as well.
+def _raise_at_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: blocks and child processes in order.
 
-    Nothing changes for a command that was started with SIGTERM ignored.
+    Nothing changes for a signal that the command was started to ignore, such as by ``nohup``.
     """
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def handle(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
 
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, handle)
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, handle)
 
 
 def run(words: Sequence[str]) -> int:
@@ -110,7 +113,8 @@ def run(words: Sequence[str]) -> int:
             if "--debug" in before_texts:
                 import traceback
 
-                traceback.print_exception(fault)
+                for line in "".join(traceback.format_exception(fault)).rstrip().split("\n"):
+                    console.note(line)
             click.echo(message, err=True)
     return code if isinstance(code, int) else 0
 
@@ -120,7 +124,8 @@ def _explain(fault: BaseException) -> tuple[int, str]:
     if isinstance(fault, KeyboardInterrupt | click.Abort):
         return 130, "charseq: interrupted"
     if isinstance(fault, Terminated):
-        return 143, "charseq: terminated"
+        is_hangup = fault.exit_code == HUNG_UP
+        return fault.exit_code, f"charseq: {'terminal closed' if is_hangup else 'terminated'}"
     if isinstance(fault, click.exceptions.NoArgsIsHelpError):
         return 2, fault.format_message()
     if isinstance(fault, click.ClickException):

@@ -18,6 +18,7 @@ from click.core import ParameterSource
 from charseq.cli import console
 from charseq.config import SETTINGS, Config, configure, defaults, describe, unknown
 from charseq.errors import SettingError, UsageError
+from charseq.setting import RENAMED
 
 NAMED = (
     "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
@@ -28,7 +29,7 @@ NAMED = (
 SHORT = {"learning_rate": "--lr"}
 """Second names of options."""
 VARIABLES = {
-    *(f"CHARSEQ_{name.upper()}" for name in SETTINGS),
+    *(f"CHARSEQ_{name.upper()}" for name in (*SETTINGS, *RENAMED)),
     "CHARSEQ_MODEL",
     "CHARSEQ_KERNELS",
 }
@@ -87,6 +88,35 @@ class Integer(click.IntRange):
         """The number. Raises click.BadParameter."""
         _refuse_unit(value, param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """The name of a file or folder to read; an empty one, such as of an unset variable, is none."""
+
+    name = "path"
+
+    def __init__(self, kind: type[str] | type[Path] = str) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name, as ``kind``. Raises click.BadParameter."""
+        if not str(value):
+            raise click.BadParameter("an empty name", ctx=ctx, param=param)
+        return self.kind(value)
+
+
+class OutputName(Name):
+    """The name of a file or folder to write."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name, as ``kind``. Raises click.BadParameter."""
+        from charseq.files import check_name
+
+        try:
+            check_name(value)
+        except UsageError as fault:
+            raise click.BadParameter(str(fault), ctx=ctx, param=param) from None
+        return self.kind(value)
 
 
 def _refuse_unit(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
@@ -174,6 +204,7 @@ def given(named: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         name = name.replace("-", "_")
+        name = RENAMED.get(name, name)
         if not equals:
             raise UsageError(f"--set '{assignment}', expected NAME=VALUE")
         if name in flags:
@@ -222,7 +253,7 @@ def environment() -> dict[str, str]:
         if name.startswith("CHARSEQ_") and name not in VARIABLES:
             setting = name.removeprefix("CHARSEQ_").lower()
             raise SettingError(f"the environment has {name}: {unknown(setting)}, or unset it")
-    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in SETTINGS}
+    variables = {name: os.environ.get(f"CHARSEQ_{name.upper()}") for name in (*RENAMED, *SETTINGS)}
     return {name: value for name, value in variables.items() if value is not None}
 
 
@@ -266,12 +297,17 @@ reporting = together(as_json, quiet, debug)
 """``--json``, ``--quiet`` and ``--debug``."""
 
 
+data = click.argument("data", type=Name(), metavar="DATA")
+"""A folder of data, or one file."""
+
+
 # --- training
 
 
 def output(metavar: str, text: str, *, required: bool = False) -> Callable[[Command], Command]:
     """The option ``-o, --output``, a path."""
-    return click.option("-o", "--output", type=Path, metavar=metavar, required=required, help=text)
+    name = OutputName(Path)
+    return click.option("-o", "--output", type=name, metavar=metavar, required=required, help=text)
 
 
 def assignments(text: str) -> Callable[[Command], Command]:
@@ -281,9 +317,7 @@ def assignments(text: str) -> Callable[[Command], Command]:
 
 def training(output_help: str, set_help: str) -> Callable[[Command], Command]:
     """``DATA``, ``-o RUN`` and the settings: the arguments that every training has."""
-    return together(
-        click.argument("data"), output("RUN", output_help), settings, assignments(set_help)
-    )
+    return together(data, output("RUN", output_help), settings, assignments(set_help))
 
 
 def force(text: str) -> Callable[[Command], Command]:
@@ -302,7 +336,9 @@ def dry_run(text: str) -> Callable[[Command], Command]:
 def _model(*names: str, text: str, multiple: bool = False) -> Callable[[Command], Command]:
     default = "[default: $CHARSEQ_MODEL, else the run in ./checkpoints that was trained last, "
     default += "else the one that comes with charseq]"
-    return click.option("-m", *names, metavar="RUN", multiple=multiple, help=f"{text}  {default}")
+    return click.option(
+        "-m", *names, type=Name(), metavar="RUN", multiple=multiple, help=f"{text}  {default}"
+    )
 
 
 model = _model("--model", text="Run folder of the model, or its name.")
@@ -342,6 +378,7 @@ inference = together(
     beam,
     click.option(
         "--lexicon",
+        type=Name(),
         metavar="FILE",
         help="File of your own pairs: their targets come before the model's answers. "
         "Case-sensitive.",

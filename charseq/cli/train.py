@@ -32,17 +32,19 @@ from charseq.process import prepare_training
 )
 @click.option(
     "--init-from",
-    type=Path,
+    type=options.Name(Path),
     metavar="RUN",
     help="Start from the weights of another run (fine-tuning).",
 )
 @click.option(
     "--distil-from",
+    type=options.Name(),
     metavar="RUN",
     help="Knowledge distillation: also learn the answers of RUN to the sources of DATA.",
 )
 @click.option(
     "--unlabelled",
+    type=options.Name(),
     metavar="FILE",
     help="With --distil-from: a file of further sources for RUN to answer.",
 )

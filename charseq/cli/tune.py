@@ -50,7 +50,7 @@ Ranges, in [tune] or in FILE of --ranges:
 )
 @click.option(
     "--ranges",
-    type=Path,
+    type=options.Name(Path),
     metavar="FILE",
     help="TOML file with the ranges to search.  [default: [tune] in DATA/charseq.toml]",
 )

@@ -27,6 +27,8 @@ import numpy as np
 from charseq.data.batches import outlier_length
 from charseq.data.formats.opening import unpacked_name
 from charseq.data.formats.reader import detect, has_known_ending, read_table
+from charseq.data.formats.sqlite import split_location
+from charseq.data.settings_file import SETTINGS_FILE
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -34,6 +36,7 @@ from charseq.data.splits import (
     find_files,
     hash_key,
     hash_ranges,
+    is_split,
     load_splits,
     tail_ranges,
 )
@@ -233,6 +236,18 @@ def is_text(path: Path) -> bool:
     return unpacked_name(path).lower().endswith(".txt") and path.is_file()
 
 
+def data_files(path: str | Path) -> list[Path]:
+    """The files that commands read of some data: a file itself, or splits and settings of a folder.
+
+    An output never takes the place of one of them.
+    """
+    folder = Path(split_location(path)[0])
+    if not folder.is_dir():
+        return [folder]
+    there = sorted(folder.iterdir())
+    return [one for one in there if is_split(one) or one.name == SETTINGS_FILE]
+
+
 def _is_table(path: Path) -> bool:
     return has_known_ending(path) and path.is_file()
 
@@ -284,7 +299,7 @@ def _count(
         notes.append(
             f"{path}:{-longest[1]}: {longest[0]:,} words, half of the lines have at most "
             f"{float(np.median(lengths)):g}: it takes much time; put each sentence on a line "
-            "of its own, or train with the setting running"
+            "of its own, or train with the setting stateful"
         )
     return CorpusLines(path, count, 0, math.inf, bins, blanks, first_blank, encoding)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.errors import DataError, SettingError
+from charseq.files import kind
 
 SETTINGS_FILE = "charseq.toml"
 TUNE = "tune"
@@ -54,9 +56,12 @@ def settings_of(data: str | Path) -> dict[str, Any]:
     if isinstance(settings.get(TUNE), dict):
         del settings[TUNE]
     for name, value in settings.items():
-        if name == "columns" and isinstance(value, dict):
+        if name == "columns" and isinstance(value, dict | str):
             try:
-                settings[name] = format_columns(value)
+                if isinstance(value, dict):
+                    settings[name] = format_columns(value)
+                else:
+                    parse_columns(value)
             except SettingError as fault:
                 raise DataError(str(fault), path=path) from None
         elif not isinstance(value, str | int | float):
@@ -73,7 +78,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_file():
-            return {}
+            if not os.path.lexists(path):
+                return {}
+            raise DataError(f"is {kind(path)}, expected a file of settings", path=path)
         with path.open("rb") as file:
             content = file.read(MAX_TOML_BYTES + 1)
         if len(content) > MAX_TOML_BYTES:

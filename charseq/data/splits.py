@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 
 import numpy as np
 
+from charseq import files
 from charseq.data.formats.opening import unpacked_name
+from charseq.data.formats.reader import has_known_ending
 from charseq.data.formats.sqlite import split_location
 from charseq.data.formats.writer import REJECTS_ENDING
 from charseq.data.text.normalise import normalise
@@ -127,14 +129,14 @@ def load_splits(
     """
     check_splits(splits)
     named, counted, rule = words
-    files = find_files(path, takes)
-    needed = choose_files(path, files, splits, expected=expected)
-    divided = "" if "" in files else "train" if "dev" not in files else None
-    found = {name: read(files[name], name == divided) for name in needed}
+    by_split = find_files(path, takes)
+    needed = choose_files(path, by_split, splits, expected=expected)
+    divided = "" if "" in by_split else "train" if "dev" not in by_split else None
+    found = {name: read(by_split[name], name == divided) for name in needed}
     problems = [
-        f"{files[name].name} is read as the {name} split"
+        f"{by_split[name].name} is read as the {name} split"
         for name in needed
-        if name and stem(files[name]).lower() not in STEMS
+        if name and stem(by_split[name]).lower() not in STEMS
     ]
     problems += [line for rows in found.values() for line in _blank_lines(rows)]
     if divided == "":
@@ -150,7 +152,7 @@ def load_splits(
         if not len(kept[split]) and (split == "train" or "train" not in splits):
             hint = f", expected {expected.replace('train', split)}" if path.is_dir() else ""
             raise DataError(f"no {named} for the {split} split{hint}", path=path)
-    return LoadedSplits(kept, name_of(path), fingerprint([files[s] for s in needed]), problems)
+    return LoadedSplits(kept, name_of(path), fingerprint([by_split[s] for s in needed]), problems)
 
 
 def hash_key(text: str) -> int:
@@ -240,14 +242,19 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
     """A folder -> its file for each split, of the files it ``takes``; a file -> ``{"": file}``.
 
     Raises:
-        DataError: no such file or folder, it cannot be read, or two files for one split.
+        DataError: no such file or folder, it cannot be read, two files for one split, or a thing
+            with the name of a split that is no file.
     """
     try:
         if not Path(split_location(path)[0]).exists():
             raise DataError("no such file or folder", path=path)
         if not path.is_dir():
             return {"": path}
-        there = sorted(file for file in path.iterdir() if takes(file))
+        listed = sorted(path.iterdir())
+        odd = next((one for one in listed if is_split(one) and not one.is_file()), None)
+        if odd is not None:
+            raise DataError(f"is {files.kind(odd)}, expected a file of rows", path=odd)
+        there = [file for file in listed if takes(file)]
     except OSError as fault:
         raise DataError(f"cannot be read: {fault.strerror}", path=path) from None
     named = [(STEMS[name], file) for file in there if (name := stem(file).lower()) in STEMS]
@@ -260,7 +267,7 @@ def find_files(path: Path, takes: Callable[[Path], bool]) -> dict[str, Path]:
     return found
 
 
-def _odd_names(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
+def _odd_names(listed: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
     """Splits and files with more in their names, such as eng_train.tsv and eng_dev.tsv.
 
     The rest of the name is the same for all splits of a data set.
@@ -269,10 +276,8 @@ def _odd_names(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
         DataError: there are several data sets.
     """
     sets: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
-    for file in files:
-        parts = re.split("[._-]+", stem(file).lower())
-        found = [part for part in parts if part in STEMS]
-        rest = tuple(part for part in parts if part not in STEMS)
+    for file in listed:
+        found, rest = _split_of(file)
         if len(found) == 1 and not file.name.endswith(REJECTS_ENDING):
             sets.setdefault(rest, []).append((STEMS[found[0]], file))
     whole = [named for named in sets.values() if "train" in dict(named)] or list(sets.values())
@@ -283,6 +288,18 @@ def _odd_names(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
             f"{names}{more} are of several data sets: make a folder of each", path=folder
         )
     return whole[0] if whole else []
+
+
+def _split_of(file: Path) -> tuple[list[str], tuple[str, ...]]:
+    """The names of splits in a file's name, and the rest of it."""
+    parts = re.split("[._-]+", stem(file).lower())
+    found = [part for part in parts if part in STEMS]
+    return found, tuple(part for part in parts if part not in STEMS)
+
+
+def is_split(file: Path) -> bool:
+    """Whether a file has the name of a split, in some format."""
+    return len(_split_of(file)[0]) == 1 and has_known_ending(file)
 
 
 def choose_files(

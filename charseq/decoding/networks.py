@@ -58,10 +58,11 @@ def _seq2seq_shapes(settings: Mapping[str, Any], cell: str, symbols: Mapping[str
     targets = symbols["target"]
     return seq2seq_numpy.shapes_of(
         cell=cell,
-        **{name: settings[name] for name in ("embedding", "hidden", "layers", "tied")},
+        **{name: settings[name] for name in ("embedding", "hidden", "layers")},
+        tied=settings["tie_embeddings"],
         attention=settings["attention"] == "soft",
         pointer=hard,
-        prior=hard and settings["prior"],
+        prior=hard and settings["alignment_prior"],
         sources=symbols["source"],
         targets=Actions(targets).size if hard else targets,
     )
@@ -70,7 +71,8 @@ def _seq2seq_shapes(settings: Mapping[str, Any], cell: str, symbols: Mapping[str
 def _next_word_shapes(settings: Mapping[str, Any], cell: str, symbols: Mapping[str, int]) -> Shapes:
     return next_word_numpy.shapes_of(
         cell=cell,
-        **{name: settings[name] for name in ("embedding", "hidden", "layers", "tied", "context")},
+        **{name: settings[name] for name in ("embedding", "hidden", "layers", "context")},
+        tied=settings["tie_embeddings"],
         symbols=symbols["units"],
     )
 
@@ -86,7 +88,7 @@ def _next_word(config: Config, weights: Weights) -> next_word_numpy.NumpyNextWor
         layers=config.layers,
         context=config.context,
         # in running text a line starts where the one before it ended
-        begin=EOS if config.running else BOS,
+        begin=EOS if config.stateful else BOS,
     )
 
 

@@ -220,7 +220,7 @@ def _read(
     """Labels and log-probabilities of every position, line ends included."""
     for first in range(0, len(lines), LINES_AT_ONCE):
         rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES_AT_ONCE]]
-        if model.config.running:
+        if model.config.stateful:
             rows = _join(rows)
         for _, _, labels, logs in model.network.scan(rows):
             yield labels, logs
@@ -318,7 +318,7 @@ def evaluate(
         DataError: the split has no lines.
     """
     units = model.tokenizer.kind
-    how: dict[str, Any] = {"running": model.config.running, "encoding": encoding, "units": units}
+    how: dict[str, Any] = {"running": model.config.stateful, "encoding": encoding, "units": units}
     if split is None or split == "all":
         is_folder = Path(data).is_dir()
         splits = ("test",) if is_folder and not split else SPLITS
@@ -352,7 +352,7 @@ def facts(
             units=model.tokenizer.kind,
             case=model.tokenizer.case,
             punctuation=model.tokenizer.punctuation,
-            state="running" if model.config.running else "by line",
+            state="running" if model.config.stateful else "by line",
             suggestions=SUGGESTIONS,
             typed="all" if scores.sampled is None else scores.sampled,
         ),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq import files
-from charseq.data import pairs, settings_file, splits
-from charseq.data.formats.sqlite import plain_location, split_location
+from charseq.data import pairs, settings_file
+from charseq.data.corpus import data_files
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.errors import DataError, SettingError, UsageError, require
 from charseq.evaluation import analysis
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.predictor import PairsModel
+from charseq.runs.folder import files_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +52,8 @@ def evaluate(
     """
     require("rapidfuzz", "evaluating pairs")
     if errors is not None:
-        inputs = splits.find_files(Path(plain_location(data)), Path.is_file).values()
-        files.refuse(errors, force=force, inputs=[split_location(one)[0] for one in inputs])
+        reads = chain(data_files(data), files_of(model.path))
+        files.refuse(errors, force=force, inputs=reads)
     rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam)
     if errors is not None:

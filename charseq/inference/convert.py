@@ -74,6 +74,7 @@ from charseq.inference.journal import (
     journal_path,
     open_journal,
 )
+from charseq.inference.pool import files_read
 from charseq.inference.prediction import check_counts
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def convert(
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     expected = find_format(sniff(path) if format == "auto" else format)
     if expected.has_columns:  # else its content tells
-        _check_out(origin, out, expected, force=True)
+        _check_out(out, expected, [origin], force=True)
     names = column_names(column, features=model.has_features)
     new = _new_names(to or DEFAULT_NAME, n, scores=scores)
     how = {"format": format, "delimiter": delimiter, "encoding": encoding}
@@ -151,7 +152,8 @@ def convert(
     _check_columns(table, column=column, to=to, scores=scores, how=how)
     new = new if found.has_columns else []
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
-    _check_out(origin, out, found, force=force or has_journal)
+    reads: list[str | Path] = [origin, *files_read(model)]
+    _check_out(out, found, reads, force=force or has_journal)
     told = [table.note, f"new columns {', '.join(new)}" if new else ""]
     for line in filter(None, told):
         report(f"{table.path}: {line}")
@@ -166,7 +168,7 @@ def convert(
     options["as"] = [*how.values(), header, source, name]
     options |= {"scores": True} if scores else {}
     rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=[origin], what="file of rejects")
+    files.refuse(rejected, force=force or has_journal, inputs=reads, what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
     with _journal(origin, out, kept_for, options, force=force, report=report) as journal:
         if journal and journal.answers:
@@ -391,7 +393,7 @@ def _check_columns(
         raise UsageError(f"{found.title} has no encoding")
 
 
-def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
+def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: bool) -> None:
     if out == "-":
         return
     named = FORMATS[sniff(out)]
@@ -403,7 +405,7 @@ def _check_out(path: str, out: str, format: Format, *, force: bool) -> None:
     ending = packed_ending(out)
     if format.packs_itself and ending:
         raise UsageError(f"{out}: {format.title} is packed inside, name it without {ending}")
-    files.refuse(out, force=force, inputs=[path])
+    files.refuse(out, force=force, inputs=reads)
 
 
 @dataclass

@@ -53,6 +53,9 @@ SIGNATURE_LETTERS = 32
 """Hexadecimal digits of a line's signature: the first 16 bytes of an HMAC-SHA256."""
 MAX_REPLACED = 3
 """Files that are replaced in a row; more than one means that somebody else makes them."""
+NOT_YOURS = (
+    "its journal is not one that you have written with this version: the conversion begins anew"
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Journal:
         self.answers = 0
         """The number of answers from earlier attempts."""
         self.is_empty = True
-        """Whether it holds no answers, of this attempt or earlier ones."""
+        """Whether it holds nothing, of this attempt or earlier ones, that a later one could use."""
         self._file = os.fdopen(handle, "rb")
         self._chain = _Chain(key)
         self._n = n
@@ -125,10 +128,7 @@ class Journal:
         """
         before = self._chain.verify(self._file.readline(MAX_LINE_BYTES)) if self._is_ours() else 0
         if not isinstance(before, dict):
-            return (
-                "its journal is not one that you have written with this version: the conversion "
-                "begins anew"
-            )
+            return NOT_YOURS
         if before != identity:
             if force:
                 return ""
@@ -142,7 +142,7 @@ class Journal:
         while self._read_line(chain := self._chain.copy()):
             self._chain, self._end = chain, self._file.tell()
         os.ftruncate(self._file.fileno(), self._end)
-        self.is_empty = not self.answers
+        self.is_empty = not (self.answers or self._published)
         return None
 
     def _read_line(self, chain: _Chain) -> bool:
@@ -208,6 +208,7 @@ class Journal:
         """
         self._published = {name.name: _marks(part) for name, part in parts.items()}
         self._append_text(_json({"published": self._published}))
+        self.is_empty = False
         os.fsync(self._file.fileno())
 
     def made(self, path: Path) -> bool:
@@ -244,8 +245,8 @@ def open_journal(
 ) -> Iterator[Journal | None]:
     """The journal of the output ``out``; deleted if the block ends well or by faults of the rows.
 
-    A block that ends otherwise leaves the journal, and the next attempt resumes from it. A journal
-    that cannot be trusted is replaced, and where something else has its name there is none (None).
+    A block that ends otherwise leaves the answers, and the next attempt resumes from them. A
+    journal that cannot be trusted is replaced; where something else has its name there is none.
 
     Args:
         out: the output.
@@ -287,8 +288,8 @@ def open_journal(
             yield journal
         except BaseException as fault:
             is_of_rows = isinstance(fault, DataError) and not isinstance(fault, AccessError)
-            if is_of_rows or (isinstance(fault, UsageError) and journal.is_empty):
-                path.unlink(missing_ok=True)  # the input has to change: no answer can be used
+            if is_of_rows or (isinstance(fault, Exception) and journal.is_empty):
+                path.unlink(missing_ok=True)  # no answer of it can be used, or there is none
             raise
         path.unlink(missing_ok=True)
 
@@ -386,15 +387,23 @@ def _claim(
         files.refuse_link(path)
         if os.path.lexists(path) and not path.is_file():
             return None
-        journal = Journal(files.lock(path, flags=os.O_NONBLOCK), key, n)
+        try:
+            journal, is_new = Journal(files.lock(path, flags=os.O_NONBLOCK), key, n), True
+        except files.HardLinkError:
+            path.unlink()
+            tell(NOT_YOURS)
+            continue
         try:
             if journal.begin(identity):
                 return journal
+            is_new = False
             reason = journal.resume(identity, force=force)
             if reason is None:
                 return journal
             path.unlink()
         except BaseException:
+            if is_new:
+                path.unlink(missing_ok=True)
             journal.close()
             raise
         journal.close()

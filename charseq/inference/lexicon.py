@@ -57,13 +57,19 @@ class Lexicon:
     """Sources and their targets, which come before the answers of a model."""
 
     def __init__(
-        self, vocabulary: Vocabulary, entries: Iterable[Example], *, notes: Sequence[str] = ()
+        self,
+        vocabulary: Vocabulary,
+        entries: Iterable[Example],
+        path: Path | None = None,
+        *,
+        notes: Sequence[str] = (),
     ) -> None:
         """Index ``entries`` by source and features, as ``vocabulary`` normalises sources.
 
-        A pair that occurs twice counts once, with its larger weight. ``notes``: how the entries
-        were read, for people.
+        A pair that occurs twice counts once, with its larger weight. ``path`` is their file;
+        ``notes``: how the entries were read, for people.
         """
+        self.path = path
         self.notes = notes
         self._vocabulary = vocabulary
         weights: dict[Key, dict[str, float]] = {}
@@ -149,7 +155,7 @@ def read(
     _check_features(part, bool(vocabulary.features))
     read_as = f"{path}: a lexicon of {len(part):,} pairs, {part.columns}"
     notes = [read_as, *(f"{path}: {note}" for note in part.notes)]
-    return Lexicon(vocabulary, part.examples, notes=notes)
+    return Lexicon(vocabulary, part.examples, Path(split_location(path)[0]), notes=notes)
 
 
 def _names_roles(path: str | Path) -> bool:

@@ -26,7 +26,7 @@ from charseq.runs.untrusted import encode_json, parse_object, shown
 if TYPE_CHECKING:
     import numpy as np
 
-ABSENT = {"prior": False, "direction": "forward"}
+ABSENT = {"alignment_prior": False, "direction": "forward"}
 """Values of settings that runs of the first versions do not have."""
 
 Kinds = dict[str, type | tuple[type, ...]]

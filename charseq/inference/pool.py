@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from charseq.errors import CharseqError, SettingError
@@ -105,6 +106,19 @@ class WorkerPool:
         self._threads.shutdown()
         for worker in self.workers:
             worker.child.end()
+
+
+def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]:
+    """The files that a model was loaded from: those of its run, and its lexicon."""
+    loaded: Any = model.model if isinstance(model, WorkerPool) else model
+    run = getattr(loaded, "path", None)
+    if run is not None:
+        from charseq.runs.folder import files_of  # loads NumPy, as a run's model has
+
+        yield from files_of(run)
+    lexicon = getattr(loaded, "lexicon", None)
+    if lexicon is not None and lexicon.path is not None:
+        yield lexicon.path
 
 
 class Worker:

@@ -69,7 +69,7 @@ def _seq2seq(
         layers=_layers(config),
         attention=config.attention == "soft",
         pointer=config.attention == "hard",
-        tied=config.tied,
+        tied=config.tie_embeddings,
         dropout=config.dropout,
         prior=None if prior is None else torch.from_numpy(prior).float(),
     )
@@ -89,7 +89,7 @@ def _next_word(
         hidden=config.hidden,
         layers=_layers(config),
         context=config.context,
-        tied=config.tied,
+        tied=config.tie_embeddings,
         dropout=config.dropout,
         embedding_dropout=config.embedding_dropout,
         recurrent_dropout=config.recurrent_dropout,

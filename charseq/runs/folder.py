@@ -11,17 +11,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from charseq import files
-from charseq.errors import CheckpointError, NewerVersionError
+from charseq.errors import CheckpointError, NewerVersionError, UsageError
 from charseq.runs.store import (
     FORMAT,
     LOCK,
+    MANIFEST,
+    NEW,
+    OF_A_RUN,
     PLAIN,
     FolderState,
     check_format,
@@ -39,6 +42,7 @@ from charseq.runs.store import (
 )
 from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
+from charseq.setting import renamed
 from charseq.version import __version__
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "check_place",
     "delete",
     "delete_inner",
+    "files_of",
     "is_finished",
     "is_newer",
     "load_model",
@@ -59,11 +64,14 @@ __all__ = [
     "read",
     "read_all",
     "read_json",
+    "refuse_inputs",
     "remove",
 ]
 
 ABOUT = "about.json"
 WEIGHTS = "model.safetensors"
+INNER = ("members", "tune")
+"""Folders of a run that hold runs."""
 # Keys of about.json that every run has, and their types; further keys are allowed.
 SCHEMA: dict[str, type] = {"format": int, "finished": bool, "settings": dict}
 _JSON_NAMES = {int: "a whole number", bool: "true or false", dict: "an object"}
@@ -134,7 +142,7 @@ def _parse_metadata(content: bytes, folder: Path) -> dict[str, Any]:
         for key, kind in SCHEMA.items():
             if type(metadata.get(key)) is not kind:
                 raise CheckpointError(f"is damaged: '{key}' must be {_JSON_NAMES[kind]}", path=path)
-    return metadata
+    return metadata | {"settings": renamed(metadata["settings"])}
 
 
 @contextlib.contextmanager
@@ -162,6 +170,38 @@ def is_newer(version: str) -> bool:
              for one in (version, __version__)]  # fmt: skip
     numbers = [tuple(int(part or 0) for part in found.groups()) for found in parts if found]
     return len(numbers) == 2 and len(version) <= 40 and numbers[0] > numbers[1]
+
+
+def files_of(run: str | Path) -> Iterator[Path]:
+    """The files of a run and of the runs inside of it, by their names; no other file there."""
+    folder = Path(run)
+    for one in (folder, *(inner for name in INNER for inner in (folder / name).glob("*"))):
+        with contextlib.suppress(CheckpointError):  # a damaged one lists nothing
+            for name in (*names(one), MANIFEST):
+                yield one / name
+                yield one / NEW / name
+
+
+def refuse_inputs(run: str | Path, reads: Iterable[str | Path | None]) -> None:
+    """Refuse a folder for a new run that would take the place of what the command reads.
+
+    Args:
+        run: the folder.
+        reads: files of data and settings, and folders of runs; None is passed over.
+
+    Raises:
+        UsageError: one of them is the folder, or lies in it under the name of a run's file.
+    """
+    folder = Path(os.path.realpath(run))
+    for one in reads:
+        path = None if one is None else Path(os.path.realpath(one))
+        if path is None or not path.is_relative_to(folder):
+            continue
+        first, *inner = path.relative_to(folder).parts or ("",)
+        is_own = first in ("", MANIFEST, LOCK) or OF_A_RUN.fullmatch(first)
+        if first in (*INNER, NEW) if inner else is_own:
+            what = f"{one} is read, and the run in {run} would overwrite or delete it"
+            raise UsageError(f"{what}: give another folder for the run")
 
 
 @contextlib.contextmanager
@@ -243,12 +283,20 @@ def _check_own(folder: Path, *, force: bool) -> None:
 
 
 def _hold(folder: Path) -> int:
-    """The descriptor of the lock file, locked, with the number of this process in it."""
+    """The descriptor of the lock file, locked, with the number of this process in it.
+
+    Raises:
+        CheckpointError: a file of this name is there, and no run has made it.
+        BusyError, OSError: as :func:`charseq.files.lock`.
+    """
     handle = files.lock(folder / LOCK, flags=PLAIN, parents=True)
     try:
+        content = os.pread(handle, 64, 0).strip(b"\0")  # zeros: after a power cut
+        if content and not content.isdigit():
+            raise CheckpointError("is no lock of a run: move it, or delete it", path=folder / LOCK)
         os.truncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
-    except OSError:
+    except (OSError, CheckpointError):
         os.close(handle)
         raise
     return handle

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from charseq.errors import CheckpointError
+from charseq.errors import CheckpointError, UsageError
 from charseq.runs.folder import WEIGHTS, metadata_of, names
 from charseq.runs.store import absence
 
@@ -54,8 +54,11 @@ def choose(model: str | Path | None = None, *, task: str | None = None) -> Choic
 
     Raises:
         CheckpointError: no such run, or there is none at all.
+        UsageError: the name is empty.
     """
-    if model:
+    if model is not None:
+        if not str(model):
+            raise UsageError("an empty name, expected a run's folder or its name")
         return Choice(_named(model))
     if variable := os.environ.get("CHARSEQ_MODEL"):
         return Choice(_named(variable))

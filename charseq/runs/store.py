@@ -48,7 +48,7 @@ SMALL = 2**16
 """Bytes of a file whose holes do not matter."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_OF_A_RUN = re.compile(
+OF_A_RUN = re.compile(
     r"about\.json|model\.safetensors|README\.md|metrics\.jsonl|resume\.[ab]\.(json|safetensors)"
     r"|kept\.[0-9]+\.safetensors"
 )
@@ -199,7 +199,7 @@ def foreign_files(run: str | Path) -> list[str]:
     """
     own = {MANIFEST, *names(run)}
     there = (path.name for path in Path(run).iterdir())
-    return sorted(name for name in there if _OF_A_RUN.fullmatch(name) and name not in own)
+    return sorted(name for name in there if OF_A_RUN.fullmatch(name) and name not in own)
 
 
 def delete(run: str | Path) -> None:
@@ -420,7 +420,9 @@ def _check_manifest_size(entries: Mapping[str, Entry], folder: Path) -> None:
     sized = {name: Entry(item.size, "0" * 64) for name, item in entries.items()}
     if len(_encode_manifest(sized)) >= MAX_MANIFEST_BYTES:
         what = f"has {len(entries):,} files, more than the manifest of a run can list"
-        raise CheckpointError(f"{what}: --set keep=0, or a longer save_seconds", path=folder)
+        raise CheckpointError(
+            f"{what}: --set keep_checkpoints=0, or a longer save_seconds", path=folder
+        )
 
 
 def _encode_manifest(files: Mapping[str, Entry]) -> bytes:
@@ -452,11 +454,13 @@ def _decode_manifest(path: Path) -> dict[str, Entry] | None:
 
 
 def _redo_log(folder: Path) -> dict[str, Entry] | None:
-    """The files of a committed ``.new``; None where there is no commit."""
+    """The files of a committed ``.new``; None without a commit. Raises NewerVersionError."""
     if (folder / NEW).is_symlink():
         return None
     try:
         return _decode_manifest(folder / NEW / MANIFEST)
+    except NewerVersionError:
+        raise
     except CheckpointError:  # damaged, so not committed: the files in the run folder are the state
         return None
 

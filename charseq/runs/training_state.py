@@ -6,8 +6,8 @@ The state is arrays by name and JSON; data and network are not known here. A run
     about.json          how they were made: settings, symbols, scores, data, versions
     README.md           the model card
     metrics.jsonl       a line per evaluation
-    kept.N.safetensors  the weights of the last evaluations (setting keep); N is the line in
-                        metrics.jsonl
+    kept.N.safetensors  the weights of the last evaluations (setting keep_checkpoints); N is the
+                        line in metrics.jsonl
     resume.{a,b}.*      the last two states of an unfinished run, in two slots written in turn
     manifest.json       size and sha256 of every file (see ``store``)
 """
@@ -47,6 +47,7 @@ from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
 from charseq.runs.weights import check_finite, load_arrays, save_arrays
+from charseq.setting import renamed
 from charseq.version import __version__
 
 if TYPE_CHECKING:
@@ -339,7 +340,7 @@ class TrainingState:
                 path=self.folder,
             )
         for name, value in self.metadata["settings"].items():
-            before = note["settings"].get(name)
+            before = renamed(note["settings"]).get(name)
             if before != value:
                 raise CheckpointError(
                     f"was begun with {name} = {before}, now it is {value}; give the same "

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq import files
+from charseq.data.corpus import data_files
 from charseq.errors import CheckpointError, UsageError
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
-from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read
+from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read, refuse_inputs
 from charseq.runs.lookup import find
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.untrusted import parse_object
@@ -44,7 +46,8 @@ def average(
     """Average kept evaluations of one run, or the models of several, into the run ``output``.
 
     Args:
-        runs: one run that kept evaluations (the setting ``keep``), or several from one start.
+        runs: one run that kept evaluations (the setting ``keep_checkpoints``), or several from
+            one start.
         output: the folder to make.
         last: of one run, the number of the last kept evaluations; by default all that are kept.
         best: of one run, the number of kept evaluations with the best dev scores.
@@ -59,9 +62,11 @@ def average(
         UsageError: counts that do not go together.
         CheckpointError: a run is missing or damaged, kept nothing, or does not fit the others.
     """
+    files.check_name(output)
     folders = [find(run) for run in runs]
     if any(folder.resolve() == Path(output).resolve() for folder in folders):
         raise UsageError(f"{output} is one of the runs to average, expected another folder")
+    refuse_inputs(output, [*folders, *([] if data is None else data_files(data))])
     contents = [read_run(folder) for folder in folders]
     for folder, found in zip(folders, contents, strict=True):
         if found.config.ensemble > 1:
@@ -115,7 +120,7 @@ def _of_evaluations(
     """The mean of evaluations that a run kept, and its origin for the metadata."""
     kept = kept_evaluations(folder)
     if not kept:
-        what = "kept no evaluations to average: train with --set keep=5"
+        what = "kept no evaluations to average: train with --set keep_checkpoints=5"
         raise CheckpointError(what, path=folder)
     if last is not None and best is not None:
         raise UsageError("--last and --best exclude each other: give one of them")

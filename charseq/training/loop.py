@@ -305,7 +305,7 @@ def _score(
         "step": trainer.number, "epoch": so_far.epochs, "seconds": so_far.seconds, "loss": loss
     }  # fmt: skip
     state.record({"evaluation": so_far.evaluations, **line, **scores})
-    state.keep(weights, config.keep)
+    state.keep(weights, config.keep_checkpoints)
     tell(callbacks, "evaluation", {**so_far.metrics[-1], "best": better})
     report(describe_scores(now, so_far, loss, task.summary(scores), best=better))
     return better

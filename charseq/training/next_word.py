@@ -104,7 +104,7 @@ def traits_of(words: Sequence[str]) -> Int[np.ndarray, "K V"]:
 
 
 SHAPING = (
-    *("cell", "embedding", "hidden", "layers", "context", "tied"),
+    *("cell", "embedding", "hidden", "layers", "context", "tie_embeddings"),
     *("units", "case", "punctuation"),
 )
 """Settings that decide the weights' shapes, or what a word is; a start must have the same."""
@@ -141,7 +141,7 @@ class NextWordTask:
         self.corpus = corpus.load(
             data,
             splits=("train", "dev"),
-            running=config.running,
+            running=config.stateful,
             encoding=config.encoding,
             units=config.units,
         )
@@ -194,7 +194,7 @@ class NextWordTask:
 
     def describe(self) -> list[str]:
         """Lines for people: the data, the first lines, the symbols."""
-        lines = describe_lines(self.corpus, self.units, self.why, running=self.config.running)
+        lines = describe_lines(self.corpus, self.units, self.why, running=self.config.stateful)
         if self.units.kind == "words" and self.config.min_count == 1:
             # an unseen word in use then costs as much as many others
             lines.append("note       min_count=1: training meets no unseen word and rules them out")
@@ -221,7 +221,7 @@ class NextWordTask:
         counts[EOS] = len(offsets) - 1
         size = halved(config.batch_size, halvings)
         batches: LineBatches | StreamBatches
-        if config.running:
+        if config.stateful:
             batches = StreamBatches(
                 ids, offsets, batch_size=size, steps=config.segment, seed=config.seed
             )
@@ -269,7 +269,7 @@ class NextWordTask:
         seconds = 60 * config.minutes * MAX_SCORING_SHARE / config.evaluations
         most = max(MIN_SCORED, int(seconds * OPERATIONS_PER_SECOND / operations))
         step = -(-symbols // most)
-        return lines[: -(-len(lines) // step)] if config.running else lines[::step]
+        return lines[: -(-len(lines) // step)] if config.stateful else lines[::step]
 
     def calibrate(self, _weights: Weights, _report: Callable[[str], None]) -> dict[str, Any]:
         """No metadata: the probabilities of next words are not calibrated."""
@@ -300,7 +300,7 @@ class NextWordTask:
 
     def _traits(self) -> Int[np.ndarray, "K V"] | None:
         """The traits of each id, or None where symbols are not words or traits are off."""
-        if self.config.units != "words" or not self.config.traits:
+        if self.config.units != "words" or not self.config.word_features:
             return None
         # no word looks like these, so they share nothing
         specials = ["\0" * (number + 1) for number in range(SPECIALS)]
@@ -308,8 +308,8 @@ class NextWordTask:
 
     def _samples(self) -> int:
         """The number of symbols that the softmax is sampled over; 0 for all."""
-        if self.config.samples >= 0:
-            return self.config.samples
+        if self.config.sampled_softmax >= 0:
+            return self.config.sampled_softmax
         return SAMPLES if len(self.units.vocabulary) > SAMPLED_FROM else 0
 
     def _load_start(self, run: str | Path) -> PretrainedRun:

@@ -78,7 +78,7 @@ class PairsTask:
         if cells[0] == "mlp":
             raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
         config = replace(config, cell=cells[0])
-        if config.ensemble > 1 and config.keep:
+        if config.ensemble > 1 and config.keep_checkpoints:
             raise SettingError("keep is for single runs: an ensemble's members are not averaged")
         if config.ensemble * config.evaluations >= MAX_LINES:
             raise SettingError(

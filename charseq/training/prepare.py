@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
     Pairing = tuple[np.ndarray, np.ndarray]
 
-SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "direction", "tied")
+SHAPING = ("cell", "embedding", "hidden", "layers", "attention", "direction", "tie_embeddings")
 """Settings that decide the weights' shapes, or what they mean; a start must have the same."""
 MANY_PAIRS = 20_000
 """Pairs from which two layers are better with hard attention (docs/measured/accuracy.md)."""
@@ -248,7 +248,7 @@ def prepare(dataset: Dataset, config: Config, start: PretrainedRun | None = None
     )
     actions, prior, attention_why = _align(train, targets, expected, config, source, target)
     config = resolve(config, pairs=len(train), hard=actions is not None)
-    config = replace(config, prior=prior is not None)
+    config = replace(config, alignment_prior=prior is not None)
     if _is_backward(config) != backward:  # the alignment has decided against hard attention
         backward = not backward
         targets = pack((ids[::-1] for ids in targets), size=len(target))
@@ -290,7 +290,9 @@ def _shaped(config: Config, start: PretrainedRun) -> Config:
     Raises:
         SettingError: they contradict those of ``start``.
     """
-    config = replace(config, prior=parse("prior", start.settings["prior"]))
+    config = replace(
+        config, alignment_prior=parse("alignment_prior", start.settings["alignment_prior"])
+    )
     left_open = {
         name: parse(name, start.settings[name])
         for name in ("attention", "direction", "layers")
@@ -346,7 +348,7 @@ def _align(
         return None, None, f"the output does not follow the input ({entropy:.0%} left open)"
     why = "as set" if required else f"the output follows the input ({entropy:.0%} left open)"
     small = len(source) * Actions(len(target)).size <= alignment.MAX_PRIOR
-    return paths, aligner.prior() if config.prior and small else None, why
+    return paths, aligner.prior() if config.alignment_prior and small else None, why
 
 
 def _equal_symbols(source: Vocabulary, target: Vocabulary) -> list[tuple[int, int]]:

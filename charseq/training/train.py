@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from charseq import files
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
-from charseq.data.corpus import choose_task
+from charseq.data.corpus import choose_task, data_files
 from charseq.data.splits import name_of
 from charseq.display import field
 from charseq.errors import CheckpointError, SettingError, require
@@ -25,11 +26,12 @@ from charseq.inference.loading import check_storable, shapes_of
 from charseq.inference.predictor import load
 from charseq.kernels import library
 from charseq.process import WorkClock
-from charseq.runs.folder import check_place, is_finished, lock
+from charseq.runs.folder import check_place, is_finished, lock, refuse_inputs
+from charseq.runs.lookup import find
 from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import ensemble
 from charseq.training.callbacks.protocol import Callback, tell
-from charseq.training.distillation import distil, teacher_of
+from charseq.training.distillation import Teacher, distil, teacher_of
 from charseq.training.loop import Report, Task, Watch, learn, silent
 from charseq.training.next_word import NextWordTask
 from charseq.training.pairs import PairsTask
@@ -86,6 +88,8 @@ def train(
         MissingExtraError: torch is not installed.
         Interrupted: a signal asked to stop; the state is saved, and the same call resumes.
     """
+    if run is not None:
+        files.check_name(run)
     require("torch", "training")
     with WorkClock() as clock:
         config = resolve_task(data, config)
@@ -99,6 +103,7 @@ def train(
         task = task_of(data, config, init_from)
         teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
         student = None if teacher is None else task.student()
+        refuse_inputs(folder, _reads(data, init_from, teacher))
         check_storable(task.metadata, folder)
         for line in (*task.describe(), *_plan(task, folder)):
             report(line)
@@ -165,6 +170,16 @@ def task_of(data: str | Path, config: Config, init_from: str | Path | None) -> T
     if config.ensemble > 1 and not kind.may_ensemble:
         raise SettingError("ensembles are for pairs, these data are text")
     return kind(data, config, init_from)
+
+
+def _reads(
+    data: str | Path, init_from: str | Path | None, teacher: Teacher | None
+) -> list[str | Path | None]:
+    """The files and runs that a training reads."""
+    runs = [None if init_from is None else find(init_from)]
+    if teacher is not None:
+        runs += [teacher.path, None if teacher.unlabelled is None else Path(teacher.unlabelled)]
+    return [*data_files(data), *runs]
 
 
 def _check_folder(state: TrainingState, *, force: bool) -> None:

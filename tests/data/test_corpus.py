@@ -469,7 +469,7 @@ def test_a_line_out_of_all_proportion_is_named(tmp_path: Path) -> None:
     (problem, blanks) = load(folder).problems
     assert problem == (
         f"{folder}/train.txt:4: 301 words, half of the lines have at most 3: it takes much time; "
-        "put each sentence on a line of its own, or train with the setting running"
+        "put each sentence on a line of its own, or train with the setting stateful"
     )
     assert "blank" in blanks
     assert len(load(folder, running=True).problems) == 1, "running text has no long lines"

@@ -114,6 +114,7 @@ def test_settings_of_a_folder(tmp_path: Path) -> None:
         ("[model]\ncell = 'gru'\n", "'model' is no setting"),
         ("cell = ['gru']\n", "'cell' is no setting"),
         ("[columns]\nsource = 'a'\n", "no 'target' in it"),
+        ('columns = "source,target\\u001b[31m"\n', "columns has the role 'target"),
         ("[columns]\nsource = 'a'\ntarget = []\n", "columns has target = "),
         ("[columns]\nsource = 'a'\ntarget = 'b'\nid = 'c'\n", "columns has id = 'c'"),
     ],

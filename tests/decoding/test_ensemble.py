@@ -47,8 +47,8 @@ def random_weights(config: Config, seed: int) -> dict[str, np.ndarray]:
         layers=config.layers,
         attention=config.attention == "soft",
         pointer=config.attention == "hard",
-        prior=config.attention == "hard" and config.prior,
-        tied=config.tied,
+        prior=config.attention == "hard" and config.alignment_prior,
+        tied=config.tie_embeddings,
         sources=SOURCES,
         targets=Actions(TARGETS).size if config.attention == "hard" else TARGETS,
     )

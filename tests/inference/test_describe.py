@@ -52,9 +52,9 @@ def test_a_run_is_described_with_all_settings_and_shapes() -> None:
         "target_symbols": "characters", "target_form": "NFC",
     }  # fmt: skip
     idle = {
-        "units", "word_limit", "case", "punctuation", "traits", "running", "context",
-        "embedding_dropout", "recurrent_dropout", "segment", "samples",  # of next-word
-        "prior",  # of hard attention
+        "units", "word_limit", "case", "punctuation", "word_features", "stateful", "context",
+        "embedding_dropout", "recurrent_dropout", "segment", "sampled_softmax",  # of next-word
+        "alignment_prior",  # of hard attention
         "epochs", "cells", "columns",  # not given
     }  # fmt: skip
     assert listed.keys() == metadata["settings"].keys() - idle
@@ -78,7 +78,7 @@ def test_an_unfinished_run_without_scores() -> None:
     "settings",
     [
         {"attention": "soft"},
-        {"cell": "lstm", "layers": 2, "tied": False},
+        {"cell": "lstm", "layers": 2, "tie_embeddings": False},
         {"cell": "tanh", "attention": "none"},
         {"attention": "hard"},
         {"cell": "residual", "layers": 3},
@@ -121,7 +121,7 @@ def test_a_run_that_predicts_words_is_described_by_its_symbols(kind: str, name: 
     "settings",
     [
         {},
-        {"cell": "gru", "layers": 2, "tied": False},
+        {"cell": "gru", "layers": 2, "tie_embeddings": False},
         {"cell": "tanh"},
         {"cell": "residual", "layers": 3},
         {"cell": "mlp", "context": 4},

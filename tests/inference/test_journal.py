@@ -69,13 +69,17 @@ def test_it_is_gone_when_all_went_well_or_the_input_must_change(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_after_a_full_disk_it_stays(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OSError, match="full"),
-        open_journal(tmp_path / "out", IDENTITY, force=False),
-    ):
-        raise OSError("full")
-    assert len(list(tmp_path.iterdir())) == 1
+@pytest.mark.parametrize("answers", [FEW, []])
+def test_after_a_full_disk_answers_stay(tmp_path: Path, answers: list[JournalEntry]) -> None:
+    def fail() -> None:
+        with open_journal(tmp_path / "out", IDENTITY, force=False) as journal:
+            assert journal is not None
+            journal.add(answers)
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert len(list(tmp_path.iterdir())) == bool(answers), "nor a journal without any"
 
 
 @settings(max_examples=300)

@@ -58,7 +58,7 @@ def next_word(units: Tokenizer = UNITS, **settings: Any) -> tuple[About, Weights
     config = configure({**SMALL, **told, **settings}, base=defaults("next-word"))
     shapes = next_word_numpy.shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
-        context=config.context, tied=config.tied, symbols=len(units.vocabulary),
+        context=config.context, tied=config.tie_embeddings, symbols=len(units.vocabulary),
     )  # fmt: skip
     scores = {"scores": {"perplexity": 12.5}, "units": units.to_json()}
     return {**facts(), "settings": config.to_json(), **scores}, random_weights(shapes)
@@ -72,8 +72,8 @@ def pairs(**settings: Any) -> tuple[About, Weights]:
     shapes = seq2seq_numpy.shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
         attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
-        prior=hard and config.prior,
-        tied=config.tied, sources=len(source),
+        prior=hard and config.alignment_prior,
+        tied=config.tie_embeddings, sources=len(source),
         targets=Actions(len(target)).size if hard else len(target),
     )  # fmt: skip
     sides = {"source": source.to_json(), "target": target.to_json(), "limits": [0, 2]}
@@ -105,7 +105,7 @@ def publish(folder: Path, about: About, weights: Weights) -> Path:
     "settings",
     [
         {},
-        {"cell": "gru", "layers": 2, "tied": False},
+        {"cell": "gru", "layers": 2, "tie_embeddings": False},
         {"cell": "tanh"},
         {"cell": "residual"},
         {"cell": "mlp", "context": 4},
@@ -153,7 +153,16 @@ def test_a_run_of_pairs_comes_back(tmp_path: Path) -> None:
 def test_a_run_without_a_task_is_one_of_pairs(tmp_path: Path) -> None:
     """So were the first ones, the shipped one among them; settings they lack are the defaults."""
     about, weights = pairs()
-    new = ("task", "units", "running", "traits", "context", "case", "punctuation", "word_limit")
+    new = (
+        "task",
+        "units",
+        "stateful",
+        "word_features",
+        "context",
+        "case",
+        "punctuation",
+        "word_limit",
+    )
     for name in new:
         del about["settings"][name]
     found = read_run(publish(tmp_path / "run", about, weights))

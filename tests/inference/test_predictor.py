@@ -404,8 +404,8 @@ def run_of(
     shapes = shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
         attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
-        prior=hard and config.prior,
-        tied=config.tied, sources=len(source),
+        prior=hard and config.alignment_prior,
+        tied=config.tie_embeddings, sources=len(source),
         targets=Actions(len(TARGET)).size if hard else len(TARGET),
     )  # fmt: skip
     draw = np.random.default_rng(1)

@@ -396,7 +396,7 @@ def test_published_weights_predict_as_the_trained_ones(
         assert found.shape == expected.shape
         assert np.array_equal(found == -np.inf, expected == -np.inf)
         assert found == pytest.approx(expected, abs=1e-4)
-    if task.config.traits:
+    if task.config.word_features:
         assert not np.allclose(kept["embedding"], averaged["embedding"], atol=0.05)
         assert "traits" in averaged, "what is trained is left as it was"
     assert "traits" not in kept

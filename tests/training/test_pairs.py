@@ -49,7 +49,12 @@ def loaded(run: Path) -> PairsModel:
 def test_metadata_before_training(task: PairsTask, data: Path) -> None:
     read = examples.load(data, splits=("train", "dev"))
     assert task.name == "upper"
-    found = {"direction": "forward", "layers": 1, "prior": False, "feature_separator": ";"}
+    found = {
+        "direction": "forward",
+        "layers": 1,
+        "alignment_prior": False,
+        "feature_separator": ";",
+    }
     assert task.metadata["settings"] == {**config_of().to_json(), **found}
     assert task.metadata["data"]["fingerprint"] == read.fingerprint
     assert task.metadata["data"]["examples"] == {"train": len(read.train), "dev": 8}

@@ -67,8 +67,8 @@ def start_of(
     shapes = shapes_of(
         cell=config.cell, embedding=config.embedding, hidden=config.hidden, layers=config.layers,
         attention=config.attention == "soft", pointer=(hard := config.attention == "hard"),
-        prior=hard and config.prior,
-        tied=config.tied, sources=len(sides[0]),
+        prior=hard and config.alignment_prior,
+        tied=config.tie_embeddings, sources=len(sides[0]),
         targets=Actions(len(sides[1])).size if hard else len(sides[1]),
     )  # fmt: skip
     draw = np.random.default_rng(4)
@@ -125,7 +125,12 @@ def test_metadata_of_prepared_pairs() -> None:
     task = prepare(dataset(rows, rows[:1]), configure({**SMALL, "seed": 3}))
     about = json.loads(json.dumps(task.metadata))
     assert about == task.metadata
-    found = {"direction": "forward", "layers": 1, "prior": False, "feature_separator": ";"}
+    found = {
+        "direction": "forward",
+        "layers": 1,
+        "alignment_prior": False,
+        "feature_separator": ";",
+    }
     assert about["settings"] == configure({**SMALL, "seed": 3, **found}).to_json()
     assert Vocabulary.from_json(about["source"]) == task.source
     assert Vocabulary.from_json(about["target"]) == task.target
@@ -176,7 +181,7 @@ def test_shaping_settings_must_agree_with_the_start(name: str) -> None:
     start = start_of("ab", "x")
     settings: dict[str, Any] = {
         "cell": "lstm", "embedding": 7, "hidden": 7, "layers": 2, "attention": "none",
-        "direction": "backward", "tied": False,
+        "direction": "backward", "tie_embeddings": False,
     }  # fmt: skip
     with pytest.raises(SettingError) as caught:
         task_of(("ab", "x"), start=start, **{name: settings[name]})
@@ -274,7 +279,11 @@ def test_a_trainer_begins_with_the_inherited_weights() -> None:
 def test_the_defaults_make_a_task() -> None:
     task = prepare(dataset([Example("a", "b")]), Config())
     assert task.config == Config(
-        attention="soft", direction="forward", layers=1, prior=False, feature_separator=";"
+        attention="soft",
+        direction="forward",
+        layers=1,
+        alignment_prior=False,
+        feature_separator=";",
     )
     assert len(task.source) == len(task.target) == SPECIALS + 1
 
@@ -487,7 +496,7 @@ def test_inherited_actions_help_with_new_symbols() -> None:
     """Weights that know a caesar of some letters are surprised less by a caesar of more."""
     settings = {
         "attention": "hard", "epochs": 12, "learning_rate": 0.03, "dropout": 0, "ema": 0,
-        "prior": False,
+        "alignment_prior": False,
     }  # fmt: skip
     losses = []
     first = task_of(*toy(caesar), **settings).trainer()
@@ -551,7 +560,7 @@ def test_logits_begin_with_what_the_alignment_expects() -> None:
     losses = {}
     for prior in (True, False):
         task = task_of(*toy(caesar), attention="hard", prior=prior)
-        assert task.config.prior is prior
+        assert task.config.alignment_prior is prior
         trainer = task.trainer()
         assert ("prior" in trainer.averaged()) is prior
         losses[prior] = next(trainer.steps(lambda step: step / 10)).loss

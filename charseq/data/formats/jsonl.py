@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,7 +81,19 @@ def _read_object(text: str) -> tuple[Sequence[Any], Sequence[str]]:
         raise DataError(f"not readable JSON: {fault}") from None
     if not isinstance(value, dict):
         raise DataError(f"a JSON {type(value).__name__}, expected one object a line")
+    if _has_more_keys(text, len(value)):
+        keys = Counter(key for key, _, _ in _members(text))
+        for key, times in keys.items():
+            if times > 1:
+                raise DataError(f"the key '{key}' stands {times} times in it, expected once")
     return tuple(value.values()), tuple(value)
+
+
+def _has_more_keys(text: str, count: int) -> bool:
+    """Whether an object may have more than ``count`` keys: a fast test, true where in doubt."""
+    if text.count(":") <= count:
+        return False
+    return text.count('":') > count or any(f"{space}:" in text for space in " \t\r")
 
 
 def _members(text: str) -> Iterator[tuple[str, int, int]]:

@@ -34,6 +34,7 @@ from charseq.data.formats.sqlite import plain_location, split_location
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
+_BEGINNING = b'{"line": '
 
 
 @contextmanager
@@ -167,7 +168,7 @@ class Rejects:
                 self._file.close()
 
     def finish(self) -> None:
-        """Give the file its name; if nothing was rejected, a file of an earlier attempt goes.
+        """Give the file its name; if nothing was rejected, one of an earlier conversion goes.
 
         Raises:
             UsageError: another file has got the name meanwhile, and ``force`` is false.
@@ -177,10 +178,10 @@ class Rejects:
         self.close()
         files.refuse(self.path, force=self._force, what="file of rejects")
         with _writing_to(self.path):
-            if self.part is None:
-                self.path.unlink(missing_ok=True)
-            else:
+            if self.part is not None:
                 files.publish(self.part, self.path)
+            elif _holds_rejects(self.path):
+                self.path.unlink()
         self._is_finished = True
 
     def release(self) -> None:
@@ -218,6 +219,15 @@ def _writing_to(path: Path) -> Iterator[None]:
         raise AccessError(f"cannot be written: {fault.strerror or fault}", path=path) from None
 
 
+def _holds_rejects(path: Path) -> bool:
+    """Whether there is a file that begins as a file of rejects does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except FileNotFoundError:
+        return False
+
+
 def rejects_path(path: str, out: str) -> Path:
     """The file for rejects: beside the output, else beside the input, else in this folder."""
     if out != "-" and (not Path(out).exists() or Path(out).is_file()):
@@ -249,12 +259,14 @@ def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str
         raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
-    for name, times in Counter(split_location(one)[0] for one in found).items():
+    rejects = [str(rejects_path(path, name)) for path, name in zip(paths, found, strict=True)]
+    written = [*(split_location(one)[0] for one in found), *rejects]
+    for name, times in Counter(written).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
     inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
-    for name in found:
-        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
+    for name in written:
+        if name != "-" and os.path.realpath(name) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 

@@ -26,6 +26,7 @@ from optuna.trial import create_trial
 from charseq.config import SETTINGS, parse
 from charseq.data.settings_file import SETTINGS_FILE, TUNE, read_toml
 from charseq.errors import SettingError, UsageError
+from charseq.setting import renamed
 
 Range = IntDistribution | FloatDistribution
 Distribution = CategoricalDistribution | Range
@@ -66,7 +67,7 @@ SEARCHABLE_DATA = (
 """Settings of the data that may be searched for pairs: dev scores stay comparable."""
 NOT_SEARCHABLE = (
     "minutes", "epochs", "seed", "threads", "device", "precision", "evaluations", "dev_limit",
-    "save_seconds", "keep", "ensemble", "cells", "teacher_best",
+    "save_seconds", "keep_checkpoints", "ensemble", "cells", "teacher_best",
 )  # fmt: skip
 """Settings of a training or model that a dev score cannot choose.
 
@@ -92,7 +93,7 @@ def read(table: Mapping[str, Any], task: str, *, origin: str = "") -> Space:
             range holds no numbers.
     """
     space: Space = {}
-    for name, value in table.items():
+    for name, value in renamed(table).items():
         try:
             _check_name(name, task)
             if value is True and not isinstance(SETTINGS[name].default, bool):

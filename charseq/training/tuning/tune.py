@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from charseq import files
 from charseq.config import Config, configure
 from charseq.data import settings_file
+from charseq.data.corpus import data_files
 from charseq.data.settings_file import SETTINGS_FILE
 from charseq.errors import (
     CheckpointError,
@@ -51,6 +52,7 @@ from charseq.runs.folder import (
     publish,
     read_all,
     read_json,
+    refuse_inputs,
 )
 from charseq.runs.training_state import Progress, TrainingState, about_files
 from charseq.runs.untrusted import reason
@@ -146,7 +148,10 @@ def tune(
     config = _settings(data, config)
     space = _space(data, config.task, ranges, fixed)
     most = USUAL_TRIALS if trials is None and hours is None else trials
+    if run is not None:
+        files.check_name(run)
     plan = replace(_plan(data, config, space, run, report), most=most, hours=hours)
+    refuse_inputs(plan.folder, [*data_files(data), ranges])
     for line in describe(plan):
         report(line)
     if dry_run:

@@ -352,6 +352,28 @@ def test_a_file_that_came_after_the_kill_is_not_overwritten(tmp_path: Path, name
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("free", [0, 1, 2, 3])
+def test_too_many_open_files_leave_nothing_before_the_first_answer(
+    tmp_path: Path, free: int
+) -> None:
+    """Whatever cannot be opened first, no hidden file without an answer in it stays."""
+    source, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("abc\n", encoding="utf-8")
+    program = (
+        "import os, resource, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_forged_journals as here\nfrom pathlib import Path\n"
+        "free = os.dup(0); os.close(free)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (free + int(sys.argv[4]),) * 2)\n"
+        "here.go(Path(sys.argv[2]), Path(sys.argv[3]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(Path(__file__).parent), str(source), str(out),
+         str(free)], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == (["in.txt"] if done.returncode else ["in.txt", "out.txt"]), done.stderr
+
+
 def test_part_files_without_a_journal_are_cleaned_by_the_next_attempt(tmp_path: Path) -> None:
     source, out = tmp_path / "in.txt", tmp_path / "out.txt"
     source.write_bytes(b"abc\n\xff\n")

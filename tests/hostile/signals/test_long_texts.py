@@ -21,7 +21,11 @@ PROMISED = 1.0
 SLACK = 1.5
 """Seconds for a busy machine: starting to handle the signal, and the end of Python."""
 PATIENCE = 60.0
-LINES = {signal.SIGINT: "charseq: interrupted", signal.SIGTERM: "charseq: terminated"}
+LINES = {
+    signal.SIGINT: "charseq: interrupted",
+    signal.SIGTERM: "charseq: terminated",
+    signal.SIGHUP: "charseq: terminal closed",
+}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -134,7 +138,7 @@ def write_lines(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_convert_keeps_its_journal_and_leaves_no_worker(
     start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -145,7 +149,34 @@ def test_convert_keeps_its_journal_and_leaves_no_worker(
     wait_for_work(children(process.pid)[0], 1.5)
     assert check_end(process, number)[-1] == LINES[number]
     assert not (tmp_path / "b.txt").exists()
-    assert any(path.name.startswith(".charseq-") for path in tmp_path.iterdir())
+    hidden = [path.suffix for path in tmp_path.iterdir() if path.name.startswith(".charseq-")]
+    assert hidden == [".journal"], "and neither a part file nor a lock"
+
+
+def test_nohup_keeps_a_conversion_alive(start: Start, tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("\n".join(long_text(20_000, row) for row in range(40)), encoding="utf-8")
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does for its command
+    try:
+        process = start("convert", source, "-m", DATES, "--jobs", 1, "-o", tmp_path / "b.txt")
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    wait_for_work(process.pid, 0.7)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=PATIENCE)
+    assert (process.returncode, (tmp_path / "b.txt").exists()) == (0, True)
+
+
+def test_a_search_ends_before_its_first_trial(start: Start, tmp_path: Path) -> None:
+    """While its data are read there is nothing to save; the line and the code are there."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = "".join(f"{row} {'abc' * 20}\t{'cba' * 20}\n" for row in range(400_000))
+    (data / "train.tsv").write_text(f"source\ttarget\n{rows}", encoding="utf-8")
+    process = start("tune", data, "-o", tmp_path / "run", "--trials", 2, "--epochs", 1, "-q")
+    wait_for_work(process.pid, 1.0)
+    assert check_end(process, signal.SIGHUP)[-1] == LINES[signal.SIGHUP]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_worker_ends_with_a_parent_that_is_killed(start: Start, tmp_path: Path) -> None:

@@ -287,6 +287,34 @@ def test_a_run_of_a_newer_version(
     assert "\n" not in str(caught.value)
 
 
+def test_a_commit_of_a_newer_version_is_left_as_it_is(whole: Path, tmp_path: Path) -> None:
+    """A newer charseq was killed while it moved its files: no command completes or drops them."""
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    manifest = json.loads((run / "manifest.json").read_bytes())
+    new = run / ".new"
+    new.mkdir()
+    (new / "manifest.json").write_text(json.dumps(manifest | {"format": 2}), encoding="utf-8")
+    (new / "model.safetensors").write_bytes(b"newer")
+    newer = r"\.new/manifest\.json: was written by a newer charseq"
+    with pytest.raises(NewerVersionError, match=newer):
+        read_run(run)
+    assert [fault.partition(": ")[2] for fault in verify(run).faults] == [
+        "was written by a newer charseq, in a format after 1: upgrade charseq"
+    ]
+    for change in (
+        lambda: checkpoint.publish(run, {"README.md": b"x"}),
+        lambda: checkpoint.remove(run, ["README.md"]),
+        lambda: checkpoint.delete(run),
+    ):
+        with pytest.raises(NewerVersionError, match=newer):
+            change()
+    assert sorted(path.name for path in new.iterdir()) == ["manifest.json", "model.safetensors"]
+    damaged = (run / "manifest.json").read_bytes()[:-9]
+    (new / "manifest.json").write_bytes(damaged)
+    checkpoint.publish(run, {"README.md": b"x"})  # damaged, so not committed
+    assert not new.exists()
+
+
 def test_a_newer_version_without_news_is_read(whole: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     about = checkpoint.read_json(run, "about.json")

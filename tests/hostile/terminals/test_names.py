@@ -96,6 +96,18 @@ def test_runs(folder: Path, told: Callable[..., tuple[int, str, str]]) -> None:
     assert facts["run"] == str(folder)
 
 
+def test_a_traceback(folder: Path, told: Callable[..., tuple[int, str, str]]) -> None:
+    """Its lines repeat what a run says, and are escaped like the line of the error."""
+    about = json.loads((folder / ABOUT).read_bytes())
+    about["settings"]["cell"] = EVIL
+    (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    seal_listed(folder)
+    code, _, err = told("info", "--debug", str(folder))
+    assert code == 1
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert err.count(r"\x1b]0;x\x07\x9b31m\x7f") >= 2
+
+
 def test_json_has_the_same_values(folder: Path, told: Callable[..., tuple[int, str, str]]) -> None:
     _, out, _ = told("info", "--json", str(folder))
     about = json.loads((folder / ABOUT).read_bytes())

@@ -24,7 +24,7 @@ from charseq.training.tuning.trials import FinishedTrial
 
 SPACE = {
     "hidden": [8, 16],
-    "tied": [True, False],
+    "tie_embeddings": [True, False],
     "dropout": {"low": 0.0, "high": 0.6, "step": 0.05},
 }
 
@@ -82,7 +82,7 @@ def test_what_is_searched_and_how_long_that_takes() -> None:
     lines = report.describe(plan_of(config, most=20))
     assert lines == [
         "search     hidden            8 | 16",
-        "           tied              true | false",
+        "           tie_embeddings    true | false",
         "           dropout           0…0.6 by 0.05",
         "budget     20 trials of 3 minutes each; 1.0 h at most",
     ]
@@ -123,17 +123,22 @@ def test_how_a_trial_ended() -> None:
 def test_the_table_is_aligned_and_in_order() -> None:
     config = configure({"task": "pairs"})
     finished = [
-        FinishedTrial(number, {"hidden": 8 * number, "tied": number > 1, "dropout": 0.05}, value, {
-            "state": DONE if value else FAILED,
-            "scores": scores_of(value, 50) if value else {}, "seconds": 1.6 * number,
-        })
+        FinishedTrial(
+            number,
+            {"hidden": 8 * number, "tie_embeddings": number > 1, "dropout": 0.05},
+            value,
+            {
+                "state": DONE if value else FAILED,
+                "scores": scores_of(value, 50) if value else {}, "seconds": 1.6 * number,
+            },
+        )
         for number, value in ((2, 50.0), (10, 25.0), (1, None))
     ]  # fmt: skip
     head, *rows = report.table(plan_of(config), finished)
-    assert head.split() == ["trial", "seconds", "hidden", "tied", "dropout", "scores"]
+    assert head.split() == ["trial", "seconds", "hidden", "tie_embeddings", "dropout", "scores"]
     assert rows[0].split()[:5] == ["2", "3", "16", "true", "0.05"]
     assert rows[2].split() == ["1", "2", "8", "false", "0.05", "failed"]
-    for name in ("trial", "seconds", "hidden", "tied", "dropout"):
+    for name in ("trial", "seconds", "hidden", "tie_embeddings", "dropout"):
         end = head.index(name) + len(name)
         assert all(row[end - 1] != " " and row[end] == " " for row in rows), name
     assert len({row.index("dev") for row in rows[:2]} | {head.index("scores")}) == 1
@@ -145,10 +150,10 @@ def test_the_table_is_aligned_and_in_order() -> None:
 @pytest.mark.parametrize(
     "given_",
     [
-        {"task": "pairs", "epochs": 3, "hidden": 16, "dropout": 0.3, "tied": False},
+        {"task": "pairs", "epochs": 3, "hidden": 16, "dropout": 0.3, "tie_embeddings": False},
         {"task": "pairs", "minutes": 0.25, "columns": "target,source", "learning_rate": 1e-05},
         {"task": "pairs", "feature_separator": '\x7f"\\\n\té𐏿', "hidden": 8},
-        {"task": "next-word", "cell": "tanh", "minutes": 2, "running": True, "dropout": 0.0},
+        {"task": "next-word", "cell": "tanh", "minutes": 2, "stateful": True, "dropout": 0.0},
         {"task": "next-word", "epochs": 1, "learning_rate": 0.0071},
     ],
 )

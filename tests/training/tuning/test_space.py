@@ -23,7 +23,7 @@ def test_choices_and_ranges_as_written() -> None:
         "layers": {"low": 1, "high": 3},
         "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
         "clip": {"low": 0.5, "high": 4.0},
-        "tied": [True, False],
+        "tie_embeddings": [True, False],
         "dropout": True,
     }
     found = space.read(table, "pairs")
@@ -35,7 +35,7 @@ def test_choices_and_ranges_as_written() -> None:
         "layers": IntDistribution(1, 3),
         "learning_rate": FloatDistribution(5e-4, 8e-3, log=True),
         "clip": FloatDistribution(0.5, 4.0),
-        "tied": CategoricalDistribution([True, False]),
+        "tie_embeddings": CategoricalDistribution([True, False]),
         "dropout": FloatDistribution(0.0, 0.6, step=0.05),
     }
     written = space.to_json(found)
@@ -89,8 +89,8 @@ def test_the_usual_ranges_hold_the_defaults(task: str) -> None:
         ("cell", {"low": 1, "high": 2}, r"cell is no number: expected \[choices\]"),
         ("cell", ["gru", "mlp"], "the cell mlp predicts words"),
         ("cell", ["gru", "xyz"], "cell is 'xyz', expected one of"),
-        ("tied", True, r"tied is true, expected \[choices\]"),
-        ("tied", {"low": 0, "high": 1}, "tied is no number"),
+        ("tie_embeddings", True, r"tie_embeddings is true, expected \[choices\]"),
+        ("tie_embeddings", {"low": 0, "high": 1}, "tie_embeddings is no number"),
         ("clip", True, "clip has no usual range"),
     ],
 )
@@ -104,7 +104,7 @@ def test_what_words_are_is_not_searched() -> None:
     """Perplexities of other words, or of other lines, do not compare."""
     assert "subword_size" in space.read({"subword_size": [500, 1000]}, "pairs")
     for name, values in (("min_count", [1, 2]), ("units", ["words", "bpe"]),
-                         ("running", [True, False]), ("subword_size", [500, 1000])):  # fmt: skip
+                         ("stateful", [True, False]), ("subword_size", [500, 1000])):  # fmt: skip
         with pytest.raises(SettingError, match="can be set, but not searched"):
             space.read({name: values}, "next-word")
     assert space.read({"cell": ["gru", "mlp"]}, "next-word")

@@ -26,9 +26,9 @@ def path(tmp_path: Path) -> Path:
     search = TrialStorage(tmp_path / "trials.jsonl")
     search.begin_search(CONDITIONS)
     for outcome in (GOOD, BAD):
-        search.begin({"cell": "gru", "rate": 0.1 + 0.2, "tied": True})
+        search.begin({"cell": "gru", "rate": 0.1 + 0.2, "tie_embeddings": True})
         search.end(outcome)
-    search.begin({"cell": "lstm", "rate": 1e-300, "tied": False})
+    search.begin({"cell": "lstm", "rate": 1e-300, "tie_embeddings": False})
     return search.path
 
 
@@ -40,7 +40,7 @@ def test_what_is_stored_comes_back(path: Path) -> None:
     search = read_trials(path, SCORED)
     assert search.conditions == CONDITIONS
     first, second, third = search.trials
-    assert first.drawn == second.drawn == {"cell": "gru", "rate": 0.1 + 0.2, "tied": True}
+    assert first.drawn == second.drawn == {"cell": "gru", "rate": 0.1 + 0.2, "tie_embeddings": True}
     assert (first.outcome, second.outcome, third.outcome) == (GOOD, BAD, None)
     assert search.running is third
     assert [path.name for path in path.parent.iterdir()] == ["trials.jsonl"]
@@ -52,9 +52,9 @@ def test_what_is_stored_comes_back(path: Path) -> None:
 def test_a_search_that_is_read_goes_on_as_one_that_was_kept(path: Path) -> None:
     search = read_trials(path, SCORED)
     before = path.read_bytes()
-    search.begin({"cell": "lstm", "rate": 1e-300, "tied": False})
+    search.begin({"cell": "lstm", "rate": 1e-300, "tie_embeddings": False})
     assert path.read_bytes() == before, "it had begun with these values"
-    search.begin({"cell": "gru", "rate": 0.5, "tied": False})
+    search.begin({"cell": "gru", "rate": 0.5, "tie_embeddings": False})
     assert path.read_bytes() != before
     search.end(GOOD)
     assert search.running is None

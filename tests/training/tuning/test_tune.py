@@ -449,7 +449,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
         with pytest.raises(fault, match=said):
             tune(**{"data": data, "run": run, "config": config_of(), **changes})
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtraError, match=r"charseq\[tune\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[tune\]"):
         tune(tmp_path / "none", run=run)
     assert not run.exists()
     assert not played.configs
