@@ -252,9 +252,8 @@ def _convert_frame(
     from charseq.data.formats.rows import Row, Table
     from charseq.data.formats.tables import cell_text
     from charseq.data.formats.writer import Rejected
-    from charseq.inference.answer_cache import AnswerCache
+    from charseq.inference.answer_cache import AnswerCache, predict_texts
     from charseq.inference.convert import DEFAULT_NAME
-    from charseq.inference.journal import predict_texts
 
     rules, names = find_format("jsonl"), tuple(map(str, frame.columns))
     if column in list(frame.columns):

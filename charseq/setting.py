@@ -16,6 +16,8 @@ SHOWN = 60
 """Characters of a wrong value that a message shows."""
 
 
+MAX_WHOLE = 2**53
+"""Largest whole number of a setting: up to here a float holds every one."""
 RENAMED = {
     "running": "stateful",
     "traits": "word_features",
@@ -99,17 +101,16 @@ def _convert(name: str, kind: type, value: Any) -> Any:
         return value
     if isinstance(value, bool):
         raise SettingError(f"{name} is '{shown(value)}', expected a number")
-    wanted = "a whole number" if kind is int else "a number"
     try:
         number = float(value)
-        if kind is int and number != int(number):
-            raise ValueError
-        exact = value if isinstance(value, int) else int(number) if kind is int else number
+        if kind is float or (number == int(number) and abs(number) <= MAX_WHOLE):
+            return kind(number)
     except (TypeError, ValueError, OverflowError):
-        raise SettingError(f"{name} is '{shown(value)}', expected {wanted}") from None
-    if kind is int and not -(2**63) <= exact < 2**63:
-        raise SettingError(f"{name} is '{shown(value)}', expected {wanted} of 64 bits")
-    return kind(exact)
+        pass
+    wanted = "a whole number" if kind is int else "a number"
+    if kind is int and (isinstance(value, int) or shown(value).strip("- ").isdigit()):
+        wanted += f" of at most {MAX_WHOLE:,}"
+    raise SettingError(f"{name} is '{shown(value)}', expected {wanted}")
 
 
 def _limit(name: str, value: float, least: float | None, most: float | None) -> None:

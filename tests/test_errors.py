@@ -28,8 +28,8 @@ from charseq.errors import (
     TrainingError,
     UsageError,
 )
-from charseq.files import BusyError, LinkError
-from charseq.inference.journal import TextMemoryError
+from charseq.files import BusyError, HardLinkError, LinkError
+from charseq.inference.answer_cache import TextMemoryError
 from charseq.process import SignalReceived, TimeLimitReached
 
 ROOT = Path(__file__).parent.parent
@@ -137,10 +137,11 @@ def samples(folder: Path) -> list[BaseException]:
         MissingExtraError("regex", "unicode", "cutting"),
         TrainingError("a fault"),
         Interrupted("stopped", signal_number=15),
-        Terminated(),
+        Terminated(15),
         SignalReceived(),
         TimeLimitReached(),
         LinkError(link),
+        HardLinkError(link),
         BusyError("17"),
         TextMemoryError("a long text"),
     ]

@@ -9,16 +9,19 @@ running text the frequent words stay, and a file of any length takes no more mem
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from charseq.data.formats.rows import Format, Window
 from charseq.data.formats.writer import Rejected
 from charseq.display import ONE_LINE, code_points, describe
-from charseq.inference.journal import Journal, JournalEntry, predict_texts
-from charseq.inference.prediction import LEXICON, reach
+from charseq.errors import reduced
+from charseq.inference.journal import Journal, JournalEntry
+from charseq.inference.prediction import LEXICON, Prediction, reach
 from charseq.lru import ByteLru
 
 if TYPE_CHECKING:
@@ -33,12 +36,24 @@ SHARD_BYTES = 8 * 2**20
 """Bytes of such rows in the file; the last window of a shard may go beyond."""
 FULL_BATCHES = 2048
 """New texts that end a shard: with so many, the model's batches are full."""
+CHUNK_SECONDS = 1.0
+"""Seconds of computing that a kill may cost, once the pace is known."""
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 
 Texts = Sequence[str | Rejected | None]
 """The texts of the rows of a window; None for a blank line."""
 Shard = list[tuple[Window, Texts]]
+
+
+class TextMemoryError(MemoryError):
+    """Memory is too short to answer one text."""
+
+    __reduce__ = reduced
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"a text of {len(text):,} characters")
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,3 +223,63 @@ def _note(entry: JournalEntry, flattened: bool, name: Callable[[str], str]) -> s
     unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
     cut = "truncated" if entry.truncated else ""
     return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))
+
+
+def predict_texts(
+    texts: list[str],
+    *,
+    predict: Callable[[Sequence[str]], Sequence[Prediction]],
+    n: int,
+    mass: float | None,
+    batch_size: int,
+    scored: bool = False,
+    kept: Iterator[JournalEntry],
+    journal: Journal | None,
+) -> dict[str, JournalEntry]:
+    """The answer to each text: first those that were ``kept``, then new ones of the model.
+
+    With a journal the texts are computed in chunks, sorted by length, and each chunk is added to
+    the journal. A chunk is as large as takes about a second. A chunk for which memory is short is
+    halved.
+
+    Args:
+        texts: different texts.
+        predict: the model.
+        n: outputs for each text, at most.
+        mass: only as many outputs as have this probability together.
+        batch_size: the size of the first chunk.
+        scored: whether the answers have their probabilities.
+        kept: answers of earlier attempts; as many as there are texts are taken.
+        journal: the journal for new answers, if there is one.
+
+    Raises:
+        TextMemoryError: memory is too short for one text alone.
+    """
+    size, growing = len(texts), journal is not None
+    if journal is not None:
+        texts, size = sorted(texts, key=len), batch_size
+    found = list(islice(kept, len(texts)))
+    while len(found) < len(texts):
+        chunk, began = texts[len(found) : len(found) + size], time.monotonic()
+        try:
+            predictions = predict(chunk)
+        except MemoryError:
+            if len(chunk) == 1:
+                raise TextMemoryError(chunk[0]) from None
+            size, growing = len(chunk) // 2, False
+            continue
+        if mass is not None:
+            predictions = [one.reaching(mass) for one in predictions]
+        entries = [_entry(one, n, scored=scored) for _, one in zip(chunk, predictions, strict=True)]
+        if journal is not None:
+            journal.add(entries)
+        found += entries
+        if growing and time.monotonic() - began < CHUNK_SECONDS / 2:
+            size *= 2
+    return dict(zip(texts, found, strict=True))
+
+
+def _entry(found: Prediction, n: int, *, scored: bool) -> JournalEntry:
+    texts = (found.prediction, *(other.prediction for other in found.candidates[1:n]))
+    chances = tuple(one.probability for one in found.candidates[: n if scored else 0])
+    return JournalEntry(texts, tuple(found.unknown), found.truncated, found.origin, chances)

@@ -61,19 +61,14 @@ from charseq.inference.answer_cache import (
     AnswerCache,
     RowAnswer,
     Shard,
+    TextMemoryError,
     Texts,
     cache_of,
     distinct_texts,
     limits,
     shards,
 )
-from charseq.inference.journal import (
-    Journal,
-    TextMemoryError,
-    fingerprint,
-    journal_path,
-    open_journal,
-)
+from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
 from charseq.inference.pool import files_read
 from charseq.inference.prediction import check_counts
 
@@ -154,8 +149,7 @@ def convert(
     has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
     reads: list[str | Path] = [origin, *files_read(model)]
     _check_out(out, found, reads, force=force or has_journal)
-    told = [table.note, f"new columns {', '.join(new)}" if new else ""]
-    for line in filter(None, told):
+    for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
         report(f"{table.path}: {line}")
     read_text = column_reader(
         table,

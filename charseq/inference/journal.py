@@ -34,17 +34,14 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from charseq import files, state
-from charseq.errors import AccessError, DataError, UsageError, reduced
-from charseq.inference.prediction import ORIGINS, Prediction
+from charseq.errors import AccessError, DataError, UsageError
+from charseq.inference.prediction import ORIGINS
 
 SYNC_SECONDS = 1.0
-CHUNK_SECONDS = 1.0
-"""Seconds of computing that a kill may cost, once the pace is known."""
 MAX_LINE_BYTES = 2**25
 """Bytes of a line, at most; a longer one was not written here."""
 MAX_ENTRY_LETTERS = 2**21
@@ -69,16 +66,6 @@ class JournalEntry:
     origin: str
     probabilities: tuple[float, ...] = ()
     """Of the outputs, where the conversion needs them."""
-
-
-class TextMemoryError(MemoryError):
-    """Memory is too short to answer one text."""
-
-    __reduce__ = reduced
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"a text of {len(text):,} characters")
-        self.text = text
 
 
 class Journal:
@@ -303,66 +290,6 @@ def fingerprint(path: Path) -> str:
     """The sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def predict_texts(
-    texts: list[str],
-    *,
-    predict: Callable[[Sequence[str]], Sequence[Prediction]],
-    n: int,
-    mass: float | None,
-    batch_size: int,
-    scored: bool = False,
-    kept: Iterator[JournalEntry],
-    journal: Journal | None,
-) -> dict[str, JournalEntry]:
-    """The answer to each text: first those that were ``kept``, then new ones of the model.
-
-    With a journal the texts are computed in chunks, sorted by length, and each chunk is added to
-    the journal. A chunk is as large as takes about a second. A chunk for which memory is short is
-    halved.
-
-    Args:
-        texts: different texts.
-        predict: the model.
-        n: outputs for each text, at most.
-        mass: only as many outputs as have this probability together.
-        batch_size: the size of the first chunk.
-        scored: whether the answers have their probabilities.
-        kept: answers of earlier attempts; as many as there are texts are taken.
-        journal: the journal for new answers, if there is one.
-
-    Raises:
-        TextMemoryError: memory is too short for one text alone.
-    """
-    size, growing = len(texts), journal is not None
-    if journal is not None:
-        texts, size = sorted(texts, key=len), batch_size
-    found = list(islice(kept, len(texts)))
-    while len(found) < len(texts):
-        chunk, began = texts[len(found) : len(found) + size], time.monotonic()
-        try:
-            predictions = predict(chunk)
-        except MemoryError:
-            if len(chunk) == 1:
-                raise TextMemoryError(chunk[0]) from None
-            size, growing = len(chunk) // 2, False
-            continue
-        if mass is not None:
-            predictions = [one.reaching(mass) for one in predictions]
-        entries = [_entry(one, n, scored=scored) for _, one in zip(chunk, predictions, strict=True)]
-        if journal is not None:
-            journal.add(entries)
-        found += entries
-        if growing and time.monotonic() - began < CHUNK_SECONDS / 2:
-            size *= 2
-    return dict(zip(texts, found, strict=True))
-
-
-def _entry(found: Prediction, n: int, *, scored: bool) -> JournalEntry:
-    texts = (found.prediction, *(other.prediction for other in found.candidates[1:n]))
-    chances = tuple(one.probability for one in found.candidates[: n if scored else 0])
-    return JournalEntry(texts, tuple(found.unknown), found.truncated, found.origin, chances)
 
 
 def _claim(

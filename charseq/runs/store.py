@@ -351,7 +351,7 @@ def open_plain(path: Path) -> BinaryIO:
         raise FileNotFoundError(path) from None
     except OSError as error:
         link = path.is_symlink()
-        what = "is a symbolic link, expected a plain file" if link else reason(error)
+        what = "is a link, expected a plain file" if link else reason(error)
         raise CheckpointError(what, path=path) from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charseq.errors import DataError, UsageError
-from charseq.inference.journal import Journal, JournalEntry, open_journal, predict_texts
+from charseq.inference.answer_cache import predict_texts
+from charseq.inference.journal import Journal, JournalEntry, open_journal
 from charseq.inference.prediction import Candidate, Prediction
 
 IDENTITY = {"the input": "a" * 64, "the model": "m", "the options": {"n": 1}}
@@ -214,7 +215,7 @@ def test_without_a_journal_all_texts_are_computed_at_once_in_their_order() -> No
 def test_with_a_journal_texts_are_computed_in_chunks_and_each_is_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("charseq.inference.journal.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("charseq.inference.answer_cache.CHUNK_SECONDS", 0.0)
     model, journal = Model(), AddedTo()
     found = predicting(model, journal)(TEXTS)
     assert model.calls == [["a", "e"], ["bb", "ff"], ["ccc", "dddd"]]

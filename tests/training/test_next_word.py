@@ -369,8 +369,8 @@ def test_words_have_traits_unless_they_are_off(
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"tied": False}, {"cell": "mlp"}, {"cell": "gru", "layers": 2, "ema": 0.5}, {"samples": 6},
-     {"traits": False}, {"running": True}],
+    [{}, {"tie_embeddings": False}, {"cell": "mlp"}, {"cell": "gru", "layers": 2, "ema": 0.5},
+     {"samples": 6}, {"traits": False}, {"running": True}],
     ids=str,
 )  # fmt: skip
 def test_published_weights_predict_as_the_trained_ones(

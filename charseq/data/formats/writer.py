@@ -34,7 +34,7 @@ from charseq.data.formats.sqlite import plain_location, split_location
 from charseq.errors import AccessError, DataError, UsageError
 
 REJECTS_ENDING = ".rejects.jsonl"
-_BEGINNING = b'{"line": '
+_BEGINNINGS = b'{"line": ', b'{"file": '
 
 
 @contextmanager
@@ -221,11 +221,10 @@ def _writing_to(path: Path) -> Iterator[None]:
 
 def _holds_rejects(path: Path) -> bool:
     """Whether there is a file that begins as a file of rejects does."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_BEGINNING)) == _BEGINNING
-    except FileNotFoundError:
+    if not path.exists():  # nothing is opened where nothing is: too many files may be open
         return False
+    with path.open("rb") as file:
+        return file.read(16).startswith(_BEGINNINGS)
 
 
 def rejects_path(path: str, out: str) -> Path:
@@ -260,13 +259,13 @@ def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str
     else:
         found = [out]
     rejects = [str(rejects_path(path, name)) for path, name in zip(paths, found, strict=True)]
-    written = [*(split_location(one)[0] for one in found), *rejects]
-    for name, times in Counter(written).items():
+    written = [*found, *rejects]
+    for name, times in Counter(split_location(one)[0] for one in written).items():
         if times > 1:
             raise UsageError(f"{times} inputs would be written to '{name}': convert them apart")
     inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
     for name in written:
-        if name != "-" and os.path.realpath(name) in inputs:
+        if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
             raise UsageError(f"{name} is an input and would be overwritten: give another -o")
     return found
 

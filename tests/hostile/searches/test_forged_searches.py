@@ -33,7 +33,7 @@ DATABASE = FOLDER / "tune" / "trials.sqlite"
 ROOT = str(Path(__file__).parents[3])
 SECONDS = 20.0
 """Most of a command; a machine under load takes seconds to load torch and Optuna."""
-CASES = 80
+CASES = 120
 """Odd values, of some thousands."""
 
 

@@ -20,6 +20,7 @@ from charseq.cli.main import run
 from charseq.inference.loading import shapes_of
 from charseq.inference.verify import MAX_FAULTS, MAX_NOTES, verify
 from charseq.runs import store
+from charseq.setting import renamed
 
 SECONDS = 5.0
 HOLE = 7 * 2**30
@@ -171,7 +172,7 @@ def test_a_hole_of_the_size_that_the_settings_call_for(
     folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     about = says(folder, lambda a: a["settings"].update(hidden=4096, layers=4, embedding=4096))
-    settings = {"prior": False, "direction": "forward", **about["settings"]}
+    settings = {"alignment_prior": False, "direction": "forward", **renamed(about["settings"])}
     header, end = {}, 0
     for name, shape in shapes_of({**about, "settings": settings}).items():
         size = 4
