@@ -144,6 +144,8 @@ class Interrupted(CharseqError):
 class Terminated(BaseException):
     """SIGTERM or SIGHUP as an exception: to a command what KeyboardInterrupt is for SIGINT."""
 
+    __reduce__ = reduced
+
     def __init__(self, signal_number: int) -> None:
         super().__init__()
         self.exit_code = 128 + signal_number

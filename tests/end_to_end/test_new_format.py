@@ -133,7 +133,7 @@ def test_a_conversion_reads_and_writes_it(tmp_path: Path) -> None:
 def test_an_interrupted_conversion_of_it_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charseq.inference.journal.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("charseq.inference.answer_cache.CHUNK_SECONDS", 0.0)
     path = write_ini(tmp_path / "a.ini", [(f"w{i}", "x") for i in range(500)])
     whole, out = tmp_path / "whole.ini", tmp_path / "out.ini"
     convert(Model(), path, whole)

@@ -584,7 +584,7 @@ def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("charseq.data.formats.rows.WINDOW", 300)
-    monkeypatch.setattr("charseq.inference.journal.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("charseq.inference.answer_cache.CHUNK_SECONDS", 0.0)
     words = [f"w{i * 7919 % 5000:x}" for i in range(2000)]
     form = {"a.csv": "{}\n", "a.txt": "{}\n"}.get(name, '{{"w": "{}"}}\n')
     source, whole, out = tmp_path / name, tmp_path / f"whole.{name}", tmp_path / f"out.{name}"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from charseq.errors import CharseqError, SettingError
-from charseq.inference import journal, pool
+from charseq.inference import answer_cache, pool
 from charseq.inference.convert import convert
 from charseq.inference.pool import Worker, WorkerPool, sharing
 from charseq.inference.prediction import Prediction
@@ -117,9 +117,7 @@ def test_a_worker_that_is_killed_costs_no_answer_that_is_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(two, "predict", kill)
-        patch.setattr(
-            journal, "CHUNK_SECONDS", 1000
-        )  # however slow, the next piece is twice as large
+        patch.setattr(answer_cache, "CHUNK_SECONDS", 1000)  # the next piece is twice as large
         with pytest.raises(CharseqError, match="SIGKILL"):
             convert(two, source, target, beam=1, batch_size=16, kept_for="x")
     assert calls == [16, 32, 64]

@@ -558,7 +558,7 @@ def test_new_words_come_in_the_form_of_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"hidden": 17}, {"embedding": 8}, {"cell": "gru"}, {"layers": 2}, {"tied": False},
+    [{"hidden": 17}, {"embedding": 8}, {"cell": "gru"}, {"layers": 2}, {"tie_embeddings": False},
      {"units": "characters"}, {"case": "lower"}, {"punctuation": "split"}],
     ids=str,
 )  # fmt: skip

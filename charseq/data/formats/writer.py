@@ -258,7 +258,10 @@ def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str
         raise UsageError(f"{out}: there is no such folder; make it, or give the name of a file")
     else:
         found = [out]
-    rejects = [str(rejects_path(path, name)) for path, name in zip(paths, found, strict=True)]
+    rejects = [
+        str(rejects_path(path, split_location(name)[0]))
+        for path, name in zip(paths, found, strict=True)
+    ]
     written = [*found, *rejects]
     for name, times in Counter(split_location(one)[0] for one in written).items():
         if times > 1:

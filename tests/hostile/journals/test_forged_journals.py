@@ -54,7 +54,7 @@ RIGHT = "".join(f"{text.upper()}\n" for text in TEXTS)
 @pytest.fixture(autouse=True)
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks stay as small as they begin."""
-    monkeypatch.setattr("charseq.inference.journal.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("charseq.inference.answer_cache.CHUNK_SECONDS", 0.0)
 
 
 @pytest.fixture

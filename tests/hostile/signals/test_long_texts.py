@@ -206,7 +206,7 @@ def test_check_of_a_long_line(start: Start, tmp_path: Path) -> None:
     rows = f"{'abcdefghij klm' * 700_000}\t{'xyz' * 1_500_000}\na\tb\nb\tc\nd\te\n"
     data.write_text("source\ttarget\n" + rows, encoding="utf-8")
     process = start("check", data)
-    wait_for_work(process.pid, 0.7)
+    wait_for_work(process.pid, 0.4)
     assert check_end(process, signal.SIGINT)[-1] == LINES[signal.SIGINT]
 
 

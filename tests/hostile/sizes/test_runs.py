@@ -343,7 +343,7 @@ def test_many_inner_runs_that_take_long_to_read(
     large.write_bytes({"arrays": arrays(65_000), "metrics": b"{}\n" * 262_000}.get(attack, b""))
     if attack == "model":  # sound, of some MB
         about = says(folder, lambda a: a["settings"].update(hidden=256, layers=2, embedding=256))
-        settings = {"prior": False, "direction": "forward", **about["settings"]}
+        settings = {"alignment_prior": False, "direction": "forward", **renamed(about["settings"])}
         shapes = shapes_of({**about, "settings": settings})
         zeros = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
         large.write_bytes(save(zeros))
