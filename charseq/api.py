@@ -249,8 +249,7 @@ def _convert_frame(
     """The frame with new columns, by the rules of a file whose rows have names for their cells."""
     from charseq.data.columns import column_reader
     from charseq.data.formats.reader import find_format
-    from charseq.data.formats.rows import Row, Table
-    from charseq.data.formats.tables import cell_text
+    from charseq.data.formats.rows import Row, Table, cell_text
     from charseq.data.formats.writer import Rejected
     from charseq.inference.answer_cache import AnswerCache, predict_texts
     from charseq.inference.convert import DEFAULT_NAME

@@ -178,7 +178,7 @@ def frame_file(frame: Frame, columns: str = "") -> Iterator[tuple[Path, str]]:
     import tempfile
 
     from charseq import files
-    from charseq.data.formats.tables import cell_text
+    from charseq.data.formats.rows import cell_text
 
     names, columns = _named(list(map(str, frame.columns)), columns)
     lines = [

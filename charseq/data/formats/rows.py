@@ -288,6 +288,21 @@ def typed_text(value: Any) -> Any:
     return value
 
 
+def cell_text(value: Any) -> Any:
+    """A cell as text; lists and other values that are no single cell stay as they are."""
+    if isinstance(value, str):
+        return value
+    return "" if is_missing(value) else typed_text(value)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table of pandas is empty."""
+    import pandas as pd
+
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return is_nan or value is None or value is pd.NA or value is pd.NaT
+
+
 def is_day(value: dt.datetime) -> bool:
     """Whether a point in time is midnight, without a zone."""
     is_midnight = value.time() == dt.time() and not getattr(value, "nanosecond", 0)  # of pandas

@@ -18,7 +18,6 @@ import abc
 import datetime as dt
 import importlib
 import io
-import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -34,9 +33,10 @@ from charseq.data.formats.rows import (
     Table,
     Window,
     Write,
+    cell_text,
     group,
     is_day,
-    typed_text,
+    is_missing,
 )
 from charseq.errors import DataError, MissingExtraError, require
 
@@ -48,6 +48,14 @@ MAX_CELL = 32_767
 MAX_COLUMNS = 16_384
 """Columns of a sheet that spreadsheet programs, and pandas, can hold."""
 
+MAX_GRID = 2**24
+"""Rows times columns that a sheet may span if few of its cells are filled."""
+FILLED = 64
+"""Such a sheet has fewer filled cells than one in so many."""
+MAX_UNPACKED = 2 * 2**30
+"""Bytes of a workbook's sheets, unpacked."""
+_SHEET = re.compile(r"xl/worksheets/.*\.xml")
+_REFERENCE = re.compile(rb'<c [^>]*?r="([A-Z]{1,3})([0-9]{1,7})"')
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPACES = re.compile("^ | $|  ")
 _DATES = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
@@ -170,6 +178,7 @@ class Spreadsheet(WholeTable):
         """The first sheet; its cells as Python values, an empty one as ""."""
         import pandas as pd
 
+        self.measure(file)
         with pd.ExcelFile(file, engine=self.engine) as book:
             name = str(book.sheet_names[0])
             # object, not str: the cells keep their types for the output
@@ -230,6 +239,9 @@ class Spreadsheet(WholeTable):
         """The table with the cells that pandas has dropped, and a note about them."""
         return frame, ""
 
+    def measure(self, file: BinaryIO) -> None:
+        """Raise ValueError for a workbook that would take far more room than it has content."""
+
     @abc.abstractmethod
     def mend(self, sheet: Worksheet, writer: Any) -> None:
         """Correct the cells that pandas does not write as they are."""
@@ -252,6 +264,19 @@ class Excel(Spreadsheet):
     endings = (".xlsx",)
     package = "openpyxl"
     engine = "openpyxl"
+
+    def measure(self, file: BinaryIO) -> None:
+        """One far cell makes pandas fill the whole grid up to it."""
+        number_of = importlib.import_module("openpyxl.utils").column_index_from_string
+        for xml in _worksheets(file):
+            places = _REFERENCE.findall(xml)
+            columns = {number_of(name.decode()) for name, _ in set(places)}
+            rows = max((int(row) for _, row in places), default=0)
+            if rows * max(columns, default=0) > max(MAX_GRID, FILLED * len(places)):
+                what = (
+                    f"{len(places):,} cells, spread over {rows:,} rows and {max(columns):,} columns"
+                )
+                raise ValueError(f"a sheet has {what}: delete those far from the others")
 
     def restore(self, frame: pd.DataFrame, book: Any, file: BinaryIO) -> tuple[pd.DataFrame, str]:
         """Errors, and formulas without a saved value, which pandas reads as empty cells."""
@@ -373,16 +398,20 @@ class Feather(WholeTable):
 
 def _has_formulas_or_errors(file: BinaryIO) -> bool:
     """Whether a sheet of an Excel workbook has a formula, or a cell that is an error."""
+    return any(b"<f>" in xml or b"<f " in xml or b't="e"' in xml for xml in _worksheets(file))
+
+
+def _worksheets(file: BinaryIO) -> Iterator[bytes]:
+    """The XML of each sheet of an Excel workbook. Raises ValueError where it is too large."""
     import zipfile
 
     file.seek(0)
     with zipfile.ZipFile(file) as parts:
-        for name in parts.namelist():
-            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-                xml = parts.read(name)
-                if b"<f>" in xml or b"<f " in xml or b't="e"' in xml:
-                    return True
-    return False
+        sheets = [part for part in parts.infolist() if _SHEET.fullmatch(part.filename)]
+        if sum(part.file_size for part in sheets) > MAX_UNPACKED:
+            raise ValueError(f"its sheets unpack to more than {MAX_UNPACKED // 2**30} GiB")
+        for part in sheets:
+            yield parts.read(part)
 
 
 def _cells(sheet: Any) -> Iterator[Any]:
@@ -408,20 +437,6 @@ def _parser_errors() -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
-def cell_text(value: Any) -> Any:
-    """A cell as text; lists and other values that are no single cell stay as they are."""
-    if isinstance(value, str):
-        return value
-    return "" if _is_missing(value) else typed_text(value)
-
-
-def _is_missing(value: Any) -> bool:
-    import pandas as pd
-
-    is_nan = isinstance(value, float) and math.isnan(value)
-    return is_nan or value is None or value is pd.NA or value is pd.NaT
-
-
 def _sheet_rows(frame: pd.DataFrame) -> Iterator[Row]:
     for number, cells in enumerate(frame.itertuples(index=False, name=None), start=1):
         texts = tuple(map(cell_text, cells))
@@ -430,7 +445,7 @@ def _sheet_rows(frame: pd.DataFrame) -> Iterator[Row]:
 
 def _storable(value: Any) -> Any:
     """A cell as pandas is to write it: a day as a date, and an error as an empty cell."""
-    if _is_missing(value):
+    if is_missing(value):
         return ""
     return value.date() if isinstance(value, dt.datetime) and is_day(value) else value
 

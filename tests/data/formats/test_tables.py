@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import io
+import re
 import subprocess
 import sys
 import time
@@ -22,9 +23,9 @@ import pytest
 from pyarrow import feather
 
 from charseq.data import pairs
+from charseq.data.formats import tables
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.rows import Table, text_of
-from charseq.data.formats.tables import cell_text
+from charseq.data.formats.rows import Table, cell_text, text_of
 from charseq.data.formats.writer import replacing, writing
 from charseq.errors import CharseqError, DataError, MissingExtraError, UsageError
 
@@ -461,3 +462,47 @@ def test_values_that_are_no_text_are_rejected_alone(tmp_path: Path) -> None:
 def test_a_nanosecond_after_midnight_is_no_day() -> None:
     assert cell_text(pd.Timestamp(1)) == "1970-01-01 00:00:00.000000001"
     assert cell_text(pd.Timestamp(0)) == "1970-01-01"
+
+
+# --- sheets that take far more room than they have content
+
+
+def workbook_with_a_far_cell(path: Path, reference: str) -> Path:
+    """A workbook of a header and a row, with one more cell at ``reference``."""
+    pd.DataFrame({"date": ["3.4.77"]}).to_excel(path, index=False)
+    packed = io.BytesIO(path.read_bytes())
+    row = re.sub("[A-Z]+", "", reference)
+    cell = f'<row r="{row}"><c r="{reference}" t="n"><v>1</v></c></row></sheetData>'
+    with zipfile.ZipFile(packed) as old, zipfile.ZipFile(path, "w") as new:
+        for part in old.infolist():
+            content = old.read(part)
+            if part.filename.startswith("xl/worksheets/"):
+                content = content.replace(b"</sheetData>", cell.encode())
+            new.writestr(part, content)
+    return path
+
+
+def test_a_far_cell_is_named_before_the_grid_is_filled(tmp_path: Path) -> None:
+    path = workbook_with_a_far_cell(tmp_path / "far.xlsx", "XFD1048576")
+    with pytest.raises(DataError) as caught:
+        read_table(path)
+    assert str(caught.value) == (
+        f"{path}: cannot be read as Excel: a sheet has 3 cells, spread over 1,048,576 rows and "
+        "16,384 columns: delete those far from the others"
+    )
+
+
+def test_a_cell_at_some_distance_is_read(tmp_path: Path) -> None:
+    table = read_table(workbook_with_a_far_cell(tmp_path / "near.xlsx", "C2000"), header="yes")
+    rows = list(table.rows)
+    assert len(rows) == 1999
+    assert (rows[0].cells, rows[-1].cells) == (("3.4.77", "", ""), ("", "", "1"))
+
+
+def test_sheets_that_unpack_without_end_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pd.DataFrame({"date": ["3.4.77"]}).to_excel(tmp_path / "a.xlsx", index=False)
+    monkeypatch.setattr(tables, "MAX_UNPACKED", 100)
+    with pytest.raises(DataError, match="cannot be read as Excel: its sheets unpack to more than"):
+        read_table(tmp_path / "a.xlsx")
