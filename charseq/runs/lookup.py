@@ -74,7 +74,7 @@ def choose(model: str | Path | None = None, *, task: str | None = None) -> Choic
     last = shipped().get(SHIPPED[task or "pairs"])
     if last is None:
         raise CheckpointError("there is no trained model here: name one with -m RUN, or train one")
-    return Choice(last, "comes with charseq; no run was trained here")
+    return Choice(last, "comes with charseq; none that fits was trained here")
 
 
 def shipped() -> dict[str, Path]:

@@ -65,7 +65,7 @@ def test_a_run_without_a_sound_record_is_only_used_by_name(here: Path, record: o
     run_of(here / "checkpoints" / "copied", record)
     choice = lookup.choose()
     assert choice.path.parts[-3:] == ("charseq", "checkpoints", "dates")
-    assert choice.reason == "comes with charseq; no run was trained here"
+    assert choice.reason == "comes with charseq; none that fits was trained here"
     assert lookup.find("copied") == Path("checkpoints/copied")
 
 
@@ -88,7 +88,7 @@ def test_a_delivered_run_in_the_clone_is_not_trained_here(
     (here / "charseq" / "checkpoints").symlink_to("../checkpoints")
     dates = run_of(here / "checkpoints" / "dates", "2026-03-01T10:00:00Z")
     run_of(here / "checkpoints" / "sentences", "2026-03-02T10:00:00Z", task="next-word")
-    assert lookup.choose() == (dates, "comes with charseq; no run was trained here")
+    assert lookup.choose() == (dates, "comes with charseq; none that fits was trained here")
     mine = run_of(here / "checkpoints" / "mine", "2026-02-01T10:00:00Z")
     assert lookup.find() == Path("checkpoints") / mine.name
 
