@@ -296,11 +296,9 @@ def cell_text(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell of a table of pandas is empty."""
-    import pandas as pd
-
+    """Whether a cell is empty: None, NaN, or a null of pandas, which is not imported for it."""
     is_nan = isinstance(value, float) and math.isnan(value)
-    return is_nan or value is None or value is pd.NA or value is pd.NaT
+    return is_nan or value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def is_day(value: dt.datetime) -> bool:
