@@ -175,6 +175,8 @@ def convert(
     as_lexicon = [to_format or dictionary_format(path, kind) for path in files]
     if to is not None and any(as_lexicon):
         raise UsageError("--to names a new column, and a lexicon has none")
+    if scores and any(as_lexicon):
+        raise UsageError("--scores adds columns: lexica have probabilities where their format does")
     outputs = targets(files, output, FORMATS[to_format].endings[0] if to_format else "")
     load_arguments = options.load_arguments(loading)
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
@@ -185,7 +187,6 @@ def convert(
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
     reading |= {"batch_size": batch_size, "format": kind, "header": header, "force": force}
     reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
-
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
         for path, out, target in zip(files, outputs, as_lexicon, strict=True):
@@ -210,9 +211,10 @@ def convert(
 
 def _size(path: str, kind: str) -> int | None:
     """Bytes of a file of which rows take as many as they have; None for pipes and packed files."""
+    from charseq.data.formats.opening import packed_ending
     from charseq.data.formats.reader import find_format, sniff
 
     packed = find_format(sniff(path) if kind == "auto" else kind).packs_itself
-    if path == "-" or packed or path.lower().endswith(".gz") or not Path(path).is_file():
+    if path == "-" or packed or packed_ending(path) or not Path(path).is_file():
         return None
     return Path(path).stat().st_size

@@ -151,16 +151,9 @@ def convert(
     _check_out(out, found, reads, force=force or has_journal)
     for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
         report(f"{table.path}: {line}")
-    read_text = column_reader(
-        table,
-        column,
-        features=model.has_features,
-        separator=getattr(model, "feature_separator", ";"),
-        report=lambda text: report(f"{table.path}: {text}") if text else None,
-    )
+    read_text = text_reader(model, table, column, report)
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
-    options["as"] = [*how.values(), header, source, name]
-    options |= {"scores": True} if scores else {}
+    options |= {"as": [*how.values(), header, source, name], **({"scores": True} if scores else {})}
     rejected = rejects_path(path, out)
     files.refuse(rejected, force=force or has_journal, inputs=reads, what="file of rejects")
     result = ConvertReport(table.path, "stdout" if out == "-" else out)
@@ -237,6 +230,22 @@ def _answers(shard: Shard, cache: AnswerCache, table: Table) -> dict[str, RowAns
         )
         message = f"memory is too short for {fault}: shorten it, or give the process more"
         raise AccessError(message, path=table.path, line=next(lines, None)) from None
+
+
+def text_reader(
+    model: PairsModel | LanguageModel | WorkerPool,
+    table: Table,
+    column: str | int | None,
+    report: Callable[[str], None],
+) -> Callable[[Row], str | None]:
+    """The function from a row to the text for ``model``; ``report`` gets the column it reads."""
+    return column_reader(
+        table,
+        column,
+        features=model.has_features,
+        separator=getattr(model, "feature_separator", ";"),
+        report=lambda text: report(f"{table.path}: {text}") if text else None,
+    )
 
 
 def read_texts(

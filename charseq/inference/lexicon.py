@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from charseq import files
 from charseq.data import pairs
 from charseq.data.bad_rows import SKIP_HINT
-from charseq.data.columns import column_names, column_reader
+from charseq.data.columns import column_names
 from charseq.data.formats.headers import roles_among
 from charseq.data.formats.lexica import Dictionary, Entry
 from charseq.data.formats.lines import TextFormat
@@ -38,6 +38,7 @@ from charseq.data.formats.writer import Rejected, Rejects, rejecting, rejects_pa
 from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import Vocabulary
+from charseq.display import count as counted
 from charseq.errors import DataError, UsageError
 from charseq.inference.prediction import LEXICON, Candidate, Prediction, check_counts
 
@@ -153,7 +154,7 @@ def read(
         message = fault.message.replace("--columns", "--lexicon-columns").removesuffix(SKIP_HINT)
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
-    read_as = f"{path}: a lexicon of {len(part):,} pairs, {part.columns}"
+    read_as = f"{path}: a lexicon of {counted(len(part), 'pair')}, {part.columns}"
     notes = [read_as, *(f"{path}: {note}" for note in part.notes)]
     return Lexicon(vocabulary, part.examples, Path(split_location(path)[0]), notes=notes)
 
@@ -292,9 +293,11 @@ def write(
         UsageError: arguments that do not fit together, a model without pairs, or ``out`` exists.
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
-    from charseq.inference.convert import read_texts
+    from charseq.inference.convert import read_texts, text_reader
+    from charseq.inference.pool import files_read
 
-    path, out, inputs = str(path), str(out), [split_location(path)[0]]
+    path, out = str(path), str(out)
+    inputs: list[str | Path] = [split_location(path)[0], *files_read(model)]
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     target = _target(model, to_format, out)
     files.refuse(out, force=force, inputs=inputs)
@@ -303,13 +306,7 @@ def write(
     table = read_table(path, names=names, faulty=True, **how)
     if table.note:
         report(f"{table.path}: {table.note}")
-    read_text = column_reader(
-        table,
-        column,
-        features=model.has_features,
-        separator=getattr(model, "feature_separator", ";"),
-        report=lambda text: report(f"{table.path}: {text}") if text else None,
-    )
+    read_text = text_reader(model, table, column, report)
     rejected = rejects_path(path, out)
     files.refuse(rejected, force=force, inputs=inputs, what="file of rejects")
     result = LexiconReport(table.path, rejects=str(rejected))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from world import LexiconModel, Upper, World
 
+from charseq.cli import convert
 from charseq.data.formats import reader
 from charseq.data.formats.delimited import Tsv
 
@@ -125,6 +126,16 @@ def test_what_was_decided_about_a_file_is_told(world: World, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "csv.XZ", "csv.bz2", "xlsx"])
+def test_the_time_left_is_told_where_bytes_on_disk_are_those_of_rows(
+    tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(bytes(99))
+    assert convert._size(str(path), "auto") == (99 if ending == "csv" else None)
+    assert convert._size("-", "csv") is None
+
+
 def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("quay\nharbour\nquay\n")
@@ -136,6 +147,9 @@ def test_a_lexicon_is_written(world: World, tmp_path: Path) -> None:
     code, out, err = world.run("convert", str(words), "--to-format", "kaldi", "--to", "iso")
     assert (code, out) == (2, "")
     assert "--to names a new column, and a lexicon has none" in err
+    code, out, err = world.run("convert", str(words), "--to-format", "kaldi", "--scores")
+    assert (code, out) == (2, "")
+    assert "--scores adds columns: lexica have probabilities where their format does" in err
 
 
 def test_a_lexicon_is_converted_to_one_of_its_format(world: World, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ extras of charseq, and are imported when an adapter is made.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ NO_SCORES = {"evaluation", "step", "epoch", "seconds", "loss", "best"}
 """Facts of an evaluation that are no scores."""
 
 
-class _Logger(Callback):
+class _Logger(Callback, abc.ABC):
     """The numbers of a training by name, passed to :meth:`log`."""
 
     def __init__(self, every: int) -> None:
@@ -32,9 +33,9 @@ class _Logger(Callback):
             raise SettingError(f"every is {every}, expected 1 or more")
         self.every = every
 
+    @abc.abstractmethod
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Keep the values of a step."""
-        raise NotImplementedError
 
     def step(self, step: Step) -> None:
         """Loss, learning rate and norm of the gradient, of one step in ``every``."""

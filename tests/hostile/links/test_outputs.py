@@ -24,6 +24,13 @@ READ = {
         "convert", "orders.csv", "far/orders.csv.rejects.jsonl", "-o", "out", "-m", "run",
     ],
     "the lexicon": [*CONVERT, "--lexicon", "lexicon.csv", "-o", "lexicon.csv"],
+    "a lexicon over its own": [
+        "convert", "orders.csv", "-q", "-m", "run", "--to-format", "csv", "--lexicon", "lexicon.csv",
+        "-o", "lexicon.csv",
+    ],
+    "a lexicon over the model": [
+        "convert", "orders.csv", "-q", "-m", "run", "--to-format", "tsv", "-o", "run/README.md",
+    ],
     "the lexicon by another name": [*CONVERT, "--lexicon", "lexicon.csv", "-o", "other.csv"],
     "a model card": [*CONVERT, "-o", "run/README.md"],
     "weights": [*EVALUATE, "run/model.safetensors"],
