@@ -25,8 +25,8 @@ READ = {
     ],
     "the lexicon": [*CONVERT, "--lexicon", "lexicon.csv", "-o", "lexicon.csv"],
     "a lexicon over its own": [
-        "convert", "orders.csv", "-q", "-m", "run", "--to-format", "csv", "--lexicon", "lexicon.csv",
-        "-o", "lexicon.csv",
+        "convert", "orders.csv", "-q", "-m", "run", "--to-format", "csv",
+        "--lexicon", "lexicon.csv", "-o", "lexicon.csv",
     ],
     "a lexicon over the model": [
         "convert", "orders.csv", "-q", "-m", "run", "--to-format", "tsv", "-o", "run/README.md",
