@@ -81,14 +81,14 @@ def evaluate(
     if errors is not None and is_stdout(errors):
         raise UsageError("--errors names stdout, where the scores go: give the name of a file")
     prepare_inference()
-    from charseq.data.corpus import choose_task
+    from charseq.data.corpus import task_of
     from charseq.evaluation import evaluate as evaluation
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import load
 
     reading = options.given(settings, ())
     load_arguments: dict[str, Any] = {} if device is None else {"device": device}
-    task = choose_task(data)
+    task = task_of(data, reading)
     runs = [options.chosen(run, task=task) for run in models or (None,)]
     loaded = [load(run, **load_arguments) for run in runs]
     if len(loaded) == 2:

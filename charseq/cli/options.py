@@ -223,7 +223,7 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
         SettingError: an unknown setting or a wrong value; the message names its source, where
             that is not the command line.
     """
-    from charseq.data.corpus import choose_task
+    from charseq.data.corpus import choose_task, names_columns
     from charseq.data.settings_file import settings_of
 
     layers = (
@@ -235,7 +235,7 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     for origin, values in layers:
         first = {name: values[name] for name in ("task", "cell") if name in values}
         config = _overlay(config, first, origin)
-    has_columns = any(values.get(name) for _, values in layers for name in ("columns", "delimiter"))
+    has_columns = any(names_columns(values) for _, values in layers)
     task = choose_task(data, config.task, has_columns=has_columns)
     config = defaults(task, config.cell)
     for origin, values in layers:

@@ -17,18 +17,20 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from charseq.data.batches import outlier_length
 from charseq.data.formats.opening import unpacked_name
-from charseq.data.formats.reader import detect, has_known_ending, read_table
+from charseq.data.formats.reader import detect, read_table
 from charseq.data.formats.sqlite import split_location
-from charseq.data.settings_file import SETTINGS_FILE
+from charseq.data.settings_file import SETTINGS_FILE, settings_of
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -37,6 +39,7 @@ from charseq.data.splits import (
     hash_key,
     hash_ranges,
     is_split,
+    is_table,
     load_splits,
     tail_ranges,
 )
@@ -141,7 +144,7 @@ def is_corpus(data: str | Path) -> bool:
     path = Path(data)
     try:
         if path.is_dir():
-            path = find_files(path, _is_table).get("train", path)
+            path = find_files(path, is_table).get("train", path)
         if not is_text(path):
             return False
     except OSError:
@@ -178,6 +181,18 @@ def choose_task(data: str | Path, task: str = "auto", *, has_columns: bool = Fal
     if task != "auto":
         return task
     return "next-word" if not has_columns and is_corpus(data) else "pairs"
+
+
+def names_columns(settings: Mapping[str, Any]) -> bool:
+    """Whether settings name columns or a delimiter, so that the data are pairs."""
+    return bool(settings.get("columns")) or settings.get("delimiter", "auto") != "auto"
+
+
+def task_of(data: str | Path, reading: Mapping[str, str] | None = None) -> str:
+    """The task that ``data`` are made for, by their settings, by ``reading`` and by their rows."""
+    settings = {**settings_of(data), **(reading or {})}
+    given = names_columns(settings)
+    return choose_task(data, settings.get("task", "auto"), has_columns=given)
 
 
 def load(
@@ -244,12 +259,11 @@ def data_files(path: str | Path) -> list[Path]:
     folder = Path(split_location(path)[0])
     if not folder.is_dir():
         return [folder]
-    there = sorted(folder.iterdir())
-    return [one for one in there if is_split(one) or one.name == SETTINGS_FILE]
-
-
-def _is_table(path: Path) -> bool:
-    return has_known_ending(path) and path.is_file()
+    listed = sorted(folder.iterdir())
+    there = [one for one in listed if is_split(one) or one.name == SETTINGS_FILE]
+    with suppress(DataError):  # a fault that is told when the data are read
+        there += find_files(folder, is_table).values()
+    return there
 
 
 def _has_no_spaces(lines: CorpusLines) -> bool:

@@ -26,7 +26,7 @@ from charseq.data.bad_rows import BadRows
 from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
 from charseq.data.formats.headers import roles_among
-from charseq.data.formats.reader import has_known_ending, read_table
+from charseq.data.formats.reader import read_table
 from charseq.data.formats.rows import Row, Table, locate, text_of
 from charseq.data.formats.sqlite import plain_location
 from charseq.data.formats.writer import Rejects
@@ -38,6 +38,7 @@ from charseq.data.splits import (
     count_keys,
     hash_key,
     hash_ranges,
+    is_table,
     load_splits,
 )
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
@@ -218,7 +219,7 @@ def load(
     found = load_splits(
         Path(plain_location(data)),
         splits,
-        takes=_is_table,
+        takes=is_table,
         read=read,
         empty=Part,
         words=("examples", "rows", "by the source's hash"),
@@ -279,10 +280,6 @@ def open_table(path: str | Path, how: Reading) -> Table:
         encoding=how.encoding,
         faulty=True,
     )
-
-
-def _is_table(path: Path) -> bool:
-    return has_known_ending(path) and path.is_file()
 
 
 def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:

@@ -277,7 +277,9 @@ def _odd_names(listed: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
     """
     sets: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
     for file in listed:
-        found, rest = _split_of(file)
+        parts = re.split("[._-]+", stem(file).lower())
+        found = [part for part in parts if part in STEMS]
+        rest = tuple(part for part in parts if part not in STEMS)
         if len(found) == 1 and not file.name.endswith(REJECTS_ENDING):
             sets.setdefault(rest, []).append((STEMS[found[0]], file))
     whole = [named for named in sets.values() if "train" in dict(named)] or list(sets.values())
@@ -290,16 +292,14 @@ def _odd_names(listed: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
     return whole[0] if whole else []
 
 
-def _split_of(file: Path) -> tuple[list[str], tuple[str, ...]]:
-    """The names of splits in a file's name, and the rest of it."""
-    parts = re.split("[._-]+", stem(file).lower())
-    found = [part for part in parts if part in STEMS]
-    return found, tuple(part for part in parts if part not in STEMS)
-
-
 def is_split(file: Path) -> bool:
     """Whether a file has the name of a split, in some format."""
-    return len(_split_of(file)[0]) == 1 and has_known_ending(file)
+    return stem(file).lower() in STEMS and has_known_ending(file)
+
+
+def is_table(file: Path) -> bool:
+    """Whether there is such a file, with the ending of some format."""
+    return has_known_ending(file) and file.is_file()
 
 
 def choose_files(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.data.corpus import choose_task, is_text
+from charseq.data.corpus import is_text, task_of
 from charseq.errors import UsageError
 from charseq.evaluation import next_word, pairs
 from charseq.inference.language_model import LanguageModel
@@ -56,7 +56,7 @@ def evaluate(
         UsageError: pairs for a model that predicts words, or text for a model of pairs.
         DataError: with path and line: the data cannot be read.
     """
-    task = choose_task(data)
+    task = task_of(data, reading)
     if model is None or isinstance(model, str | Path):
         model = load(choose(model, task=task).path)
     _check_kind(model, Path(data), task)

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias, cast
 from charseq import files
 from charseq.config import Config, configure, defaults
 from charseq.data import settings_file
-from charseq.data.corpus import choose_task, data_files
+from charseq.data.corpus import choose_task, data_files, names_columns
+from charseq.data.corpus import task_of as task_of_data
 from charseq.data.splits import name_of
 from charseq.display import field
 from charseq.errors import CheckpointError, SettingError, require
@@ -149,10 +150,11 @@ def resolve_task(data: str | Path, config: Config | None) -> Config:
     """The settings, else the defaults with those of the data's folder; the task is resolved."""
     if config is None:
         settings = settings_file.settings_of(data)
-        task = choose_task(data, settings.get("task", "auto"))
+        task = task_of_data(data)
         base = defaults(task, settings.get("cell", ""))
         config = configure({**settings, "task": task}, base=base)
-    return replace(config, task=choose_task(data, config.task))
+    given = names_columns({"columns": config.columns, "delimiter": config.delimiter})
+    return replace(config, task=choose_task(data, config.task, has_columns=given))
 
 
 def task_type(name: str) -> TaskType:

@@ -551,3 +551,32 @@ def test_a_pronouncing_dictionary_is_no_text(tmp_path: Path) -> None:
     assert not is_corpus(tmp_path)
     path.write_text("the harbour was cold\na lantern burned\n")
     assert is_corpus(path)
+
+
+# --- what commands read of a folder
+
+
+def test_the_files_that_are_read_of_a_folder(tmp_path: Path) -> None:
+    for name in ("train.tsv", "dev.tsv", "charseq.toml", "errors_test.tsv", "README.md"):
+        (tmp_path / name).write_text("a\tb\n")
+    names = {path.name for path in corpus.data_files(tmp_path)}
+    assert names == {"train.tsv", "dev.tsv", "charseq.toml"}, "no other test is read beside them"
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("eng_train.tsv", "eng_dev.tsv", "notes.tsv"):
+        (other / name).write_text("a\tb\n")
+    assert {path.name for path in corpus.data_files(other)} == {"eng_train.tsv", "eng_dev.tsv"}
+    assert corpus.data_files(other / "notes.tsv") == [other / "notes.tsv"]
+
+
+def test_columns_and_a_delimiter_make_pairs_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("a;b\nc;d\n")
+    assert corpus.task_of(path) == "next-word"
+    assert corpus.task_of(path, {"delimiter": "auto"}) == "next-word"
+    assert corpus.task_of(path, {"delimiter": ";"}) == "pairs"
+    assert corpus.task_of(path, {"columns": "source,target"}) == "pairs"
+    (tmp_path / "train.txt").write_text("a;b\nc;d\n")
+    assert corpus.task_of(tmp_path) == "next-word"
+    (tmp_path / "charseq.toml").write_text('delimiter = ";"\n')
+    assert corpus.task_of(tmp_path) == "pairs"
