@@ -113,6 +113,6 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
             form=config.target_form,
         )
     how = {name: getattr(config, name) for name in pairs.SETTINGS}
-    with rejects_beside(Path(data), config.bad_rows) as rejects:
+    with rejects_beside(data, config.bad_rows) as rejects:
         dataset = pairs.load(data, **how, rejects=rejects)
     return statistics.inspect_pairs(dataset)

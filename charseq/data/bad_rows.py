@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from charseq.data.formats.rows import Row, Table
+from charseq.data.formats.sqlite import split_location
 from charseq.data.formats.writer import REJECTS_ENDING, Rejects, rejecting
 from charseq.errors import DataError
 
@@ -94,7 +95,7 @@ class BadRows:
 
 
 @contextmanager
-def rejects_beside(data: Path, mode: str) -> Iterator[Rejects | None]:
+def rejects_beside(data: str | Path, mode: str) -> Iterator[Rejects | None]:
     """The file for rejects beside a folder or file of data; None with the mode "stop".
 
     Raises:
@@ -103,5 +104,6 @@ def rejects_beside(data: Path, mode: str) -> Iterator[Rejects | None]:
     if mode != "skip":
         yield None
         return
-    with rejecting(data.with_name(data.resolve().name + REJECTS_ENDING)) as rejects:
+    place = Path(split_location(data)[0])  # of an SQLite table: its database
+    with rejecting(place.with_name(place.resolve().name + REJECTS_ENDING)) as rejects:
         yield rejects

@@ -92,7 +92,7 @@ class PairsTask:
             config = replace(config, feature_separator=start.source.feature_separator)
         self.data = data
         how = {name: getattr(config, name) for name in pairs.SETTINGS}
-        with rejects_beside(Path(data), config.bad_rows if keep_rejects else "stop") as rejects:
+        with rejects_beside(data, config.bad_rows if keep_rejects else "stop") as rejects:
             dataset = pairs.load(data, **how, splits=("train", "dev"), rejects=rejects)
         if not dataset.dev:
             wanted = "one source is" if Path(data).is_dir() else "two sources are"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,16 @@ def test_rejects_are_not_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises((UsageError, AccessError)), rejects_beside(path, "skip"):
         pass
     assert other.read_text() == "mine"
+
+
+def test_bad_rows_of_a_database_are_kept_beside_it(tmp_path: Path) -> None:
+    base = tmp_path / "words.db"
+    with closing(sqlite3.connect(base)) as connection, connection:
+        connection.execute("create table pairs (source text, target text)")
+        connection.executemany("insert into pairs values (?, ?)", [("a", "b"), ("", "c")])
+    place = f"sqlite:///{base}#pairs"
+    with rejects_beside(place, "skip") as rejects:
+        found = load(place, bad_rows="skip", rejects=rejects, splits=["train"])
+    assert [one.source for one in found.train] == ["a"]
+    (line,) = (tmp_path / "words.db.rejects.jsonl").read_text().splitlines()
+    assert "the source is empty" in line
