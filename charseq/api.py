@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -134,6 +134,15 @@ def as_model(model: Any) -> Any:
     return load(model)
 
 
+def with_rule(model: Any, **rule: Any) -> Any:
+    """The model with a rule, if one is given; see ``PairsModel.constrained``."""
+    if not any(value not in (None, ()) for value in rule.values()):
+        return model
+    if not hasattr(model, "constrained"):
+        raise UsageError(f"a rule is for runs of pairs; {model.path} predicts words")
+    return model.constrained(**rule)
+
+
 def _renamed(result: Any, path: str) -> Any:
     """The report of an evaluation in which the data are called "frame", not by their file."""
     if isinstance(result, dict):
@@ -179,6 +188,9 @@ def convert(
     mass: float | None = None,
     force: bool = False,
     jobs: int = 1,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
     **options: Any,
 ) -> ConvertReport | Frame:
     """Rewrite one column of a file or of a pandas DataFrame with a model's answers.
@@ -200,6 +212,10 @@ def convert(
         mass: only as many answers as have this probability together.
         force: overwrite ``out``, and replace columns that have the new columns' names.
         jobs: processes that answer for a file; 0: one for each core.
+        pattern: a rule that all answers keep, like ``within`` and ``check``; see ``charseq.load``.
+            A row without such an answer has the note "no answer".
+        within: the same, a file of answers.
+        check: the same, names of checks.
         options: for a file, further arguments of ``charseq.inference.convert.convert``.
 
     Returns:
@@ -210,7 +226,7 @@ def convert(
         DataError: with path and line: the input cannot be read or the output cannot be written;
             in a DataFrame, of the path "frame" and the row as the line.
     """
-    loaded = as_model(model)
+    loaded = with_rule(as_model(model), pattern=pattern, within=within, check=check)
     if not isinstance(data, str | Path):
         if not is_frame(data):
             check_path(data, "data", "the path of a file or a DataFrame")
@@ -222,8 +238,8 @@ def convert(
         )  # fmt: skip
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
+    from charseq.inference.loading import fingerprint
     from charseq.inference.pool import sharing
-    from charseq.inference.predictor import fingerprint
     from charseq.version import __version__
 
     identity = fingerprint(loaded)

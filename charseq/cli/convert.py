@@ -156,7 +156,8 @@ def convert(
 
     With -n or --mass there is a column for each of the best answers; with --scores another for the
     probability of each. A last column holds notes, such as unknown symbols; it says lexicon where
-    the answer is from the --lexicon. With --to-format the answers become a lexicon, such as one of
+    the answer is from the --lexicon, and no answer where none that keeps --pattern, --within and
+    --check was found. With --to-format the answers become a lexicon, such as one of
     Kaldi.
 
     A row that cannot be read is written without an answer; its bytes and the reason are in
@@ -166,8 +167,9 @@ def convert(
     from charseq.data.formats.reader import FORMATS, dictionary_format
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
+    from charseq.inference.loading import fingerprint
     from charseq.inference.pool import sharing
-    from charseq.inference.predictor import fingerprint, load
+    from charseq.inference.predictor import load
     from charseq.kernels import library
 
     if not quiet and (slow := library.absence()):

@@ -86,6 +86,27 @@ def constrained(
     return found, walk.removed.tolist()
 
 
+def search_within(
+    network: Any,
+    sources: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    automaton: Automaton,
+    *,
+    width: int,
+    length_penalty: float,
+    silent: int | None,
+) -> Outputs:
+    """As :func:`constrained`, from the sources, with whatever search the network has."""
+    if isinstance(network, ConstrainedSearcher):
+        return network.constrained_search(
+            sources, limits, automaton, width=width, length_penalty=length_penalty
+        )
+    return constrained(
+        network, network.start(sources), limits, automaton,
+        width=width, length_penalty=length_penalty, silent=silent,
+    )  # fmt: skip
+
+
 class Walk:
     """The states of the rows of a search over N texts, W rows for each, and what is removed."""
 

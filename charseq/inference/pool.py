@@ -109,7 +109,7 @@ class WorkerPool:
 
 
 def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]:
-    """The files that a model was loaded from: those of its run, and its lexicon."""
+    """The files that a model was loaded from: its run, its lexicon and the file of its rule."""
     loaded: Any = model.model if isinstance(model, WorkerPool) else model
     run = getattr(loaded, "path", None)
     if run is not None:
@@ -119,6 +119,9 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
     lexicon = getattr(loaded, "lexicon", None)
     if lexicon is not None and lexicon.path is not None:
         yield lexicon.path
+    rule = getattr(loaded, "rule", None)
+    if rule is not None and rule.path is not None:
+        yield rule.path
 
 
 class Worker:
@@ -158,7 +161,7 @@ def sharing(
         model: as it was loaded in this process.
         jobs: the number of processes. 0: one for each core, but one in all on a GPU, which a single
             process keeps busy.
-        known: the fingerprint of the model (:func:`charseq.inference.predictor.fingerprint`). A
+        known: the fingerprint of the model (:func:`charseq.inference.loading.fingerprint`). A
             worker whose run has another one refuses to answer.
         options: those that the model was loaded with.
     """
@@ -177,7 +180,8 @@ def sharing(
 def main() -> NoReturn:
     """Answer one share after another until stdin ends, and with it the process of a worker."""
     prepare_inference()
-    from charseq.inference.predictor import fingerprint, load
+    from charseq.inference.loading import fingerprint
+    from charseq.inference.predictor import load
 
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines.put,), daemon=True).start()

@@ -10,9 +10,9 @@ by :mod:`charseq.inference.convert`.
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ from charseq.data.batches import buckets
 from charseq.data.frames import check_path, over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
-from charseq.decoding import networks
+from charseq.decoding import networks, rules
+from charseq.decoding.constrained import Outputs, search_within
 from charseq.decoding.ensemble import DirectionGroup, direction_groups_on
+from charseq.decoding.rules import TargetRule
 from charseq.decoding.search import (
     LENGTH_MARGIN,
     Hypothesis,
@@ -34,24 +36,26 @@ from charseq.decoding.search import (
     penalty,
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
-from charseq.errors import CheckpointError, SettingError, UsageError, require
+from charseq.errors import SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.loading import read_run
+from charseq.inference.loading import read_run, reloading
 from charseq.inference.prediction import (
+    FoundTexts,
     Prediction,
     ScoredText,
-    rank,
+    best_of,
+    merge,
     refuse_below,
     require_numbers,
 )
 from charseq.runs.lookup import find
-from charseq.runs.store import state_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     from charseq.data.text.tokenizer import Tokenizer
+    from charseq.decoding.rules import Rule
     from charseq.inference.lexicon import Lexicon
 
 MAX_POSITIONS = 2**17
@@ -89,6 +93,8 @@ class Translator:
         self.length_penalty = length_penalty
         self.path = path
         """The run folder, for the messages of errors."""
+        self.rule: TargetRule | None = None
+        """The rule that all answers keep; an answer that does not is never given."""
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
@@ -108,10 +114,18 @@ class Translator:
         searches = [
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
+        weights = [group.weight for group in self.direction_groups]
         found = {}
         for text, parts, row, *outputs in zip(distinct, split, ids, *searches, strict=True):
-            unknown = self.source.unknown(*parts) if UNK in row else []
-            found[text] = self._prediction(text, outputs, unknown, n, searched=bool(row))
+            found[text] = best_of(
+                text,
+                merge(outputs, weights),
+                self.source.unknown(*parts) if UNK in row else [],
+                n,
+                # where nothing was searched, nothing is calibrated
+                calibrated=self.calibration.probabilities if self.calibration and row else None,
+                by_merit=bool(self.length_penalty),
+            )
         return [found[text] for text in texts]
 
     def parts(self, text: str) -> tuple[str, str]:
@@ -155,7 +169,7 @@ class Translator:
         limits = [self._limit(ids) for ids in sources]
         network = (self.direction_groups[0] if group is None else group).network
         strength = self.length_penalty
-        silent = None if self.actions is None else self.actions.deletion
+        silent = self._silent
         if isinstance(network, Searcher):
             found = network.search(sources, limits, width=width, length_penalty=strength)
         elif width == 1:
@@ -171,14 +185,37 @@ class Translator:
             require_numbers([one.score for one in outputs] or [math.nan], self.path)
         return found
 
+    def _search(
+        self, sources: Sequence[Sequence[int]], width: int, group: DirectionGroup
+    ) -> Outputs:
+        """As :meth:`search`, by the rule if there is one; and the probability that it removes."""
+        if self.rule is None:
+            return self.search(sources, width, group), [0.0] * len(sources)
+        limits = [self._limit(ids) for ids in sources]
+        found = search_within(
+            group.network, sources, limits, self.rule.automaton(backward=group.backward),
+            width=width, length_penalty=self.length_penalty, silent=self._silent,
+        )  # fmt: skip
+        for outputs, removed in zip(*found, strict=True):
+            require_numbers([*(one.score for one in outputs), removed], self.path)
+        return found
+
+    @property
+    def _silent(self) -> int | None:
+        """The symbol of an output that writes nothing."""
+        return None if self.actions is None else self.actions.deletion
+
     def _limit(self, ids: Sequence[int]) -> int:
         """Longest output for a source; with hard attention long enough to reach its end.
 
-        Else each output symbol looks at the whole source: an output that would take more than
+        A rule has room for its longest line, or for the shortest text of its pattern. Without hard
+        attention each output symbol looks at the whole source: an output that would take more than
         ``MAX_ATTENDED`` looks is cut there, and so marked as truncated.
         """
         size = source_length(ids)
         limit = self.limits.of(size)
+        if self.rule is not None:
+            limit = self.rule.limit(limit, size)
         if self.actions is None:
             return min(limit, MAX_ATTENDED // max(size, 1))
         return max(limit, math.ceil(LENGTH_MARGIN * size))
@@ -190,7 +227,7 @@ class Translator:
         group: DirectionGroup,
         width: int,
         batch_size: int,
-    ) -> list[list[ScoredText]]:
+    ) -> list[FoundTexts]:
         """The outputs that one group finds for each of ``texts``.
 
         ``ids`` are those of the texts, read forward.
@@ -198,7 +235,8 @@ class Translator:
         if group.backward:
             ids = [self.encode(*parts, backward=True) for parts in texts]
         # a text without symbols, such as an empty line, has an empty output
-        found = [[ScoredText("", 0.0)] for _ in ids]
+        allows = None if self.rule is None else self.rule.answer
+        found = [FoundTexts.of([ScoredText("", 0.0)], allows)] * len(ids)
         # a network that searches by itself also divides its input into batches
         size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
         for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
@@ -208,16 +246,17 @@ class Translator:
                 most = size
             for first in range(0, len(batch) if length else 0, most):
                 rows = batch[first : first + most]
-                searched = self.search([ids[row] for row in rows], width, group)
-                for row, hypotheses in zip(rows, searched, strict=True):
-                    found[row] = self._texts(hypotheses, backward=group.backward)
+                searched = self._search([ids[row] for row in rows], width, group)
+                for row, hypotheses, removed in zip(rows, *searched, strict=True):
+                    outputs = self._texts(hypotheses, backward=group.backward)
+                    found[row] = FoundTexts.of(outputs, allows, removed)
         return found
 
     def _texts(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
         """Hypotheses as texts; the probabilities of those that spell the same text are added."""
         found: dict[str, ScoredText] = {}
         actions, strength = self.actions, self.length_penalty
-        cut = hypotheses[0].ids if hypotheses[0].truncated else None
+        cut = hypotheses[0].ids if hypotheses and hypotheses[0].truncated else None
         for one in hypotheses:
             if one.ids == cut and not one.truncated:
                 continue  # the truncated output with its end, which its score has
@@ -228,68 +267,6 @@ class Translator:
             scored = ScoredText(text, one.score + one.end, divisor, beginning)
             found[text] = found[text].merged(scored) if text in found else scored
         return list(found.values())
-
-    def _prediction(
-        self,
-        text: str,
-        outputs: Sequence[Sequence[ScoredText]],
-        unknown: list[str],
-        n: int,
-        *,
-        searched: bool,
-    ) -> Prediction:
-        """The ``n`` best of the outputs of all groups.
-
-        Probabilities are calibrated by all outputs, not only by the ``n`` best, and by what goes on
-        after truncated ones. Where nothing was ``searched`` they are not calibrated. A truncated
-        output is the best or none.
-        """
-        merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
-        merits: dict[str, float] | None = None
-        calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None
-        if self.calibration and searched:
-            calibrated = self.calibration.probabilities
-        cut = [one for one in merged.values() if one.beginning is not None]
-        if cut or self.length_penalty:
-            merits = {one.text: one.merit for one in merged.values()}
-        if cut and merits is not None:
-            best = max(merits, key=merits.__getitem__)
-            for one in cut:
-                if one.text != best:
-                    del merged[one.text]
-            if calibrated is not None:
-                continued = [one.continued for one in cut]
-                calibrated = partial(_calibrated, calibrated, continued)
-        candidates = rank(
-            {one.text: one.score for one in merged.values()},
-            n,
-            merits=merits,
-            calibrated=calibrated,
-        )
-        first = candidates[0]
-        truncated = merged[first.prediction].truncated
-        return Prediction(text, first.prediction, first.probability, unknown, truncated, candidates)
-
-    def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
-        """The outputs of several groups, each text once, with its mean probability."""
-        merged: dict[str, ScoredText] = {}
-        for group, found in zip(self.direction_groups, outputs, strict=True):
-            share = math.log(group.weight)
-            for one in found:
-                beginning = None if one.beginning is None else one.beginning + share
-                shared = one._replace(score=one.score + share, beginning=beginning)
-                before = merged.get(one.text)
-                merged[one.text] = shared if before is None else before.merged(shared)
-        return merged
-
-
-def _calibrated(
-    probabilities: Callable[[Sequence[float]], Sequence[float]],
-    continued: Sequence[float],
-    scores: Sequence[float],
-) -> Sequence[float]:
-    """The calibrated probabilities of candidates beside outputs that go on beyond the limit."""
-    return probabilities([*scores, *continued])[: len(scores)]
 
 
 class PairsModel:
@@ -316,6 +293,11 @@ class PairsModel:
         """Everything that the run's ``about.json`` says."""
         self.config = config
         self.translator = translator
+        self.rule: Rule | None = None
+        """The rule that all answers keep."""
+        self.unconstrained: PairsModel | None = None
+        """Of a model with a rule: the same without one."""
+        self._ruled: PairsModel | None = None  # the last one of `constrained`
         self.lexicon = lexicon
         """Your own pairs; their targets come before the answers of the model. None: no lexicon."""
 
@@ -340,6 +322,9 @@ class PairsModel:
         n: int = 1,
         beam: int | None = None,
         batch_size: int = 256,
+        pattern: str | None = None,
+        within: str | Path | None = None,
+        check: str | Iterable[str] = (),
     ) -> list[Prediction]:
         """One prediction for each text, in order. The same text always gets the same answer.
 
@@ -350,11 +335,18 @@ class PairsModel:
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
             batch_size: texts computed together; it changes the speed, never an answer.
+            pattern: a rule that all answers keep, like ``within`` and ``check``; see :func:`load`.
+            within: the same, a file.
+            check: the same, names of checks.
 
         Raises:
             SettingError: n, beam or batch_size below 1, or a text without its features.
-            UsageError: with the position: a text that is no str.
+            UsageError: with the position: a text that is no str; or an expression that is none.
+            DataError: with path and line: the file of answers cannot be read.
         """
+        if rules.is_given(pattern, within, check):
+            model = self.constrained(pattern=pattern, within=within, check=check)
+            return model.predict(texts, n=n, beam=beam, batch_size=batch_size)
         width = self.config.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
@@ -364,6 +356,32 @@ class PairsModel:
         found = self.lexicon.answer(parts, n, ask)
         return [found[text] for text in texts]
 
+    def constrained(
+        self,
+        *,
+        pattern: str | None = None,
+        within: str | Path | None = None,
+        check: str | Iterable[str] = (),
+    ) -> PairsModel:
+        """The same model with a rule, which takes the place of its own; see :func:`load`."""
+        rule = rules.read(pattern, within, check)
+        if rule is None:
+            return self
+        found = self._ruled
+        if found and found.rule and found.rule.fingerprint == rule.fingerprint:
+            return found
+        free = self.unconstrained or self
+        translator = copy.copy(free.translator)
+        target, directions = translator.target, [g.backward for g in translator.direction_groups]
+        translator.rule = TargetRule(rule, target, translator.actions, backward=directions)
+        lexicon = free.lexicon and free.lexicon.within(rule.allows)
+        self._ruled = PairsModel(self.path, self.metadata, self.config, translator, lexicon)
+        self._ruled.rule, self._ruled.unconstrained = rule, free
+        path = None if rule.path is None else str(rule.path.absolute())
+        chosen = {"pattern": pattern, "within": path, "check": list(rule.checks)}
+        self._ruled.options = {**free.options, **chosen}
+        return self._ruled
+
 
 def load(
     run: str | Path | None = None,
@@ -372,6 +390,9 @@ def load(
     lexicon_columns: str = "",
     length_penalty: float | None = None,
     device: str = "cpu",
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
 ) -> PairsModel | LanguageModel:
     """Load the model of a run folder.
 
@@ -387,6 +408,10 @@ def load(
         length_penalty: how much beam search prefers longer outputs; by default the setting
             ``length_penalty`` of the run.
         device: ``cpu``, or ``cuda`` to compute on a GPU with torch.
+        pattern: a regular expression of Python that all answers match in full.
+        within: a file; all answers are lines of it.
+        check: names of checks that all answers pass: date, time, number, isbn, iban, luhn. With
+            any of these three, no answer is outside, not even from the lexicon.
 
     Returns:
         A model that rewrites texts, or one that predicts words, as the run was trained.
@@ -395,7 +420,8 @@ def load(
         SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
         DataError: with path and line: the lexicon cannot be read.
-        UsageError: a lexicon or a length penalty for a language model; or no path.
+        UsageError: a lexicon, a length penalty or a rule for a language model; no path; or an
+            expression that is not regular, or that no output matches.
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
@@ -406,8 +432,9 @@ def load(
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
-        if lexicon is not None or length_penalty is not None:
-            what = "a length penalty" if lexicon is None else "a lexicon"
+        ruled = rules.is_given(pattern, within, check) or None
+        named = {"a lexicon": lexicon, "a length penalty": length_penalty, "a rule": ruled}
+        for what in (name for name, value in named.items() if value is not None):
             raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
@@ -437,34 +464,7 @@ def load(
         entries = read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     model = PairsModel(path, metadata, config, translator, entries)
     model.options = options
-    return model
-
-
-def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
-    """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
-    options = dict(model.options) if isinstance(model, PairsModel) else {}
-    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
-
-
-def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
-    """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
-
-    Raises:
-        CheckpointError: as :func:`load`, or the run or the lexicon has changed since then.
-    """
-    model = load(path, **options)
-    if fingerprint(model) != known:
-        raise CheckpointError("the run or its lexicon has changed since it was pickled", path=path)
-    return model
-
-
-def fingerprint(model: PairsModel | LanguageModel) -> str:
-    """sha256 of everything that decides the answers of a model: files, lexicon, length penalty."""
-    files = state_of(model.path).files
-    parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
-    if isinstance(model, PairsModel):
-        parts += [model.config.length_penalty, model.lexicon and model.lexicon.fingerprint]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return model.constrained(pattern=pattern, within=within, check=check)
 
 
 def language_model(
