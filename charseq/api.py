@@ -238,8 +238,8 @@ def convert(
         )  # fmt: skip
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
-    from charseq.inference.loading import fingerprint
     from charseq.inference.pool import sharing
+    from charseq.inference.predictor import fingerprint
     from charseq.version import __version__
 
     identity = fingerprint(loaded)

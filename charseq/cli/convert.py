@@ -167,9 +167,8 @@ def convert(
     from charseq.data.formats.reader import FORMATS, dictionary_format
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
-    from charseq.inference.loading import fingerprint
     from charseq.inference.pool import sharing
-    from charseq.inference.predictor import load
+    from charseq.inference.predictor import fingerprint, load
     from charseq.kernels import library
 
     if not quiet and (slow := library.absence()):

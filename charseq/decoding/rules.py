@@ -12,8 +12,8 @@ An answer from a file is the line as it stands there.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,8 @@ class Rule:
     """Names of :data:`charseq.data.text.checks.CHECKS`."""
     path: Path | None = None
     """The file."""
+    notes: tuple[str, ...] = ()
+    """How it was read, for people."""
 
     @property
     def fingerprint(self) -> str:
@@ -111,26 +113,28 @@ def read(
     if str(within) == "-":
         raise UsageError("the answers that there are come from a file, not from stdin")
     path = Path(within)
-    return Rule(expression, tuple(_read_lines(path)), checks, path)
+    lines, notes = _read_lines(path)
+    return Rule(expression, lines, checks, path, notes)
 
 
-def _read_lines(path: Path) -> dict[str, None]:
-    """The different lines of a file, without their ends."""
+def _read_lines(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The different lines of a file, without their ends; and notes on its encoding."""
     if path.is_dir():
         raise DataError("is a folder, expected a file with an answer in each line", path=path)
     found: dict[str, None] = {}
     size = 0
-    for number, raw in Source(str(path)).lines():
-        text = decode(raw, str(path), number).removesuffix("\n").removesuffix("\r")
-        if text.strip() and text not in found:
-            size += len(text)
-            if size > MAX_EDGES:
-                what = f"more than {MAX_EDGES:,} characters in its lines: give fewer answers"
-                raise DataError(what, path=path, line=number)
-            found[sys.intern(text)] = None
+    with closing(Source(str(path))) as source:
+        for number, raw in source.lines():
+            text = decode(raw, str(path), number).removesuffix("\n").removesuffix("\r")
+            if text.strip() and text not in found:
+                size += len(text)
+                if size > MAX_EDGES:
+                    what = f"more than {MAX_EDGES:,} characters in its lines: give fewer answers"
+                    raise DataError(what, path=path, line=number)
+                found[text] = None
     if not found:
         raise DataError("has no lines, expected an answer in each", path=path)
-    return found
+    return tuple(found), tuple(f"{path}: {note}" for note in source.notes)
 
 
 class TargetRule:
@@ -151,7 +155,7 @@ class TargetRule:
             DataError: with path: it cannot write any line of the file; or one is too long.
         """
         self.rule = rule
-        self.notes: list[str] = []
+        self.notes = list(rule.notes)
         """How the file was read, for people."""
         self._answers: dict[str, str] | None = None
         self._automata: dict[bool, Automaton] = {}

@@ -148,7 +148,7 @@ class AnswerCache:
         return RowAnswer((*[""] * count, note) if self._has_notes else ("",))
 
     def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
-        cells = list(entry.texts)
+        cells = list(entry.texts or ("",))
         if self._append is not None:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))

@@ -161,7 +161,7 @@ def sharing(
         model: as it was loaded in this process.
         jobs: the number of processes. 0: one for each core, but one in all on a GPU, which a single
             process keeps busy.
-        known: the fingerprint of the model (:func:`charseq.inference.loading.fingerprint`). A
+        known: the fingerprint of the model (:func:`charseq.inference.predictor.fingerprint`). A
             worker whose run has another one refuses to answer.
         options: those that the model was loaded with.
     """
@@ -180,8 +180,7 @@ def sharing(
 def main() -> NoReturn:
     """Answer one share after another until stdin ends, and with it the process of a worker."""
     prepare_inference()
-    from charseq.inference.loading import fingerprint
-    from charseq.inference.predictor import load
+    from charseq.inference.predictor import fingerprint, load
 
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines.put,), daemon=True).start()

@@ -39,6 +39,7 @@ from charseq.decoding.seq2seq_numpy import WIDTH
 from charseq.errors import SettingError, UsageError, require
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
+from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
 from charseq.inference.loading import read_run, reloading
 from charseq.inference.prediction import (
     FoundTexts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from automata import Ids, accepted, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from levels import LIBRARY, at_level
@@ -28,7 +28,6 @@ from charseq.kernels import library
 from charseq.models import factory
 
 SEEDS = st.integers(0, 2**31)
-Ids = tuple[int, ...]
 
 
 class Plain:
@@ -36,16 +35,6 @@ class Plain:
 
     def __init__(self, network: Any) -> None:
         self.step, self.select, self.actions = network.step, network.select, network.actions
-
-
-def words(seed: int, size: int, *, most: int = 12, longest: int = 4) -> list[Ids]:
-    """Some sequences of symbols, which share beginnings."""
-    random = np.random.default_rng(seed)
-    symbols = random.integers(SPECIALS, size, size=4)
-    return [
-        tuple(random.choice(symbols, size=random.integers(1, longest + 1)).tolist())
-        for _ in range(random.integers(1, most + 1))
-    ]
 
 
 def rule_of(network: Any, seed: int) -> Automaton:
@@ -83,48 +72,6 @@ def check(
     inside = math.fsum(map(math.exp, scores.values()))
     # besides the rule's outputs and the empty one all probability is removed
     assert removed == pytest.approx(1 - inside - blank_end(network, source), abs=1e-4)
-
-
-# --- automata
-
-
-@given(SEEDS)
-def test_a_trie_accepts_its_sequences_and_nothing_else(seed: int) -> None:
-    given = set(words(seed, 9))
-    trie = of_sequences(sorted(given, reverse=True), 9)
-    assert accepted(trie, 5) == given
-    assert trie.least == max(map(len, given))
-    assert len(trie.offsets) == 1 + len({ids[:end] for ids in given for end in range(9)})
-
-
-@given(SEEDS)
-def test_actions_write_the_same_outputs(seed: int) -> None:
-    given = set(words(seed, 7, longest=2))
-    actions = Actions(7)
-    trie = of_sequences(list(given), 7).for_actions(actions)
-    found = accepted(trie, 3)
-    assert {tuple(actions.target_ids(ids)) for ids in found} == given
-    for ids in given:
-        for places in itertools.product((0, 7), repeat=len(ids)):
-            written = tuple(one + place for one, place in zip(ids, places, strict=True))
-            assert written in found
-            assert (actions.deletion, *written) in found
-            assert (*written, actions.deletion) in found
-
-
-def accepted(automaton: Automaton, limit: int) -> set[Ids]:
-    """All sequences of up to ``limit`` symbols, read off the edges one by one."""
-    found: set[Ids] = set()
-    stack: list[tuple[Ids, int]] = [((), 0)]
-    while stack:
-        ids, state = stack.pop()
-        for edge in range(automaton.offsets[state], automaton.offsets[state + 1]):
-            symbol = int(automaton.symbols[edge])
-            if symbol == EOS:
-                found.add(ids)
-            elif len(ids) < limit:
-                stack.append(((*ids, symbol), int(automaton.targets[edge])))
-    return found
 
 
 # --- engines

@@ -202,8 +202,7 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "print('once')\n"
         "from charseq.inference import pool as module\n"
-        "from charseq.inference.loading import fingerprint\n"
-        "from charseq.inference.predictor import load\n"
+        "from charseq.inference.predictor import fingerprint, load\n"
         "module.ALONE = 0\n"
         f"model = load({str(RUN)!r})\n"
         f"texts = {TEXTS!r}\n"

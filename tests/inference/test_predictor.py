@@ -32,8 +32,7 @@ from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.loading import fingerprint
-from charseq.inference.predictor import Prediction, Translator, language_model, load
+from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
 from charseq.runs import weights as weights_module

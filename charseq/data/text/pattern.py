@@ -263,6 +263,8 @@ class _Parser:
 
     def quantified(self, part: Node) -> Node:
         """``part`` with its quantifier, if one follows; lazy ones match the same texts."""
+        while comment := _COMMENT.match(self.source, self.at):
+            self.at = comment.end()
         begun = self.at
         sign = self.source[self.at : self.at + 1]
         if sign and sign in "*+?":
