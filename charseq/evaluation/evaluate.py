@@ -5,11 +5,12 @@ The two functions behind ``charseq evaluate``. The task of the model decides how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq.data.corpus import is_text, task_of
+from charseq.decoding.rules import is_given
 from charseq.errors import UsageError
 from charseq.evaluation import next_word, pairs
 from charseq.inference.language_model import LanguageModel
@@ -30,6 +31,9 @@ def evaluate(
     errors: str | Path | None = None,
     force: bool = False,
     reading: Mapping[str, str] | None = None,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
@@ -46,6 +50,10 @@ def evaluate(
         force: overwrite that file if it exists.
         reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
             bad_rows); they override those of the model and of ``data``.
+        pattern: a rule that all answers keep, like ``within`` and ``check``; see ``charseq.load``.
+            A row without such an answer is wrong.
+        within: the same, a file of answers.
+        check: the same, names of checks.
         report: gets lines on how pairs were read.
 
     Returns:
@@ -61,12 +69,14 @@ def evaluate(
         model = load(choose(model, task=task).path)
     _check_kind(model, Path(data), task)
     if isinstance(model, LanguageModel):
+        if is_given(pattern, within, check):
+            raise UsageError("a rule is for runs of pairs; this run predicts words")
         if beam is not None or errors is not None:
             raise UsageError("beam and errors are for runs of pairs; this run predicts words")
         encoding = (reading or {}).get("encoding", "auto")
         return next_word.evaluate(model, data, split=split, encoding=encoding, version=__version__)
     return pairs.evaluate(
-        model,
+        model.constrained(pattern=pattern, within=within, check=check),
         data,
         split=split,
         beam=beam,

@@ -15,8 +15,8 @@ from charseq.errors import DataError, SettingError, UsageError, require
 from charseq.evaluation import analysis
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
+from charseq.inference.pool import files_read
 from charseq.inference.predictor import PairsModel
-from charseq.runs.folder import files_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def evaluate(
     """
     require("rapidfuzz", "evaluating pairs")
     if errors is not None:
-        reads = chain(data_files(data), files_of(model.path))
+        reads = chain(data_files(data), files_read(model))
         files.refuse(errors, force=force, inputs=reads)
     rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam)
@@ -198,5 +198,6 @@ def facts(
             ser=target.piece_kind,
             beam=width,
             length_penalty=model.translator.length_penalty or None,
+            rule=None if model.rule is None else model.rule.fingerprint[:8],
         ),
     }
