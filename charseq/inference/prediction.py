@@ -38,7 +38,8 @@ class Candidate:
     probability: float
     """How likely it is that exactly this answer is right, 0 to 1: calibrated, where the run was
     calibrated; else the model's own probability. For one text they sum to at most 1. Of a truncated
-    answer it is the probability that the text ends where it was cut."""
+    answer it is the probability that the text ends where it was cut. Under a rule it is that of the
+    answer among all answers which keep the rule."""
     score: float
     """Natural logarithm of the model's own probability; -inf where that is 0, as of a truncated
     answer that cannot end there."""
@@ -62,7 +63,8 @@ class Prediction:
     """Whether the answer was cut at the length limit, because the model did not end it. It is the
     likeliest beginning, but mostly less probable than the candidates after it, which did end."""
     candidates: list[Candidate]
-    """The best answers, best first, as many as were asked for; there may be fewer."""
+    """The best answers, best first, as many as were asked for; there may be fewer, and none where
+    no answer was found that keeps a rule."""
 
     @property
     def origin(self) -> str:
