@@ -436,3 +436,18 @@ def test_wrong_arguments_write_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"out\.csv is"):
         write_lexicon(Speaker(), out, out, to_format="csv", force=True)
     assert out.read_text() == "mine"
+
+
+def test_targets_that_are_not_allowed_leave_their_part_to_others() -> None:
+    rows = [("a", "x", 1.0), ("a", "y", 2.0), ("a", "z", 1.0), ("b", "y", 1.0)]
+    own = Lexicon(
+        PLAIN, [Example(source, target, weight=weight) for source, target, weight in rows]
+    )
+    found = own.within(lambda text: text != "y")
+    assert [(one.prediction, one.probability) for one in found.find("a")] == [
+        ("x", 0.5),
+        ("z", 0.5),
+    ]
+    assert found.find("b") == []
+    assert texts(own.find("a")) == ["y", "x", "z"]
+    assert found.fingerprint != own.fingerprint
