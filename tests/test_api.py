@@ -379,7 +379,7 @@ def test_rules_are_arguments_of_predict_convert_and_evaluate(tmp_path: Path, mod
     text = (tmp_path / "in.converted.csv").read_text(encoding="utf-8")
     assert [line.split(",")[1:] for line in text.splitlines()[1:]] == [["2020-05-04", ""]] * 2
     frame = pd.DataFrame({"source": ["3 May 2020"], "target": ["2020-05-03"]})
-    made: Any = charseq.convert(frame[["source"]], model, pattern="2020.*9")
+    made: Any = charseq.convert(frame[["source"]], model, pattern=r"2020-\d\d-.9")
     assert made["prediction"].tolist() == ["2020-05-09"]
     scores: Any = charseq.evaluate(frame, model=model, within=days)
     assert scores["exact_match"] == 100
