@@ -128,7 +128,7 @@ def calibration_error(outcome: Outcome) -> float:
     A prediction is right here if it is the target of its own row: the probabilities of several
     targets of a source sum to at most 1.
     """
-    from charseq.inference.calibration import expected_calibration_error
+    from charseq.confidence.calibration import expected_calibration_error
 
     right = [
         is_right(prediction.prediction, [row.target])

@@ -12,11 +12,11 @@ import pytest
 from toy_pairs import short_config as config_of
 from toy_pairs import short_words
 
+from charseq.confidence.calibration import Event, fit
 from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.pairs import evaluate
 from charseq.inference import describe
-from charseq.inference.calibration import Event, fit
 from charseq.inference.predictor import PairsModel, Translator, load
 from charseq.runs import folder as checkpoint
 from charseq.training import pairs, train

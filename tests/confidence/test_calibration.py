@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.errors import CheckpointError
-from charseq.inference.calibration import (
+from charseq.confidence.calibration import (
     MAX_TEMPERATURE,
     MIN_INPUTS,
     MIN_SOURCES,
@@ -21,6 +20,7 @@ from charseq.inference.calibration import (
     expected_calibration_error,
     fit,
 )
+from charseq.errors import CheckpointError
 
 PLAIN = {"temperature": 1.0, "rest": 0.0, "ece_before": 9.0, "ece_after": 1.5, "examples": 200}
 SCORES = st.lists(st.floats(1e-12, 1.0), min_size=1, max_size=8).map(
