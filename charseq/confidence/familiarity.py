@@ -52,6 +52,8 @@ FEATURES = ("surprise", "strangest", "long", "short")
 median of dev. The logarithm of its length over the 99.5th percentile of dev's, and of the 0.5th
 percentile over its length. Each is 0 where it would be negative."""
 MAX_FEATURE = 20.0
+TABLES = ("keys", "counts")
+"""Fields of the stored form that are tables in base64."""
 MAX_CHARACTERS = 2**40
 MEDIAN, LONGEST, SHORTEST = 0.5, 0.995, 0.005
 HASH_BITS = 22
@@ -245,7 +247,7 @@ class Familiarity:
             CheckpointError: not an object of these fields, or a value out of its limits.
         """
         numbers = {"symbols", "longest", "shortest"}
-        names = numbers | {"surprise", "strangest", "weights", "keys", "counts"}
+        names = numbers | {"surprise", "strangest", "weights", *TABLES}
         if not isinstance(value, dict) or value.keys() != names:
             raise _damaged(f"must have {', '.join(sorted(names))}")
         for name in ("surprise", "strangest"):
@@ -255,7 +257,7 @@ class Familiarity:
             if type(value[name]) is not int or not 1 <= value[name] <= MAX_CHARACTERS:
                 raise _damaged(f"{name} is {value[name]!r:.40}, expected a number of characters")
         weights = logistic.weights_from_json(value["weights"], len(FEATURES) + 1, "familiarity")
-        keys, codes = (_bytes(value[name], name) for name in ("keys", "counts"))
+        keys, codes = (_bytes(value[name], name) for name in TABLES)
         ngrams = Ngrams(
             np.frombuffer(keys, "<u4"), np.frombuffer(codes, np.uint8), value["symbols"]
         )

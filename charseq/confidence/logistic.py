@@ -1,8 +1,9 @@
 """Logistic regression with weights of known signs: features of an example -> a probability.
 
 The loss is the weighted negative log-likelihood plus half the squared weights of the standardised
-features (by weighted mean and deviation); it is convex, and Newton's method finds its minimum. A feature whose weight would get the
-wrong sign is left out (its weight is 0), so that, for example, a stranger text is never surer.
+features (by weighted mean and deviation); it is convex, and Newton's method finds its minimum. A
+feature whose weight would get the wrong sign is left out (its weight is 0), so that, for example, a
+stranger text is never surer.
 """
 
 from __future__ import annotations
