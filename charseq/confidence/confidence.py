@@ -171,7 +171,7 @@ def fit(
     known, odd_rows = slice(0, len(events)), slice(len(events), None)
     helps = rows.loss(held_out) < rows.loss(before)
     if not helps:
-        report("strangers change no probability: held-out rows would be no likelier")
+        report("held-out rows would be no likelier")
         held_out = before
     error = 100 * expected_calibration_error(held_out[known], rows.right[known])
     sure = [100 * float((part[odd_rows] > SURE).mean()) for part in (before, held_out)]

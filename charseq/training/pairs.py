@@ -18,7 +18,6 @@ from charseq.data.bad_rows import rejects_beside
 from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
-from charseq.display import field
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.calibrate import calibrate
 from charseq.evaluation.pairs import answer, facts
@@ -186,7 +185,7 @@ class PairsTask:
             beam=config.beam,
             seed=config.seed,
             limit=self.limit,
-            report=lambda reason: report(field("calibrated", f"no: {reason}")),
+            report=report,
         )
 
     @staticmethod
