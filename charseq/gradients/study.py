@@ -88,8 +88,8 @@ def study_cells(
 
     ``scales`` are factors of an orthogonal W_hh, by default those of :mod:`charseq.gradients.flow`.
     """
-    from charseq.gradients import flow as flows
     from charseq import plots
+    from charseq.gradients import flow as flows
 
     found = flows.flow(cells, scales=scales or flows.SCALES, steps=steps, hidden=hidden, seed=seed)
     tables = {
@@ -140,8 +140,8 @@ def study_run(run: str | Path | None, text: str) -> Study:
         CheckpointError: the run does not exist or cannot be read.
         UsageError: the text has no symbols, or the run is not one network for pairs.
     """
-    from charseq.gradients import flow as flows
     from charseq import plots
+    from charseq.gradients import flow as flows
 
     path = find(run)
     contents = _one_network(path)
