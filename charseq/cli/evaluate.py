@@ -53,7 +53,7 @@ Facts = Mapping[str, Any]
     "--strangers",
     type=options.Name(),
     metavar="FILE",
-    help="Texts that have no right answer, one a line: how many are answered all the same?",
+    help="Texts that have no right answer, one a line: count how many are answered.",
 )
 @click.option(
     "--strangers-column",

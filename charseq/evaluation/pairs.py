@@ -14,6 +14,7 @@ from charseq.data.corpus import data_files
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
+from charseq.display import count as counted
 from charseq.errors import DataError, SettingError, UsageError, require
 from charseq.evaluation import analysis, risk, risk_plots
 from charseq.evaluation.metrics import measure_all, signature
@@ -74,14 +75,18 @@ def evaluate(
     if errors is not None:
         write_errors(errors, outcome, force=force)
     found = facts(model, data, split, outcome, width, version=version)
-    refused = model.translator.predict(texts, width=width)
+    answers = model.translator.predict(texts, width=width)
+    known = {one.source for one in outcome.predictions}.intersection(texts)
+    if known:
+        them = "is a source" if len(known) == 1 else "are sources"
+        report(f"{strangers}: {counted(len(known), 'text')} of it {them} of {data}")
     if strangers is not None:
-        told = risk.assess_strangers(outcome, refused, found["coverage"])
+        told = risk.assess_strangers(outcome, answers, found["coverage"])
         found["strangers"] = {"data": str(strangers), **told}
     if plot is not None:
         title = f"{model.path}: {len(rows):,} rows of {data}"
         risk_plots.draw(
-            plot, outcome, refused, coverage=found["coverage"], title=title, force=force
+            plot, outcome, answers, coverage=found["coverage"], title=title, force=force
         )
     return found
 

@@ -223,7 +223,7 @@ def _threshold(levels: Levels, level: int) -> float:
         return 0.0
     value, lower = float(levels.thresholds[level]), float(levels.thresholds[level + 1])
     for digits in range(1, 18):
-        short = float(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+        short = float(Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
         if lower < short <= value:
             return short
     return value

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq import files, plots
+from charseq.display import count as counted
 from charseq.errors import DataError, UsageError, require
 from charseq.evaluation.metrics import right_targets
 from charseq.evaluation.risk import Levels
@@ -134,6 +135,6 @@ def _draw_histogram(axes: Axes, outcome: Outcome, strangers: Sequence[Prediction
             )  # fmt: skip
     axes.set(yscale="log", xlim=(0, 1.02), ylim=(0.7, None))
     refused = len(strangers) - len(answered)
-    note = f"; {refused:,} strangers refused" if refused else ""
+    note = f"; {counted(refused, 'stranger')} refused" if refused else ""
     plots.label_axes(axes, "probability", "answers", f"Probabilities of answers{note}")
     axes.legend(loc="upper left")
