@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,8 @@ THRESHOLDS = (0.5, 0.9, 0.99)
 """Probabilities above which answers to strangers are counted."""
 MAX_POINTS = 100
 """Points of the risk-coverage curve in a report."""
+ARRAYS = 8
+"""Arrays of as many numbers as there are rows that the scores of a sample need."""
 REFUSED = -1.0
 """The place of a refusal among the probabilities: below every answer."""
 
@@ -90,65 +93,76 @@ class Levels:
         """Rows and wrong rows down to each level, for R samples of sources."""
         rows = weights[:, self.sources[self.order]]
         wrong = rows * self.wrong[self.order]
-        return Counts(
-            *(
-                np.cumsum(np.add.reduceat(part, self.starts, axis=1), axis=1)
-                for part in (rows, wrong)
-            )
-        )
+        if len(self.starts) < len(self.order):
+            rows, wrong = (np.add.reduceat(part, self.starts, axis=1) for part in (rows, wrong))
+        return Counts(rows, wrong)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows and wrong rows whose probability is at least that of a level, for R samples."""
+    """Rows and wrong rows of each level, for R samples."""
 
-    rows: Int[np.ndarray, "R G"]
-    wrong: Int[np.ndarray, "R G"]
+    rows_here: Int[np.ndarray, "R G"]
+    wrong_here: Int[np.ndarray, "R G"]
 
+    @cached_property
+    def rows(self) -> Int[np.ndarray, "R G"]:
+        """Rows whose probability is at least that of a level."""
+        return np.cumsum(self.rows_here, axis=1)
+
+    @cached_property
+    def wrong(self) -> Int[np.ndarray, "R G"]:
+        """Wrong rows whose probability is at least that of a level."""
+        return np.cumsum(self.wrong_here, axis=1)
+
+    @cached_property
     def risk(self) -> Float[np.ndarray, "R G"]:
         """Share of wrong rows down to each level; 0 where a sample has no row so far."""
         return np.asarray(self.wrong / np.maximum(1, self.rows))
 
+    @cached_property
     def aurc(self) -> Float[np.ndarray, "R"]:
         """Area under the risk-coverage curve in percent."""
-        sizes = np.diff(self.rows, axis=1, prepend=0)
-        return np.asarray(100 * (sizes * self.risk()).sum(axis=1) / self.rows[:, -1])
+        return np.asarray(100 * (self.rows_here * self.risk).sum(axis=1) / self.rows[:, -1])
 
+    @cached_property
     def excess_aurc(self) -> Float[np.ndarray, "R"]:
         """AURC less that of the best possible order of the same answers, in percent."""
         rows, wrong = self.rows[:, -1], self.wrong[:, -1]
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, rows.max() + 1))])
         # the k-th wrong row, after all right ones, comes at a risk of k / (right + k)
         best = (wrong - (rows - wrong) * (harmonic[rows] - harmonic[rows - wrong])) / rows
-        return np.asarray(np.maximum(0.0, self.aurc() - 100 * best))
+        return np.asarray(np.maximum(0.0, self.aurc - 100 * best))
 
+    @cached_property
     def auroc(self) -> Float[np.ndarray, "R"]:
         """Area under the ROC curve of right against wrong in percent; NaN where one has no rows."""
         right = self.rows - self.wrong
-        right_here, wrong_here = (np.diff(part, axis=1, prepend=0) for part in (right, self.wrong))
-        above = (wrong_here * (right - right_here / 2)).sum(axis=1)
+        here = self.rows_here - self.wrong_here
+        above = (self.wrong_here * (2 * right - here)).sum(axis=1) / 2
         pairs = right[:, -1] * self.wrong[:, -1]
         return np.asarray(np.where(pairs > 0, 100 * above / np.maximum(1, pairs), np.nan))
 
     def coverage(self, error: int) -> Float[np.ndarray, "R"]:
         """Largest coverage in percent at which at most ``error`` percent are wrong."""
         allowed = 100 * self.wrong <= error * self.rows
-        return np.asarray(100 * (self.rows * allowed).max(axis=1) / self.rows[:, -1])
+        most = self.rows.max(axis=1, where=allowed, initial=0)
+        return np.asarray(100 * most / self.rows[:, -1])
 
 
 def aurc(outcome: Outcome) -> float:
     """Area under the risk-coverage curve in percent."""
-    return float(_counts(outcome).aurc()[0])
+    return float(_counts(outcome).aurc[0])
 
 
 def excess_aurc(outcome: Outcome) -> float:
     """Area under the risk-coverage curve above that of the best possible order, in percent."""
-    return float(_counts(outcome).excess_aurc()[0])
+    return float(_counts(outcome).excess_aurc[0])
 
 
 def auroc(outcome: Outcome) -> float | None:
     """AUROC of right against wrong answers in percent; None if all are right, or all wrong."""
-    return _defined(_counts(outcome).auroc()[0])
+    return _defined(_counts(outcome).auroc[0])
 
 
 def _counts(outcome: Outcome) -> Counts:
@@ -172,10 +186,10 @@ def assess(outcome: Outcome) -> dict[str, Any]:
     drawn: dict[Any, list[Float[np.ndarray, "R"]]] = {name: [] for name in (*names, *ERRORS)}
     some_wrong = 0 < counts.wrong[0, -1] < counts.rows[0, -1]
     if some_wrong and levels.once().shape[1] > 1:
-        for weights in bootstrap.weights(levels.once().shape[1], len(levels.order)):
+        for weights in bootstrap.weights(levels.once().shape[1], ARRAYS * len(levels.order)):
             sample = levels.counts(weights)
             for name in names:
-                drawn[name].append(getattr(sample, name)())
+                drawn[name].append(getattr(sample, name))
             for error in ERRORS:
                 drawn[error].append(sample.coverage(error))
     return {
@@ -231,7 +245,7 @@ def _threshold(levels: Levels, level: int) -> float:
 
 def _points(levels: Levels, counts: Counts) -> list[dict[str, float]]:
     """The curve at the levels that first reach 1, 2, … percent of the rows."""
-    rows, risk = counts.rows[0], counts.risk()[0]
+    rows, risk = counts.rows[0], counts.risk[0]
     wanted = np.arange(1, MAX_POINTS + 1) * rows[-1] / MAX_POINTS
     return [
         {
@@ -269,9 +283,9 @@ def assess_strangers(
     names += [f"text {one.source}" for one in strangers]
     answered = [_answered(one) for one in (*rows, *strangers)]
     levels = Levels.of(answered, [False] * len(rows) + [True] * len(strangers), names)
-    found = _defined(levels.counts(levels.once()).auroc()[0])
+    found = _defined(levels.counts(levels.once()).auroc[0])
     width = len(set(levels.sources[: len(rows)].tolist()))
-    drawn = [levels.counts(weights).auroc() for weights in _weights_of_both(levels, width)]
+    drawn = [levels.counts(weights).auroc for weights in _weights_of_both(levels, width)]
     thresholds = {*THRESHOLDS, *(one["threshold"] for one in coverage if one["rows"])}
     return {
         "texts": len(strangers),
@@ -295,7 +309,7 @@ def _weights_of_both(levels: Levels, width: int) -> Iterator[Int[np.ndarray, "R 
     others = levels.once().shape[1] - width
     if width < 2 or others < 2:
         return
-    size = len(levels.order)
+    size = ARRAYS * len(levels.order)
     for first, second in zip(
         bootstrap.weights(width, size),
         bootstrap.weights(others, size, seed=bootstrap.SEED + 1),

@@ -92,9 +92,9 @@ def _draw_curve(axes: Axes, levels: Levels, coverage: Sequence[dict[str, Any]]) 
     best = np.maximum(0, np.arange(1, rows[-1] + 1) - (rows[-1] - wrong[-1]))
     steps = np.arange(1, rows[-1] + 1)
     look = {"drawstyle": "steps-pre"}
-    plots.draw_line(axes, 0, "by probability", share, 100 * counts.risk()[0], **look)
+    plots.draw_line(axes, 0, "by probability", share, 100 * counts.risk[0], **look)
     plots.draw_line(axes, 2, "best possible order", 100 * steps / rows[-1], 100 * best / steps)
-    top = 1.1 * max(float(100 * counts.risk()[0].max()), float(100 * best[-1] / rows[-1]))
+    top = 1.1 * max(float(100 * counts.risk[0].max()), float(100 * best[-1] / rows[-1]))
     for number, one in enumerate(coverage):
         if one["rows"]:
             name = f"{one['coverage']:.1f} % at {one['error']} % error"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +142,24 @@ def test_strangers_may_stand_in_a_column(
     lines: list[str] = []
     assert read_strangers(model, tmp_path / name, column, lines.append) == ["ba", "zz"]
     assert lines == [f"{tmp_path / name}: {line}" for line in told]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column"),
+    [
+        ("a.txt", "ba\tV;PST\nzz\tN\n", None),
+        ("a.csv", 'tag,lemma\n"V;PST",ba\nN,zz\n', "lemma,tag"),
+    ],
+)
+def test_strangers_of_a_model_with_features_have_them(
+    name: str, content: str, column: str | None, tmp_path: Path
+) -> None:
+    model: Any = SimpleNamespace(has_features=True, feature_separator=";")
+    (tmp_path / name).write_text(content)
+    assert read_strangers(model, tmp_path / name, column) == ["ba\tV;PST", "zz\tN"]
+    (tmp_path / "b.txt").write_text("ba\tV\nzz\n")
+    with pytest.raises(DataError, match=r"b\.txt:2: "):
+        read_strangers(model, tmp_path / "b.txt", None)
 
 
 def test_strangers_that_cannot_be_read_are_named(

@@ -209,7 +209,7 @@ def test_intervals_are_those_of_samples_counted_one_by_one() -> None:
     found = risk.assess(outcome_of(rows, names))
     sources = len(set(names))
     drawn: dict[Any, list[float]] = {"aurc": [], "excess_aurc": [], "auroc": [], 1: [], 5: []}
-    for portion in bootstrap.weights(sources, len(rows)):
+    for portion in bootstrap.weights(sources, risk.ARRAYS * len(rows)):
         for weights in portion:
             sample = [
                 row
