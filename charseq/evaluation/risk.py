@@ -183,7 +183,7 @@ def assess(outcome: Outcome) -> dict[str, Any]:
     levels = Levels.of_outcome(outcome)
     counts = levels.counts(levels.once())
     names = ("aurc", "excess_aurc", "auroc")
-    drawn: dict[Any, list[Float[np.ndarray, "R"]]] = {name: [] for name in (*names, *ERRORS)}
+    drawn: dict[Any, list[Float[np.ndarray, "_"]]] = {name: [] for name in (*names, *ERRORS)}
     some_wrong = 0 < counts.wrong[0, -1] < counts.rows[0, -1]
     if some_wrong and levels.once().shape[1] > 1:
         for weights in bootstrap.weights(levels.once().shape[1], ARRAYS * len(levels.order)):
@@ -202,7 +202,7 @@ def assess(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _interval(parts: Sequence[Float[np.ndarray, "R"]]) -> list[float] | None:
+def _interval(parts: Sequence[Float[np.ndarray, "_"]]) -> list[float] | None:
     """Percentile interval of resampled values; None where they are none, all alike, or undefined.
 
     A sample in which every row is right has no AUROC. As many samples may be so as an interval
