@@ -67,6 +67,8 @@ def evaluate(
             files.refuse(path, force=force, inputs=reads)
     if plot is not None:
         risk_plots.check(plot, force=force)
+        if errors is not None and Path(errors) == Path(plot):
+            raise UsageError(f"{plot} is the file of --errors and of --plot: give two names")
     texts = []
     if strangers is not None:
         texts = read_strangers(model, strangers, strangers_column, report)
@@ -76,10 +78,10 @@ def evaluate(
         write_errors(errors, outcome, force=force)
     found = facts(model, data, split, outcome, width, version=version)
     answers = model.translator.predict(texts, width=width)
-    known = {one.source for one in outcome.predictions}.intersection(texts)
-    if known:
-        them = "is a source" if len(known) == 1 else "are sources"
-        report(f"{strangers}: {counted(len(known), 'text')} of it {them} of {data}")
+    answered = zip(rows, outcome.predictions, strict=True)
+    if known := {one.source for row, one in answered if row.target}.intersection(texts):
+        have = "has a target" if len(known) == 1 else "have targets"
+        report(f"{strangers}: {counted(len(known), 'text')} of it {have} in {data}")
     if strangers is not None:
         told = risk.assess_strangers(outcome, answers, found["coverage"])
         found["strangers"] = {"data": str(strangers), **told}

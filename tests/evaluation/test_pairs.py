@@ -181,7 +181,7 @@ def test_strangers_among_the_rows_are_told(model: PairsModel, data: Path, tmp_pa
     file.write_text(f"{row}\n{row}\nqqq\n")
     lines: list[str] = []
     evaluate(model, data, strangers=file, report=lines.append, version="9")
-    assert lines[-1] == f"{file}: 1 text of it is a source of {data}"
+    assert lines[-1] == f"{file}: 1 text of it has a target in {data}"
 
 
 def test_a_picture_is_drawn_and_replaces_nothing(
@@ -197,6 +197,9 @@ def test_a_picture_is_drawn_and_replaces_nothing(
         evaluate(model, data, plot=strangers, strangers=strangers, force=True, version="9")
     with pytest.raises(UsageError, match=r"trust\.pdf: a picture's name ends in \.png or \.svg"):
         evaluate(model, data, plot=tmp_path / "trust.pdf", version="9")
+    both = tmp_path / "both.svg"
+    with pytest.raises(UsageError, match=r"both\.svg is the file of --errors and of --plot"):
+        evaluate(model, data, plot=both, errors=both, force=True, version="9")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.png", "trust.svg"]
 
 
