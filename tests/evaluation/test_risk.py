@@ -12,6 +12,7 @@ import pytest
 
 from charseq.data.pairs import Example
 from charseq.evaluation import bootstrap, metrics, risk
+from charseq.evaluation.risk import Levels
 from charseq.evaluation.scoring import Outcome
 from charseq.inference.prediction import Prediction
 
@@ -144,6 +145,8 @@ def test_the_error_of_a_coverage_may_be_reached_exactly() -> None:
     one = risk.assess(outcome_of(rows))["coverage"][0]
     assert (one["rows"], one["threshold"]) == (300, 0.0), "1 of 300 is less than 1 %"
     hundred = [(1 - place / 1000, place != 40) for place in range(100)]
+    levels = Levels.of_outcome(outcome_of(hundred))
+    assert levels.counts(levels.once()).coverage(1) == [100.0]
     assert risk.assess(outcome_of(hundred))["coverage"][0]["rows"] == 100, "1 of 100 is 1 %"
     assert risk.assess(outcome_of(hundred[:99]))["coverage"][0]["rows"] == 40, "1 of 99 is more"
 
@@ -193,8 +196,13 @@ def test_rows_of_one_source_have_no_interval() -> None:
     assert found["intervals"] == {"aurc": None, "excess_aurc": None, "auroc": None}
 
 
+def test_a_source_is_one_whatever_its_unicode_form() -> None:
+    sources = Levels.of([0.9, 0.8, 0.7], [True, False, True], ["e\u0301", "\u00e9", "e"]).sources
+    assert sources.tolist() == [0, 0, 1]
+
+
 def test_an_auroc_that_many_samples_lack_has_no_interval() -> None:
-    rows = [(0.5 + place / 100, place > 0) for place in range(40)]
+    rows = [(0.5 + place / 100, place != 9) for place in range(40)]
     assert risk.assess(outcome_of(rows))["intervals"]["auroc"] is None, "36 % have no wrong row"
     rows = [(0.5 + place / 100, place > 5) for place in range(40)]
     rows[7] = (0.7, False)
@@ -282,9 +290,10 @@ def test_without_known_rows_the_auroc_of_strangers_is_undefined() -> None:
 
 
 def test_the_interval_of_strangers_has_the_width_of_the_delta_method() -> None:
+    """Rows and strangers are drawn apart, though each stranger here follows a row."""
     draw = random.Random(1)
     rows = [(draw.random() ** 0.5, True) for _ in range(200)]
-    strangers = strangers_of(*(("z", draw.random()) for _ in range(150)))
+    strangers = strangers_of(*(("z", 0.8 * sure) for sure, _ in rows))
     found = risk.assess_strangers(outcome_of(rows), strangers, [])
     assert found["auroc"] == pytest.approx(
         brute_auroc([*rows, *((one.probability, False) for one in strangers)])
