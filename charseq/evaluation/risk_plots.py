@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq import files, plots
+from charseq.confidence.calibration import reliability
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError, require
 from charseq.evaluation.metrics import right_targets
 from charseq.evaluation.risk import Levels
-from charseq.inference.calibration import reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
