@@ -246,10 +246,8 @@ class Trainer:
         batch = self.batches[self.number]
         seed_all(settings.seed, self.number)
         rate = settings.learning_rate * schedule(progress, settings.warmup)
+        gradient = self._zero_gradient()
         loss = self._backward(batch)
-        gradient = self.weights.grad
-        if gradient is None:
-            raise TrainingError("the model has no weights to train")
         norm = float(torch.linalg.vector_norm(gradient))
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
@@ -297,12 +295,14 @@ class Trainer:
         if self._reading.worst >= MAX_SKIPPED:
             self._raise_diverged()
 
-    def _backward(self, batch: Batch) -> float:
-        """The mean loss of a batch; its gradient is in ``grad`` of the flat buffer."""
+    def _zero_gradient(self) -> Tensor:
+        """The flat buffer of the gradient, filled with zeros."""
         if self.weights.grad is None:
-            add_gradient(self.weights, self.model.parameters())
-        else:
-            self.weights.grad.zero_()
+            return add_gradient(self.weights, self.model.parameters())
+        return self.weights.grad.zero_()
+
+    def _backward(self, batch: Batch) -> float:
+        """The mean loss of a batch; its gradient is added to ``grad`` of the flat buffer."""
         low = self.precision != torch.float32
         with self.interruptible():
             with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
@@ -387,13 +387,14 @@ def flatten(model: nn.Module) -> nn.Parameter:
     return flat
 
 
-def add_gradient(flat: nn.Parameter, parameters: Iterable[nn.Parameter]) -> None:
+def add_gradient(flat: nn.Parameter, parameters: Iterable[nn.Parameter]) -> Tensor:
     """A buffer of zeros for the gradient of a flat buffer; those of its parts are views."""
     flat.grad = torch.zeros_like(flat)
     offset = 0
     for value in parameters:
         value.grad = flat.grad[offset : offset + value.numel()].view_as(value)
         offset += value.numel()
+    return flat.grad
 
 
 def schedule(progress: float, warmup: float) -> float:
