@@ -225,9 +225,8 @@ class LanguageModel:
         distinct = list(dict.fromkeys(texts))
         parts: list[list[float]] = [[] for _ in distinct]
         rows = [self.tokenizer.encode(text) for text in distinct]
-        for numbers, _, labels, logs in self.network.scan(rows, size=batch_size):
-            chosen = logs[np.arange(len(labels)), labels]
-            for number, value in zip(numbers.tolist(), chosen.tolist(), strict=True):
+        for numbers, values in self.network.score(rows, size=batch_size):
+            for number, value in zip(numbers.tolist(), values.tolist(), strict=True):
                 parts[number].append(value)
         found = {
             text: LineScore(

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq.errors import CheckpointError, NewerVersionError, TrainingError
+from charseq.files import Content
 from charseq.kernels import library
 from charseq.runs.folder import (
     ABOUT,
@@ -46,7 +47,7 @@ from charseq.runs.lookup import TIME, TRAINED_AT
 from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
-from charseq.runs.weights import check_finite, load_arrays, save_arrays
+from charseq.runs.weights import ArrayFile, check_finite, load_arrays
 from charseq.setting import renamed
 from charseq.version import __version__
 
@@ -104,7 +105,7 @@ class TrainingState:
         self.metadata = dict(metadata)
         self.progress = Progress()
         self.best: dict[str, np.ndarray] = {}
-        self._new: dict[str, bytes] = {}
+        self._new: dict[str, ArrayFile] = {}
         """Weights of evaluations to keep that are not on disk yet, by file name."""
         self._surplus: set[str] = set()
         """Files of kept evaluations to delete with the next save."""
@@ -256,7 +257,7 @@ class TrainingState:
         """
         if limit:
             last = len(self.progress.metrics)
-            self._new[kept_name(last)] = save_arrays(weights)
+            self._new[kept_name(last)] = ArrayFile(weights)
             kept = kept_evaluations(self.folder)
             self._surplus = {kept_name(one) for one in kept if not last - limit < one <= last}
 
@@ -280,8 +281,8 @@ class TrainingState:
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
-        files = {
-            f"resume.{slot}.safetensors": save_arrays({**state, **kept}),
+        files: dict[str, Content] = {
+            f"resume.{slot}.safetensors": ArrayFile({**state, **kept}),
             f"resume.{slot}.json": encode_json(note),
         }
         files |= self._model(finished=False) if better else {}
@@ -291,14 +292,14 @@ class TrainingState:
         """Publish the model as finished, and delete the states to resume from."""
         self._publish(self._model(finished=True), drop=self._states())
 
-    def _publish(self, files: Mapping[str, bytes], *, drop: set[str]) -> None:
+    def _publish(self, files: Mapping[str, Content], *, drop: set[str]) -> None:
         publish(self.folder, {**files, **self._new}, drop=drop | self._surplus)
         self._new, self._surplus = {}, set()
 
     def _states(self) -> set[str]:
         return {name for name in names(self.folder) if name.startswith("resume.")}
 
-    def _model(self, *, finished: bool) -> dict[str, bytes]:
+    def _model(self, *, finished: bool) -> dict[str, Content]:
         progress = self.progress
         self.metadata |= {
             "format": FORMAT,
@@ -312,7 +313,7 @@ class TrainingState:
         }
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in progress.metrics]
         return {
-            WEIGHTS: save_arrays(self.best),
+            WEIGHTS: ArrayFile(self.best),
             **about_files(self.folder.name, self.metadata),
             "metrics.jsonl": encode("".join(lines)),
         }

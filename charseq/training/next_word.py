@@ -115,6 +115,8 @@ SAMPLES = 2000
 """Symbols that a sampled softmax is over."""
 MIN_SCORED = 2000
 """Symbols of dev that every evaluation scores, however short the training is."""
+ROWS_AT_ONCE = 4096
+"""Words whose vectors are added up at a time, so that they take little memory."""
 OPERATIONS_PER_SECOND = 3e10
 """Multiplications of a core of 2024 in the scoring of dev, by which its time is estimated."""
 SOFTMAX_OPERATIONS = 200
@@ -235,14 +237,15 @@ class NextWordTask:
 
     def publish(self, weights: Weights) -> Weights:
         """The weights that a run keeps: each word's vector is added up with those of its traits."""
-        kept = dict(weights)
-        shared = kept.pop("traits", None)
-        table = self._traits()
+        kept = {name: np.array(value) for name, value in weights.items() if name != "traits"}
+        shared, table = weights.get("traits"), self._traits()
         if shared is not None and table is not None:
-            total = shared[table[0]]
-            for rows in table[1:]:  # all at once would take the memory of the table K times
-                total += shared[rows]
-            kept["embedding"] = kept["embedding"] + total
+            for first in range(0, table.shape[1], ROWS_AT_ONCE):
+                part = slice(first, first + ROWS_AT_ONCE)
+                total = shared[table[0, part]]
+                for rows in table[1:, part]:
+                    total += shared[rows]
+                kept["embedding"][part] += total
         return kept
 
     def score(self, weights: Weights) -> dict[str, float]:

@@ -162,8 +162,8 @@ class PairsTask:
         return self.prepared.trainer(halvings)
 
     def publish(self, weights: Weights) -> Weights:
-        """The weights that a run keeps: all."""
-        return weights
+        """The weights that a run keeps: copies of all."""
+        return {name: value.copy() for name, value in weights.items()}
 
     def score(self, weights: Weights) -> dict[str, float]:
         """The dev scores of ``weights``, by greedy search.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 
 from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
@@ -94,7 +95,7 @@ def ensemble(**settings: Any) -> tuple[About, Weights]:
 
 def publish(folder: Path, about: About, weights: Weights) -> Path:
     files = {"about.json": json.dumps(about).encode()}
-    checkpoint.publish(folder, {**files, "model.safetensors": weights_module.save_arrays(weights)})
+    checkpoint.publish(folder, {**files, "model.safetensors": save_arrays(weights)})
     return folder
 
 

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from arrays import save_arrays
 
 from charseq.errors import CheckpointError
 from charseq.runs import lookup, store
 from charseq.runs.folder import ABOUT, WEIGHTS
-from charseq.runs.weights import save_arrays
 
 
 def run_of(folder: Path, trained_at: object = None, task: str = "pairs") -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 from world import write_capitals
 
 from charseq.config import Config, configure, defaults
@@ -216,6 +217,6 @@ def test_runs_that_cannot_be_averaged_are_refused(data: Path, run: Path, tmp_pat
 def test_weights_of_another_shape_are_no_evaluation(run: Path, tmp_path: Path) -> None:
     other = rewrite(run, tmp_path / "other")
     arrays = {**kept(run, 4), "readout.bias": np.zeros(5, np.float32)}
-    checkpoint.publish(other, {"kept.4.safetensors": weights.save_arrays(arrays)})
+    checkpoint.publish(other, {"kept.4.safetensors": save_arrays(arrays)})
     with pytest.raises(CheckpointError, match=r"kept\.4\.safetensors: is damaged"):
         average([other], tmp_path / "mean", report=silent)

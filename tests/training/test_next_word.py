@@ -8,6 +8,7 @@ import math
 import os
 import random
 import signal
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -400,6 +401,35 @@ def test_published_weights_predict_as_the_trained_ones(
         assert not np.allclose(kept["embedding"], averaged["embedding"], atol=0.05)
         assert "traits" in averaged, "what is trained is left as it was"
     assert "traits" not in kept
+
+
+def test_publishing_takes_the_memory_of_what_is_published(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors are added up some words at a time; what is published belongs to nobody else."""
+    task = NextWordTask(data, config_of())
+    words, units = 20_000, 64
+    draw = np.random.default_rng(1)
+    table = draw.integers(0, 3 * words, (5, words))
+    monkeypatch.setattr(task, "_traits", lambda: table)
+    weights = {
+        "embedding": draw.random((words, units), np.float32),
+        "traits": draw.random((3 * words, units), np.float32),
+        "output_bias": np.ones(words, np.float32),
+    }
+    tracemalloc.start()
+    try:
+        kept = task.publish(weights)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.6 * sum(value.nbytes for value in kept.values())
+    assert kept.keys() == {"embedding", "output_bias"}
+    total = weights["traits"][table[0]]
+    for row in table[1:]:
+        total += weights["traits"][row]
+    assert np.array_equal(kept["embedding"], weights["embedding"] + total)
+    assert not any(np.shares_memory(kept[name], weights[name]) for name in kept)
 
 
 def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:

@@ -69,6 +69,7 @@ def test_all_weights_are_published(task: PairsTask) -> None:
     kept = task.publish(weights)
     assert kept.keys() == weights.keys()
     assert all(np.array_equal(kept[name], weights[name]) for name in weights)
+    assert not any(np.shares_memory(kept[name], weights[name]) for name in weights)
 
 
 def test_scores_are_those_of_greedy_search_on_dev(model: PairsModel, data: Path) -> None:

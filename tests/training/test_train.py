@@ -171,6 +171,14 @@ def test_a_dry_run_reads_and_reports_and_writes_nothing(
     assert lines[-1] == f"folder     {Path('checkpoints') / 'upper'}"
 
 
+def test_a_training_of_epochs_is_told_to_take_one_thread(data: Path, tmp_path: Path) -> None:
+    """By default, on any number of cores: more may be slower, and change the last bits."""
+    lines: list[str] = []
+    given = {"config": config_of(threads=0), "dry_run": True, "report": lines.append}
+    recipes.train(data, run=tmp_path / "run", **given)
+    assert [line.split(", ")[-1] for line in lines if line.startswith("device ")] == ["1 thread"]
+
+
 def test_a_dry_run_checks_the_folder(data: Path, tmp_path: Path) -> None:
     def refused(folder: Path, expected: str, **settings: Any) -> None:
         before = sorted(tmp_path.rglob("*"))
