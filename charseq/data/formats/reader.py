@@ -48,8 +48,8 @@ FORMATS: dict[str, Format] = {
 }
 """The registry: a format is known as soon as it has an entry here, under its name.
 
-Where a file's name tells no format, or several, one that :meth:`Format.recognises` it reads it. Of
-several the last one does, which is the most special.
+Where a file's name tells no format, or several, one whose :meth:`Format.recognise` finds it reads
+it. Of several the last one does, which is the most special.
 """
 
 
@@ -180,10 +180,15 @@ def _choose(source: Source, default: str) -> Format:
     found = FORMATS[default]
     if len(known) > 1 and source.delimiter == "auto":
         lines, name = source.first_lines, unpacked_name(source.path).lower()
-        found = [found, *(one for one in known if lines and one.recognises(lines, name))][-1]
+        asked = (one.recognise(lines, name) for one in known if lines)
+        found = [found, *filter(None, asked)][-1]
     if found.recognised or found.name != default:
         told = found.recognised or f"read as {found.title} (format names another)"
         source.notes.append(told)
+    if found.odd:
+        odd = [line for line in source.first_lines if line in found.odd]
+        are = "line is" if len(odd) == 1 else "lines are"
+        source.notes.append(f"{len(odd)} of its first {are} not like the others: '{odd[0][:40]}'")
     return found
 
 
