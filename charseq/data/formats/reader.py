@@ -80,22 +80,6 @@ def detect(path: str | Path, *, default: str = "text") -> Format:
         source.close()
 
 
-def dictionary_format(path: str | Path, format: str = "auto") -> str | None:
-    """The name of the format of a file if it is a pronouncing dictionary; else, or of a pipe, None.
-
-    Raises:
-        DataError: the file cannot be read.
-        UsageError: no such format.
-    """
-    if format != "auto":
-        found = find_format(format)
-    elif Path(split_location(path)[0]).is_file():
-        found = detect(path)
-    else:
-        return None
-    return found.name if found.holds_pairs else None
-
-
 def lexicon_formats() -> list[str]:
     """The names of the formats in which pairs are written: dictionaries, TSV, CSV, JSON Lines."""
     return [
@@ -104,6 +88,19 @@ def lexicon_formats() -> list[str]:
         if known.holds_pairs
         or (isinstance(known, TextFormat) and (known.may_have_header or known.has_keys))
     ]
+
+
+def find_lexicon_format(name: str) -> Format:
+    """The format called ``name``, in any case, one of :func:`lexicon_formats`.
+
+    Raises:
+        UsageError: no format, or one in which no pairs are written.
+    """
+    known = lexicon_formats()
+    if name.lower() not in known:
+        message = f"a lexicon cannot be written as '{name}', expected one of {', '.join(known)}"
+        raise UsageError(message)
+    return FORMATS[name.lower()]
 
 
 def find_format(name: str) -> Format:
