@@ -131,7 +131,7 @@ def test_convert_writes_a_lexicon(tmp_path: Path, model: Any) -> None:
         ("2020/05/03", one.prediction) for one in best
     ]
     again: Any = charseq.convert(made, model, tmp_path / "again.txt", format="kaldip")
-    assert (again.words, again.entries, again.format.name) == (1, 1, "kaldip")
+    assert (again.words, again.entries, again.format) == (1, 1, "kaldip")
 
 
 def test_convert_rewrites_a_frame(model: Any) -> None:

@@ -156,7 +156,7 @@ def convert(
         )  # fmt: skip
         read = read_texts(table, read_text, rejects)
         if target:
-            result = LexiconReport(table.path, shown, target, kept=kept)
+            result = LexiconReport(table.path, shown, target.name, kept=kept)
             features = model.has_features
             entries = EntryWriter(table, file, rejects, result, report=report, features=features)
             entries.write(read, answer, progress)

@@ -278,9 +278,10 @@ class UniMorph(Tsv):
         return replace(super().read(source, faulty=faulty), header=tuple(names))
 
 
-DICTIONARIES: tuple[Dictionary, ...] = (Mfa(), KaldiWithProbabilities(), CmuDict(), Kaldi())
-LEXICA: tuple[Format, ...] = (*reversed(DICTIONARIES), UniMorph())
+LEXICA: tuple[Format, ...] = (Kaldi(), KaldiWithProbabilities(), CmuDict(), Mfa(), UniMorph())
 """The formats of this module."""
+_BY_SIGNS: tuple[Dictionary, ...] = (Mfa(), KaldiWithProbabilities(), CmuDict(), Kaldi())
+"""Dictionaries, those with most signs first."""
 
 
 class _Recognised(NamedTuple):
@@ -314,7 +315,7 @@ def _recognise(lines: tuple[str, ...], name: str) -> _Recognised | None:
     whole = _name_of(lines, name)
     allowed = _allowed(len(lines))
     is_table = {line.count("\t") for line in lines} == {1}
-    for one in DICTIONARIES:
+    for one in _BY_SIGNS:
         if allowed and (not is_table or name.endswith(CmuDict.endings)):
             for odd in islice(_odd_lines(one, lines, allowed), 1 if whole == one.name else 2):
                 rest = [line for line in lines if line not in odd]

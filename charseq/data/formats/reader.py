@@ -183,8 +183,9 @@ def _choose(source: Source, default: str) -> Format:
         told = found.recognised or f"read as {found.title} (format names another)"
         source.notes.append(told)
     if found.odd:
-        odd = [line for line in source.first_lines if line in found.odd]
-        are = "line is" if len(odd) == 1 else "lines are"
+        lines = source.first_lines
+        odd = [line for line in lines if line in found.odd]
+        are = f"{len(lines):,} lines {'is' if len(odd) == 1 else 'are'}"
         source.notes.append(f"{len(odd)} of its first {are} not like the others: '{odd[0][:40]}'")
     return found
 

@@ -31,16 +31,16 @@ MAX_LISTED = 20
 class LexiconReport:
     """Counts of a lexicon that was written.
 
-    ``format``: that of the lexicon. ``rows``: rows that were read; ``words``: different texts with
-    answers; ``entries``: these answers, as many lines. ``rejected``: rows that could not be read
-    and texts that the format cannot hold, which are in the file ``rejects``. ``kept``: texts that
-    an interrupted attempt had computed. ``flagged``: words with an unseen symbol; ``truncated``:
-    words whose answer was cut; ``spaced``: words whose answer has a space.
+    ``format``: the name of its format. ``rows``: rows that were read; ``words``: different texts
+    with answers; ``entries``: these answers, as many lines. ``rejected``: rows that could not be
+    read and texts that the format cannot hold, which are in the file ``rejects``. ``kept``: texts
+    that an interrupted attempt had computed. ``flagged``: words with an unseen symbol;
+    ``truncated``: words whose answer was cut; ``spaced``: words whose answer has a space.
     """
 
     path: str
     out: str
-    format: Format
+    format: str
     rows: int = 0
     kept: int = 0
     words: int = 0
@@ -58,8 +58,8 @@ class LexiconReport:
 
     def summary(self) -> list[str]:
         """The report as lines for people: counts, then the texts that are special."""
-        path = self.path
-        counts = f"{self.words:,} texts, {self.entries:,} entries ({self.format.title})"
+        path, form = self.path, find_lexicon_format(self.format)
+        counts = f"{self.words:,} texts, {self.entries:,} entries ({form.title})"
         if self.kept:
             counts += f", {self.kept:,} texts computed before it was interrupted"
         lines = [f"{path}: {counts} -> {self.out}"]
@@ -69,7 +69,7 @@ class LexiconReport:
             lines.append(f"{path}: texts with unseen symbols: {self.flagged:,}")
         if self.truncated:
             lines.append(f"{path}: {self.truncated:,} predictions cut at the longest length")
-        if self.format.holds_pairs and self.words and not self.spaced:
+        if form.holds_pairs and self.words and not self.spaced:
             lines.append(f"{path}: no answer has a space in it, so each is written as one phone")
         return lines
 
@@ -98,12 +98,13 @@ class EntryWriter:
             table: the rows.
             file: the lexicon.
             rejects: gets the texts that have no entry.
-            result: is counted in, and has the format of the lexicon.
+            result: is counted in, and names the format of the lexicon.
             report: gets lines for people.
             features: whether a text has features, after a tab.
         """
         self._table, self._file, self._rejects = table, file, rejects
-        self._format, self._result, self._report = result.format, result, report
+        self._format = find_lexicon_format(result.format)
+        self._result, self._report = result, report
         self._names = ["source", *["features"] * features, "target", "weight"]
         self._known: set[str] = set()
         self._told = 0

@@ -258,7 +258,7 @@ def test_an_odd_line_does_not_hide_a_dictionary(
     path = write(tmp_path, "words.txt", "\n".join([*lines[:at], odd, *lines[at:]]) + "\n")
     table = read_table(path, faulty=True)
     assert table.format.name == kind
-    assert table.note.endswith(f"; 1 of its first line is not like the others: '{odd[:40]}'")
+    assert table.note.endswith(f"; 1 of its first 61 lines is not like the others: '{odd[:40]}'")
     found = list(table.rows)
     assert [(row.line, row.raw) for row in found if row.fault] == [(at + 1, f"{odd}\n".encode())]
     assert sum(bool(row.cells) for row in found) == len(lines)
@@ -277,7 +277,7 @@ def test_odd_lines_are_bad_rows(tmp_path: Path) -> None:
     found = load(path, bad_rows="skip", splits=["train"])
     assert found.problems[0] == (
         f"{path}: a CMUdict dictionary without its comments, WORD(1) read as WORD, 60 words; "
-        "2 of its first lines are not like the others: 'quay'"
+        "2 of its first 62 lines are not like the others: 'quay'"
     )
     assert found.problems[1].startswith(f"{path}: 2 of 62 rows skipped, the first in line 11")
     assert [row.fault for row in read_table(path, format="cmudict", faulty=True).rows][11] == ""
@@ -316,7 +316,7 @@ def test_odd_lines_of_unimorph(tmp_path: Path) -> None:
     path = write(tmp_path, "eng.txt", "\n".join(lines) + "\n")
     table = read_table(path, faulty=True)
     assert table.note == (
-        "a UniMorph table; 2 of its first lines are not like the others: 'walk walked'"
+        "a UniMorph table; 2 of its first 33 lines are not like the others: 'walk walked'"
     )
     assert table.header == ("source", "target", "features")
     assert [(row.line, row.fault) for row in table.rows if row.fault] == [
