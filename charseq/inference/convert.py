@@ -135,7 +135,7 @@ def convert(
     _check_out(out, target or table.format, reads, force=force or has_journal)
     for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
         report(f"{table.path}: {line}")
-    read_text = text_reader(model, table, column, report)
+    read_text = _text_reader(model, table, column, report)
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
     options |= {"as": [*how.values(), header, source, name], **({"scores": True} if scores else {})}
     options |= {"lexicon": target.name} if target else {}
@@ -203,7 +203,8 @@ def _open(
     if target:
         _refuse_columns(table, to=to, scores=scores, is_named=to_format is not None)
     else:
-        _check_columns(table, column=column, to=to, scores=scores, how=how)
+        _check_columns(table, column=column, to=to, scores=scores)
+    _check_reading(table.format, how)
     return table, target, new if table.format.has_columns and not target else []
 
 
@@ -233,7 +234,7 @@ def _outputs(
         yield file, rejects
 
 
-def text_reader(
+def _text_reader(
     model: PairsModel | LanguageModel | WorkerPool,
     table: Table,
     column: str | int | None,
@@ -278,14 +279,16 @@ def _new_names(to: str, n: int, *, scores: bool) -> list[str]:
     return [*names, *probabilities, f"{to}_note"]
 
 
-def _check_columns(
-    table: Table,
-    *,
-    column: str | int | None,
-    to: str | None,
-    scores: bool,
-    how: Mapping[str, str],
-) -> None:
+def _check_reading(found: Format, how: Mapping[str, str]) -> None:
+    """Raise UsageError for a delimiter or an encoding of a format that has none."""
+    if how["delimiter"] != "auto" and (found.packs_itself or not found.may_have_header):
+        raise UsageError(f"{found.title} has no delimiter")
+    if how["encoding"] != "auto" and found.packs_itself:
+        raise UsageError(f"{found.title} has no encoding")
+
+
+def _check_columns(table: Table, *, column: str | int | None, to: str | None, scores: bool) -> None:
+    """Raise UsageError for columns that the table cannot have."""
     found = table.format
     if not found.has_columns and (column is not None or to is not None or scores):
         raise UsageError("plain text has no columns: in the format tsv (or csv, jsonl) it has")
@@ -296,20 +299,17 @@ def _check_columns(
             f"{table.path} has no header, so the new column cannot be named '{to}': header=yes "
             "makes its first row the header"
         )
-    if how["delimiter"] != "auto" and (found.packs_itself or not found.may_have_header):
-        raise UsageError(f"{found.title} has no delimiter")
-    if how["encoding"] != "auto" and found.packs_itself:
-        raise UsageError(f"{found.title} has no encoding")
 
 
 def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: bool) -> None:
     """Raise UsageError for new columns of a lexicon; ``is_named``: the caller has named its format.
 
-    Otherwise the format is that of the input, which another format may read as well.
+    Otherwise the format is that of the input, which is a table of TSV as well.
     """
     hint = ""
     if not is_named:
-        hint = f" ({table.path} is read as a {table.format.title}: --format text reads its lines)"
+        title = table.format.title
+        hint = f" ({table.path} is read as a {title}: --format tsv adds columns to its lines)"
     if to is not None:
         raise UsageError(f"--to names a new column, and a lexicon has none{hint}")
     if scores:

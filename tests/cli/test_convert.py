@@ -183,4 +183,4 @@ def test_a_dictionary_on_stdin_is_recognised(
     code, out, err = world.run("convert", "-", "--to", "iso")
     assert (code, out) == (2, "")
     assert "(stdin is read as a " in err
-    assert "--format text reads its lines)" in err
+    assert "--format tsv adds columns to its lines)" in err

@@ -16,15 +16,13 @@ from charseq.data.formats.writer import Rejected, Rejects
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError
 from charseq.inference.answer_cache import TextMemoryError
+from charseq.inference.conversion.columns import MAX_LISTED
 from charseq.inference.journal import JournalEntry
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.pool import WorkerPool
     from charseq.inference.predictor import PairsModel
-
-MAX_LISTED = 20
-"""Rejected rows that are reported one by one."""
 
 
 @dataclass

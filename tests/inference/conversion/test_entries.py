@@ -176,7 +176,7 @@ def test_an_empty_file_makes_no_lexicon(tmp_path: Path) -> None:
 
 def test_a_dictionary_is_told_where_new_columns_are_wanted(tmp_path: Path) -> None:
     path = write(tmp_path, "quay K IY1\nsea S IY1\n", "lexicon.txt")
-    hint = r"lexicon.txt is read as a Kaldi lexicon: --format text reads its lines"
+    hint = r"lexicon.txt is read as a Kaldi lexicon: --format tsv adds columns to its lines"
     for options, said in (({"to": "x"}, "--to names a new column"), ({"scores": True}, "--scores")):
         with pytest.raises(UsageError, match=rf"{said}.*{hint}"):
             convert(Speaker(), path, tmp_path / "out.txt", **options)
