@@ -39,6 +39,8 @@ MAX_PHONE = 8
 """Characters of a phone, at most."""
 STRANGE_SHARE = 0.1
 """Share of the lines with strange phones, at most; where more have them, they are not strange."""
+FEW_TABS = 0.1
+"""Share of the lines of a CMUdict dictionary that have tabs in place of spaces, at most."""
 FEW_ODD = 5
 """Odd lines among the first, at most, where 1 % of them are fewer."""
 LEAST_PROBABILITY = 1e-6
@@ -83,8 +85,8 @@ class Dictionary(Format):
     holds_pairs = True
     one_line_cells = True
     has_weights: ClassVar[bool] = False
-    has_tabs: ClassVar[bool | None] = None
-    """Whether there are tabs in all entries, or in none; None: in some."""
+    has_tabs: ClassVar[bool] = False
+    """Whether there are tabs in all entries; else they stand for spaces, after the word."""
 
     @abc.abstractmethod
     def split(self, text: str) -> Sequence[str]:
@@ -100,10 +102,7 @@ class Dictionary(Format):
 
     def fitting(self, text: str) -> Sequence[str] | None:
         """The cells of a line, () for a comment; None: it is no usual entry of the format."""
-        has_tab = "\t" in text
-        if self.has_tabs not in (None, has_tab) or (
-            has_tab and not self.has_tabs and _has_words_before_tab(text)
-        ):
+        if "\t" not in text if self.has_tabs else _has_words_before_tab(text):
             return None
         try:
             cells = self.split(text)
@@ -210,7 +209,6 @@ class CmuDict(Dictionary):
     title = "CMUdict dictionary"
     recognised = "a CMUdict dictionary without its comments, WORD(1) read as WORD"
     endings = (".dict",)
-    has_tabs = False
 
     def split(self, text: str) -> Sequence[str]:
         """Word without the number of its variant, and phones."""
@@ -315,15 +313,16 @@ def _recognise(lines: tuple[str, ...], name: str) -> _Recognised | None:
     whole = _name_of(lines, name)
     allowed = _allowed(len(lines))
     is_table = {line.count("\t") for line in lines} == {1}
+    if not allowed or (is_table and not name.endswith(CmuDict.endings)):
+        return _Recognised(whole) if whole else None
     for one in _BY_SIGNS:
-        if allowed and (not is_table or name.endswith(CmuDict.endings)):
-            for odd in islice(_odd_lines(one, lines, allowed), 1 if whole == one.name else 2):
-                rest = [line for line in lines if line not in odd]
-                is_headed = lines[0] in odd and "\t" in lines[0]
-                if not odd or len(lines) - len(rest) > allowed or is_headed:
-                    continue
-                if _name_of(rest, name, has_odd=whole != one.name) == one.name:
-                    return _Recognised(one.name, tuple(sorted(odd)))
+        for odd in islice(_odd_lines(one, lines, allowed), 1 if whole == one.name else 2):
+            rest = [line for line in lines if line not in odd]
+            is_headed = lines[0] in odd and "\t" in lines[0]
+            if not odd or len(lines) - len(rest) > allowed or is_headed:
+                continue
+            if _name_of(rest, name, has_odd=whole != one.name) == one.name:
+                return _Recognised(one.name, tuple(sorted(odd)))
         if whole == one.name:
             return _Recognised(whole)
     return None
@@ -372,14 +371,13 @@ def _name_of(lines: Sequence[str], name: str, *, has_odd: bool = False) -> str |
     entries = _entries(weighted, lines)
     if entries and all(_PROBABILITY.fullmatch(weight) for _, weight, _ in entries):
         return weighted.name if is_pronounced(entries) else None
-    if is_table:
+    # a tab may also end a text of several words, and then no name tells these phones
+    if is_table or any(map(_has_words_before_tab, lines)):
         return None
     signs = _DICTIONARY_SIGN if named else _CMUDICT_SIGN
-    if not any(tabs) and (dict_named or any(map(signs.search, lines))):
+    has_few_tabs = sum(map(bool, tabs)) <= FEW_TABS * len(lines)
+    if has_few_tabs and (dict_named or any(map(signs.search, lines))):
         return CmuDict.name if is_pronounced(_entries(CmuDict(), lines)) else None
-    # a tab may also end a text of several words, and then no name tells these phones
-    if any(map(_has_words_before_tab, lines)):
-        return None
     entries = _entries(Kaldi(), lines)
     return Kaldi.name if is_pronounced(entries, named=named and not any(tabs)) else None
 

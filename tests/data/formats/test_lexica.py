@@ -309,6 +309,16 @@ def test_a_single_phone_of_its_own_is_no_odd_line(tmp_path: Path) -> None:
     assert (found.name, found.odd) == ("kaldi", ())
 
 
+@pytest.mark.parametrize("kind", ["kaldi", "kaldip", "cmudict"])
+def test_a_tab_in_place_of_a_space_makes_no_odd_line(tmp_path: Path, kind: str) -> None:
+    lines = dictionary(kind)
+    lines[40] = lines[40].replace("  ", " ").replace(" ", "\t", 1)
+    table = read_table(write(tmp_path, "words.txt", "\n".join(lines)))
+    assert (table.format.name, table.format.odd) == (kind, ())
+    found = list(table.rows)
+    assert len(found[40].cells) == len(found[39].cells)
+
+
 def test_odd_lines_of_unimorph(tmp_path: Path) -> None:
     lines = [f"walk{n}\twalked{n}\tV;PST" for n in range(30)]
     lines[4:4] = ["walk walked", "V;PST\twalk\twalked"]
