@@ -7,7 +7,8 @@ come from this declaration.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -358,17 +359,57 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
     return config
 
 
+@contextmanager
+def naming(origin: str = "") -> Iterator[None]:
+    """The errors of the settings in the block begin with ``origin``, such as "PATH: "."""
+    try:
+        yield
+    except SettingError as fault:
+        raise SettingError(f"{origin}{fault}") from fault
+
+
 def parse(name: str, value: Any) -> Any:
     """``value`` in the type of the setting ``name``, checked.
 
     Raises:
-        SettingError: an unknown name, a wrong type, or a value out of its limits.
+        SettingError: an unknown name, a wrong type, or a value out of its limits; in ``cells``
+            an unknown cell.
     """
     if name not in SETTINGS:
         raise SettingError(unknown(name))
     if name == "attention":  # in runs of the first versions it is true or false
         value = {"true": "soft", "false": "none"}.get(shown(value).lower(), value)
-    return checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
+    result = checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
+    if name == "cells" and result:
+        _cell_names(result)
+    return result
+
+
+def cells_of(config: Config) -> tuple[str, ...]:
+    """The cell of each member of an ensemble: those of ``cells`` in turn, else ``cell``.
+
+    Raises:
+        SettingError: ``cells`` has more cells than members, or there is no ensemble.
+    """
+    if not config.cells:
+        return (config.cell,) * config.ensemble
+    named = _cell_names(config.cells)
+    if config.ensemble == 1:
+        raise SettingError("cells is for an ensemble: give --ensemble 2 or more, or --cell")
+    if len(named) > config.ensemble:
+        raise SettingError(f"cells has {len(named)} cells for {config.ensemble} members")
+    return tuple(named[number % len(named)] for number in range(config.ensemble))
+
+
+def _cell_names(cells: str) -> list[str]:
+    """The names in the setting ``cells``. Raises SettingError for an unknown one."""
+    named = [cell.strip() for cell in cells.split(",")]
+    for cell in named:
+        if cell not in CELLS:
+            raise SettingError(
+                f"cells has '{cell[:40]}', expected some of {', '.join(CELLS)}, with commas between"
+            )
+    return named
 
 
 def in_use(settings: Mapping[str, Any]) -> list[str]:

@@ -103,6 +103,15 @@ def test_errors_of_calls_name_arguments(tmp_path: Path, model: Any) -> None:
         charseq.configure({"foo": 1})
 
 
+def test_a_wrong_setting_beside_the_data_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("a\tA\n")
+    settings = tmp_path / "charseq.toml"
+    for line, told in (("hidden = 0", "hidden is 0"), ("cells = 'grup'", "cells has 'grup'")):
+        settings.write_text(line)
+        with pytest.raises(SettingError, match=f"^{re.escape(str(settings))}: {told}, expected"):
+            charseq.train(tmp_path)
+
+
 # --- convert
 
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from charseq.config import Config, configure
+from charseq.config import Config, cells_of, configure
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
 from charseq.decoding import networks
-from charseq.decoding.ensemble import cells_of, name_of
+from charseq.decoding.ensemble import name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.calibration import Calibration
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.decoding.ensemble import cells_of, join
+from charseq.config import cells_of
+from charseq.decoding.ensemble import join
 from charseq.errors import CheckpointError, Interrupted, TrainingError
 from charseq.inference.loading import read_run, shapes_of
 from charseq.process import ChildProcess, catch_signals, cores, terminate

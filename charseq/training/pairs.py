@@ -12,11 +12,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from charseq.config import Config, configure
+from charseq.config import Config, cells_of, configure
 from charseq.data import pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
 from charseq.data.text.features import AUTO
-from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
+from charseq.decoding.ensemble import direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
 from charseq.display import field
 from charseq.errors import DataError, SettingError

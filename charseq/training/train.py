@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from charseq import files
-from charseq.config import Config, configure, defaults
+from charseq.config import Config, cells_of, configure, defaults, naming
 from charseq.data import settings_file
 from charseq.data.corpus import choose_task, data_files, names_columns
 from charseq.data.corpus import task_of as task_of_data
@@ -152,7 +152,10 @@ def resolve_task(data: str | Path, config: Config | None) -> Config:
         settings = settings_file.settings_of(data)
         task = task_of_data(data)
         base = defaults(task, settings.get("cell", ""))
-        config = configure({**settings, "task": task}, base=base)
+        with naming(f"{Path(data) / settings_file.SETTINGS_FILE}: "):
+            config = configure({**settings, "task": task}, base=base)
+            if task == "pairs":
+                cells_of(config)
     given = names_columns({"columns": config.columns, "delimiter": config.delimiter})
     return replace(config, task=choose_task(data, config.task, has_columns=given))
 
