@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from charseq.errors import SettingError
+from charseq.errors import SettingError, argument
 from charseq.setting import SHOWN, checked, interval, renamed, setting, shown
 
+WORDS_ONLY = f"the cell mlp predicts words, it does not rewrite: {argument('task', 'next-word')}"
+"""Message for that cell where pairs are learnt."""
 SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
@@ -293,7 +295,7 @@ class Config:
     teacher_best: int = setting(
         3,
         "training",
-        "with --distil-from: the most outputs of the teacher to learn from for each source",
+        "with distil-from: the most outputs of the teacher to learn from for each source",
         least=1,
         most=64,
     )
@@ -365,7 +367,7 @@ def naming(origin: str = "") -> Iterator[None]:
     try:
         yield
     except SettingError as fault:
-        raise SettingError(f"{origin}{fault}") from fault
+        raise SettingError(f"{origin}{fault.marked}") from fault
 
 
 def parse(name: str, value: Any) -> Any:
@@ -395,7 +397,8 @@ def cells_of(config: Config) -> tuple[str, ...]:
         return (config.cell,) * config.ensemble
     named = _cell_names(config.cells)
     if config.ensemble == 1:
-        raise SettingError("cells is for an ensemble: give --ensemble 2 or more, or --cell")
+        wanted = f"{argument('ensemble', 2)} or more, or {argument('cell')}"
+        raise SettingError(f"cells is for an ensemble: give {wanted}")
     if len(named) > config.ensemble:
         raise SettingError(f"cells has {len(named)} cells for {config.ensemble} members")
     return tuple(named[number % len(named)] for number in range(config.ensemble))
@@ -443,7 +446,7 @@ def unknown(name: str) -> str:
     """A message on a name that no setting has, with the nearest one."""
     import difflib
 
-    name = name[:SHOWN]
+    name = str(name)[:SHOWN]
     near = difflib.get_close_matches(name, SETTINGS, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
     return f"unknown setting '{name}'; {hint}"

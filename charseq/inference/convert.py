@@ -56,7 +56,7 @@ from charseq.data.formats.writer import (
     writing,
 )
 from charseq.display import KEPT, ONE_LINE, describe
-from charseq.errors import AccessError, DataError, UsageError
+from charseq.errors import AccessError, DataError, UsageError, argument
 from charseq.inference.answer_cache import (
     AnswerCache,
     RowAnswer,
@@ -387,8 +387,8 @@ def _check_columns(
         raise UsageError("the new column's name is empty or has a tab or line end in it")
     if to is not None and found.may_have_header and table.header is None:
         raise UsageError(
-            f"{table.path} has no header, so the new column cannot be named '{to}': header=yes "
-            "makes its first row the header"
+            f"{table.path} has no header, so the new column cannot be named '{to}': "
+            f"{argument('header', 'yes')} makes its first row the header"
         )
     if how["delimiter"] != "auto" and (found.packs_itself or not found.may_have_header):
         raise UsageError(f"{found.title} has no delimiter")
@@ -402,8 +402,8 @@ def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: 
     named = FORMATS[sniff(out)]
     if named.has_columns and not set(named.endings) & set(format.endings):
         raise UsageError(
-            f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
-            f"ends in {format.endings[0]}"
+            f"{out} is named as {named.title}, but {format.title} is written: {argument('out')} "
+            f"needs a name that ends in {format.endings[0]}"
         )
     ending = packed_ending(out)
     if format.packs_itself and ending:

@@ -146,7 +146,7 @@ def _settings(metadata: Mapping[str, Any], path: Path) -> Config:
         config = configure({**ABSENT, **metadata["settings"]})
         cells_of(config)
     except SettingError as error:
-        raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error
+        raise CheckpointError(f"is damaged: {error.marked}", path=path / ABOUT) from error
     if not config.layers:  # 0 is resolved to a number before the training begins
         raise CheckpointError("is damaged: layers is 0, expected 1 or more", path=path / ABOUT)
     return config

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from charseq import files
-from charseq.errors import CheckpointError, NewerVersionError, UsageError
+from charseq.errors import CheckpointError, NewerVersionError, UsageError, argument
 from charseq.runs.store import (
     FORMAT,
     LOCK,
@@ -279,7 +279,8 @@ def _check_own(folder: Path, *, force: bool) -> None:
     check_links(folder)
     if not force and (others := foreign_files(folder)):
         what = f"holds {' and '.join(others[:3])} of something else than a run"
-        raise CheckpointError(f"{what}: -o names another folder, --force overwrites", path=folder)
+        hint = f"{argument('run')} names another folder, {argument('force', True)} overwrites"
+        raise CheckpointError(f"{what}: {hint}", path=folder)
 
 
 def _hold(folder: Path) -> int:

@@ -29,7 +29,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.errors import CheckpointError, NewerVersionError, TrainingError
+from charseq.errors import CheckpointError, NewerVersionError, TrainingError, argument
 from charseq.kernels import library
 from charseq.runs.folder import (
     ABOUT,
@@ -69,6 +69,7 @@ _STATE_BYTES_PER_WEIGHT = 4 * 5
 _OTHER = "the other state is taken"
 _LARGEST = 1e15
 """Bound of the counts and seconds of a saved state, so that no sum of them overflows."""
+ANEW = f"{argument('force', True)} starts it anew"
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -329,14 +330,14 @@ class TrainingState:
         self._compare_origin(note)
         if note.get("start") != self.metadata["start"] or note.get("symbols") != self._symbols():
             raise CheckpointError(
-                "was begun from other weights or symbols (see --init-from); --force starts it anew",
+                f"was begun from other weights or symbols (see {argument('init_from')}); {ANEW}",
                 path=self.folder,
             )
 
     def _compare_origin(self, note: Mapping[str, Any]) -> None:
         if note["fingerprint"] != self.metadata["data"]["fingerprint"]:
             raise CheckpointError(
-                "was begun on other data (the files have changed); --force starts it anew",
+                f"was begun on other data (the files have changed); {ANEW}",
                 path=self.folder,
             )
         for name, value in self.metadata["settings"].items():
@@ -344,14 +345,15 @@ class TrainingState:
             if before != value:
                 raise CheckpointError(
                     f"was begun with {name} = {before}, now it is {value}; give the same "
-                    "settings to resume, --force to start anew, or another -o",
+                    f"settings to resume, {argument('force', True)} to start anew, or another "
+                    f"{argument('run')}",
                     path=self.folder,
                 )
         before, now = (one.get("distilled") or {} for one in (note, self.metadata))
         if any(before.get(part) != now.get(part) for part in ("fingerprint", "unlabelled")):
             raise CheckpointError(
-                "was begun with another teacher or other unlabelled texts (see --distil-from); "
-                "--force starts it anew",
+                "was begun with another teacher or other unlabelled texts (see "
+                f"{argument('distil_from')}); {ANEW}",
                 path=self.folder,
             )
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from charseq.config import cells_of
 from charseq.decoding.ensemble import join
-from charseq.errors import CheckpointError, Interrupted, TrainingError
+from charseq.errors import CheckpointError, Interrupted, TrainingError, argument
 from charseq.inference.loading import read_run, shapes_of
 from charseq.process import ChildProcess, catch_signals, cores, terminate
 from charseq.runs.folder import delete_inner, is_finished, read
@@ -119,7 +119,7 @@ def train(task: Task, state: TrainingState, job: Job, clock: WorkClock, *, repor
         if asked := stop():
             raise Interrupted(
                 f"stopped by {asked.name}; what was learnt is in {state.folder}, and the same "
-                "command (without --force) goes on from there",
+                f"training (without {argument('force', True)}) goes on from there",
                 signal_number=asked,
             )
     assemble(task, state, [one.folder for one in jobs])
@@ -193,7 +193,7 @@ def _follow(job: Job, child: ChildProcess, say: Report) -> None:
         if line := message.get("say"):
             say(f"{job.name:10} {line}")
     if end := child.end():
-        what = f": {fault}" if fault else f" {end}; the same command goes on from what is saved"
+        what = f": {fault}" if fault else f" {end}; the same training goes on from what is saved"
         raise TrainingError(f"{job.name}{what}")
 
 
@@ -210,7 +210,8 @@ def assemble(task: Task, state: TrainingState, folders: Sequence[Path]) -> None:
         about, config, *_, arrays, _ = read_run(folder)
         for part in ("data", "source", "target", "limits", "start", "distilled"):
             if about.get(part) != expected.get(part):
-                what = f"was trained on another '{part}' than its ensemble; --force starts anew"
+                anew = argument("force", True)
+                what = f"was trained on another '{part}' than its ensemble; {anew} starts anew"
                 raise CheckpointError(what, path=folder)
         weights.append(arrays)
         facts = {name: about[name] for name in ("scores", "seconds", "epochs")}

@@ -21,7 +21,7 @@ from charseq.data.corpus import choose_task, data_files, names_columns
 from charseq.data.corpus import task_of as task_of_data
 from charseq.data.splits import name_of
 from charseq.display import field
-from charseq.errors import CheckpointError, SettingError, require
+from charseq.errors import CheckpointError, SettingError, argument, require
 from charseq.inference.describe import describe_calibration
 from charseq.inference.loading import check_storable, shapes_of
 from charseq.inference.predictor import load
@@ -198,7 +198,8 @@ def _check_folder(state: TrainingState, *, force: bool) -> None:
 def _refuse_finished(state: TrainingState) -> None:
     """Raise CheckpointError for a finished run."""
     if not state.can_resume() and is_finished(state.folder):
-        what = "is finished already: --force trains it anew, -o names another folder"
+        anew = argument("force", True)
+        what = f"is finished already: {anew} trains it anew, {argument('run')} names another folder"
         raise CheckpointError(what, path=state.folder)
 
 

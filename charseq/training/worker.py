@@ -47,7 +47,7 @@ def main() -> int:
         with clock:
             train_member(job, clock, report=lambda line: send_to_parent({"say": line}))
     except CharseqError as fault:
-        send_to_parent({"fault": str(fault)})
+        send_to_parent({"fault": fault.marked})
         return fault.exit_code
     return 0
 

@@ -227,7 +227,7 @@ class Vocabulary:
         try:
             import regex
         except ImportError:
-            raise MissingExtraError("regex", "unicode", "cutting text into graphemes") from None
+            raise MissingExtraError("regex", "cutting text into graphemes") from None
         return regex.compile(r"\X")
 
     @cached_property

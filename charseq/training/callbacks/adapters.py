@@ -68,7 +68,7 @@ class TensorBoard(_Logger):
     def __init__(self, folder: str | Path, *, every: int = 50) -> None:
         """A logger into ``folder``, of one step in ``every``; a resumed training adds a file."""
         super().__init__(every)
-        require("tensorboard", "logging for TensorBoard", "tensorboard")
+        require("tensorboard", "logging for TensorBoard")
         self.folder = Path(folder)
         self._writer: Any = None
 
@@ -102,7 +102,7 @@ class WandB(_Logger):
     def __init__(self, *, every: int = 50, **options: Any) -> None:
         """A logger of one step in ``every``. ``options``: those of ``wandb.init``."""
         super().__init__(every)
-        require("wandb", "logging for Weights & Biases", "wandb")
+        require("wandb", "logging for Weights & Biases")
         self.options = options
         self._run: Any = None
 
