@@ -27,10 +27,11 @@ from charseq.arguments import (
     Kind,
     check_path,
     checking,
+    shown_value,
 )
-from charseq.config import SETTINGS, Config, configure
+from charseq.config import SETTINGS, Config, configure, parse
 from charseq.data.frames import FRAME, frame_file, is_frame, with_columns
-from charseq.errors import UsageError
+from charseq.errors import SettingError, UsageError
 
 if TYPE_CHECKING:
     from charseq.data.frames import Frame
@@ -123,6 +124,8 @@ def taking_frames(
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """Arguments with the models loaded that were given as paths; wrong types are refused."""
     given = dict(options)
+    if given.get("reading") is not None:
+        given["reading"] = _checked_reading(given["reading"])
     if given.get("model") is not None:
         given["model"] = as_model(given["model"])
     if "models" in given:
@@ -130,6 +133,17 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         if (count := len(given["models"])) != 2:
             raise UsageError(f"models has {count}, expected two to compare")
     return given
+
+
+def _checked_reading(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that say how data are read. Raises SettingError for others, or a wrong value."""
+    from charseq.data import pairs
+
+    for name in reading:
+        if name not in pairs.SETTINGS:
+            known = ", ".join(pairs.SETTINGS)
+            raise SettingError(f"reading has {shown_value(name)}, expected some of {known}")
+    return {name: parse(name, value) for name, value in reading.items()}
 
 
 def as_model(model: Any) -> Any:

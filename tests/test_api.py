@@ -351,3 +351,26 @@ def test_models_and_errors_travel_between_processes(tmp_path: Path) -> None:
 def test_data_errors_are_those_of_files_too(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         charseq.train(tmp_path / "none.tsv", run=tmp_path / "run")
+
+
+# --- a run knows how its data are read
+
+
+def test_a_file_is_read_as_the_run_was_trained(tmp_path: Path) -> None:
+    path, lines = tmp_path / "pairs.txt", []
+    path.write_text("".join(f"{source}~{target}\n" for source, target in PAIRS))
+    config = charseq.configure({**SMALL, "delimiter": "~"})
+    charseq.train(path, run=tmp_path / "run", config=config, evaluated=False)
+    found = charseq.evaluate(path, model=tmp_path / "run", report=lines.append)
+    assert found["split"] == "test"
+    told = f"{path}: delimiter ~, as in training (delimiter names another)"
+    assert lines[0] == told
+    seen: list[str] = []
+    report = charseq.convert(path, tmp_path / "run", tmp_path / "out.csv", report=seen.append)
+    assert (report.rows, seen[0]) == (len(PAIRS), told)
+    first = (tmp_path / "out.csv").read_text().split("\n")[0]
+    assert first.startswith("~".join(PAIRS[0]) + "~"), "the answer is a column of its own"
+    models = (tmp_path / "run", charseq.load(DATES))
+    assert charseq.compare(path, models=models, split="test")["comparison"]
+    with pytest.raises(UsageError, match=r"rewrites strings, but .* holds text"):
+        charseq.evaluate(path, model=DATES)

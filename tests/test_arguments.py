@@ -14,7 +14,7 @@ import pytest
 import charseq
 from charseq.api import KINDS
 from charseq.arguments import WHOLE, checking
-from charseq.errors import ArgumentError, CharseqError
+from charseq.errors import ArgumentError, CharseqError, SettingError
 
 FUNCTIONS = ("load", "train", "evaluate", "compare", "convert", "configure")
 DATES = Path(__file__).parent.parent / "checkpoints" / "dates"
@@ -82,7 +82,7 @@ def test_the_nearest_argument_is_offered(model: Any) -> None:
             call()
 
 
-WRONG = (None, 5, 2.5, "x", b"x", ["x"], [5], {"x": 5}, {5: "x"}, object(), int, True)
+WRONG = (None, 5, 2.5, "x", b"x", ["x"], [5], {"x": 5}, {5: "x"}, object(), True)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -139,6 +139,19 @@ def test_frequent_slips_are_told(
         getattr(charseq, name)(*args, **options)
 
 
+@pytest.mark.parametrize(
+    ("reading", "told"),
+    [
+        ({"colums": "a"}, "reading has 'colums' (str), expected some of columns, header, del"),
+        ({5: "a"}, "reading has 5 (int), expected some of columns"),
+        ({"header": "perhaps"}, "header is 'perhaps', expected one of auto, yes, no"),
+    ],
+)
+def test_data_are_not_read_by_unknown_settings(reading: dict[Any, str], told: str) -> None:
+    with pytest.raises(SettingError, match=f"^{re.escape(told)}"):
+        charseq.evaluate("x", reading=reading)
+
+
 def test_a_setting_that_is_no_text_is_unknown() -> None:
-    with pytest.raises(CharseqError, match="^unknown setting '5'"):
+    with pytest.raises(CharseqError, match=r"^unknown setting '5'"):
         charseq.configure({5: 1})  # type: ignore[dict-item]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charseq import files
 from charseq.data import pairs, settings_file
-from charseq.data.corpus import data_files
+from charseq.data.corpus import data_files, trained_reading
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.errors import DataError, SettingError, UsageError, require
 from charseq.evaluation import analysis
@@ -139,10 +139,14 @@ def rows_of(
 ) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score and their split, read by the model's settings and those of ``data``.
 
-    The delimiter and the encoding are those of ``data``. ``reading`` overrides all of them.
+    The delimiter and the encoding are those of ``data``, see
+    :func:`charseq.data.corpus.trained_reading`. ``reading`` overrides all of them.
     """
+    reading, notes = trained_reading(data, model.config.to_json(), reading)
+    for line in notes:
+        report(line)
     own = {"delimiter": "auto", "encoding": "auto", **settings_file.settings_of(data)}
-    settings = {**model.config.to_json(), **own, **(reading or {})}
+    settings = {**model.config.to_json(), **own, **reading}
     fingerprint = model.metadata["data"]["fingerprint"]
     return choose_rows(data, settings, split, fingerprint, report=report)
 

@@ -69,7 +69,7 @@ from charseq.inference.answer_cache import (
     shards,
 )
 from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
-from charseq.inference.pool import files_read
+from charseq.inference.pool import as_trained, files_read
 from charseq.inference.prediction import check_counts
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ def convert(
             kept beside ``out`` until that is complete, and the same call resumes after an
             interruption.
         report: gets lines for people.
-        progress: gets the rows that are written and about how many bytes of the input they take,
-            again and again.
+        progress: gets, again and again, the rows written and about how many bytes they take.
 
     Raises:
         UsageError: arguments that do not fit together, or ``out`` exists.
@@ -139,7 +138,8 @@ def convert(
         _check_out(out, expected, [origin], force=True)
     names = column_names(column, features=model.has_features)
     new = _new_names(to or DEFAULT_NAME, n, scores=scores)
-    how = {"format": format, "delimiter": delimiter, "encoding": encoding}
+    asked = {"format": format, "delimiter": delimiter, "encoding": encoding}
+    how = as_trained(model, path, asked, report)
     table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
     table, found = renamed(table, name), table.format
     if found.holds_pairs:

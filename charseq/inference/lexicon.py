@@ -299,7 +299,7 @@ def write(
         DataError: with path and line: the input cannot be read or the output cannot be written.
     """
     from charseq.inference.convert import read_texts, text_reader
-    from charseq.inference.pool import files_read
+    from charseq.inference.pool import as_trained, files_read
 
     path, out = str(path), str(out)
     inputs: list[str | Path] = [split_location(path)[0], *files_read(model)]
@@ -308,6 +308,7 @@ def write(
     files.refuse(out, force=force, inputs=inputs)
     names = column_names(column, features=model.has_features)
     how = {"format": format, "header": header, "delimiter": delimiter, "encoding": encoding}
+    how = as_trained(model, path, how, report)
     table = read_table(path, names=names, faulty=True, **how)
     if table.note:
         report(f"{table.path}: {table.note}")

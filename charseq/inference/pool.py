@@ -121,6 +121,29 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
         yield lexicon.path
 
 
+def as_trained(
+    model: PairsModel | LanguageModel | WorkerPool,
+    path: str,
+    how: dict[str, str],
+    report: Callable[[str], None],
+) -> dict[str, str]:
+    """How a file is read for a model of pairs: see :func:`charseq.data.corpus.trained_reading`.
+
+    ``how``: format, delimiter and encoding as they are asked for; where a format is named, and for
+    a pipe, they stay. ``report`` gets a line on each that is taken from the training.
+    """
+    loaded: Any = model.model if isinstance(model, WorkerPool) else model
+    config = getattr(loaded, "config", None)
+    if config is None or how["format"] != "auto" or path == "-":
+        return how
+    from charseq.data.corpus import trained_reading
+
+    found, notes = trained_reading(path, config.to_json(), how)
+    for line in notes:
+        report(line)
+    return found
+
+
 class Worker:
     """One process with the same model."""
 
