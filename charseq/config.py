@@ -17,7 +17,7 @@ from charseq.setting import SHOWN, checked, interval, renamed, setting, shown
 
 WORDS_ONLY = f"the cell mlp predicts words, it does not rewrite: {argument('task', 'next-word')}"
 """Message for that cell where pairs are learnt."""
-SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
+SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "decomposed", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
 DIRECTIONS = ("auto", "forward", "backward")
@@ -81,12 +81,12 @@ class Config:
     source_form: str = setting(
         "auto",
         "data",
-        "Unicode form of sources; auto: NFC; NFD: Hangul, parts",
+        "Unicode form of sources; auto: NFC; NFD: Hangul, decomposed",
         choices=FORMS,
         task="pairs",
     )
     target_form: str = setting(
-        "auto", "data", "Unicode form of targets; auto: NFC; NFD: Hangul, parts", choices=FORMS
+        "auto", "data", "Unicode form of targets; auto: NFC; NFD: Hangul, decomposed", choices=FORMS
     )
     subword_size: int = setting(
         1000, "data", "size of a subword inventory", least=300, most=100_000

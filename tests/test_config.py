@@ -254,7 +254,7 @@ def test_cells_are_given_to_the_members_in_turn() -> None:
         ({"ensemble": 2, "cells": "gru,mlp"}, "cells has 'mlp', expected some of tanh, residual"),
         ({"ensemble": 2, "cells": "gru,,lstm"}, "cells has '', expected some of"),
         ({"ensemble": 2, "cells": "gru,lstm,tanh"}, "cells has 3 cells for 2 members"),
-        ({"cells": "gru"}, "cells is for an ensemble: give --ensemble 2 or more, or --cell"),
+        ({"cells": "gru"}, "cells is for an ensemble: give ensemble=2 or more, or cell"),
     ],
 )
 def test_cells_that_fit_no_ensemble_are_refused(settings: dict[str, Any], said: str) -> None:

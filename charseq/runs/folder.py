@@ -42,7 +42,7 @@ from charseq.runs.store import (
 )
 from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
-from charseq.setting import renamed
+from charseq.setting import renamed, with_present_kinds
 from charseq.version import __version__
 
 __all__ = [
@@ -142,7 +142,7 @@ def _parse_metadata(content: bytes, folder: Path) -> dict[str, Any]:
         for key, kind in SCHEMA.items():
             if type(metadata.get(key)) is not kind:
                 raise CheckpointError(f"is damaged: '{key}' must be {_JSON_NAMES[kind]}", path=path)
-    return metadata | {"settings": renamed(metadata["settings"])}
+    return with_present_kinds(metadata) | {"settings": renamed(metadata["settings"])}
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
 from charseq.runs.weights import check_finite, load_arrays, save_arrays
-from charseq.setting import renamed
+from charseq.setting import RENAMED_KINDS, renamed
 from charseq.version import __version__
 
 if TYPE_CHECKING:
@@ -322,6 +322,11 @@ class TrainingState:
         """The sha256 of the symbols, in the order of their ids."""
         sides = [
             self.metadata[side] for side in ("source", "target", "units") if side in self.metadata
+        ]
+        first = {new: old for old, new in RENAMED_KINDS.items()}  # as states of all versions have
+        sides = [
+            {**side, "kind": first.get(side["kind"], side["kind"])} if "kind" in side else side
+            for side in sides
         ]
         return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 

@@ -36,7 +36,7 @@ from charseq.training.distillation import Teacher, distil, teacher_of
 from charseq.training.loop import Report, Task, Watch, learn, silent
 from charseq.training.next_word import NextWordTask
 from charseq.training.pairs import PairsTask
-from charseq.training.report import describe_end, describe_plan
+from charseq.training.report import describe_end, describe_members_end, describe_plan
 from charseq.version import __version__
 
 TaskType: TypeAlias = type[PairsTask] | type[NextWordTask]
@@ -129,13 +129,13 @@ def train(
                     distil_from=None if distil_from is None else str(distil_from),
                     unlabelled=None if unlabelled is None else str(unlabelled),
                 )
-                ensemble.train(task, state, job, clock, report=report)
+                ensemble.train(task, state, job, clock, report=report, callbacks=callbacks)
             else:
                 learn(
                     task, state, clock, report=report, progress=progress, watch=watch,
                     callbacks=callbacks,
                 )  # fmt: skip
-                _report_end(task, state.progress, report)
+            _report_end(task, state.progress, report)
             state.metadata |= task.calibrate(state.best, report)
             for line in describe_calibration(state.metadata):
                 report(line)
@@ -254,8 +254,13 @@ def _report_kernels(device: str, report: Report) -> None:
 def _report_end(task: Task, progress: Progress, report: Report) -> None:
     """Say how fast the training was, and what would help."""
     kind = task_type(task.config.task)
-    scores = map(kind.objective, progress.metrics)
+    measured = [line for line in progress.metrics if "evaluation" in line]
+    scores = map(kind.objective, measured)
     errors = [score if kind.minimize else 100 - score for score in scores]
+    if task.config.ensemble > 1:
+        for line in describe_members_end(measured, errors, epochs=progress.epochs):
+            report(line)
+        return
     examples = task.metadata["data"]["examples"]["train"]
     for line in describe_end(progress, errors, task.config, examples=examples):
         report(line)

@@ -65,6 +65,8 @@ class Step:
     learning_rate: float
     examples: int
     skipped: bool
+    member: int | None = None
+    """Its number in an ensemble, from 1; None where one network is trained."""
 
 
 @dataclass(frozen=True)

@@ -601,6 +601,7 @@ BOTH = {"encoding": "cp1251", "delimiter": ";"}
         ("a.txt", "é;É\n".encode("cp1252"), {"encoding": "cp1250"}, {"encoding": "cp1250"}),
         ("a.txt", "ж;Ж\n", {"encoding": "cp1251"}, {}),  # it is UTF-8
         ("a.txt", "ж;Ж\n".encode("utf-16"), {"encoding": "cp1251"}, {}),  # its mark says otherwise
+        ("a.txt", "ж;Ж\n".encode("cp1251"), BOTH, BOTH),
         ("a.txt", b"\x98;A\n", {"encoding": "cp1251"}, {}),  # it is no cp1251 either
     ],
 )
@@ -614,7 +615,8 @@ def test_data_are_read_as_in_training_where_they_tell_nothing_else(
     assert len(lines) == len(taken)
     for line, (key, value) in zip(lines, taken.items(), strict=True):
         assert line == f"{path}: {key} {value}, as in training ({key} names another)"
-        assert trained_reading(path, trained, {key: "x"}) == ({key: "x"}, [])
+        given = {"encoding": "utf-8", "delimiter": "|"}
+        assert trained_reading(path, trained, given) == (given, []), key
 
 
 def test_files_of_a_folder_are_read_as_in_training(tmp_path: Path) -> None:

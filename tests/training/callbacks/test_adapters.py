@@ -21,9 +21,9 @@ DEV = {"dev/exact_match", "dev/ser", "dev/epoch"}
 TRAIN = {"train/loss", "train/learning_rate", "train/gradient_norm"}
 
 
-def train(folder: Path, *callbacks: Callback) -> dict[str, Any]:
+def train(folder: Path, *callbacks: Callback, **settings: Any) -> dict[str, Any]:
     (folder / "pairs.tsv").write_text(PAIRS)
-    config = charseq.configure(SMALL)
+    config = charseq.configure({**SMALL, **settings})
     return charseq.train(
         folder / "pairs.tsv", run=folder / "mine", config=config, callbacks=callbacks
     )
@@ -33,11 +33,15 @@ class FakeRun:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.logged: list[tuple[int, dict[str, float]]] = []
+        self.axes: dict[str, str] = {}
         self.summary: dict[str, Any] = {}
         self.code: int | None = None
 
-    def log(self, values: dict[str, float], *, step: int) -> None:
+    def log(self, values: dict[str, float], *, step: int = 0) -> None:
         self.logged.append((step, values))
+
+    def define_metric(self, name: str, *, step_metric: str) -> None:
+        self.axes[name] = step_metric
 
     def finish(self, *, exit_code: int) -> None:
         self.code = exit_code
@@ -74,6 +78,22 @@ def test_a_run_of_wandb_has_settings_losses_scores_and_summary(
     assert len(scores) >= 2
     assert [step for step, _ in run.logged] == sorted(step for step, _ in run.logged)
     assert run.summary["exact_match"] == facts["exact_match"]
+    assert run.code == 0
+
+
+def test_members_of_an_ensemble_have_curves_of_their_own(
+    tmp_path: Path, runs: list[FakeRun]
+) -> None:
+    train(tmp_path, WandB(every=2), ensemble=2)
+    (run,) = runs
+    assert run.axes == {f"member {one}/*": f"member {one}/step" for one in (1, 2)}
+    assert {step for step, _ in run.logged} == {0}, "steps of one run only grow"
+    for member in (1, 2):
+        own = f"member {member}/"
+        logged = [values for _, values in run.logged if own + "step" in values]
+        steps = [one[own + "step"] for one in logged if own + "train/loss" in one]
+        assert steps == list(range(2, int(steps[-1]) + 1, 2))
+        assert sum({own + name for name in DEV} <= set(one) for one in logged) >= 2
     assert run.code == 0
 
 
