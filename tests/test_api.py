@@ -374,3 +374,60 @@ def test_a_file_is_read_as_the_run_was_trained(tmp_path: Path) -> None:
     assert charseq.compare(path, models=models, split="test")["comparison"]
     with pytest.raises(UsageError, match=r"rewrites strings, but .* holds text"):
         charseq.evaluate(path, model=DATES)
+
+
+# --- the types that a checker sees
+
+SCRIPT = """
+from collections.abc import Iterator
+from typing import Any, assert_type
+
+import numpy as np
+import pandas as pd
+
+import charseq
+from charseq.inference.convert import ConvertReport
+from charseq.inference.language_model import LanguageModel
+from charseq.inference.prediction import Prediction
+from charseq.inference.predictor import PairsModel
+
+model = charseq.load("dates")
+assert_type(model, PairsModel | LanguageModel)
+texts: Iterator[str] = iter(["a"])
+series = pd.Series(["a", None], index=[3, 4])
+assert_type(model.predict("a"), list[Prediction])
+assert_type(model.predict(["a"], n=3, beam=2), list[Prediction])
+assert_type(model.predict(("a", "b")), list[Prediction])
+assert_type(model.predict(texts), list[Prediction])
+assert_type(model.predict(text.lower() for text in texts), list[Prediction])
+assert_type(model.predict(map(str, [1])), list[Prediction])
+assert_type(model.predict(open("a.txt")), list[Prediction])
+assert_type(model.predict({"a": 1}.keys() | {"b"}), list[Prediction])
+assert_type(model.predict(np.array(["a"])), list[Prediction])
+assert_type(model.predict(series), "pd.Series[Any]")
+frame = pd.DataFrame({"a": ["b"]})
+assert_type(model.predict(frame["a"]), "pd.Series[Any]")
+assert_type(charseq.convert("a.csv", model, "b.csv", n=2), ConvertReport)
+assert_type(charseq.convert(frame, "dates", column="a"), pd.DataFrame)
+assert_type(charseq.train(frame, config=charseq.configure({"epochs": 1})), dict[str, Any])
+if isinstance(model, LanguageModel):
+    assert_type(model.complete("a", n=2), list[Prediction])
+    assert_type(model.generate(series), "pd.Series[Any]")
+model.predict(5)  # type: ignore[call-overload]
+model.predict("a", beem=5)  # type: ignore[call-overload]
+charseq.convert(frame, model, "out.csv")  # type: ignore[call-overload]
+"""
+
+
+def test_a_type_checker_sees_what_the_functions_return(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    words = ["--strict", "--follow-imports=silent", str(script)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "Success: no issues found in 1 source file", done.stderr

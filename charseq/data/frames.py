@@ -22,6 +22,7 @@ from typing import (
     Concatenate,
     ParamSpec,
     Protocol,
+    Self,
     TypeAlias,
     TypeVar,
     overload,
@@ -31,10 +32,24 @@ from charseq.arguments import bind, one_text, shown_value
 from charseq.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Set, ValuesView
+    from typing import IO
+
+    import numpy as np
     import pandas as pd
 
     Series: TypeAlias = pd.Series[Any]
     Frame: TypeAlias = pd.DataFrame
+    # Iterable[str] takes a Series as well, of which a type checker then could not tell the answer
+    ManyTexts: TypeAlias = (
+        Sequence[str]
+        | Generator[str, Any, Any]
+        | IO[str]
+        | Set[str]
+        | ValuesView[str]
+        | np.ndarray[Any, Any]
+        | pd.Index[Any]
+    )
 
 FRAME = "frame"
 """The name of a DataFrame in messages, and of its data in a run."""
@@ -105,6 +120,16 @@ class Texts(Sequence[str]):
         return made  # type: ignore[no-any-return]
 
 
+class TextIterator(Protocol):
+    """An iterator of texts, which pandas' types also see in a Series, but for its ``__iter__``."""
+
+    def __iter__(self) -> Self:
+        """Itself."""
+
+    def __next__(self) -> str:
+        """The next text."""
+
+
 class SomeSeries(Protocol):
     """What type checkers know of a pandas Series where pandas has no types for them."""
 
@@ -124,8 +149,10 @@ class Answering(Protocol[P, Answer]):
     def __call__(self, texts: SomeSeries, *args: P.args, **options: P.kwargs) -> Series: ...
     @overload
     def __call__(
-        self, texts: str | Iterable[str], *args: P.args, **options: P.kwargs
+        self, texts: str | ManyTexts, *args: P.args, **options: P.kwargs
     ) -> list[Answer]: ...
+    @overload
+    def __call__(self, texts: TextIterator, *args: P.args, **options: P.kwargs) -> list[Answer]: ...
 
 
 class OverTexts(Protocol[P, Answer]):
