@@ -35,6 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from charseq.config import Config
 from charseq.errors import CharseqError, SettingError, argument
 from charseq.inference.prediction import Candidate, Prediction
 from charseq.process import ChildProcess, cores, prepare_inference, send_to_parent, terminate
@@ -134,7 +135,7 @@ def as_trained(
     """
     loaded: Any = model.model if isinstance(model, WorkerPool) else model
     config = getattr(loaded, "config", None)
-    if config is None or how["format"] != "auto" or path == "-":
+    if not isinstance(config, Config) or how["format"] != "auto" or path == "-":
         return how
     from charseq.data.corpus import trained_reading
 
