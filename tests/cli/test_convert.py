@@ -1,5 +1,6 @@
 """``charseq convert``: files rewritten, and the arguments of the conversion."""
 
+import importlib
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
