@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TextIO
 
-from charseq.errors import UsageError, reduced
+from charseq.errors import UsageError, argument, reduced
 
 SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
@@ -179,7 +179,8 @@ def refuse(
     if is_among(out, inputs):
         raise UsageError(f"{out} is an input and would be overwritten: give another name")
     if not force:
-        raise UsageError(f"{out} exists: give another name, or --force to overwrite it")
+        anyway = argument("force", True)
+        raise UsageError(f"{out} exists: give another name, or {anyway} to overwrite it")
 
 
 def is_among(path: Path, others: Iterable[str | Path]) -> bool:

@@ -112,7 +112,7 @@ def test_an_output_that_must_not_be_written_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     files.refuse(path, force=False)
     path.write_bytes(b"mine")
-    with pytest.raises(UsageError, match=r"a\.txt exists: give another name, or --force"):
+    with pytest.raises(UsageError, match=r"a\.txt exists: give another name, or force=True"):
         files.refuse(path, force=False)
     files.refuse(path, force=True)
     with pytest.raises(UsageError, match="is an input and would be overwritten"):

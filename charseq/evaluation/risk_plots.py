@@ -42,7 +42,7 @@ def check(path: str | Path, *, force: bool) -> None:
     if Path(path).suffix.lower() not in plots.METADATA:
         raise UsageError(f"{path}: a picture's name ends in {endings}")
     files.refuse(path, force=force, what="picture")
-    require("matplotlib", "drawing pictures", "plot")
+    require("matplotlib", "drawing pictures")
 
 
 def draw(

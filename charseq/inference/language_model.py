@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.frames import one_text, over_texts
+from charseq.arguments import one_text
+from charseq.data.frames import over_texts
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k

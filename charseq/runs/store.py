@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from charseq.errors import CheckpointError, NewerVersionError
+from charseq.errors import CheckpointError, NewerVersionError, argument
 from charseq.files import Content, create, refuse_link, sync_folder
 from charseq.runs.untrusted import parse_object, reason, shown
 
@@ -421,7 +421,7 @@ def _check_manifest_size(entries: Mapping[str, Entry], folder: Path) -> None:
     if len(_encode_manifest(sized)) >= MAX_MANIFEST_BYTES:
         what = f"has {len(entries):,} files, more than the manifest of a run can list"
         raise CheckpointError(
-            f"{what}: --set keep_checkpoints=0, or a longer save_seconds", path=folder
+            f"{what}: {argument('keep_checkpoints', 0)}, or a longer save_seconds", path=folder
         )
 
 

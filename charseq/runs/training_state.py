@@ -29,7 +29,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.errors import CheckpointError, NewerVersionError, TrainingError
+from charseq.errors import CheckpointError, NewerVersionError, TrainingError, argument
 from charseq.files import Content
 from charseq.kernels import library
 from charseq.runs.folder import (
@@ -48,7 +48,7 @@ from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
 from charseq.runs.weights import ArrayFile, check_finite, load_arrays
-from charseq.setting import renamed
+from charseq.setting import RENAMED_KINDS, renamed
 from charseq.version import __version__
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ _STATE_BYTES_PER_WEIGHT = 4 * 5
 _OTHER = "the other state is taken"
 _LARGEST = 1e15
 """Bound of the counts and seconds of a saved state, so that no sum of them overflows."""
+ANEW = f"{argument('force', True)} starts it anew"
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -323,6 +324,11 @@ class TrainingState:
         sides = [
             self.metadata[side] for side in ("source", "target", "units") if side in self.metadata
         ]
+        first = {new: old for old, new in RENAMED_KINDS.items()}  # as states of all versions have
+        sides = [
+            {**side, "kind": first.get(side["kind"], side["kind"])} if "kind" in side else side
+            for side in sides
+        ]
         return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
     def _compare(self, note: Mapping[str, Any]) -> None:
@@ -330,14 +336,14 @@ class TrainingState:
         self._compare_origin(note)
         if note.get("start") != self.metadata["start"] or note.get("symbols") != self._symbols():
             raise CheckpointError(
-                "was begun from other weights or symbols (see --init-from); --force starts it anew",
+                f"was begun from other weights or symbols (see {argument('init_from')}); {ANEW}",
                 path=self.folder,
             )
 
     def _compare_origin(self, note: Mapping[str, Any]) -> None:
         if note["fingerprint"] != self.metadata["data"]["fingerprint"]:
             raise CheckpointError(
-                "was begun on other data (the files have changed); --force starts it anew",
+                f"was begun on other data (the files have changed); {ANEW}",
                 path=self.folder,
             )
         for name, value in self.metadata["settings"].items():
@@ -345,14 +351,15 @@ class TrainingState:
             if before != value:
                 raise CheckpointError(
                     f"was begun with {name} = {before}, now it is {value}; give the same "
-                    "settings to resume, --force to start anew, or another -o",
+                    f"settings to resume, {argument('force', True)} to start anew, or another "
+                    f"{argument('run')}",
                     path=self.folder,
                 )
         before, now = (one.get("distilled") or {} for one in (note, self.metadata))
         if any(before.get(part) != now.get(part) for part in ("fingerprint", "unlabelled")):
             raise CheckpointError(
-                "was begun with another teacher or other unlabelled texts (see --distil-from); "
-                "--force starts it anew",
+                "was begun with another teacher or other unlabelled texts (see "
+                f"{argument('distil_from')}); {ANEW}",
                 path=self.folder,
             )
 

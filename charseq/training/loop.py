@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from charseq.config import Config
-from charseq.errors import CheckpointError, Interrupted, TrainingError
+from charseq.errors import CheckpointError, Interrupted, TrainingError, argument
 from charseq.process import SignalReceived, WorkClock, catch_signals, return_memory
 from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.callbacks.protocol import Callback, tell
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 Watch = Callable[[Progress], None]
 
+CALMER = f"begin anew with {argument('force', True)} and a lower {argument('learning_rate', 0.001)}"
 MAX_SCORING_SHARE = 0.06
 """Share of the minutes for scoring dev; evaluations are left out where it is spent."""
 
@@ -144,8 +145,7 @@ def learn(
         report(f"memory     is short: from now on batches of {size}")
     if not so_far.scores:
         raise TrainingError(
-            "no evaluation had finite scores, so there is no model to keep; begin anew with "
-            "--force and a lower --lr 0.001"
+            f"no evaluation had finite scores, so there is no model to keep; {CALMER}"
         )
 
 
@@ -263,7 +263,8 @@ def _save(
     if asked:
         raise Interrupted(
             f"stopped by {asked.name} after step {trainer.number:,}; what was learnt is in "
-            f"{state.folder}, and the same command (without --force) goes on from there",
+            f"{state.folder}, and the same training (without {argument('force', True)}) goes on "
+            "from there",
             signal_number=asked,
         )
 

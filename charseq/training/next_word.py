@@ -22,7 +22,7 @@ from charseq.data import corpus
 from charseq.data.text import tokenizer
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.display import field
-from charseq.errors import DataError, SettingError, UsageError
+from charseq.errors import DataError, SettingError, UsageError, argument
 from charseq.evaluation.next_word import facts, perplexity_of
 from charseq.inference.predictor import language_model
 from charseq.runs.untrusted import encode
@@ -167,7 +167,7 @@ class NextWordTask:
             self.units = replace(self.units, vocabulary=known)
             self.why = "as in the run to start from"
         if not self.units.vocabulary.symbols:
-            fault = f"no word in it {config.min_count} times: --set min_count=1"
+            fault = f"no word in it {config.min_count} times: {argument('min_count', 1)}"
             raise DataError("; ".join([fault, *self.corpus.problems]), path=data)
 
     @classmethod
@@ -208,7 +208,7 @@ class NextWordTask:
 
     def student(self) -> NoReturn:
         """Raise UsageError: next words are not distilled."""
-        raise UsageError("--distil-from is for pairs, these data are text")
+        raise UsageError(f"{argument('distil_from')} is for pairs, these data are text")
 
     def trainer(self, halvings: int = 0) -> Trainer:
         """Model, batches and optimiser before the first step; ``halvings`` of the batch size."""
@@ -323,7 +323,7 @@ class NextWordTask:
         if form not in ("auto", start.target.form):
             raise SettingError(
                 f"target_form is {form}, but the run to start from has {start.target.form}: "
-                f"--set target_form={start.target.form}"
+                f"{argument('target_form', start.target.form)}"
             )
         return start
 

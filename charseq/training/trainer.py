@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
-from charseq.errors import CheckpointError, TrainingError
+from charseq.errors import CheckpointError, TrainingError, argument
 from charseq.kernels import adamw
 from charseq.models.device import seed_all
 from charseq.models.loss import TensorBatch, TrainableModel
@@ -65,6 +65,8 @@ class Step:
     learning_rate: float
     examples: int
     skipped: bool
+    member: int | None = None
+    """Its number in an ensemble, from 1; None where one network is trained."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,8 @@ class Trainer:
         last = self.number + (self._graphed is None)  # a step that was queued has been counted
         raise TrainingError(
             f"the loss was not finite for {MAX_SKIPPED} steps in a row (the last was step "
-            f"{last}); begin anew with --force and a lower --lr 0.001"
+            f"{last}); begin anew with {argument('force', True)} and a lower "
+            f"{argument('learning_rate', 0.001)}"
         )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:

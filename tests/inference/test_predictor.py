@@ -848,7 +848,7 @@ def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path)
 
 def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
+    with pytest.raises(SettingError, match="no CUDA device here: use device='cpu'"):
         load(FIXTURES / "hard", device="cuda")
     with pytest.raises(SettingError, match=r"words predicts words, on the CPU only"):
         load(FIXTURES / "words", device="cuda")

@@ -138,5 +138,5 @@ def test_without_any_run_the_message_says_what_to_do(
     monkeypatch.setattr(lookup, "__file__", str(here / "charseq" / "runs" / "lookup.py"))
     with pytest.raises(CheckpointError) as caught:
         lookup.find()
-    told = "there is no trained model here: name one with -m RUN, or train one"
+    told = "there is no trained model here: name one with model, or train one"
     assert str(caught.value) == told

@@ -166,7 +166,10 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (about(fingerprint="e" * 64), "was begun on other data (the files have changed); --force"),
+        (
+            about(fingerprint="e" * 64),
+            "was begun on other data (the files have changed); force=True",
+        ),
         (about(fingerprint="e" * 64, hidden=9), "was begun on other data"),
         (about(hidden=9), "was begun with hidden = 256, now it is 9; give the same settings"),
         (about(attention="none"), "was begun with attention = auto, now it is none"),

@@ -293,7 +293,7 @@ def test_useless_data_are_refused_before_training(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=fault):
             train.train(tmp_path / "text.txt", run=tmp_path / "run", config=config_of())
     (tmp_path / "text.txt").write_text("a b\nc d\ne f\n")
-    with pytest.raises(DataError, match="no word in it 2 times: --set min_count=1"):
+    with pytest.raises(DataError, match="no word in it 2 times: min_count=1"):
         train.train(tmp_path / "text.txt", run=tmp_path / "run", config=config_of(min_count=2))
     assert not (tmp_path / "run").exists()
 
@@ -600,7 +600,7 @@ def test_a_start_of_another_shape_is_refused(
     with pytest.raises(SettingError) as caught:
         train.train(data, run=tmp_path / "r", config=config_of(**settings), init_from=trained)
     assert str(caught.value) == (
-        f"{name} is {value}, but the run to start from has {has}: --set {name}={has}"
+        f"{name} is {value}, but the run to start from has {has}: {name}={has!r}"
     )
     assert not (tmp_path / "r").exists()
 

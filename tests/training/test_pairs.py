@@ -209,5 +209,5 @@ def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
     weights = task.trainer().averaged()
     start = checkpoint.load_model(model.path)[1]
     assert all(np.array_equal(weights[name], start[name]) for name in start)
-    with pytest.raises(UsageError, match="--task next-word"):
+    with pytest.raises(UsageError, match="task='next-word'"):
         PairsTask(data, config_of(cell="mlp")).trainer()

@@ -587,7 +587,7 @@ def test_ten_bad_steps_in_a_row_end_the_training() -> None:
     assert [step.skipped for step in steps] == [False] * 3 + [True] * 4
     second = poisoned(range(3, 13))
     second.restore(first.state())
-    with pytest.raises(TrainingError, match=r"step 13\).*--lr ") as caught:
+    with pytest.raises(TrainingError, match=r"step 13\).*learning_rate=0") as caught:
         take(second, 20, 20)
     assert "\n" not in str(caught.value)
     assert np.isfinite(second.state()["weights"]).all()
