@@ -67,6 +67,9 @@ def as_json(
         "probability": answer.probability if answer else None,
         **({"from": answer.origin if answer else None} if with_origin else {}),
         **({"answered": bool(answer and answer.candidates)} if with_rule else {}),
+        **(
+            {"familiarity": answer.familiarity} if answer and answer.familiarity is not None else {}
+        ),
         "unknown": list(answer.unknown) if answer else [],
         "truncated": answer.truncated if answer else False,
         "candidates": [

@@ -13,9 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.errors import CheckpointError, SettingError, UsageError
+
+if TYPE_CHECKING:
+    from charseq.decoding.search import Hypothesis
 
 ORIGINS = MODEL, LEXICON = "model", "lexicon"
 """The origins of a candidate."""
@@ -65,6 +68,9 @@ class Prediction:
     candidates: list[Candidate]
     """The best answers, best first, as many as were asked for; there may be fewer, and none where
     no answer was found that keeps a rule."""
+    familiarity: float | None = None
+    """How much the text is like those that the model was taught, 0 to 1; None where the run has no
+    measure of it."""
 
     @property
     def origin(self) -> str:
@@ -166,6 +172,28 @@ class FoundTexts(NamedTuple):
         return cls(kept, math.fsum([removed, *outside]))
 
 
+def texts_of(
+    hypotheses: Sequence[Hypothesis], write: Callable[[Sequence[int]], str], length_penalty: float
+) -> list[ScoredText]:
+    """Outputs of a search as texts; the probabilities of those that spell the same text are added.
+
+    ``write``: ids -> text.
+    """
+    from charseq.decoding.search import penalty  # which loads NumPy
+
+    found: dict[str, ScoredText] = {}
+    cut = hypotheses[0].ids if hypotheses and hypotheses[0].truncated else None
+    for one in hypotheses:
+        if one.ids == cut and not one.truncated:
+            continue  # the truncated output with its end, which its score has
+        text = write(one.ids)
+        divisor = penalty(len(one.ids) + 1, length_penalty) if length_penalty else 1.0
+        beginning = one.score if one.truncated else None
+        scored = ScoredText(text, one.score + one.end, divisor, beginning)
+        found[text] = found[text].merged(scored) if text in found else scored
+    return list(found.values())
+
+
 def merge(outputs: Sequence[FoundTexts], weights: Sequence[float]) -> FoundTexts:
     """The outputs of several groups of networks, each text once, with its mean probability."""
     if len(outputs) == 1:
@@ -190,6 +218,7 @@ def best_of(
     *,
     calibrated: Calibrated | None,
     by_merit: bool,
+    familiarity: float | None = None,
 ) -> Prediction:
     """The prediction for ``text``: the ``n`` best of all ``outputs``.
 
@@ -205,6 +234,7 @@ def best_of(
         n: the most candidates.
         calibrated: scores of all outputs -> probabilities; by default the exponential.
         by_merit: whether outputs are compared by merit although none is truncated.
+        familiarity: of the source, see :class:`Prediction`.
     """
     merits: dict[str, float] | None = None
     kept = {one.text: one for one in outputs.texts}
@@ -223,10 +253,12 @@ def best_of(
     scores = {one.text: one.score for one in kept.values()}
     candidates = rank(scores, n, merits=merits, calibrated=calibrated)
     if not candidates:
-        return Prediction(text, "", 0.0, unknown, False, [])
+        return Prediction(text, "", 0.0, unknown, False, [], familiarity)
     first = candidates[0]
     truncated = kept[first.prediction].truncated
-    return Prediction(text, first.prediction, first.probability, unknown, truncated, candidates)
+    return Prediction(
+        text, first.prediction, first.probability, unknown, truncated, candidates, familiarity
+    )
 
 
 def _beside(

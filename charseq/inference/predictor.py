@@ -17,15 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq.arguments import check_path
+from charseq.confidence.calibration import Calibration
+from charseq.confidence.confidence import Confidence, Source
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
-from charseq.data.frames import check_path, over_texts
+from charseq.data.frames import over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
 from charseq.decoding import networks, rules
 from charseq.decoding.constrained import Outputs, search_within
 from charseq.decoding.ensemble import DirectionGroup, direction_groups_on
-from charseq.decoding.rules import TargetRule
 from charseq.decoding.search import (
     LENGTH_MARGIN,
     Hypothesis,
@@ -33,15 +35,14 @@ from charseq.decoding.search import (
     Searcher,
     beam,
     greedy,
-    penalty,
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
 from charseq.errors import SettingError, UsageError, require
-from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
 from charseq.inference.loading import read_run, reloading
 from charseq.inference.prediction import (
+    Calibrated,
     FoundTexts,
     Prediction,
     ScoredText,
@@ -49,6 +50,7 @@ from charseq.inference.prediction import (
     merge,
     refuse_below,
     require_numbers,
+    texts_of,
 )
 from charseq.runs.lookup import find
 
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.data.text.tokenizer import Tokenizer
-    from charseq.decoding.rules import Rule
     from charseq.inference.lexicon import Lexicon
 
 MAX_POSITIONS = 2**17
@@ -83,6 +84,7 @@ class Translator:
         limits: LengthLimits,
         *,
         calibration: Calibration | None = None,
+        confidence: Confidence | None = None,
         length_penalty: float = 0.0,
         path: Path | None = None,
     ) -> None:
@@ -91,10 +93,11 @@ class Translator:
         self.target = target
         self.limits = limits
         self.calibration = calibration
+        self.confidence = confidence
         self.length_penalty = length_penalty
         self.path = path
         """The run folder, for the messages of errors."""
-        self.rule: TargetRule | None = None
+        self.rule: rules.TargetRule | None = None
         """The rule that all answers keep; an answer that does not is never given."""
 
     def predict(
@@ -110,22 +113,24 @@ class Translator:
         """
         distinct = list(dict.fromkeys(texts))
         split = [self.parts(text) for text in distinct]
+        known = self._known([source for source, _ in split])
         ids = [self.encode(*parts) for parts in split]
         width = max(width, n)
         searches = [
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
-        weights = [group.weight for group in self.direction_groups]
-        found = {}
-        for text, parts, row, *outputs in zip(distinct, split, ids, *searches, strict=True):
+        weights, found = [group.weight for group in self.direction_groups], {}
+        for text, parts, row, one, *outputs in zip(
+            distinct, split, ids, known, *searches, strict=True
+        ):
             found[text] = best_of(
                 text,
                 merge(outputs, weights),
                 self.source.unknown(*parts) if UNK in row else [],
                 n,
-                # where nothing was searched, nothing is calibrated
-                calibrated=self.calibration.probabilities if self.calibration and row else None,
+                calibrated=self._calibrated(one) if row else None,
                 by_merit=bool(self.length_penalty),
+                familiarity=None if one is None else one.familiarity,
             )
         return [found[text] for text in texts]
 
@@ -167,11 +172,21 @@ class Translator:
         Raises:
             CheckpointError: as :meth:`predict`.
         """
-        limits = [self._limit(ids) for ids in sources]
-        network = (self.direction_groups[0] if group is None else group).network
-        strength = self.length_penalty
-        silent = self._silent
-        if isinstance(network, Searcher):
+        return self._search(sources, width, self.direction_groups[0] if group is None else group)[0]
+
+    def _search(
+        self, sources: Sequence[Sequence[int]], width: int, group: DirectionGroup
+    ) -> Outputs:
+        """As :meth:`search`; and for each source the probability that the rule removes."""
+        limits, removed = [self._limit(ids) for ids in sources], [0.0] * len(sources)
+        network, strength = group.network, self.length_penalty
+        silent = None if self.actions is None else self.actions.deletion
+        if self.rule is not None:
+            found, removed = search_within(
+                network, sources, limits, self.rule.automaton(backward=group.backward),
+                width=width, length_penalty=strength, silent=silent,
+            )  # fmt: skip
+        elif isinstance(network, Searcher):
             found = network.search(sources, limits, width=width, length_penalty=strength)
         elif width == 1:
             state = network.start(sources)
@@ -181,30 +196,11 @@ class Translator:
                 network, network.start(sources), limits,
                 width=width, length_penalty=strength, silent=silent,
             )  # fmt: skip
-        for outputs in found:
-            # where all probabilities are NaN, a search finds nothing
-            require_numbers([one.score for one in outputs] or [math.nan], self.path)
-        return found
-
-    def _search(
-        self, sources: Sequence[Sequence[int]], width: int, group: DirectionGroup
-    ) -> Outputs:
-        """As :meth:`search`, by the rule if there is one; and the probability that it removes."""
-        if self.rule is None:
-            return self.search(sources, width, group), [0.0] * len(sources)
-        limits = [self._limit(ids) for ids in sources]
-        found = search_within(
-            group.network, sources, limits, self.rule.automaton(backward=group.backward),
-            width=width, length_penalty=self.length_penalty, silent=self._silent,
-        )  # fmt: skip
-        for outputs, removed in zip(*found, strict=True):
-            require_numbers([*(one.score for one in outputs), removed], self.path)
-        return found
-
-    @property
-    def _silent(self) -> int | None:
-        """The symbol of an output that writes nothing."""
-        return None if self.actions is None else self.actions.deletion
+        for outputs, lost in zip(found, removed, strict=True):
+            # where all probabilities are NaN, a search without a rule finds nothing
+            scores = [one.score for one in outputs]
+            require_numbers(scores or [lost if self.rule else math.nan], self.path)
+        return found, removed
 
     def _limit(self, ids: Sequence[int]) -> int:
         """Longest output for a source; with hard attention long enough to reach its end.
@@ -238,6 +234,7 @@ class Translator:
         # a text without symbols, such as an empty line, has an empty output
         allows = None if self.rule is None else self.rule.answer
         found = [FoundTexts.of([ScoredText("", 0.0)], allows)] * len(ids)
+        write = partial(self._written, backward=group.backward)
         # a network that searches by itself also divides its input into batches
         size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
         for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
@@ -249,25 +246,26 @@ class Translator:
                 rows = batch[first : first + most]
                 searched = self._search([ids[row] for row in rows], width, group)
                 for row, hypotheses, removed in zip(rows, *searched, strict=True):
-                    outputs = self._texts(hypotheses, backward=group.backward)
+                    outputs = texts_of(hypotheses, write, self.length_penalty)
                     found[row] = FoundTexts.of(outputs, allows, removed)
         return found
 
-    def _texts(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
-        """Hypotheses as texts; the probabilities of those that spell the same text are added."""
-        found: dict[str, ScoredText] = {}
-        actions, strength = self.actions, self.length_penalty
-        cut = hypotheses[0].ids if hypotheses and hypotheses[0].truncated else None
-        for one in hypotheses:
-            if one.ids == cut and not one.truncated:
-                continue  # the truncated output with its end, which its score has
-            ids = one.ids if actions is None else actions.target_ids(one.ids)
-            text = self.target.decode(reversed(ids) if backward else ids)
-            divisor = penalty(len(one.ids) + 1, strength) if strength else 1.0
-            beginning = one.score if one.truncated else None
-            scored = ScoredText(text, one.score + one.end, divisor, beginning)
-            found[text] = found[text].merged(scored) if text in found else scored
-        return list(found.values())
+    def _written(self, ids: Sequence[int], *, backward: bool) -> str:
+        """The text of an output."""
+        written = ids if self.actions is None else self.actions.target_ids(ids)
+        return self.target.decode(reversed(written) if backward else written)
+
+    def _known(self, sources: Sequence[str]) -> Sequence[Source | None]:
+        """What is known of each source without its answers; None in a run that has no measure."""
+        if self.confidence is None:
+            return [None] * len(sources)
+        return self.confidence.sources(sources)
+
+    def _calibrated(self, known: Source | None) -> Calibrated | None:
+        """The function from scores to probabilities for a source that was searched."""
+        if self.confidence and known:
+            return partial(self.confidence.probabilities, known.penalty)
+        return self.calibration.probabilities if self.calibration else None
 
 
 class PairsModel:
@@ -294,7 +292,7 @@ class PairsModel:
         """Everything that the run's ``about.json`` says."""
         self.config = config
         self.translator = translator
-        self.rule: Rule | None = None
+        self.rule: rules.Rule | None = None
         """The rule that all answers keep."""
         self.unconstrained: PairsModel | None = None
         """Of a model with a rule: the same without one."""
@@ -374,11 +372,11 @@ class PairsModel:
         free = self.unconstrained or self
         translator = copy.copy(free.translator)
         target, directions = translator.target, [g.backward for g in translator.direction_groups]
-        translator.rule = TargetRule(rule, target, translator.actions, backward=directions)
+        translator.rule = rules.TargetRule(rule, target, translator.actions, backward=directions)
         lexicon = free.lexicon and free.lexicon.within(rule.allows)
         self._ruled = PairsModel(self.path, self.metadata, self.config, translator, lexicon)
         self._ruled.rule, self._ruled.unconstrained = rule, free
-        path = None if rule.path is None else str(rule.path.absolute())
+        path = rule.path and str(rule.path.absolute())
         chosen = {"pattern": pattern, "within": path, "check": list(rule.checks)}
         self._ruled.options = {**free.options, **chosen}
         return self._ruled
@@ -435,8 +433,8 @@ def load(
     if tokenizer is not None:
         ruled = rules.is_given(pattern, within, check) or None
         named = {"a lexicon": lexicon, "a length penalty": length_penalty, "a rule": ruled}
-        for what in (name for name, value in named.items() if value is not None):
-            raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
+        if given := [name for name, value in named.items() if value is not None]:
+            raise UsageError(f"{given[0]} is for runs of pairs; {path} predicts words")
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
         return language_model(path, metadata, config, tokenizer, weights)
@@ -449,12 +447,14 @@ def load(
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
     limits = LengthLimits(tuple(metadata["limits"]))
+    calibration = Calibration.from_json(metadata.get("calibration"))
     translator = Translator(
         direction_groups_on(device, config, weights),
         source,
         target,
         limits,
-        calibration=Calibration.from_json(metadata.get("calibration")),
+        calibration=calibration,
+        confidence=Confidence.from_json(metadata.get("confidence"), calibration),
         length_penalty=config.length_penalty,
         path=path,
     )
