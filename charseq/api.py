@@ -51,7 +51,7 @@ CALLBACKS = Kind(
 )
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
-    **dict.fromkeys(("lexicon",), PATH),
+    **dict.fromkeys(("lexicon", "strangers", "plot"), PATH),
     **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores"), FLAG),
     **dict.fromkeys(("report", "watch"), FUNCTION),
     **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
@@ -59,12 +59,12 @@ KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("split", "to", "format", "header", "delimiter", "encoding"), TEXT),
     "pattern": TEXT,
     "check": Kind("the name of a check, or several", lambda value: isinstance(value, Iterable)),
-    **dict.fromkeys(("device", "lexicon_columns"), TEXT),
+    **dict.fromkeys(("device", "lexicon_columns", "to_format"), TEXT),
     **dict.fromkeys(("config", "base"), CONFIG),
     "values": Kind("a dict of settings by name", MAPPING.fits),
     "reading": Kind("a dict of settings that say how data are read", MAPPING.fits),
     "models": Kind("two models", lambda value: isinstance(value, list | tuple)),
-    "column": COLUMN,
+    **dict.fromkeys(("column", "strangers_column"), COLUMN),
     "callbacks": CALLBACKS,
 }
 """The kinds of arguments by name: the same name means the same in every function."""
@@ -215,6 +215,7 @@ def convert(
     *,
     column: str | int | None = None,
     to: str | None = None,
+    to_format: None = None,
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
@@ -224,7 +225,25 @@ def convert(
     within: str | Path | None = None,
     check: str | Iterable[str] = (),
     **options: Any,
-) -> ConvertReport: ...
+) -> ConvertReport | LexiconReport: ...
+@overload
+def convert(
+    data: str | Path,
+    model: PairsModel | LanguageModel | str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    to_format: str,
+    column: str | int | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    mass: float | None = None,
+    force: bool = False,
+    jobs: int = 1,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
+    **options: Any,
+) -> LexiconReport: ...
 @overload
 def convert(
     data: Frame,

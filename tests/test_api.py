@@ -425,7 +425,8 @@ import numpy as np
 import pandas as pd
 
 import charseq
-from charseq.inference.convert import ConvertReport
+from charseq.inference.conversion.columns import ConvertReport
+from charseq.inference.conversion.entries import LexiconReport
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Prediction
 from charseq.inference.predictor import PairsModel
@@ -446,7 +447,8 @@ assert_type(model.predict(np.array(["a"])), list[Prediction])
 assert_type(model.predict(series), "pd.Series[Any]")
 frame = pd.DataFrame({"a": ["b"]})
 assert_type(model.predict(frame["a"]), "pd.Series[Any]")
-assert_type(charseq.convert("a.csv", model, "b.csv", n=2), ConvertReport)
+assert_type(charseq.convert("a.csv", model, "b.csv", n=2), ConvertReport | LexiconReport)
+assert_type(charseq.convert("a.csv", model, "b.dict", to_format="cmudict"), LexiconReport)
 assert_type(charseq.convert(frame, "dates", column="a"), pd.DataFrame)
 assert_type(charseq.train(frame, config=charseq.configure({"epochs": 1})), dict[str, Any])
 if isinstance(model, LanguageModel):

@@ -68,9 +68,8 @@ def evaluate(
     if plot is not None:
         risk_plots.check(plot, force=force)
         if errors is not None and Path(errors) == Path(plot):
-            raise UsageError(
-                f"{plot} is the file of {argument('errors')} and of {argument('plot')}: give two names"
-            )
+            both = f"{argument('errors')} and of {argument('plot')}"
+            raise UsageError(f"{plot} is the file of {both}: give two names")
     texts = []
     if strangers is not None:
         texts = read_strangers(model, strangers, strangers_column, report)

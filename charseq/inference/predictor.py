@@ -256,7 +256,7 @@ class Translator:
         return self.target.decode(reversed(written) if backward else written)
 
     def _known(self, sources: Sequence[str]) -> Sequence[Source | None]:
-        """What is known of each source without its answers; None in a run that has no measure."""
+        """The facts on each source without its answers; None in a run that has no measure."""
         if self.confidence is None:
             return [None] * len(sources)
         return self.confidence.sources(sources)
