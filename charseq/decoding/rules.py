@@ -254,7 +254,7 @@ def _spellings(target: Vocabulary, form: str) -> Iterator[Spelling]:
         return
     for number, symbol in enumerate(target.symbols, SPECIALS):
         text, before, after = symbol, target.kind not in SPACED, target.kind not in SPACED
-        if target.kind == "parts" and phones.DOTTED_CIRCLE in symbol:
+        if target.kind == "decomposed" and phones.DOTTED_CIRCLE in symbol:
             before = symbol.startswith(phones.DOTTED_CIRCLE)
             text, after = symbol.replace(phones.DOTTED_CIRCLE, ""), not before
         yield Spelling(number, normalise(text, form), before, after)

@@ -26,7 +26,9 @@ VOCABULARIES = {
     "jamo": Vocabulary("characters", "NFD", "NFC", ("\u1100", "\u1161", "\u11a8", "a")),
     "graphemes": Vocabulary("graphemes", "NFC", "NFC", ("a", "e\u0323", "ab", "é")),
     "spaced": Vocabulary("spaced", "NFC", "NFC", ("AH0", "B", "K", "AH")),
-    "parts": Vocabulary("parts", "NFD", "NFC", ("a", "b", "\u25cc\u02d0", "\u02c8\u25cc")),
+    "decomposed phones": Vocabulary(
+        "decomposed", "NFD", "NFC", ("a", "b", "\u25cc\u02d0", "\u02c8\u25cc")
+    ),
 }
 PATTERNS = {
     "characters": ["[ab]*1", r"\w+", r"[^\d]{2,3}", "é|a.", r"\S+ \S*", ".*"],
@@ -37,7 +39,15 @@ PATTERNS = {
     "jamo": ["각", "가?", "..", "[가-힣]a", ".*"],
     "graphemes": ["a+", "aba", "..", ".*", "(?:é|ab)*"],
     "spaced": ["AH0 B", r"AH\d?( K)*", ".{3}", r"\S+", r"(?:\w+ )?K", ".*"],
-    "parts": ["a b", "a\u02d0( b)?", "\u02c8a.*", r"\S+", "a.{2}", r"a( a\u02d0)+", ".*"],
+    "decomposed phones": [
+        "a b",
+        "a\u02d0( b)?",
+        "\u02c8a.*",
+        r"\S+",
+        "a.{2}",
+        r"a( a\u02d0)+",
+        ".*",
+    ],
 }
 
 
