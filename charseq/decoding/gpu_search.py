@@ -56,7 +56,7 @@ class Greedy(NamedTuple):
     sizes: Tensor
     alive: Tensor
     blank: Tensor
-    """Whether nothing is written yet."""
+    """Whether the row cannot end yet, since nothing is written."""
     truncated: Tensor
     end_logs: Tensor
     """Log-probabilities of EOS after truncated outputs; 0 for others."""
@@ -71,11 +71,12 @@ def greedy(
     graphs: GraphCache,
     *,
     silent: int | None = None,
+    empty: bool = False,
 ) -> list[Hypothesis]:
     """The most probable symbol at every step, one row per text; see :func:`.search.greedy`.
 
     ``fixed`` and ``state`` are the model's memory and its state before the first step. ``silent``:
-    the symbol that writes nothing.
+    the symbol that writes nothing. ``empty``: whether an output may be empty.
     """
     count, device = len(limits), limits.device
     longest = int(limits.max())
@@ -89,7 +90,7 @@ def greedy(
         scores=none.double(),
         sizes=none,
         alive=alive,
-        blank=alive,
+        blank=torch.full_like(alive, not empty),
         truncated=~alive,
         end_logs=none.double(),
         state=state,
@@ -144,7 +145,7 @@ class Beams(NamedTuple):
     written: Tensor
     """N W T."""
     blank: Tensor
-    """N W, rows that have written nothing."""
+    """N W, rows that cannot end yet, since they have written nothing."""
     done: Tensor
     """N."""
     ids: Tensor
@@ -162,7 +163,9 @@ class Beams(NamedTuple):
     state: Any
 
     @classmethod
-    def begin(cls, count: int, width: int, longest: int, state: Any, device: torch.device) -> Beams:
+    def begin(
+        cls, count: int, width: int, longest: int, state: Any, device: torch.device, *, empty: bool
+    ) -> Beams:
         """One empty row for each text, and no finished outputs."""
         none = torch.full((count, width), IMPOSSIBLE, dtype=torch.float64, device=device)
         sizes = torch.zeros(count, width, dtype=torch.int64, device=device)
@@ -173,7 +176,7 @@ class Beams(NamedTuple):
             symbols=torch.full((count * width,), BOS, device=device),
             scores=none.index_fill(1, sizes[0, :1], 0.0),
             written=written,
-            blank=none.index_fill(1, sizes[0, :1], 0.0) == 0.0,
+            blank=none.index_fill(1, sizes[0, :1], IMPOSSIBLE if empty else 0.0) == 0.0,
             done=done,
             ids=written,
             totals=none,
@@ -243,6 +246,7 @@ def beam(
     width: int,
     length_penalty: float = 0.0,
     silent: int | None = None,
+    empty: bool = False,
 ) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; see :func:`.search.beam`.
 
@@ -290,7 +294,7 @@ def beam(
             state=model.reorder(after, (first + parents).flatten()),
         )
 
-    begun = Beams.begin(count, width, longest, state, device)
+    begun = Beams.begin(count, width, longest, state, device, empty=empty)
     loop = graphs.begin(f"beam {width}", advance, (fixed, limits, divisors), begun)
     for step in range(longest + 1):
         loop.step()

@@ -188,6 +188,7 @@ class GpuEnsemble:
         *,
         width: int,
         length_penalty: float = 0.0,
+        empty: bool = False,
     ) -> list[list[Hypothesis]]:
         """Up to ``width`` outputs for each text, the best first; a width of 1 is greedy.
 
@@ -207,11 +208,12 @@ class GpuEnsemble:
             begun = *self._start(group, size, width_of_source, width), bounds, self._graphs
             silent = None if self.actions is None else self.actions.deletion
             if width == 1:
-                answers = [[best] for best in greedy(self, *begun, silent=silent)]
+                answers = [[best] for best in greedy(self, *begun, silent=silent, empty=empty)]
             else:
                 answers = beam(
-                    self, *begun, width=width, length_penalty=length_penalty, silent=silent
-                )
+                    self, *begun,
+                    width=width, length_penalty=length_penalty, silent=silent, empty=empty,
+                )  # fmt: skip
             found += answers[: len(group)]
         return found
 

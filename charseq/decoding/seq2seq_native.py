@@ -56,7 +56,7 @@ _Decoder = structure(
 )
 _Search = structure(
     "Search",
-    "texts steps width max_length budget",
+    "texts steps width max_length budget empty",
     "decoder state keys values lengths decoder_input readout_input ends prior* limits penalties"
     " found sizes scores truncated end_logs written work",
 )
@@ -207,7 +207,13 @@ class NativeSeq2Seq:
         return replace(state, hidden=hidden, texts=texts, positions=positions, width=width)
 
     def beam(
-        self, state: NativeState, limits: Sequence[int], *, width: int, length_penalty: float
+        self,
+        state: NativeState,
+        limits: Sequence[int],
+        *,
+        width: int,
+        length_penalty: float,
+        empty: bool = False,
     ) -> list[list[Hypothesis]]:
         """As :func:`charseq.decoding.search.beam`, from a state of :meth:`start`.
 
@@ -231,7 +237,7 @@ class NativeSeq2Seq:
         steps, encoded = self._encoded_pointers(state, count)
         decoder = self._decoder_structure()
         search = _Search(
-            count, steps, width, longest, library.MULTIPLICATIONS,
+            count, steps, width, longest, library.MULTIPLICATIONS, empty,
             ctypes.addressof(decoder), pointer_to(state.hidden, shape), *encoded,
             pointer_to(bounds, (count,), INDEX), pointer_to(penalties, (longest + 2,), DOUBLE),
             *(address(a) for a in (found, sizes, scores, truncated, end_logs, written)), None,

@@ -221,7 +221,7 @@ def distinct_texts(texts: Texts) -> Iterator[str]:
 
 def _note(entry: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
     unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
-    cut = "truncated" if entry.truncated else ""
+    cut = "truncated" if entry.truncated else "" if entry.texts[0] else "no answer"
     return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from charseq import files
 from charseq.data import pairs
-from charseq.data.bad_rows import SKIP_HINT
+from charseq.data.bad_rows import EMPTY_HINT, SKIP_HINT
 from charseq.data.columns import column_names
 from charseq.data.formats.headers import roles_among
 from charseq.data.formats.lexica import Dictionary, Entry
@@ -148,10 +148,12 @@ def read(
             path,
             columns=columns,
             header=header,
+            empty_targets=settings["empty_targets"],
             feature_separator=settings["feature_separator"],
         )
     except DataError as fault:
-        message = fault.message.replace("--columns", "--lexicon-columns").removesuffix(SKIP_HINT)
+        message = fault.message.removesuffix(EMPTY_HINT).removesuffix(SKIP_HINT)
+        message = message.replace("--columns", "--lexicon-columns")
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
     read_as = f"{path}: a lexicon of {counted(len(part), 'pair')}, {part.columns}"

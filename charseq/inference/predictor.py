@@ -79,6 +79,7 @@ class Translator:
         *,
         calibration: Calibration | None = None,
         length_penalty: float = 0.0,
+        empty: bool = False,
         path: Path | None = None,
     ) -> None:
         self.direction_groups = tuple(direction_groups)
@@ -87,6 +88,8 @@ class Translator:
         self.limits = limits
         self.calibration = calibration
         self.length_penalty = length_penalty
+        self.empty = empty
+        """Whether an output may be empty, which says that there is no answer."""
         self.path = path
         """The run folder, for the messages of errors."""
 
@@ -154,17 +157,20 @@ class Translator:
         """
         limits = [self._limit(ids) for ids in sources]
         network = (self.direction_groups[0] if group is None else group).network
-        strength = self.length_penalty
+        strength, empty = self.length_penalty, self.empty
         silent = None if self.actions is None else self.actions.deletion
         if isinstance(network, Searcher):
-            found = network.search(sources, limits, width=width, length_penalty=strength)
+            found = network.search(
+                sources, limits, width=width, length_penalty=strength, empty=empty
+            )
         elif width == 1:
             state = network.start(sources)
-            found = [[best] for best in greedy(network, state, limits, silent=silent)]
+            best = greedy(network, state, limits, silent=silent, empty=empty)
+            found = [[one] for one in best]
         else:
             found = beam(
                 network, network.start(sources), limits,
-                width=width, length_penalty=strength, silent=silent,
+                width=width, length_penalty=strength, silent=silent, empty=empty,
             )  # fmt: skip
         for outputs in found:
             # where all probabilities are NaN, a search finds nothing
@@ -428,6 +434,7 @@ def load(
         limits,
         calibration=Calibration.from_json(metadata.get("calibration")),
         length_penalty=config.length_penalty,
+        empty=config.empty_targets,
         path=path,
     )
     entries = None

@@ -119,6 +119,7 @@ struct decoder {
    while it returns UNFINISHED, the next call goes on from `work`. */
 struct search {
   int64_t texts, steps, width, max_length, budget;
+  int64_t empty;               /* whether an output may be empty */
   const struct decoder *decoder;
   const float *state;          /* layers K N H: the bridge's output */
   const float *keys, *values;  /* N S H, N S value, or NULL */
