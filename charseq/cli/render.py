@@ -110,6 +110,25 @@ def warnings(answers: Iterable[tuple[str, Answer]], seen: Counter[str]) -> Itera
             yield f"the answer to '{shorten(text)}' is cut at the longest length learnt"
 
 
+class NoAnswers:
+    """How many texts have no answer, by a model that has learnt to say so."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def warnings(self, answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
+        """A line for each text without an answer, up to :data:`MAX_NAMED`."""
+        for text, answer in answers:
+            if isinstance(answer, Prediction) and not (answer.prediction or answer.truncated):
+                self.count += 1
+                if self.count <= MAX_NAMED:
+                    yield f"no answer to '{shorten(text)}'"
+
+    def totals(self) -> str:
+        """How many texts have no answer, if more than are named; else empty."""
+        return f"no answer to {self.count:,} texts" if self.count > MAX_NAMED else ""
+
+
 class ReachedMass:
     """How many answers have the probability ``mass`` of ``--mass`` together; None: not asked."""
 

@@ -310,7 +310,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     part = Part(path, notes=[table.note] if table.note else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
-    bad = BadRows(how.bad_rows, path, rejects)
+    bad, emptied = BadRows(how.bad_rows, path, rejects), 0
     for row in bad.passing(table):
         if not row.cells and not row.fault:
             part.blanks += 1
@@ -328,6 +328,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
             example = _example(row.cells, numbers[row.names], how)
             found.add(example, row.line)
+            emptied += not example.target
             sizes.append(max(len(example.source), len(example.target)))
         except DataError as fault:
             if not numbers and not row.fault:  # the columns are not those of pairs
@@ -336,6 +337,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     note = bad.finish(good=len(part.examples))
     part.notes += [note] if note else []
+    part.notes += [f"{emptied:,} of {len(part):,} targets are empty: no answer"] if emptied else []
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:

@@ -19,8 +19,8 @@ as well. Without a header the new columns have no names. The columns that are re
 A note says what is special about a row: "empty" (no text, no prediction), "no answer" (to this
 text), "unknown U+00DF" (symbols that training has never seen), "truncated" (the longest prediction
 allowed), "lexicon" (the prediction stands in the user's own file), "flattened" (a tab or line end
-in the prediction, written as a space in text and TSV); mostly it is empty. For plain text the notes are reported
-instead, by line, up to :data:`MAX_LISTED`; those of the lexicon are only counted.
+in the prediction, written as a space in text and TSV); mostly it is empty. For plain text the notes
+are reported instead, by line, up to :data:`MAX_LISTED`; those of the lexicon are only counted.
 
 With ``mass`` a row has fewer than n predictions if those have this probability together.
 

@@ -217,9 +217,7 @@ def distil(
     sources = teacher.sources(student.prepared.dataset.train, report=report)
     every = student.config.save_seconds
     empty = student.config.empty_targets
-    labels = teacher.labels(
-        sources, state.folder, clock, every=every, report=report, empty=empty
-    )
+    labels = teacher.labels(sources, state.folder, clock, every=every, report=report, empty=empty)
     student.add_teacher_labels(sources, labels, student.distilled)
     state.metadata = dict(student.metadata)
     added = len(student.prepared.dataset.train) - true
@@ -323,9 +321,7 @@ def _source(table: Table, row: Row, *, features: bool) -> Source:
     return parts[0], parts[1] if features else ""
 
 
-def _label(
-    model: PairsModel, sources: Sequence[Source], best: int, *, empty: bool
-) -> list[Label]:
+def _label(model: PairsModel, sources: Sequence[Source], best: int, *, empty: bool) -> list[Label]:
     """The outputs for some sources that are probable enough and complete.
 
     ``empty``: whether the student may learn empty ones.
@@ -333,7 +329,7 @@ def _label(
     texts = [f"{text}\t{features}" if model.has_features else text for text, features in sources]
     return [
         [
-            (one.prediction, one.probability)
+            (one.prediction if one.prediction.strip(" ") else "", one.probability)
             for one in found.candidates
             if one.probability >= MIN_PROBABILITY
             and (empty or one.prediction.strip(" "))
