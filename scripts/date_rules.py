@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 # A time of day, with seconds and their fraction, is passed over: its numbers are no part of a date.
 TIME = re.compile(
-    r"(?<![\d:.-])T?\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?![\d:])(?:\s*[+-]\d\d:?\d\d)?|"
+    r"(?:(?<=\d)T|(?<![\d:.-])T?)\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?![\d:])(?:Z|\s*[+-]\d\d:?\d\d)?|"
     r"(?<=\d)T\d{2,6}Z?(?!\d)"
 )
 ONE_NUMBER = re.compile(r"\W*(\d{2}|\d{4})(\d{2})(\d{2})\W*")

@@ -125,7 +125,7 @@ def whole(rng: Random, locale: str, *, faults: float = FAULT_SHARE) -> Row | Non
     pieces, found = faulty(pieces, when, locale, rng, faults)
     if not decided(pieces, when):
         return None
-    return Row(joined(pieces), when.isoformat(), locale, "day", frozenset(tags | found))
+    return Row(joined(pieces), when.isoformat(), locale, "a day", frozenset(tags | found))
 
 
 def faulty(
@@ -150,7 +150,9 @@ def with_time(rng: Random, locale: str) -> Row | None:
     day = whole(rng, locale, faults=0.1)
     if day is None:
         return None
-    return Row(timed(day.source.strip(), locale, rng), day.target, locale, "day and time", day.tags)
+    return Row(
+        timed(day.source.strip(), locale, rng), day.target, locale, "a day with a time", day.tags
+    )
 
 
 def in_words(rng: Random, locale: str) -> Row | None:
@@ -166,7 +168,7 @@ def in_words(rng: Random, locale: str) -> Row | None:
     ):
         return None
     text = around(day.source.strip(), locale, place, rng)
-    return Row(text, day.target, locale, "day in words", day.tags)
+    return Row(text, day.target, locale, "a day in words", day.tags)
 
 
 def by_program(rng: Random, _: str) -> Row | None:
@@ -180,13 +182,13 @@ def by_program(rng: Random, _: str) -> Row | None:
         return None
     if read not in (None, when):
         return None
-    return Row(text, when.isoformat(), "und", "day by a program", frozenset())
+    return Row(text, when.isoformat(), "und", "a day by a program", frozenset())
 
 
 def by_week(rng: Random, _: str) -> Row | None:
     """A day as an ISO week date."""
     when = pick_date(rng, "yy", "und")
-    return Row(week_date(when, rng), when.isoformat(), "und", "ISO week date", frozenset())
+    return Row(week_date(when, rng), when.isoformat(), "und", "an ISO week date", frozenset())
 
 
 def month(rng: Random, locale: str) -> Row | None:
@@ -202,15 +204,15 @@ def month(rng: Random, locale: str) -> Row | None:
         return None
     if locale != "und" and rng.random() < 0.2:
         text = template(locale, "months", rng).replace("{date}", text)
-    return Row(text, target, locale, "month", frozenset(tags))
+    return Row(text, target, locale, "a month", frozenset(tags))
 
 
 def year(rng: Random, locale: str) -> Row | None:
     """A year alone."""
     number = pick_date(rng, "y", locale).year
     if rng.random() < 0.3:
-        return Row(str(number), str(number), "und", "year", frozenset())
-    return Row(year_text(number, locale, rng), str(number), locale, "year", frozenset())
+        return Row(str(number), str(number), "und", "a year", frozenset())
+    return Row(year_text(number, locale, rng), str(number), locale, "a year", frozenset())
 
 
 def span(rng: Random, locale: str) -> Row | None:
@@ -278,7 +280,7 @@ def no_day(rng: Random, locale: str) -> Row | None:
         return None
     if rng.random() < 0.15:
         text = timed(text, locale, rng)
-    return Row(text, "", locale, "impossible day", frozenset())
+    return Row(text, "", locale, "no answer: impossible day", frozenset())
 
 
 def cut(rng: Random, locale: str) -> Row | None:
@@ -306,13 +308,13 @@ def cut(rng: Random, locale: str) -> Row | None:
         or text == day.source
     ):
         return None
-    return Row(text, "", locale, "cut date", frozenset())
+    return Row(text, "", locale, "no answer: cut date", frozenset())
 
 
 def no_date(rng: Random, _: str) -> Row | None:
     """A string that is no date. Its target is empty."""
     text, kind = stranger(rng)
-    return Row(text, "", "und", f"no date: {kind}", frozenset())
+    return Row(text, "", "und", f"no answer: {kind}", frozenset())
 
 
 KINDS: Mapping[Callable[[Random, str], Row | None], float] = {
@@ -389,23 +391,35 @@ def make(out: Path, seed: int, sizes: Mapping[str, int]) -> dict[str, list[Row]]
 
 
 def summary(splits: Mapping[str, list[Row]]) -> str:
-    """The counts of the card, as Markdown."""
+    """The counts of the card, as Markdown: kinds of rows, properties of days, languages."""
     every = [row for made in splits.values() for row in made]
+    kinds = Counter(row.kind for row in every)
     tags = Counter(tag for row in every for tag in row.tags)
-    tags.update(row.kind for row in every)
-    lines = ["| rows | count | share |", "| --- | ---: | ---: |"]
-    lines += [
-        f"| {name} | {count:,} | {count / len(every):.1%} |" for name, count in in_order(tags)
+    lines = [
+        *table("kind", sorted(kinds.items(), key=order_of_kinds), len(every)),
+        "",
+        *table("days and months", sorted(tags.items(), key=order_of_tags), len(every)),
     ]
     codes = Counter(row.locale for row in every)
     counted = (f"{name_of(code)} {count:,}" for code, count in codes.most_common())
     return "\n".join([*lines, "", ", ".join(counted) + "."]) + "\n"
 
 
-def in_order(tags: Counter[str]) -> list[tuple[str, int]]:
-    """Names of counts, sorted: month first, then the rest, then the faults; most frequent first."""
-    groups = {"mont": 0, "no f": 2, "faul": 3}
-    return sorted(tags.items(), key=lambda item: (groups.get(item[0][:4], 1), -item[1], item[0]))
+def table(head: str, counts: list[tuple[str, int]], total: int) -> list[str]:
+    """Counts and shares as a table of Markdown."""
+    rows = [f"| {name} | {count:,} | {count / total:.1%} |" for name, count in counts]
+    return [f"| {head} | rows | share |", "| --- | ---: | ---: |", *rows]
+
+
+def order_of_kinds(item: tuple[str, int]) -> tuple[bool, int, str]:
+    """Rows with an answer first; the most frequent kinds first."""
+    return item[0].startswith("no answer"), -item[1], item[0]
+
+
+def order_of_tags(item: tuple[str, int]) -> tuple[int, int, str]:
+    """How the month is written first, faults last; the most frequent first."""
+    groups = {"mont": 0, "faul": 2}
+    return groups.get(item[0][:4], 1), -item[1], item[0]
 
 
 def name_of(code: str) -> str:

@@ -88,8 +88,7 @@ class Translator:
         self.limits = limits
         self.calibration = calibration
         self.length_penalty = length_penalty
-        self.empty = empty
-        """Whether an output may be empty, which says that there is no answer."""
+        self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
         """The run folder, for the messages of errors."""
 
@@ -158,20 +157,15 @@ class Translator:
         limits = [self._limit(ids) for ids in sources]
         network = (self.direction_groups[0] if group is None else group).network
         strength, empty = self.length_penalty, self.empty
+        how: dict[str, Any] = {"width": width, "length_penalty": strength, "empty": empty}
         silent = None if self.actions is None else self.actions.deletion
         if isinstance(network, Searcher):
-            found = network.search(
-                sources, limits, width=width, length_penalty=strength, empty=empty
-            )
+            found = network.search(sources, limits, **how)
         elif width == 1:
-            state = network.start(sources)
-            best = greedy(network, state, limits, silent=silent, empty=empty)
+            best = greedy(network, network.start(sources), limits, silent=silent, empty=empty)
             found = [[one] for one in best]
         else:
-            found = beam(
-                network, network.start(sources), limits,
-                width=width, length_penalty=strength, silent=silent, empty=empty,
-            )  # fmt: skip
+            found = beam(network, network.start(sources), limits, silent=silent, **how)
         for outputs in found:
             # where all probabilities are NaN, a search finds nothing
             require_numbers([one.score for one in outputs] or [math.nan], self.path)

@@ -224,8 +224,10 @@ def test_a_bad_file_is_refused_in_one_line(
         ("train.csv", "source,target\na,b\nc,\nd,\n"),
         (
             "train.jsonl",
-            '{"source": "a", "target": "b"}\n{"source": "c", "target": ""}\n'
-            + '{"source": "d", "target": null}\n',
+            "".join(
+                f'{{"source": "{source}", "target": {target}}}\n'
+                for source, target in (("a", '"b"'), ("c", '""'), ("d", "null"))
+            ),
         ),
     ],
 )
