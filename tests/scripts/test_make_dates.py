@@ -211,7 +211,7 @@ def test_every_row_of_digits_obeys_the_rules(days: list[Pair]) -> None:
         # the card's limits tell of a few years of one digit
         and (len(numbers_of(s)[0]) >= 4 or len(numbers_of(s)[-1]) > 1)
     ]
-    assert len(rows) > 10_000
+    assert len(rows) > 9_000
     assert [(s, t, by_the_card(s)) for s, t in rows if by_the_card(s) != t] == []
 
 
