@@ -19,6 +19,7 @@ import select
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -122,6 +123,9 @@ def predict(
     A language model (trained on text) answers with the next word; with --complete, with words that
     begin like the last one; with --generate, with whole lines that begin with TEXT. To it an empty
     TEXT is the beginning of a line; elsewhere the answer to an empty text is empty.
+
+    A model that was trained with --empty-targets may say that a text has no answer: its line is
+    empty, and stderr names the text.
     """
     prepare_inference()
     from charseq.inference.predictor import load
@@ -154,15 +158,15 @@ def predict(
     elif scores or mass is not None or count > 1:
         lines_of = render.as_table
     seen: Counter[str] = Counter()
-    reached = render.ReachedMass(mass)
+    reached, unanswered = render.ReachedMass(mass), render.NoAnswers()
     warn = console.silence if quiet else console.warn
     for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
         answers = list(zip(window, answer(window), strict=True))
         console.write(line for text, one in answers for line in lines_of(text, one))
-        unanswered = render.without_answer(answers) if has_rule else ()
-        for line in (*render.warnings(answers, seen), *unanswered, *reached.warnings(answers)):
+        told = (render.warnings(answers, seen), reached.warnings(answers))
+        for line in (*chain(*told), *unanswered.warnings(answers)):
             warn(line)
-    for totals in (render.unknown_totals(seen), reached.totals()):
+    for totals in (render.unknown_totals(seen), reached.totals(), unanswered.totals()):
         if totals:
             warn(totals)
 

@@ -117,11 +117,24 @@ def warnings(answers: Iterable[tuple[str, Answer]], seen: Counter[str]) -> Itera
             yield f"the answer to '{shorten(text)}' is cut at the longest length learnt"
 
 
-def without_answer(answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
-    """A line for each text that has no answer which keeps the rule."""
-    for text, answer in answers:
-        if isinstance(answer, Prediction) and not answer.candidates:
-            yield f"no answer to '{shorten(text)}' that keeps the rule was found"
+class NoAnswers:
+    """How many texts have no answer: the model says so, or no answer keeps the rule."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def warnings(self, answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
+        """A line for each text without an answer, up to :data:`MAX_NAMED`."""
+        for text, answer in answers:
+            if isinstance(answer, Prediction) and not (answer.prediction or answer.truncated):
+                self.count += 1
+                if self.count <= MAX_NAMED:
+                    why = "" if answer.candidates else " that keeps the rule was found"
+                    yield f"no answer to '{shorten(text)}'{why}"
+
+    def totals(self) -> str:
+        """How many texts have no answer, if more than are named; else empty."""
+        return f"no answer to {self.count:,} texts" if self.count > MAX_NAMED else ""
 
 
 class ReachedMass:

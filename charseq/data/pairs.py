@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.bad_rows import BadRows
+from charseq.data.bad_rows import EMPTY_TARGET, BadRows
 from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
 from charseq.data.formats.headers import roles_among
@@ -49,7 +49,9 @@ from charseq.errors import DataError, argument
 if TYPE_CHECKING:
     from jaxtyping import Float, Integer
 
-SETTINGS = ("columns", "header", "delimiter", "encoding", "bad_rows", "feature_separator")
+SETTINGS = (
+    "columns", "header", "delimiter", "encoding", "bad_rows", "empty_targets", "feature_separator",
+)  # fmt: skip
 """Settings that :func:`load` takes."""
 ColumnNumbers = tuple[int, int, int | None, int | None]
 """The columns of source, target, features and weight, counted from 0."""
@@ -67,6 +69,7 @@ class Reading:
     delimiter: str = "auto"
     encoding: str = "auto"
     bad_rows: str = "stop"
+    empty_targets: bool = False
     feature_separator: str = AUTO
 
     @property
@@ -77,7 +80,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair. ``features`` is the whole cell, not split; ``weight`` is above 0."""
+    """One pair. ``features`` is the whole cell, not split; ``weight`` is above 0.
+
+    An empty ``target`` says that the source has no answer.
+    """
 
     source: str
     target: str
@@ -179,6 +185,7 @@ def load(
     delimiter: str = "auto",
     encoding: str = "auto",
     bad_rows: str = "stop",
+    empty_targets: bool = False,
     feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
     rejects: Rejects | None = None,
@@ -193,6 +200,7 @@ def load(
         delimiter: of the cells of a CSV; see :func:`charseq.data.formats.reader.read_table`.
         encoding: of files of text; see there.
         bad_rows: "stop": rows that are no pair are an error; "skip": they are passed over.
+        empty_targets: whether a target may be empty, which says that its source has no answer.
         feature_separator: stands between two features; "auto": found in the data, see
             ``charseq.data.text.features``. The features of a list are joined by it, by default by
             a semicolon.
@@ -201,13 +209,17 @@ def load(
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, a
-            row that cannot be read, an empty source or target, a weight that is not above 0; or
-            no examples for a wanted split, unless it is wanted together with train.
+            row that cannot be read, an empty source, an empty target without ``empty_targets``,
+            or a weight that is not above 0; no examples for a wanted split, unless it is wanted
+            together with train.
         SettingError: ``columns`` is not valid.
         UsageError: an unknown split or header.
         MissingExtraError: the package that reads the format is not installed.
     """
-    how = Reading(parse_columns(columns), header, delimiter, encoding, bad_rows, feature_separator)
+    how = Reading(
+        parse_columns(columns), header, delimiter, encoding, bad_rows, empty_targets,
+        feature_separator,
+    )  # fmt: skip
     notes: list[str] = []
     joined: list[bool] = []
 
@@ -251,7 +263,12 @@ def load(
 
 
 def read_file(
-    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = AUTO
+    path: str | Path,
+    *,
+    columns: str = "",
+    header: str = "auto",
+    empty_targets: bool = False,
+    feature_separator: str = AUTO,
 ) -> Part:
     """All examples of one file, undivided. Arguments as for :func:`load`.
 
@@ -260,7 +277,12 @@ def read_file(
         SettingError: ``columns`` is not valid.
         MissingExtraError: the package that reads the format is not installed.
     """
-    how = Reading(parse_columns(columns), header, feature_separator=feature_separator)
+    how = Reading(
+        parse_columns(columns),
+        header,
+        empty_targets=empty_targets,
+        feature_separator=feature_separator,
+    )
     return _read(Path(plain_location(path)), how)
 
 
@@ -291,7 +313,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     part = Part(path, notes=[table.note] if table.note else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
-    bad = BadRows(how.bad_rows, path, rejects)
+    bad, emptied = BadRows(how.bad_rows, path, rejects), 0
     for row in bad.passing(table):
         if not row.cells and not row.fault:
             part.blanks += 1
@@ -307,8 +329,9 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
             if features is not None:
                 part.has_features = True
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
-            example = _example(row.cells, numbers[row.names], how.joiner)
+            example = _example(row.cells, numbers[row.names], how)
             found.add(example, row.line)
+            emptied += not example.target
             sizes.append(max(len(example.source), len(example.target)))
         except DataError as fault:
             if not numbers and not row.fault:  # the columns are not those of pairs
@@ -317,6 +340,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     note = bad.finish(good=len(part.examples))
     part.notes += [note] if note else []
+    part.notes += [f"{emptied:,} of {len(part):,} targets are empty: no answer"] if emptied else []
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:
@@ -346,19 +370,21 @@ def _count_entries(part: Part, name: str) -> str:
     return f", {entries}{words:,} words{' (probabilities as weights)' if weighted else ''}"
 
 
-def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
+def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, how: Reading) -> Example:
     source, target, features, weight = numbers
     example = Example(
         text_of(cells[source]),
         text_of(cells[target]),
-        "" if features is None else features_text(cells[features], separator),
+        "" if features is None else features_text(cells[features], how.joiner),
         1.0 if weight is None else _weight(cells[weight]),
     )
     # Spaces may separate symbols, so a text of spaces alone has no symbols.
     if not example.source.strip(" "):
         raise DataError("the source is empty")
     if not example.target.strip(" "):
-        raise DataError("the target is empty")
+        if not how.empty_targets:
+            raise DataError(EMPTY_TARGET)
+        return replace(example, target="")
     return example
 
 

@@ -224,7 +224,8 @@ def distinct_texts(texts: Texts) -> Iterator[str]:
 
 def _note(entry: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
     unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
-    parts = (unknown, "" if entry.texts else NO_ANSWER, "truncated" if entry.truncated else "")
+    has_answer = bool(entry.texts and entry.texts[0]) or entry.truncated
+    parts = (unknown, "" if has_answer else NO_ANSWER, "truncated" if entry.truncated else "")
     return "; ".join(filter(None, (*parts, "flattened" if flattened else "")))
 
 

@@ -37,7 +37,7 @@ class Candidate:
     """One possible answer to a text."""
 
     prediction: str
-    """The answer: the rewritten text, or a word."""
+    """The answer: the rewritten text, or a word. An empty one says that there is no answer."""
     probability: float
     """How likely it is that exactly this answer is right, 0 to 1: calibrated, where the run was
     calibrated; else the model's own probability. For one text they sum to at most 1. Of a truncated
@@ -57,7 +57,8 @@ class Prediction:
     source: str
     """The text."""
     prediction: str
-    """The best answer: that of the first candidate, empty without candidates."""
+    """The best answer: that of the first candidate; empty without candidates, and where a model
+    that has learnt from empty targets says that there is no answer."""
     probability: float
     """How likely it is that the best answer is right, 0 to 1."""
     unknown: list[str]

@@ -86,6 +86,7 @@ class Translator:
         calibration: Calibration | None = None,
         confidence: Confidence | None = None,
         length_penalty: float = 0.0,
+        empty: bool = False,
         path: Path | None = None,
     ) -> None:
         self.direction_groups = tuple(direction_groups)
@@ -95,6 +96,7 @@ class Translator:
         self.calibration = calibration
         self.confidence = confidence
         self.length_penalty = length_penalty
+        self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
         """The run folder, for the messages of errors."""
         self.rule: rules.TargetRule | None = None
@@ -179,23 +181,19 @@ class Translator:
     ) -> Outputs:
         """As :meth:`search`; and for each source the probability that the rule removes."""
         limits, removed = [self._limit(ids) for ids in sources], [0.0] * len(sources)
-        network, strength = group.network, self.length_penalty
+        network, empty = group.network, self.empty
+        how: dict[str, Any] = {"width": width, "length_penalty": self.length_penalty}
         silent = None if self.actions is None else self.actions.deletion
         if self.rule is not None:
-            found, removed = search_within(
-                network, sources, limits, self.rule.automaton(backward=group.backward),
-                width=width, length_penalty=strength, silent=silent,
-            )  # fmt: skip
+            guide = self.rule.automaton(backward=group.backward)
+            found, removed = search_within(network, sources, limits, guide, silent=silent, **how)
         elif isinstance(network, Searcher):
-            found = network.search(sources, limits, width=width, length_penalty=strength)
+            found = network.search(sources, limits, empty=empty, **how)
         elif width == 1:
             state = network.start(sources)
-            found = [[best] for best in greedy(network, state, limits, silent=silent)]
+            found = [[one] for one in greedy(network, state, limits, silent=silent, empty=empty)]
         else:
-            found = beam(
-                network, network.start(sources), limits,
-                width=width, length_penalty=strength, silent=silent,
-            )  # fmt: skip
+            found = beam(network, network.start(sources), limits, silent=silent, empty=empty, **how)
         for outputs, lost in zip(found, removed, strict=True):
             # where all probabilities are NaN, a search without a rule finds nothing
             scores = [one.score for one in outputs]
@@ -372,7 +370,9 @@ class PairsModel:
         free = self.unconstrained or self
         translator = copy.copy(free.translator)
         target, directions = translator.target, [g.backward for g in translator.direction_groups]
-        translator.rule = rules.TargetRule(rule, target, translator.actions, backward=directions)
+        translator.rule = rules.TargetRule(
+            rule, target, translator.actions, backward=directions, empty=translator.empty
+        )
         lexicon = free.lexicon and free.lexicon.within(rule.allows)
         self._ruled = PairsModel(self.path, self.metadata, self.config, translator, lexicon)
         self._ruled.rule, self._ruled.unconstrained = rule, free
@@ -456,6 +456,7 @@ def load(
         calibration=calibration,
         confidence=Confidence.from_json(metadata.get("confidence"), calibration),
         length_penalty=config.length_penalty,
+        empty=config.empty_targets,
         path=path,
     )
     entries = None

@@ -94,6 +94,18 @@ def test_the_counter_of_unknown_symbols_has_a_bound(monkeypatch: pytest.MonkeyPa
     assert seen == {"a": 2, "b": 1, "c": 1}
 
 
+def test_texts_without_an_answer_are_named_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "MAX_NAMED", 2)
+    unanswered = render.NoAnswers()
+    nothing, cut = answer(("", 0.9), ("y", 0.1)), answer(truncated=True)
+    told = list(
+        unanswered.warnings([("a", nothing), ("b", cut), ("", None), ("c", answer(("y", 1)))])
+    )
+    assert (told, unanswered.totals()) == (["no answer to 'a'"], "")
+    told = list(unanswered.warnings([("d", nothing), ("e", nothing)]))
+    assert (told, unanswered.totals()) == (["no answer to 'd'"], "no answer to 3 texts")
+
+
 def test_scores_stay_in_their_row() -> None:
     one = LineScore(-12.34567, 3, ["xyzzy"])
     assert render.score_as_row("a\nxyzzy", one) == "-12.3457\t3\ta xyzzy"

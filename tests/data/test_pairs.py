@@ -217,6 +217,35 @@ def test_a_bad_file_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.tsv", "a\tb\nc\t\nd\t  \n"),
+        ("train.csv", "source,target\na,b\nc,\nd,\n"),
+        (
+            "train.jsonl",
+            "".join(
+                f'{{"source": "{source}", "target": {target}}}\n'
+                for source, target in (("a", '"b"'), ("c", '""'), ("d", "null"))
+            ),
+        ),
+    ],
+)
+def test_targets_may_be_empty_where_the_data_say_so(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    put(tmp_path, name, content)
+    put(tmp_path, "dev.tsv", "x\ty\n")
+    found = load(tmp_path, empty_targets=True)
+    assert [(one.source, one.target) for one in found.train] == [("a", "b"), ("c", ""), ("d", "")]
+    told = f"{tmp_path / name}: 2 of 3 targets are empty: no answer"
+    assert told in found.problems
+    with pytest.raises(DataError, match=r"the target is empty .*empty_targets=true takes an empty"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="the source is empty"):
+        load(put(tmp_path, "other.tsv", "a\tb\n\tc\n"), empty_targets=True)
+
+
 def test_half_a_gz_is_refused(tmp_path: Path) -> None:
     packed = gzip.compress("".join(f"{i}\t{i * i}\n" for i in range(9999)).encode())
     with pytest.raises(DataError, match=r"train.tsv.gz: the .gz is damaged or incomplete"):

@@ -55,6 +55,11 @@ def test_an_answer_has_its_note() -> None:
     assert known["a"].is_plain
     assert (known["aß"].unknown, known["aß"].cells[1]) == (("ß",), "unknown U+00DF")
     assert (known["a" * 11].truncated, known["a" * 11].cells[1]) == (True, "truncated")
+    nothing = JournalEntry(("",), (), False, "model", ())
+    unanswered = AnswerCache(
+        lambda texts: dict.fromkeys(texts, nothing), format=FORMATS["csv"], n=1
+    )
+    assert unanswered.answer(["a"])["a"].cells == ("", "no answer")
     text = cache(Asked(), format="text").answer(["aß"])["aß"]
     assert (text.cells, text.is_plain) == (("ASS",), False)
     assert text.note.startswith("unknown")

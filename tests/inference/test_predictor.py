@@ -98,6 +98,19 @@ def found(prediction: Prediction) -> list[tuple[str, float]]:
 # --- a translator
 
 
+def test_an_empty_output_is_an_answer_of_a_model_that_may_say_so() -> None:
+    for empty, best in ((False, [("x", 1.0)]), (True, [("", 0.75), ("x", 0.25)])):
+        network = Scripted({"x": 0.25}, TARGET)
+        network.outputs |= {(EOS,): 0.75}
+        translator = Translator(
+            [DirectionGroup(network)], SOURCE, TARGET, LengthLimits((0, 2)), empty=empty
+        )  # type: ignore[arg-type]
+        (answer,) = translator.predict(["a"], n=2)
+        assert [one.prediction for one in answer.candidates] == [text for text, _ in best]
+        assert not answer.truncated
+        assert answer.probability == pytest.approx(0.75 if empty else 0.25)
+
+
 def test_each_text_is_computed_once_and_the_order_is_kept() -> None:
     translator, network = scripted({"x": 1.0})
     texts = ["a", "abcdefgh", "b", "a", "", "abcde", "b", "a"]
