@@ -63,6 +63,9 @@ def as_json(text: str, answer: Prediction | None, *, with_origin: bool = False) 
         "prediction": answer.prediction if answer else "",
         "probability": answer.probability if answer else None,
         **({"from": answer.origin if answer else None} if with_origin else {}),
+        **(
+            {"familiarity": answer.familiarity} if answer and answer.familiarity is not None else {}
+        ),
         "unknown": list(answer.unknown) if answer else [],
         "truncated": answer.truncated if answer else False,
         "candidates": [

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from charseq.confidence.familiarity import TABLES
 from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
@@ -24,7 +25,16 @@ def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """
     metadata = read_run(find(run)).metadata
     shapes = {name: list(shape) for name, shape in shapes_of(metadata).items()}
-    return {**metadata, "shapes": shapes}, describe_run(metadata)
+    return {**_without_tables(metadata), "shapes": shapes}, describe_run(metadata)
+
+
+def _without_tables(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata without the counts of n-grams, which are nothing to read."""
+    if "confidence" not in metadata:
+        return dict(metadata)
+    judged = metadata["confidence"]
+    kept = {name: x for name, x in judged["familiarity"].items() if name not in TABLES}
+    return {**metadata, "confidence": {**judged, "familiarity": kept}}
 
 
 def describe_run(metadata: Mapping[str, Any]) -> list[str]:
@@ -118,11 +128,11 @@ def _distinct_shapes(metadata: Mapping[str, Any], shapes: Mapping[str, Any]) -> 
 
 
 def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
-    """One line on the calibration of a run's probabilities; none where it has no calibration."""
+    """A line on the calibration of a run's probabilities, and one on strangers, if there are."""
     found = metadata.get("calibration")
     if found is None:
         return []
-    return [
+    lines = [
         field(
             "calibrated",
             f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
@@ -130,6 +140,15 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
             f"{found['examples']:,} examples",
         )
     ]
+    if judged := metadata.get("confidence"):
+        lines.append(
+            field(
+                "strangers",
+                f"{judged['strangers']:,} texts unlike the data; answers above a half "
+                f"{judged['sure_before']:.1f} -> {judged['sure_after']:.1f} %",
+            )
+        )
+    return lines
 
 
 def _scores(scores: Mapping[str, float]) -> str:

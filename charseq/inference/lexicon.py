@@ -220,6 +220,7 @@ def _joined(text: str, own: list[Candidate], predicted: Prediction | None, n: in
         unknown=[],
         truncated=False,
         candidates=[*own, *others][:n],
+        familiarity=predicted.familiarity if predicted else None,
     )
 
 

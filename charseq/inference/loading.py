@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from charseq.confidence.calibration import Calibration
+from charseq.confidence.confidence import Confidence
 from charseq.config import Config, configure
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
 from charseq.decoding import networks
 from charseq.decoding.ensemble import cells_of, name_of
 from charseq.errors import CheckpointError, SettingError
-from charseq.inference.calibration import Calibration
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
 from charseq.runs.lookup import TRAINED_AT
 from charseq.runs.store import check_size
@@ -207,7 +208,8 @@ def check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
     _check_members(metadata, config, path)
     _check_origin(metadata, path)
     try:
-        Calibration.from_json(metadata.get("calibration"))
+        calibration = Calibration.from_json(metadata.get("calibration"))
+        Confidence.from_json(metadata.get("confidence"), calibration)
     except CheckpointError as error:
         raise CheckpointError(str(error), path=path / ABOUT) from error
     return config, _symbols(metadata, config, path)

@@ -214,5 +214,5 @@ def _answer(model: PairsModel | LanguageModel, share: dict[str, Any]) -> dict[st
 
 def _prediction(fields: list[Any]) -> Prediction:
     """A prediction from the list of its fields in JSON, equal to the last bit."""
-    fields[-1] = [Candidate(*candidate) for candidate in fields[-1]]
+    fields[-2] = [Candidate(*candidate) for candidate in fields[-2]]
     return Prediction(*fields)

@@ -58,6 +58,9 @@ class Prediction:
     likeliest beginning, but mostly less probable than the candidates after it, which did end."""
     candidates: list[Candidate]
     """The best answers, best first, as many as were asked for; there may be fewer."""
+    familiarity: float | None = None
+    """How much the text is like those that the model was taught, 0 to 1; None where the run has no
+    measure of it."""
 
     @property
     def origin(self) -> str:

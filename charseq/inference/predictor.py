@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq.confidence.calibration import Calibration
+from charseq.confidence.confidence import Confidence, Source
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
 from charseq.data.frames import check_path, over_texts
@@ -35,7 +37,6 @@ from charseq.decoding.search import (
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
 from charseq.errors import CheckpointError, SettingError, UsageError, require
-from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import read_run
 from charseq.inference.prediction import (
@@ -78,6 +79,7 @@ class Translator:
         limits: LengthLimits,
         *,
         calibration: Calibration | None = None,
+        confidence: Confidence | None = None,
         length_penalty: float = 0.0,
         empty: bool = False,
         path: Path | None = None,
@@ -87,6 +89,7 @@ class Translator:
         self.target = target
         self.limits = limits
         self.calibration = calibration
+        self.confidence = confidence
         self.length_penalty = length_penalty
         self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
@@ -105,15 +108,18 @@ class Translator:
         """
         distinct = list(dict.fromkeys(texts))
         split = [self.parts(text) for text in distinct]
+        known = self._known([source for source, _ in split])
         ids = [self.encode(*parts) for parts in split]
         width = max(width, n)
         searches = [
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
         found = {}
-        for text, parts, row, *outputs in zip(distinct, split, ids, *searches, strict=True):
+        for text, parts, row, one, *outputs in zip(
+            distinct, split, ids, known, *searches, strict=True
+        ):
             unknown = self.source.unknown(*parts) if UNK in row else []
-            found[text] = self._prediction(text, outputs, unknown, n, searched=bool(row))
+            found[text] = self._prediction(text, outputs, unknown, n, searched=bool(row), known=one)
         return [found[text] for text in texts]
 
     def parts(self, text: str) -> tuple[str, str]:
@@ -237,6 +243,7 @@ class Translator:
         n: int,
         *,
         searched: bool,
+        known: Source | None,
     ) -> Prediction:
         """The ``n`` best of the outputs of all groups.
 
@@ -247,7 +254,9 @@ class Translator:
         merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
         merits: dict[str, float] | None = None
         calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None
-        if self.calibration and searched:
+        if self.confidence and known and searched:
+            calibrated = partial(self.confidence.probabilities, known.penalty)
+        elif self.calibration and searched:
             calibrated = self.calibration.probabilities
         cut = [one for one in merged.values() if one.beginning is not None]
         if cut or self.length_penalty:
@@ -268,7 +277,21 @@ class Translator:
         )
         first = candidates[0]
         truncated = merged[first.prediction].truncated
-        return Prediction(text, first.prediction, first.probability, unknown, truncated, candidates)
+        return Prediction(
+            text,
+            first.prediction,
+            first.probability,
+            unknown,
+            truncated,
+            candidates,
+            None if known is None else known.familiarity,
+        )
+
+    def _known(self, sources: Sequence[str]) -> Sequence[Source | None]:
+        """What is known of each source without its answers; None in a run that has no measure."""
+        if self.confidence is None:
+            return [None] * len(sources)
+        return self.confidence.sources(sources)
 
     def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
         """The outputs of several groups, each text once, with its mean probability."""
@@ -421,12 +444,14 @@ def load(
     if length_penalty is not None:
         config = configure({"length_penalty": length_penalty}, base=config)
     limits = LengthLimits(tuple(metadata["limits"]))
+    calibration = Calibration.from_json(metadata.get("calibration"))
     translator = Translator(
         direction_groups_on(device, config, weights),
         source,
         target,
         limits,
-        calibration=Calibration.from_json(metadata.get("calibration")),
+        calibration=calibration,
+        confidence=Confidence.from_json(metadata.get("confidence"), calibration),
         length_penalty=config.length_penalty,
         empty=config.empty_targets,
         path=path,

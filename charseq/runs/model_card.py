@@ -96,10 +96,15 @@ def _calibration(metadata: Mapping[str, Any]) -> str:
     found = metadata.get("calibration")
     if found is None:
         return "Probabilities are the\nmodel's own and are not calibrated."
+    judged = metadata.get("confidence")
+    strange = judged and (
+        f" Of {judged['strangers']:,} made-up texts of other kinds {judged['sure_after']:.1f} % "
+        "have\nan answer with more than a half."
+    )
     return (
         f"Probabilities are\ncalibrated by {found['examples']:,} dev examples; on such, held out, "
         f"they are {found['ece_after']:.1f} % off on average\n(expected calibration error), "
-        f"{found['ece_before']:.1f} % without."
+        f"{found['ece_before']:.1f} % without.{strange or ''}"
     )
 
 

@@ -18,12 +18,10 @@ from charseq.data.bad_rows import rejects_beside
 from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
-from charseq.display import field
 from charseq.errors import DataError, SettingError
-from charseq.evaluation.metrics import is_right
+from charseq.evaluation.calibrate import calibrate
 from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import TimeLimit, score_examples
-from charseq.inference.calibration import MIN_INPUTS, Event, fit
 from charseq.inference.predictor import PairsModel, Translator
 from charseq.inference.verify import MAX_LINES
 from charseq.training.distillation import mix
@@ -37,15 +35,11 @@ if TYPE_CHECKING:
     from charseq.decoding.ensemble import DirectionGroup
     from charseq.evaluation.scoring import Outcome
     from charseq.inference.loading import LoadedRun
-    from charseq.inference.prediction import Prediction
     from charseq.training.distillation import Label, Source
     from charseq.training.trainer import Trainer
 
     Weights = Mapping[str, np.ndarray]
 
-
-MAX_CALIBRATION_ROWS = 2000
-"""Rows of dev, at most, by which probabilities are calibrated."""
 
 MIN_SCORING_SECONDS = 10.0
 """Seconds that an evaluation on dev may take, however short the training is."""
@@ -182,30 +176,17 @@ class PairsTask:
         return asdict(found.scores) | ({"late": late} if late else {})
 
     def calibrate(self, weights: Weights, report: Callable[[str], None] = silent) -> dict[str, Any]:
-        """The calibration of probabilities for the metadata; empty where dev is too small.
-
-        It is learnt from at most about ``MAX_CALIBRATION_ROWS`` rows, evenly spread over dev, which
-        are searched with the beam of the settings. Truncated answers do not count.
-        """
-
-        def tell(reason: str) -> None:
-            report(field("calibrated", f"no: {reason}"))
-
-        config, dev = self.config, self.prepared.dataset.dev
-        inputs = len({(row.source, row.features) for row in dev})
-        if inputs < MIN_INPUTS:
-            tell(f"dev has {inputs} inputs, expected {MIN_INPUTS}")
-            return {}
-        translator = self._translator(weights, length_penalty=config.length_penalty)
-        rows = dev[:: -(-len(dev) // MAX_CALIBRATION_ROWS)]
-        outcome = score_examples(
-            translator, rows, width=config.beam, n=config.beam, limit=self.limit
+        """What makes probabilities of scores, for the metadata; empty where dev is too small."""
+        config, dataset = self.config, self.prepared.dataset
+        return calibrate(
+            self._translator(weights, length_penalty=config.length_penalty),
+            dataset.train,
+            dataset.dev,
+            beam=config.beam,
+            seed=config.seed,
+            limit=self.limit,
+            report=report,
         )
-        answered = zip(rows, outcome.predictions, strict=True)
-        found = fit(
-            [_event(*one) for one in answered if one[1].candidates and not one[1].truncated], tell
-        )
-        return {} if found is None else {"calibration": found.to_json()}
 
     @staticmethod
     def rank(scores: Mapping[str, float]) -> tuple[float, float]:
@@ -273,10 +254,3 @@ def _closing_seconds(minutes: float) -> float:
     It is there for rows out of all proportion; an ordinary dev takes a small part of it.
     """
     return max(6 * MIN_SCORING_SECONDS, 60 * minutes)
-
-
-def _event(row: pairs.Example, found: Prediction) -> Event:
-    """The scores of the candidates, and which of them, if any, is the row's own target."""
-    numbers = range(len(found.candidates))
-    right = (i for i in numbers if is_right(found.candidates[i].prediction, [row.target]))
-    return Event(row.source, [one.score for one in found.candidates], next(right, None))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from charseq.data.text.vocabulary import Vocabulary
 from charseq.inference.describe import describe_calibration, describe_run, info
 from charseq.inference.loading import read_run, shapes_of
 from charseq.models.factory import build, build_next_word
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
 def metadata_of_pairs(**changes: Any) -> dict[str, Any]:
@@ -134,6 +138,26 @@ def test_the_shapes_of_words_are_those_of_the_model(settings: dict[str, Any]) ->
     )
     wanted = {name: tuple(value.shape) for name, value in model.named_parameters()}
     assert shapes_of(metadata) == wanted
+
+
+def test_info_leaves_out_the_tables_of_ngrams(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "dates", tmp_path / "dates")
+    facts, lines = info(tmp_path / "dates")
+    familiarity = facts["confidence"]["familiarity"]
+    assert not {"keys", "counts"} & familiarity.keys()
+    assert familiarity["longest"] > 20
+    assert any(line.startswith("strangers  ") for line in lines)
+
+
+def test_strangers_have_a_line_of_their_own() -> None:
+    calibration = {
+        "temperature": 0.8, "rest": -1.7, "ece_before": 18.0, "ece_after": 2.0, "examples": 200,
+    }  # fmt: skip
+    judged = {"strangers": 1480, "sure_before": 80.04, "sure_after": 1.26}
+    lines = describe_calibration({"calibration": calibration, "confidence": judged})
+    assert lines[1:] == [
+        "strangers  1,480 texts unlike the data; answers above a half 80.0 -> 1.3 %"
+    ]
 
 
 def test_a_calibration_is_described_in_one_line() -> None:

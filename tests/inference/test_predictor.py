@@ -20,6 +20,7 @@ import torch
 from frozen import FIXTURES
 from frozen import TEXTS as FROZEN
 
+from charseq.confidence.calibration import Calibration
 from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Tokenizer
@@ -30,7 +31,6 @@ from charseq.decoding.search import LengthLimits
 from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError, UsageError
-from charseq.inference.calibration import Calibration
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
 from charseq.models import device

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from toy_pairs import short_config as config_of
 from toy_pairs import short_words
 
+from charseq.confidence.calibration import Event, fit
 from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.pairs import evaluate
 from charseq.inference import describe
-from charseq.inference.calibration import Event, fit
 from charseq.inference.predictor import PairsModel, Translator, load
 from charseq.runs import folder as checkpoint
-from charseq.training import pairs, train
+from charseq.training import train
 from charseq.training.pairs import PairsTask
 
 
@@ -122,8 +122,14 @@ def test_a_run_has_a_calibration(plenty: Path, tmp_path: Path) -> None:
     expected = fit(events)
     assert expected is not None
     assert 0 < sum(event.right == 0 for event in events) < len(events)
-    assert model.metadata["calibration"] == expected.to_json()
-    assert model.translator.calibration == expected
+    stored, judged = model.translator.calibration, model.translator.confidence
+    assert stored is not None
+    assert judged is not None
+    assert stored.to_json() == model.metadata["calibration"]
+    # the error is that of the probabilities with what strangers told
+    assert replace(stored, ece_after=expected.ece_after) == expected
+    assert judged.strangers > 100
+    assert judged.sure_after <= judged.sure_before
     assert [line for line in told if line.startswith("calibrated ")] == [
         line for line in describe.info(model.path)[1] if line.startswith("calibrated ")
     ]
@@ -132,35 +138,13 @@ def test_a_run_has_a_calibration(plenty: Path, tmp_path: Path) -> None:
     )
     (answer,) = model.predict([rows[0].source], n=2)
     scores = [one.score for one in answer.candidates]
-    assert [one.probability for one in answer.candidates] == expected.probabilities(scores)
-
-
-def test_few_sources_are_not_searched_to_calibrate(
-    task: PairsTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pairs, "score_examples", None)
-    assert task.calibrate(task.trainer().averaged()) == {}
-
-
-def test_rows_to_calibrate_by_come_from_all_over_dev(
-    plenty: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = PairsTask(plenty, config_of())
-    asked: list[Any] = []
-
-    def spy(_transducer: Any, rows: Any, **options: Any) -> Any:
-        asked.append((list(rows), options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pairs, "score_examples", spy)
-    for most, step in ((131, 1), (130, 2), (44, 3)):
-        monkeypatch.setattr(pairs, "MAX_CALIBRATION_ROWS", most)
-        with pytest.raises(KeyboardInterrupt):
-            task.calibrate(task.trainer().averaged())
-        assert asked.pop() == (
-            examples.load(plenty).dev[::step],
-            {"width": 2, "n": 2, "limit": None},
-        )
+    (known,) = judged.sources([rows[0].source])
+    assert answer.familiarity == known.familiarity
+    chances = [one.probability for one in answer.candidates]
+    assert chances == judged.probabilities(known.penalty, scores)
+    (odd,) = model.predict(["https://example.org/?q=17"])
+    assert odd.familiarity is not None
+    assert odd.familiarity < 0.05 < known.familiarity
 
 
 def test_more_matches_rank_higher_then_fewer_errors() -> None:

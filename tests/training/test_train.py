@@ -38,8 +38,8 @@ from charseq.training.trainer import Trainer
 
 KEYS = {
     "run", "parameters", "seconds", "epochs", "data", "split", "examples", "exact_match", "wer",
-    "ser", "standard_error", "ece", "intervals", "top_k", "by_length", "confusions", "beam",
-    "signature",
+    "ser", "standard_error", "ece", "aurc", "excess_aurc", "auroc", "intervals", "top_k",
+    "by_length", "confusions", "coverage", "risk_coverage", "beam", "signature",
 }  # fmt: skip
 
 

@@ -82,6 +82,28 @@ def says(change: Callable[[dict[str, Any]], Any]) -> Spoil:
     return spoil
 
 
+def calibrates(about: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A sound calibration and confidence, but for the changes to its familiarity."""
+    about["calibration"] = {
+        "temperature": 1.0, "rest": 0.0, "ece_before": 1.0, "ece_after": 1.0, "examples": 9,
+    }  # fmt: skip
+    doubts(about)
+    about["confidence"]["familiarity"].update(changes)
+    return about
+
+
+def doubts(about: dict[str, Any], **changes: Any) -> None:
+    """A sound confidence, but for the changes."""
+    familiarity = {
+        "surprise": 1.0, "strangest": 2.0, "longest": 9, "shortest": 1, "symbols": 9,
+        "weights": [0.0] * 5, "keys": "AQAAAAIAAAA=", "counts": "AQE=",
+    }  # fmt: skip
+    about["confidence"] = {
+        "weights": [1.0, *[0.0] * 5], "strangers": 9, "sure_before": 1.0, "sure_after": 1.0,
+        "familiarity": familiarity, **changes,
+    }  # fmt: skip
+
+
 def weighs(change: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
     """Other weights."""
 
@@ -295,6 +317,12 @@ CASES = [
     Case("a weight is missing", weighs(lambda w: w.pop("readout.bias")), WEIGHTS, "hard"),
     Case("a weight of other axes", weighs(lambda w: w.update({"readout.bias": ONE})), WEIGHTS),
     Case("a temperature of 0", says(lambda a: a.update(calibration={"temperature": 0.0})), ABOUT),
+    Case("confidence in nothing", says(lambda a: a.update(confidence={"weights": []})), ABOUT),
+    Case("confidence without a calibration", says(doubts), ABOUT),
+    Case("n-grams of no table", says(lambda about: calibrates(about, keys="AAAA")), ABOUT),
+    Case("n-grams out of order", says(lambda about: calibrates(about, keys="AgAAAAEAAAA=")), ABOUT),
+    Case("an n-gram beyond the table", says(lambda a: calibrates(a, keys="AAAAAP////8=")), ABOUT),
+    Case("a weight without end", says(lambda a: doubts(calibrates(a), weights=[1e30] * 6)), ABOUT),
     # --- lies
     Case("symbols twice", says(lambda a: a["source"].update(symbols=["a", "a"])), ABOUT),
     Case("a symbol with a line break of another field", says(within("target", x="\n")), ABOUT),

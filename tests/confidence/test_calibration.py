@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.errors import CheckpointError
-from charseq.inference.calibration import (
+from charseq.confidence.calibration import (
     MAX_TEMPERATURE,
     MIN_INPUTS,
     MIN_SOURCES,
@@ -20,7 +19,9 @@ from charseq.inference.calibration import (
     Event,
     expected_calibration_error,
     fit,
+    reliability,
 )
+from charseq.errors import CheckpointError
 
 PLAIN = {"temperature": 1.0, "rest": 0.0, "ece_before": 9.0, "ece_after": 1.5, "examples": 200}
 SCORES = st.lists(st.floats(1e-12, 1.0), min_size=1, max_size=8).map(
@@ -214,6 +215,17 @@ def test_arrays_and_few_rows_are_taken() -> None:
     found = expected_calibration_error(np.array([1.0, 0.0]), np.array([True, False]))
     assert found == 0
     assert expected_calibration_error([0.25], [False]) == 0.25
+
+
+def test_the_bins_of_a_reliability_diagram_by_hand() -> None:
+    sure = [0.9, 0.1, 0.8, 0.3, 0.3]
+    right = [True, False, False, True, False]
+    mean, came, sizes = reliability(sure, right, bins=2)
+    assert mean == pytest.approx([0.7 / 3, 0.85])
+    assert came == pytest.approx([1 / 3, 0.5])
+    assert sizes.tolist() == [3, 2]
+    mean, came, sizes = reliability(sure[:2], right[:2])
+    assert (mean.tolist(), came.tolist(), sizes.tolist()) == ([0.1, 0.9], [0.0, 1.0], [1, 1])
 
 
 @pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], []), ([0.5], [True, False])])
