@@ -3,33 +3,40 @@
     charseq.train(frame)                 data may be a pandas DataFrame as well as files
     charseq.convert(frame, model)        a file or a DataFrame -> the same with a model's answers
 
-A module is imported when its function is first asked for. Messages of errors name arguments and
-settings (``force=True``), where the command line names options (``--force``).
+A module is imported when its function is first asked for.
 """
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
-from charseq.config import Config, configure
-from charseq.data.frames import (
-    FRAME,
+from charseq.arguments import (
+    COLUMN,
+    FLAG,
+    FUNCTION,
+    MAPPING,
+    NUMBER,
+    PATH,
+    TEXT,
+    WHOLE,
+    Kind,
     check_path,
-    frame_file,
-    is_frame,
+    checking,
     shown_value,
-    with_columns,
 )
-from charseq.errors import CharseqError, UsageError
+from charseq.config import SETTINGS, Config, configure, parse
+from charseq.data.frames import FRAME, frame_file, is_frame, with_columns
+from charseq.errors import SettingError, UsageError
 
 if TYPE_CHECKING:
     from charseq.data.frames import Frame
-    from charseq.inference.convert import ConvertReport
+    from charseq.inference.conversion.columns import ConvertReport
+    from charseq.inference.conversion.entries import LexiconReport
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import PairsModel
 
@@ -37,43 +44,50 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 Data: TypeAlias = "str | Path | Frame"
 
-OPTION = re.compile(r"(?<![\w/.=-])--([a-z][a-z-]*[a-z])\b")
-"""An option of the command line in a message."""
-ARGUMENTS = {
-    "the same command (without --force)": "the same call (without force)",
-    "`charseq train --help` lists them": "charseq.config.SETTINGS has them",
-    "-o names another": "run= names another",
-    "or another -o": "or another run",
-    "give -o a name": "give out a name",
-    "give another -o": "give another out",
-    "name one with -m RUN": "name one",
-    "--set ": "",
+CONFIG = Kind("what charseq.configure returns", lambda value: isinstance(value, Config))
+CALLBACKS = Kind(
+    "a list of objects of classes made from charseq.Callback",
+    lambda value: isinstance(value, list | tuple) and all(map(_is_callback, value)),
+)
+KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
+    **dict.fromkeys(("lexicon",), PATH),
+    **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores"), FLAG),
+    **dict.fromkeys(("report", "watch"), FUNCTION),
+    **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
+    **dict.fromkeys(("mass", "length_penalty"), NUMBER),
+    **dict.fromkeys(("split", "to", "format", "header", "delimiter", "encoding"), TEXT),
+    **dict.fromkeys(("device", "lexicon_columns"), TEXT),
+    **dict.fromkeys(("config", "base"), CONFIG),
+    "values": Kind("a dict of settings by name", MAPPING.fits),
+    "reading": Kind("a dict of settings that say how data are read", MAPPING.fits),
+    "models": Kind("two models", lambda value: isinstance(value, list | tuple)),
+    "column": COLUMN,
+    "callbacks": CALLBACKS,
 }
-"""Words of the command line in messages -> those of Python. Other options lose their dashes."""
-
-FLAGS = {"force": "force=True", "lr": "learning_rate"}
-"""Options whose argument or setting has another name, or a value."""
+"""The kinds of arguments by name: the same name means the same in every function."""
 
 
-def in_arguments(message: str) -> str:
-    """A message in which options of the command line are named as arguments and settings."""
-    for words, python in ARGUMENTS.items():
-        message = message.replace(words, python)
-    return OPTION.sub(lambda found: FLAGS.get(found[1]) or found[1].replace("-", "_"), message)
+def _is_callback(value: Any) -> bool:
+    """Whether a value has the methods of a callback; a class itself is none."""
+    names = ("begin", "step", "evaluation", "end")
+    return not isinstance(value, type) and all(callable(getattr(value, one, None)) for one in names)
 
 
-def rewording(function: Callable[P, Result]) -> Callable[P, Result]:
-    """The function with the messages of its errors for callers of Python."""
+def _setting_hint(name: str) -> str:
+    """What to do with a setting that is given as an argument; "" for other names."""
+    import difflib
 
-    @functools.wraps(function)
-    def call(*args: P.args, **options: P.kwargs) -> Result:
-        try:
-            return function(*args, **options)
-        except CharseqError as fault:
-            fault.reword(in_arguments)
-            raise
+    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
+    return f"settings are given by charseq.configure({{'{near[0]}': ...}})" if near else ""
 
-    return call
+
+def _further(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """The parameters of the conversion of files that ``charseq.convert`` passes on."""
+    parameters = signature(function).parameters
+    return tuple(
+        parameters[name] for name in parameters if name not in ("model", "path", "kept_for")
+    )
 
 
 def taking_frames(
@@ -111,9 +125,8 @@ def taking_frames(
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """Arguments with the models loaded that were given as paths; wrong types are refused."""
     given = dict(options)
-    if not isinstance(config := given.get("config"), Config | None):
-        what = f"config is {shown_value(config)}"
-        raise UsageError(f"{what}, expected what charseq.configure returns for it")
+    if given.get("reading") is not None:
+        given["reading"] = _checked_reading(given["reading"])
     if given.get("model") is not None:
         given["model"] = as_model(given["model"])
     if "models" in given:
@@ -121,6 +134,17 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         if (count := len(given["models"])) != 2:
             raise UsageError(f"models has {count}, expected two to compare")
     return given
+
+
+def _checked_reading(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that say how data are read. Raises SettingError for others, or a wrong value."""
+    from charseq.data import pairs
+
+    for name in reading:
+        if name not in pairs.SETTINGS:
+            known = ", ".join(pairs.SETTINGS)
+            raise SettingError(f"reading has {shown_value(name)}, expected some of {known}")
+    return {name: parse(name, value) for name, value in reading.items()}
 
 
 def as_model(model: Any) -> Any:
@@ -146,6 +170,7 @@ def _renamed(result: Any, path: str) -> Any:
 def public(name: str) -> Callable[..., Any]:
     """The function of this name, as callers of ``charseq`` get it."""
     function: Any
+    further: tuple[Parameter, ...] = ()
     match name:
         case "load":
             from charseq.inference import predictor
@@ -160,15 +185,20 @@ def public(name: str) -> Callable[..., Any]:
             from charseq.evaluation import evaluate
 
             function = taking_frames(getattr(evaluate, name))
+        case "convert":
+            from charseq.inference.convert import convert as of_files
+
+            function, further = convert, _further(of_files)
         case _:
-            function = {"configure": configure, "convert": convert}[name]
-    made = rewording(function)
+            function = configure
+    made = checking(function, KINDS, hint=_setting_hint, further=further)
     made.__module__ = "charseq"  # where pickle finds it
     return made
 
 
+@overload
 def convert(
-    data: str | Path | Frame,
+    data: str | Path,
     model: PairsModel | LanguageModel | str | Path | None = None,
     out: str | Path | None = None,
     *,
@@ -180,12 +210,44 @@ def convert(
     force: bool = False,
     jobs: int = 1,
     **options: Any,
-) -> ConvertReport | Frame:
+) -> ConvertReport: ...
+@overload
+def convert(
+    data: Frame,
+    model: PairsModel | LanguageModel | str | Path | None = None,
+    *,
+    column: str | int | None = None,
+    to: str | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    mass: float | None = None,
+    force: bool = False,
+    jobs: int = 1,
+) -> Frame: ...
+def convert(
+    data: str | Path | Frame,
+    model: PairsModel | LanguageModel | str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    column: str | int | None = None,
+    to: str | None = None,
+    to_format: str | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    mass: float | None = None,
+    force: bool = False,
+    jobs: int = 1,
+    **options: Any,
+) -> ConvertReport | LexiconReport | Frame:
     """Rewrite one column of a file or of a pandas DataFrame with a model's answers.
 
     Rows, their order and all other columns stay as they are; the new columns are ``to``, then
     ``to_2`` to ``to_n``, then ``to_note``. In a DataFrame the index stays, and a null has null
     answers.
+
+    With ``to_format`` the answers become a lexicon: each different text once, in the order of the
+    file, with its ``n`` best answers as entries of their own. A file that is a pronouncing
+    dictionary becomes a dictionary of its own format.
 
     Args:
         data: a file, or a DataFrame, which is not changed.
@@ -195,6 +257,8 @@ def convert(
         column: the column to rewrite, its name or its number from 1; by default the one named
             source, else the first. With features two: ``lemma,features``.
         to: the name of the new column, by default "prediction".
+        to_format: for a file, write a lexicon: kaldi, kaldip (with probabilities), cmudict, mfa,
+            tsv, csv or jsonl.
         n: answers a row, best first.
         beam: beam width; by default the run's own.
         mass: only as many answers as have this probability together.
@@ -203,7 +267,7 @@ def convert(
         options: for a file, further arguments of ``charseq.inference.convert.convert``.
 
     Returns:
-        For a file the counts of the conversion; for a DataFrame a new one.
+        For a file the counts of the conversion, or of the lexicon; for a DataFrame a new one.
 
     Raises:
         UsageError: arguments that do not fit together, or ``out`` exists.
@@ -214,12 +278,13 @@ def convert(
     if not isinstance(data, str | Path):
         if not is_frame(data):
             check_path(data, "data", "the path of a file or a DataFrame")
-        if out is not None or options:
-            given = ", ".join([*(["out"] if out is not None else []), *options])
-            raise UsageError(f"{given}: for files, not for a DataFrame")
+        for_files = {"out": out, "to_format": to_format}
+        if given := [*(name for name, one in for_files.items() if one is not None), *options]:
+            raise UsageError(f"{', '.join(given)}: for files, not for a DataFrame")
         return _convert_frame(
             data, loaded, column=column, to=to, n=n, beam=beam, mass=mass, force=force
         )  # fmt: skip
+    from charseq.data.formats.reader import find_lexicon_format
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
@@ -227,11 +292,12 @@ def convert(
     from charseq.version import __version__
 
     identity = fingerprint(loaded)
-    (path,) = targets([str(data)], None if out is None else str(out))
+    ending = "" if to_format is None else find_lexicon_format(to_format).endings[0]
+    (path,) = targets([str(data)], None if out is None else str(out), ending)
     with sharing(loaded, jobs, identity, getattr(loaded, "options", None)) as pool:
         return conversion.convert(
-            pool, data, path, column=column, to=to, n=n, beam=beam, mass=mass, force=force,
-            kept_for=f"{__version__} {identity}", **options,
+            pool, data, path, column=column, to=to, to_format=to_format, n=n, beam=beam, mass=mass,
+            force=force, kept_for=f"{__version__} {identity}", **options,
         )  # fmt: skip
 
 
@@ -251,7 +317,7 @@ def _convert_frame(
     from charseq.data.formats.reader import find_format
     from charseq.data.formats.rows import Row, Table, cell_text
     from charseq.data.formats.writer import Rejected
-    from charseq.inference.answer_cache import AnswerCache, predict_texts
+    from charseq.inference.answer_cache import AnswerCache, answering
     from charseq.inference.convert import DEFAULT_NAME
 
     rules, names = find_format("jsonl"), tuple(map(str, frame.columns))
@@ -268,12 +334,8 @@ def _convert_frame(
             texts.append(read(Row(number, tuple(cells), names)) or "")
         except Rejected as fault:
             raise fault.at(FRAME, number) from None
-    predict = functools.partial(
-        predict_texts,
-        predict=functools.partial(model.predict, n=n, beam=beam),
-        n=n, mass=mass, batch_size=256, kept=iter(()), journal=None,
-    )  # fmt: skip
-    cache = AnswerCache(predict, format=rules, n=n)
+    answer = answering(model, n=n, beam=beam, mass=mass, batch_size=256)
+    cache = AnswerCache(answer, format=rules, n=n)
     answers = cache.answer(filter(None, texts))
     to = DEFAULT_NAME if to is None else to
     new = [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]

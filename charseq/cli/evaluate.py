@@ -119,8 +119,9 @@ def evaluate(
     loaded = [load(run, **load_arguments) for run in runs]
     if len(loaded) == 2:
         facts = evaluation.compare(
-            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading
-        )
+            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading,
+            report=console.note,
+        )  # fmt: skip
         describe = describe_comparison
     else:
         predicts_words = isinstance(loaded[0], LanguageModel)

@@ -18,11 +18,11 @@ from pathlib import Path
 from charseq.data.formats.rows import Row, Table
 from charseq.data.formats.sqlite import split_location
 from charseq.data.formats.writer import REJECTS_ENDING, Rejects, rejecting
-from charseq.errors import DataError
+from charseq.errors import DataError, argument
 
-SKIP_HINT = ": bad_rows=skip passes over such rows"
+SKIP_HINT = f": {argument('bad_rows', 'skip')} passes over such rows"
 EMPTY_TARGET = "the target is empty"
-EMPTY_HINT = ", empty_targets=true takes an empty target as no answer"
+EMPTY_HINT = f", {argument('empty_targets', True)} takes an empty target as no answer"
 LISTED = 20
 """Bad rows that a message lists."""
 

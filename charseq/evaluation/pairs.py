@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from charseq import files
 from charseq.data import pairs, settings_file
 from charseq.data.columns import column_names, column_reader
-from charseq.data.corpus import data_files
+from charseq.data.corpus import data_files, trained_reading
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.display import count as counted
-from charseq.errors import DataError, SettingError, UsageError, require
+from charseq.errors import DataError, SettingError, UsageError, argument, require
 from charseq.evaluation import analysis, risk, risk_plots
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
@@ -68,7 +68,9 @@ def evaluate(
     if plot is not None:
         risk_plots.check(plot, force=force)
         if errors is not None and Path(errors) == Path(plot):
-            raise UsageError(f"{plot} is the file of --errors and of --plot: give two names")
+            raise UsageError(
+                f"{plot} is the file of {argument('errors')} and of {argument('plot')}: give two names"
+            )
     texts = []
     if strangers is not None:
         texts = read_strangers(model, strangers, strangers_column, report)
@@ -205,10 +207,14 @@ def rows_of(
 ) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score and their split, read by the model's settings and those of ``data``.
 
-    The delimiter and the encoding are those of ``data``. ``reading`` overrides all of them.
+    The delimiter and the encoding are those of ``data``, see
+    :func:`charseq.data.corpus.trained_reading`. ``reading`` overrides all of them.
     """
+    reading, notes = trained_reading(data, model.config.to_json(), reading)
+    for line in notes:
+        report(line)
     own = {"delimiter": "auto", "encoding": "auto", **settings_file.settings_of(data)}
-    settings = {**model.config.to_json(), **own, **(reading or {})}
+    settings = {**model.config.to_json(), **own, **reading}
     fingerprint = model.metadata["data"]["fingerprint"]
     return choose_rows(data, settings, split, fingerprint, report=report)
 

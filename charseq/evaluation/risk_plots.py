@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq import files, plots
+from charseq.confidence.calibration import reliability
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError, require
 from charseq.evaluation.metrics import right_targets
 from charseq.evaluation.risk import Levels
-from charseq.inference.calibration import reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def check(path: str | Path, *, force: bool) -> None:
     if Path(path).suffix.lower() not in plots.METADATA:
         raise UsageError(f"{path}: a picture's name ends in {endings}")
     files.refuse(path, force=force, what="picture")
-    require("matplotlib", "drawing pictures", "plot")
+    require("matplotlib", "drawing pictures")
 
 
 def draw(

@@ -73,7 +73,7 @@ def require_plots() -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", "drawing pictures", "plot")
+    require("matplotlib", "drawing pictures")
 
 
 def study_cells(

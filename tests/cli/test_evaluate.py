@@ -329,6 +329,7 @@ def test_evaluate_compares_two_models(world: World) -> None:
     code, out, err = world.run(*words)
     assert (code, err) == (0, "")
     assert world.loaded == ["R", "S"]
+    assert calls[0].pop("report") == console.note
     assert calls == [
         {
             "data": "D",

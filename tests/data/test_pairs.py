@@ -175,7 +175,7 @@ def test_a_json_list_of_features_is_joined(tmp_path: Path) -> None:
             "train.tsv",
             "a\tb\tc\n",
             "",
-            "train.tsv:1: 3 columns, .*--columns source,features,target",
+            "train.tsv:1: 3 columns, .*columns='source,features,target",
         ),
         ("train.tsv", "a\tb\nc\n", "", "train.tsv:2: 1 column, expected 2"),
         ("train.tsv", "a\tb\nc\td\te\n", "", "train.tsv:2: 3 columns, expected 2"),
@@ -183,7 +183,7 @@ def test_a_json_list_of_features_is_joined(tmp_path: Path) -> None:
         ("train.tsv", "a\tb\nc\t\n", "", "train.tsv:2: the target is empty"),
         ("train.tsv", "a\tb\nc\t  \n", "", "train.tsv:2: the target is empty"),
         ("train.tsv", b"a\tb\n\xff\tc\n", "", "train.tsv:2: byte 0xff at column 1 is not UTF-8"),
-        ("train.tsv", "a\tb\n", "source,target,weight", "train.tsv:1: 2 columns, but --columns"),
+        ("train.tsv", "a\tb\n", "source,target,weight", "train.tsv:1: 2 columns, but columns"),
         ("train.tsv", "a\tb\t1\nc\td\t0\n", "source,target,weight", "tsv:2: the weight is '0'"),
         ("train.tsv", "a\tb\t-1\n", "source,target,weight", "train.tsv:1: the weight is '-1'"),
         ("train.tsv", "a\tb\tnan\n", "source,target,weight", "train.tsv:1: the weight is 'nan'"),
@@ -200,7 +200,7 @@ def test_a_json_list_of_features_is_joined(tmp_path: Path) -> None:
         ("train.tsv", "source\ttarget\tSource\na\tb\tc\n", "", "2 columns are named 'source'"),
         ("train.csv", 'a,b\n"c,d\n', "", "train.csv:2: a quote is opened here and not closed"),
         ("train.jsonl", '{"source": "a"}\n', "", r"train.jsonl:1: 1 column \(source\)"),
-        ("train.jsonl", '{"a": "a", "b": "c"}\n', "", "--columns source=a,target=b"),
+        ("train.jsonl", '{"a": "a", "b": "c"}\n', "", "columns='source=a,target=b"),
         ("train.jsonl", '{"source": "a", "target": null}\n', "", "jsonl:1: the target is empty"),
         ("train.jsonl", '{"source": "a", "target": [1]}\n', "", "jsonl:1: a value of type list"),
         ("train.jsonl", '{"source": "a", "target": "b", "weight": true}\n', "", "weight is 'True'"),
@@ -240,7 +240,7 @@ def test_targets_may_be_empty_where_the_data_say_so(
     assert [(one.source, one.target) for one in found.train] == [("a", "b"), ("c", ""), ("d", "")]
     told = f"{tmp_path / name}: 2 of 3 targets are empty: no answer"
     assert told in found.problems
-    with pytest.raises(DataError, match=r"the target is empty .*empty_targets=true takes an empty"):
+    with pytest.raises(DataError, match=r"the target is empty .*empty_targets=True takes an empty"):
         load(tmp_path)
     with pytest.raises(DataError, match="the source is empty"):
         load(put(tmp_path, "other.tsv", "a\tb\n\tc\n"), empty_targets=True)

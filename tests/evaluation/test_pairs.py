@@ -268,10 +268,10 @@ def test_models_that_read_other_columns_are_not_compared(
 def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
     model: PairsModel, data: Path, tmp_path: Path
 ) -> None:
-    for kind in ("spaced", "parts"):
+    for kind in ("spaced", "decomposed"):
         config = config_of(epochs=1, target_symbols=kind)
         charseq.train(data, run=tmp_path / kind, config=config)
-    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "parts"))
+    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "decomposed"))
     found = compare(model, spaced, data, version="9")
     assert found["comparison"]["ser"] is None
     assert found["comparison"]["exact_match"]["difference"] <= 0

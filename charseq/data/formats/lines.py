@@ -27,7 +27,7 @@ from charseq.data.formats.rows import (
     group,
     is_comment,
 )
-from charseq.errors import DataError
+from charseq.errors import DataError, argument
 from charseq.lru import ByteLru
 
 FIRST_ROWS = 100
@@ -64,7 +64,7 @@ class TextFormat(Format):
         positions: Sequence[int | None],  # noqa: ARG002
     ) -> bytes:
         """The row's bytes with cells replaced at ``positions``, or under keys of ``names``."""
-        raise DataError(f"{self.title} cannot replace a column: name another with --to")
+        raise DataError(f"{self.title} cannot replace a column: name another with {argument('to')}")
 
     def extend_faulty(self, row: Row, names: Sequence[str], values: Sequence[str]) -> bytes:
         """The bytes of a row that could not be read, with new cells."""
@@ -136,15 +136,21 @@ def rows_by_line(
     lines: Lines,
     *,
     faulty: bool,
+    odd: Sequence[str] = (),
 ) -> Iterator[Row]:
     """A row for each line; ``read`` makes cells and their names of the line's text.
+
+    ``odd``: lines that are none of the format (:attr:`Format.odd`).
 
     Raises:
         DataError: as :meth:`TextFormat.rows`; ``read`` may raise one without path and line.
     """
     for number, raw in lines:
         try:
-            cells, names = read(decode_line(raw, path, number))
+            text = decode_line(raw, path, number)
+            cells, names = read(text)
+            if odd and text in odd:
+                raise DataError(f"'{text[:40]}' is not like the other lines")
         except DataError as fault:
             if not faulty:
                 raise fault.at(path, number) from None
