@@ -459,7 +459,7 @@ def test_a_source_with_two_answers_is_left_out(
         ("24/7", None),
         ("12:30:45", None),
         ("555-123-4567", None),
-        ("1.2.3", None),
+        ("1.2.3", ""),
     ],
 )
 def test_a_string_of_numbers_has_one_reading(
