@@ -64,7 +64,7 @@ TECHNICAL: Mapping[str, float] = {
     "{m}/{d}/{yy} {t} {A}": 1,
     "{dd}.{mm}.{y} {T}": 2, "{dd}.{mm}.{y} {t}": 2, "{dd}.{mm}.{yy} {t}": 1,
     "{dd}-{mm}-{y} {T}": 1.5,
-    "{o}": 4, "{o7}": 2, "{o}T{T}Z": 1, "{iso}Z": 0.5, "{iso}{z:}": 0.4, "{y}-{b}-{dd} {T}": 1,
+    "{iso}Z": 0.5, "{iso}{z:}": 0.4, "{y}-{b}-{dd} {T}": 1,
     "{dd}-{b}-{y} {T}": 2, "{dd} {b} {y} {T}": 2, "{dd} {b} {y}, {t}": 2, "{b} {d}, {y} {T} {A}": 2,
     "{b} {d}, {y}, {t} {A} {Z}": 1.5, "{E} {d} {b} {y} {T} {Z}": 1.5,
     "{E} {d} {b} {t} {Z} {y}": 0.7,
@@ -73,7 +73,10 @@ TECHNICAL: Mapping[str, float] = {
     "{E} {dd}/{mm}/{y} {t}": 0.7, "{EEEE} {d} {b} {y} {t}": 0.8, "{iso} ({E})": 1,
     "{iso} {EEEE}": 0.8,
 }  # fmt: skip
-WEEK_FORMS = ("{wy}-W{w}-{wd}", "{wy}W{w}{wd}", "{wy}-W{w}-{wd}", "{wy}-W{w}-{wd}T{T}Z")
+COUNTED_FORMS = (
+    "{wy}-W{w}-{wd}", "{wy}W{w}{wd}", "{wy}-W{w}", "{wy}-W{w}-{wd}T{T}Z", "{wy}W{w}", "{o}", "{o}",
+    "{o7}", "{o}T{T}Z", "{wy}-W{w}-{wd} {t}", "{wy}, W{w}",
+)  # fmt: skip
 
 
 @cache
@@ -165,9 +168,9 @@ def technical(when: date, rng: Random) -> str:
     return filled(form, when, rng)
 
 
-def week_date(when: date, rng: Random) -> str:
-    """An ISO week date."""
-    return filled(rng.choice(WEEK_FORMS), when, rng)
+def counted(when: date, rng: Random) -> str:
+    """A day by ISO's number of its week or of itself in the year."""
+    return filled(rng.choice(COUNTED_FORMS), when, rng)
 
 
 def filled(form: str, when: date, rng: Random) -> str:
@@ -235,9 +238,9 @@ def month_pattern(locale: str, rng: Random) -> str:
 
 def year_text(year: int, locale: str, rng: Random) -> str:
     """A year alone."""
-    counted = {"ja": "年", "zh": "年", "zh_Hant": "年", "ko": "년"}
-    if locale in counted and rng.random() < 0.7:
-        return f"{year}{counted[locale]}"
+    suffixes = {"ja": "年", "zh": "年", "zh_Hant": "年", "ko": "년"}
+    if locale in suffixes and rng.random() < 0.7:
+        return f"{year}{suffixes[locale]}"
     return template(locale, "years", rng).replace("{date}", str(year))
 
 

@@ -6,7 +6,7 @@ The card of the data (data/README.md) has the same rules in words.
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import date
 
 # A time of day, with seconds and their fraction, is passed over: its numbers are no part of a date.
 TIME = re.compile(
@@ -22,8 +22,6 @@ MONTH = re.compile(
     r"\W*(?:(?P<y>1[89]\d\d|20\d\d)[-/.](?P<m>\d\d?)|(?P<m2>\d\d?)[-/.](?P<y2>1[89]\d\d|20\d\d))\W*"
 )
 YEAR = re.compile(r"\W*(1[89]\d\d|20\d\d)\W*")
-WEEK = re.compile(r"\W*(\d{4})-?W(\d\d)-?([1-7])\W*")
-ORDINAL = re.compile(r"\W*(1[89]\d\d|20\d\d)-?(\d{3})\W*")
 
 
 def settled(text: str) -> date | None:
@@ -36,7 +34,7 @@ def settled(text: str) -> date | None:
     day beside them, with colons, does not count.
 
     Raises:
-        ValueError: the rule reads a day that no month has.
+        ValueError: the rule reads a day that no month has, or a year of one digit.
     """
     text = TIME.sub(" ", text)
     single = ONE_NUMBER.fullmatch(text)
@@ -47,10 +45,12 @@ def settled(text: str) -> date | None:
     if not triple:
         return None
     first, between, second, third = triple.groups()
-    if int(first) > 31:
+    if int(first) > 31 or len(first) == 4:
         return date(full_year(first), int(second), int(third)) if len(third) < 3 else None
-    if len(first) > 2 or len(third) not in (2, 4):
+    if len(first) > 2 or len(third) == 3:
         return None
+    if len(third) == 1:
+        raise ValueError(f"{third} is no year")
     if int(first) > 12 or int(second) > 12:
         month_first = int(second) > 12
     else:
@@ -68,19 +68,12 @@ def full_year(digits: str) -> int:
 def reading(text: str) -> str | None:
     """The target of a string without month names: a day, a month, a year; "" for an impossible one.
 
-    None where no rule reads it. ISO week dates and ordinal dates are days; a month has two numbers,
-    of which one is a year from 1800 to 2099; a year is such a number alone.
+    None where no rule reads it. A month has two numbers, of which one is a year from 1800 to 2099;
+    a year is such a number alone. ISO weeks and days of the year are not read: see the card.
     """
     try:
         if day := settled(text):
             return day.isoformat()
-        bare = TIME.sub(" ", text)
-        if found := WEEK.fullmatch(bare):
-            return date.fromisocalendar(*map(int, found.groups())).isoformat()
-        if found := ORDINAL.fullmatch(bare):
-            first = date(int(found[1]), 1, 1)
-            day = first + timedelta(int(found[2]) - 1)
-            return day.isoformat() if day.year == first.year and int(found[2]) else ""
     except ValueError:
         return ""
     if found := MONTH.fullmatch(text):

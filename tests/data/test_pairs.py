@@ -240,7 +240,7 @@ def test_targets_may_be_empty_where_the_data_say_so(
     assert [(one.source, one.target) for one in found.train] == [("a", "b"), ("c", ""), ("d", "")]
     told = f"{tmp_path / name}: 2 of 3 targets are empty: no answer"
     assert told in found.problems
-    with pytest.raises(DataError, match=r"the target is empty .*empty_targets=true takes an empty"):
+    with pytest.raises(DataError, match=r"the target is empty .*empty_targets=True takes an empty"):
         load(tmp_path)
     with pytest.raises(DataError, match="the source is empty"):
         load(put(tmp_path, "other.tsv", "a\tb\n\tc\n"), empty_targets=True)

@@ -92,7 +92,7 @@ def test_without_the_setting_such_rows_are_refused_and_no_output_is_empty(
     found = ran("train", str(other), "-o", str(tmp_path / "run"), "--epochs", "1", "-q")
     assert found.returncode == 1
     assert "train.tsv:2: the target is empty" in found.stderr
-    assert "empty_targets=true takes an empty target as no answer" in found.stderr
+    assert "--empty-targets takes an empty target as no answer" in found.stderr
     found = ran(
         "train", str(other), "-o", str(tmp_path / "run"), "--epochs", "2", "-q",
         "--set", "bad_rows=skip", "--hidden", "8",

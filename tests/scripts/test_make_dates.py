@@ -208,8 +208,6 @@ def test_every_row_of_digits_obeys_the_rules(days: list[Pair]) -> None:
         if not any(c.isalpha() or c == "〇" for c in s)
         and ":" not in s
         and len(numbers_of(s)) == (1 if len(numbers_of(s)[0]) in (6, 8) else 3)
-        # the card's limits tell of a few years of one digit
-        and (len(numbers_of(s)[0]) >= 4 or len(numbers_of(s)[-1]) > 1)
     ]
     assert len(rows) > 9_000
     assert [(s, t, by_the_card(s)) for s, t in rows if by_the_card(s) != t] == []
@@ -229,9 +227,7 @@ def test_a_day_that_the_rules_read_is_the_answer(rules: ModuleType, pairs: list[
 
 def test_in_every_row_day_and_year_can_be_read(days: list[Pair]) -> None:
     for source, target in days:
-        if ":" in source or re.search(
-            r"(?i)\bno\. 7 of|^\W*\d{4}-?(W?\d{3}|W\d\d-\d)|\d{6}", source
-        ):
+        if ":" in source or re.search(r"(?i)\bno\. 7 of|\d{6}", source):
             continue
         numbers = [
             "".join(str(unicodedata.decimal(sign)) for sign in run)
@@ -445,12 +441,9 @@ def test_a_source_with_two_answers_is_left_out(
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("2021-W09-3", "2021-03-03"),
-        ("2021W093T10:15:00Z", "2021-03-03"),
-        ("2021-062", "2021-03-03"),
-        ("2021062", "2021-03-03"),
-        ("2020-366", "2020-12-31"),
-        ("2021-366", ""),
+        ("2021-W09-3", None),
+        ("2021-062", None),
+        ("09/7/3", ""),
         ("03/2021", "2021-03"),
         ("2021-03", "2021-03"),
         ("13/2021", ""),
@@ -466,7 +459,7 @@ def test_a_source_with_two_answers_is_left_out(
         ("24/7", None),
         ("12:30:45", None),
         ("555-123-4567", None),
-        ("1.2.3", None),
+        ("1.2.3", ""),
     ],
 )
 def test_a_string_of_numbers_has_one_reading(
