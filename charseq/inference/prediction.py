@@ -47,9 +47,10 @@ class Prediction:
     source: str
     """The text."""
     prediction: str
-    """The best answer: that of the first candidate, empty without candidates."""
+    """The best answer: that of the first candidate, empty without candidates or where the model is
+    ``unsure``."""
     probability: float
-    """How likely it is that the best answer is right, 0 to 1."""
+    """How likely it is that the best answer is right, 0 to 1; also of one that is withheld."""
     unknown: list[str]
     """Symbols of the text that the model has never seen, each once."""
     truncated: bool
@@ -60,6 +61,9 @@ class Prediction:
     familiarity: float | None = None
     """How much the text is like those that the model was taught, 0 to 1; None where the run has no
     measure of it."""
+    unsure: bool = False
+    """Whether the best answer is withheld, because its probability is below the threshold that was
+    asked for. The candidates stay."""
 
     @property
     def origin(self) -> str:
@@ -85,6 +89,31 @@ class Prediction:
     def reaches(self, mass: float) -> bool:
         """Whether the probabilities of all candidates together reach ``mass``."""
         return reach((one.probability for one in self.candidates), mass)
+
+    def above(self, threshold: float) -> Prediction:
+        """The same prediction, its answer withheld where its probability is below ``threshold``.
+
+        Answers of a lexicon are never withheld: they are the user's own.
+
+        Raises:
+            SettingError: ``threshold`` is not above 0 and at most 1.
+        """
+        check_threshold(threshold, SettingError)
+        if self.candidates and is_unsure(self.probability, self.origin, threshold):
+            return replace(self, prediction="", unsure=True)
+        return self
+
+
+def is_unsure(probability: float, origin: str, threshold: float | None) -> bool:
+    """Whether a threshold withholds an answer of this probability; None withholds nothing."""
+    return threshold is not None and origin != LEXICON and not probability >= threshold
+
+
+def check_threshold(threshold: Any, error: type[UsageError] = UsageError) -> None:
+    """Raise ``error`` for a threshold that is no number above 0 and at most 1."""
+    if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        what = f"threshold is {threshold!r:.60}, expected a number above 0, at most 1"
+        raise error(what)
 
 
 def reach(probabilities: Iterable[float], mass: float) -> bool:

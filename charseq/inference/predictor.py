@@ -42,6 +42,7 @@ from charseq.inference.loading import read_run
 from charseq.inference.prediction import (
     Prediction,
     ScoredText,
+    check_threshold,
     rank,
     refuse_below,
     require_numbers,
@@ -363,6 +364,7 @@ class PairsModel:
         n: int = 1,
         beam: int | None = None,
         batch_size: int = 256,
+        threshold: float | None = None,
     ) -> list[Prediction]:
         """One prediction for each text, in order. The same text always gets the same answer.
 
@@ -373,19 +375,26 @@ class PairsModel:
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
             batch_size: texts computed together; it changes the speed, never an answer.
+            threshold: an answer of the model with a probability below is withheld: ``prediction``
+                is empty and ``unsure`` true. The candidates stay. None: nothing is withheld.
 
         Raises:
-            SettingError: n, beam or batch_size below 1, or a text without its features.
+            SettingError: n, beam or batch_size below 1, a threshold that is not above 0 and at
+                most 1, or a text without its features.
             UsageError: with the position: a text that is no str.
         """
         width = self.config.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
+        if threshold is not None:
+            check_threshold(threshold, SettingError)
         if self.lexicon is None:
-            return ask(texts)
-        parts = {text: self.translator.parts(text) for text in texts}
-        found = self.lexicon.answer(parts, n, ask)
-        return [found[text] for text in texts]
+            answers = ask(texts)
+        else:
+            parts = {text: self.translator.parts(text) for text in texts}
+            found = self.lexicon.answer(parts, n, ask)
+            answers = [found[text] for text in texts]
+        return answers if threshold is None else [one.above(threshold) for one in answers]
 
 
 def load(
