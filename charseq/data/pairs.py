@@ -25,7 +25,7 @@ import numpy as np
 from charseq.data.bad_rows import BadRows
 from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
-from charseq.data.formats.headers import roles_among
+from charseq.data.formats.headers import is_review, roles_among
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.rows import Row, Table, count_columns, locate, text_of
 from charseq.data.formats.sqlite import plain_location
@@ -142,6 +142,8 @@ class Part:
     first_blank: int = 0
     notes: list[str] = field(default_factory=list)
     """Choices that were made when the file was read, such as the sheet, and rows passed over."""
+    unfilled: int = 0
+    """Rows of a review file without a target, which were passed over."""
     has_features: bool = False
     has_lists: bool = False
     """Whether features came as lists, whose items were joined."""
@@ -291,7 +293,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     part = Part(path, notes=[table.note] if table.note else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
-    bad = BadRows(how.bad_rows, path, rejects)
+    bad, is_reviewed = BadRows(how.bad_rows, path, rejects), False
     for row in bad.passing(table):
         if not row.cells and not row.fault:
             part.blanks += 1
@@ -303,7 +305,11 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
             if row.names not in numbers:
                 numbers[row.names] = _locate(how.roles, table, row)
                 part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
-            features = numbers[row.names][2]
+                is_reviewed = is_review(row.names or table.header or ())
+            _, target, features, _ = numbers[row.names]
+            if is_reviewed and not text_of(row.cells[target]).strip():
+                part.unfilled += 1
+                continue
             if features is not None:
                 part.has_features = True
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
@@ -317,6 +323,8 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     note = bad.finish(good=len(part.examples))
     part.notes += [note] if note else []
+    if part.unfilled:
+        part.notes.append(_unfilled(part))
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:
@@ -335,6 +343,19 @@ def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
         f"{typical:g}{more if len(rows) > 1 else ''}: it takes much time; if the line is not "
         "meant, split it or remove it"
     )
+
+
+def _unfilled(part: Part) -> str:
+    """A note on the rows of a review file that have no target yet.
+
+    Raises:
+        DataError: none has one.
+    """
+    if not part.examples:
+        what = f"none of the {count(part.unfilled, 'row')} to review has a target"
+        raise DataError(f"{what}: write the right answers into that column", path=part.path)
+    rows = part.unfilled + len(part)
+    return f"{part.unfilled:,} of {rows:,} rows passed over, whose target is not filled in"
 
 
 def _count_entries(part: Part, name: str) -> str:
