@@ -107,7 +107,8 @@ class Review:
 
     def summary(self, path: str) -> Iterator[str]:
         """Lines for people on the file that was written; ``path`` is the input."""
-        yield f"{path}: {counted(len(self._places) - self.unfit, 'source')} to review -> {self.path}"
+        written = len(self._places) - self.unfit
+        yield f"{path}: {counted(written, 'source')} to review -> {self.path}"
         if self.unfit:
             what = f"{counted(self.unfit, 'source')} with tabs or line ends left out"
             yield f"{path}: {what}: a review file named .csv has room for them"
