@@ -59,7 +59,7 @@ from charseq.errors import DataError, UsageError
 from charseq.inference.answer_cache import AnswerCache, answering, limits
 from charseq.inference.conversion.columns import ColumnWriter, ConvertReport
 from charseq.inference.conversion.entries import EntryWriter, LexiconReport, find_target
-from charseq.inference.conversion.review import Review, check_review, check_threshold, reviewing
+from charseq.inference.conversion.review import Review, check_threshold, reviewing
 from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
 from charseq.inference.pool import files_read
 from charseq.inference.prediction import check_counts
@@ -142,9 +142,10 @@ def convert(
         header=header, how=how,
     )  # fmt: skip
     table = table if target else renamed(table, name)
-    has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
+    rejected = rejects_path(path, out)
+    doubtful = Review.of(model, review, candidates=most)
     reads: list[str | Path] = [origin, *files_read(model)]
-    _check_out(out, target or table.format, reads, force=force or has_journal)
+    _check_outputs(out, rejected, doubtful, target or table.format, reads, force=force)
     for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
         report(f"{table.path}: {line}")
     read_text = _text_reader(model, table, column, report)
@@ -152,9 +153,6 @@ def convert(
     options |= {"as": [*how.values(), header, source, name], **({"scores": True} if scores else {})}
     options |= {"lexicon": target.name} if target else {}
     options |= {} if threshold is None else {"threshold": threshold, "most": most}
-    rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=reads, what="file of rejects")
-    doubtful = _open_review(review, most, model, [out, rejected], reads, force=force or has_journal)
     shown = "stdout" if out == "-" else out
     result: ConvertReport | LexiconReport
     with (
@@ -191,8 +189,7 @@ def convert(
         result.rejected, result.rejects = rejects.count, str(rejects.path)
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)
-    if doubtful:
-        result.to_review = tuple(doubtful.summary(table.path))
+    result.to_review = tuple(doubtful.summary(table.path)) if doubtful else ()
     for line in result.summary():
         report(line)
     return result
@@ -299,22 +296,6 @@ def _journal(
     return open_journal(final, identity, force=force, n=n, report=report)
 
 
-def _open_review(
-    review: str | Path | None,
-    candidates: int,
-    model: PairsModel | LanguageModel | WorkerPool,
-    writes: Sequence[str | Path],
-    reads: Sequence[str | Path],
-    *,
-    force: bool,
-) -> Review | None:
-    """The review of a conversion that writes and reads these files; see ``check_review``."""
-    if review is None:
-        return None
-    check_review(Path(review), writes=[Path(one) for one in writes], reads=reads, force=force)
-    return Review(Path(review), candidates=candidates, features=model.has_features)
-
-
 def _new_names(to: str, n: int, *, scores: bool) -> list[str]:
     names = [to, *(f"{to}_{rank}" for rank in range(2, n + 1))]
     probabilities = [f"{name}_probability" for name in names] if scores else []
@@ -357,6 +338,24 @@ def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: boo
     if scores:
         what = "--scores adds columns: lexica have probabilities where their format does"
         raise UsageError(f"{what}{hint}")
+
+
+def _check_outputs(
+    out: str,
+    rejected: Path,
+    review: Review | None,
+    format: Format,
+    reads: Sequence[str | Path],
+    *,
+    force: bool,
+) -> None:
+    """Raise UsageError for outputs that must not be written; ``reads``: all that is read."""
+    # what is there may be of an interrupted attempt
+    force = force or os.path.lexists(journal_path(Path(out)))
+    _check_out(out, format, reads, force=force)
+    files.refuse(rejected, force=force, inputs=reads, what="file of rejects")
+    if review:
+        review.check(writes=[Path(out), rejected], reads=reads, force=force)
 
 
 def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: bool) -> None:

@@ -71,6 +71,38 @@ class Review:
         self._rows, self._lines = array("Q"), array("Q")
         self._cells: list[bytes] = []
 
+    @classmethod
+    def of(
+        cls,
+        model: PairsModel | LanguageModel | WorkerPool,
+        path: str | Path | None,
+        *,
+        candidates: int,
+    ) -> Review | None:
+        """A review of the model's answers in the file ``path``; None without one."""
+        if path is None:
+            return None
+        return cls(Path(path), candidates=candidates, features=model.has_features)
+
+    def check(self, *, writes: Sequence[Path], reads: Sequence[str | Path], force: bool) -> None:
+        """Check the name of the file before anything is computed.
+
+        Args:
+            writes: the other files that the conversion writes.
+            reads: the files that it reads.
+            force: whether an existing file may be overwritten.
+
+        Raises:
+            UsageError: it is one of the other files, no plain file, or as
+                :func:`charseq.files.refuse`.
+        """
+        path = self.path
+        if any(path.resolve() == other.resolve() for other in writes):
+            raise UsageError(f"{path} is written as the output too: give the review another name")
+        files.refuse(path, force=force, inputs=reads, what="review file")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is {files.kind(path)}, expected a review file to write")
+
     def add(self, text: str, line: int, entry: JournalEntry, note: str) -> None:
         """Note a row, whose text has the answer ``entry`` with a ``note`` on it."""
         place = self._places.get(text)
@@ -167,29 +199,6 @@ def check_threshold(
         return n
     loaded: Any = getattr(model, "model", model)
     return max(n, min(CANDIDATES, loaded.config.beam if beam is None else beam))
-
-
-def check_review(
-    path: Path, *, writes: Sequence[Path], reads: Sequence[str | Path], force: bool
-) -> None:
-    """Check the name of a review file before anything is computed.
-
-    Args:
-        path: the review file.
-        writes: the other files that the conversion writes.
-        reads: the files that it reads.
-        force: whether an existing file may be overwritten.
-
-    Raises:
-        UsageError: another ending than those of :data:`FORMATS`; it is one of the other files; or
-            as :func:`charseq.files.refuse`.
-    """
-    _format_name(path)
-    if any(path.resolve() == other.resolve() for other in writes):
-        raise UsageError(f"{path} is written as the output too: give the review another name")
-    files.refuse(path, force=force, inputs=reads, what="review file")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is {files.kind(path)}, expected a review file to write")
 
 
 def _format_name(path: Path) -> str:
