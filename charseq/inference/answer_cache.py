@@ -173,7 +173,7 @@ class AnswerCache:
         from_lexicon = entry.origin == LEXICON
         misses_mass = self._mass is not None and not reach(chances, self._mass)
         note = note_on(entry, unsure=unsure, flattened=flattened)
-        wanted = self._reviewed and (unsure or entry.truncated)
+        wanted = self._reviewed and is_doubtful(entry, unsure=unsure)
         facts = (
             entry.unknown, entry.truncated, from_lexicon, misses_mass, unsure,
             (entry, note) if wanted else None,
@@ -244,6 +244,11 @@ def is_withheld(entry: JournalEntry, threshold: float | None) -> bool:
     if threshold is None or not entry.probabilities:
         return False
     return is_unsure(entry.probabilities[0], entry.origin, threshold)
+
+
+def is_doubtful(entry: JournalEntry, *, unsure: bool) -> bool:
+    """Whether a person should look at an answer: it is withheld or cut."""
+    return unsure or entry.truncated
 
 
 def note_on(

@@ -15,7 +15,7 @@ from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import Rejected, Rejects
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError
-from charseq.inference.answer_cache import TextMemoryError, is_withheld, note_on
+from charseq.inference.answer_cache import TextMemoryError, is_doubtful, is_withheld, note_on
 from charseq.inference.conversion.columns import MAX_LISTED
 from charseq.inference.conversion.review import Review
 from charseq.inference.journal import JournalEntry
@@ -171,7 +171,7 @@ class EntryWriter:
     def _add(self, text: str, row: Row, answer: JournalEntry) -> None:
         """Write the entries of one text; a text that has none is rejected, or is unsure."""
         unsure = is_withheld(answer, self._threshold)
-        if self._review and (unsure or answer.truncated):
+        if self._review and is_doubtful(answer, unsure=unsure):
             self._review.add(text, row.line, answer, note_on(answer, unsure=unsure))
         if unsure:
             self._result.unsure += 1
