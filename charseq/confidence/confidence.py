@@ -40,6 +40,8 @@ SURE = 0.5
 """Strangers whose answer has a higher probability are counted."""
 LEAST = 1e-12
 """Least probability, and least complement, of which a logit is taken."""
+UNCHANGED = (1.0, *[0.0] * (len(FEATURES) + 1))
+"""Weights that leave every probability as the calibration has it."""
 _KEYS = {"weights", "strangers", "sure_before", "sure_after", "familiarity"}
 
 
@@ -147,8 +149,9 @@ def fit(
         report: gets the reason where there is no confidence.
 
     Returns:
-        None where it would not help: no kind of strangers is told apart from dev's sources by
-        their features, or held-out rows (each half with the fit on the other) are no likelier.
+        None where no kind of strangers is told apart from dev's sources by their features. Where
+        held-out rows (each half with the fit on the other) are no likelier, the familiarity is
+        told, and the weights change no probability.
     """
     ordinary = familiarity.features([event.source for event in events])
     odd = familiarity.features([one.event.source for one in strangers])
@@ -165,15 +168,16 @@ def fit(
         weights = rows.where(rows.halves != half).fit()
         held_out[rows.halves == half] = rows.where(rows.halves == half).chances(weights)
     before = 1 / (1 + np.exp(-rows.features[:, 0]))
-    if rows.loss(held_out) >= rows.loss(before):
-        report("it would make held-out rows and strangers no likelier")
-        return None
-    known = slice(0, len(events))
+    known, odd_rows = slice(0, len(events)), slice(len(events), None)
+    helps = rows.loss(held_out) < rows.loss(before)
+    if not helps:
+        report("held-out rows would be no likelier")
+        held_out = before
     error = 100 * expected_calibration_error(held_out[known], rows.right[known])
-    sure = [100 * float((part[len(events) :] > SURE).mean()) for part in (before, held_out)]
-    return Confidence(
-        replace(calibration, ece_after=error), familiarity, rows.fit(), len(strange), *sure
-    )
+    sure = [100 * float((part[odd_rows] > SURE).mean()) for part in (before, held_out)]
+    weights = rows.fit() if helps else UNCHANGED
+    judged = replace(calibration, ece_after=error) if helps else calibration
+    return Confidence(judged, familiarity, weights, len(strange), *sure)
 
 
 def auroc(high: Float[np.ndarray, "N"], low: Float[np.ndarray, "M"]) -> float:
@@ -198,7 +202,7 @@ def _separated(
     features = np.concatenate([ordinary, odd])
     known = np.arange(len(features)) < len(ordinary)
     shares = np.where(known, 1.0, len(ordinary) / max(len(odd), 1))
-    weights = logistic.fit(features, known, shares, [-1] * len(FEATURES))
+    weights = logistic.fit(features, known, shares, [-1] * len(FEATURES), [0.0] * len(FEATURES))
     return replace(familiarity, weights=weights)
 
 
@@ -254,7 +258,10 @@ class _Rows:
         )
 
     def fit(self) -> tuple[float, ...]:
-        return logistic.fit(self.features, self.right, self.shares, [1] + [-1] * len(FEATURES))
+        """The weights; without evidence the calibration is right whatever the source."""
+        signs = [1] + [-1] * len(FEATURES)
+        calibrated = [1.0] + [0.0] * len(FEATURES)
+        return logistic.fit(self.features, self.right, self.shares, signs, calibrated)
 
     def chances(self, weights: Sequence[float]) -> Float[np.ndarray, "N"]:
         return logistic.chances(self.features, weights)

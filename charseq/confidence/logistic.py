@@ -1,9 +1,9 @@
 """Logistic regression with weights of known signs: features of an example -> a probability.
 
-The loss is the weighted negative log-likelihood plus half the squared weights of the standardised
-features (by weighted mean and deviation); it is convex, and Newton's method finds its minimum. A
-feature whose weight would get the wrong sign is left out (its weight is 0), so that, for example, a
-stranger text is never surer.
+The loss is the weighted negative log-likelihood plus half the squared distances of the weights of
+the standardised features (by weighted mean and deviation) from what is assumed. It is convex, and
+Newton's method finds its minimum. A feature whose weight would get the wrong sign is left out (its
+weight is 0), so that, for example, a stranger text is never surer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def fit(
     outcomes: Bool[np.ndarray, "N"],
     shares: Float[np.ndarray, "N"],
     signs: Sequence[int],
+    expected: Sequence[float],
 ) -> tuple[float, ...]:
     """The weights of the features as they are, then the intercept.
 
@@ -38,15 +39,17 @@ def fit(
         outcomes: whether it came true.
         shares: how much each example counts.
         signs: 1 or -1 for each feature, the sign that its weight must have.
+        expected: the weight of each feature that is assumed without evidence.
     """
     centre = np.average(features, axis=0, weights=shares)
     spread = np.sqrt(np.average((features - centre) ** 2, axis=0, weights=shares)) + 1e-9
     inputs = np.concatenate([(features - centre) / spread, np.ones((len(features), 1))], axis=1)
     active = np.ones(inputs.shape[1], dtype=np.bool_)
     wanted = np.array([*signs, 0.0])
+    assumed = np.array([*(np.array(expected) * spread), 0.0])
     while True:
         point = np.zeros(inputs.shape[1])
-        point[active] = _minimum(inputs[:, active], outcomes.astype(float), shares)
+        point[active] = _minimum(inputs[:, active], outcomes.astype(float), shares, assumed[active])
         wrong = wanted * point
         if not (wrong < 0).any():
             break
@@ -59,6 +62,7 @@ def _minimum(
     inputs: Float[np.ndarray, "N A"],
     outcomes: Float[np.ndarray, "N"],
     shares: Float[np.ndarray, "N"],
+    assumed: Float[np.ndarray, "A"],
 ) -> Float[np.ndarray, "A"]:
     """The weights of the least loss; the last input is the intercept, which is free."""
     penalties = np.ones(inputs.shape[1])
@@ -67,13 +71,13 @@ def _minimum(
     def loss(at: Float[np.ndarray, "A"]) -> float:
         logits = inputs @ at
         likelihood = shares * (np.logaddexp(0.0, logits) - outcomes * logits)
-        return float(likelihood.sum() + 0.5 * (penalties * at**2).sum())
+        return float(likelihood.sum() + 0.5 * (penalties * (at - assumed) ** 2).sum())
 
-    point = np.zeros(inputs.shape[1])
+    point = assumed.copy()
     now = loss(point)
     for _ in range(NEWTON_STEPS):
         chance = 1 / (1 + np.exp(-np.clip(inputs @ point, -500, 500)))
-        gradient = inputs.T @ (shares * (chance - outcomes)) + penalties * point
+        gradient = inputs.T @ (shares * (chance - outcomes)) + penalties * (point - assumed)
         curvature = (inputs * (shares * chance * (1 - chance))[:, None]).T @ inputs
         step = np.linalg.solve(curvature + np.diag(penalties), gradient)
         while (after := loss(point - step)) > now and np.abs(step).max() > SMALLEST_STEP:

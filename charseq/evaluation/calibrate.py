@@ -7,6 +7,7 @@ Dev's rows are answered by beam search, and so are strangers made from the train
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,6 +17,7 @@ from charseq.confidence.confidence import StrangerEvent
 from charseq.confidence.familiarity import Familiarity, Ngrams
 from charseq.confidence.strangers import make
 from charseq.data.pairs import Example
+from charseq.display import field
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.scoring import TimeLimit, score_examples
 from charseq.inference.prediction import Prediction
@@ -48,11 +50,11 @@ def calibrate(
         beam: beam width, and number of answers.
         seed: of the strangers.
         limit: of the time for all answers.
-        report: gets the reason where there is no calibration, or no confidence.
+        report: gets a line with the reason where dev or strangers change no probability.
     """
     inputs = len({(row.source, row.features) for row in dev})
     if inputs < MIN_INPUTS:
-        report(f"dev has {inputs} inputs, expected {MIN_INPUTS}")
+        _refuse(report, f"dev has {inputs} inputs, expected {MIN_INPUTS}")
         return {}
 
     def answered(rows: Sequence[Example]) -> list[tuple[int, Event]]:
@@ -64,7 +66,7 @@ def calibrate(
         ]
 
     events = [event for _, event in answered(dev[:: -(-len(dev) // MAX_ROWS)])]
-    fitted = calibration.fit(events, report)
+    fitted = calibration.fit(events, partial(_refuse, report))
     if fitted is None:
         return {}
     ngrams = Ngrams.count([row.source for row in train])
@@ -73,10 +75,16 @@ def calibrate(
     random = Random(seed)
     rows = [Example(one.text, "", random.choice(train).features) for one in made]
     strange = [StrangerEvent(event, made[number].kind) for number, event in answered(rows)]
-    judged = confidence.fit(fitted, familiarity, events, strange, report)
+    judged = confidence.fit(
+        fitted, familiarity, events, strange, partial(_refuse, report, name="strangers")
+    )
     if judged is None:
         return {"calibration": fitted.to_json()}
     return {"calibration": judged.calibration.to_json(), "confidence": judged.to_json()}
+
+
+def _refuse(report: Report, reason: str, *, name: str = "calibrated") -> None:
+    report(field(name, f"no: {reason}"))
 
 
 def _event(row: Example, found: Prediction) -> Event:

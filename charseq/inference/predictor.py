@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq.arguments import check_path
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence, Source
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
-from charseq.data.frames import check_path, over_texts
+from charseq.data.frames import over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
 from charseq.decoding import networks

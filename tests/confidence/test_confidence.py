@@ -126,13 +126,20 @@ def test_strangers_that_are_rightly_refused_stay_sure() -> None:
         assert found.sure_after > 90
 
 
-def test_a_confidence_that_does_not_help_is_not_kept() -> None:
+def test_a_confidence_that_does_not_help_changes_nothing_but_tells_what_is_familiar() -> None:
     """Strangers that the calibration gives next to nothing already."""
     reports: list[str] = []
     plain = replace(CALIBRATION, rest=0.0)  # 0.9 of dev's answers are right, and have 0.9
     odd = [replace(one, event=replace(one.event, scores=[-14.0, -14.0])) for one in strange()]
-    assert fit(plain, FAMILIARITY, dev(), odd, reports.append) is None
-    assert reports == ["it would make held-out rows and strangers no likelier"]
+    found = fit(plain, FAMILIARITY, dev(), odd, reports.append)
+    assert found is not None
+    assert reports == ["held-out rows would be no likelier"]
+    assert found.calibration == plain
+    assert found.sure_before == found.sure_after == 0
+    (known,) = found.sources(["https://example.org"])
+    assert known.familiarity < 0.1
+    scores = [math.log(0.7), math.log(0.2)]
+    assert found.probabilities(known.penalty, scores) == pytest.approx(plain.probabilities(scores))
 
 
 def test_strangers_have_their_share_of_the_weight_whatever_their_number() -> None:

@@ -22,7 +22,7 @@ def test_few_inputs_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "score_examples", None)
     told: list[str] = []
     assert ask(ROWS[:99] * 3, told) == {}
-    assert told == ["dev has 99 inputs, expected 100"]
+    assert told == ["calibrated no: dev has 99 inputs, expected 100"]
 
 
 @pytest.mark.parametrize(("most", "step"), [(150, 1), (149, 2), (50, 3)])

@@ -28,7 +28,7 @@ from charseq.data.formats.reader import find_format
 from charseq.data.formats.writer import replacing
 from charseq.display import ONE_LINE
 from charseq.display import count as counted
-from charseq.errors import UsageError
+from charseq.errors import UsageError, argument
 from charseq.inference import prediction
 from charseq.inference.journal import JournalEntry
 
@@ -190,11 +190,13 @@ def check_threshold(
     """
     if threshold is None:
         if review is not None:
-            raise UsageError("--review is for --threshold, below which answers are withheld")
+            what = f"{argument('review')} is for {argument('threshold')}"
+            raise UsageError(f"{what}, below which answers are withheld")
         return n
     prediction.check_threshold(threshold)
     if getattr(model, "append", None) is not None:
-        raise UsageError("--threshold is for models that rewrite texts, not for next words")
+        what = f"{argument('threshold')} is for models that rewrite texts"
+        raise UsageError(f"{what}, not for next words")
     if review is None:
         return n
     loaded: Any = getattr(model, "model", model)

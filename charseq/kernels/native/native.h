@@ -7,7 +7,7 @@
 
 /* Grows with every change of an exported function. kernels/library.py has the same number and refuses
    a library with another one, which an older editable install may have left behind. */
-#define CHARSEQ_VERSION 9
+#define CHARSEQ_VERSION 10
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
