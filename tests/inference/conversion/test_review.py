@@ -267,10 +267,10 @@ def test_a_threshold_out_of_its_limits(tmp_path: Path, threshold: Any) -> None:
 
 
 def test_a_review_needs_a_threshold_and_a_model_that_rewrites(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="^review is for threshold, below"):
+    with pytest.raises(UsageError, match=r"^review is for threshold, below"):
         convert(Doubter(), tmp_path / "a.csv", tmp_path / "out.csv", review=tmp_path / "r.csv")
     words: Any = SimpleNamespace(append=str.__add__, has_features=False)
-    with pytest.raises(UsageError, match="^threshold is for models that rewrite texts"):
+    with pytest.raises(UsageError, match=r"^threshold is for models that rewrite texts"):
         convert(words, tmp_path / "a.csv", tmp_path / "out.csv", threshold=0.5)
 
 
