@@ -164,7 +164,8 @@ def convert(
 
     With -n or --mass there is a column for each of the best answers; with --scores another for the
     probability of each. A last column holds notes, such as unknown symbols; it says lexicon where
-    the answer is from the --lexicon. With --to-format the answers become a lexicon, such as one of
+    the answer is from the --lexicon, and no answer where none that keeps --pattern, --within and
+    --check was found. With --to-format the answers become a lexicon, such as one of
     Kaldi.
 
     With --threshold a row whose best answer is less probable has no answer, and the note unsure.

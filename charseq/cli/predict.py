@@ -38,6 +38,10 @@ WINDOW = 256
 CHUNK = 65_536
 """Bytes that are read from stdin at once."""
 
+RULES = {"pattern", "within", "check"}
+NEEDS_PAIRS = {"lexicon", "length_penalty", "device", *RULES}
+"""Arguments of ``predictor.load`` that only models of pairs take."""
+
 AnswerFunction = Callable[[list[str]], Sequence[Answer]]
 
 _generation = options.together(
@@ -92,6 +96,7 @@ threshold = click.option(
         "charseq predict -n 3 < words.txt > answers.tsv",
         'charseq predict --mass 0.9 --lexicon names.tsv --json "03/04/05"',
         'charseq predict --threshold 0.9 "03/04/05"',
+        'charseq predict --check date "31 June 2020"',
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
         'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
     ),
@@ -125,6 +130,10 @@ def predict(
     (with -n, --mass or --scores it has the probability alone). In JSON "unsure" is true, and the
     candidates stay.
 
+    With --pattern, --within or --check no other answer is given: where the model finds none, the
+    answer is empty, with a warning, and "answered" is false in JSON. More may be found with a
+    larger --beam.
+
     A language model (trained on text) answers with the next word; with --complete, with words that
     begin like the last one; with --generate, with whole lines that begin with TEXT. To it an empty
     TEXT is the beginning of a line; elsewhere the answer to an empty text is empty.
@@ -140,6 +149,7 @@ def predict(
     )
     loaded = load(run, **arguments)
     console.tell_lexicon(loaded, quiet=quiet)
+    has_rule = bool(RULES & arguments.keys())
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     answer = answer_function(
@@ -156,6 +166,7 @@ def predict(
         lines_of = partial(
             render.as_json,
             with_origin=loading["lexicon"] is not None,
+            with_rule=has_rule,
             with_unsure=threshold is not None,
         )
     elif scores or mass is not None or count > 1:
@@ -166,7 +177,8 @@ def predict(
     for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
         answers = list(zip(window, answer(window), strict=True))
         console.write(line for text, one in answers for line in lines_of(text, one))
-        for line in (*render.warnings(answers, seen), *reached.warnings(answers)):
+        unanswered = render.without_answer(answers) if has_rule else ()
+        for line in (*render.warnings(answers, seen), *unanswered, *reached.warnings(answers)):
             warn(line)
         withheld.count(answers)
     for totals in (render.unknown_totals(seen), reached.totals(), withheld.totals()):
@@ -220,8 +232,7 @@ def needed_task(loading: Mapping[str, Any], *, words: bool, pairs: bool = False)
     """
     if words:
         return "next-word"
-    pairs = pairs or bool({"lexicon", "length_penalty", "device"} & loading.keys())
-    return "pairs" if pairs else None
+    return "pairs" if pairs or NEEDS_PAIRS & loading.keys() else None
 
 
 def answer_function(

@@ -40,6 +40,8 @@ CHUNK_SECONDS = 1.0
 """Seconds of computing that a kill may cost, once the pace is known."""
 UNSURE = "unsure"
 """The note of an answer that is withheld."""
+NO_ANSWER = "no answer"
+"""The note of a text without an answer: a rule allows none that was found."""
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 
@@ -162,7 +164,7 @@ class AnswerCache:
     def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
         unsure = is_withheld(entry, self._threshold)
         chances = entry.probabilities[: self._n]
-        cells = [] if unsure else list(entry.texts[: self._n])
+        cells = [""] if unsure else list(entry.texts[: self._n] or ("",))
         if self._append is not None:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))
@@ -247,8 +249,8 @@ def is_withheld(entry: JournalEntry, threshold: float | None) -> bool:
 
 
 def is_doubtful(entry: JournalEntry, *, unsure: bool) -> bool:
-    """Whether a person should look at an answer: it is withheld or cut."""
-    return unsure or entry.truncated
+    """Whether a person should look at an answer: it is withheld, cut, or not there."""
+    return unsure or entry.truncated or not entry.texts
 
 
 def note_on(
@@ -260,8 +262,9 @@ def note_on(
 ) -> str:
     """The note on an answer; ``name`` gives the names of unknown symbols."""
     unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
+    answered = "" if entry.texts else NO_ANSWER
     cut = "truncated" if entry.truncated else ""
-    parts = (UNSURE if unsure else "", unknown, cut, "flattened" if flattened else "")
+    parts = (UNSURE if unsure else "", unknown, answered, cut, "flattened" if flattened else "")
     return "; ".join(filter(None, parts))
 
 
@@ -320,6 +323,6 @@ def predict_texts(
 
 
 def _entry(found: Prediction, n: int, *, scored: bool) -> JournalEntry:
-    texts = (found.prediction, *(other.prediction for other in found.candidates[1:n]))
+    texts = tuple(one.prediction for one in found.candidates[:n])
     chances = tuple(one.probability for one in found.candidates[: n if scored else 0])
     return JournalEntry(texts, tuple(found.unknown), found.truncated, found.origin, chances)

@@ -10,9 +10,9 @@ by :mod:`charseq.inference.convert`.
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from charseq.data.batches import buckets
 from charseq.data.frames import over_texts
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
-from charseq.decoding import networks
+from charseq.decoding import rules
+from charseq.decoding.constrained import Outputs, search_within
 from charseq.decoding.ensemble import DirectionGroup, direction_groups_on
 from charseq.decoding.search import (
     LENGTH_MARGIN,
@@ -34,27 +35,28 @@ from charseq.decoding.search import (
     Searcher,
     beam,
     greedy,
-    penalty,
 )
 from charseq.decoding.seq2seq_numpy import WIDTH
-from charseq.errors import CheckpointError, SettingError, UsageError, require
+from charseq.errors import SettingError, UsageError, require
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.loading import read_run
+from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
+from charseq.inference.loading import language_model, read_run, reloading
 from charseq.inference.prediction import (
+    Calibrated,
+    FoundTexts,
     Prediction,
     ScoredText,
+    best_of,
     check_threshold,
-    rank,
+    merge,
     refuse_below,
     require_numbers,
+    texts_of,
+    withholding,
 )
 from charseq.runs.lookup import find
-from charseq.runs.store import state_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from charseq.data.text.tokenizer import Tokenizer
     from charseq.inference.lexicon import Lexicon
 
 MAX_POSITIONS = 2**17
@@ -94,6 +96,8 @@ class Translator:
         self.length_penalty = length_penalty
         self.path = path
         """The run folder, for the messages of errors."""
+        self.rule: rules.TargetRule | None = None
+        """The rule that all answers keep; an answer that does not is never given."""
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
@@ -114,12 +118,19 @@ class Translator:
         searches = [
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
-        found = {}
+        weights, found = [group.weight for group in self.direction_groups], {}
         for text, parts, row, one, *outputs in zip(
             distinct, split, ids, known, *searches, strict=True
         ):
-            unknown = self.source.unknown(*parts) if UNK in row else []
-            found[text] = self._prediction(text, outputs, unknown, n, searched=bool(row), known=one)
+            found[text] = best_of(
+                text,
+                merge(outputs, weights),
+                self.source.unknown(*parts) if UNK in row else [],
+                n,
+                calibrated=self._calibrated(one) if row else None,
+                by_merit=bool(self.length_penalty),
+                familiarity=None if one is None else one.familiarity,
+            )
         return [found[text] for text in texts]
 
     def parts(self, text: str) -> tuple[str, str]:
@@ -160,11 +171,21 @@ class Translator:
         Raises:
             CheckpointError: as :meth:`predict`.
         """
-        limits = [self._limit(ids) for ids in sources]
-        network = (self.direction_groups[0] if group is None else group).network
-        strength = self.length_penalty
+        return self._search(sources, width, self.direction_groups[0] if group is None else group)[0]
+
+    def _search(
+        self, sources: Sequence[Sequence[int]], width: int, group: DirectionGroup
+    ) -> Outputs:
+        """As :meth:`search`; and for each source the probability that the rule removes."""
+        limits, removed = [self._limit(ids) for ids in sources], [0.0] * len(sources)
+        network, strength = group.network, self.length_penalty
         silent = None if self.actions is None else self.actions.deletion
-        if isinstance(network, Searcher):
+        if self.rule is not None:
+            found, removed = search_within(
+                network, sources, limits, self.rule.automaton(backward=group.backward),
+                width=width, length_penalty=strength, silent=silent,
+            )  # fmt: skip
+        elif isinstance(network, Searcher):
             found = network.search(sources, limits, width=width, length_penalty=strength)
         elif width == 1:
             state = network.start(sources)
@@ -174,19 +195,23 @@ class Translator:
                 network, network.start(sources), limits,
                 width=width, length_penalty=strength, silent=silent,
             )  # fmt: skip
-        for outputs in found:
-            # where all probabilities are NaN, a search finds nothing
-            require_numbers([one.score for one in outputs] or [math.nan], self.path)
-        return found
+        for outputs, lost in zip(found, removed, strict=True):
+            # where all probabilities are NaN, a search without a rule finds nothing
+            scores = [one.score for one in outputs]
+            require_numbers(scores or [lost if self.rule else math.nan], self.path)
+        return found, removed
 
     def _limit(self, ids: Sequence[int]) -> int:
         """Longest output for a source; with hard attention long enough to reach its end.
 
-        Else each output symbol looks at the whole source: an output that would take more than
+        A rule has room for its longest line, or for the shortest text of its pattern. Without hard
+        attention each output symbol looks at the whole source: an output that would take more than
         ``MAX_ATTENDED`` looks is cut there, and so marked as truncated.
         """
         size = source_length(ids)
         limit = self.limits.of(size)
+        if self.rule is not None:
+            limit = self.rule.limit(limit, size)
         if self.actions is None:
             return min(limit, MAX_ATTENDED // max(size, 1))
         return max(limit, math.ceil(LENGTH_MARGIN * size))
@@ -198,7 +223,7 @@ class Translator:
         group: DirectionGroup,
         width: int,
         batch_size: int,
-    ) -> list[list[ScoredText]]:
+    ) -> list[FoundTexts]:
         """The outputs that one group finds for each of ``texts``.
 
         ``ids`` are those of the texts, read forward.
@@ -206,7 +231,9 @@ class Translator:
         if group.backward:
             ids = [self.encode(*parts, backward=True) for parts in texts]
         # a text without symbols, such as an empty line, has an empty output
-        found = [[ScoredText("", 0.0)] for _ in ids]
+        allows = None if self.rule is None else self.rule.answer
+        found = [FoundTexts.of([ScoredText("", 0.0)], allows)] * len(ids)
+        write = partial(self._written, backward=group.backward)
         # a network that searches by itself also divides its input into batches
         size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
         for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
@@ -216,105 +243,28 @@ class Translator:
                 most = size
             for first in range(0, len(batch) if length else 0, most):
                 rows = batch[first : first + most]
-                searched = self.search([ids[row] for row in rows], width, group)
-                for row, hypotheses in zip(rows, searched, strict=True):
-                    found[row] = self._texts(hypotheses, backward=group.backward)
+                searched = self._search([ids[row] for row in rows], width, group)
+                for row, hypotheses, removed in zip(rows, *searched, strict=True):
+                    outputs = texts_of(hypotheses, write, self.length_penalty)
+                    found[row] = FoundTexts.of(outputs, allows, removed)
         return found
 
-    def _texts(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
-        """Hypotheses as texts; the probabilities of those that spell the same text are added."""
-        found: dict[str, ScoredText] = {}
-        actions, strength = self.actions, self.length_penalty
-        cut = hypotheses[0].ids if hypotheses[0].truncated else None
-        for one in hypotheses:
-            if one.ids == cut and not one.truncated:
-                continue  # the truncated output with its end, which its score has
-            ids = one.ids if actions is None else actions.target_ids(one.ids)
-            text = self.target.decode(reversed(ids) if backward else ids)
-            divisor = penalty(len(one.ids) + 1, strength) if strength else 1.0
-            beginning = one.score if one.truncated else None
-            scored = ScoredText(text, one.score + one.end, divisor, beginning)
-            found[text] = found[text].merged(scored) if text in found else scored
-        return list(found.values())
-
-    def _prediction(
-        self,
-        text: str,
-        outputs: Sequence[Sequence[ScoredText]],
-        unknown: list[str],
-        n: int,
-        *,
-        searched: bool,
-        known: Source | None,
-    ) -> Prediction:
-        """The ``n`` best of the outputs of all groups.
-
-        Probabilities are calibrated by all outputs, not only by the ``n`` best, and by what goes on
-        after truncated ones. Where nothing was ``searched`` they are not calibrated. A truncated
-        output is the best or none.
-        """
-        merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
-        merits: dict[str, float] | None = None
-        calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None
-        if self.confidence and known and searched:
-            calibrated = partial(self.confidence.probabilities, known.penalty)
-        elif self.calibration and searched:
-            calibrated = self.calibration.probabilities
-        cut = [one for one in merged.values() if one.beginning is not None]
-        if cut or self.length_penalty:
-            merits = {one.text: one.merit for one in merged.values()}
-        if cut and merits is not None:
-            best = max(merits, key=merits.__getitem__)
-            for one in cut:
-                if one.text != best:
-                    del merged[one.text]
-            if calibrated is not None:
-                continued = [one.continued for one in cut]
-                calibrated = partial(_calibrated, calibrated, continued)
-        candidates = rank(
-            {one.text: one.score for one in merged.values()},
-            n,
-            merits=merits,
-            calibrated=calibrated,
-        )
-        first = candidates[0]
-        truncated = merged[first.prediction].truncated
-        return Prediction(
-            text,
-            first.prediction,
-            first.probability,
-            unknown,
-            truncated,
-            candidates,
-            None if known is None else known.familiarity,
-        )
+    def _written(self, ids: Sequence[int], *, backward: bool) -> str:
+        """The text of an output."""
+        written = ids if self.actions is None else self.actions.target_ids(ids)
+        return self.target.decode(reversed(written) if backward else written)
 
     def _known(self, sources: Sequence[str]) -> Sequence[Source | None]:
-        """What is known of each source without its answers; None in a run that has no measure."""
+        """The facts on each source without its answers; None in a run that has no measure."""
         if self.confidence is None:
             return [None] * len(sources)
         return self.confidence.sources(sources)
 
-    def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
-        """The outputs of several groups, each text once, with its mean probability."""
-        merged: dict[str, ScoredText] = {}
-        for group, found in zip(self.direction_groups, outputs, strict=True):
-            share = math.log(group.weight)
-            for one in found:
-                beginning = None if one.beginning is None else one.beginning + share
-                shared = one._replace(score=one.score + share, beginning=beginning)
-                before = merged.get(one.text)
-                merged[one.text] = shared if before is None else before.merged(shared)
-        return merged
-
-
-def _calibrated(
-    probabilities: Callable[[Sequence[float]], Sequence[float]],
-    continued: Sequence[float],
-    scores: Sequence[float],
-) -> Sequence[float]:
-    """The calibrated probabilities of candidates beside outputs that go on beyond the limit."""
-    return probabilities([*scores, *continued])[: len(scores)]
+    def _calibrated(self, known: Source | None) -> Calibrated | None:
+        """The function from scores to probabilities for a source that was searched."""
+        if self.confidence and known:
+            return partial(self.confidence.probabilities, known.penalty)
+        return self.calibration.probabilities if self.calibration else None
 
 
 class PairsModel:
@@ -341,6 +291,11 @@ class PairsModel:
         """Everything that the run's ``about.json`` says."""
         self.config = config
         self.translator = translator
+        self.rule: rules.Rule | None = None
+        """The rule that all answers keep."""
+        self.unconstrained: PairsModel | None = None
+        """Of a model with a rule: the same without one."""
+        self._ruled: PairsModel | None = None  # the last one of `constrained`
         self.lexicon = lexicon
         """Your own pairs; their targets come before the answers of the model. None: no lexicon."""
 
@@ -366,6 +321,9 @@ class PairsModel:
         beam: int | None = None,
         batch_size: int = 256,
         threshold: float | None = None,
+        pattern: str | None = None,
+        within: str | Path | None = None,
+        check: str | Iterable[str] = (),
     ) -> list[Prediction]:
         """One prediction for each text, in order. The same text always gets the same answer.
 
@@ -378,24 +336,54 @@ class PairsModel:
             batch_size: texts computed together; it changes the speed, never an answer.
             threshold: an answer of the model with a probability below is withheld: ``prediction``
                 is empty and ``unsure`` true. The candidates stay. None: nothing is withheld.
+            pattern: a rule that all answers keep, like ``within`` and ``check``; see :func:`load`.
+            within: the same, a file.
+            check: the same, names of checks.
 
         Raises:
             SettingError: n, beam or batch_size below 1, a threshold that is not above 0 and at
                 most 1, or a text without its features.
-            UsageError: with the position: a text that is no str.
+            UsageError: with the position: a text that is no str; or an expression that is none.
+            DataError: with path and line: the file of answers cannot be read.
         """
+        if rules.is_given(pattern, within, check):
+            model = self.constrained(pattern=pattern, within=within, check=check)
+            return model.predict(texts, n=n, beam=beam, batch_size=batch_size, threshold=threshold)
         width = self.config.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
-        if threshold is not None:
-            check_threshold(threshold, SettingError)
+        check_threshold(threshold, SettingError)
         if self.lexicon is None:
-            answers = ask(texts)
-        else:
-            parts = {text: self.translator.parts(text) for text in texts}
-            found = self.lexicon.answer(parts, n, ask)
-            answers = [found[text] for text in texts]
-        return answers if threshold is None else [one.above(threshold) for one in answers]
+            return withholding(ask(texts), threshold)
+        parts = {text: self.translator.parts(text) for text in texts}
+        found = self.lexicon.answer(parts, n, ask)
+        return withholding([found[text] for text in texts], threshold)
+
+    def constrained(
+        self,
+        *,
+        pattern: str | None = None,
+        within: str | Path | None = None,
+        check: str | Iterable[str] = (),
+    ) -> PairsModel:
+        """The same model with a rule, which takes the place of its own; see :func:`load`."""
+        rule = rules.read(pattern, within, check)
+        if rule is None:
+            return self
+        found = self._ruled
+        if found and found.rule and found.rule.fingerprint == rule.fingerprint:
+            return found
+        free = self.unconstrained or self
+        translator = copy.copy(free.translator)
+        target, directions = translator.target, [g.backward for g in translator.direction_groups]
+        translator.rule = rules.TargetRule(rule, target, translator.actions, backward=directions)
+        lexicon = free.lexicon and free.lexicon.within(rule.allows)
+        self._ruled = PairsModel(self.path, self.metadata, self.config, translator, lexicon)
+        self._ruled.rule, self._ruled.unconstrained = rule, free
+        path = rule.path and str(rule.path.absolute())
+        chosen = {"pattern": pattern, "within": path, "check": list(rule.checks)}
+        self._ruled.options = {**free.options, **chosen}
+        return self._ruled
 
 
 def load(
@@ -405,6 +393,9 @@ def load(
     lexicon_columns: str = "",
     length_penalty: float | None = None,
     device: str = "cpu",
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
 ) -> PairsModel | LanguageModel:
     """Load the model of a run folder.
 
@@ -420,6 +411,10 @@ def load(
         length_penalty: how much beam search prefers longer outputs; by default the setting
             ``length_penalty`` of the run.
         device: ``cpu``, or ``cuda`` to compute on a GPU with torch.
+        pattern: a regular expression of Python that all answers match in full.
+        within: a file; all answers are lines of it.
+        check: names of checks that all answers pass: date, time, number, isbn, iban, luhn. With
+            any of these three, no answer is outside, not even from the lexicon.
 
     Returns:
         A model that rewrites texts, or one that predicts words, as the run was trained.
@@ -428,7 +423,8 @@ def load(
         SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
         DataError: with path and line: the lexicon cannot be read.
-        UsageError: a lexicon or a length penalty for a language model; or no path.
+        UsageError: a lexicon, a length penalty or a rule for a language model; no path; or an
+            expression that is not regular, or that no output matches.
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
@@ -439,9 +435,10 @@ def load(
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
-        if lexicon is not None or length_penalty is not None:
-            what = "a length penalty" if lexicon is None else "a lexicon"
-            raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
+        ruled = rules.is_given(pattern, within, check) or None
+        named = {"a lexicon": lexicon, "a length penalty": length_penalty, "a rule": ruled}
+        if given := [name for name, value in named.items() if value is not None]:
+            raise UsageError(f"{given[0]} is for runs of pairs; {path} predicts words")
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
         return language_model(path, metadata, config, tokenizer, weights)
@@ -472,43 +469,4 @@ def load(
         entries = read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     model = PairsModel(path, metadata, config, translator, entries)
     model.options = options
-    return model
-
-
-def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
-    """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
-    options = dict(model.options) if isinstance(model, PairsModel) else {}
-    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
-
-
-def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
-    """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
-
-    Raises:
-        CheckpointError: as :func:`load`, or the run or the lexicon has changed since then.
-    """
-    model = load(path, **options)
-    if fingerprint(model) != known:
-        raise CheckpointError("the run or its lexicon has changed since it was pickled", path=path)
-    return model
-
-
-def fingerprint(model: PairsModel | LanguageModel) -> str:
-    """sha256 of everything that decides the answers of a model: files, lexicon, length penalty."""
-    files = state_of(model.path).files
-    parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
-    if isinstance(model, PairsModel):
-        parts += [model.config.length_penalty, model.lexicon and model.lexicon.fingerprint]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def language_model(
-    path: Path,
-    metadata: dict[str, Any],
-    config: Config,
-    tokenizer: Tokenizer,
-    weights: Mapping[str, np.ndarray],
-) -> LanguageModel:
-    """A language model with these weights, from a run folder or from a training."""
-    network = networks.build("next-word", config, weights)
-    return LanguageModel(path, metadata, config, tokenizer, network)
+    return model.constrained(pattern=pattern, within=within, check=check)

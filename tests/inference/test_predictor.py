@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,16 @@ from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
-from charseq.decoding import next_word_numpy, seq2seq_gpu
+from charseq.decoding import next_word_numpy, rules, seq2seq_gpu
 from charseq.decoding.ensemble import DirectionGroup
+from charseq.decoding.rules import TargetRule
 from charseq.decoding.search import LengthLimits
 from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
+from charseq.inference.loading import language_model
+from charseq.inference.predictor import Prediction, Translator, fingerprint, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
 
@@ -945,3 +948,165 @@ def test_a_run_that_has_changed_is_not_taken_for_the_pickled_one(tmp_path: Path)
     shutil.rmtree(run)
     with pytest.raises(CheckpointError, match="no such run"):
         pickle.loads(stored)
+
+
+# --- a rule
+
+
+RULED = {"x": 0.4, "xy": 0.3, "z": 0.2, "zy": 0.1}
+
+
+def ruled(outputs: dict[str, float], *rule: Any, **options: Any) -> Translator:
+    translator, _ = scripted(outputs)
+    translator.rule = TargetRule(rules.read(*rule, **options), TARGET, None)
+    return translator
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answers"),
+    [
+        (".", [("x", 0.4 / 0.6), ("z", 0.2 / 0.6)]),
+        ("x.*", [("x", 0.4 / 0.7), ("xy", 0.3 / 0.7)]),
+        ("zy", [("zy", 1.0)]),
+        (".*", [("x", 0.4), ("xy", 0.3), ("z", 0.2), ("zy", 0.1)]),
+        ("y+", []),
+    ],
+)
+def test_probabilities_are_those_given_the_rule(
+    pattern: str, answers: list[tuple[str, float]]
+) -> None:
+    (answer,) = ruled(RULED, pattern).predict(["a"], n=4, width=4)
+    assert [one.prediction for one in answer.candidates] == [text for text, _ in answers]
+    for one, (text, probability) in zip(answer.candidates, answers, strict=True):
+        assert one.probability == pytest.approx(probability, abs=1e-4)
+        assert one.score == pytest.approx(math.log(RULED[text]))
+    assert answer.prediction == (answers[0][0] if answers else "")
+    assert answer.probability == pytest.approx(answers[0][1] if answers else 0.0, abs=1e-4)
+
+
+def test_a_greedy_search_under_a_rule_bounds_the_probability_from_below() -> None:
+    (answer,) = ruled(RULED, ".").predict(["a"])
+    # "z" is not followed, so it counts as within the rule, with all that goes on after it
+    assert found(answer) == [("x", pytest.approx(0.4 / 0.7, abs=1e-4))]
+
+
+def test_calibration_sees_scores_given_the_rule() -> None:
+    translator = ruled(RULED, ".")
+    translator.calibration = Calibration(2.0, 0.5, 0.0, 0.0, 100)
+    (answer,) = translator.predict(["a"], n=2, width=4)
+    given = [math.log(0.4 / 0.6), math.log(0.2 / 0.6)]
+    expected = translator.calibration.probabilities(given)
+    assert [one.probability for one in answer.candidates] == pytest.approx(expected, abs=5e-3)
+    assert sum(one.probability for one in answer.candidates) < 1
+
+
+def test_a_rule_has_room_for_its_shortest_text_beyond_the_length_limit() -> None:
+    outputs = {"x": 0.5, "xyxyxyxyxyxy": 0.5}
+    free, _ = scripted(outputs)
+    assert free.predict(["a"], width=2)[0].prediction == "x"
+    (answer,) = ruled(outputs, "(xy){6}").predict(["a"])
+    assert found(answer) == [("xyxyxyxyxyxy", pytest.approx(1.0, abs=1e-4))]
+
+
+def test_an_answer_that_the_limit_cut_within_the_rule_is_marked_and_others_are_not_given() -> None:
+    outputs = {"y" * 20: 1.0}
+    (answer,) = ruled(outputs, "y*").predict(["a"])
+    assert (answer.prediction, answer.truncated) == ("", False)
+    (answer,) = ruled({"y" * 20: 0.9, "y" * 7: 0.1}, "y{7}|y{20,}z").predict(["a"], width=3)
+    assert (answer.prediction, answer.candidates) == ("y" * 7, [answer.candidates[0]])
+
+
+def test_an_empty_source_has_no_answer_unless_the_rule_allows_the_empty_text() -> None:
+    assert ruled({"x": 1.0}, "x").predict([""])[0].candidates == []
+    assert found(ruled({"x": 1.0}, "x?").predict([""])[0]) == [("", 1.0)]
+
+
+def test_checks_remove_what_the_search_has_found() -> None:
+    digits = Vocabulary("characters", "NFC", "NFC", tuple("018"))
+    network = Scripted({"18": 0.3, "10": 0.5, "00": 0.2}, digits)
+    translator = Translator([DirectionGroup(network)], SOURCE, digits, LengthLimits((0, 2)))  # type: ignore[arg-type]
+    translator.rule = TargetRule(rules.read(check="luhn"), digits, None)
+    (answer,) = translator.predict(["a"], n=3, width=3)
+    expected = [("18", pytest.approx(0.6, abs=1e-4)), ("00", pytest.approx(0.4, abs=1e-4))]
+    assert found(answer) == expected
+    (answer,) = translator.predict(["a"])  # the only output of a beam of one fails
+    assert answer.candidates == []
+
+
+def test_groups_of_both_directions_keep_the_rule() -> None:
+    """The mean of the groups: one has not found what the other has."""
+    groups = [
+        DirectionGroup(Scripted({"xy": 0.6, "z": 0.4}), weight=0.5),  # type: ignore[arg-type]
+        DirectionGroup(Scripted({"yx": 0.2, "z": 0.8}), backward=True, weight=0.5),  # type: ignore[arg-type]
+    ]
+    translator = Translator(groups, SOURCE, TARGET, LengthLimits((0, 2)))
+    translator.rule = TargetRule(rules.read("xy?"), TARGET, None, backward=[False, True])
+    (answer,) = translator.predict(["a"], n=3, width=3)
+    assert found(answer) == [("xy", pytest.approx(1.0, abs=1e-4))]
+    assert answer.candidates[0].score == pytest.approx(math.log(0.4))
+
+
+@pytest.fixture(scope="module")
+def dates() -> Any:
+    return load("dates")
+
+
+def test_answers_of_a_run_keep_the_rule(dates: Any, tmp_path: Path) -> None:
+    texts = ["3. März 2021", "31 June 2020", "no date", "le 14 juillet 1789"]
+    days = tmp_path / "days.txt"
+    days.write_text("2020-06-30\n1789-07-14\n", encoding="utf-8")
+    for beam in (1, 5):
+        for answer in dates.predict(texts, n=beam, beam=beam, check="date"):
+            assert len(answer.candidates) == beam
+            for one in answer.candidates:
+                date.fromisoformat(one.prediction)
+            assert math.fsum(one.probability for one in answer.candidates) <= 1 + 1e-9
+        answers = dates.predict(texts, beam=beam, within=days)
+        assert {one.prediction for one in answers} <= {"2020-06-30", "1789-07-14"}
+        assert answers[3].prediction == "1789-07-14"
+    best = [one.prediction for one in dates.predict(texts, pattern=r"\d{4}-0[67]-\d\d")]
+    assert best[1::2] == ["2020-06-31", "1789-07-14"]
+    # a rule of one call leaves the model as it was
+    assert dates.predict(["31 June 2020"])[0].prediction == "2020-06-31"
+    assert load("dates", check="date").predict(texts) == dates.predict(texts, check=["date"])
+
+
+def test_an_answer_under_a_rule_does_not_depend_on_its_company(dates: Any) -> None:
+    texts = [f"{day}. März {year}" for day in range(1, 32) for year in (1999, 2021)] + ["no date"]
+    whole = dates.predict(texts, n=3, pattern=r"\d+-0[1-5]-[0-3]*")
+    assert len({one.prediction for one in whole}) > 10
+    for size in (1, 7):
+        some = dates.predict(texts[::5], n=3, pattern=r"\d+-0[1-5]-[0-3]*", batch_size=size)
+        assert some == whole[::5]
+
+
+def test_rules_are_in_fingerprints_and_copies(dates: Any, tmp_path: Path) -> None:
+    days = tmp_path / "days.txt"
+    days.write_text("2020-06-30\n", encoding="utf-8")
+    made = [dates.constrained(pattern="2.*"), dates.constrained(within=days), dates]
+    assert len({fingerprint(one) for one in made}) == 3
+    copied = pickle.loads(pickle.dumps(made[1]))
+    assert copied.predict(["x"])[0].prediction == "2020-06-30"
+    days.write_text("2020-06-29\n", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="its rule has changed"):
+        pickle.loads(pickle.dumps(made[1]))
+    # the next call reads the file again
+    assert dates.predict(["x"], within=days)[0].prediction == "2020-06-29"
+    assert made[1].constrained(pattern="3.*").predict(["x"])[0].prediction[0] == "3"
+
+
+def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("today\t2024-01-01\t1\ntoday\tnow\t3\nsoon\tlater\t1\n", encoding="utf-8")
+    model = load("dates", lexicon=own, lexicon_columns="source,target,weight")
+    assert model.predict(["today"])[0].prediction == "now"
+    today, soon = model.predict(["today", "soon"], n=2, check="date")
+    assert found(today)[0] == ("2024-01-01", 1.0)
+    assert [one.origin for one in today.candidates] == ["lexicon", "model"]
+    assert soon.origin == "model"
+    assert soon.prediction not in ("", "later")
+
+
+def test_a_language_model_takes_no_rule() -> None:
+    with pytest.raises(UsageError, match="a rule is for runs of pairs"):
+        load("sentences", pattern="a")
