@@ -107,6 +107,14 @@ def test_more_outputs_than_columns_are_kept_for_the_review() -> None:
     assert answered(cut, n=1, threshold=0.5, reviewed=True).to_review == (cut, "truncated")
 
 
+def test_a_text_without_an_answer_is_to_be_reviewed_too() -> None:
+    """A rule allows none that was found, so there is nothing to withhold."""
+    none = JournalEntry((), (), False, "model", ())
+    found = answered(none, n=1, threshold=0.9, reviewed=True)
+    assert (found.cells, found.unsure) == (("", "no answer"), False)
+    assert found.to_review == (none, "no answer")
+
+
 def test_plain_text_has_an_empty_line_and_the_note_apart() -> None:
     found = answered(entry(0.1), format="text", n=1, threshold=0.9)
     assert (found.cells, found.note) == (("",), "unsure")
