@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
+from charseq.inference.loading import language_model
+from charseq.inference.predictor import Prediction, Translator, fingerprint, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
 
@@ -575,6 +577,25 @@ def test_the_lexicon_answers_before_the_model(run: Path, tmp_path: Path) -> None
     (several,) = model.predict(["abc"], n=4)
     assert [one.prediction for one in several.candidates[:2]] == ["word", "other"]
     assert several.candidates[2:] == plain.predict(["abc"], n=4)[0].candidates[:2]
+
+
+def test_a_threshold_withholds_answers_of_the_model_alone(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("abc\tOWN\nabc\tOTHER\n", encoding="utf-8")
+    model: Any = load(run, lexicon=own)
+    texts = ["abc", "cab", "hgf", "aabb", ""]
+    known = model.predict(texts, n=2)
+    between = sorted(one.probability for one in known[1:4])[1]
+    found = model.predict(texts, n=2, threshold=between)
+    assert sum(one.unsure for one in found) == 1, "the least probable of three"
+    for before, after in zip(known, found, strict=True):
+        unsure = before.origin == "model" and before.probability < between
+        assert after == replace(
+            before, unsure=unsure, prediction="" if unsure else before.prediction
+        )
+    assert found[0].probability == 0.5
+    with pytest.raises(SettingError, match=r"^threshold is 0, expected a number above 0"):
+        model.predict(["a"], threshold=0)
 
 
 def test_a_lexicon_knows_features(tmp_path: Path) -> None:
