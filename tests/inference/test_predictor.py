@@ -1071,14 +1071,14 @@ def test_answers_of_a_run_keep_the_rule(dates: Any, tmp_path: Path) -> None:
         for answer in dates.predict(texts, n=beam, beam=beam, check="date"):
             assert len(answer.candidates) == beam
             for one in answer.candidates:
-                date.fromisoformat(one.prediction)
+                if one.prediction:  # this model may say under any rule that there is no answer
+                    date.fromisoformat(one.prediction)
             assert math.fsum(one.probability for one in answer.candidates) <= 1 + 1e-9
         answers = dates.predict(texts, beam=beam, within=days)
-        assert {one.prediction for one in answers} <= {"2020-06-30", "1789-07-14"}
+        assert {one.prediction for one in answers} <= {"", "2020-06-30", "1789-07-14"}
         assert answers[3].prediction == "1789-07-14"
     best = [one.prediction for one in dates.predict(texts, pattern=r"\d{4}-0[67]-\d\d")]
-    assert best[3] == "1789-07-14"
-    assert best[1].startswith(("2020-06-", "2020-07-"))
+    assert best == ["", "", "", "1789-07-14"]
     # a rule of one call leaves the model as it was
     assert dates.predict(["31 June 2020"])[0].prediction == ""
     assert load("dates", check="date").predict(texts) == dates.predict(texts, check=["date"])
@@ -1093,19 +1093,25 @@ def test_an_answer_under_a_rule_does_not_depend_on_its_company(dates: Any) -> No
         assert some == whole[::5]
 
 
+def answers_of(model: Any, **rule: Any) -> list[str]:
+    """The candidates for a date, without that of no answer."""
+    (found,) = model.predict(["30 June 2020"], n=3, **rule)
+    return [one.prediction for one in found.candidates if one.prediction]
+
+
 def test_rules_are_in_fingerprints_and_copies(dates: Any, tmp_path: Path) -> None:
     days = tmp_path / "days.txt"
     days.write_text("2020-06-30\n", encoding="utf-8")
     made = [dates.constrained(pattern="2.*"), dates.constrained(within=days), dates]
     assert len({fingerprint(one) for one in made}) == 3
     copied = pickle.loads(pickle.dumps(made[1]))
-    assert copied.predict(["x"])[0].prediction == "2020-06-30"
+    assert answers_of(copied) == ["2020-06-30"]
     days.write_text("2020-06-29\n", encoding="utf-8")
     with pytest.raises(CheckpointError, match="its rule has changed"):
         pickle.loads(pickle.dumps(made[1]))
     # the next call reads the file again
-    assert dates.predict(["x"], within=days)[0].prediction == "2020-06-29"
-    assert made[1].constrained(pattern="3.*").predict(["x"])[0].prediction[0] == "3"
+    assert answers_of(dates, within=days) == ["2020-06-29"]
+    assert {one[0] for one in answers_of(made[1].constrained(pattern="3.*"))} == {"3"}
 
 
 def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> None:
@@ -1117,7 +1123,7 @@ def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> Non
     assert found(today)[0] == ("2024-01-01", 1.0)
     assert [one.origin for one in today.candidates] == ["lexicon", "model"]
     assert soon.origin == "model"
-    assert soon.prediction not in ("", "later")
+    assert soon.prediction != "later"
 
 
 def test_a_language_model_takes_no_rule() -> None:
