@@ -44,6 +44,13 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 Data: TypeAlias = "str | Path | Frame"
 
+
+def _are_names(value: Any) -> bool:
+    """Whether a value is a str, or a list of them."""
+    listed = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    return all(isinstance(one, str) for one in listed)
+
+
 CONFIG = Kind("what charseq.configure returns", lambda value: isinstance(value, Config))
 CALLBACKS = Kind(
     "a list of objects of classes made from charseq.Callback",
@@ -51,14 +58,14 @@ CALLBACKS = Kind(
 )
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
-    **dict.fromkeys(("lexicon", "strangers", "plot", "review"), PATH),
+    **dict.fromkeys(("lexicon", "strangers", "plot", "review", "within"), PATH),
     **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores"), FLAG),
     **dict.fromkeys(("report", "watch"), FUNCTION),
     **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
     **dict.fromkeys(("mass", "threshold", "length_penalty"), NUMBER),
     **dict.fromkeys(("split", "to", "format", "header", "delimiter", "encoding"), TEXT),
     "pattern": TEXT,
-    "check": Kind("the name of a check, or several", lambda value: isinstance(value, Iterable)),
+    "check": Kind("the name of a check, or a list of names", _are_names),
     **dict.fromkeys(("device", "lexicon_columns", "to_format"), TEXT),
     **dict.fromkeys(("config", "base"), CONFIG),
     "values": Kind("a dict of settings by name", MAPPING.fits),

@@ -182,8 +182,10 @@ def predict(
     for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
         answers = list(zip(window, answer(window), strict=True))
         console.write(line for text, one in answers for line in lines_of(text, one))
-        told = (render.warnings(answers, seen), reached.warnings(answers))
-        for line in (*chain(*told), *unanswered.warnings(answers)):
+        told = [render.warnings(answers, seen), reached.warnings(answers)]
+        if getattr(loaded, "append", None) is None:  # a next word may be missing
+            told.append(unanswered.warnings(answers))
+        for line in chain(*told):
             warn(line)
         withheld.count(answers)
     for totals in (

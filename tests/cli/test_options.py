@@ -40,7 +40,7 @@ def test_options_have_the_type_of_their_setting() -> None:
         "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
         "hidden": 96, "layers": 2, "dropout": 0.1, "batch_size": 32, "learning_rate": 0.01,
         "attention": None, "no_attention": True, "header": "no", "delimiter": "tab",
-        "encoding": "cp1252", "bad_rows": "skip",
+        "encoding": "cp1252", "bad_rows": "skip", "empty_targets": None,
     }  # fmt: skip
     assert parsed("--learning-rate", "0.01")["learning_rate"] == 0.01
     assert parsed("--attention", "hard")["attention"] == "hard"
