@@ -29,7 +29,8 @@ from charseq.errors import CharseqError, UsageError
 
 if TYPE_CHECKING:
     from charseq.data.frames import Frame
-    from charseq.inference.convert import ConvertReport
+    from charseq.inference.conversion.columns import ConvertReport
+    from charseq.inference.conversion.entries import LexiconReport
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import PairsModel
 
@@ -174,18 +175,23 @@ def convert(
     *,
     column: str | int | None = None,
     to: str | None = None,
+    to_format: str | None = None,
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
     force: bool = False,
     jobs: int = 1,
     **options: Any,
-) -> ConvertReport | Frame:
+) -> ConvertReport | LexiconReport | Frame:
     """Rewrite one column of a file or of a pandas DataFrame with a model's answers.
 
     Rows, their order and all other columns stay as they are; the new columns are ``to``, then
     ``to_2`` to ``to_n``, then ``to_note``. In a DataFrame the index stays, and a null has null
     answers.
+
+    With ``to_format`` the answers become a lexicon: each different text once, in the order of the
+    file, with its ``n`` best answers as entries of their own. A file that is a pronouncing
+    dictionary becomes a dictionary of its own format.
 
     Args:
         data: a file, or a DataFrame, which is not changed.
@@ -195,6 +201,8 @@ def convert(
         column: the column to rewrite, its name or its number from 1; by default the one named
             source, else the first. With features two: ``lemma,features``.
         to: the name of the new column, by default "prediction".
+        to_format: for a file, write a lexicon: kaldi, kaldip (with probabilities), cmudict, mfa,
+            tsv, csv or jsonl.
         n: answers a row, best first.
         beam: beam width; by default the run's own.
         mass: only as many answers as have this probability together.
@@ -203,7 +211,7 @@ def convert(
         options: for a file, further arguments of ``charseq.inference.convert.convert``.
 
     Returns:
-        For a file the counts of the conversion; for a DataFrame a new one.
+        For a file the counts of the conversion, or of the lexicon; for a DataFrame a new one.
 
     Raises:
         UsageError: arguments that do not fit together, or ``out`` exists.
@@ -214,12 +222,13 @@ def convert(
     if not isinstance(data, str | Path):
         if not is_frame(data):
             check_path(data, "data", "the path of a file or a DataFrame")
-        if out is not None or options:
-            given = ", ".join([*(["out"] if out is not None else []), *options])
-            raise UsageError(f"{given}: for files, not for a DataFrame")
+        for_files = {"out": out, "to_format": to_format}
+        if given := [*(name for name, one in for_files.items() if one is not None), *options]:
+            raise UsageError(f"{', '.join(given)}: for files, not for a DataFrame")
         return _convert_frame(
             data, loaded, column=column, to=to, n=n, beam=beam, mass=mass, force=force
         )  # fmt: skip
+    from charseq.data.formats.reader import find_lexicon_format
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
@@ -227,11 +236,12 @@ def convert(
     from charseq.version import __version__
 
     identity = fingerprint(loaded)
-    (path,) = targets([str(data)], None if out is None else str(out))
+    ending = "" if to_format is None else find_lexicon_format(to_format).endings[0]
+    (path,) = targets([str(data)], None if out is None else str(out), ending)
     with sharing(loaded, jobs, identity, getattr(loaded, "options", None)) as pool:
         return conversion.convert(
-            pool, data, path, column=column, to=to, n=n, beam=beam, mass=mass, force=force,
-            kept_for=f"{__version__} {identity}", **options,
+            pool, data, path, column=column, to=to, to_format=to_format, n=n, beam=beam, mass=mass,
+            force=force, kept_for=f"{__version__} {identity}", **options,
         )  # fmt: skip
 
 
@@ -251,7 +261,7 @@ def _convert_frame(
     from charseq.data.formats.reader import find_format
     from charseq.data.formats.rows import Row, Table, cell_text
     from charseq.data.formats.writer import Rejected
-    from charseq.inference.answer_cache import AnswerCache, predict_texts
+    from charseq.inference.answer_cache import AnswerCache, answering
     from charseq.inference.convert import DEFAULT_NAME
 
     rules, names = find_format("jsonl"), tuple(map(str, frame.columns))
@@ -268,12 +278,8 @@ def _convert_frame(
             texts.append(read(Row(number, tuple(cells), names)) or "")
         except Rejected as fault:
             raise fault.at(FRAME, number) from None
-    predict = functools.partial(
-        predict_texts,
-        predict=functools.partial(model.predict, n=n, beam=beam),
-        n=n, mass=mass, batch_size=256, kept=iter(()), journal=None,
-    )  # fmt: skip
-    cache = AnswerCache(predict, format=rules, n=n)
+    answer = answering(model, n=n, beam=beam, mass=mass, batch_size=256)
+    cache = AnswerCache(answer, format=rules, n=n)
     answers = cache.answer(filter(None, texts))
     to = DEFAULT_NAME if to is None else to
     new = [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]

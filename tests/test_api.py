@@ -117,6 +117,23 @@ def test_convert_rewrites_a_file(tmp_path: Path, model: Any) -> None:
     assert (tmp_path / "x.csv").read_text() == text
 
 
+def test_convert_writes_a_lexicon(tmp_path: Path, model: Any) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("2020/05/03\nin two\n2020/05/03\n")
+    with pytest.raises(UsageError, match="a lexicon cannot be written as 'xlsx', expected one of"):
+        charseq.convert(words, model, to_format="xlsx")
+    report: Any = charseq.convert(words, model, to_format="KaldiP", n=2)
+    made = tmp_path / "words.converted.txt"
+    assert (report.words, report.rejected, report.out) == (1, 1, str(made))
+    entries = [line.split(" ") for line in made.read_text().splitlines()]
+    best = model.predict(["2020/05/03"], n=2)[0].candidates
+    assert [(word, phones) for word, _, phones in entries] == [
+        ("2020/05/03", one.prediction) for one in best
+    ]
+    again: Any = charseq.convert(made, model, tmp_path / "again.txt", format="kaldip")
+    assert (again.words, again.entries, again.format) == (1, 1, "kaldip")
+
+
 def test_convert_rewrites_a_frame(model: Any) -> None:
     frame = pd.DataFrame(
         {"id": [1, 2, 3, 4], "date": ["3 May 2020", None, "ß", ""], "list": [[1], [2], [3], [4]]},
@@ -175,6 +192,7 @@ def test_a_frame_for_a_model_of_features_has_two_columns() -> None:
     [
         (lambda frame, model: convert(frame, model, column="x"), "frame: no column 'x'"),
         (lambda frame, model: convert(frame, model, out="x"), "out: for files, not for a Data"),
+        (lambda frame, model: convert(frame, model, to_format="csv"), "to_format: for files, not"),
         (lambda frame, model: convert(frame, model, header="no"), "header: for files, not"),
         (lambda frame, model: convert(frame, model, to="source"), "there is a column 'source'"),
         (lambda frame, model: convert(frame, model, column="list"), "frame:1: a value of type"),

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charseq.cli import console, options
-from charseq.errors import CharseqError, UsageError
+from charseq.errors import CharseqError
 from charseq.process import prepare_inference
 from charseq.version import __version__
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-    from charseq.inference.convert import ConvertReport
-    from charseq.inference.lexicon import LexiconReport
 
 
 class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -163,7 +160,7 @@ def convert(
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
     """
     prepare_inference()
-    from charseq.data.formats.reader import FORMATS, dictionary_format
+    from charseq.data.formats.reader import find_lexicon_format
     from charseq.data.formats.writer import targets
     from charseq.inference import convert as conversion
     from charseq.inference.pool import sharing
@@ -172,12 +169,7 @@ def convert(
 
     if not quiet and (slow := library.absence()):
         console.warn(slow)
-    as_lexicon = [to_format or dictionary_format(path, kind) for path in files]
-    if to is not None and any(as_lexicon):
-        raise UsageError("--to names a new column, and a lexicon has none")
-    if scores and any(as_lexicon):
-        raise UsageError("--scores adds columns: lexica have probabilities where their format does")
-    outputs = targets(files, output, FORMATS[to_format].endings[0] if to_format else "")
+    outputs = targets(files, output, find_lexicon_format(to_format).endings[0] if to_format else "")
     load_arguments = options.load_arguments(loading)
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
     console.tell_lexicon(loaded, quiet=quiet)
@@ -185,24 +177,17 @@ def convert(
     options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
     identity = fingerprint(loaded)
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
-    reading |= {"batch_size": batch_size, "format": kind, "header": header, "force": force}
+    reading |= {"to": to, "to_format": to_format, "scores": scores, "batch_size": batch_size}
+    reading |= {"format": kind, "header": header, "force": force}
     reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
-        for path, out, target in zip(files, outputs, as_lexicon, strict=True):
-            found: ConvertReport | LexiconReport
-            if target:
-                from charseq.inference import lexicon
-
-                report = console.silence if quiet else console.note
-                found = lexicon.write(pool, path, out, to_format=target, report=report, **reading)
-            else:
-                kept_for = f"{__version__} {identity}"
-                with console.rows_line(_size(path, kind), quiet=quiet) as line:
-                    found = conversion.convert(
-                        pool, path, out, to=to, scores=scores, kept_for=kept_for,
-                        report=line.note, progress=line.show, **reading,
-                    )  # fmt: skip
+        for path, out in zip(files, outputs, strict=True):
+            with console.rows_line(_size(path, kind), quiet=quiet) as line:
+                found = conversion.convert(
+                    pool, path, out, kept_for=f"{__version__} {identity}",
+                    report=line.note, progress=line.show, **reading,
+                )  # fmt: skip
             if found.rejected:
                 rejected.append(f"{found.path}: {found.refused}: {found.rejects}")
     if rejected:

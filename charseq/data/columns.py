@@ -8,13 +8,16 @@ features, as JSON has them, is joined by the separator of the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from charseq.data.formats.headers import roles_among
-from charseq.data.formats.rows import Row, Table, locate, text_of
-from charseq.data.formats.writer import Rejected
+from charseq.data.formats.rows import Row, Table, Window, locate, text_of
+from charseq.data.formats.writer import Rejected, Rejects
 from charseq.errors import DataError, UsageError
+
+Texts = Sequence[str | Rejected | None]
+"""The texts of the rows of a window; None for a blank line."""
 
 MAX_KEYED = 64
 """Lists of keys whose positions are remembered."""
@@ -88,6 +91,28 @@ def column_reader(
             raise Rejected(fault.message) from None
 
     return read
+
+
+def read_texts(
+    table: Table, read_text: Callable[[Row], str | None], rejects: Rejects
+) -> Iterator[tuple[Window, Texts]]:
+    """Each window with its rows' texts; rows that cannot be read go to ``rejects``."""
+    stored = table.format.stored
+    lead = [*table.preamble, *filter(None, [table.header_row])]
+    offset = sum(len(stored(row.raw)) for row in lead)
+    for window in table.windows:
+        texts: list[str | Rejected | None] = []
+        for row in window.rows:
+            raw = stored(row.raw)
+            try:
+                if row.fault:
+                    raise Rejected(row.fault)
+                texts.append(read_text(row))
+            except Rejected as fault:
+                rejects.add(row.line, offset if raw else None, fault.message, raw)
+                texts.append(fault)
+            offset += len(raw)
+        yield window, texts
 
 
 def _remember(

@@ -27,7 +27,7 @@ from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
 from charseq.data.formats.headers import roles_among
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.rows import Row, Table, locate, text_of
+from charseq.data.formats.rows import Row, Table, count_columns, locate, text_of
 from charseq.data.formats.sqlite import plain_location
 from charseq.data.formats.writer import Rejects
 from charseq.data.settings_file import ROLES, Roles, parse_columns
@@ -43,6 +43,7 @@ from charseq.data.splits import (
 )
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
 from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
+from charseq.display import count
 from charseq.errors import DataError
 
 if TYPE_CHECKING:
@@ -230,7 +231,9 @@ def load(
     too_long = [n for n in outliers.get("train", []) if parts["train"].sizes[n] > MAX_TRAINED]
     notes += [_describe_outliers(parts[split], rows) for split, rows in outliers.items() if rows]
     if too_long:
-        notes.append(f"{_pairs(len(too_long))} of more than {MAX_TRAINED:,} left out of training")
+        notes.append(
+            f"{count(len(too_long), 'pair')} of more than {MAX_TRAINED:,} left out of training"
+        )
     if feature_separator == AUTO and not any(joined):
         cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
         feature_separator = find_separator(chain.from_iterable(cells))
@@ -318,24 +321,20 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:
         known = table.format.recognised
-        count = _count_entries(part, "source" if numbers[()][0] == 0 else "target")
-        part.notes[0] = part.notes[0].replace(known, known + count, 1)
+        size = _count_entries(part, "source" if numbers[()][0] == 0 else "target")
+        part.notes[0] = part.notes[0].replace(known, known + size, 1)
     return part
 
 
 def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
     """The longest of the outliers, with its line; ``rows`` are their numbers, it is the first."""
     size, typical = int(part.sizes[rows[0]]), float(np.median(part.sizes))
-    more = f" ({_pairs(len(rows))} of more than {outlier_length(part.sizes):,})"
+    more = f" ({count(len(rows), 'pair')} of more than {outlier_length(part.sizes):,})"
     return (
         f"{part.path}:{part.lines[rows[0]]}: {size:,} characters, half of the pairs have at most "
         f"{typical:g}{more if len(rows) > 1 else ''}: it takes much time; if the line is not "
         "meant, split it or remove it"
     )
-
-
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count:,} pairs"
 
 
 def _count_entries(part: Part, name: str) -> str:
@@ -385,7 +384,9 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
         if table.format.holds_pairs and width == 3 and len(roles) == 2:
             roles = (roles[0], "weight", roles[1])  # its probabilities are weights
         if len(roles) != width:
-            raise DataError(f"{_columns(width)}, but --columns names {len(roles)} (skip is one)")
+            raise DataError(
+                f"{count_columns(width)}, but --columns names {len(roles)} (skip is one)"
+            )
         found = {role: number for number, role in enumerate(roles) if role in ROLES}
     else:
         found = _locate_unnamed(names, width, fixed=not table.format.may_have_header)
@@ -402,17 +403,13 @@ def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[st
     called = f" ({', '.join(names)})" if names else ""
     if width < 2:
         hint = "" if fixed else ": the setting delimiter tells what stands between cells"
-        raise DataError(f"{_columns(width)}{called}, expected source and target{hint}")
+        raise DataError(f"{count_columns(width)}{called}, expected source and target{hint}")
     first = [name for name in names if name][:2]
     example = "source={},target={}".format(*first) if first[1:] else "source,features,target"
     raise DataError(
-        f"{_columns(width)}{called}, expected source and target: "
+        f"{count_columns(width)}{called}, expected source and target: "
         f"say which is which, for example --columns {example}"
     )
-
-
-def _columns(count: int) -> str:
-    return f"{count} column" if count == 1 else f"{count} columns"
 
 
 def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:

@@ -16,10 +16,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from charseq.data.columns import Texts
 from charseq.data.formats.rows import Format, Window
-from charseq.data.formats.writer import Rejected
 from charseq.display import ONE_LINE, code_points, describe
-from charseq.errors import reduced
+from charseq.errors import AccessError, reduced
 from charseq.inference.journal import Journal, JournalEntry
 from charseq.inference.prediction import LEXICON, Prediction, reach
 from charseq.lru import ByteLru
@@ -41,8 +41,6 @@ CHUNK_SECONDS = 1.0
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 
-Texts = Sequence[str | Rejected | None]
-"""The texts of the rows of a window; None for a blank line."""
 Shard = list[tuple[Window, Texts]]
 
 
@@ -54,6 +52,11 @@ class TextMemoryError(MemoryError):
     def __init__(self, text: str) -> None:
         super().__init__(f"a text of {len(text):,} characters")
         self.text = text
+
+    def at(self, path: str, line: int | None) -> AccessError:
+        """The error for people, of the row in which the text stands."""
+        message = f"memory is too short for {self}: shorten it, or give the process more"
+        return AccessError(message, path=path, line=line)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,33 +166,31 @@ class AnswerCache:
         return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
 
 
-def cache_of(
+def answering(
     model: PairsModel | LanguageModel | WorkerPool,
-    format: Format,
-    journal: Journal | None,
+    journal: Journal | None = None,
     *,
     n: int,
     beam: int | None,
     mass: float | None,
-    scores: bool,
     batch_size: int,
-) -> AnswerCache:
-    """A cache of the answers of ``model``, which come from the journal first.
+    scored: bool = False,
+) -> Callable[[list[str]], dict[str, JournalEntry]]:
+    """The function from different texts to their answers, which come from the journal first.
 
-    The arguments are those of :func:`charseq.inference.convert.convert`.
+    ``scored``: whether the answers have their probabilities. The other arguments are those of
+    :func:`charseq.inference.convert.convert`.
     """
-    predict = partial(
+    return partial(
         predict_texts,
         predict=partial(model.predict, n=n, beam=beam, batch_size=batch_size),
         n=n,
         mass=mass,
         batch_size=batch_size,
-        scored=scores or mass is not None,
+        scored=scored or mass is not None,
         kept=iter(journal.replay() if journal else ()),
         journal=journal,
     )
-    append = None if format.has_columns else getattr(model, "append", None)
-    return AnswerCache(predict, format=format, n=n, append=append, scores=scores, mass=mass)
 
 
 def shards(read: Iterable[tuple[Window, Texts]], cache: AnswerCache) -> Iterator[Shard]:

@@ -1,6 +1,4 @@
-"""Lexicon: a file of pairs, whose targets come before the answers of the model, or are answers.
-
-:func:`read` takes the user's own pairs; :func:`write` makes a lexicon of a model's answers.
+"""Lexicon: the user's own file of pairs, whose targets come before the answers of the model.
 
 A text is looked up as a whole: in the Unicode form in which the vocabulary of the model reads
 sources, with all of its features in their order, and case-sensitively. The targets of a source are
@@ -11,46 +9,25 @@ file. They share the probability 1 in proportion to their weights.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any
 
-from charseq import files
 from charseq.data import pairs
 from charseq.data.bad_rows import SKIP_HINT
-from charseq.data.columns import column_names
 from charseq.data.formats.headers import roles_among
-from charseq.data.formats.lexica import Dictionary, Entry
-from charseq.data.formats.lines import TextFormat
-from charseq.data.formats.reader import (
-    FORMATS,
-    lexicon_formats,
-    read_table,
-    sniff,
-)
-from charseq.data.formats.rows import Format, Row
 from charseq.data.formats.sqlite import split_location
-from charseq.data.formats.writer import Rejected, Rejects, rejecting, rejects_path, replacing
 from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError
-from charseq.inference.prediction import LEXICON, Candidate, Prediction, check_counts
-
-if TYPE_CHECKING:
-    from charseq.inference.language_model import LanguageModel
-    from charseq.inference.pool import WorkerPool
-    from charseq.inference.predictor import PairsModel
+from charseq.inference.prediction import LEXICON, Candidate, Prediction
 
 Key = tuple[str, tuple[str, ...]]
 """Normalised source and features."""
-MAX_LISTED = 20
-"""Rejected rows that are reported one by one."""
 Predict = Callable[[list[str]], Sequence[Prediction]]
 
 
@@ -220,216 +197,3 @@ def _joined(text: str, own: list[Candidate], predicted: Prediction | None, n: in
         candidates=[*own, *others][:n],
         familiarity=predicted.familiarity if predicted else None,
     )
-
-
-# --- answers -> a lexicon
-
-
-@dataclass
-class LexiconReport:
-    """Counts of a lexicon that was written.
-
-    ``words``: different texts; ``entries``: their answers, as many lines; ``rejected``: rows that
-    could not be read and texts that the format cannot hold, which are in the file ``rejects``.
-    """
-
-    path: str
-    words: int = 0
-    entries: int = 0
-    rejected: int = 0
-    rejects: str = ""
-    flagged: int = 0
-    truncated: int = 0
-    spaced: int = 0
-
-    @property
-    def refused(self) -> str:
-        """How many rows were rejected, in words."""
-        return f"{self.rejected:,} row{'s' * (self.rejected != 1)} rejected"
-
-
-def write(
-    model: PairsModel | LanguageModel | WorkerPool,
-    path: str | Path,
-    out: str | Path,
-    *,
-    to_format: str,
-    column: str | int | None = None,
-    n: int = 1,
-    beam: int | None = None,
-    mass: float | None = None,
-    batch_size: int = 256,
-    format: str = "auto",
-    header: str = "auto",
-    delimiter: str = "auto",
-    encoding: str = "auto",
-    force: bool = False,
-    report: Callable[[str], None] = lambda _: None,
-) -> LexiconReport:
-    """Write a lexicon: each text of a file once, in order, with its ``n`` best answers.
-
-    An answer is an entry of its own, with its probability where the format has one: in TSV, CSV and
-    JSON Lines the columns are source, features if the model has them, target and weight. A text
-    that the format cannot hold, such as two words in a Kaldi lexicon, is among the rejects. The
-    other arguments are those of :func:`charseq.inference.convert.convert`.
-
-    Args:
-        model: a loaded run of pairs, or a pool of workers that have it.
-        path: the file of texts.
-        out: the lexicon; ``-`` is stdout.
-        to_format: its format, one of ``reader.lexicon_formats()``.
-        column: the column to read.
-        n: answers for each text, at most.
-        beam: the width of the beam.
-        mass: answers until their probabilities sum to it.
-        batch_size: texts that are computed side by side.
-        format: the format of ``path``.
-        header: "auto", "yes" or "no".
-        delimiter: see :func:`charseq.data.formats.reader.read_table`.
-        encoding: see there.
-        force: overwrite ``out``.
-        report: gets lines for people.
-
-    Raises:
-        UsageError: arguments that do not fit together, a model without pairs, or ``out`` exists.
-        DataError: with path and line: the input cannot be read or the output cannot be written.
-    """
-    from charseq.inference.convert import read_texts, text_reader
-    from charseq.inference.pool import files_read
-
-    path, out = str(path), str(out)
-    inputs: list[str | Path] = [split_location(path)[0], *files_read(model)]
-    check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
-    target = _target(model, to_format, out)
-    files.refuse(out, force=force, inputs=inputs)
-    names = column_names(column, features=model.has_features)
-    how = {"format": format, "header": header, "delimiter": delimiter, "encoding": encoding}
-    table = read_table(path, names=names, faulty=True, **how)
-    if table.note:
-        report(f"{table.path}: {table.note}")
-    read_text = text_reader(model, table, column, report)
-    rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force, inputs=inputs, what="file of rejects")
-    result = LexiconReport(table.path, rejects=str(rejected))
-    known: set[str] = set()
-    with rejecting(rejected, force=force) as rejects, replacing(out, force=force) as file:
-        stored = table.format.stored
-        lines = _EntryWriter(
-            target, file, rejects, result, report, stored, features=model.has_features
-        )
-        for window, texts in read_texts(table, read_text, rejects):
-            new: dict[str, Row] = {}
-            for row, text in zip(window.rows, texts, strict=True):
-                if isinstance(text, Rejected):
-                    lines.tell(row, text)
-                elif text and text not in known:
-                    new.setdefault(text, row)
-            known |= new.keys()
-            answers = model.predict(list(new), n=n, beam=beam, batch_size=batch_size)
-            for row, one in zip(new.values(), answers, strict=True):
-                lines.add(row, one if mass is None else one.reaching(mass))
-        result.rejected = rejects.count
-    for line in _summary(result, target, "stdout" if out == "-" else out):
-        report(line)
-    return result
-
-
-class _EntryWriter:
-    """Answers -> lines of a lexicon."""
-
-    def __init__(
-        self,
-        format: Format,
-        file: BinaryIO,
-        rejects: Rejects,
-        result: LexiconReport,
-        report: Callable[[str], None],
-        stored: Callable[[bytes], bytes],
-        *,
-        features: bool,
-    ) -> None:
-        """``stored`` gives the bytes of a row as they are in the input."""
-        self._stored = stored
-        self._format, self._file, self._rejects = format, file, rejects
-        self._result, self._report = result, report
-        self._names = ["source", *["features"] * features, "target", "weight"]
-        self._told = 0
-        if format.may_have_header:
-            file.write(self._cells(self._names))
-
-    def add(self, row: Row, answer: Prediction) -> None:
-        """Write the entries of one text; a text that has none is rejected."""
-        source, _, features = answer.source.partition("\t")
-        try:
-            found = [
-                self._entry(Entry(source, one.prediction, one.probability, rank), features)
-                for rank, one in enumerate(answer.candidates)
-                if one.prediction.strip()
-            ]
-            if not found:
-                raise Rejected("an empty answer")
-        except DataError as fault:
-            self._rejects.add(row.line, None, fault.message, self._stored(row.raw))
-            self.tell(row, fault)
-            return
-        self._file.write(b"".join(found))
-        result = self._result
-        result.words += 1
-        result.entries += len(found)
-        result.flagged += bool(answer.unknown)
-        result.truncated += answer.truncated
-        result.spaced += " " in answer.prediction
-
-    def tell(self, row: Row, fault: DataError) -> None:
-        """Report a rejected row, up to ``MAX_LISTED`` of them."""
-        self._told += 1
-        if self._told <= MAX_LISTED:
-            self._report(f"{self._result.path}:{row.line}: rejected: {fault.message}")
-
-    def _entry(self, entry: Entry, features: str) -> bytes:
-        if isinstance(self._format, Dictionary):
-            return self._format.encode(entry)
-        parts = [features] * ("features" in self._names)
-        return self._cells([entry.source, *parts, entry.target, f"{entry.probability:.6g}"])
-
-    def _cells(self, values: Sequence[str]) -> bytes:
-        """A row of a table, where other formats put a separator before each cell."""
-        if self._format.has_keys:
-            *texts, weight = values
-            members = dict(zip(self._names, [*texts, float(weight)], strict=True))
-            return json.dumps(members, ensure_ascii=False).encode() + b"\n"
-        return cast(TextFormat, self._format).encode(self._names, values)[1:] + b"\n"
-
-
-def _target(model: PairsModel | LanguageModel | WorkerPool, name: str, out: str) -> Format:
-    """The format of a lexicon. Raises UsageError where it, or the model, has no pairs."""
-    if name not in lexicon_formats():
-        known = ", ".join(lexicon_formats())
-        raise UsageError(f"a lexicon cannot be written as '{name}', expected one of {known}")
-    if getattr(model, "append", None) is not None:
-        raise UsageError("the model predicts words, and a lexicon needs one that rewrites texts")
-    found, named = FORMATS[name], FORMATS[sniff(out)]
-    if found.holds_pairs and model.has_features:
-        raise UsageError(f"{found.title}: it has no features, which the model reads; tsv has")
-    if out != "-" and named.has_columns and not set(named.endings) & set(found.endings):
-        raise UsageError(
-            f"{out} is named as {named.title}, but {found.title} is written: give the output a "
-            f"name that ends in {found.endings[0]}"
-        )
-    return found
-
-
-def _summary(result: LexiconReport, format: Format, out: str) -> list[str]:
-    """The report as lines for people: counts, then the texts that are special."""
-    path = result.path
-    counts = f"{result.words:,} texts, {result.entries:,} entries ({format.title})"
-    lines = [f"{path}: {counts} -> {out}"]
-    if result.rejected:
-        lines.append(f"{path}: {result.refused} -> {result.rejects}")
-    if result.flagged:
-        lines.append(f"{path}: texts with unseen symbols: {result.flagged:,}")
-    if result.truncated:
-        lines.append(f"{path}: {result.truncated:,} predictions cut at the longest length")
-    if format.holds_pairs and result.words and not result.spaced:
-        lines.append(f"{path}: no answer has a space in it, so each is written as one phone")
-    return lines

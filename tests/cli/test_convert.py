@@ -1,5 +1,6 @@
 """``charseq convert``: files rewritten, and the arguments of the conversion."""
 
+import io
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,8 +36,8 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
-        "column": "2", "to": "iso", "n": 3, "beam": 4, "mass": None, "scores": True,
-        "batch_size": 7, "format": "tsv", "header": "no", "delimiter": "semicolon",
+        "column": "2", "to": "iso", "to_format": None, "n": 3, "beam": 4, "mass": None,
+        "scores": True, "batch_size": 7, "format": "tsv", "header": "no", "delimiter": "semicolon",
         "encoding": "cp1252", "force": True,
     }  # fmt: skip
     assert calls == [
@@ -158,3 +159,28 @@ def test_a_lexicon_is_converted_to_one_of_its_format(world: World, tmp_path: Pat
     code, out, err = world.run("convert", str(words), "-o", "-")
     assert (code, out) == (0, "quay QUAY\nsea SEA\n")
     assert err.startswith(f"{words}: a Kaldi lexicon\n")
+
+
+DICTIONARIES = {
+    "cmudict": ("quay  K IY1\nquay(1)  K EY1\nsea  S IY1\n", "quay  QUAY\nsea  SEA\n"),
+    "kaldi": ("quay K IY1\nquay K EY1\nsea S IY1\n", "quay QUAY\nsea SEA\n"),
+    "kaldip": ("quay 0.5 K IY1\nsea 1.0 S IY1\n", "quay 1 QUAY\nsea 1 SEA\n"),
+    "mfa": ("quay\t0.5\tK IY1\nsea\t1\tS IY1\n", "quay\t1\tQUAY\nsea\t1\tSEA\n"),
+}
+
+
+@pytest.mark.parametrize("kind", DICTIONARIES)
+def test_a_dictionary_on_stdin_is_recognised(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    content, expected = DICTIONARIES[kind]
+    for given in ([], ["--format", kind], ["--to-format", kind]):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+        code, out, err = world.run("convert", "-", *given)
+        assert (code, out) == (0, expected)
+        assert "stdin: 2 texts, 2 entries" in err
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    code, out, err = world.run("convert", "-", "--to", "iso")
+    assert (code, out) == (2, "")
+    assert "(stdin is read as a " in err
+    assert "--format tsv adds columns to its lines)" in err

@@ -32,7 +32,7 @@ from charseq.data.formats.reader import read_table
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, DataError, UsageError
-from charseq.inference.convert import ConvertReport, convert, summary
+from charseq.inference.convert import convert
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Candidate, Prediction
 
@@ -741,17 +741,7 @@ def test_the_report_counts(tmp_path: Path) -> None:
     assert (report.flagged, report.truncated) == (4, 1)
     assert report.unknown == Counter({"ß": 3, "+": 1})
     assert (tmp_path / "b.tsv").read_text().split("\n")[-2].endswith("\tunknown U+002B; truncated")
-    assert summary(report)[0] == f"{source}: 5 rows, 3 strings computed -> {tmp_path / 'b.tsv'}"
-
-
-def test_the_count_of_unseen_symbols_has_a_bound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("charseq.inference.convert.KEPT", 1)
-    source = tmp_path / "a.txt"
-    source.write_text("ß\n+\nß\n")
-    report = convert(Fake(), source, tmp_path / "b.txt")
-    assert (report.flagged, report.unknown) == (3, Counter({"ß": 2}))
+    assert report.summary()[0] == f"{source}: 5 rows, 3 strings computed -> {tmp_path / 'b.tsv'}"
 
 
 def test_a_model_that_forgets_a_text_is_found_out(tmp_path: Path) -> None:
@@ -953,36 +943,3 @@ def test_a_reader_that_leaves_is_no_fault_of_ours() -> None:
         patch.setattr(sys, "stdout", SimpleNamespace(buffer=Gone()))
         with pytest.raises(BrokenPipeError):
             convert(Fake(), "-", "-")
-
-
-# --- the report for people
-
-
-def test_a_report_without_anything_special_takes_one_line() -> None:
-    found = ConvertReport("a.csv", "b.csv", rows=1234, distinct=1000)
-    assert summary(found) == ["a.csv: 1,234 rows, 1,000 strings computed -> b.csv"]
-
-
-def test_rejected_rows_and_kept_answers_are_reported() -> None:
-    found = ConvertReport(
-        "a", "b", rows=9, rejected=2, rejects="b.rejects.jsonl", distinct=5, kept=4
-    )
-    assert found.ok == 7
-    assert ConvertReport("a", "b", rows=9, rejected=1).refused == "1 row rejected"
-    assert summary(found) == [
-        "a: 9 rows, 5 strings computed (4 of them before it was interrupted) -> b",
-        "a: 2 rows rejected, 7 ok -> b.rejects.jsonl",
-    ]
-
-
-def test_flaws_are_counted() -> None:
-    unknown = Counter({chr(0x4E00 + number): 30 - number for number in range(22)})
-    found = ConvertReport(
-        "a", "b", flagged=40, truncated=3, looked_up=5, unlisted=7, unknown=unknown
-    )
-    _, listed, unseen, cut, looked_up = summary(found)
-    assert listed == "a: 7 more lines with notes, not listed"
-    assert unseen.startswith("a: unseen symbols in 40 rows: ")
-    assert unseen.endswith(" and 2 more")
-    assert cut == "a: 3 predictions cut at the longest length"
-    assert looked_up == "a: 5 predictions from the lexicon"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Sequence
@@ -15,8 +14,7 @@ from charseq.config import Config
 from charseq.data.pairs import Example
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, SettingError, UsageError
-from charseq.inference.lexicon import Lexicon, LexiconReport, read
-from charseq.inference.lexicon import write as write_lexicon
+from charseq.inference.lexicon import Lexicon, read
 from charseq.inference.prediction import Candidate, Prediction
 
 PLAIN = Vocabulary("characters", "NFC", "NFC", tuple("abc"))
@@ -299,140 +297,3 @@ def test_a_pronouncing_dictionary_is_read_as_it_is(tmp_path: Path) -> None:
     path = write(tmp_path, ";;; comment\nA  AH0\nA(1)  EY1 # as a letter\n", "cmu.dict")
     other = {**SETTINGS, "columns": "target,source,weight"}
     assert texts(read(path, PLAIN, settings=other).find("A")) == ["AH0", "EY1"]
-
-
-# --- written
-
-
-class Speaker:
-    """A model of pairs that spells a text in phones, ever slower."""
-
-    append = None
-
-    def __init__(self, *, features: bool = False) -> None:
-        self.has_features = features
-        self.asked: list[str] = []
-
-    def predict(self, texts: list[str], *, n: int, **_: Any) -> list[Prediction]:
-        self.asked += texts
-        return [self._answer(text, n) for text in texts]
-
-    def _answer(self, text: str, n: int) -> Prediction:
-        phones = "" if text == "mute" else " ".join(text.partition("\t")[0].upper())
-        found = [Candidate(phones + " E" * k, 0.5**k / 2, -1.0) for k in range(n)]
-        unknown = ["?"] if text == "odd" else []
-        return Prediction(text, phones, 0.5, unknown, truncated=False, candidates=found)
-
-
-def written(
-    folder: Path, content: str, name: str = "words.txt", **options: Any
-) -> tuple[str, LexiconReport, list[str]]:
-    """The lexicon, the report, and its lines."""
-    lines: list[str] = []
-    out = folder / "made"
-    model = options.pop("model", None) or Speaker()
-    path = write(folder, content, name)
-    found = write_lexicon(model, path, out, report=lines.append, force=True, **options)
-    return out.read_text(encoding="utf-8"), found, lines
-
-
-@pytest.mark.parametrize(
-    ("to_format", "expected"),
-    [
-        ("kaldi", "ab A B\nab A B E\nodd O D D\nodd O D D E\n"),
-        ("kaldip", "ab 0.5 A B\nab 0.25 A B E\nodd 0.5 O D D\nodd 0.25 O D D E\n"),
-        ("cmudict", "ab  A B\nab(1)  A B E\nodd  O D D\nodd(1)  O D D E\n"),
-        ("mfa", "ab\t0.5\tA B\nab\t0.25\tA B E\nodd\t0.5\tO D D\nodd\t0.25\tO D D E\n"),
-        (
-            "tsv",
-            (
-                "source\ttarget\tweight\nab\tA B\t0.5\nab\tA B E\t0.25\n"
-                "odd\tO D D\t0.5\nodd\tO D D E\t0.25\n"
-            ),
-        ),
-        (
-            "csv",
-            "source,target,weight\nab,A B,0.5\nab,A B E,0.25\nodd,O D D,0.5\nodd,O D D E,0.25\n",
-        ),
-    ],
-)
-def test_each_text_is_written_once_with_its_best_answers(
-    tmp_path: Path, to_format: str, expected: str
-) -> None:
-    model = Speaker()
-    made, found, lines = written(tmp_path, "ab\n\nodd\nab\n", model=model, to_format=to_format, n=2)
-    assert made == expected
-    assert (found.words, found.entries, found.rejected) == (2, 4, 0)
-    assert model.asked == ["ab", "odd"]
-    assert lines[-1].endswith("texts with unseen symbols: 1")
-    name = "again.csv" if to_format == "csv" else f"again.{'tsv' if to_format == 'tsv' else 'dict'}"
-    name = "lexicon.txt" if to_format.startswith("kaldi") else name
-    again = read(write(tmp_path, made, name), PLAIN, settings=SETTINGS)
-    assert texts(again.find("ab")) == ["A B", "A B E"]
-
-
-def test_json_has_numbers_and_features_a_column(tmp_path: Path) -> None:
-    model = Speaker(features=True)
-    content = "ab\tV;PST\n"
-    made, _, _ = written(tmp_path, content, "a.tsv", model=model, to_format="jsonl")
-    row = {"source": "ab", "features": "V;PST", "target": "A B", "weight": 0.5}
-    assert json.loads(made) == row
-    with pytest.raises(UsageError, match="Kaldi lexicon: it has no features, which the model"):
-        written(tmp_path, content, "a.tsv", model=model, to_format="kaldi")
-
-
-def test_mass_ends_the_answers(tmp_path: Path) -> None:
-    made, _, _ = written(tmp_path, "ab\n", to_format="kaldi", n=3, mass=0.7)
-    assert made == "ab A B\nab A B E\n"
-
-
-def test_texts_that_are_no_entry_are_rejected_and_the_others_written(tmp_path: Path) -> None:
-    made, found, lines = written(tmp_path, "ab\nin two\nmute\n", to_format="kaldi")
-    assert made == "ab A B\n"
-    assert found.refused == "2 rows rejected"
-    assert lines[0].endswith(
-        "words.txt:2: rejected: 'in two' is not one word, so no Kaldi lexicon holds it"
-    )
-    assert lines[1].endswith("words.txt:3: rejected: an empty answer")
-    kept = [json.loads(line) for line in Path(found.rejects).read_text().splitlines()]
-    assert [(one["line"], one["raw"]) for one in kept] == [(2, "aW4gdHdvCg=="), (3, "bXV0ZQo=")]
-
-
-def test_a_rejected_row_keeps_the_bytes_of_its_encoding(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_bytes("ab\nin zwei Käse\n".encode("cp1252"))
-    found = write_lexicon(Speaker(), path, tmp_path / "made", to_format="kaldi")
-    assert (tmp_path / "made").read_text() == "ab A B\n"
-    (kept,) = map(json.loads, Path(found.rejects).read_text().splitlines())
-    assert base64.b64decode(kept["raw"]) == "in zwei Käse\n".encode("cp1252")
-
-
-def test_answers_without_spaces_are_told(tmp_path: Path) -> None:
-    _, _, lines = written(tmp_path, "a\nb\n", to_format="kaldi")
-    assert lines[-1].endswith("no answer has a space in it, so each is written as one phone")
-    _, _, lines = written(tmp_path, "a\nab\n", to_format="kaldi")
-    assert "no answer" not in lines[-1]
-
-
-def test_wrong_arguments_write_nothing(tmp_path: Path) -> None:
-    path = write(tmp_path, "ab\n", "words.txt")
-    out = tmp_path / "out.csv"
-    for options, message in (
-        ({"to_format": "xlsx"}, "a lexicon cannot be written as 'xlsx', expected one of tsv, csv"),
-        ({"to_format": "kaldi"}, "out.csv is named as CSV, but Kaldi lexicon is written"),
-        ({"to_format": "csv", "n": 0}, "n is 0, expected 1 or more"),
-        ({"to_format": "csv", "mass": 2.0}, "mass is 2.0, expected"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            write_lexicon(Speaker(), path, out, **options)
-    words = Speaker()
-    words.append = lambda *_: ""
-    with pytest.raises(UsageError, match="the model predicts words"):
-        write_lexicon(words, path, out, to_format="csv")
-    assert not out.exists()
-    out.write_text("mine")
-    with pytest.raises(UsageError, match="exists"):
-        write_lexicon(Speaker(), path, out, to_format="csv")
-    with pytest.raises(UsageError, match=r"out\.csv is"):
-        write_lexicon(Speaker(), out, out, to_format="csv", force=True)
-    assert out.read_text() == "mine"

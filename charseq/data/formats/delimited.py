@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from charseq.data.formats.lines import TextFormat, before_line_end, even, line_end, rows_by_line
 from charseq.data.formats.opening import BOM, MAX_LINE_BYTES, Lines, Source, decode
@@ -75,14 +75,14 @@ class Tsv(TextFormat):
     may_have_header = True
     one_line_cells = True
 
-    def recognises(self, sample: Sequence[str], name: str) -> bool:  # noqa: ARG002
-        """Every line has a tab, comments aside."""
+    def recognise(self, sample: Sequence[str], name: str) -> Self | None:  # noqa: ARG002
+        """Every line has a tab, comments aside; see :meth:`Format.recognise`."""
         lines = [line for line in sample if not line.startswith(COMMENT_TEXTS)]
-        return bool(lines) and all("\t" in line for line in lines)
+        return self if lines and all("\t" in line for line in lines) else None
 
     def rows(self, path: str, lines: Lines, *, faulty: bool) -> Iterator[Row]:
         """A row for each line."""
-        rows = rows_by_line(_cut_at_tabs, path, lines, faulty=faulty)
+        rows = rows_by_line(_cut_at_tabs, path, lines, faulty=faulty, odd=self.odd)
         return even(rows, path, faulty=faulty)
 
     def encode(self, names: Sequence[str], values: Sequence[str]) -> bytes:  # noqa: ARG002

@@ -8,7 +8,8 @@
 
 The columns are called source, target, weight and features, as their roles are. Phones are
 separated by single spaces. These formats are told from text and from other tables by the first
-lines of a file and by its name.
+lines of a file and by its name. A few of these lines may be odd (:func:`_allowed`): they are rows
+with a fault then.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import lru_cache
-from typing import BinaryIO, ClassVar, NamedTuple
+from functools import lru_cache, partial
+from itertools import compress, islice
+from typing import BinaryIO, ClassVar, NamedTuple, Self
 
 from charseq.data.formats.delimited import Tsv
 from charseq.data.formats.lines import rows_by_line
@@ -35,6 +37,12 @@ MAX_PHONES = 400
 """Different phones of a lexicon, at most."""
 MAX_PHONE = 8
 """Characters of a phone, at most."""
+STRANGE_SHARE = 0.1
+"""Share of the lines with strange phones, at most; where more have them, they are not strange."""
+FEW_TABS = 0.1
+"""Share of the lines of a CMUdict dictionary that have tabs in place of spaces, at most."""
+FEW_ODD = 5
+"""Odd lines among the first, at most, where 1 % of them are fewer."""
 LEAST_PROBABILITY = 1e-6
 """Probabilities below are written as this one: a lexicon has none of 0."""
 
@@ -44,6 +52,8 @@ _COMMENT = re.compile("(?:^|[ \t])#.*")
 _DICTIONARY_SIGN = re.compile(r"^;;;|^\S+\(\d+\)\s|[ \t]#")
 _CMUDICT_SIGN = re.compile(_DICTIONARY_SIGN.pattern + r"|\S  \S")
 _PROBABILITY = re.compile(r"(?:0?\.\d+|0|1|1\.0*|\d(?:\.\d+)?[eE]-\d+)")
+_WORD = re.compile("[A-Za-z]{3}")
+_DECIMAL = re.compile(r"\d*\.\d+")
 _NUMBER = re.compile(r"\d*\.?\d+(?:[eE][+-]?\d+)?")
 _NAMED = re.compile(r"(?:^|[_.-])lexiconp?(?:[_.-]|$)")
 _ARPABET = re.compile(
@@ -56,6 +66,7 @@ _PARTS_OF_SPEECH = (
     "|PART|INTJ)"
 )
 _BUNDLE = re.compile(rf"{_PARTS_OF_SPEECH}(?:[;(][A-Za-z0-9.+/{{}}()<>,*:?_;-]*)?")
+_LIKE_FEATURES = re.compile(r"[A-Z][A-Za-z0-9.+/{}()<>,*:?_;|-]*")
 _ROLES = ("source", "target", "segmentation")
 
 
@@ -74,6 +85,8 @@ class Dictionary(Format):
     holds_pairs = True
     one_line_cells = True
     has_weights: ClassVar[bool] = False
+    has_tabs: ClassVar[bool] = False
+    """Whether there are tabs in all entries; else they stand for spaces, after the word."""
 
     @abc.abstractmethod
     def split(self, text: str) -> Sequence[str]:
@@ -87,14 +100,32 @@ class Dictionary(Format):
     def entry(self, entry: Entry) -> str:
         """An entry as a line, without its line end."""
 
+    def fitting(self, text: str) -> Sequence[str] | None:
+        """The cells of a line, () for a comment; None: it is no usual entry of the format."""
+        if "\t" not in text if self.has_tabs else _has_words_before_tab(text):
+            return None
+        try:
+            cells = self.split(text)
+        except DataError:
+            return None
+        is_usual = not cells or (
+            len(max(cells[-1].split(" "), key=len)) <= MAX_PHONE
+            and (not self.has_weights or _PROBABILITY.fullmatch(cells[1]))
+            and not any(map(_DECIMAL.fullmatch, cells[-1].split(" ")))
+        )
+        return cells if is_usual else None
+
     def rows(self, path: str, lines: Lines, *, faulty: bool) -> Iterator[Row]:
         """A row for each entry; comments are no rows."""
-        found = rows_by_line(lambda text: (self.split(text), ()), path, lines, faulty=faulty)
+        found = rows_by_line(
+            lambda text: (self.split(text), ()), path, lines, faulty=faulty, odd=self.odd
+        )
         return (row for row in found if row.cells or row.fault or not row.raw.strip())
 
-    def recognises(self, sample: Sequence[str], name: str) -> bool:
-        """Whether these are words and phones; see :meth:`Format.recognises`."""
-        return _recognise(tuple(sample), name) == self.name
+    def recognise(self, sample: Sequence[str], name: str) -> Self | None:
+        """The format if these are words and phones; see :meth:`Format.recognise`."""
+        found = _recognise(tuple(sample), name)
+        return self.with_odd(found.odd) if found and found.name == self.name else None
 
     def read(self, source: Source, *, faulty: bool) -> Table:
         """Open a dictionary; see :meth:`Format.read`."""
@@ -205,6 +236,7 @@ class Mfa(Dictionary):
     recognised = "an MFA dictionary"
     endings = (".dict",)
     has_weights = True
+    has_tabs = True
 
     def split(self, text: str) -> Sequence[str]:
         """Word, probability and phones."""
@@ -231,54 +263,127 @@ class UniMorph(Tsv):
     recognised = "a UniMorph table"
     may_have_header = False
 
-    def recognises(self, sample: Sequence[str], name: str) -> bool:  # noqa: ARG002
-        """Whether one column has features; see :meth:`Format.recognises`."""
-        return _features_column(sample) is not None
+    def recognise(self, sample: Sequence[str], name: str) -> Self | None:  # noqa: ARG002
+        """The format if one column has features; see :meth:`Format.recognise`."""
+        found = _find_features(sample)
+        return None if found is None else self.with_odd(found.odd)
 
     def read(self, source: Source, *, faulty: bool) -> Table:
         """Open a table; see :meth:`Format.read`."""
-        lines = source.first_lines
-        names = list(_ROLES[: lines[0].count("\t")]) if lines else []
-        names.insert(_features_column(lines) or 0, "features")
+        found = _find_features(source.first_lines)
+        names = list(_ROLES[: found.width - 1]) if found else []
+        names.insert(found.column if found else 0, "features")
         return replace(super().read(source, faulty=faulty), header=tuple(names))
 
 
 LEXICA: tuple[Format, ...] = (Kaldi(), KaldiWithProbabilities(), CmuDict(), Mfa(), UniMorph())
 """The formats of this module."""
+_BY_SIGNS: tuple[Dictionary, ...] = (Mfa(), KaldiWithProbabilities(), CmuDict(), Kaldi())
+"""Dictionaries, those with most signs first."""
+
+
+class _Recognised(NamedTuple):
+    """The name of the format of first lines, and those of the lines that do not fit it."""
+
+    name: str
+    odd: tuple[str, ...] = ()
+
+
+class _Features(NamedTuple):
+    """The number of columns of a table of UniMorph, and that of the features (from 0)."""
+
+    width: int
+    column: int
+    odd: tuple[str, ...] = ()
+
+
+def _allowed(count: int) -> int:
+    """How many of the first ``count`` lines may be odd: 1 % of them, or a few."""
+    return max(count // 100, min(FEW_ODD, count // 10))
 
 
 @lru_cache(maxsize=1)
-def _recognise(lines: tuple[str, ...], name: str) -> str | None:
-    """The name of the dictionary that has these first lines; None: another file.
+def _recognise(lines: tuple[str, ...], name: str) -> _Recognised | None:
+    """The dictionary that has these first lines, but for a few odd ones; None: another file.
+
+    The formats with most signs come first: an odd line hides none of them. Of lines that are all
+    entries only those that look like prose are odd. Lines with one tab each are pairs in any case,
+    and a first line with tabs may be a header.
+    """
+    whole = _name_of(lines, name)
+    allowed = _allowed(len(lines))
+    is_table = {line.count("\t") for line in lines} == {1}
+    if not allowed or (is_table and not name.endswith(CmuDict.endings)):
+        return _Recognised(whole) if whole else None
+    for one in _BY_SIGNS:
+        for odd in islice(_odd_lines(one, lines, allowed), 1 if whole == one.name else 2):
+            rest = [line for line in lines if line not in odd]
+            is_headed = lines[0] in odd and "\t" in lines[0]
+            if not odd or len(lines) - len(rest) > allowed or is_headed:
+                continue
+            if _name_of(rest, name, has_odd=whole != one.name) == one.name:
+                return _Recognised(one.name, tuple(sorted(odd)))
+        if whole == one.name:
+            return _Recognised(whole)
+    return None
+
+
+def _odd_lines(format: Dictionary, lines: Sequence[str], allowed: int) -> Iterator[set[str]]:
+    """The lines that may be odd in a dictionary: the fewest, then more.
+
+    Odd are lines that are no entries, and those of which half of the phones, two at least, are none
+    of ARPAbet where most lines have no others, or are words where most lines have none.
+    """
+    entries: dict[str, Sequence[str]] = {}
+    unfit: set[str] = set()
+    for line in lines:
+        cells = format.fitting(line)
+        if cells is None:
+            unfit.add(line)
+        elif cells:
+            entries[line] = cells[-1].split(" ")
+        if len(unfit) > allowed:
+            return
+    strange: dict[str, int] = {}
+    for is_strange in (lambda phone: not _ARPABET.fullmatch(phone), _WORD.search):
+        counts = {line: sum(map(bool, map(is_strange, entries[line]))) for line in entries}
+        strange = {line: count for line, count in counts.items() if count}
+        if len(strange) <= STRANGE_SHARE * len(entries):
+            break
+        strange = {}
+    yield unfit | {line for line, n in strange.items() if 1 < n >= len(entries[line]) / 2}
+    yield unfit | strange.keys() | {line for line in lines if "\t" in line and not format.has_tabs}
+
+
+def _name_of(lines: Sequence[str], name: str, *, has_odd: bool = False) -> str | None:
+    """The name of the dictionary that all of these lines are of; None: another file.
 
     Words and phones are told from text by phones of ARPAbet, by a ``name`` such as lexicon.txt, or,
     from ``MIN_UNNAMED`` entries on, by few, short phones whose number goes with the word's length.
+    ``has_odd``: other lines were left out, so the name alone is not enough.
     """
     dict_named = name.endswith(CmuDict.endings)
     named = dict_named or bool(_NAMED.search(name))
+    is_pronounced = partial(_is_pronounced, named=named, has_odd=has_odd)
     tabs = [line.count("\t") for line in lines]
-    if not any(tabs):
-        signs = _DICTIONARY_SIGN if named else _CMUDICT_SIGN
-        if dict_named or any(map(signs.search, lines)):
-            return CmuDict.name if _is_pronounced(_entries(CmuDict(), lines), named) else None
-    elif all(tabs) and (dict_named or max(tabs) > 1):
-        entries = _entries(Mfa(), lines)
-        if entries and all(_PROBABILITY.fullmatch(weight) for _, weight, _ in entries):
-            return Mfa.name if _is_pronounced(entries, named) else None
-        return None
-    return _recognise_kaldi(lines, named=named, tabs=any(tabs))
-
-
-def _recognise_kaldi(lines: Sequence[str], *, named: bool, tabs: bool) -> str | None:
-    """The name of the format of lines of words and phones; None: other lines."""
-    entries = _entries(KaldiWithProbabilities(), lines)
+    is_table = bool(lines) and all(tabs) and (dict_named or max(tabs) > 1)
+    weighted = Mfa() if is_table else KaldiWithProbabilities()
+    entries = _entries(weighted, lines)
     if entries and all(_PROBABILITY.fullmatch(weight) for _, weight, _ in entries):
-        return KaldiWithProbabilities.name if _is_pronounced(entries, named) else None
+        return weighted.name if is_pronounced(entries) else None
     # a tab may also end a text of several words, and then no name tells these phones
-    if any("\t" in line and line.partition("\t")[0] != _cut(line)[0] for line in lines):
+    if is_table or any(map(_has_words_before_tab, lines)):
         return None
+    signs = _DICTIONARY_SIGN if named else _CMUDICT_SIGN
+    has_few_tabs = sum(map(bool, tabs)) <= FEW_TABS * len(lines)
+    if has_few_tabs and (dict_named or any(map(signs.search, lines))):
+        return CmuDict.name if is_pronounced(_entries(CmuDict(), lines)) else None
     entries = _entries(Kaldi(), lines)
-    return Kaldi.name if _is_pronounced(entries, named and not tabs) else None
+    return Kaldi.name if is_pronounced(entries, named=named and not any(tabs)) else None
+
+
+def _has_words_before_tab(line: str) -> bool:
+    return "\t" in line and line.partition("\t")[0] != _cut(line)[0]
 
 
 def _entries(format: Dictionary, lines: Sequence[str]) -> list[Sequence[str]]:
@@ -289,7 +394,7 @@ def _entries(format: Dictionary, lines: Sequence[str]) -> list[Sequence[str]]:
         return []
 
 
-def _is_pronounced(entries: Sequence[Sequence[str]], named: bool) -> bool:
+def _is_pronounced(entries: Sequence[Sequence[str]], *, named: bool, has_odd: bool) -> bool:
     """Whether the last cells of entries are phones; ``named``: the file's name says so, too."""
     phones = [phone for entry in entries for phone in entry[-1].split(" ")]
     if not entries or len(max(phones, key=len)) > MAX_PHONE:
@@ -298,9 +403,10 @@ def _is_pronounced(entries: Sequence[Sequence[str]], named: bool) -> bool:
     if all(found):
         return 2 * sum(bool(one and one["vowel"]) for one in found) >= len(entries)
     kinds = set(phones)
-    if named or len(entries) < MIN_UNNAMED:
-        return named and len(kinds) <= MAX_PHONES
     words = {entry[0] for entry in entries}
+    are_short = statistics.fmean(map(len, phones)) < min(3, statistics.fmean(map(len, words)))
+    if named or len(entries) < MIN_UNNAMED:
+        return named and len(kinds) <= MAX_PHONES and (are_short or not has_odd)
     length = len(phones) / len(entries)
     fitting = sum(
         len(entry[0]) / 4 <= 1 + entry[-1].count(" ") <= 3 * len(entry[0]) + 1 for entry in entries
@@ -309,21 +415,37 @@ def _is_pronounced(entries: Sequence[Sequence[str]], named: bool) -> bool:
         5 * len(kinds) <= len(phones)
         and len(kinds) <= MAX_PHONES
         and length > 1.5
-        and statistics.fmean(map(len, phones)) < min(3, statistics.fmean(map(len, words)))
+        and are_short
         and len(words) >= len(entries) / 2
         and len(words & kinds) <= len(words) / 10
         and fitting >= 0.95 * len(entries)
     )
 
 
-def _features_column(lines: Sequence[str]) -> int | None:
-    """The one column of lines between tabs that holds features of UniMorph."""
+def _find_features(lines: Sequence[str]) -> _Features | None:
+    """The one column of lines between tabs that holds features of UniMorph.
+
+    Of the odd lines some have another number of columns, and some no features in that one. Cells
+    such as PST, which are like features, are taken for features.
+    """
     rows = [line.split("\t") for line in lines]
-    width = len(rows[0])
-    if width not in (3, 4) or any(len(row) != width for row in rows):
+    width = statistics.mode(map(len, rows)) if rows else 0
+    if width not in (3, 4):
         return None
-    found = [at for at in range(width) if all(_BUNDLE.fullmatch(row[at]) for row in rows)]
-    return found[0] if len(found) == 1 else None
+    whole = [row for row in rows if len(row) == width]
+    missing = [sum(not _BUNDLE.fullmatch(row[at]) for row in whole) for at in range(width)]
+    fewest, second = sorted(missing)[:2]
+    column = missing.index(fewest)
+    count = len(rows) - len(whole) + fewest
+    if not count:
+        return _Features(width, column) if second else None
+    allowed = _allowed(len(rows))
+    is_headed = len(rows[0]) == width and not _BUNDLE.fullmatch(rows[0][column])
+    several = sum(";" in row[column] for row in whole)
+    if count > allowed or second <= allowed or is_headed or 2 * several < len(whole):
+        return None
+    is_odd = (len(row) != width or not _LIKE_FEATURES.fullmatch(row[column]) for row in rows)
+    return _Features(width, column, tuple(sorted(set(compress(lines, is_odd)))))
 
 
 def _cut(text: str) -> tuple[str, str]:

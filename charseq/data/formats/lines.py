@@ -136,15 +136,21 @@ def rows_by_line(
     lines: Lines,
     *,
     faulty: bool,
+    odd: Sequence[str] = (),
 ) -> Iterator[Row]:
     """A row for each line; ``read`` makes cells and their names of the line's text.
+
+    ``odd``: lines that are none of the format (:attr:`Format.odd`).
 
     Raises:
         DataError: as :meth:`TextFormat.rows`; ``read`` may raise one without path and line.
     """
     for number, raw in lines:
         try:
-            cells, names = read(decode_line(raw, path, number))
+            text = decode_line(raw, path, number)
+            cells, names = read(text)
+            if odd and text in odd:
+                raise DataError(f"'{text[:40]}' is not like the other lines")
         except DataError as fault:
             if not faulty:
                 raise fault.at(path, number) from None

@@ -48,8 +48,8 @@ FORMATS: dict[str, Format] = {
 }
 """The registry: a format is known as soon as it has an entry here, under its name.
 
-Where a file's name tells no format, or several, one that :meth:`Format.recognises` it reads it. Of
-several the last one does, which is the most special.
+Where a file's name tells no format, or several, one whose :meth:`Format.recognise` finds it reads
+it. Of several the last one does, which is the most special.
 """
 
 
@@ -80,22 +80,6 @@ def detect(path: str | Path, *, default: str = "text") -> Format:
         source.close()
 
 
-def dictionary_format(path: str | Path, format: str = "auto") -> str | None:
-    """The name of the format of a file if it is a pronouncing dictionary; else, or of a pipe, None.
-
-    Raises:
-        DataError: the file cannot be read.
-        UsageError: no such format.
-    """
-    if format != "auto":
-        found = find_format(format)
-    elif Path(split_location(path)[0]).is_file():
-        found = detect(path)
-    else:
-        return None
-    return found.name if found.holds_pairs else None
-
-
 def lexicon_formats() -> list[str]:
     """The names of the formats in which pairs are written: dictionaries, TSV, CSV, JSON Lines."""
     return [
@@ -104,6 +88,19 @@ def lexicon_formats() -> list[str]:
         if known.holds_pairs
         or (isinstance(known, TextFormat) and (known.may_have_header or known.has_keys))
     ]
+
+
+def find_lexicon_format(name: str) -> Format:
+    """The format called ``name``, in any case, one of :func:`lexicon_formats`.
+
+    Raises:
+        UsageError: no format, or one in which no pairs are written.
+    """
+    known = lexicon_formats()
+    if name.lower() not in known:
+        message = f"a lexicon cannot be written as '{name}', expected one of {', '.join(known)}"
+        raise UsageError(message)
+    return FORMATS[name.lower()]
 
 
 def find_format(name: str) -> Format:
@@ -180,10 +177,16 @@ def _choose(source: Source, default: str) -> Format:
     found = FORMATS[default]
     if len(known) > 1 and source.delimiter == "auto":
         lines, name = source.first_lines, unpacked_name(source.path).lower()
-        found = [found, *(one for one in known if lines and one.recognises(lines, name))][-1]
+        asked = (one.recognise(lines, name) for one in known if lines)
+        found = [found, *filter(None, asked)][-1]
     if found.recognised or found.name != default:
         told = found.recognised or f"read as {found.title} (format names another)"
         source.notes.append(told)
+    if found.odd:
+        lines = source.first_lines
+        odd = [line for line in lines if line in found.odd]
+        are = f"{len(lines):,} lines {'is' if len(odd) == 1 else 'are'}"
+        source.notes.append(f"{len(odd)} of its first {are} not like the others: '{odd[0][:40]}'")
     return found
 
 

@@ -8,6 +8,7 @@ module opens no file and knows no format.
 from __future__ import annotations
 
 import abc
+import copy
 import datetime as dt
 import math
 import re
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
 from charseq.data.formats.opening import BOM, UTF8, Source, stored
 from charseq.errors import DataError
@@ -126,18 +127,26 @@ class Format(abc.ABC):
     """Each row is a source and a target, perhaps with a weight: a dictionary, not a table."""
     recognised: ClassVar[str] = ""
     """What people are told of a file of this format, where not they have named the format."""
+    odd: tuple[str, ...] = ()
+    """Of a recognised file: its first lines that do not fit the others, each once."""
     packs_itself: ClassVar[bool] = False
     """Output is compressed inside and never written as ``.gz``."""
     encoding: str = UTF8
     """The encoding of a file of text."""
 
-    def recognises(self, sample: Sequence[str], name: str) -> bool:  # noqa: ARG002
-        """Whether a file is of this format: one whose name tells no format, or several.
+    def recognise(self, sample: Sequence[str], name: str) -> Self | None:  # noqa: ARG002
+        """The format as it is in a file of it, whose name tells no format, or several; else None.
 
         ``sample``: the first lines of the file that are not blank, at least one. ``name``: the
         file's name in lower case, without the ending of a packed file.
         """
-        return False
+        return None
+
+    def with_odd(self, odd: tuple[str, ...]) -> Self:
+        """The format as it is in a file with these odd lines."""
+        found = copy.copy(self)
+        found.odd = odd
+        return found
 
     @abc.abstractmethod
     def read(self, source: Source, *, faulty: bool) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from charseq.data.formats.lexica import (
 )
 from charseq.data.formats.reader import detect, read_table
 from charseq.data.formats.writer import replacing, writing
+from charseq.data.pairs import load
 from charseq.errors import DataError, UsageError
 
 KALDI = "!SIL SIL\nharbour HH AA1 R B ER0\nharbour HH AH1 R B ER0\nlantern L AE1 N T ER0\n"
@@ -208,6 +210,169 @@ def test_a_dictionary_is_recognised_packed_and_in_another_encoding(
     content = KALDI.encode("utf-16")
     path.write_bytes(lzma.compress(content) if packed else content)
     assert read_table(path).note == "read as UTF-16-LE; a Kaldi lexicon"
+
+
+# --- odd lines
+
+ROOT = Path(__file__).parents[3]
+SHARED = Path(os.environ.get("CHARSEQ_SHARED_DATA", ROOT.parent / "shared"))
+ARPABET = {
+    "p": "P", "t": "T", "k": "K", "b": "B", "d": "D", "g": "G", "a": "AA1", "i": "IY1", "u": "UW1",
+    "m": "M", "n": "N", "l": "L", "s": "S", "e": "EH0", "o": "OW0",
+}  # fmt: skip
+LINES = {
+    "kaldi": "{0} {1}",
+    "kaldip": "{0} 0.5 {1}",
+    "cmudict": "{0}  {1}",
+    "mfa": "{0}\t0.5\t{1}",
+}
+
+
+def dictionary(kind: str, count: int = 60, *, arpabet: bool = True) -> list[str]:
+    """The lines of a dictionary of invented words."""
+    words = [line.split(" ")[0] for line in ipa(count).splitlines()]
+    names = ARPABET if arpabet else {}
+    return [
+        LINES[kind].format(word, " ".join(names.get(sign, sign) for sign in word)) for word in words
+    ]
+
+
+@pytest.mark.parametrize("arpabet", [True, False])
+@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "quay",
+        "quay 0.5",
+        "this line is prose",
+        "A sentence that stands here for no reason, www.example.org/dictionary",
+        "oops\toops\toops\toops",
+        "=====================",
+    ],
+)
+@pytest.mark.parametrize("at", [1, 30])
+def test_an_odd_line_does_not_hide_a_dictionary(
+    tmp_path: Path, kind: str, arpabet: bool, odd: str, at: int
+) -> None:
+    lines = dictionary(kind, arpabet=arpabet)
+    path = write(tmp_path, "words.txt", "\n".join([*lines[:at], odd, *lines[at:]]) + "\n")
+    table = read_table(path, faulty=True)
+    assert table.format.name == kind
+    assert table.note.endswith(f"; 1 of its first 61 lines is not like the others: '{odd[:40]}'")
+    found = list(table.rows)
+    assert [(row.line, row.raw) for row in found if row.fault] == [(at + 1, f"{odd}\n".encode())]
+    assert sum(bool(row.cells) for row in found) == len(lines)
+
+
+def test_odd_lines_are_bad_rows(tmp_path: Path) -> None:
+    lines = dictionary("cmudict")
+    lines[10:10] = ["quay", "this line is prose"]
+    path = write(tmp_path, "words.txt", "\n".join(lines) + "\n")
+    with pytest.raises(DataError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}:11: 'quay', expected a word and phones (2 such rows, also line 12: 'this line is "
+        "prose' is not like the other lines): bad_rows=skip passes over such rows"
+    )
+    found = load(path, bad_rows="skip", splits=["train"])
+    assert found.problems[0] == (
+        f"{path}: a CMUdict dictionary without its comments, WORD(1) read as WORD, 60 words; "
+        "2 of its first 62 lines are not like the others: 'quay'"
+    )
+    assert found.problems[1].startswith(f"{path}: 2 of 62 rows skipped, the first in line 11")
+    assert [row.fault for row in read_table(path, format="cmudict", faulty=True).rows][11] == ""
+
+
+@pytest.mark.parametrize(("count", "fewest"), [(9, 0), (10, 1), (49, 4), (80, 5)])
+def test_few_lines_may_be_odd(tmp_path: Path, count: int, fewest: int) -> None:
+    for odd in (fewest, fewest + 1):
+        lines = [*dictionary("kaldi", count - odd), *(f"odd{n}" for n in range(odd))]
+        found = detect(write(tmp_path, "words.txt", "\n".join(lines)))
+        assert (found.name, len(found.odd)) == (("kaldi", odd) if odd == fewest else ("text", 0))
+
+
+def test_one_line_in_a_hundred_may_be_odd(tmp_path: Path) -> None:
+    lines = [*dictionary("kaldi", 72)] * 14
+    for odd in (10, 11):
+        path = write(tmp_path, "words.txt", "\n".join([*["quay"] * odd, *lines[: 1000 - odd]]))
+        assert detect(path).name == ("kaldi" if odd == 10 else "text")
+
+
+def test_words_as_phones_are_no_odd_lines_where_many_have_them(tmp_path: Path) -> None:
+    lines = [f"{word} {word[:2]}ang zhong" for word in dict.fromkeys(ipa(72).split()[::5])]
+    assert detect(write(tmp_path, "lexicon.txt", "\n".join(lines))).odd == ()
+
+
+def test_a_single_phone_of_its_own_is_no_odd_line(tmp_path: Path) -> None:
+    lines = ["<unk> GBG", "<laugh> LAUGH", *dictionary("kaldi"), "loch L AA1 XX"]
+    found = detect(write(tmp_path, "lexicon.txt", "\n".join(lines)))
+    assert (found.name, found.odd) == ("kaldi", ())
+
+
+@pytest.mark.parametrize("kind", ["kaldi", "kaldip", "cmudict"])
+def test_a_tab_in_place_of_a_space_makes_no_odd_line(tmp_path: Path, kind: str) -> None:
+    lines = dictionary(kind)
+    lines[40] = lines[40].replace("  ", " ").replace(" ", "\t", 1)
+    table = read_table(write(tmp_path, "words.txt", "\n".join(lines)))
+    assert (table.format.name, table.format.odd) == (kind, ())
+    found = list(table.rows)
+    assert len(found[40].cells) == len(found[39].cells)
+
+
+def test_odd_lines_of_unimorph(tmp_path: Path) -> None:
+    lines = [f"walk{n}\twalked{n}\tV;PST" for n in range(30)]
+    lines[4:4] = ["walk walked", "V;PST\twalk\twalked"]
+    lines[9:9] = ["walk\twalked\tPAST"]
+    path = write(tmp_path, "eng.txt", "\n".join(lines) + "\n")
+    table = read_table(path, faulty=True)
+    assert table.note == (
+        "a UniMorph table; 2 of its first 33 lines are not like the others: 'walk walked'"
+    )
+    assert table.header == ("source", "target", "features")
+    assert [(row.line, row.fault) for row in table.rows if row.fault] == [
+        (5, "'walk walked' is not like the other lines"),
+        (6, "'V;PST\twalk\twalked' is not like the other lines"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "expected"),
+    [
+        ("eng.tsv", ["lemma\tform\tfeatures", *[f"a{n}\tb{n}\tV;PST" for n in range(30)]], "tsv"),
+        ("eng.tsv", ["a\tb\tN", *[f"a{n}\tb{n}\tV" for n in range(30)], "a\tb\tpos"], "tsv"),
+        ("mfa.txt", ["word\tprob\tpron", *dictionary("mfa")], "tsv"),
+        ("wiki.txt", ["New York\tn j u", *[f"{a}\t{b}" for a, _, b in
+                      (line.partition(" ") for line in ipa(72).splitlines())]], "tsv"),
+        ("lexicon.txt", ["An enumeration", *["the cat sat on that mat"] * 40], "text"),
+    ],
+)  # fmt: skip
+def test_tables_and_texts_with_an_odd_line_stay_what_they_are(
+    tmp_path: Path, name: str, lines: list[str], expected: str
+) -> None:
+    found = detect(write(tmp_path, name, "\n".join(lines) + "\n"))
+    assert (found.name, found.odd) == (expected, ())
+
+
+def samples() -> list[Path]:
+    """Files of pairs and of text: those of the project, and the public ones where they are."""
+    public = SHARED if (SHARED / "g2p").exists() else SHARED / "data"
+    own = [*(ROOT / "data").glob("*.tsv"), *(ROOT / "data").glob("*/*.txt")]
+    return [*sorted(own), *sorted(public.glob("*/*/*.t[sx]?"))]
+
+
+@pytest.mark.parametrize("path", samples(), ids=lambda path: "/".join(path.parts[-3:]))
+def test_pairs_and_texts_have_no_odd_lines(tmp_path: Path, path: Path) -> None:
+    content = path.read_text(encoding="utf-8")
+    is_pronunciation = "g2p" in path.parts
+    for name in ("a.txt", "a", "a.tsv", "lexicon.txt"):
+        found = detect(write(tmp_path, name, content))
+        assert found.odd == (), name
+        assert not found.holds_pairs or is_pronunciation, name
+
+
+def test_the_public_samples_are_there() -> None:
+    if len(samples()) < 10:
+        pytest.skip(f"{SHARED} is absent: set CHARSEQ_SHARED_DATA")
 
 
 def test_a_format_that_was_named_is_not_told(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Outputs of a conversion: new columns of a table, or a lexicon."""
