@@ -108,6 +108,8 @@ class Dataset:
     problems: list[str]
     feature_separator: str = DEFAULT_SEPARATOR
     too_long: tuple[int, ...] = ()
+    rows: int = 0
+    """Rows of train before equal ones were merged (:mod:`charseq.data.counts`); 0: they are not."""
 
     def trainable(self) -> Dataset:
         """The data without the examples of train that are too long."""

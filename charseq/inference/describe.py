@@ -47,7 +47,7 @@ def describe_run(metadata: Mapping[str, Any]) -> list[str]:
             + (f", {metadata[TRAINED_AT]}" if TRAINED_AT in metadata else ""),
         ),
         field("scores", _scores(metadata["scores"])),
-        field("data", f"{metadata['data']['name']}, {_counts(metadata['data']['examples'])}"),
+        field("data", f"{metadata['data']['name']}, {_counts(metadata['data'])}"),
         field("", f"sha256 {metadata['data']['fingerprint']}"),
         field(
             "versions",
@@ -155,5 +155,8 @@ def _scores(scores: Mapping[str, float]) -> str:
     return score_text(scores, ser="ser") if scores else "none yet"
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+def _counts(data: Mapping[str, Any]) -> str:
+    """The numbers of examples, and of the rows of train that they were merged from."""
+    merged = f" (distinct pairs of {data['rows']:,} rows)" if data.get("rows") else ""
+    counts = [f"{count:,} {name}" for name, count in data["examples"].items()]
+    return ", ".join([*(one + merged for one in counts[:1]), *counts[1:]])

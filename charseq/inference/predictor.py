@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence, Source
+from charseq.confidence.memory import Memory, key_of
 from charseq.config import Config, configure
 from charseq.data.batches import buckets
 from charseq.data.frames import check_path, over_texts
@@ -43,6 +46,7 @@ from charseq.inference.prediction import (
     Prediction,
     ScoredText,
     rank,
+    remembered,
     refuse_below,
     require_numbers,
 )
@@ -80,6 +84,7 @@ class Translator:
         *,
         calibration: Calibration | None = None,
         confidence: Confidence | None = None,
+        memory: Memory | None = None,
         length_penalty: float = 0.0,
         path: Path | None = None,
     ) -> None:
@@ -89,6 +94,7 @@ class Translator:
         self.limits = limits
         self.calibration = calibration
         self.confidence = confidence
+        self.memory = memory
         self.length_penalty = length_penalty
         self.path = path
         """The run folder, for the messages of errors."""
@@ -117,8 +123,23 @@ class Translator:
             distinct, split, ids, known, *searches, strict=True
         ):
             unknown = self.source.unknown(*parts) if UNK in row else []
-            found[text] = self._prediction(text, outputs, unknown, n, searched=bool(row), known=one)
+            answer = partial(
+                self._prediction, text, outputs, unknown, searched=bool(row), known=one
+            )
+            found[text] = self._recalled(parts, answer, n)
         return [found[text] for text in texts]
+
+    def having(
+        self,
+        *,
+        calibration: Calibration | None = None,
+        confidence: Confidence | None = None,
+        memory: Memory | None = None,
+    ) -> Translator:
+        """The same networks with other probabilities; without any, the model's own."""
+        other = copy(self)
+        other.calibration, other.confidence, other.memory = calibration, confidence, memory
+        return other
 
     def parts(self, text: str) -> tuple[str, str]:
         """Source and features of one text, which has a tab between them.
@@ -234,6 +255,18 @@ class Translator:
             scored = ScoredText(text, one.score + one.end, divisor, beginning)
             found[text] = found[text].merged(scored) if text in found else scored
         return list(found.values())
+
+    def _recalled(
+        self, parts: tuple[str, str], answer: Callable[[int], Prediction], n: int
+    ) -> Prediction:
+        """The ``n`` best answers of the memory and the model; ``answer(n)`` are the model's."""
+        key = "" if self.memory is None else key_of(self.source, *parts)
+        if self.memory is None or not self.memory.find(key):
+            return answer(n)
+        every = answer(sys.maxsize)
+        ended = every.candidates[every.truncated :]
+        mixed = self.memory.mixed(key, {one.prediction: one.probability for one in ended})
+        return remembered(every, ended, mixed, self.memory.find(key), n)
 
     def _prediction(
         self,
@@ -452,6 +485,7 @@ def load(
         limits,
         calibration=calibration,
         confidence=Confidence.from_json(metadata.get("confidence"), calibration),
+        memory=Memory.from_json(metadata.get("memory")),
         length_penalty=config.length_penalty,
         path=path,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from charseq.config import Config, configure
-from charseq.data import pairs, settings_file
+from charseq.data import counts, pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
 from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
@@ -94,10 +94,11 @@ class PairsTask:
                 [f"no examples for dev: more than {wanted} needed", *dataset.problems]
             )
             raise DataError(reason, path=data)
-        dataset = dataset.trainable()
+        dataset, merged = counts.merge(dataset.trainable(), config.counts)
+        config = replace(config, counts=merged)
         self.name = dataset.name
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
-        """Numbers of true pairs, without those of a teacher."""
+        """Numbers of true pairs, each once where they are merged, without those of a teacher."""
         self.given = config
         """The settings before :func:`charseq.training.prepare.resolve`."""
         self.prepared = prepare(dataset, config, start)
@@ -185,6 +186,7 @@ class PairsTask:
             beam=config.beam,
             seed=config.seed,
             limit=self.limit,
+            remembers=config.memory == "auto",
             report=report,
         )
 
