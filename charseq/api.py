@@ -3,29 +3,35 @@
     charseq.train(frame)                 data may be a pandas DataFrame as well as files
     charseq.convert(frame, model)        a file or a DataFrame -> the same with a model's answers
 
-A module is imported when its function is first asked for. Messages of errors name arguments and
-settings (``force=True``), where the command line names options (``--force``).
+A module is imported when its function is first asked for.
 """
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
-from charseq.config import Config, configure
-from charseq.data.frames import (
-    FRAME,
+from charseq.arguments import (
+    COLUMN,
+    FLAG,
+    FUNCTION,
+    MAPPING,
+    NUMBER,
+    PATH,
+    TEXT,
+    WHOLE,
+    Kind,
     check_path,
-    frame_file,
-    is_frame,
+    checking,
     shown_value,
-    with_columns,
 )
-from charseq.errors import CharseqError, UsageError
+from charseq.config import SETTINGS, Config, configure, parse
+from charseq.data.frames import FRAME, frame_file, is_frame, with_columns
+from charseq.errors import SettingError, UsageError
 
 if TYPE_CHECKING:
     from charseq.data.frames import Frame
@@ -38,43 +44,50 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 Data: TypeAlias = "str | Path | Frame"
 
-OPTION = re.compile(r"(?<![\w/.=-])--([a-z][a-z-]*[a-z])\b")
-"""An option of the command line in a message."""
-ARGUMENTS = {
-    "the same command (without --force)": "the same call (without force)",
-    "`charseq train --help` lists them": "charseq.config.SETTINGS has them",
-    "-o names another": "run= names another",
-    "or another -o": "or another run",
-    "give -o a name": "give out a name",
-    "give another -o": "give another out",
-    "name one with -m RUN": "name one",
-    "--set ": "",
+CONFIG = Kind("what charseq.configure returns", lambda value: isinstance(value, Config))
+CALLBACKS = Kind(
+    "a list of objects of classes made from charseq.Callback",
+    lambda value: isinstance(value, list | tuple) and all(map(_is_callback, value)),
+)
+KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
+    **dict.fromkeys(("lexicon",), PATH),
+    **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores"), FLAG),
+    **dict.fromkeys(("report", "watch"), FUNCTION),
+    **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
+    **dict.fromkeys(("mass", "length_penalty"), NUMBER),
+    **dict.fromkeys(("split", "to", "format", "header", "delimiter", "encoding"), TEXT),
+    **dict.fromkeys(("device", "lexicon_columns"), TEXT),
+    **dict.fromkeys(("config", "base"), CONFIG),
+    "values": Kind("a dict of settings by name", MAPPING.fits),
+    "reading": Kind("a dict of settings that say how data are read", MAPPING.fits),
+    "models": Kind("two models", lambda value: isinstance(value, list | tuple)),
+    "column": COLUMN,
+    "callbacks": CALLBACKS,
 }
-"""Words of the command line in messages -> those of Python. Other options lose their dashes."""
-
-FLAGS = {"force": "force=True", "lr": "learning_rate"}
-"""Options whose argument or setting has another name, or a value."""
+"""The kinds of arguments by name: the same name means the same in every function."""
 
 
-def in_arguments(message: str) -> str:
-    """A message in which options of the command line are named as arguments and settings."""
-    for words, python in ARGUMENTS.items():
-        message = message.replace(words, python)
-    return OPTION.sub(lambda found: FLAGS.get(found[1]) or found[1].replace("-", "_"), message)
+def _is_callback(value: Any) -> bool:
+    """Whether a value has the methods of a callback; a class itself is none."""
+    names = ("begin", "step", "evaluation", "end")
+    return not isinstance(value, type) and all(callable(getattr(value, one, None)) for one in names)
 
 
-def rewording(function: Callable[P, Result]) -> Callable[P, Result]:
-    """The function with the messages of its errors for callers of Python."""
+def _setting_hint(name: str) -> str:
+    """What to do with a setting that is given as an argument; "" for other names."""
+    import difflib
 
-    @functools.wraps(function)
-    def call(*args: P.args, **options: P.kwargs) -> Result:
-        try:
-            return function(*args, **options)
-        except CharseqError as fault:
-            fault.reword(in_arguments)
-            raise
+    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
+    return f"settings are given by charseq.configure({{'{near[0]}': ...}})" if near else ""
 
-    return call
+
+def _further(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """The parameters of the conversion of files that ``charseq.convert`` passes on."""
+    parameters = signature(function).parameters
+    return tuple(
+        parameters[name] for name in parameters if name not in ("model", "path", "kept_for")
+    )
 
 
 def taking_frames(
@@ -112,9 +125,8 @@ def taking_frames(
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """Arguments with the models loaded that were given as paths; wrong types are refused."""
     given = dict(options)
-    if not isinstance(config := given.get("config"), Config | None):
-        what = f"config is {shown_value(config)}"
-        raise UsageError(f"{what}, expected what charseq.configure returns for it")
+    if given.get("reading") is not None:
+        given["reading"] = _checked_reading(given["reading"])
     if given.get("model") is not None:
         given["model"] = as_model(given["model"])
     if "models" in given:
@@ -122,6 +134,17 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         if (count := len(given["models"])) != 2:
             raise UsageError(f"models has {count}, expected two to compare")
     return given
+
+
+def _checked_reading(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that say how data are read. Raises SettingError for others, or a wrong value."""
+    from charseq.data import pairs
+
+    for name in reading:
+        if name not in pairs.SETTINGS:
+            known = ", ".join(pairs.SETTINGS)
+            raise SettingError(f"reading has {shown_value(name)}, expected some of {known}")
+    return {name: parse(name, value) for name, value in reading.items()}
 
 
 def as_model(model: Any) -> Any:
@@ -147,6 +170,7 @@ def _renamed(result: Any, path: str) -> Any:
 def public(name: str) -> Callable[..., Any]:
     """The function of this name, as callers of ``charseq`` get it."""
     function: Any
+    further: tuple[Parameter, ...] = ()
     match name:
         case "load":
             from charseq.inference import predictor
@@ -161,13 +185,45 @@ def public(name: str) -> Callable[..., Any]:
             from charseq.evaluation import evaluate
 
             function = taking_frames(getattr(evaluate, name))
+        case "convert":
+            from charseq.inference.convert import convert as of_files
+
+            function, further = convert, _further(of_files)
         case _:
-            function = {"configure": configure, "convert": convert}[name]
-    made = rewording(function)
+            function = configure
+    made = checking(function, KINDS, hint=_setting_hint, further=further)
     made.__module__ = "charseq"  # where pickle finds it
     return made
 
 
+@overload
+def convert(
+    data: str | Path,
+    model: PairsModel | LanguageModel | str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    column: str | int | None = None,
+    to: str | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    mass: float | None = None,
+    force: bool = False,
+    jobs: int = 1,
+    **options: Any,
+) -> ConvertReport: ...
+@overload
+def convert(
+    data: Frame,
+    model: PairsModel | LanguageModel | str | Path | None = None,
+    *,
+    column: str | int | None = None,
+    to: str | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    mass: float | None = None,
+    force: bool = False,
+    jobs: int = 1,
+) -> Frame: ...
 def convert(
     data: str | Path | Frame,
     model: PairsModel | LanguageModel | str | Path | None = None,

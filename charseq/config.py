@@ -7,14 +7,17 @@ come from this declaration.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from charseq.errors import SettingError
+from charseq.errors import SettingError, argument
 from charseq.setting import SHOWN, checked, interval, renamed, setting, shown
 
-SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "parts", "subwords", "bpe")
+WORDS_ONLY = f"the cell mlp predicts words, it does not rewrite: {argument('task', 'next-word')}"
+"""Message for that cell where pairs are learnt."""
+SYMBOL_KINDS = ("auto", "characters", "graphemes", "spaced", "decomposed", "subwords", "bpe")
 UNIT_KINDS = ("words", "subwords", "bpe", "characters", "graphemes")
 FORMS = ("auto", "NFC", "NFD", "NFKC", "NFKD", "none")
 DIRECTIONS = ("auto", "forward", "backward")
@@ -86,12 +89,12 @@ class Config:
     source_form: str = setting(
         "auto",
         "data",
-        "Unicode form of sources; auto: NFC; NFD: Hangul, parts",
+        "Unicode form of sources; auto: NFC; NFD: Hangul, decomposed",
         choices=FORMS,
         task="pairs",
     )
     target_form: str = setting(
-        "auto", "data", "Unicode form of targets; auto: NFC; NFD: Hangul, parts", choices=FORMS
+        "auto", "data", "Unicode form of targets; auto: NFC; NFD: Hangul, decomposed", choices=FORMS
     )
     subword_size: int = setting(
         1000, "data", "size of a subword inventory", least=300, most=100_000
@@ -307,7 +310,7 @@ class Config:
     teacher_best: int = setting(
         3,
         "training",
-        "with --distil-from: the most outputs of the teacher to learn from for each source",
+        "with distil-from: the most outputs of the teacher to learn from for each source",
         least=1,
         most=64,
     )
@@ -373,17 +376,58 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
     return config
 
 
+@contextmanager
+def naming(origin: str = "") -> Iterator[None]:
+    """The errors of the settings in the block begin with ``origin``, such as "PATH: "."""
+    try:
+        yield
+    except SettingError as fault:
+        raise SettingError(f"{origin}{fault.marked}") from fault
+
+
 def parse(name: str, value: Any) -> Any:
     """``value`` in the type of the setting ``name``, checked.
 
     Raises:
-        SettingError: an unknown name, a wrong type, or a value out of its limits.
+        SettingError: an unknown name, a wrong type, or a value out of its limits; in ``cells``
+            an unknown cell.
     """
     if name not in SETTINGS:
         raise SettingError(unknown(name))
     if name == "attention":  # in runs of the first versions it is true or false
         value = {"true": "soft", "false": "none"}.get(shown(value).lower(), value)
-    return checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
+    result = checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
+    if name == "cells" and result:
+        _cell_names(result)
+    return result
+
+
+def cells_of(config: Config) -> tuple[str, ...]:
+    """The cell of each member of an ensemble: those of ``cells`` in turn, else ``cell``.
+
+    Raises:
+        SettingError: ``cells`` has more cells than members, or there is no ensemble.
+    """
+    if not config.cells:
+        return (config.cell,) * config.ensemble
+    named = _cell_names(config.cells)
+    if config.ensemble == 1:
+        wanted = f"{argument('ensemble', 2)} or more, or {argument('cell')}"
+        raise SettingError(f"cells is for an ensemble: give {wanted}")
+    if len(named) > config.ensemble:
+        raise SettingError(f"cells has {len(named)} cells for {config.ensemble} members")
+    return tuple(named[number % len(named)] for number in range(config.ensemble))
+
+
+def _cell_names(cells: str) -> list[str]:
+    """The names in the setting ``cells``. Raises SettingError for an unknown one."""
+    named = [cell.strip() for cell in cells.split(",")]
+    for cell in named:
+        if cell not in CELLS:
+            raise SettingError(
+                f"cells has '{cell[:40]}', expected some of {', '.join(CELLS)}, with commas between"
+            )
+    return named
 
 
 def in_use(settings: Mapping[str, Any]) -> list[str]:
@@ -417,7 +461,7 @@ def unknown(name: str) -> str:
     """A message on a name that no setting has, with the nearest one."""
     import difflib
 
-    name = name[:SHOWN]
+    name = str(name)[:SHOWN]
     near = difflib.get_close_matches(name, SETTINGS, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
     return f"unknown setting '{name}'; {hint}"

@@ -19,9 +19,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, TextIO
+from typing import IO, BinaryIO, Protocol, TextIO
 
-from charseq.errors import UsageError, reduced
+from charseq.errors import UsageError, argument, reduced
 
 SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
@@ -29,6 +29,19 @@ STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Names of stdout. To open one of the others anew would empty a file behind it."""
 MAX_NAME_BYTES = 255
 """Bytes of a file's name, at most, on the usual file systems."""
+
+
+class Parts(Protocol):
+    """The content of a file that is too large to be in memory a second time."""
+
+    def __len__(self) -> int:
+        """The number of bytes."""
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """The bytes in parts, each of which is taken when the one before is written."""
+
+
+Content = bytes | Parts
 
 
 class LinkError(OSError):
@@ -166,7 +179,8 @@ def refuse(
     if is_among(out, inputs):
         raise UsageError(f"{out} is an input and would be overwritten: give another name")
     if not force:
-        raise UsageError(f"{out} exists: give another name, or --force to overwrite it")
+        anyway = argument("force", True)
+        raise UsageError(f"{out} exists: give another name, or {anyway} to overwrite it")
 
 
 def is_among(path: Path, others: Iterable[str | Path]) -> bool:
@@ -248,16 +262,23 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def create(path: Path, content: bytes, *, like: Path | None = None) -> None:
+def create(path: Path, content: Content, *, like: Path | None = None) -> str:
     """A new file, on disk when this returns; its mode is that of ``like``, else by the umask.
+
+    Returns:
+        the sha256 of the content, in hexadecimal.
 
     Raises:
         FileExistsError: something has that name already, be it a link that leads nowhere.
     """
     with path.open("xb") as file:
         _inherit_mode(file, like)
-        file.write(content)
+        digest = hashlib.sha256()
+        for part in (content,) if isinstance(content, bytes) else content:
+            file.write(part)
+            digest.update(part)
         sync(file)
+    return digest.hexdigest()
 
 
 @contextmanager

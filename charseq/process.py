@@ -35,6 +35,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h."""
 _FREED_BYTES = 2**30
 """Freed memory that stays with the process."""
+_LARGEST_KEPT = 2**25
+"""Bytes of a block from which it is returned when freed: as a rule the copies of a save or a load,
+after which the rest would never be whole again."""
 _SPIN_COUNT = "10000"
 """Turns of the loop in which an idle OpenMP thread waits; the GNU library's own is 300,000."""
 BEAT = 0.25
@@ -79,8 +82,15 @@ def keep_memory() -> None:
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is not None and hasattr(library, "mallopt"):
-        for switch in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            library.mallopt(switch, _FREED_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, _FREED_BYTES)
+        library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
+
+
+def return_memory() -> None:
+    """Return freed memory to the system, before work that needs other blocks than a step."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is not None and hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 # --- time

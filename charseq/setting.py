@@ -27,11 +27,34 @@ RENAMED = {
     "tied": "tie_embeddings",
 }
 """Earlier names of settings, which are still read: in runs, files, options and the environment."""
+RENAMED_KINDS = {"parts": "decomposed"}
+"""Earlier names of kinds of symbols, in settings and in runs -> the present ones."""
+RENAMED_VALUES = dict.fromkeys(("source_symbols", "target_symbols"), RENAMED_KINDS)
+"""Setting -> earlier names of its values, which are still read, and their present names."""
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values, under the present names of their settings."""
-    return {RENAMED.get(name, name): value for name, value in values.items()}
+    """The same settings under the present names, of their values as well."""
+    present = {RENAMED.get(name, name): value for name, value in values.items()}
+    return {name: _present(name, value) for name, value in present.items()}
+
+
+def with_present_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a run, with the present names of the kinds of its symbols.
+
+    They may be malicious: what is no vocabulary stays as it is.
+    """
+    found = dict(metadata)
+    for side in ("source", "target"):
+        kept = found.get(side)
+        if isinstance(kept, dict) and isinstance(kept.get("kind"), str):
+            found[side] = {**kept, "kind": RENAMED_KINDS.get(kept["kind"], kept["kind"])}
+    return found
+
+
+def _present(name: str, value: Any) -> Any:
+    """The value of a setting under its present name."""
+    return RENAMED_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
 
 
 def setting(
@@ -78,7 +101,7 @@ def checked(name: str, value: Any, default: Any, facts: Mapping[str, Any]) -> An
         SettingError: a wrong type, or a value out of its limits.
     """
     kind = type(default)
-    result = _convert(name, kind, value)
+    result = _present(name, _convert(name, kind, value))
     if facts["choices"] and result not in facts["choices"]:
         wanted = ", ".join(facts["choices"])
         raise SettingError(f"{name} is '{shown(result)}', expected one of {wanted}")

@@ -1,4 +1,4 @@
-"""measurements -> line plots with markers, in the look of :mod:`charseq.gradients.plots`."""
+"""measurements -> line plots with markers, in the look of :mod:`charseq.plots`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from charseq.gradients.plots import add_legend, draw_line, figure_page, label_axes, make_legible
+from charseq.plots import add_legend, draw_line, figure_page, label_axes, make_legible
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 

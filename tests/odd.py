@@ -25,6 +25,7 @@ from unittest import mock
 
 import click
 import numpy as np
+from arrays import save_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ def readers(draw: random.Random) -> None:
 
 
 ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, dtype=np.float16)}
-WHOLE = weights.save_arrays(ARRAYS)
+WHOLE = save_arrays(ARRAYS)
 
 
 def odd_header(draw: random.Random) -> dict[str, Any]:

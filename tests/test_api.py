@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 import pytest
 
 import charseq
-from charseq.api import in_arguments
-from charseq.cli.main import program
 from charseq.errors import CharseqError, CheckpointError, DataError, SettingError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -66,41 +63,23 @@ def test_importing_the_package_loads_nothing() -> None:
 # --- messages
 
 
-@pytest.mark.parametrize(
-    ("line", "python"),
-    [
-        ("a exists: give another name, or --force to overwrite it",
-         "a exists: give another name, or force=True to overwrite it"),
-        ("is finished already: --force trains it anew, -o names another folder",
-         "is finished already: force=True trains it anew, run= names another folder"),
-        ("begin anew with --force and a lower --set learning_rate=0.001",
-         "begin anew with force=True and a lower learning_rate=0.001"),
-        ("as --columns source=NAME,target=NAME", "as columns source=NAME,target=NAME"),
-        ("from the same weights (--init-from), so", "from the same weights (init_from), so"),
-        ("runs/--force/x: is damaged", "runs/--force/x: is damaged"),
-        ("a -- b, c--d", "a -- b, c--d"),
-    ],
-)  # fmt: skip
-def test_options_are_named_as_arguments(line: str, python: str) -> None:
-    assert in_arguments(line) == python
-
-
-def test_no_option_of_the_command_line_is_left() -> None:
-    for command in program.commands.values():
-        for option in command.params:
-            for name in option.opts if isinstance(option, click.Option) else ():
-                if name.startswith("--"):
-                    assert "--" not in in_arguments(f"give {name} X, or {name}; {name}=Y ({name}).")
-
-
 def test_errors_of_calls_name_arguments(tmp_path: Path, model: Any) -> None:
     out = tmp_path / "out.csv"
     out.touch()
     (tmp_path / "in.csv").write_text("source\n3 May 2020\n")
     with pytest.raises(UsageError, match=r"exists: give another name, or force=True to"):
         charseq.convert(tmp_path / "in.csv", model, out)
-    with pytest.raises(SettingError, match=r"unknown setting 'foo'; charseq\.config\.SETTINGS"):
+    with pytest.raises(SettingError, match=r"unknown setting 'foo'; `charseq train --help` lists"):
         charseq.configure({"foo": 1})
+
+
+def test_a_wrong_setting_beside_the_data_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("a\tA\n")
+    settings = tmp_path / "charseq.toml"
+    for line, told in (("hidden = 0", "hidden is 0"), ("cells = 'grup'", "cells has 'grup'")):
+        settings.write_text(line)
+        with pytest.raises(SettingError, match=f"^{re.escape(str(settings))}: {told}, expected"):
+            charseq.train(tmp_path)
 
 
 # --- convert
@@ -263,7 +242,10 @@ def test_two_models_are_compared_on_a_frame(trained: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("frame", "told"),
     [
-        (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), "^frame:1: 3 columns.*columns source"),
+        (
+            pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}),
+            "^frame:1: 3 .*columns='source",
+        ),
         (pd.DataFrame({"a": ["x", ""], "b": ["y", "z"]}), "^frame:2: the source is empty"),
         (pd.Series(["a"]), "data is .*Series.*expected a path or a DataFrame"),
     ],
@@ -387,3 +369,83 @@ def test_models_and_errors_travel_between_processes(tmp_path: Path) -> None:
 def test_data_errors_are_those_of_files_too(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         charseq.train(tmp_path / "none.tsv", run=tmp_path / "run")
+
+
+# --- a run knows how its data are read
+
+
+def test_a_file_is_read_as_the_run_was_trained(tmp_path: Path) -> None:
+    path, lines = tmp_path / "pairs.txt", []
+    path.write_text("".join(f"{source}~{target}\n" for source, target in PAIRS))
+    config = charseq.configure({**SMALL, "delimiter": "~"})
+    charseq.train(path, run=tmp_path / "run", config=config, evaluated=False)
+    found = charseq.evaluate(path, model=tmp_path / "run", report=lines.append)
+    assert found["split"] == "test"
+    told = f"{path}: delimiter ~, as in training (delimiter names another)"
+    assert lines[0] == told
+    seen: list[str] = []
+    report = charseq.convert(path, tmp_path / "run", tmp_path / "out.csv", report=seen.append)
+    assert (report.rows, seen[0]) == (len(PAIRS), told)
+    first = (tmp_path / "out.csv").read_text().split("\n")[0]
+    assert first.startswith("~".join(PAIRS[0]) + "~"), "the answer is a column of its own"
+    models = (tmp_path / "run", charseq.load(DATES))
+    assert charseq.compare(path, models=models, split="test")["comparison"]
+    with pytest.raises(UsageError, match=r"rewrites strings, but .* holds text"):
+        charseq.evaluate(path, model=DATES)
+
+
+# --- the types that a checker sees
+
+SCRIPT = """
+from collections.abc import Iterator
+from typing import Any, assert_type
+
+import numpy as np
+import pandas as pd
+
+import charseq
+from charseq.inference.convert import ConvertReport
+from charseq.inference.language_model import LanguageModel
+from charseq.inference.prediction import Prediction
+from charseq.inference.predictor import PairsModel
+
+model = charseq.load("dates")
+assert_type(model, PairsModel | LanguageModel)
+texts: Iterator[str] = iter(["a"])
+series = pd.Series(["a", None], index=[3, 4])
+assert_type(model.predict("a"), list[Prediction])
+assert_type(model.predict(["a"], n=3, beam=2), list[Prediction])
+assert_type(model.predict(("a", "b")), list[Prediction])
+assert_type(model.predict(texts), list[Prediction])
+assert_type(model.predict(text.lower() for text in texts), list[Prediction])
+assert_type(model.predict(map(str, [1])), list[Prediction])
+assert_type(model.predict(open("a.txt")), list[Prediction])
+assert_type(model.predict({"a": 1}.keys() | {"b"}), list[Prediction])
+assert_type(model.predict(np.array(["a"])), list[Prediction])
+assert_type(model.predict(series), "pd.Series[Any]")
+frame = pd.DataFrame({"a": ["b"]})
+assert_type(model.predict(frame["a"]), "pd.Series[Any]")
+assert_type(charseq.convert("a.csv", model, "b.csv", n=2), ConvertReport)
+assert_type(charseq.convert(frame, "dates", column="a"), pd.DataFrame)
+assert_type(charseq.train(frame, config=charseq.configure({"epochs": 1})), dict[str, Any])
+if isinstance(model, LanguageModel):
+    assert_type(model.complete("a", n=2), list[Prediction])
+    assert_type(model.generate(series), "pd.Series[Any]")
+model.predict(5)  # type: ignore[call-overload]
+model.predict("a", beem=5)  # type: ignore[call-overload]
+charseq.convert(frame, model, "out.csv")  # type: ignore[call-overload]
+"""
+
+
+def test_a_type_checker_sees_what_the_functions_return(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    words = ["--strict", "--follow-imports=silent", str(script)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "Success: no issues found in 1 source file", done.stderr

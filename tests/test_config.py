@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charseq.config import SETTINGS, Config, configure, defaults, describe, parse
+from charseq.config import CELLS, SETTINGS, Config, cells_of, configure, defaults, describe, parse
 from charseq.errors import SettingError
 
 NUMBERS = [name for name, item in SETTINGS.items() if type(item.default) in (int, float)]
@@ -31,6 +31,8 @@ def values(name: str) -> st.SearchStrategy[Any]:
         return st.integers(int(facts["least"] or 0), int(facts["most"] or 10**6))
     if isinstance(item.default, float):
         return st.floats(facts["least"] or 0.0, facts["most"] or 1e6)
+    if name == "cells":
+        return st.lists(st.sampled_from(CELLS), max_size=3).map(",".join)
     return st.text()
 
 
@@ -235,3 +237,33 @@ def test_what_is_laid_over_wins_and_the_rest_stays() -> None:
     config = configure({"hidden": 64}, base=base)
     assert (config.hidden, config.cell) == (64, "lstm")
     assert base.hidden == 32
+
+
+# --- the cells of an ensemble
+
+
+def test_cells_are_given_to_the_members_in_turn() -> None:
+    assert cells_of(configure({"ensemble": 3, "cell": "lstm"})) == ("lstm",) * 3
+    assert cells_of(configure({"ensemble": 3, "cells": "gru, lstm"})) == ("gru", "lstm", "gru")
+    assert cells_of(configure({})) == ("gru",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ensemble": 2, "cells": "gru,mlp"}, "cells has 'mlp', expected some of tanh, residual"),
+        ({"ensemble": 2, "cells": "gru,,lstm"}, "cells has '', expected some of"),
+        ({"ensemble": 2, "cells": "gru,lstm,tanh"}, "cells has 3 cells for 2 members"),
+        ({"cells": "gru"}, "cells is for an ensemble: give ensemble=2 or more, or cell"),
+    ],
+)
+def test_cells_that_fit_no_ensemble_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        cells_of(configure(settings))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_cell_is_refused_where_it_is_read() -> None:
+    with pytest.raises(SettingError, match=r"^cells has 'grup', expected some of tanh, residual"):
+        parse("cells", "gru,grup")

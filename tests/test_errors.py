@@ -8,6 +8,7 @@ import inspect
 import pickle
 import pkgutil
 import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from charseq import errors
 from charseq.data.formats.writer import Rejected
 from charseq.errors import (
     AccessError,
+    ArgumentError,
     CharseqError,
     CheckpointError,
     DataError,
@@ -27,6 +29,8 @@ from charseq.errors import (
     Terminated,
     TrainingError,
     UsageError,
+    argument,
+    requirement,
 )
 from charseq.files import BusyError, HardLinkError, LinkError
 from charseq.inference.answer_cache import TextMemoryError
@@ -68,7 +72,8 @@ def test_the_tree_is_as_drawn() -> None:
         (SettingError("x"), 2),
         (DataError("x"), 1),
         (CheckpointError("x"), 1),
-        (MissingExtraError("regex", "unicode", "cutting"), 1),
+        (ArgumentError("x"), 2),
+        (MissingExtraError("regex", "cutting"), 1),
         (TrainingError("x"), 1),
         (Interrupted("x", signal_number=2), 130),
         (Interrupted("x", signal_number=15), 143),
@@ -107,18 +112,30 @@ def test_line_zero_is_a_place() -> None:
     assert str(DataError("found 3", path="a.tsv", line=0)) == "a.tsv:0: found 3"
 
 
-@pytest.mark.parametrize(("package", "extra"), [("regex", "unicode"), ("pyarrow", "parquet")])
-def test_a_missing_extra_says_how_to_get_it(package: str, extra: str) -> None:
-    text = str(MissingExtraError(package, extra, "reading Parquet"))
-    assert text == f"reading Parquet needs {package}: pip install '.[{extra}]'"
+@pytest.mark.parametrize("package", ["torch", "regex", "pyarrow", "odfpy", "optuna"])
+def test_a_missing_package_says_how_to_get_it_anywhere(package: str) -> None:
+    text = str(MissingExtraError(package, "reading Parquet"))
+    assert text == f"reading Parquet needs {package}: pip install {package}"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["optional-dependencies"][extra] == [package]
+    extras = project["optional-dependencies"].values()
+    assert package in {*project["dependencies"], *(name for extra in extras for name in extra)}
 
 
-def test_a_missing_package_that_no_extra_brings_is_named_itself() -> None:
-    assert (
-        str(MissingExtraError("torch", "", "training")) == "training needs torch: pip install torch"
-    )
+def test_the_versions_of_a_missing_package_are_those_that_charseq_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = ["numpy", "torch>=2.4", "Foo_Bar[x] >=1,<2 ; extra == 'tune'", "regex; extra == 'u'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda _name: asked)
+    assert requirement("torch") == "'torch>=2.4'"
+    assert requirement("foo-bar") == "'Foo_Bar[x]>=1,<2'"
+    assert requirement("regex") == "regex"
+    assert requirement("unknown") == "unknown"
+
+    def absent(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.requires", absent)
+    assert requirement("torch") == "torch"
 
 
 def samples(folder: Path) -> list[BaseException]:
@@ -134,7 +151,8 @@ def samples(folder: Path) -> list[BaseException]:
         AccessError("no space", path="a.tsv"),
         CheckpointError("is damaged", path=Path("runs/x")),
         NewerVersionError("is newer", path=Path("runs/x")),
-        MissingExtraError("regex", "unicode", "cutting"),
+        ArgumentError("a fault"),
+        MissingExtraError("regex", "cutting"),
         TrainingError("a fault"),
         Interrupted("stopped", signal_number=15),
         Terminated(15),
@@ -170,8 +188,32 @@ def test_the_samples_are_of_every_error_that_there_is(tmp_path: Path) -> None:
     assert found == {type(fault) for fault in samples(tmp_path)}
 
 
-def test_a_message_is_reworded_and_its_place_is_not() -> None:
-    fault = DataError("--force helps", path="--force.tsv", line=2)
-    fault.reword(lambda text: text.replace("--force", "force=True"))
-    assert str(fault) == "--force.tsv:2: force=True helps"
-    assert fault.args == ("force=True helps",)
+MARKED = (
+    f"give {argument('force', True)}, {argument('learning_rate', 0.001)}, "
+    f"{argument('min_count', 2)}, "
+    f"{argument('columns', 'source=a b')} or another {argument('run')}"
+)
+
+
+def test_a_message_shows_its_arguments_as_its_reader_writes_them() -> None:
+    fault = DataError(MARKED, path="--force.tsv", line=2)
+    told = "give force=True, learning_rate=0.001, min_count=2, columns='source=a b' or another run"
+    assert str(fault) == f"--force.tsv:2: {told}"
+    assert fault.message == told
+    assert repr(fault) == f"DataError({str(fault)!r})"
+    assert fault.told(lambda name, value: f"<{name} {value}>").endswith("or another <run None>")
+    outer = CheckpointError(fault.marked, path="run")
+    assert str(outer) == f"run: {fault}"
+    assert outer.told(lambda *_: "x") == "run: --force.tsv:2: give x, x, x, x or another x"
+
+
+@pytest.mark.parametrize("inner", ["", "x", "[1]", '{"a":1}', "\ufdd0"])
+def test_a_text_that_looks_like_a_mark_stays(inner: str) -> None:
+    text = f"\ufdd0{inner}\ufdd1"
+    assert str(UsageError(f"a {text} b")) == f"a {text} b"
+
+
+def test_an_argument_error_is_what_python_raises_for_arguments(tmp_path: Path) -> None:
+    assert issubclass(ArgumentError, UsageError)
+    assert issubclass(ArgumentError, TypeError)
+    assert ArgumentError in {type(fault) for fault in samples(tmp_path)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,7 +112,7 @@ def test_an_output_that_must_not_be_written_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     files.refuse(path, force=False)
     path.write_bytes(b"mine")
-    with pytest.raises(UsageError, match=r"a\.txt exists: give another name, or --force"):
+    with pytest.raises(UsageError, match=r"a\.txt exists: give another name, or force=True"):
         files.refuse(path, force=False)
     files.refuse(path, force=True)
     with pytest.raises(UsageError, match="is an input and would be overwritten"):
@@ -123,6 +125,26 @@ def test_an_output_that_must_not_be_written_is_one_line(tmp_path: Path) -> None:
         files.refuse(dangling, force=True)
     files.refuse("-", force=False)
     files.refuse(os.devnull, force=False)
+
+
+class Halves:
+    """A content in two parts."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        yield b"abc"
+        yield memoryview(b"def")
+
+
+def test_create_tells_the_sha256_of_what_it_writes(tmp_path: Path) -> None:
+    contents: list[files.Content] = [b"abcdef", Halves()]
+    for number, content in enumerate(contents):
+        path = tmp_path / str(number)
+        found = files.create(path, content)
+        assert path.read_bytes() == b"abcdef"
+        assert found == hashlib.sha256(b"abcdef").hexdigest()
 
 
 def test_create_refuses_what_is_there(tmp_path: Path) -> None:
@@ -139,6 +161,7 @@ def test_create_refuses_what_is_there(tmp_path: Path) -> None:
 
 HOLDER = """
 import os, sys
+from collections.abc import Iterator
 from pathlib import Path
 from charseq import files
 from charseq.errors import UsageError

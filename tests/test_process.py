@@ -79,6 +79,41 @@ def test_freed_memory_is_kept() -> None:
     assert faults[True] < faults[False] / 10
 
 
+RESIDENT = """
+from charseq import process
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+process.keep_memory()
+kept = []
+def use(count, size):
+    blocks = []
+    for _ in range(count):
+        blocks.append(bytearray(size))
+        kept.append(bytearray(2**12))  # behind it, so that it is not the end of what may shrink
+before = resident()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts resident memory as Linux does")
+@pytest.mark.parametrize(
+    ("work", "least", "most"),
+    [
+        ("use(2, 2**26)", -5, 5),
+        ("use(32, 2**22)", 120, 140),
+        ("use(32, 2**22); process.return_memory()", -5, 5),
+    ],
+)
+def test_large_blocks_are_returned_and_others_when_asked(
+    work: str, least: float, most: float
+) -> None:
+    """128 MiB are used and freed; the memory of a step is kept, the copies of a load are not."""
+    program = f"{RESIDENT}{work}\nprint(resident() - before)"
+    left = float(subprocess.check_output([sys.executable, "-c", program], text=True))
+    if "2**22)" in work and least > 0 and left < 5:
+        pytest.skip("this C library returns freed memory by itself")
+    assert least < left < most
+
+
 def test_process_loads_neither_numpy_nor_torch() -> None:
     program = (
         "import sys; from charseq import process; process.prepare_training(); "

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from charseq.config import SETTINGS, Config, configure, in_use
+from charseq.config import SETTINGS, Config, configure, in_use, parse
 from charseq.errors import SettingError
-from charseq.setting import RENAMED, checked, interval, renamed, setting
+from charseq.setting import (
+    RENAMED,
+    RENAMED_VALUES,
+    checked,
+    interval,
+    renamed,
+    setting,
+    with_present_kinds,
+)
 
 
 @dataclass(frozen=True)
@@ -107,3 +115,19 @@ def test_earlier_names_of_settings_are_read() -> None:
     old = {"running": True, "traits": False, "keep": 3, "samples": 9, "prior": False, "tied": False}
     found = configure({"task": "next-word", **old}).to_json()
     assert {name: found[RENAMED[name]] for name in old} == old
+
+
+def test_earlier_names_of_values_are_read() -> None:
+    assert renamed({"source_symbols": "parts", "cell": "gru"})["source_symbols"] == "decomposed"
+    assert configure({"target_symbols": "parts"}).target_symbols == "decomposed"
+    assert parse("source_symbols", "parts") == "decomposed"
+    for name, values in RENAMED_VALUES.items():
+        assert set(values.values()) <= set(SETTINGS[name].metadata["choices"])
+        assert set(values).isdisjoint(SETTINGS[name].metadata["choices"])
+
+
+@pytest.mark.parametrize("side", [None, [], {}, {"kind": 3}, {"kind": "none"}])
+def test_metadata_without_sound_symbols_stay(side: object) -> None:
+    assert with_present_kinds({"source": side, "a": 1}) == {"source": side, "a": 1}
+    known = {"source": {"kind": "parts", "b": 2}, "target": side}
+    assert with_present_kinds(known) == {"source": {"kind": "decomposed", "b": 2}, "target": side}

@@ -29,6 +29,7 @@ Facts = Mapping[str, Any]
     epilog=options.example(
         "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
         "charseq evaluate data/ -m checkpoints/mine --details",
+        "charseq evaluate data/ -m checkpoints/mine --strangers other.txt --plot trust.png",
         "charseq evaluate data/ -m checkpoints/before -m checkpoints/after",
     ),
 )
@@ -48,7 +49,25 @@ Facts = Mapping[str, Any]
     metavar="FILE",
     help="Write the wrong answers to this TSV file.",
 )
-@options.force("Overwrite the FILE of --errors.")
+@click.option(
+    "--strangers",
+    type=options.Name(),
+    metavar="FILE",
+    help="Texts that have no right answer, one a line: count how many are answered.",
+)
+@click.option(
+    "--strangers-column",
+    metavar="NAME",
+    help="Column of the FILE of --strangers, its name or number.  [default: the one named source, "
+    "else the first]",
+)
+@click.option(
+    "--plot",
+    type=options.OutputName(Path),
+    metavar="FILE",
+    help="Draw how far probabilities can be trusted into this .png or .svg file.",
+)
+@options.force("Overwrite the FILE of --errors and of --plot.")
 @click.option(
     "--details",
     is_flag=True,
@@ -58,7 +77,8 @@ Facts = Mapping[str, Any]
 @options.debug
 def evaluate(
     *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
-    device: str | None, errors: Path | None, force: bool, details: bool,
+    device: str | None, errors: Path | None, strangers: str | None,
+    strangers_column: str | None, plot: Path | None, force: bool, details: bool,
     as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, as it was trained.
@@ -67,6 +87,11 @@ def evaluate(
     confidence interval. Scores on lines: perplexity per word, how often the right word is among
     the first 1, 3 and 5 suggestions, keystrokes saved, and the share of unknown words (oov).
 
+    A model of pairs gives each answer a probability. Ordered by it, aurc is the area under the
+    curve of risk (wrong answers among those given) and coverage (rows answered); excess_aurc is
+    its distance from the best possible order; auroc tells right answers from wrong ones. A table
+    shows how many rows can be answered with 1 % and 5 % errors, and from which probability.
+
     With --details also: how often one of the first k candidates is right, exact match by the
     length of the source, and which symbols were written in place of which.
 
@@ -74,8 +99,9 @@ def evaluate(
     """
     if len(models) > 2:
         raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
-    if len(models) == 2 and errors is not None:
-        raise UsageError("--errors is for one model")
+    for name, value in (("errors", errors), ("strangers", strangers), ("plot", plot)):
+        if len(models) == 2 and value is not None:
+            raise UsageError(f"--{name} is for one model")
     from charseq.files import is_stdout
 
     if errors is not None and is_stdout(errors):
@@ -93,8 +119,9 @@ def evaluate(
     loaded = [load(run, **load_arguments) for run in runs]
     if len(loaded) == 2:
         facts = evaluation.compare(
-            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading
-        )
+            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading,
+            report=console.note,
+        )  # fmt: skip
         describe = describe_comparison
     else:
         predicts_words = isinstance(loaded[0], LanguageModel)
@@ -108,6 +135,9 @@ def evaluate(
             split=split,
             beam=beam,
             errors=errors,
+            strangers=strangers,
+            strangers_column=strangers_column,
+            plot=plot,
             force=force,
             reading=reading,
             report=console.note,
@@ -123,8 +153,8 @@ def evaluate(
 
 
 def describe_evaluation(facts: Facts, *, details: bool = False) -> list[str]:
-    """The scores, one a line, with their intervals; ``details`` adds the tables."""
-    lines = _fields(_values(facts))
+    """The scores, one a line, with their intervals, and tables; ``details`` adds more of them."""
+    lines = [*_fields(_values(facts)), *_coverage(facts), *_strangers(facts)]
     return [*lines, *describe_details(facts)] if details else lines
 
 
@@ -169,7 +199,7 @@ def describe_comparison(facts: Facts, *, details: bool = False) -> list[str]:
     )
     if details:
         for one in models:
-            lines += ["", one["run"], *describe_details(one)]
+            lines += ["", one["run"], *_coverage(one), *describe_details(one)]
     return lines
 
 
@@ -180,9 +210,52 @@ def _values(facts: Facts) -> Iterator[tuple[str, str]]:
         if name == "intervals":
             text = f"{value['confidence']} %, bootstrap over {value['sources']:,} sources"
             yield name, text
-        elif value is not None and not isinstance(value, list | dict):
+        elif not isinstance(value, list | dict) and (value is not None or _metric(name)):
             bounds = intervals.get(name)
-            yield name, _shown(name, value) + (f"  ({_span(bounds)})" if bounds else "")
+            decimals = metric.decimals if (metric := _metric(name)) else 2
+            span = f"  ({_span(bounds, decimals=decimals)})" if bounds else ""
+            yield name, _shown(name, value) + span
+
+
+def _coverage(facts: Facts) -> list[str]:
+    """A table of the rows that can be answered with few errors; nothing for next-word models."""
+    rows = []
+    for one in facts.get("coverage", ()):
+        bounds = f"  ({_span(one['interval'])})" if one["interval"] else ""
+        answered = _percent(one["coverage"]) + bounds
+        rows.append((f"{one['error']} %", answered, _least(one["threshold"])))
+    head = ("wrong at most", "rows answered", "from probability")
+    return ["", *table([head, *rows], "><")] if rows else []
+
+
+def _strangers(facts: Facts) -> list[str]:
+    """A table of the answers to strangers, if there are any."""
+    if (found := facts.get("strangers")) is None:
+        return []
+    bounds = f"  ({_span(found['interval'])})" if found["interval"] else ""
+    auroc = "undefined" if found["auroc"] is None else f"{_percent(found['auroc'])}{bounds}"
+    rows = [
+        (
+            _least(one["threshold"]),
+            f"{one['answered']:,}",
+            _percent(one["share"]),
+            _percent(one["coverage"]),
+            "none answered" if one["risk"] is None else _percent(one["risk"]),
+        )
+        for one in found["thresholds"]
+    ]
+    refused = f"{found['refused']:,} without an answer"
+    head = ("from probability", "strangers answered", "of all", "rows answered", "of them wrong")
+    return [
+        "",
+        f"{_number(found['texts'], 'strangers')}, {refused}; auroc of rows and strangers {auroc}",
+        *table([head, *rows], ">"),
+    ]
+
+
+def _least(threshold: float | None) -> str:
+    """A probability in full, since a rounded one would answer other rows."""
+    return "none" if threshold is None else "0" if not threshold else str(threshold)
 
 
 def _differences(found: Facts) -> Iterator[tuple[str, str]]:
@@ -231,8 +304,8 @@ def _range(one: Facts) -> str:
     return f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
 
 
-def _span(bounds: Sequence[float], sign: str = "") -> str:
-    return " to ".join(f"{bound:{sign}.2f}" for bound in bounds)
+def _span(bounds: Sequence[float], sign: str = "", decimals: int = 2) -> str:
+    return " to ".join(f"{bound:{sign}.{decimals}f}" for bound in bounds)
 
 
 def _chance(p: float) -> str:
@@ -247,10 +320,18 @@ def _percent(value: float) -> str:
     return f"{value:.2f} %"
 
 
-def _shown(name: str, value: Any) -> str:
-    if isinstance(value, float):
-        from charseq.evaluation.metrics import METRICS
+def _metric(name: str) -> Any:
+    """The entry of a metric in the table; None for another value."""
+    from charseq.evaluation.metrics import METRICS
 
-        unit = METRICS[name].unit if name in METRICS else ""
-        return f"{value:,.2f} {unit}".rstrip()
+    return METRICS.get(name)
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "undefined"
+    if isinstance(value, float):
+        metric = _metric(name)
+        unit, decimals = (metric.unit, metric.decimals) if metric else ("", 2)
+        return f"{value:,.{decimals}f} {unit}".rstrip()
     return f"{value:,}" if type(value) is int else str(value)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -25,6 +26,7 @@ from typing import Any, TextIO
 import click
 
 from charseq.cli import console, options
+from charseq.config import SETTINGS
 from charseq.display import MAX_LINE, printable
 from charseq.errors import CharseqError, MissingExtraError, Terminated
 from charseq.process import STOP_SIGNALS
@@ -49,6 +51,13 @@ COMMANDS = {
 The order is that of the help: from training a model to looking inside it. A new command is a
 module and a line here.
 """
+
+OPTIONS = {
+    "learning_rate": "--lr",
+    "model": "-m",
+    **dict.fromkeys(("run", "out", "output"), "-o"),
+}
+"""Arguments of the library -> their options, where these have other names."""
 
 
 def main() -> None:
@@ -132,9 +141,9 @@ def _explain(fault: BaseException) -> tuple[int, str]:
         return fault.exit_code, _error(_explain_usage(fault))
     package = fault.name if isinstance(fault, ModuleNotFoundError) and fault.name else "charseq"
     if (package := package.partition(".")[0]) != "charseq":
-        fault = MissingExtraError(package, "", "this")
+        fault = MissingExtraError(package, "this")
     if isinstance(fault, CharseqError):
-        return fault.exit_code, _error(str(fault))
+        return fault.exit_code, _error(fault.told(as_option))
     if isinstance(fault, OSError):
         reason = fault.strerror or str(fault) or type(fault).__name__
         return 1, _error(f"{fault.filename}: {reason}" if fault.filename else reason)
@@ -144,6 +153,17 @@ def _explain(fault: BaseException) -> tuple[int, str]:
         )
     what = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
     return 1, _error(f"internal error: {what}; run again with --debug for the traceback")
+
+
+def as_option(name: str, value: Any) -> str:
+    """An argument or setting in the message of an error, as the command line has it.
+
+    A setting without an option of its own is ``--set NAME=VALUE``, and without a value its name.
+    """
+    if name in SETTINGS and name not in options.NAMED:
+        return name if value is None else f"--set {name}={value}"
+    option = OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+    return option if value is None or value is True else f"{option} {shlex.quote(str(value))}"
 
 
 def _explain_usage(fault: click.ClickException) -> str:

@@ -16,7 +16,16 @@ import click
 from click.core import ParameterSource
 
 from charseq.cli import console
-from charseq.config import SETTINGS, Config, configure, defaults, describe, unknown
+from charseq.config import (
+    SETTINGS,
+    Config,
+    cells_of,
+    configure,
+    defaults,
+    describe,
+    naming,
+    unknown,
+)
 from charseq.errors import SettingError, UsageError
 from charseq.setting import RENAMED
 
@@ -240,7 +249,12 @@ def configured(data: str, flags: Mapping[str, Any]) -> Config:
     config = defaults(task, config.cell)
     for origin, values in layers:
         config = _overlay(config, values, origin)
-    return _overlay(config, {"task": task}, "")
+    config = _overlay(config, {"task": task}, "")
+    if task == "pairs":
+        origins = [origin for origin, values in layers if "cells" in values]
+        with naming(*origins[-1:]):
+            cells_of(config)
+    return config
 
 
 def environment() -> dict[str, str]:
@@ -259,10 +273,8 @@ def environment() -> dict[str, str]:
 
 def _overlay(config: Config, values: Mapping[str, Any], origin: str) -> Config:
     """``config`` with ``values`` in place of its own; an error begins with ``origin``."""
-    try:
+    with naming(origin):
         return configure(values, base=config)
-    except SettingError as error:
-        raise SettingError(f"{origin}{error}") from error
 
 
 def is_typed(name: str) -> bool:

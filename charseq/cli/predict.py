@@ -228,14 +228,14 @@ def answer_function(
         return partial(_generate, language_model, count=generate, sampling=sampling)
     if sampling:
         raise UsageError(f"--{min(sampling).replace('_', '-')} is for --generate")
-    answer: Callable[..., Sequence[Prediction | None]]
+    ask: Any  # one of several methods, of which each has overloads
     if complete:
-        answer = require_language_model(model, "--complete").complete
+        ask = require_language_model(model, "--complete").complete
     elif isinstance(model, LanguageModel):
-        answer = model.predict
+        ask = model.predict
     else:
-        answer = partial(_rewrite, model)
-    answer = partial(answer, n=n, beam=beam)
+        ask = partial(_rewrite, model)
+    answer: Callable[..., Sequence[Prediction | None]] = partial(ask, n=n, beam=beam)
     return answer if mass is None else partial(_reaching, answer, mass)
 
 

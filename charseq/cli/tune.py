@@ -73,7 +73,7 @@ def tune(
 
     RUN holds the best model so far, and RUN/tune/charseq.toml its settings, to copy beside the
     data. The same command continues an interrupted search; with more --trials it extends a
-    finished one. The search needs Optuna: pip install '.[tune]'.
+    finished one. The search needs Optuna: pip install optuna.
     """
     flags = options.given(settings, assignments)
     config = options.configured(data, flags)

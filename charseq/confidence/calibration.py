@@ -184,6 +184,25 @@ def expected_calibration_error(
     probabilities of one source sum to 1.
 
     Raises:
+        ValueError: as :func:`reliability`.
+    """
+    mean, came, sizes = reliability(probabilities, right, bins=bins)
+    return float((np.abs(mean - came) * sizes).sum() / sizes.sum())
+
+
+def reliability(
+    probabilities: Sequence[float] | Float[np.ndarray, "N"],
+    right: Sequence[bool] | Bool[np.ndarray, "N"],
+    *,
+    bins: int = BINS,
+) -> tuple[Float[np.ndarray, "B"], Float[np.ndarray, "B"], Int[np.ndarray, "B"]]:
+    """The bins of :func:`expected_calibration_error`: the points of a reliability diagram.
+
+    Returns:
+        mean probability, share of right rows, and number of rows of each bin, lowest first; there
+        are fewer bins than ``bins`` where there are fewer rows.
+
+    Raises:
         ValueError: no rows, or not one outcome for each probability.
     """
     sure, came = np.asarray(probabilities, float), np.asarray(right, float)
@@ -191,8 +210,13 @@ def expected_calibration_error(
         raise ValueError(f"{sure.shape} probabilities, {came.shape} outcomes, {bins} bins")
     _, group, sizes = np.unique(sure, return_inverse=True, return_counts=True)
     came = (np.bincount(group, weights=came) / sizes)[group]
-    gap = (sure - came)[np.argsort(sure, kind="stable")]
-    return float(sum(abs(part.sum()) for part in np.array_split(gap, bins)) / len(gap))
+    order = np.argsort(sure, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return (
+        np.array([sure[part].mean() for part in parts]),
+        np.array([came[part].mean() for part in parts]),
+        np.array([len(part) for part in parts]),
+    )
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,9 @@ def fit(
     gain = int(right.sum()) - sum(before)
     if gain < 0 or (not gain and loss >= model):
         shares = f"{100 * right.mean():.1f} % of them right with it, {100 * np.mean(before):.1f} %"
-        report(f"it would not help: of {len(rows):,} rows of dev with known sources {shares} without")
+        report(
+            f"it would not help: of {len(rows):,} rows of dev with known sources {shares} without"
+        )
         return None
     return replace(
         table.fit(memory, np.arange(len(rows))),

@@ -18,9 +18,9 @@ from pathlib import Path
 from charseq.data.formats.rows import Row, Table
 from charseq.data.formats.sqlite import split_location
 from charseq.data.formats.writer import REJECTS_ENDING, Rejects, rejecting
-from charseq.errors import DataError
+from charseq.errors import DataError, argument
 
-SKIP_HINT = ": bad_rows=skip passes over such rows"
+SKIP_HINT = f": {argument('bad_rows', 'skip')} passes over such rows"
 LISTED = 20
 """Bad rows that a message lists."""
 

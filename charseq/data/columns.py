@@ -187,7 +187,7 @@ def _labels(column: str | int | None, names: Sequence[str], count: int) -> list[
     if column is not None:
         given = str(column).split(",") if count > 1 else [str(column)]
         if len(given) != count:
-            raise UsageError(f"--column is '{column}', expected SOURCE,FEATURES for this model")
+            raise UsageError(f"column is '{column}', expected SOURCE,FEATURES for this model")
         return list(given)
     found = roles_among(names)
     roles = ("source", "features")[:count]

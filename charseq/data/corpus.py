@@ -14,12 +14,14 @@ out, in the order train, dev, test; they change when the text grows.
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,9 @@ from typing import Any
 import numpy as np
 
 from charseq.data.batches import outlier_length
-from charseq.data.formats.opening import unpacked_name
-from charseq.data.formats.reader import detect, read_table
+from charseq.data.formats.lines import TextFormat
+from charseq.data.formats.opening import UTF8, WESTERN, Source, unpacked_name
+from charseq.data.formats.reader import FORMATS, detect, read_table, sniff
 from charseq.data.formats.sqlite import split_location
 from charseq.data.settings_file import SETTINGS_FILE, settings_of
 from charseq.data.splits import (
@@ -193,6 +196,72 @@ def task_of(data: str | Path, reading: Mapping[str, str] | None = None) -> str:
     settings = {**settings_of(data), **(reading or {})}
     given = names_columns(settings)
     return choose_task(data, settings.get("task", "auto"), has_columns=given)
+
+
+def trained_reading(
+    data: str | Path, trained: Mapping[str, Any], given: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """How ``data`` are read for a run: as in its training, where the data tell nothing else.
+
+    The delimiter of the training is taken where it stands in each of the first lines, and these
+    are one cell each without it. The encoding is taken where the first bytes are not UTF-8 and no
+    mark tells their encoding. A pipe is not asked.
+
+    Args:
+        data: a folder or a file.
+        trained: the settings of the run.
+        given: settings that come before these of the run and those of ``data``.
+
+    Returns:
+        the settings given, with a delimiter and an encoding where they are taken from the run; and
+        a line on each of these for people.
+    """
+    wanted, lines = dict(given or {}), []
+    known = {**settings_of(data), **wanted}
+    for name in ("encoding", "delimiter"):
+        value = str(trained.get(name, "auto"))
+        if value == "auto" or known.get(name, "auto") != "auto":
+            continue
+        paths = [Path(data)]
+        with suppress(DataError, OSError):  # faults that are told when the data are read
+            if Path(data).is_dir():
+                paths = list(find_files(Path(data), is_table).values())
+            there = [path for path in paths if path.is_file()]
+            encoding = value if name == "encoding" else wanted.get("encoding", "auto")
+            fits = _fits_encoding if name == "encoding" else partial(_fits_delimiter, value)
+            if there and all(fits(path, encoding) for path in there):
+                wanted[name] = value
+                lines.append(f"{data}: {name} {value}, as in training ({name} names another)")
+    return wanted, lines
+
+
+def _fits_delimiter(delimiter: str, path: Path, encoding: str) -> bool:
+    """Whether the first lines are single cells, of which this delimiter makes several."""
+    if not isinstance(FORMATS[sniff(path)], TextFormat) or detect(path).has_keys:
+        return False
+    how: dict[str, Any] = {"default": "tsv", "header": "no", "encoding": encoding}
+    counts = []
+    for one in ("auto", delimiter):
+        rows = islice(read_table(path, delimiter=one, faulty=True, **how).rows, FIRST_LINES)
+        counts.append([len(row.cells) for row in rows if row.cells or row.fault])
+    return set(counts[0]) == {1} and min(counts[1]) > 1
+
+
+def _fits_encoding(path: Path, encoding: str) -> bool:
+    """Whether the first bytes are of this encoding, and neither UTF-8 nor marked as another."""
+    source = Source(str(path))
+    try:
+        if source.encoding not in (UTF8, WESTERN):
+            return False
+        with suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder(UTF8)().decode(source.head)
+            return source.encoding == WESTERN
+        codecs.getincrementaldecoder(encoding)().decode(source.head)
+    except UnicodeDecodeError:
+        return False
+    finally:
+        source.close()
+    return True
 
 
 def load(

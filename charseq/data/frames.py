@@ -10,29 +10,51 @@ pandas is never imported here: an argument of its types shows that it is loaded.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
-from charseq.errors import DataError, UsageError
+from charseq.arguments import bind, one_text, shown_value
+from charseq.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Set, ValuesView
+    from typing import IO
+
+    import numpy as np
     import pandas as pd
 
-    Series: TypeAlias = "pd.Series[Any]"
+    Series: TypeAlias = pd.Series[Any]
     Frame: TypeAlias = pd.DataFrame
+    # Iterable[str] takes a Series as well, of which a type checker then could not tell the answer
+    ManyTexts: TypeAlias = (
+        Sequence[str]
+        | Generator[str, Any, Any]
+        | IO[str]
+        | Set[str]
+        | ValuesView[str]
+        | np.ndarray[Any, Any]
+        | pd.Index[Any]
+    )
 
 FRAME = "frame"
 """The name of a DataFrame in messages, and of its data in a run."""
-MAX_SHOWN = 40
-"""Characters of a wrong value that a message shows."""
 
 Answer = TypeVar("Answer")
-Model = TypeVar("Model")
 P = ParamSpec("P")
 
 
@@ -59,7 +81,7 @@ class Texts(Sequence[str]):
             name: the name of the argument, for messages.
 
         Raises:
-            UsageError: with the position: a value that is no str, such as None, NaN or bytes.
+            ArgumentError: with the position: a value that is no str, such as None, NaN or bytes.
         """
         series: Any = given
         self._series = series if is_series(given) else None
@@ -98,18 +120,57 @@ class Texts(Sequence[str]):
         return made  # type: ignore[no-any-return]
 
 
-def over_texts(
-    method: Callable[Concatenate[Model, Sequence[str], P], list[Answer]],
-) -> Callable[Concatenate[Model, str | Iterable[str], P], list[Answer]]:
-    """A method of a model whose ``texts`` may be whatever :class:`Texts` takes.
+class TextIterator(Protocol):
+    """An iterator of texts, which pandas' types also see in a Series, but for its ``__iter__``."""
 
-    A Series gives a Series, which type checkers take for a list.
-    """
+    def __iter__(self) -> Self:
+        """Itself."""
+
+    def __next__(self) -> str:
+        """The next text."""
+
+
+class SomeSeries(Protocol):
+    """What type checkers know of a pandas Series where pandas has no types for them."""
+
+    @property
+    def iloc(self) -> Any:
+        """Access by position."""
+
+    @property
+    def name(self) -> Any:
+        """Its name."""
+
+
+class Answering(Protocol[P, Answer]):
+    """A method over texts, as it is called: a Series gives a Series, all else a list."""
+
+    @overload
+    def __call__(self, texts: SomeSeries, *args: P.args, **options: P.kwargs) -> Series: ...
+    @overload
+    def __call__(
+        self, texts: str | ManyTexts, *args: P.args, **options: P.kwargs
+    ) -> list[Answer]: ...
+    @overload
+    def __call__(self, texts: TextIterator, *args: P.args, **options: P.kwargs) -> list[Answer]: ...
+
+
+class OverTexts(Protocol[P, Answer]):
+    """A method over texts, as a class has it."""
+
+    def __get__(self, model: Any, kind: Any = None) -> Answering[P, Answer]:
+        """The method of one model."""
+
+
+def over_texts(
+    method: Callable[Concatenate[Any, Sequence[str], P], list[Answer]],
+) -> OverTexts[P, Answer]:
+    """A method of a model whose ``texts`` may be whatever :class:`Texts` takes."""
+    signature = inspect.signature(method)
 
     @functools.wraps(method)
-    def call(
-        self: Model, texts: str | Iterable[str], *args: P.args, **options: P.kwargs
-    ) -> list[Answer]:
+    def call(self: Any, texts: Any, *args: P.args, **options: P.kwargs) -> Any:
+        bind(signature, method.__name__, (self, texts, *args), options)
         given = Texts(texts)
         return given.answers(method(self, given, *args, **options))
 
@@ -117,41 +178,17 @@ def over_texts(
     return made  # type: ignore[no-any-return]
 
 
-def one_text(value: object, name: str) -> str:
-    """A single text, checked. Raises UsageError for what is no str; ``name``: the argument's."""
-    if not isinstance(value, str):
-        raise UsageError(f"{name} is {shown_value(value)}, expected a str")
-    return value
-
-
-def check_path(value: object, name: str, expected: str) -> None:
-    """Raise UsageError for what is no path; ``name``: the argument's."""
-    if not isinstance(value, str | os.PathLike):
-        raise UsageError(f"{name} is {shown_value(value)}, expected {expected}")
-
-
 def _iterable(given: Any, name: str) -> Iterable[Any]:
     """The values of an iterable that may hold texts; others are refused."""
     if is_frame(given):
-        raise UsageError(f"{name} is a DataFrame, expected one of its columns: frame['NAME']")
+        raise ArgumentError(f"{name} is a DataFrame, expected one of its columns: frame['NAME']")
     if isinstance(given, bytes | bytearray | memoryview | Mapping) or not isinstance(
         given, Iterable
     ):
-        raise UsageError(
+        raise ArgumentError(
             f"{name} is {shown_value(given)}, expected a str or several in an iterable"
         )
     return given
-
-
-def shown_value(value: Any) -> str:
-    """A wrong value with its type, for a message."""
-    kind = type(value).__name__
-    if value is None:
-        return "None"
-    text = " ".join(repr(value).split())
-    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-    hint = ", not decoded" if isinstance(value, bytes | bytearray) else ""
-    return f"{shown} ({kind}{hint})"
 
 
 @contextmanager

@@ -44,7 +44,7 @@ from charseq.data.splits import (
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
 from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
 from charseq.display import count
-from charseq.errors import DataError
+from charseq.errors import DataError, argument
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Integer
@@ -381,14 +381,14 @@ def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
     if isinstance(roles, dict):
         found = {role: locate(name, names, width) for role, name in roles.items()}
     elif roles and table.format.has_keys:
-        raise DataError("JSON has names, not positions: --columns source=NAME,target=NAME")
+        example = argument("columns", "source=NAME,target=NAME")
+        raise DataError(f"JSON has names, not positions: {example}")
     elif roles:
         if table.format.holds_pairs and width == 3 and len(roles) == 2:
             roles = (roles[0], "weight", roles[1])  # its probabilities are weights
         if len(roles) != width:
-            raise DataError(
-                f"{count_columns(width)}, but --columns names {len(roles)} (skip is one)"
-            )
+            named = f"{argument('columns')} names {len(roles)}"
+            raise DataError(f"{count_columns(width)}, but {named} (skip is one)")
         found = {role: number for number, role in enumerate(roles) if role in ROLES}
     else:
         found = _locate_unnamed(names, width, fixed=not table.format.may_have_header)
@@ -410,7 +410,7 @@ def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[st
     example = "source={},target={}".format(*first) if first[1:] else "source,features,target"
     raise DataError(
         f"{count_columns(width)}{called}, expected source and target: "
-        f"say which is which, for example --columns {example}"
+        f"say which is which, for example {argument('columns', example)}"
     )
 
 

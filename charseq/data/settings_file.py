@@ -63,7 +63,7 @@ def settings_of(data: str | Path) -> dict[str, Any]:
                 else:
                     parse_columns(value)
             except SettingError as fault:
-                raise DataError(str(fault), path=path) from None
+                raise DataError(fault.marked, path=path) from None
         elif not isinstance(value, str | int | float):
             raise DataError(f"'{name}' is no setting, expected text or a number", path=path)
     return settings

@@ -27,10 +27,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from charseq.config import CELLS, Config
+from charseq.config import Config, cells_of
 from charseq.decoding import networks
 from charseq.decoding.blocks import BLOCK
-from charseq.errors import SettingError
 
 if TYPE_CHECKING:
     import torch
@@ -147,28 +146,6 @@ def _combine(configs: Sequence[Config], weights: Sequence[Weights]) -> Any:
     """The members of a group as one network on the CPU."""
     members = [networks.build("pairs", *one) for one in zip(configs, weights, strict=True)]
     return members[0] if len(members) == 1 else Ensemble(members)
-
-
-def cells_of(config: Config) -> tuple[str, ...]:
-    """The cell of each member: those of the setting ``cells`` in turn, else ``cell``.
-
-    Raises:
-        SettingError: ``cells`` has an unknown cell or more cells than members, or there is no
-            ensemble.
-    """
-    if not config.cells:
-        return (config.cell,) * config.ensemble
-    named = [cell.strip() for cell in config.cells.split(",")]
-    for cell in named:
-        if cell not in CELLS:
-            raise SettingError(
-                f"cells has '{cell[:40]}', expected some of {', '.join(CELLS)}, with commas between"
-            )
-    if config.ensemble == 1:
-        raise SettingError("cells is for an ensemble: give --ensemble 2 or more, or --cell")
-    if len(named) > config.ensemble:
-        raise SettingError(f"cells has {len(named)} cells for {config.ensemble} members")
-    return tuple(named[number % len(named)] for number in range(config.ensemble))
 
 
 def member_of(config: Config, number: int) -> Config:

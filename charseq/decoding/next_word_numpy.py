@@ -43,6 +43,8 @@ MAX_TABLE = 2**22
 """Numbers up to which every symbol's W_x x + b is kept in a table, else computed when needed."""
 OUTPUT_TILE = 512
 """Rows of the output matrix that stay in the cache for all blocks."""
+SCORED_BLOCKS = 4
+"""Blocks whose logits are in memory together where only those of the labels are asked for."""
 PARTIAL_SUMS = 32
 """Partial sums over V, added at the end, so that many small terms are not lost to rounding."""
 
@@ -157,6 +159,31 @@ class NumpyNextWord:
         time. Memory is bounded: lines of any length and number are read ``MAX_LINES`` x
         ``MAX_STEPS`` at once.
         """
+        for numbers, position, labels, hidden in self._parts(rows, size):
+            yield numbers, position, labels, self._log_probabilities(hidden, len(labels))
+
+    def score(
+        self, rows: Sequence[Sequence[int]], *, size: int = 256
+    ) -> Iterator[tuple[Int[np.ndarray, "M"], Float32[np.ndarray, "M"]]]:
+        """The log-probabilities of the labels alone, as :meth:`scan` gives them, and in its order.
+
+        Yields (numbers of the rows, log-probabilities). The log-probabilities of all symbols are in
+        memory for ``SCORED_BLOCKS`` blocks at a time.
+        """
+        for numbers, _, labels, hidden in self._parts(rows, size):
+            yield numbers, self._label_log_probabilities(hidden, labels)
+
+    def _parts(
+        self, rows: Sequence[Sequence[int]], size: int
+    ) -> Iterator[
+        tuple[
+            Int[np.ndarray, "M"],
+            Int[np.ndarray, "M"],
+            Int[np.ndarray, "M"],
+            Float32[np.ndarray, "G H 16"],
+        ]
+    ]:
+        """(numbers of the rows, positions, labels, h in blocks) of up to ``size`` positions."""
         order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
         for first in range(0, len(order), MAX_LINES):
             group = order[first : first + MAX_LINES]
@@ -164,8 +191,7 @@ class NumpyNextWord:
                 for cut in range(0, len(column), size):
                     part = slice(cut, cut + size)
                     hidden = to_blocks(_whole_blocks(tops[part]))
-                    logs = self._log_probabilities(hidden, len(tops[part]))
-                    yield np.array(group)[column[part]], position[part], labels[part], logs
+                    yield np.array(group)[column[part]], position[part], labels[part], hidden
 
     def _read(
         self, rows: Sequence[Sequence[int]]
@@ -248,6 +274,29 @@ class NumpyNextWord:
         self, hidden: Float32[np.ndarray, "G H 16"], rows: int
     ) -> Float32[np.ndarray, "N V"]:
         """Log-probabilities of the first ``rows`` rows."""
+        logits = self._logits(hidden)
+        found = np.empty((len(logits), BLOCK, logits.shape[1]), dtype=np.float32)
+        for block, transposed in zip(logits, found, strict=True):
+            _normalise(block)
+            transposed[...] = block.T
+        return found.reshape(-1, logits.shape[1])[:rows]
+
+    @one_thread
+    def _label_log_probabilities(
+        self, hidden: Float32[np.ndarray, "G H 16"], labels: Int[np.ndarray, "M"]
+    ) -> Float32[np.ndarray, "M"]:
+        """Log-probabilities of ``labels``, of which each row has one."""
+        found = np.empty(len(labels), dtype=np.float32)
+        for first in range(0, len(hidden), SCORED_BLOCKS):
+            logits = self._logits(hidden[first : first + SCORED_BLOCKS])
+            for number, block in enumerate(logits, first):
+                _normalise(block)
+                own = labels[number * BLOCK : (number + 1) * BLOCK]
+                found[number * BLOCK :][: len(own)] = block[own, np.arange(len(own))]
+        return found
+
+    def _logits(self, hidden: Float32[np.ndarray, "G H 16"]) -> Float32[np.ndarray, "G V 16"]:
+        """The logits of all symbols."""
         weight, bias = self.readout
         mixed = np.matmul(weight, hidden) + bias
         matrix, bias = self.output
@@ -256,12 +305,7 @@ class NumpyNextWord:
             tile = slice(first, first + OUTPUT_TILE)
             np.matmul(matrix[tile], mixed, out=logits[:, tile])
         logits += bias
-        found = np.empty((len(logits), BLOCK, len(matrix)), dtype=np.float32)
-        for block, transposed in zip(logits, found, strict=True):
-            np.subtract(block, _reduce(np.maximum, block), out=block)
-            np.subtract(block, np.log(_reduce(np.add, np.exp(block))), out=block)
-            transposed[...] = block.T
-        return found.reshape(-1, len(matrix))[:rows]
+        return logits
 
 
 def shapes_of(
@@ -294,6 +338,12 @@ def shapes_of(
         shapes[f"{name}.bias"] = (rows,)
         shapes[f"{name}.recurrent"] = (rows, hidden)
     return shapes
+
+
+def _normalise(block: Float32[np.ndarray, "V 16"]) -> None:
+    """Logits -> log-probabilities, in place."""
+    np.subtract(block, _reduce(np.maximum, block), out=block)
+    np.subtract(block, np.log(_reduce(np.add, np.exp(block))), out=block)
 
 
 def _reduce(ufunc: np.ufunc, values: Float32[np.ndarray, "V 16"]) -> Float32[np.ndarray, "16"]:

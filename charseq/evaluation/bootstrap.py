@@ -13,7 +13,7 @@ grows with the number of different counts, not with the number of sources.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,11 +35,16 @@ ROUNDING = 1e-9
 
 def gather(labels: Sequence[Hashable], counts: Int[np.ndarray, "N K"]) -> Int[np.ndarray, "C K"]:
     """Sums of the rows of each label, in the order in which the labels first appear."""
-    numbers: dict[Hashable, int] = {}
-    groups = np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
-    sums = np.zeros((len(numbers), counts.shape[1]), dtype=np.int64)
+    groups = numbered(labels)
+    sums = np.zeros((int(groups.max(initial=-1)) + 1, counts.shape[1]), dtype=np.int64)
     np.add.at(sums, groups, counts)
     return sums
+
+
+def numbered(labels: Sequence[Hashable]) -> Int[np.ndarray, "N"]:
+    """The number of each label, from 0, in the order in which the labels first appear."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
 
 
 def bootstrap(
@@ -54,6 +59,21 @@ def bootstrap(
         for size in _portions(resamples, len(kinds))
     ]
     return np.concatenate(parts)
+
+
+def weights(
+    sources: int, rows: int, *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Iterator[Int[np.ndarray, "R S"]]:
+    """How often each source is drawn, with replacement, in portions of the ``resamples`` samples.
+
+    For scores that no sum of counts gives, such as those of an order. ``rows``: the numbers that
+    the caller needs for a sample, to limit memory.
+    """
+    random = np.random.default_rng(seed)
+    for size in _portions(resamples, max(sources, rows)):
+        drawn = random.integers(sources, size=(size, sources))
+        drawn += sources * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * sources).reshape(size, sources)
 
 
 def interval(values: Float[np.ndarray, "R"]) -> list[float]:

@@ -21,7 +21,7 @@ from charseq.display import field
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.scoring import TimeLimit, score_examples
 from charseq.inference.prediction import Prediction
-from charseq.inference.predictor import Translator
+from charseq.inference.translator import Translator
 
 MAX_ROWS = 2000
 """Rows of dev, at most about, evenly spread, by which probabilities are calibrated."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.data.corpus import is_text, task_of
-from charseq.errors import UsageError
+from charseq.data.corpus import is_text, task_of, trained_reading
+from charseq.errors import UsageError, argument
 from charseq.evaluation import next_word, pairs
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
@@ -28,6 +28,9 @@ def evaluate(
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
+    strangers: str | Path | None = None,
+    strangers_column: str | int | None = None,
+    plot: str | Path | None = None,
     force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
@@ -43,7 +46,12 @@ def evaluate(
             was not trained on.
         beam: width of the beam; by default the model's.
         errors: a file for the wrong rows: source, prediction, references, separated by tabs.
-        force: overwrite that file if it exists.
+        strangers: a file of texts that have no right answer, one a line, or in a column.
+        strangers_column: its name, or its number from 1; by default the one named source, else the
+            first. With features two: ``lemma,features``.
+        plot: a .png or .svg file for the risk-coverage curve, the reliability diagram and the
+            probabilities of right and wrong answers.
+        force: overwrite these files if they exist.
         reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
             bad_rows); they override those of the model and of ``data``.
         report: gets lines on how pairs were read.
@@ -53,16 +61,22 @@ def evaluate(
         see ``evaluate`` of ``evaluation.pairs`` and of ``evaluation.next_word``.
 
     Raises:
-        UsageError: pairs for a model that predicts words, or text for a model of pairs.
+        UsageError: pairs for a model that predicts words, or text for a model of pairs; or a file
+            to write that exists.
         DataError: with path and line: the data cannot be read.
+        MissingExtraError: a package that reads the data, or draws, is not installed.
     """
+    if strangers_column is not None and strangers is None:
+        raise UsageError(f"{argument('strangers_column')} is for {argument('strangers')}")
     task = task_of(data, reading)
     if model is None or isinstance(model, str | Path):
         model = load(choose(model, task=task).path)
-    _check_kind(model, Path(data), task)
+    _check_kind(model, data, reading)
     if isinstance(model, LanguageModel):
-        if beam is not None or errors is not None:
-            raise UsageError("beam and errors are for runs of pairs; this run predicts words")
+        given = {"beam": beam, "errors": errors, "strangers": strangers, "plot": plot}
+        if named := [name for name, value in given.items() if value is not None]:
+            are = " and ".join(named) + (" is" if len(named) == 1 else " are")
+            raise UsageError(f"{are} for runs of pairs; this run predicts words")
         encoding = (reading or {}).get("encoding", "auto")
         return next_word.evaluate(model, data, split=split, encoding=encoding, version=__version__)
     return pairs.evaluate(
@@ -71,6 +85,9 @@ def evaluate(
         split=split,
         beam=beam,
         errors=errors,
+        strangers=strangers,
+        strangers_column=strangers_column,
+        plot=plot,
         force=force,
         reading=reading,
         report=report,
@@ -78,9 +95,14 @@ def evaluate(
     )
 
 
-def _check_kind(model: PairsModel | LanguageModel, data: Path, task: str) -> None:
+def _check_kind(
+    model: PairsModel | LanguageModel, path: str | Path, reading: Mapping[str, str] | None
+) -> None:
     """Raise UsageError for pairs where the model predicts words, and the other way round."""
-    words = isinstance(model, LanguageModel)
+    words, data = isinstance(model, LanguageModel), Path(path)
+    if not words:
+        reading, _ = trained_reading(path, model.config.to_json(), reading)
+    task = task_of(path, reading)
     texts = data.is_dir() and any(is_text(file) for file in data.iterdir())
     if data.exists() and words != (task == "next-word") and not (words and texts):
         does, there = ("predicts words", "pairs") if words else ("rewrites strings", "text")
@@ -94,12 +116,13 @@ def compare(
     split: str | None = None,
     beam: int | None = None,
     reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Score two models of pairs on the same rows of ``data``, and test which is better.
 
     The default ``split`` is that of :func:`evaluate`, and test if ``data`` is one file that either
     model was trained on. The default ``beam`` is each model's own. ``reading`` is that of
-    :func:`evaluate`.
+    :func:`evaluate`; ``report`` gets a line where the data are read as in a model's training.
 
     Returns:
         the report of :func:`charseq.evaluation.pairs.compare`.
@@ -113,6 +136,10 @@ def compare(
     if isinstance(first, LanguageModel) or isinstance(second, LanguageModel):
         words = first if isinstance(first, LanguageModel) else second
         raise UsageError(f"runs of pairs can be compared; {words.path} predicts words")
+    for model in (first, second):
+        reading, notes = trained_reading(data, model.config.to_json(), reading)
+        for line in notes:
+            report(line)
     return pairs.compare(
         first, second, data, split=split, beam=beam, reading=reading, version=__version__
     )

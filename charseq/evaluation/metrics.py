@@ -4,6 +4,7 @@
     SER            = 100 * symbol edits / gold symbols
     standard error = sqrt(exact match * WER / rows), in percentage points (binomial)
     ECE            = 100 * mean |probability - share of right rows|, over bins of equal size
+    AURC, AUROC    = of the answers ordered by probability, see :mod:`charseq.evaluation.risk`
 
 Every metric is one entry of :data:`METRICS`, with its unit, its better direction and the function
 that counts it. ``evaluate`` reports all metrics of a task, in the order of the table, and the
@@ -47,11 +48,14 @@ class Metric:
     """The key in JSON."""
     task: str
     """``pairs`` or ``next-word``."""
-    measure: Callable[[Any], float]
-    """``scoring.Outcome`` (pairs) or ``next_word.NextWordScores`` (next-word) -> the number."""
+    measure: Callable[[Any], float | None]
+    """``scoring.Outcome`` (pairs) or ``next_word.NextWordScores`` (next-word) -> the number; None
+    where it is undefined."""
     unit: str = "%"
     """The unit behind the number; empty for a plain number."""
     higher_is_better: bool = True
+    decimals: int = 2
+    """Decimals that people are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +134,28 @@ def calibration_error(outcome: Outcome) -> float:
     """
     from charseq.confidence.calibration import expected_calibration_error
 
-    right = [
+    probabilities = [prediction.probability for prediction in outcome.predictions]
+    return 100 * expected_calibration_error(probabilities, right_targets(outcome))
+
+
+def right_targets(outcome: Outcome) -> list[bool]:
+    """For each row, whether its prediction is the target of this very row."""
+    return [
         is_right(prediction.prediction, [row.target])
         for prediction, row in zip(outcome.predictions, outcome.rows, strict=True)
     ]
-    probabilities = [prediction.probability for prediction in outcome.predictions]
-    return 100 * expected_calibration_error(probabilities, right)
+
+
+def _of_order(name: str) -> Callable[[Outcome], float | None]:
+    """A measure of :mod:`charseq.evaluation.risk`, which is loaded when it is counted."""
+
+    def measure(outcome: Outcome) -> float | None:
+        from charseq.evaluation import risk
+
+        found: float | None = getattr(risk, name)(outcome)
+        return found
+
+    return measure
 
 
 def _table(*metrics: Metric) -> dict[str, Metric]:
@@ -153,6 +173,9 @@ METRICS = _table(
         higher_is_better=False,
     ),
     Metric("ece", "pairs", calibration_error, higher_is_better=False),
+    Metric("aurc", "pairs", _of_order("aurc"), higher_is_better=False, decimals=4),
+    Metric("excess_aurc", "pairs", _of_order("excess_aurc"), higher_is_better=False, decimals=4),
+    Metric("auroc", "pairs", _of_order("auroc")),
     Metric(
         "perplexity", "next-word", lambda found: found.perplexity, unit="", higher_is_better=False
     ),
@@ -172,8 +195,8 @@ METRICS = _table(
 """Every metric by its name. To add a metric, add an entry: reports and their units follow."""
 
 
-def measure_all(task: str, outcome: Any) -> dict[str, float]:
-    """All metrics of a task, by name, in the order of the table."""
+def measure_all(task: str, outcome: Any) -> dict[str, float | None]:
+    """All metrics of a task, by name, in the order of the table; None: undefined."""
     return {one.name: one.measure(outcome) for one in METRICS.values() if one.task == task}
 
 

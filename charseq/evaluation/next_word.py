@@ -133,10 +133,11 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
         raise DataError("no lines to score")
     loss = 0.0
     keyboard = _Keyboard(model)
-    for labels, logs in _read(model, lines):
-        loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
-        if model.has_word_symbols:
-            keyboard.type(labels, logs)
+    for rows in _read(model, lines):
+        for _, _, labels, logs in model.network.scan(rows):
+            loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
+            if model.has_word_symbols:
+                keyboard.type(labels, logs)
     require_numbers([loss], model.path)
     count, unknown, letters = _count(model, lines)
     typed = keyboard.typed if model.has_word_symbols else _search(model, lines)
@@ -162,8 +163,9 @@ def perplexity_of(model: LanguageModel, lines: Sequence[str]) -> float:
     if not lines:
         raise DataError("no lines to score")
     loss = 0.0
-    for labels, logs in _read(model, lines):
-        loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
+    for rows in _read(model, lines):
+        for _, logs in model.network.score(rows):
+            loss -= float(logs.sum(dtype=np.float64))
     return _per_word(loss, _count(model, lines)[0] + len(lines))
 
 
@@ -214,16 +216,13 @@ class _Keyboard:
         return ends[:, 0], ends[:, 1]
 
 
-def _read(
-    model: LanguageModel, lines: Sequence[str]
-) -> Iterator[tuple[Int[np.ndarray, "M"], Float32[np.ndarray, "M V"]]]:
-    """Labels and log-probabilities of every position, line ends included."""
+def _read(model: LanguageModel, lines: Sequence[str]) -> Iterator[list[list[int]]]:
+    """The ids of lines, some at a time, as the network reads them."""
     for first in range(0, len(lines), LINES_AT_ONCE):
         rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES_AT_ONCE]]
         if model.config.stateful:
             rows = _join(rows)
-        for _, _, labels, logs in model.network.scan(rows):
-            yield labels, logs
+        yield rows
 
 
 def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:

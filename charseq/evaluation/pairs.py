@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from charseq import files
 from charseq.data import pairs, settings_file
-from charseq.data.corpus import data_files
+from charseq.data.columns import column_names, column_reader
+from charseq.data.corpus import data_files, trained_reading
+from charseq.data.formats.reader import read_table
+from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
-from charseq.errors import DataError, SettingError, UsageError, require
-from charseq.evaluation import analysis
+from charseq.display import count as counted
+from charseq.errors import DataError, SettingError, UsageError, argument, require
+from charseq.evaluation import analysis, risk, risk_plots
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.predictor import PairsModel
@@ -34,6 +38,9 @@ def evaluate(
     split: str | None = None,
     beam: int | None = None,
     errors: str | Path | None = None,
+    strangers: str | Path | None = None,
+    strangers_column: str | int | None = None,
+    plot: str | Path | None = None,
     force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
@@ -47,18 +54,79 @@ def evaluate(
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, examples, exact_match, wer,
-        ser, standard_error, ece (in percent), intervals, top_k, by_length, confusions (see
-        :mod:`charseq.evaluation.analysis`), beam, signature.
+        ser, standard_error, ece, aurc, excess_aurc, auroc (in percent; None: undefined), intervals,
+        top_k, by_length, confusions (see :mod:`charseq.evaluation.analysis`), coverage,
+        risk_coverage (see :func:`charseq.evaluation.risk.assess`), beam, signature; with
+        ``strangers`` also strangers (see :func:`charseq.evaluation.risk.assess_strangers`).
     """
     require("rapidfuzz", "evaluating pairs")
-    if errors is not None:
-        reads = chain(data_files(data), files_of(model.path))
-        files.refuse(errors, force=force, inputs=reads)
+    given = [] if strangers is None else [strangers]
+    for path in (errors, plot):
+        if path is not None:
+            reads = chain(data_files(data), files_of(model.path), given)
+            files.refuse(path, force=force, inputs=reads)
+    if plot is not None:
+        risk_plots.check(plot, force=force)
+        if errors is not None and Path(errors) == Path(plot):
+            raise UsageError(
+                f"{plot} is the file of {argument('errors')} and of {argument('plot')}: give two names"
+            )
+    texts = []
+    if strangers is not None:
+        texts = read_strangers(model, strangers, strangers_column, report)
     rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam)
     if errors is not None:
         write_errors(errors, outcome, force=force)
-    return facts(model, data, split, outcome, width, version=version)
+    found = facts(model, data, split, outcome, width, version=version)
+    answers = model.translator.predict(texts, width=width)
+    answered = zip(rows, outcome.predictions, strict=True)
+    if known := {one.source for row, one in answered if row.target}.intersection(texts):
+        have = "has a target" if len(known) == 1 else "have targets"
+        report(f"{strangers}: {counted(len(known), 'text')} of it {have} in {data}")
+    if strangers is not None:
+        told = risk.assess_strangers(outcome, answers, found["coverage"])
+        found["strangers"] = {"data": str(strangers), **told}
+    if plot is not None:
+        title = f"{model.path}: {len(rows):,} rows of {data}"
+        risk_plots.draw(
+            plot, outcome, answers, coverage=found["coverage"], title=title, force=force
+        )
+    return found
+
+
+def read_strangers(
+    model: PairsModel,
+    path: str | Path,
+    column: str | int | None,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[str]:
+    """The texts of a file, one a row; blank lines and empty cells are left out.
+
+    ``column`` is that of a conversion, see :mod:`charseq.data.columns`. ``report`` gets a line on
+    how they were read.
+
+    Raises:
+        DataError: with path and line: a row cannot be read, or there is no text.
+    """
+    table = read_table(path, names=column_names(column, features=model.has_features))
+    read = column_reader(
+        table,
+        column,
+        features=model.has_features,
+        separator=model.feature_separator,
+        report=lambda text: report(f"{path}: strangers = {text}") if text else None,
+    )
+    texts = []
+    for row in table.rows:
+        try:
+            texts.append(read(row))
+        except Rejected as fault:
+            raise fault.at(path, row.line) from None
+    found = [text for text in texts if text and text.strip()]
+    if not found:
+        raise DataError("there is no text in it, expected strangers, one a line", path=path)
+    return found
 
 
 def compare(
@@ -139,10 +207,14 @@ def rows_of(
 ) -> tuple[Sequence[pairs.Example], str]:
     """The rows to score and their split, read by the model's settings and those of ``data``.
 
-    The delimiter and the encoding are those of ``data``. ``reading`` overrides all of them.
+    The delimiter and the encoding are those of ``data``, see
+    :func:`charseq.data.corpus.trained_reading`. ``reading`` overrides all of them.
     """
+    reading, notes = trained_reading(data, model.config.to_json(), reading)
+    for line in notes:
+        report(line)
     own = {"delimiter": "auto", "encoding": "auto", **settings_file.settings_of(data)}
-    settings = {**model.config.to_json(), **own, **(reading or {})}
+    settings = {**model.config.to_json(), **own, **reading}
     fingerprint = model.metadata["data"]["fingerprint"]
     return choose_rows(data, settings, split, fingerprint, report=report)
 
@@ -179,14 +251,16 @@ def facts(
 ) -> dict[str, Any]:
     """The report that :func:`evaluate` returns, from predictions that are there already."""
     source, target = model.translator.source, model.translator.target
+    trust = risk.assess(outcome)
     return {
         **run_facts(model, data, split),
         "examples": outcome.scores.examples,
         **measure_all("pairs", outcome),
-        "intervals": analysis.intervals(outcome),
+        "intervals": {**analysis.intervals(outcome), **trust.pop("intervals")},
         "top_k": analysis.top_k_accuracy(outcome, width),
         "by_length": analysis.by_length(outcome, source.pieces),
         "confusions": analysis.confusions(outcome, target.pieces),
+        **trust,
         "beam": width,
         "signature": signature(
             charseq=version,

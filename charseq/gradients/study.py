@@ -1,6 +1,6 @@
 """cells, or a run and a text -> a study of gradient flow: numbers, tables, figures.
 
-The gradients are computed by ``flow`` and the figures are drawn by ``plots``.
+The gradients are computed by ``flow`` and the figures are drawn by :mod:`charseq.plots`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def require_plots() -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", "drawing pictures", "plot")
+    require("matplotlib", "drawing pictures")
 
 
 def study_cells(
@@ -88,8 +88,8 @@ def study_cells(
 
     ``scales`` are factors of an orthogonal W_hh, by default those of :mod:`charseq.gradients.flow`.
     """
+    from charseq import plots
     from charseq.gradients import flow as flows
-    from charseq.gradients import plots
 
     found = flows.flow(cells, scales=scales or flows.SCALES, steps=steps, hidden=hidden, seed=seed)
     tables = {
@@ -140,8 +140,8 @@ def study_run(run: str | Path | None, text: str) -> Study:
         CheckpointError: the run does not exist or cannot be read.
         UsageError: the text has no symbols, or the run is not one network for pairs.
     """
+    from charseq import plots
     from charseq.gradients import flow as flows
-    from charseq.gradients import plots
 
     path = find(run)
     contents = _one_network(path)
@@ -203,7 +203,7 @@ def _characters(
     name: str, received: Tensor, inputs: Sequence[str], outputs: Sequence[str]
 ) -> Picture:
     """Heat map of the share of each input (a column) in the gradient of each output (a row)."""
-    from charseq.gradients import plots
+    from charseq import plots
 
     total = received.sum(dim=1, keepdim=True)
     return lambda path: plots.heat_map(

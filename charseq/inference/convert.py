@@ -50,12 +50,12 @@ from charseq.data.formats.rows import Format, Row, Table
 from charseq.data.formats.sqlite import renamed, split_location
 from charseq.data.formats.writer import Rejects, rejecting, rejects_path, replacing, writing
 from charseq.display import ONE_LINE
-from charseq.errors import DataError, UsageError
+from charseq.errors import DataError, UsageError, argument
 from charseq.inference.answer_cache import AnswerCache, answering, limits
 from charseq.inference.conversion.columns import ColumnWriter, ConvertReport
 from charseq.inference.conversion.entries import EntryWriter, LexiconReport, find_target
 from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
-from charseq.inference.pool import files_read
+from charseq.inference.pool import as_trained, files_read
 from charseq.inference.prediction import check_counts
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def convert(
     """
     path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
-    how = {"format": format, "delimiter": delimiter, "encoding": encoding}
+    asked = {"format": format, "delimiter": delimiter, "encoding": encoding}
+    how = as_trained(model, path, asked, report)
     table, target, new = _open(
         model, path, out, column=column, to=to, to_format=to_format, n=n, scores=scores,
         header=header, how=how,
@@ -296,8 +297,8 @@ def _check_columns(table: Table, *, column: str | int | None, to: str | None, sc
         raise UsageError("the new column's name is empty or has a tab or line end in it")
     if to is not None and found.may_have_header and table.header is None:
         raise UsageError(
-            f"{table.path} has no header, so the new column cannot be named '{to}': header=yes "
-            "makes its first row the header"
+            f"{table.path} has no header, so the new column cannot be named '{to}': "
+            f"{argument('header', 'yes')} makes its first row the header"
         )
 
 
@@ -309,11 +310,12 @@ def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: boo
     hint = ""
     if not is_named:
         title = table.format.title
-        hint = f" ({table.path} is read as a {title}: --format tsv adds columns to its lines)"
+        tsv = argument("format", "tsv")
+        hint = f" ({table.path} is read as a {title}: {tsv} adds columns to its lines)"
     if to is not None:
-        raise UsageError(f"--to names a new column, and a lexicon has none{hint}")
+        raise UsageError(f"{argument('to')} names a new column, and a lexicon has none{hint}")
     if scores:
-        what = "--scores adds columns: lexica have probabilities where their format does"
+        what = f"{argument('scores', True)} adds columns: lexica have probabilities where their format does"
         raise UsageError(f"{what}{hint}")
 
 
@@ -323,8 +325,8 @@ def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: 
     named = FORMATS[sniff(out)]
     if named.has_columns and not set(named.endings) & set(format.endings):
         raise UsageError(
-            f"{out} is named as {named.title}, but {format.title} is written: give -o a name that "
-            f"ends in {format.endings[0]}"
+            f"{out} is named as {named.title}, but {format.title} is written: {argument('out')} "
+            f"needs a name that ends in {format.endings[0]}"
         )
     ending = packed_ending(out)
     if format.packs_itself and ending:

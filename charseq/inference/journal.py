@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq import files, state
-from charseq.errors import AccessError, DataError, UsageError
+from charseq.errors import AccessError, DataError, UsageError, argument
 from charseq.inference.prediction import ORIGINS
 
 SYNC_SECONDS = 1.0
@@ -122,7 +122,7 @@ class Journal:
             changed = [name for name in identity if before.get(name) != identity[name]]
             raise UsageError(
                 f"a conversion of it was interrupted, and since then {' and '.join(changed)} "
-                "changed: --force begins anew"
+                f"changed: {argument('force', True)} begins anew"
             )
         self._start = self._end = self._file.tell()
         self._chain_at_start = self._chain
@@ -263,7 +263,7 @@ def open_journal(
     except files.BusyError:
         raise UsageError(f"{out} is being written by another process") from None
     except UsageError as fault:
-        raise UsageError(f"{out}: {fault}") from None
+        raise UsageError(f"{out}: {fault.marked}") from None
     except OSError as fault:
         raise AccessError(f"cannot be written: {fault.strerror or fault}", path=out) from None
     if journal is None:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.frames import one_text, over_texts
+from charseq.arguments import one_text
+from charseq.data.frames import over_texts
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.decoding.search import Hypothesis, sample, top_k
@@ -225,9 +226,8 @@ class LanguageModel:
         distinct = list(dict.fromkeys(texts))
         parts: list[list[float]] = [[] for _ in distinct]
         rows = [self.tokenizer.encode(text) for text in distinct]
-        for numbers, _, labels, logs in self.network.scan(rows, size=batch_size):
-            chosen = logs[np.arange(len(labels)), labels]
-            for number, value in zip(numbers.tolist(), chosen.tolist(), strict=True):
+        for numbers, values in self.network.score(rows, size=batch_size):
+            for number, value in zip(numbers.tolist(), values.tolist(), strict=True):
                 parts[number].append(value)
         found = {
             text: LineScore(

@@ -23,7 +23,7 @@ from charseq.data.pairs import Example, Part
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.display import count as counted
-from charseq.errors import DataError, UsageError
+from charseq.errors import DataError, UsageError, argument, with_arguments
 from charseq.inference.prediction import LEXICON, Candidate, Prediction
 
 Key = tuple[str, tuple[str, ...]]
@@ -128,12 +128,17 @@ def read(
             feature_separator=settings["feature_separator"],
         )
     except DataError as fault:
-        message = fault.message.replace("--columns", "--lexicon-columns").removesuffix(SKIP_HINT)
+        message = with_arguments(fault.args[0].removesuffix(SKIP_HINT), _of_lexicon)
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
     read_as = f"{path}: a lexicon of {counted(len(part), 'pair')}, {part.columns}"
     notes = [read_as, *(f"{path}: {note}" for note in part.notes)]
     return Lexicon(vocabulary, part.examples, Path(split_location(path)[0]), notes=notes)
+
+
+def _of_lexicon(name: str, value: Any) -> str:
+    """An argument of the data in a message, as that of a lexicon; it stays marked."""
+    return argument("lexicon_columns" if name == "columns" else name, value)
 
 
 def _names_roles(path: str | Path) -> bool:
@@ -159,7 +164,7 @@ def _check_features(part: Part, wanted: bool) -> None:
         if wanted and not one.features:
             raise DataError(
                 "no features, but the model takes them: name their column, for example "
-                "--lexicon-columns source,features,target",
+                + argument("lexicon_columns", "source,features,target"),
                 path=part.path,
                 line=line,
             )

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence
 from charseq.confidence.memory import Memory
-from charseq.config import Config, configure
+from charseq.config import Config, cells_of, configure
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
 from charseq.decoding import networks
-from charseq.decoding.ensemble import cells_of, name_of
+from charseq.decoding.ensemble import name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
 from charseq.runs.lookup import TRAINED_AT
@@ -148,7 +148,7 @@ def _settings(metadata: Mapping[str, Any], path: Path) -> Config:
         config = configure({**ABSENT, **metadata["settings"]})
         cells_of(config)
     except SettingError as error:
-        raise CheckpointError(f"is damaged: {error}", path=path / ABOUT) from error
+        raise CheckpointError(f"is damaged: {error.marked}", path=path / ABOUT) from error
     if not config.layers:  # 0 is resolved to a number before the training begins
         raise CheckpointError("is damaged: layers is 0, expected 1 or more", path=path / ABOUT)
     return config

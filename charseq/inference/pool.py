@@ -35,7 +35,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from charseq.errors import CharseqError, SettingError
+from charseq.config import Config
+from charseq.errors import CharseqError, SettingError, argument
 from charseq.inference.prediction import Candidate, Prediction
 from charseq.process import ChildProcess, cores, prepare_inference, send_to_parent, terminate
 
@@ -88,7 +89,7 @@ class WorkerPool:
                 self.workers.append(Worker(len(self.workers) + 2, self._job))
             except OSError as fault:
                 what = f"process {len(self.workers) + 2} of those that answer cannot be started"
-                reason = f"{fault.strerror or fault}; --jobs 1 does without others"
+                reason = f"{fault.strerror or fault}; {argument('jobs', 1)} does without others"
                 raise CharseqError(f"{what}: {reason}") from None
         distinct = sorted(dict.fromkeys(texts), key=len)
         count = max(1, min(self.jobs, len(distinct) // FEWEST))
@@ -121,6 +122,29 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
         yield lexicon.path
 
 
+def as_trained(
+    model: PairsModel | LanguageModel | WorkerPool,
+    path: str,
+    how: dict[str, str],
+    report: Callable[[str], None],
+) -> dict[str, str]:
+    """How a file is read for a model of pairs: see :func:`charseq.data.corpus.trained_reading`.
+
+    ``how``: format, delimiter and encoding as they are asked for; where a format is named, and for
+    a pipe, they stay. ``report`` gets a line on each that is taken from the training.
+    """
+    loaded: Any = model.model if isinstance(model, WorkerPool) else model
+    config = getattr(loaded, "config", None)
+    if not isinstance(config, Config) or how["format"] != "auto" or path == "-":
+        return how
+    from charseq.data.corpus import trained_reading
+
+    found, notes = trained_reading(path, config.to_json(), how)
+    for line in notes:
+        report(line)
+    return found
+
+
 class Worker:
     """One process with the same model."""
 
@@ -138,7 +162,7 @@ class Worker:
             if message is None:
                 end = self.child.end() or "has ended"
                 what = f"process {self.number} of those that answer {end}"
-                raise CharseqError(f"{what}; --jobs 1 does without others")
+                raise CharseqError(f"{what}; {argument('jobs', 1)} does without others")
         if "fault" in message:
             usage = message["code"] == SettingError.exit_code
             raise (SettingError if usage else CharseqError)(message["fault"])
@@ -189,7 +213,7 @@ def main() -> NoReturn:
         if fingerprint(model) != job["known"]:
             fault = f"{job['run']}: the run has changed on the way"
     except (CharseqError, OSError) as error:
-        fault = str(error)
+        fault = getattr(error, "marked", str(error))
     while True:
         line = lines.get()
         if model is None or fault:
@@ -209,7 +233,7 @@ def _answer(model: PairsModel | LanguageModel, share: dict[str, Any]) -> dict[st
     try:
         return {"answers": model.predict(share.pop("texts"), **share)}
     except CharseqError as error:
-        return {"fault": str(error), "code": error.exit_code}
+        return {"fault": error.marked, "code": error.exit_code}
 
 
 def _prediction(fields: list[Any]) -> Prediction:

@@ -28,7 +28,7 @@ class StepSizes(NamedTuple):
     beta1: float
     beta2: float
     follow: float
-    """Weight of the new weights in their average; 0 leaves the average unchanged."""
+    """Weight of the new weights in their average, if there is one."""
     epsilon: float = 1e-8
 
 
@@ -53,20 +53,25 @@ def fits(weights: Tensor) -> bool:
 
 
 def advance(
-    weights: Tensor, gradient: Tensor, moments: dict[str, Tensor], average: Tensor, by: StepSizes
+    weights: Tensor,
+    gradient: Tensor,
+    moments: dict[str, Tensor],
+    average: Tensor | None,
+    by: StepSizes,
 ) -> None:
     """One step in place. ``moments`` have torch.optim's names; ``moments["step"]`` is incremented.
 
     Raises:
         ValueError: an array of another size, or one with gaps.
     """
-    arrays = [weights, gradient, moments["exp_avg"], moments["exp_avg_sq"], average]
+    arrays = [weights, gradient, moments["exp_avg"], moments["exp_avg_sq"]]
+    arrays += [] if average is None else [average]
     found = library.find()
     if found is None or not all(
         one.dtype == torch.float32 and one.is_contiguous() and one.shape == weights.shape
         for one in arrays
     ):
-        raise ValueError("AdamW takes five arrays of float32 of one size, and the library")
+        raise ValueError("AdamW takes arrays of float32 of one size, and the library")
     moments["step"] += 1
     steps = int(moments["step"])
     adam = Adam(
@@ -84,4 +89,5 @@ def advance(
         ctypes.c_int64(found.number),
         ctypes.c_int64(weights.numel()),
         *(ctypes.c_void_p(one.data_ptr()) for one in arrays),
+        *([ctypes.c_void_p(None)] if average is None else []),
     )

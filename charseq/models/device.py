@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from charseq.config import SETTINGS
-from charseq.errors import SettingError
+from charseq.errors import SettingError, argument
 from charseq.kernels import library
 
 DEVICES: tuple[str, ...] = SETTINGS["device"].metadata["choices"]
@@ -30,7 +30,8 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise SettingError("device is cuda, but torch finds no CUDA device here: use --device cpu")
+        hint = f"use {argument('device', 'cpu')}"
+        raise SettingError(f"device is cuda, but torch finds no CUDA device here: {hint}")
     if name == "cuda":
         # products that are the same in every run, and float32 that is float32
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

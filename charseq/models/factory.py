@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from charseq.config import WORDS_ONLY
 from charseq.errors import SettingError
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
@@ -59,7 +60,7 @@ def _seq2seq(
     prior: Float[np.ndarray, "S V"] | None = None,
 ) -> EncoderDecoder:
     if config.cell == "mlp":
-        raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
+        raise SettingError(WORDS_ONLY)
     return EncoderDecoder(
         sources=sources,
         targets=targets,

@@ -137,6 +137,48 @@ class GatherRows(torch.autograd.Function):
         return None, total.index_add_(0, ids.flatten(), gradient)
 
 
+def select(ids: Int[Tensor, "N"], matrix: Float[Tensor, "V E"]) -> Float[Tensor, "N E"]:
+    """:func:`embed` for ids that are all different, with a gradient as in :func:`sum_rows`."""
+    rows: Tensor = SumRows.apply(ids[:, None], matrix) if _adds_rows(matrix) else embed(ids, matrix)
+    return rows
+
+
+def sum_rows(ids: Int[Tensor, "N K"], matrix: Float[Tensor, "V E"]) -> Float[Tensor, "N E"]:
+    """The sum of the K rows of each line of ``ids``.
+
+    Where the gradient is added to a buffer, only the rows with ids are. A gradient of all rows, as
+    large as the matrix and nearly all zeros, would else be made in every step.
+    """
+    if _adds_rows(matrix):
+        summed: Tensor = SumRows.apply(ids, matrix)
+        return summed
+    return nn.functional.embedding_bag(ids, matrix, mode="sum")
+
+
+def _adds_rows(matrix: Tensor) -> bool:
+    """Whether a gradient is added to a dense buffer on a CPU, where it may be sparse."""
+    return matrix.is_leaf and matrix.grad is not None and not matrix.is_cuda
+
+
+class SumRows(torch.autograd.Function):
+    """Sums of rows, with a sparse gradient of the same bits as the dense one of torch."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, matrix: Tensor) -> Tensor:
+        """The sums of the rows of ``matrix`` at ``ids``."""
+        ctx.save_for_backward(ids)
+        ctx.shape = matrix.shape
+        return nn.functional.embedding_bag(ids, matrix, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        """Each gradient at all of its rows; those of a row are in the order of torch's sort."""
+        (ids,) = ctx.saved_tensors
+        rows, order = ids.reshape(-1).sort()
+        values = gradients[0].index_select(0, order // ids.shape[1])
+        return None, torch.sparse_coo_tensor(rows[None], values, ctx.shape, check_invariants=False)
+
+
 MAX_ONE_HOT = 512
 """Rows up to which a one-hot product is faster on a GPU than sorting the ids."""
 

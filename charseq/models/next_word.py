@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from charseq.data.text.vocabulary import PAD
 from charseq.kernels.matmul import linear
-from charseq.models.layers import Dropout, embed, variational_dropout
+from charseq.models.layers import Dropout, embed, select, sum_rows, variational_dropout
 from charseq.models.loss import (
     OUTCOMES,
     Loss,
@@ -138,7 +138,7 @@ class NextWord(TrainableModel):
             chosen, correction, indices = draw(self.sampling, own, size=size)
             inputs, labels = indices[inputs], indices[labels]
             matrix, bias = self.vectors(chosen), bias.index_select(0, chosen)
-            output = None if output is None else embed(chosen, output)
+            output = None if output is None else select(chosen, output)
         else:
             matrix = self.vectors()
         outputs, final = self.read(self.enter(inputs, matrix), given.state)
@@ -161,10 +161,10 @@ class NextWord(TrainableModel):
 
     def vectors(self, chosen: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N E"]:
         """The rows of M, of all symbols or of those ``chosen``: each its own and its traits'."""
-        matrix: Tensor = self.embedding if chosen is None else embed(chosen, self.embedding)
+        matrix: Tensor = self.embedding if chosen is None else select(chosen, self.embedding)
         if self.traits is not None and self.trait_rows is not None:
             rows = self.trait_rows if chosen is None else self.trait_rows[:, chosen]
-            matrix = matrix + nn.functional.embedding_bag(rows.T, self.traits, mode="sum")
+            matrix = matrix + sum_rows(rows.T, self.traits)
         return matrix
 
     def enter(

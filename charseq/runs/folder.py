@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from charseq import files
-from charseq.errors import CheckpointError, NewerVersionError, UsageError
+from charseq.errors import CheckpointError, NewerVersionError, UsageError, argument
 from charseq.runs.store import (
     FORMAT,
     LOCK,
@@ -42,7 +42,7 @@ from charseq.runs.store import (
 )
 from charseq.runs.untrusted import parse_object, reason
 from charseq.runs.weights import WEIGHT_TYPES, Shapes, check_finite, load_arrays, read_header
-from charseq.setting import renamed
+from charseq.setting import renamed, with_present_kinds
 from charseq.version import __version__
 
 __all__ = [
@@ -142,7 +142,7 @@ def _parse_metadata(content: bytes, folder: Path) -> dict[str, Any]:
         for key, kind in SCHEMA.items():
             if type(metadata.get(key)) is not kind:
                 raise CheckpointError(f"is damaged: '{key}' must be {_JSON_NAMES[kind]}", path=path)
-    return metadata | {"settings": renamed(metadata["settings"])}
+    return with_present_kinds(metadata) | {"settings": renamed(metadata["settings"])}
 
 
 @contextlib.contextmanager
@@ -279,7 +279,8 @@ def _check_own(folder: Path, *, force: bool) -> None:
     check_links(folder)
     if not force and (others := foreign_files(folder)):
         what = f"holds {' and '.join(others[:3])} of something else than a run"
-        raise CheckpointError(f"{what}: -o names another folder, --force overwrites", path=folder)
+        hint = f"{argument('run')} names another folder, {argument('force', True)} overwrites"
+        raise CheckpointError(f"{what}: {hint}", path=folder)
 
 
 def _hold(folder: Path) -> int:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from charseq.errors import CheckpointError, UsageError
+from charseq.errors import CheckpointError, UsageError, argument
 from charseq.runs.folder import WEIGHTS, metadata_of, names
 from charseq.runs.store import absence
 
@@ -73,7 +73,8 @@ def choose(model: str | Path | None = None, *, task: str | None = None) -> Choic
         return Choice(folder, f"trained last here, {when:%Y-%m-%d %H:%M} UTC")
     last = shipped().get(SHIPPED[task or "pairs"])
     if last is None:
-        raise CheckpointError("there is no trained model here: name one with -m RUN, or train one")
+        hint = f"name one with {argument('model')}, or train one"
+        raise CheckpointError(f"there is no trained model here: {hint}")
     return Choice(last, "comes with charseq; none that fits was trained here")
 
 

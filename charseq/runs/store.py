@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from charseq.errors import CheckpointError, NewerVersionError
-from charseq.files import create, refuse_link, sync_folder
+from charseq.errors import CheckpointError, NewerVersionError, argument
+from charseq.files import Content, create, refuse_link, sync_folder
 from charseq.runs.untrusted import parse_object, reason, shown
 
 FORMAT = 1
@@ -76,7 +76,7 @@ class FolderState:
     folders: tuple[Path, ...]
 
 
-def publish(run: str | Path, files: Mapping[str, bytes], *, drop: Iterable[str] = ()) -> None:
+def publish(run: str | Path, files: Mapping[str, Content], *, drop: Iterable[str] = ()) -> None:
     """Write ``files`` into ``run`` and delete those in ``drop``, atomically.
 
     The other files stay. The caller holds :func:`charseq.runs.folder.lock`.
@@ -127,14 +127,14 @@ def remove(run: str | Path, unwanted: Iterable[str]) -> None:
         publish(run, {}, drop=gone)
 
 
-def _commit(folder: Path, files: Mapping[str, bytes], kept: Mapping[str, Entry]) -> None:
+def _commit(folder: Path, files: Mapping[str, Content], kept: Mapping[str, Entry]) -> None:
     """Write and commit (steps 1 and 2); an error leaves the old state."""
     new = folder / NEW
     new.mkdir()
     entries = dict(kept)
     for name, content in files.items():
-        create(new / name, content, like=folder / name)
-        entries[name] = Entry(len(content), hashlib.sha256(content).hexdigest())
+        digest = create(new / name, content, like=folder / name)
+        entries[name] = Entry(len(content), digest)
     part = new / f"{MANIFEST}.part"
     create(part, _encode_manifest(entries))
     sync_folder(new)  # the files' names are on disk before the manifest that lists them
@@ -421,7 +421,7 @@ def _check_manifest_size(entries: Mapping[str, Entry], folder: Path) -> None:
     if len(_encode_manifest(sized)) >= MAX_MANIFEST_BYTES:
         what = f"has {len(entries):,} files, more than the manifest of a run can list"
         raise CheckpointError(
-            f"{what}: --set keep_checkpoints=0, or a longer save_seconds", path=folder
+            f"{what}: {argument('keep_checkpoints', 0)}, or a longer save_seconds", path=folder
         )
 
 

@@ -29,7 +29,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charseq.errors import CheckpointError, NewerVersionError, TrainingError
+from charseq.errors import CheckpointError, NewerVersionError, TrainingError, argument
+from charseq.files import Content
 from charseq.kernels import library
 from charseq.runs.folder import (
     ABOUT,
@@ -46,8 +47,8 @@ from charseq.runs.lookup import TIME, TRAINED_AT
 from charseq.runs.model_card import render
 from charseq.runs.store import MANIFEST, check_size
 from charseq.runs.untrusted import encode, encode_json
-from charseq.runs.weights import check_finite, load_arrays, save_arrays
-from charseq.setting import renamed
+from charseq.runs.weights import ArrayFile, check_finite, load_arrays
+from charseq.setting import RENAMED_KINDS, renamed
 from charseq.version import __version__
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ _STATE_BYTES_PER_WEIGHT = 4 * 5
 _OTHER = "the other state is taken"
 _LARGEST = 1e15
 """Bound of the counts and seconds of a saved state, so that no sum of them overflows."""
+ANEW = f"{argument('force', True)} starts it anew"
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -104,7 +106,7 @@ class TrainingState:
         self.metadata = dict(metadata)
         self.progress = Progress()
         self.best: dict[str, np.ndarray] = {}
-        self._new: dict[str, bytes] = {}
+        self._new: dict[str, ArrayFile] = {}
         """Weights of evaluations to keep that are not on disk yet, by file name."""
         self._surplus: set[str] = set()
         """Files of kept evaluations to delete with the next save."""
@@ -256,7 +258,7 @@ class TrainingState:
         """
         if limit:
             last = len(self.progress.metrics)
-            self._new[kept_name(last)] = save_arrays(weights)
+            self._new[kept_name(last)] = ArrayFile(weights)
             kept = kept_evaluations(self.folder)
             self._surplus = {kept_name(one) for one in kept if not last - limit < one <= last}
 
@@ -280,8 +282,8 @@ class TrainingState:
             "progress": asdict(self.progress),
         }
         kept = {_BEST + name: value for name, value in self.best.items()}
-        files = {
-            f"resume.{slot}.safetensors": save_arrays({**state, **kept}),
+        files: dict[str, Content] = {
+            f"resume.{slot}.safetensors": ArrayFile({**state, **kept}),
             f"resume.{slot}.json": encode_json(note),
         }
         files |= self._model(finished=False) if better else {}
@@ -291,14 +293,14 @@ class TrainingState:
         """Publish the model as finished, and delete the states to resume from."""
         self._publish(self._model(finished=True), drop=self._states())
 
-    def _publish(self, files: Mapping[str, bytes], *, drop: set[str]) -> None:
+    def _publish(self, files: Mapping[str, Content], *, drop: set[str]) -> None:
         publish(self.folder, {**files, **self._new}, drop=drop | self._surplus)
         self._new, self._surplus = {}, set()
 
     def _states(self) -> set[str]:
         return {name for name in names(self.folder) if name.startswith("resume.")}
 
-    def _model(self, *, finished: bool) -> dict[str, bytes]:
+    def _model(self, *, finished: bool) -> dict[str, Content]:
         progress = self.progress
         self.metadata |= {
             "format": FORMAT,
@@ -312,7 +314,7 @@ class TrainingState:
         }
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in progress.metrics]
         return {
-            WEIGHTS: save_arrays(self.best),
+            WEIGHTS: ArrayFile(self.best),
             **about_files(self.folder.name, self.metadata),
             "metrics.jsonl": encode("".join(lines)),
         }
@@ -322,6 +324,11 @@ class TrainingState:
         sides = [
             self.metadata[side] for side in ("source", "target", "units") if side in self.metadata
         ]
+        first = {new: old for old, new in RENAMED_KINDS.items()}  # as states of all versions have
+        sides = [
+            {**side, "kind": first.get(side["kind"], side["kind"])} if "kind" in side else side
+            for side in sides
+        ]
         return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
     def _compare(self, note: Mapping[str, Any]) -> None:
@@ -329,14 +336,14 @@ class TrainingState:
         self._compare_origin(note)
         if note.get("start") != self.metadata["start"] or note.get("symbols") != self._symbols():
             raise CheckpointError(
-                "was begun from other weights or symbols (see --init-from); --force starts it anew",
+                f"was begun from other weights or symbols (see {argument('init_from')}); {ANEW}",
                 path=self.folder,
             )
 
     def _compare_origin(self, note: Mapping[str, Any]) -> None:
         if note["fingerprint"] != self.metadata["data"]["fingerprint"]:
             raise CheckpointError(
-                "was begun on other data (the files have changed); --force starts it anew",
+                f"was begun on other data (the files have changed); {ANEW}",
                 path=self.folder,
             )
         for name, value in self.metadata["settings"].items():
@@ -344,14 +351,15 @@ class TrainingState:
             if before != value:
                 raise CheckpointError(
                     f"was begun with {name} = {before}, now it is {value}; give the same "
-                    "settings to resume, --force to start anew, or another -o",
+                    f"settings to resume, {argument('force', True)} to start anew, or another "
+                    f"{argument('run')}",
                     path=self.folder,
                 )
         before, now = (one.get("distilled") or {} for one in (note, self.metadata))
         if any(before.get(part) != now.get(part) for part in ("fingerprint", "unlabelled")):
             raise CheckpointError(
-                "was begun with another teacher or other unlabelled texts (see --distil-from); "
-                "--force starts it anew",
+                "was begun with another teacher or other unlabelled texts (see "
+                f"{argument('distil_from')}); {ANEW}",
                 path=self.folder,
             )
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,38 +39,41 @@ _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_NUMBER = 2**40
 _MAX_AXES = 8
+_CHECKED_AT_ONCE = 2**20
+"""Numbers that are checked at a time, so that a check takes little memory."""
 
 
-def save_arrays(
-    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-) -> bytes:
-    """The bytes of arrays of any shape and number type; equal arrays give equal bytes.
+class ArrayFile:
+    """The bytes of a safetensors file, in parts that are the memory of its arrays, not copies.
 
-    ``metadata`` are stored as JSON under the one key ``charseq``: the order in which safetensors
-    writes several keys differs from process to process.
-
-    Raises:
-        CheckpointError: a number is NaN or infinite, or a type cannot be stored.
-        MemoryError: there is not enough memory for the bytes.
+    The arrays have any shape and number type; equal arrays give equal bytes. ``len`` is the number
+    of bytes. The arrays must stay as they are until the last part is written.
     """
-    plain = {
-        name: np.asarray(arrays[name], arrays[name].dtype.newbyteorder("<"), order="C")
-        for name in sorted(arrays)
-    }
-    check_finite(plain)
-    head, order = _header(plain, metadata)
-    size = len(head) + sum(array.nbytes for array in plain.values())
-    _require_memory(size)
-    # the library's own function has three copies of all numbers in memory at a time
-    parts = [plain[name].reshape(-1).view(np.uint8).data for name in order]
-    content = b"".join([head, *parts])
-    read_header(io.BytesIO(content), len(content), None, tuple(_ITEM_BYTES))  # as a reader does
-    return content
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Check that the arrays can be stored.
+
+        Raises:
+            CheckpointError: a number is NaN or infinite, or a type cannot be stored.
+        """
+        check_finite({name: arrays[name] for name in sorted(arrays)})
+        head, order = _header(arrays)
+        self._head = head
+        self._arrays = [arrays[name] for name in order]
+        self._size = len(head) + sum(array.nbytes for array in self._arrays)
+        read_header(io.BytesIO(head), self._size, None, tuple(_ITEM_BYTES))  # as a reader does
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        yield self._head
+        for array in self._arrays:
+            plain = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+            yield plain.reshape(-1).view(np.uint8).data
 
 
-def _header(
-    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
-) -> tuple[bytes, list[str]]:
+def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, list[str]]:
     """The bytes before the numbers, and the names of the arrays in the order of their numbers.
 
     They are those of the library: the widest numbers come first, then names in order.
@@ -80,32 +82,23 @@ def _header(
         CheckpointError: a type that cannot be stored.
     """
     header: dict[str, Any] = {}
-    if metadata:
-        header["__metadata__"] = {"charseq": json.dumps(dict(metadata), sort_keys=True)}
+    kinds = {name: array.dtype.newbyteorder("<").str for name, array in arrays.items()}
     for name, array in arrays.items():
-        if array.dtype.str not in _TYPES:
+        if kinds[name] not in _TYPES:
             raise CheckpointError(f"arrays cannot be stored: {shown(name)} is {array.dtype}")
     rank = {name: number for number, name in enumerate(_RANKS)}
-    order = sorted(arrays, key=lambda name: (-rank[_TYPES[arrays[name].dtype.str]], name))
+    order = sorted(arrays, key=lambda name: (-rank[_TYPES[kinds[name]]], name))
     end = 0
     for name in order:
         begin, end = end, end + arrays[name].nbytes
         header[name] = {
-            "dtype": _TYPES[arrays[name].dtype.str],
+            "dtype": _TYPES[kinds[name]],
             "shape": list(arrays[name].shape),
             "data_offsets": [begin, end],
         }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     return len(text).to_bytes(_LENGTH_BYTES, "little") + text, order
-
-
-def _require_memory(size: int) -> None:
-    """Raise MemoryError where ``size`` bytes are not free: Rust would end the process."""
-    try:
-        mmap.mmap(-1, size + 1).close()  # its pages are never touched
-    except (OSError, OverflowError) as error:
-        raise MemoryError(f"no memory for the {size / 1e6:,.0f} MB of a save") from error
 
 
 def load_arrays(data: bytes, *, path: Path | None = None) -> dict[str, np.ndarray]:
@@ -148,8 +141,17 @@ def check_arrays(data: bytes, path: Path) -> Shapes:
 def check_finite(arrays: Mapping[str, np.ndarray], path: Path | None = None) -> None:
     """Raise CheckpointError for an array with an infinite value or NaN."""
     for name, array in arrays.items():
-        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        if array.dtype.kind in "fc" and not _is_finite(array):
             raise CheckpointError(f"{shown(name)} holds NaN or infinity", path=path)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether all numbers are finite; an array in one piece is checked without copies."""
+    flat = array.reshape(-1)
+    return all(
+        np.isfinite(flat[first : first + _CHECKED_AT_ONCE]).all()
+        for first in range(0, len(flat), _CHECKED_AT_ONCE)
+    )
 
 
 def header_of(file: BinaryIO, size: int, path: Path | None) -> bytes:

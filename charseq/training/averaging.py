@@ -18,7 +18,7 @@ import numpy as np
 
 from charseq import files
 from charseq.data.corpus import data_files
-from charseq.errors import CheckpointError, UsageError
+from charseq.errors import CheckpointError, UsageError, argument
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read, refuse_inputs
 from charseq.runs.lookup import find
@@ -74,14 +74,20 @@ def average(
     if len(folders) == 1:
         weights, made = _of_evaluations(folders[0], contents[0], last=last, best=best)
     elif last is not None or best is not None:
-        raise UsageError("--last and --best choose among the evaluations of one run, not of many")
+        raise UsageError(
+            f"{argument('last')} and {argument('best')} choose among the evaluations of one run, "
+            "not of many"
+        )
     else:
         weights, made = _of_runs(folders, contents)
     first = contents[0]
     report(f"averaged   {made['of']}")
     with lock(output, force=force):
         if is_finished(output) and not force:
-            what = "is finished already: --force replaces it, -o names another folder"
+            what = (
+                f"is finished already: {argument('force', True)} replaces it, {argument('output')} "
+                "names another folder"
+            )
             raise CheckpointError(what, path=output)
         state = TrainingState(Path(output), {**_inherited(first.metadata), "averaged": made})
         state.reset()
@@ -120,10 +126,10 @@ def _of_evaluations(
     """The mean of evaluations that a run kept, and its origin for the metadata."""
     kept = kept_evaluations(folder)
     if not kept:
-        what = "kept no evaluations to average: train with --set keep_checkpoints=5"
+        what = f"kept no evaluations to average: train with {argument('keep_checkpoints', 5)}"
         raise CheckpointError(what, path=folder)
     if last is not None and best is not None:
-        raise UsageError("--last and --best exclude each other: give one of them")
+        raise UsageError(f"{argument('last')} and {argument('best')} exclude each other: give one")
     count = last or best or len(kept)
     if count > len(kept):
         raise CheckpointError(f"kept {len(kept)} evaluations, not {count}", path=folder)
@@ -161,8 +167,8 @@ def _of_runs(
     for folder, found in zip(folders[1:], contents[1:], strict=True):
         if not start or found.metadata.get("start") != start:
             raise UsageError(
-                f"{folders[0]} and {folder} did not start from the same weights (--init-from), so "
-                "their mean is no network"
+                f"{folders[0]} and {folder} did not start from the same weights "
+                f"({argument('init_from')}), so their mean is no network"
             )
         symbols = [(one.source, one.target, one.tokenizer) for one in (first, found)]
         if symbols[0] != symbols[1] or shapes_of(found.metadata) != shapes_of(first.metadata):

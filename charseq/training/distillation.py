@@ -24,7 +24,14 @@ from charseq.data.formats.headers import roles_among
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.rows import Row, locate, text_of
 from charseq.data.pairs import Example
-from charseq.errors import CheckpointError, DataError, Interrupted, SettingError, UsageError
+from charseq.errors import (
+    CheckpointError,
+    DataError,
+    Interrupted,
+    SettingError,
+    UsageError,
+    argument,
+)
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
@@ -146,7 +153,8 @@ class Teacher:
                 if asked:
                     raise Interrupted(
                         f"stopped by {asked.name} while {self.path} labelled; its labels are in "
-                        f"{folder}, and the same command (without --force) goes on from there",
+                        f"{folder}, and the same training (without "
+                        f"{argument('force', True)}) goes on from there",
                         signal_number=asked,
                     )
         return done
@@ -189,8 +197,8 @@ def teacher_of(
         return Teacher(run, unlabelled, best=best)
     if unlabelled is not None:
         raise UsageError(
-            "--unlabelled wants a model that labels its texts: train one, and then "
-            "--distil-from RUN --unlabelled FILE"
+            f"{argument('unlabelled')} wants a model that labels its texts: train one, and name "
+            f"it by {argument('distil_from')}"
         )
     return None
 

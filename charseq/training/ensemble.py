@@ -20,24 +20,34 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.decoding.ensemble import cells_of, join
-from charseq.errors import CheckpointError, Interrupted, TrainingError
+from charseq.config import cells_of
+from charseq.decoding.ensemble import join
+from charseq.errors import (
+    CheckpointError,
+    Interrupted,
+    TrainingError,
+    argument,
+    as_keyword,
+    with_arguments,
+)
 from charseq.inference.loading import read_run, shapes_of
 from charseq.process import ChildProcess, catch_signals, cores, terminate
 from charseq.runs.folder import delete_inner, is_finished, read
 from charseq.runs.untrusted import parse_object
+from charseq.training.callbacks.protocol import tell
 
 if TYPE_CHECKING:
     from charseq.config import Config
     from charseq.process import WorkClock
     from charseq.runs.training_state import TrainingState
+    from charseq.training.callbacks.protocol import Callback
     from charseq.training.loop import Report, Task
 
 FOLDER = "members"
@@ -66,6 +76,8 @@ class Job:
     init_from: str | None = None
     distil_from: str | None = None
     unlabelled: str | None = None
+    followed: bool = False
+    """Whether the worker sends steps and evaluations, for callbacks."""
 
     @property
     def folder(self) -> Path:
@@ -78,10 +90,19 @@ class Job:
         return f"member {self.number + 1}"
 
 
-def train(task: Task, state: TrainingState, job: Job, clock: WorkClock, *, report: Report) -> None:
+def train(
+    task: Task,
+    state: TrainingState,
+    job: Job,
+    clock: WorkClock,
+    *,
+    report: Report,
+    callbacks: Sequence[Callback] = (),
+) -> None:
     """Train all members and join them in ``state``, which the caller finishes.
 
     ``job`` is the pattern of every member's job; ``clock`` counts the seconds of this command.
+    ``callbacks`` are told of each member's steps, evaluations and end.
 
     Raises:
         Interrupted: a signal asked to stop; every member is saved.
@@ -99,7 +120,7 @@ def train(task: Task, state: TrainingState, job: Job, clock: WorkClock, *, repor
     else:
         report(f"resume     {state.progress.seconds:.0f} s spent")
     side_by_side = int(arrays["places"])
-    jobs = _jobs(job, config, side_by_side)
+    jobs = _jobs(replace(job, followed=bool(callbacks)), config, side_by_side)
     before = state.progress.seconds
     saved = clock()
 
@@ -113,12 +134,12 @@ def train(task: Task, state: TrainingState, job: Job, clock: WorkClock, *, repor
 
     left = [one for one in jobs if not is_finished(one.folder)]
     with catch_signals() as stop:
-        work(left, side_by_side, clock, stop=stop, tick=note, report=report)
+        work(left, side_by_side, clock, stop=stop, tick=note, report=report, callbacks=callbacks)
         note(now=True)
         if asked := stop():
             raise Interrupted(
                 f"stopped by {asked.name}; what was learnt is in {state.folder}, and the same "
-                "command (without --force) goes on from there",
+                f"training (without {argument('force', True)}) goes on from there",
                 signal_number=asked,
             )
     assemble(task, state, [one.folder for one in jobs])
@@ -136,35 +157,48 @@ def work(
     stop: Callable[[], Any],
     tick: Callable[[], None],
     report: Report,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Do every job, ``side_by_side`` of them at a time, until all are done or ``stop()`` is true.
 
     ``tick()`` is called every :data:`POLL` seconds or more often. The first jobs begin with the
     seconds that ``clock`` has counted; a job that had to wait for a slot begins with none.
+    ``callbacks`` are called in this thread.
 
     Raises:
         TrainingError: a job failed; the others were stopped and saved.
     """
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def pass_on() -> None:
+        while not events.empty():
+            kind, facts = events.get()
+            if kind == "say":
+                report(facts)
+            else:
+                tell(callbacks, kind, facts)
+
     waiting = list(jobs)
     running: dict[Future[None], ChildProcess] = {}
-    with ThreadPoolExecutor(side_by_side) as threads:
-        try:
-            while (waiting or running) and not stop():
-                while waiting and len(running) < side_by_side:
-                    first = len(jobs) - len(waiting) < side_by_side
-                    job, child = waiting.pop(0), ChildProcess(WORKER)
-                    child.send({**asdict(job), "spent": clock() if first else 0.0})
-                    running[threads.submit(_follow, job, child, lines.put)] = child
-                tick()
-                done = wait(running, POLL, FIRST_COMPLETED).done
-                while not lines.empty():
-                    report(lines.get())
-                for future in done:
-                    del running[future]
-                    future.result()
-        finally:
-            terminate(running.values(), GRACE)
+    try:
+        with ThreadPoolExecutor(side_by_side) as threads:
+            try:
+                while (waiting or running) and not stop():
+                    while waiting and len(running) < side_by_side:
+                        first = len(jobs) - len(waiting) < side_by_side
+                        job, child = waiting.pop(0), ChildProcess(WORKER)
+                        child.send({**asdict(job), "spent": clock() if first else 0.0})
+                        running[threads.submit(_follow, job, child, events.put)] = child
+                    tick()
+                    done = wait(running, POLL, FIRST_COMPLETED).done
+                    pass_on()
+                    for future in done:
+                        del running[future]
+                        future.result()
+            finally:
+                terminate(running.values(), GRACE)
+    finally:
+        pass_on()
 
 
 def _check_state(
@@ -180,19 +214,32 @@ def _check_state(
         raise CheckpointError("is damaged: it is no state of an ensemble")
 
 
-def _follow(job: Job, child: ChildProcess, say: Report) -> None:
-    """Pass on the lines of a member's process until it ends.
+def _follow(job: Job, child: ChildProcess, put: Callable[[tuple[str, Any]], None]) -> None:
+    """Pass on what a member's process sends until it ends.
+
+    ``put`` gets ("say", line for people), and for callbacks the name of a method and its facts.
 
     Raises:
         TrainingError: it did not do its job.
     """
-    fault = ""
+    from charseq.training.trainer import Step
+
+    fault, number = "", job.number + 1
+    ended: dict[str, Any] = {}
     while (message := child.receive()) is not None:
-        fault = message.get("fault", fault)
+        fault, ended = message.get("fault", fault), message.get("end", ended)
         if line := message.get("say"):
-            say(f"{job.name:10} {line}")
-    if end := child.end():
-        what = f": {fault}" if fault else f" {end}; the same command goes on from what is saved"
+            put(("say", f"{job.name:10} {line}"))
+        if step := message.get("step"):
+            put(("step", Step(**step | {"member": number})))
+        if facts := message.get("evaluation"):
+            put(("evaluation", {"member": number, **facts}))
+    end = child.end()
+    if job.followed:
+        told = {"fault": with_arguments(fault or end, as_keyword)} if end else ended
+        put(("end", {"member": number, "finished": not end, **told}))
+    if end:
+        what = f": {fault}" if fault else f" {end}; the same training goes on from what is saved"
         raise TrainingError(f"{job.name}{what}")
 
 
@@ -209,7 +256,8 @@ def assemble(task: Task, state: TrainingState, folders: Sequence[Path]) -> None:
         about, config, *_, arrays, _ = read_run(folder)
         for part in ("data", "source", "target", "limits", "start", "distilled"):
             if about.get(part) != expected.get(part):
-                what = f"was trained on another '{part}' than its ensemble; --force starts anew"
+                anew = argument("force", True)
+                what = f"was trained on another '{part}' than its ensemble; {anew} starts anew"
                 raise CheckpointError(what, path=folder)
         weights.append(arrays)
         facts = {name: about[name] for name in ("scores", "seconds", "epochs")}

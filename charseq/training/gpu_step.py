@@ -241,7 +241,7 @@ class Buffers(NamedTuple):
     """Flat buffers, in the order of the parameters, that a step updates; and AdamW's step count."""
 
     weights: Tensor
-    average: Tensor
+    average: Tensor | None
     exp_avg: Tensor
     exp_avg_sq: Tensor
     step: Tensor
@@ -294,7 +294,7 @@ class GraphedStep:
         self._loss_and_norm = torch.zeros(2, device=device)
         self._counts = torch.zeros(3, device=device)  # skipped, in a row, worst
         self._not_finite = torch.zeros((), device=device)
-        self._gradient = torch.zeros_like(buffers.average)
+        self._gradient = torch.zeros_like(buffers.weights)
         self._graphs: dict[Shape, torch.cuda.CUDAGraph | None] = {}
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._pool: Any = None
@@ -371,7 +371,8 @@ class GraphedStep:
         self._not_finite.copy_(~finite)
         self._gradient.mul_(torch.where(norm > self.clip, self.clip / norm, 1.0))
         self._update()
-        self.buffers.average.lerp_(self.buffers.weights, self._rates[1] * finite)
+        if self.buffers.average is not None:
+            self.buffers.average.lerp_(self.buffers.weights, self._rates[1] * finite)
         self._loss_and_norm.copy_(torch.stack([mean.detach().float(), norm.float()]))
         self._count()
         if self._data.continues and found.state is not None:

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from charseq.config import Config
-from charseq.errors import CheckpointError, Interrupted, TrainingError
-from charseq.process import SignalReceived, WorkClock, catch_signals
+from charseq.errors import CheckpointError, Interrupted, TrainingError, argument
+from charseq.process import SignalReceived, WorkClock, catch_signals, return_memory
 from charseq.runs.training_state import Progress, TrainingState, due
 from charseq.training.callbacks.protocol import Callback, tell
 from charseq.training.report import Speed, describe_scores, progress_bar
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 Watch = Callable[[Progress], None]
 
+CALMER = f"begin anew with {argument('force', True)} and a lower {argument('learning_rate', 0.001)}"
 MAX_SCORING_SHARE = 0.06
 """Share of the minutes for scoring dev; evaluations are left out where it is spent."""
 
@@ -69,7 +70,7 @@ class Task(Protocol):
         """The trainer before its first step; its batch size is halved ``halvings`` times."""
 
     def publish(self, weights: Weights) -> Weights:
-        """The trainer's weights as the run keeps them."""
+        """The trainer's weights as the run keeps them, in arrays of their own."""
 
     def score(self, weights: Weights) -> dict[str, float]:
         """The dev scores of published weights."""
@@ -144,8 +145,7 @@ def learn(
         report(f"memory     is short: from now on batches of {size}")
     if not so_far.scores:
         raise TrainingError(
-            "no evaluation had finite scores, so there is no model to keep; begin anew with "
-            "--force and a lower --lr 0.001"
+            f"no evaluation had finite scores, so there is no model to keep; {CALMER}"
         )
 
 
@@ -159,7 +159,7 @@ def _resumed(task: Task, state: TrainingState, report: Report) -> Trainer | None
         restored = task.trainer(so_far.halved)
         restored.restore(arrays)
         if so_far.scores:
-            _check_best(task, task.publish(restored.averaged()), best, so_far.scores)
+            _check_best(task, task.publish(restored.averaged(copied=False)), best, so_far.scores)
         trainer = restored
 
     return trainer if state.resume(report, restore) is not None else None
@@ -263,7 +263,8 @@ def _save(
     if asked:
         raise Interrupted(
             f"stopped by {asked.name} after step {trainer.number:,}; what was learnt is in "
-            f"{state.folder}, and the same command (without --force) goes on from there",
+            f"{state.folder}, and the same training (without {argument('force', True)}) goes on "
+            "from there",
             signal_number=asked,
         )
 
@@ -285,8 +286,10 @@ def _score(
     A signal ends the evaluation unfinished; it stays pending, and a resumed run begins with it.
     """
     config, so_far, begun = task.config, state.progress, clock()
+    trainer.free_gradient()  # the memory of the steps, before scoring needs its own
+    return_memory()
     so_far.pending = {"loss": loss if loss is None or math.isfinite(loss) else None}
-    weights = task.publish(trainer.averaged())
+    weights = task.publish(trainer.averaged(copied=False))
     try:
         with interruptible():
             scores = task.score(weights)

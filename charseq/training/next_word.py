@@ -22,7 +22,7 @@ from charseq.data import corpus
 from charseq.data.text import tokenizer
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.display import field
-from charseq.errors import DataError, SettingError, UsageError
+from charseq.errors import DataError, SettingError, UsageError, argument
 from charseq.evaluation.next_word import facts, perplexity_of
 from charseq.inference.predictor import language_model
 from charseq.runs.untrusted import encode
@@ -115,6 +115,8 @@ SAMPLES = 2000
 """Symbols that a sampled softmax is over."""
 MIN_SCORED = 2000
 """Symbols of dev that every evaluation scores, however short the training is."""
+ROWS_AT_ONCE = 4096
+"""Words whose vectors are added up at a time, so that they take little memory."""
 OPERATIONS_PER_SECOND = 3e10
 """Multiplications of a core of 2024 in the scoring of dev, by which its time is estimated."""
 SOFTMAX_OPERATIONS = 200
@@ -165,7 +167,7 @@ class NextWordTask:
             self.units = replace(self.units, vocabulary=known)
             self.why = "as in the run to start from"
         if not self.units.vocabulary.symbols:
-            fault = f"no word in it {config.min_count} times: --set min_count=1"
+            fault = f"no word in it {config.min_count} times: {argument('min_count', 1)}"
             raise DataError("; ".join([fault, *self.corpus.problems]), path=data)
 
     @classmethod
@@ -206,7 +208,7 @@ class NextWordTask:
 
     def student(self) -> NoReturn:
         """Raise UsageError: next words are not distilled."""
-        raise UsageError("--distil-from is for pairs, these data are text")
+        raise UsageError(f"{argument('distil_from')} is for pairs, these data are text")
 
     def trainer(self, halvings: int = 0) -> Trainer:
         """Model, batches and optimiser before the first step; ``halvings`` of the batch size."""
@@ -235,14 +237,15 @@ class NextWordTask:
 
     def publish(self, weights: Weights) -> Weights:
         """The weights that a run keeps: each word's vector is added up with those of its traits."""
-        kept = dict(weights)
-        shared = kept.pop("traits", None)
-        table = self._traits()
+        kept = {name: np.array(value) for name, value in weights.items() if name != "traits"}
+        shared, table = weights.get("traits"), self._traits()
         if shared is not None and table is not None:
-            total = shared[table[0]]
-            for rows in table[1:]:  # all at once would take the memory of the table K times
-                total += shared[rows]
-            kept["embedding"] = kept["embedding"] + total
+            for first in range(0, table.shape[1], ROWS_AT_ONCE):
+                part = slice(first, first + ROWS_AT_ONCE)
+                total = shared[table[0, part]]
+                for rows in table[1:, part]:
+                    total += shared[rows]
+                kept["embedding"][part] += total
         return kept
 
     def score(self, weights: Weights) -> dict[str, float]:
@@ -320,7 +323,7 @@ class NextWordTask:
         if form not in ("auto", start.target.form):
             raise SettingError(
                 f"target_form is {form}, but the run to start from has {start.target.form}: "
-                f"--set target_form={start.target.form}"
+                f"{argument('target_form', start.target.form)}"
             )
         return start
 

@@ -12,17 +12,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from charseq.config import Config, configure
+from charseq.config import WORDS_ONLY, Config, cells_of, configure
 from charseq.data import counts, pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
 from charseq.data.text.features import AUTO
-from charseq.decoding.ensemble import cells_of, direction_groups_on, direction_of, member_of
+from charseq.decoding.ensemble import direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
 from charseq.errors import DataError, SettingError
 from charseq.evaluation.calibrate import calibrate
 from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import TimeLimit, score_examples
-from charseq.inference.predictor import PairsModel, Translator
+from charseq.inference.predictor import PairsModel
+from charseq.inference.translator import Translator
 from charseq.inference.verify import MAX_LINES
 from charseq.training.distillation import mix
 from charseq.training.loop import silent
@@ -70,10 +71,11 @@ class PairsTask:
         """
         cells = cells_of(config)
         if cells[0] == "mlp":
-            raise SettingError("the cell mlp predicts words, it does not rewrite: --task next-word")
+            raise SettingError(WORDS_ONLY)
         config = replace(config, cell=cells[0])
         if config.ensemble > 1 and config.keep_checkpoints:
-            raise SettingError("keep is for single runs: an ensemble's members are not averaged")
+            what = "keep_checkpoints is for single runs"
+            raise SettingError(f"{what}: an ensemble's members are not averaged")
         if config.ensemble * config.evaluations >= MAX_LINES:
             raise SettingError(
                 f"{config.ensemble} members of {config.evaluations:,} evaluations, expected fewer "
@@ -163,8 +165,8 @@ class PairsTask:
         return self.prepared.trainer(halvings)
 
     def publish(self, weights: Weights) -> Weights:
-        """The weights that a run keeps: all."""
-        return weights
+        """The weights that a run keeps: copies of all."""
+        return {name: value.copy() for name, value in weights.items()}
 
     def score(self, weights: Weights) -> dict[str, float]:
         """The dev scores of ``weights``, by greedy search.

@@ -26,7 +26,7 @@ from charseq.data.text.normalise import altered_note
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
-from charseq.errors import SettingError
+from charseq.errors import SettingError, argument
 from charseq.inference.loading import is_next_word, read_run
 from charseq.runs.folder import WEIGHTS, read
 from charseq.runs.lookup import find
@@ -93,7 +93,7 @@ class PretrainedRun:
             has = parse(name, self.settings[name])
             if asked != has:
                 raise SettingError(
-                    f"{name} is {asked}, but the run to start from has {has}: --set {name}={has}"
+                    f"{name} is {asked}, but the run to start from has {has}: {argument(name, has)}"
                 )
 
 
@@ -336,7 +336,7 @@ def _align(
         if size > limit and required:
             raise SettingError(
                 f"attention is hard, but the {what} to be aligned: that takes a table of "
-                f"{size:,} cells, more than {limit:,}: --set attention=soft"
+                f"{size:,} cells, more than {limit:,}: {argument('attention', 'soft')}"
             )
         if size > limit:
             return None, None, f"the {what} to be aligned"

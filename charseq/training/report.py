@@ -6,10 +6,10 @@ Nothing is printed: the lines are returned.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charseq.data.text.features import describe_separator
 from charseq.display import count, field
@@ -165,6 +165,39 @@ def describe_end(
             why = "steps, or the time, were too few for more"
         lines.append(field("note", f"{left} of {config.evaluations} evaluations left out: {why}"))
     return lines
+
+
+def describe_members_end(
+    lines: Sequence[Mapping[str, Any]], errors: Sequence[float], *, epochs: float
+) -> list[str]:
+    """Length and verdict of the training of an ensemble.
+
+    The verdict is on the mean of the members' errors, at those evaluations that all members have.
+
+    Args:
+        lines: evaluations, with ``member``, ``evaluation``, ``step`` and ``epoch``.
+        errors: those of the evaluations, the lower the better.
+        epochs: the mean of the members.
+    """
+    curves: dict[int, dict[int, tuple[float, float]]] = {}
+    last = {line["member"]: line for line in lines}
+    for line, error in zip(lines, errors, strict=True):
+        share = line["step"] / max(last[line["member"]]["step"], 1)
+        curves.setdefault(line["member"], {})[line["evaluation"]] = error, share
+    common = sorted(set.intersection(*(set(curve) for curve in curves.values())) if curves else ())
+    means = [
+        [
+            sum(values) / len(curves)
+            for values in zip(*(curve[one] for curve in curves.values()), strict=True)
+        ]
+        for one in common
+    ]
+    passes = [line["epoch"] for line in last.values()]
+    span = f", {min(passes):.2f} to {max(passes):.2f}" if passes else ""
+    told = [field("trained", f"{epochs:.2f} epochs a member{span}")]
+    if said := verdict([mean[0] for mean in means], [mean[1] for mean in means], epochs=epochs):
+        told.append(field("verdict", f"the mean of the members: {said}"))
+    return told
 
 
 def verdict(errors: Sequence[float], shares: Sequence[float], *, epochs: float) -> str:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from charseq import files
-from charseq.config import Config, configure, defaults
+from charseq.config import Config, cells_of, configure, defaults, naming
 from charseq.data import settings_file
 from charseq.data.corpus import choose_task, data_files, names_columns
 from charseq.data.corpus import task_of as task_of_data
 from charseq.data.splits import name_of
 from charseq.display import field
-from charseq.errors import CheckpointError, SettingError, require
+from charseq.errors import CheckpointError, SettingError, argument, require
 from charseq.inference.describe import describe_calibration
 from charseq.inference.loading import check_storable, shapes_of
 from charseq.inference.predictor import load
@@ -36,7 +36,7 @@ from charseq.training.distillation import Teacher, distil, teacher_of
 from charseq.training.loop import Report, Task, Watch, learn, silent
 from charseq.training.next_word import NextWordTask
 from charseq.training.pairs import PairsTask
-from charseq.training.report import describe_end, describe_plan
+from charseq.training.report import describe_end, describe_members_end, describe_plan
 from charseq.version import __version__
 
 TaskType: TypeAlias = type[PairsTask] | type[NextWordTask]
@@ -129,13 +129,13 @@ def train(
                     distil_from=None if distil_from is None else str(distil_from),
                     unlabelled=None if unlabelled is None else str(unlabelled),
                 )
-                ensemble.train(task, state, job, clock, report=report)
+                ensemble.train(task, state, job, clock, report=report, callbacks=callbacks)
             else:
                 learn(
                     task, state, clock, report=report, progress=progress, watch=watch,
                     callbacks=callbacks,
                 )  # fmt: skip
-                _report_end(task, state.progress, report)
+            _report_end(task, state.progress, report)
             state.metadata |= task.calibrate(state.best, report)
             for line in describe_calibration(state.metadata):
                 report(line)
@@ -152,7 +152,10 @@ def resolve_task(data: str | Path, config: Config | None) -> Config:
         settings = settings_file.settings_of(data)
         task = task_of_data(data)
         base = defaults(task, settings.get("cell", ""))
-        config = configure({**settings, "task": task}, base=base)
+        with naming(f"{Path(data) / settings_file.SETTINGS_FILE}: "):
+            config = configure({**settings, "task": task}, base=base)
+            if task == "pairs":
+                cells_of(config)
     given = names_columns({"columns": config.columns, "delimiter": config.delimiter})
     return replace(config, task=choose_task(data, config.task, has_columns=given))
 
@@ -195,7 +198,8 @@ def _check_folder(state: TrainingState, *, force: bool) -> None:
 def _refuse_finished(state: TrainingState) -> None:
     """Raise CheckpointError for a finished run."""
     if not state.can_resume() and is_finished(state.folder):
-        what = "is finished already: --force trains it anew, -o names another folder"
+        anew = argument("force", True)
+        what = f"is finished already: {anew} trains it anew, {argument('run')} names another folder"
         raise CheckpointError(what, path=state.folder)
 
 
@@ -250,8 +254,13 @@ def _report_kernels(device: str, report: Report) -> None:
 def _report_end(task: Task, progress: Progress, report: Report) -> None:
     """Say how fast the training was, and what would help."""
     kind = task_type(task.config.task)
-    scores = map(kind.objective, progress.metrics)
+    measured = [line for line in progress.metrics if "evaluation" in line]
+    scores = map(kind.objective, measured)
     errors = [score if kind.minimize else 100 - score for score in scores]
+    if task.config.ensemble > 1:
+        for line in describe_members_end(measured, errors, epochs=progress.epochs):
+            report(line)
+        return
     examples = task.metadata["data"]["examples"]["train"]
     for line in describe_end(progress, errors, task.config, examples=examples):
         report(line)

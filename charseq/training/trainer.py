@@ -17,7 +17,7 @@ half a cosine to 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
-from charseq.errors import CheckpointError, TrainingError
+from charseq.errors import CheckpointError, TrainingError, argument
 from charseq.kernels import adamw
 from charseq.models.device import seed_all
 from charseq.models.loss import TensorBatch, TrainableModel
@@ -65,6 +65,8 @@ class Step:
     learning_rate: float
     examples: int
     skipped: bool
+    member: int | None = None
+    """Its number in an ensemble, from 1; None where one network is trained."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ class Trainer:
         self._carried_state: Tensor | None = None
         self._shapes = {name: value.shape for name, value in model.named_parameters()}
         self.weights = flatten(self.model)
-        self.average = self.weights.detach().clone()
+        self.average = self.weights.detach().clone() if settings.ema else None
         self._moments = {
-            "exp_avg": torch.zeros_like(self.average),
-            "exp_avg_sq": torch.zeros_like(self.average),
+            "exp_avg": torch.zeros_like(self.weights.data),
+            "exp_avg_sq": torch.zeros_like(self.weights.data),
             "step": torch.zeros((), device=device),
         }
         self._graphed: GraphedStep | None = None
@@ -130,6 +132,7 @@ class Trainer:
                 decay=settings.weight_decay,
                 betas=(BETA1, settings.beta2),
             )
+            self.free_gradient()
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -155,18 +158,25 @@ class Trainer:
         while (done := progress(self.number)) < 1.0:
             yield self._step(done) if self._graphed is None else self._queue(self._graphed, done)
 
-    def averaged(self) -> dict[str, Float32[np.ndarray, "..."]]:
-        """The weights to score and to keep, by name: copies on the CPU."""
-        source = self.average if self.settings.ema else self.weights.detach()
-        flat = source.to("cpu").numpy()
-        return {name: part.copy() for name, part in self._split(flat).items()}
+    def free_gradient(self) -> None:
+        """Free the memory of the gradient, which the next step makes anew."""
+        for part in (self.weights, *self.model.parameters()):
+            part.grad = None
+
+    def averaged(self, *, copied: bool = True) -> dict[str, Float32[np.ndarray, "..."]]:
+        """The weights to score and to keep, by name: copies on the CPU.
+
+        What is not ``copied`` may be that of the trainer itself, until its next step.
+        """
+        source = self.weights.detach() if self.average is None else self.average
+        return self._split(source.to("cpu", copy=copied).numpy())
 
     def state(self, *, copied: bool = True) -> dict[str, Float32[np.ndarray, "..."]]:
         """Everything that an exact resume needs, by name: copies on the CPU.
 
         What is not ``copied`` is that of the trainer itself, until its next step.
         """
-        tensors = {"weights": self.weights.detach(), "average": self.average, **self._moments}
+        tensors = self._tensors()
         carried = self._carried_state if self._graphed is None else self._graphed.carried_state
         if carried is not None:
             tensors["carried"] = carried.float()
@@ -181,10 +191,10 @@ class Trainer:
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from :meth:`state`. Raises CheckpointError for one of another model."""
-        tensors = {"weights": self.weights.data, "average": self.average, **self._moments}
+        tensors = self._tensors()
         self._check_state(state, tensors)
         for name, value in tensors.items():
-            value.copy_(torch.from_numpy(np.array(state[name])))
+            _fill(value, state[name])
         self.number, self.skipped, self._streak = (int(count) for count in state["counts"])
         self._carried_state = None
         if "carried" in state:
@@ -194,6 +204,11 @@ class Trainer:
             self._reading = Reading(loss, norm, self.skipped, self._streak, self._streak)
             self._graphed.set_counts(self._reading)
             self._graphed.carried_state = self._carried_state
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a state holds of the buffers, by name."""
+        average = {} if self.average is None else {"average": self.average}
+        return {"weights": self.weights.data, **average, **self._moments}
 
     def _check_state(self, state: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor]) -> None:
         """Raise CheckpointError where the arrays of a state do not have the shapes of this one."""
@@ -224,18 +239,17 @@ class Trainer:
             if name not in weights or weights[name].shape != tuple(part.shape):
                 found = weights[name].shape if name in weights else "nothing"
                 raise ValueError(f"{name} is {found}, expected {tuple(part.shape)}")
-            part.copy_(torch.from_numpy(np.array(weights[name])))
-        self.average.copy_(self.weights.data)
+            _fill(part, weights[name])
+        if self.average is not None:
+            self.average.copy_(self.weights.data)
 
     def _step(self, progress: float) -> Step:
         settings = self.settings
         batch = self.batches[self.number]
         seed_all(settings.seed, self.number)
         rate = settings.learning_rate * schedule(progress, settings.warmup)
+        gradient = self._zero_gradient()
         loss = self._backward(batch)
-        gradient = self.weights.grad
-        if gradient is None:
-            raise TrainingError("the model has no weights to train")
         norm = float(torch.linalg.vector_norm(gradient))
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
@@ -283,10 +297,14 @@ class Trainer:
         if self._reading.worst >= MAX_SKIPPED:
             self._raise_diverged()
 
+    def _zero_gradient(self) -> Tensor:
+        """The flat buffer of the gradient, filled with zeros."""
+        if self.weights.grad is None:
+            return add_gradient(self.weights, self.model.parameters())
+        return self.weights.grad.zero_()
+
     def _backward(self, batch: Batch) -> float:
-        """The mean loss of a batch; its gradient is in ``grad`` of the flat buffer."""
-        if self.weights.grad is not None:
-            self.weights.grad.zero_()
+        """The mean loss of a batch; its gradient is added to ``grad`` of the flat buffer."""
         low = self.precision != torch.float32
         with self.interruptible():
             with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
@@ -317,7 +335,8 @@ class Trainer:
         gradient.mul_(scale)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
-        self.average.lerp_(self.weights.data, follow)
+        if self.average is not None:
+            self.average.lerp_(self.weights.data, follow)
 
     def _average_step(self) -> float:
         """The weight of the new weights in the running average: 1 - decay; 0 without an average.
@@ -337,7 +356,8 @@ class Trainer:
         last = self.number + (self._graphed is None)  # a step that was queued has been counted
         raise TrainingError(
             f"the loss was not finite for {MAX_SKIPPED} steps in a row (the last was step "
-            f"{last}); begin anew with --force and a lower --lr 0.001"
+            f"{last}); begin anew with {argument('force', True)} and a lower "
+            f"{argument('learning_rate', 0.001)}"
         )
 
     def _split(self, flat: Flat) -> dict[str, Flat]:
@@ -350,18 +370,34 @@ class Trainer:
         return parts
 
 
+def _fill(tensor: Tensor, array: np.ndarray) -> None:
+    """Give a tensor the values of an array, on a CPU without a copy of it."""
+    if tensor.device.type == "cpu":
+        np.copyto(tensor.numpy(), array)
+    else:
+        tensor.copy_(torch.from_numpy(np.array(array)))
+
+
 def flatten(model: nn.Module) -> nn.Parameter:
     """One buffer for all parameters of a model, which become views into it, gradients included."""
     parameters = list(model.parameters())
     flat = nn.Parameter(torch.cat([value.detach().reshape(-1) for value in parameters]))
+    offset = 0
+    for value in parameters:
+        value.data = flat.data[offset : offset + value.numel()].view_as(value)
+        offset += value.numel()
+    add_gradient(flat, parameters)
+    return flat
+
+
+def add_gradient(flat: nn.Parameter, parameters: Iterable[nn.Parameter]) -> Tensor:
+    """A buffer of zeros for the gradient of a flat buffer; those of its parts are views."""
     flat.grad = torch.zeros_like(flat)
     offset = 0
     for value in parameters:
-        part = slice(offset, offset + value.numel())
-        value.data = flat.data[part].view_as(value)
-        value.grad = flat.grad[part].view_as(value)
+        value.grad = flat.grad[offset : offset + value.numel()].view_as(value)
         offset += value.numel()
-    return flat
+    return flat.grad
 
 
 def schedule(progress: float, warmup: float) -> float:

@@ -5,6 +5,12 @@ has ended, stdin is closed: the worker saves its state and ends too. Reports are
 
     {"say": "..."}      a line for people
     {"fault": "..."}    the reason why the member could not be trained
+
+and where the job is followed by callbacks:
+
+    {"step": {...}}         a step
+    {"evaluation": {...}}   an evaluation
+    {"end": {...}}          the seconds, epochs and scores of the trained member
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charseq.config import configure
 from charseq.errors import CharseqError, CheckpointError
@@ -24,9 +31,13 @@ from charseq.process import WorkClock, prepare_training, send_to_parent
 from charseq.runs.folder import is_finished, lock
 from charseq.runs.training_state import TrainingState
 from charseq.training import loop
+from charseq.training.callbacks.protocol import Callback, Facts
 from charseq.training.distillation import teacher_of
 from charseq.training.ensemble import Job
 from charseq.training.pairs import PairsTask
+
+if TYPE_CHECKING:
+    from charseq.training.trainer import Step
 
 PATIENCE = 10.0
 """Seconds to wait for a member's folder: a worker of a killed command may still save to it."""
@@ -45,15 +56,34 @@ def main() -> int:
         _wait_for_folder(job)
         clock.add(job.spent)
         with clock:
-            train_member(job, clock, report=lambda line: send_to_parent({"say": line}))
+            end = train_member(job, clock, report=lambda line: send_to_parent({"say": line}))
+            if job.followed:
+                send_to_parent({"end": end})
     except CharseqError as fault:
-        send_to_parent({"fault": str(fault)})
+        send_to_parent({"fault": fault.marked})
         return fault.exit_code
     return 0
 
 
-def train_member(job: Job, clock: WorkClock, *, report: Callable[[str], None]) -> None:
+class Sender(Callback):
+    """Sends steps and evaluations to the process of the ensemble, which has its callbacks."""
+
+    def step(self, step: Step) -> None:
+        """Send a step."""
+        send_to_parent({"step": vars(step)})
+
+    def evaluation(self, facts: Facts) -> None:
+        """Send an evaluation."""
+        send_to_parent({"evaluation": dict(facts)})
+
+
+def train_member(
+    job: Job, clock: WorkClock, *, report: Callable[[str], None]
+) -> dict[str, float | None]:
     """Train one member of an ensemble: an ordinary run with the symbols that all members share.
+
+    Returns:
+        its seconds, epochs and scores on dev.
 
     Raises:
         CharseqError: as :func:`charseq.training.train.train`.
@@ -65,11 +95,14 @@ def train_member(job: Job, clock: WorkClock, *, report: Callable[[str], None]) -
         labels = teacher.read_labels(sources, Path(job.run))
         task.add_teacher_labels(sources, labels, teacher.metadata)
     member = task.member(job.number)
+    state = TrainingState(job.folder, member.metadata)
     with lock(job.folder):
         if not is_finished(job.folder):
-            state = TrainingState(job.folder, member.metadata)
-            loop.learn(member, state, clock, report=report)
+            callbacks = [Sender()] if job.followed else []
+            loop.learn(member, state, clock, report=report, callbacks=callbacks)
             state.finish()
+    progress = state.progress
+    return {"seconds": progress.seconds, "epochs": progress.epochs, **progress.scores}
 
 
 def _wait_for_folder(job: Job) -> None:

@@ -50,7 +50,7 @@ def test_bad_rows_are_skipped_and_kept_on_demand(world: World, tmp_path: Path) -
     path.write_text("source;target\na;b\n;c\nd;e\nf;g\n", encoding="utf-8")
     code, out, err = world.run("check", str(path))
     assert (code, out) == (1, "")
-    assert f"{path}:3: the source is empty: bad_rows=skip passes over such rows" in err
+    assert f"{path}:3: the source is empty: --bad-rows skip passes over such rows" in err
     code, out, _ = world.run("check", str(path), "--bad-rows", "skip")
     assert code == 0
     assert "1 of 4 rows skipped, the first in line 3: the source is empty; see " in out

@@ -1,5 +1,6 @@
 """``charseq convert``: files rewritten, and the arguments of the conversion."""
 
+import importlib
 import io
 import shlex
 from collections.abc import Iterator, Mapping
@@ -56,6 +57,7 @@ def test_jobs_are_the_processes(world: World, tmp_path: Path) -> None:
         asked.append((model, jobs, how))
         yield model
 
+    importlib.import_module("charseq.inference.convert")  # which needs more of the pool
     world.replace("inference.pool", sharing=sharing)
     (tmp_path / "words.txt").write_text("a\n")
     words = ["convert", "-q", str(tmp_path / "words.txt"), "-o", "-"]

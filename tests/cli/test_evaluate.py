@@ -109,6 +109,72 @@ def test_without_errors_there_are_no_tables_of_edits() -> None:
     assert lines[-2:] == ["", "0 edits"]
 
 
+# --- probabilities
+
+
+COVERAGE = [
+    {"error": 1, "coverage": 67.0, "rows": 335, "threshold": 0.9275, "interval": [50.594, 73.8]},
+    {"error": 5, "coverage": 100.0, "rows": 500, "threshold": 0.0, "interval": None},
+]
+ROWS_ANSWERED = [
+    "",
+    "wrong at most  rows answered              from probability",
+    "          1 %  67.00 %  (50.59 to 73.80)  0.9275",
+    "          5 %  100.00 %                   0",
+]
+
+
+def test_the_rows_that_can_be_answered_are_a_table_below_the_summary() -> None:
+    assert describe_evaluation(facts(coverage=COVERAGE)) == [*SHORT, *ROWS_ANSWERED]
+
+
+def test_where_no_row_can_be_answered_that_is_told() -> None:
+    none = {"error": 1, "coverage": 0.0, "rows": 0, "threshold": None, "interval": None}
+    assert describe_evaluation(facts(coverage=[none]))[-1] == "          1 %  0.00 %         none"
+
+
+def test_the_areas_have_four_decimals_and_what_is_undefined_is_told() -> None:
+    scores = {"aurc": 0.00083, "excess_aurc": 0.0, "auroc": None, "sampled": None}
+    intervals = {"aurc": [0.00001, 0.0027], "excess_aurc": None, "auroc": None}
+    intervals |= {"confidence": 95, "sources": 9}
+    assert describe_evaluation(scores | {"intervals": intervals}) == [
+        "aurc         0.0008 %  (0.0000 to 0.0027)",
+        "excess aurc  0.0000 %",
+        "auroc        undefined",
+        "intervals    95 %, bootstrap over 9 sources",
+    ]
+
+
+def test_answers_to_strangers_are_a_table() -> None:
+    row = {"threshold": 0.5, "answered": 1200, "share": 60.0, "coverage": 99.0, "risk": 0.25}
+    last = {"threshold": 0.99, "answered": 0, "share": 0.0, "coverage": 0.0, "risk": None}
+    found = {
+        "data": "s.txt", "texts": 2000, "refused": 3, "auroc": 94.5, "interval": [88.9, 98.304],
+        "thresholds": [row, last],
+    }  # fmt: skip
+    area = "94.50 %  (88.90 to 98.30)"
+    lines = describe_evaluation(facts(strangers=found))
+    assert lines == [
+        *SHORT,
+        "",
+        f"2,000 strangers, 3 without an answer; auroc of rows and strangers {area}",
+        "from probability  strangers answered   of all  rows answered  of them wrong",
+        "             0.5               1,200  60.00 %        99.00 %         0.25 %",
+        "            0.99                   0   0.00 %         0.00 %  none answered",
+    ]
+    unknown = found | {"auroc": None, "interval": None}
+    assert "; auroc of rows and strangers undefined" in "".join(
+        describe_evaluation(facts(strangers=unknown))
+    )
+
+
+def test_the_rows_of_both_models_are_among_the_details() -> None:
+    both = comparison()
+    both["models"] = [one | {"coverage": COVERAGE} for one in both["models"]]
+    assert "wrong at most" not in "".join(describe_comparison(both))
+    assert describe_comparison(both, details=True).count(ROWS_ANSWERED[2]) == 2
+
+
 def comparison(**changes: Any) -> dict[str, Any]:
     found = {
         "both_right": 1960, "only_first": 2, "only_second": 12, "both_wrong": 26,
@@ -192,7 +258,8 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
     world.replace("evaluation.evaluate", evaluate=evaluate)
     code, out, err = world.run(
         *shlex.split(
-            "evaluate D -m R --split dev --beam 2 --errors E.tsv --json --header no --bad-rows skip"
+            "evaluate D -m R --split dev --beam 2 --errors E.tsv --json --header no "
+            "--bad-rows skip --strangers S.csv --strangers-column t --plot p.svg"
         )
     )
     assert (code, err) == (0, "")
@@ -205,6 +272,9 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
             "split": "dev",
             "beam": 2,
             "errors": Path("E.tsv"),
+            "strangers": "S.csv",
+            "strangers_column": "t",
+            "plot": Path("p.svg"),
             "force": False,
             "reading": {"header": "no", "bad_rows": "skip"},
             "report": console.note,
@@ -259,6 +329,7 @@ def test_evaluate_compares_two_models(world: World) -> None:
     code, out, err = world.run(*words)
     assert (code, err) == (0, "")
     assert world.loaded == ["R", "S"]
+    assert calls[0].pop("report") == console.note
     assert calls == [
         {
             "data": "D",
@@ -278,6 +349,8 @@ def test_evaluate_compares_two_models(world: World) -> None:
     [
         ("-m A -m B -m C", "--model names 3 runs, expected one, or two to compare"),
         ("-m A -m B --errors E", "--errors is for one model"),
+        ("-m A -m B --strangers S", "--strangers is for one model"),
+        ("-m A -m B --plot P.png", "--plot is for one model"),
     ],
 )
 def test_evaluate_takes_one_model_or_two(world: World, words: str, said: str) -> None:

@@ -119,4 +119,4 @@ def test_a_missing_extra_is_named_before_the_work(
     assert main.run(["gradients", "--flow", "--plot", "x"]) == 1
     out, err = capfd.readouterr()
     assert out == ""
-    assert "pip install '.[plot]'" in err
+    assert "pip install matplotlib" in err

@@ -1,17 +1,21 @@
 """The contract of the command line: what goes in, what comes out, where, and with which code."""
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from world import ECHO, ROOT, Upper, World, process
 
 import charseq
 from charseq.cli import main
+from charseq.cli.main import as_option, program
 from charseq.config import SETTINGS
 from charseq.errors import (
     CheckpointError,
@@ -20,6 +24,7 @@ from charseq.errors import (
     MissingExtraError,
     SettingError,
     Terminated,
+    argument,
 )
 
 COMMANDS = [
@@ -145,8 +150,8 @@ AGAIN = "; run again with --debug for the traceback"
         (DataError("a\x1b[31mb\u202e"), 1, "charseq: error: a\\x1b[31mb\\u202e"),
         (CheckpointError("is damaged", path="run"), 1, "charseq: error: run: is damaged"),
         (SettingError("cell is 'x'"), 2, "charseq: error: cell is 'x'"),
-        (MissingExtraError("pyarrow", "parquet", "Parquet"), 1,
-         "charseq: error: Parquet needs pyarrow: pip install '.[parquet]'"),
+        (MissingExtraError("pyarrow", "Parquet"), 1,
+         "charseq: error: Parquet needs pyarrow: pip install pyarrow"),
         (Interrupted("saved", signal_number=2), 130, "charseq: error: saved"),
         (Interrupted("saved", signal_number=15), 143, "charseq: error: saved"),
         (KeyboardInterrupt(), 130, "charseq: interrupted"),
@@ -239,3 +244,55 @@ def test_completion_answers_without_a_command() -> None:
     )
     assert done.stdout == b"plain,predict\n"
     assert done.returncode == 0
+
+
+# --- arguments in messages
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("force", True, "--force"),
+        ("run", None, "-o"),
+        ("out", None, "-o"),
+        ("model", None, "-m"),
+        ("learning_rate", 0.001, "--lr 0.001"),
+        ("hidden", 8, "--hidden 8"),
+        ("min_count", 1, "--set min_count=1"),
+        ("min_count", None, "min_count"),
+        ("init_from", None, "--init-from"),
+        ("columns", "source=a b,target=c", "--columns 'source=a b,target=c'"),
+        ("columns", "source,target", "--columns source,target"),
+    ],
+)
+def test_arguments_are_told_as_options(name: str, value: Any, told: str) -> None:
+    assert as_option(name, value) == told
+
+
+def marked_arguments() -> set[str]:
+    """The names of arguments in the messages of the library, as far as they are literals."""
+    found = set()
+    for path in Path(charseq.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            if called and node.func.id == "argument" and isinstance(node.args[0], ast.Constant):
+                found.add(node.args[0].value)
+    return found
+
+
+def test_every_argument_of_a_message_is_an_option_or_a_setting() -> None:
+    found, options = marked_arguments(), set[str]()
+    assert {"force", "run", "columns", "min_count"} <= found
+    for command in program.commands.values():
+        for option in command.params:
+            options.update(option.opts if isinstance(option, click.Option) else ())
+    for name in found:
+        assert as_option(name, None) in options or name in SETTINGS, name
+
+
+def test_a_message_names_options(world: World) -> None:
+    def load(_: str | None) -> Upper:
+        raise CheckpointError(f"x: {argument('force', True)} or {argument('run')}", path="r")
+
+    world.replace("inference.predictor", load=load)
+    assert world.run("predict", "x")[2].lstrip("\n") == "charseq: error: r: x: --force or -o\n"

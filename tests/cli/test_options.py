@@ -1,5 +1,6 @@
 """Options are made from the declaration of settings, and the four places of a setting rank."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,24 @@ def test_an_error_names_its_source(data: str, monkeypatch: pytest.MonkeyPatch) -
     (Path(data) / "charseq.toml").write_text("hidden = 'big'\n", encoding="utf-8")
     with pytest.raises(SettingError, match=r"charseq\.toml: hidden is 'big'"):
         options.configured(data, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("cells = 'gru,grup'", "cells has 'grup', expected some of"),
+        ("cells = 'gru,lstm'", "cells is for an ensemble"),
+    ],
+)
+def test_wrong_cells_name_the_file_that_has_them(data: str, line: str, told: str) -> None:
+    """Whether they are wrong alone or with the number of members."""
+    path = Path(data) / "charseq.toml"
+    path.write_text(f"{line}\n", encoding="utf-8")
+    with pytest.raises(SettingError, match=f"^{re.escape(str(path))}: {told}"):
+        options.configured(data, {})
+    path.unlink()
+    with pytest.raises(SettingError, match=f"^{told}"):
+        options.configured(data, {"cells": line.split("'")[1]})
 
 
 # --- the task and its defaults

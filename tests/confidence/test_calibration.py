@@ -19,6 +19,7 @@ from charseq.confidence.calibration import (
     Event,
     expected_calibration_error,
     fit,
+    reliability,
 )
 from charseq.errors import CheckpointError
 
@@ -214,6 +215,17 @@ def test_arrays_and_few_rows_are_taken() -> None:
     found = expected_calibration_error(np.array([1.0, 0.0]), np.array([True, False]))
     assert found == 0
     assert expected_calibration_error([0.25], [False]) == 0.25
+
+
+def test_the_bins_of_a_reliability_diagram_by_hand() -> None:
+    sure = [0.9, 0.1, 0.8, 0.3, 0.3]
+    right = [True, False, False, True, False]
+    mean, came, sizes = reliability(sure, right, bins=2)
+    assert mean == pytest.approx([0.7 / 3, 0.85])
+    assert came == pytest.approx([1 / 3, 0.5])
+    assert sizes.tolist() == [3, 2]
+    mean, came, sizes = reliability(sure[:2], right[:2])
+    assert (mean.tolist(), came.tolist(), sizes.tolist()) == ([0.1, 0.9], [0.0, 1.0], [1, 1])
 
 
 @pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], []), ([0.5], [True, False])])

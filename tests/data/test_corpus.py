@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from charseq.data import corpus, settings_file
 from charseq.data import pairs as examples
-from charseq.data.corpus import CorpusLines, is_corpus, load
+from charseq.data.corpus import CorpusLines, is_corpus, load, trained_reading
 from charseq.data.splits import HELD_OUT, MAX_HELD_OUT, SPLITS
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
@@ -580,3 +580,50 @@ def test_columns_and_a_delimiter_make_pairs_of_text(tmp_path: Path) -> None:
     assert corpus.task_of(tmp_path) == "next-word"
     (tmp_path / "charseq.toml").write_text('delimiter = ";"\n')
     assert corpus.task_of(tmp_path) == "pairs"
+
+
+# --- how data are read for a run
+
+BOTH = {"encoding": "cp1251", "delimiter": ";"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "trained", "taken"),
+    [
+        ("a.txt", "a;A\nb;B\n", {"delimiter": ";"}, {"delimiter": ";"}),
+        ("a.txt", "a;A\nb\n", {"delimiter": ";"}, {}),  # one line has none
+        ("a.txt", "a;b\tA\nb;c\tB\n", {"delimiter": ";"}, {}),  # tabs say otherwise
+        ("a.csv", "a~A\nb~B\n", {"delimiter": "~"}, {"delimiter": "~"}),
+        ("a.csv", "a~b,A\nb~c,B\n", {"delimiter": "~"}, {}),  # commas say otherwise
+        ("a.jsonl", '{"source": "a;b"}\n', {"delimiter": ";"}, {}),
+        ("a.txt", "a;A\n", {"delimiter": "auto"}, {}),
+        ("a.txt", "ж;Ж\n".encode("cp1251"), {"encoding": "cp1251"}, {"encoding": "cp1251"}),
+        ("a.txt", "é;É\n".encode("cp1252"), {"encoding": "cp1250"}, {"encoding": "cp1250"}),
+        ("a.txt", "ж;Ж\n", {"encoding": "cp1251"}, {}),  # it is UTF-8
+        ("a.txt", "ж;Ж\n".encode("utf-16"), {"encoding": "cp1251"}, {}),  # its mark says otherwise
+        ("a.txt", "ж;Ж\n".encode("cp1251"), BOTH, BOTH),
+        ("a.txt", b"\x98;A\n", {"encoding": "cp1251"}, {}),  # it is no cp1251 either
+    ],
+)
+def test_data_are_read_as_in_training_where_they_tell_nothing_else(
+    tmp_path: Path, name: str, content: str | bytes, trained: dict[str, str], taken: dict[str, str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    found, lines = trained_reading(path, trained)
+    assert found == taken
+    assert len(lines) == len(taken)
+    for line, (key, value) in zip(lines, taken.items(), strict=True):
+        assert line == f"{path}: {key} {value}, as in training ({key} names another)"
+        given = {"encoding": "utf-8", "delimiter": "|"}
+        assert trained_reading(path, trained, given) == (given, []), key
+
+
+def test_files_of_a_folder_are_read_as_in_training(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.txt").write_text("a;A\nb;B\n")
+    assert trained_reading(tmp_path, {"delimiter": ";"})[0] == {"delimiter": ";"}
+    (tmp_path / "charseq.toml").write_text("delimiter = ','\n")
+    assert trained_reading(tmp_path, {"delimiter": ";"}) == ({}, [])
+    assert trained_reading(tmp_path / "nowhere", {"delimiter": ";"}) == ({}, [])
+    assert trained_reading("-", {"delimiter": ";"}) == ({}, [])

@@ -14,7 +14,6 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, UNK
 from charseq.decoding.ensemble import (
     Ensemble,
-    cells_of,
     direction_groups,
     direction_of,
     join,
@@ -184,24 +183,6 @@ def test_members_differ_in_their_seed_and_take_the_cells_in_turn() -> None:
     assert {(one.ensemble, one.cells, one.threads, one.dropout) for one in members} == {
         (1, "", 1, 0.2)
     }
-    assert cells_of(config_of(ensemble=3, cell="lstm")) == ("lstm",) * 3
-    assert cells_of(config_of()) == ("gru",)
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"ensemble": 2, "cells": "gru,mlp"}, "cells has 'mlp', expected some of tanh, residual"),
-        ({"ensemble": 2, "cells": "gru,,lstm"}, "cells has '', expected some of"),
-        ({"ensemble": 2, "cells": "gru,lstm,tanh"}, "cells has 3 cells for 2 members"),
-        ({"cells": "gru"}, "cells is for an ensemble: give --ensemble 2 or more, or --cell"),
-    ],
-)
-def test_cells_that_fit_no_ensemble_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingError) as caught:
-        cells_of(config_of(**settings))
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("count", ["0", "65", "2.5", "many"])

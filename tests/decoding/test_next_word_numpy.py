@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -170,6 +171,34 @@ def scanned(
             found[number][position] = one
     assert not any(np.isnan(one).any() for one in found)
     return found
+
+
+@pytest.mark.parametrize("size", [1, 15, 100, 256])
+@each_kind
+def test_scores_are_those_of_a_scan_bit_for_bit(
+    cell: str, layers: int, context: int, size: int
+) -> None:
+    kind: dict[str, Any] = {"cell": cell, "layers": layers, "context": context}
+    network = NumpyNextWord(weights_of(**kind), **kind)
+    rows = some_rows(90)
+    scans, scores = list(network.scan(rows, size=size)), list(network.score(rows, size=size))
+    assert len(scans) == len(scores)
+    for (numbers, _, labels, logs), (same, found) in zip(scans, scores, strict=True):
+        assert np.array_equal(numbers, same)
+        assert np.array_equal(found, logs[np.arange(len(labels)), labels])
+
+
+def test_scores_take_little_memory_however_many_symbols_there_are() -> None:
+    """A part of the log-probabilities of 256 positions, which a scan holds twice."""
+    symbols = 20_000
+    network = NumpyNextWord(weights_of("lstm", symbols=symbols), cell="lstm", layers=1, context=1)
+    rows = [[4] * 15] * 16
+    tracemalloc.start()
+    try:
+        assert [len(found) for _, found in network.score(rows)] == [256]
+        assert tracemalloc.get_traced_memory()[1] < 256 * symbols * 4
+    finally:
+        tracemalloc.stop()
 
 
 # --- the same network as in torch
@@ -357,8 +386,10 @@ def test_every_product_is_made_on_one_thread(
         network.step(symbols, state)
         stepped = len(counts)
         assert len(list(network.scan([[4, 5, 6], [7]]))) == 1
+        scanned = len(counts)
+        assert len(list(network.score([[4, 5, 6], [7]]))) == 1
     assert made == (cell != "mlp")
-    assert made < begun < stepped < len(counts)
+    assert made < begun < stepped < scanned < len(counts)
     assert set(counts) == {1}
 
 
@@ -446,7 +477,7 @@ def test_no_rows_have_no_answers(cell: str) -> None:
     logs, after = network.step(symbols, state)
     assert logs.shape == (0, 25)
     assert isinstance(after, NextWordState)
-    assert list(network.scan([])) == []
+    assert list(network.scan([])) == list(network.score([])) == []
 
 
 def test_the_given_weights_stay_as_they_are() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 
 from charseq import process
 from charseq.cli import main
@@ -30,7 +31,6 @@ from charseq.evaluation.scoring import score_examples, write_errors
 from charseq.inference import describe, predictor
 from charseq.inference.verify import verify
 from charseq.runs import folder as checkpoint
-from charseq.runs import weights as weights_module
 from charseq.runs.training_state import TrainingState
 from charseq.training import pairs, train
 from charseq.training.trainer import Trainer
@@ -287,7 +287,7 @@ def spoilt(data: Path, tmp_path: Path, spoil: Any) -> Path:
     spoil(about, weights)
     files = {
         "about.json": json.dumps(about).encode(),
-        "model.safetensors": weights_module.save_arrays(weights),
+        "model.safetensors": save_arrays(weights),
     }
     checkpoint.publish(tmp_path / "bad", files)
     return tmp_path / "bad"

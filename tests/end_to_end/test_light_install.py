@@ -88,14 +88,14 @@ def test_runs_and_data_are_looked_at(tmp_path: Path) -> None:
     [
         ("train pairs.tsv --epochs 1", "training needs torch: pip install torch"),
         ("train pairs.tsv --epochs 1 --dry-run", "training needs torch: pip install torch"),
-        ("tune pairs.tsv", "searching for settings needs optuna: pip install '"),
+        ("tune pairs.tsv", "searching for settings needs optuna: pip install optuna"),
         ("gradients", "this needs torch: pip install torch"),
         ("predict -m dates --device cuda x", "device cuda needs torch: pip install torch"),
         ("evaluate pairs.tsv -m dates", "evaluating pairs needs rapidfuzz: pip install rapidfuzz"),
         ("evaluate pairs.tsv -m dates -m sentences", "runs of pairs can be compared"),
         ("convert -m dates book.xlsx", "reading Excel needs pandas: pip install pandas"),
         ("convert -m dates book.ods", "reading OpenDocument needs pandas: pip install pandas"),
-        ("convert -m dates book.parquet", "needs pyarrow: pip install '"),
+        ("convert -m dates book.parquet", "needs pyarrow: pip install pyarrow"),
         ("convert -m dates book.feather", "reading Feather needs pandas: pip install pandas"),
     ],
 )

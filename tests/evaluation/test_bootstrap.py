@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charseq.evaluation.bootstrap import (
+    MAX_DRAWN,
     bootstrap,
     exchange,
     exchange_all,
     gather,
     interval,
     largest_unseen,
+    numbered,
+    weights,
 )
 
 
@@ -143,3 +146,26 @@ def test_the_denominator_is_exchanged_as_well() -> None:
     first = np.array([[100, 50]] * 30)
     second = np.array([[10, 5]] * 30)
     assert exchange(first, second, share, resamples=99) == 1.0
+
+
+# --- weights of sources, for scores that no sum of counts gives
+
+
+def test_labels_are_numbered_in_the_order_of_their_first_row() -> None:
+    assert numbered(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+    assert numbered([]).tolist() == []
+
+
+def test_each_sample_draws_as_many_sources_as_there_are() -> None:
+    drawn = np.concatenate(list(weights(40, 40, resamples=3000)))
+    assert drawn.shape == (3000, 40)
+    assert (drawn.sum(axis=1) == 40).all()
+    assert np.var(drawn) == pytest.approx(1 - 1 / 40, rel=0.02), "multinomial"
+    assert drawn.mean(axis=0) == pytest.approx(1, abs=0.1)
+    again = np.concatenate(list(weights(40, MAX_DRAWN // 7, resamples=3000)))
+    assert (drawn == again).all(), "the samples do not depend on the size of the portions"
+
+
+def test_portions_are_as_small_as_the_callers_rows_need() -> None:
+    sizes = [len(part) for part in weights(3, MAX_DRAWN // 2, resamples=5)]
+    assert sizes == [2, 2, 1]

@@ -21,8 +21,8 @@ from charseq.runs import folder as checkpoint
 
 KEYS = {
     "run", "parameters", "seconds", "epochs", "data", "split", "examples", "exact_match", "wer",
-    "ser", "standard_error", "ece", "intervals", "top_k", "by_length", "confusions", "beam",
-    "signature",
+    "ser", "standard_error", "ece", "aurc", "excess_aurc", "auroc", "intervals", "top_k",
+    "by_length", "confusions", "coverage", "risk_coverage", "beam", "signature",
 }  # fmt: skip
 SMALL = {"epochs": 1, "threads": 1, "device": "cpu", "hidden": 12, "embedding": 6, "evaluations": 1}
 
@@ -140,8 +140,11 @@ def test_columns_are_those_of_the_training_or_of_the_data(
     assert evaluate.evaluate(tmp_path)["exact_match"] == 0
 
 
-@pytest.mark.parametrize("option", [{"beam": 2}, {"errors": "errors.tsv"}])
-def test_beam_and_errors_are_for_pairs(
+@pytest.mark.parametrize(
+    "option",
+    [{"beam": 2}, {"errors": "errors.tsv"}, {"strangers": "s.txt"}, {"plot": "errors.png"}],
+)
+def test_these_options_are_for_pairs(
     option: dict[str, Any],
     next_word: Path,
     sentences: Path,
@@ -149,9 +152,12 @@ def test_beam_and_errors_are_for_pairs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="beam and errors are for runs of pairs"):
+    (name,) = option
+    with pytest.raises(UsageError, match=f"{name} is for runs of pairs"):
         evaluate.evaluate(sentences, model=load(next_word), **option)
-    assert not (tmp_path / "errors.tsv").exists()
+    with pytest.raises(UsageError, match=f"beam and {name} are|beam is"):
+        evaluate.evaluate(sentences, model=load(next_word), **({"beam": 2} | option))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_of_words_is_scored_by_perplexity(next_word: Path, sentences: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from toy_pairs import short_words
 import charseq
 from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
-from charseq.evaluation.pairs import compare, evaluate
+from charseq.evaluation.pairs import compare, evaluate, read_strangers
 from charseq.inference.predictor import PairsModel, load
 
 
@@ -87,6 +90,119 @@ def test_an_evaluation_reports_intervals_top_k_lengths_and_confusions(
     ]
 
 
+def test_the_order_by_probability_is_scored(model: PairsModel, data: Path) -> None:
+    facts = evaluate(model, data, split="train", version="9")
+    rows = examples.load(data).train
+    given = model.predict([row.source for row in rows])
+    judged = sorted(
+        (-one.probability, one.prediction != row.target)
+        for one, row in zip(given, rows, strict=True)
+    )
+    wrong = list(itertools.accumulate(wrong for _, wrong in judged))
+    assert len({sure for sure, _ in judged}) == len(rows), "no ties"
+    risks = [100 * count / place for place, count in enumerate(wrong, 1)]
+    assert facts["aurc"] == pytest.approx(sum(risks) / len(risks))
+    assert 0 < facts["excess_aurc"] < facts["aurc"]
+    low, high = facts["intervals"]["auroc"]
+    assert low < facts["auroc"] < high
+    five = facts["coverage"][1]
+    few = [k for k, share in enumerate(risks, 1) if share <= five["error"]]
+    assert five["rows"] == max(few, default=0)
+    assert facts["risk_coverage"][-1]["risk"] == pytest.approx(facts["wer"])
+
+
+# --- strangers and the picture
+
+
+def test_strangers_are_answered_as_rows_are(model: PairsModel, data: Path, tmp_path: Path) -> None:
+    texts = ["ba", "zz", "aaaaaa", "ba"]
+    file = tmp_path / "other.txt"
+    file.write_text("ba\n\nzz\n  \naaaaaa\r\nba\n")
+    found = evaluate(model, data, strangers=file, version="9")["strangers"]
+    assert (found["data"], found["texts"]) == (str(file), 4)
+    sures = [one.probability if one.prediction else -1 for one in model.predict(texts)]
+    for one in found["thresholds"]:
+        assert one["answered"] == sum(sure >= one["threshold"] for sure in sures)
+    assert {0.5, 0.9, 0.99} <= {one["threshold"] for one in found["thresholds"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "told"),
+    [
+        ("a.csv", "id,text\n1,ba\n2,zz\n", "text", ["strangers = column 2 (text)"]),
+        ("a.csv", "id,source\n1,ba\n2,zz\n", None, ["strangers = column 2 (source)"]),
+        ("a.tsv", "ba\t1\nzz\t2\n", 1, ["strangers = column 1"]),
+        ("a.jsonl", '{"t": "ba"}\n{"t": "zz"}\n', "t", ["strangers = key 't'"]),
+    ],
+)
+def test_strangers_may_stand_in_a_column(
+    name: str, content: str, column: str | None, told: list[str], model: PairsModel, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    lines: list[str] = []
+    assert read_strangers(model, tmp_path / name, column, lines.append) == ["ba", "zz"]
+    assert lines == [f"{tmp_path / name}: {line}" for line in told]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column"),
+    [
+        ("a.txt", "ba\tV;PST\nzz\tN\n", None),
+        ("a.csv", 'tag,lemma\n"V;PST",ba\nN,zz\n', "lemma,tag"),
+    ],
+)
+def test_strangers_of_a_model_with_features_have_them(
+    name: str, content: str, column: str | None, tmp_path: Path
+) -> None:
+    model: Any = SimpleNamespace(has_features=True, feature_separator=";")
+    (tmp_path / name).write_text(content)
+    assert read_strangers(model, tmp_path / name, column) == ["ba\tV;PST", "zz\tN"]
+    (tmp_path / "b.txt").write_text("ba\tV\nzz\n")
+    with pytest.raises(DataError, match=r"b\.txt:2: "):
+        read_strangers(model, tmp_path / "b.txt", None)
+
+
+def test_strangers_that_cannot_be_read_are_named(
+    model: PairsModel, data: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n \n")
+    with pytest.raises(DataError, match=r"empty\.txt: there is no text in it, expected strangers"):
+        evaluate(model, data, strangers=empty, version="9")
+    keys = tmp_path / "a.jsonl"
+    keys.write_text('{"t": "ba"}\n{"u": "zz"}\n')
+    with pytest.raises(DataError, match=r"a\.jsonl:2: .*'t'"):
+        read_strangers(model, keys, "t")
+
+
+def test_strangers_among_the_rows_are_told(model: PairsModel, data: Path, tmp_path: Path) -> None:
+    row = examples.load(data).test[0].source
+    file = tmp_path / "other.txt"
+    file.write_text(f"{row}\n{row}\nqqq\n")
+    lines: list[str] = []
+    evaluate(model, data, strangers=file, report=lines.append, version="9")
+    assert lines[-1] == f"{file}: 1 text of it has a target in {data}"
+
+
+def test_a_picture_is_drawn_and_replaces_nothing(
+    model: PairsModel, data: Path, tmp_path: Path
+) -> None:
+    picture, strangers = tmp_path / "trust.svg", tmp_path / "other.png"
+    strangers.write_text("ba\n")
+    evaluate(model, data, plot=picture, version="9")
+    assert "Reliability" in picture.read_text()
+    with pytest.raises(UsageError, match=r"trust\.svg exists"):
+        evaluate(model, data, plot=picture, version="9")
+    with pytest.raises(UsageError, match=r"other\.png is an input"):
+        evaluate(model, data, plot=strangers, strangers=strangers, force=True, version="9")
+    with pytest.raises(UsageError, match=r"trust\.pdf: a picture's name ends in \.png or \.svg"):
+        evaluate(model, data, plot=tmp_path / "trust.pdf", version="9")
+    both = tmp_path / "both.svg"
+    with pytest.raises(UsageError, match=r"both\.svg is the file of --errors and of --plot"):
+        evaluate(model, data, plot=both, errors=both, force=True, version="9")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.png", "trust.svg"]
+
+
 def test_two_runs_are_compared_on_the_same_rows(
     model: PairsModel, other: PairsModel, data: Path
 ) -> None:
@@ -152,10 +268,10 @@ def test_models_that_read_other_columns_are_not_compared(
 def test_symbol_errors_are_compared_where_symbols_are_cut_alike(
     model: PairsModel, data: Path, tmp_path: Path
 ) -> None:
-    for kind in ("spaced", "parts"):
+    for kind in ("spaced", "decomposed"):
         config = config_of(epochs=1, target_symbols=kind)
         charseq.train(data, run=tmp_path / kind, config=config)
-    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "parts"))
+    spaced, parts = (loaded(tmp_path / kind) for kind in ("spaced", "decomposed"))
     found = compare(model, spaced, data, version="9")
     assert found["comparison"]["ser"] is None
     assert found["comparison"]["exact_match"]["difference"] <= 0

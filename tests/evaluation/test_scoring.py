@@ -128,7 +128,7 @@ def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
     )
     assert [one.name for one in tmp_path.iterdir()] == ["errors.tsv"]
     right = score_examples(Fake({}), [Example("a", "a")], width=1)
-    with pytest.raises(UsageError, match=r"errors\.tsv exists: give another name, or --force"):
+    with pytest.raises(UsageError, match=r"errors\.tsv exists: give another name, or force=True"):
         write_errors(path, right, force=False)
     assert write_errors(path, right, force=True) == 0
     assert path.read_bytes() == b"source\tprediction\treferences\n"
@@ -222,7 +222,7 @@ def test_columns_are_read_as_the_settings_say(tmp_path: Path) -> None:
     settings = {**SETTINGS, "columns": "target,features,source", "feature_separator": "+"}
     (row,), _ = choose_rows(tmp_path, settings, None, OTHER)
     assert row == Example("b", "a", "V+N")
-    with pytest.raises(DataError, match="--columns"):
+    with pytest.raises(DataError, match="columns="):
         choose_rows(tmp_path, SETTINGS, None, OTHER)
     write(tmp_path / "test.tsv", ["source\ttarget", "a\tb"])
     assert len(choose_rows(tmp_path, {**SETTINGS, "header": "no"}, None, OTHER)[0]) == 2

@@ -358,7 +358,7 @@ FEATURES = Fake(has_features=True)
         ("a.csv", "a\n", {"format": "docx"}, "unknown format 'docx'"),
         ("a.csv", "a\n", {"header": "x"}, "header is 'x', expected auto, yes or no"),
         ("a.csv", "a,b\n", {"model": FEATURES, "column": "a"},
-         "--column is 'a', expected SOURCE,FEATURES for this model"),
+         "column is 'a', expected SOURCE,FEATURES for this model"),
         ("a.csv", "a\n", {"model": FEATURES}, "a.csv:1: no column '2': only 1 column"),
         ("a.txt", "", {}, "a.txt: the file is empty, expected rows"),
         ("a.tsv", "", {}, "a.tsv: the file is empty, expected rows"),
@@ -627,7 +627,7 @@ def test_what_has_changed_is_named_and_not_gone_on_with(tmp_path: Path) -> None:
 
     interrupt()
     for changed, options in (("the model", {"kept_for": "o"}), ("the options", {"n": 2})):
-        with pytest.raises(UsageError, match=f"since then {changed} changed: --force"):
+        with pytest.raises(UsageError, match=f"since then {changed} changed: force=True"):
             attempt(**options)
     source.write_text("a\nc\n")
     with pytest.raises(UsageError, match="since then the input changed"):

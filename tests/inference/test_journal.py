@@ -115,7 +115,7 @@ def test_another_conversion_is_refused_and_by_force_begun_anew(tmp_path: Path) -
     out = tmp_path / "out"
     attempt(out, FEW)
     other = {**IDENTITY, "the model": "n", "the options": {"n": 2}}
-    told = "since then the model and the options changed: --force begins anew"
+    told = "since then the model and the options changed: force=True begins anew"
     with pytest.raises(UsageError, match=told), open_journal(out, other, force=False):
         pass
     assert attempt(out) == FEW, "and it is still there"

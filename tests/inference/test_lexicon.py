@@ -259,7 +259,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_columns_of_the_training_that_do_not_fit_are_named(tmp_path: Path) -> None:
     settings = {**SETTINGS, "columns": "source,skip,target"}
     told = fault(write(tmp_path, "a\tx\n"), settings=settings)
-    assert told == "own.tsv:1: 2 columns, but --lexicon-columns names 3 (skip is one)"
+    assert told == "own.tsv:1: 2 columns, but lexicon_columns names 3 (skip is one)"
 
 
 def test_a_header_is_no_entry_and_how_it_was_read_is_told(tmp_path: Path) -> None:

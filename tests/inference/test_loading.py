@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 
 from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
@@ -94,7 +95,7 @@ def ensemble(**settings: Any) -> tuple[About, Weights]:
 
 def publish(folder: Path, about: About, weights: Weights) -> Path:
     files = {"about.json": json.dumps(about).encode()}
-    checkpoint.publish(folder, {**files, "model.safetensors": weights_module.save_arrays(weights)})
+    checkpoint.publish(folder, {**files, "model.safetensors": save_arrays(weights)})
     return folder
 
 
@@ -415,3 +416,12 @@ def test_shapes_are_compared_before_any_weight_is_read(
 def test_a_run_without_a_model_is_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         read_run(tmp_path / "none")
+
+
+def test_a_run_with_the_earlier_name_of_a_kind_is_read(tmp_path: Path) -> None:
+    about, weights = pairs(source_symbols="decomposed")
+    about["settings"]["source_symbols"] = about["source"]["kind"] = "parts"
+    found = read_run(publish(tmp_path / "run", about, weights))
+    assert found.source is not None
+    assert found.source.kind == found.metadata["source"]["kind"] == "decomposed"
+    assert found.config.source_symbols == "decomposed"

@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_is_one_line(two: WorkerPool, tmp_path: Path) ->
     source, target = tmp_path / "a.txt", tmp_path / "b.txt"
     source.write_text("\n".join(TEXTS), encoding="utf-8")
     for _ in range(2):
-        with pytest.raises(CharseqError, match=r"^process 2 .* was ended by SIGKILL; --jobs 1"):
+        with pytest.raises(CharseqError, match=r"^process 2 .* was ended by SIGKILL; jobs=1"):
             convert(two, source, target, beam=1)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arrays import save_arrays
 from frozen import FIXTURES
 from frozen import TEXTS as FROZEN
 
@@ -32,10 +33,10 @@ from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.predictor import Prediction, Translator, fingerprint, language_model, load
+from charseq.inference.predictor import Prediction, fingerprint, language_model, load
+from charseq.inference.translator import Translator
 from charseq.models import device
 from charseq.runs import folder as checkpoint
-from charseq.runs import weights as weights_module
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"))
@@ -426,7 +427,7 @@ def run_of(
 
 def publish(folder: Path, about: Any, weights: dict[str, np.ndarray]) -> None:
     files = {"about.json": json.dumps(about).encode()}
-    checkpoint.publish(folder, {**files, "model.safetensors": weights_module.save_arrays(weights)})
+    checkpoint.publish(folder, {**files, "model.safetensors": save_arrays(weights)})
 
 
 @pytest.fixture(scope="module")
@@ -848,7 +849,7 @@ def test_a_fingerprint_tells_models_lexicons_and_penalties_apart(tmp_path: Path)
 
 def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
+    with pytest.raises(SettingError, match="no CUDA device here: use device='cpu'"):
         load(FIXTURES / "hard", device="cuda")
     with pytest.raises(SettingError, match=r"words predicts words, on the CPU only"):
         load(FIXTURES / "words", device="cuda")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 from frozen import FIXTURES
 from safetensors.numpy import save
 
 from charseq.inference.verify import verify
 from charseq.runs import folder, store
-from charseq.runs import weights as weights_module
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_other_files_of_a_run_are_read_as_well(run: Path) -> None:
     store.publish(
         run,
         {
-            "kept.1.safetensors": weights_module.save_arrays(weights),
-            "kept.2.safetensors": weights_module.save_arrays(fewer),
+            "kept.1.safetensors": save_arrays(weights),
+            "kept.2.safetensors": save_arrays(fewer),
             "resume.a.json": b"[]",
             "resume.labels.00000000.jsonl": b'{"key": "x"}\n[["a", 0.5]]\n',
             "resume.a.safetensors": save({"x": np.array([np.inf])}),

@@ -62,6 +62,25 @@ def test_an_average_that_follows_by_nothing_stays() -> None:
 
 
 @needs_library
+@pytest.mark.parametrize("level", LEVELS)
+def test_without_an_average_the_weights_are_the_same(
+    level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert LIBRARY is not None
+    found = library.Kernels(LIBRARY.library, level)
+    monkeypatch.setattr(library, "find", lambda: found)
+    given, ends = StepSizes(0.7, 0.1, 0.01, 0.9, 0.98, 0.0), []
+    for average in (torch.zeros(1003), None):
+        torch.manual_seed(1)
+        weights = torch.randn(1003)
+        moments = moments_of(weights)
+        for _ in range(3):
+            adamw.advance(weights, torch.randn(1003), moments, average, given)
+        ends.append(torch.cat([weights, moments["exp_avg"], moments["exp_avg_sq"]]))
+    assert torch.equal(*ends)
+
+
+@needs_library
 def test_arrays_that_do_not_fit_are_refused() -> None:
     given = StepSizes(1.0, 0.1, 0.0, 0.9, 0.98, 0.0)
     weights = torch.ones(4)

@@ -40,7 +40,7 @@ def test_seeds_are_functions_of_every_part_and_their_order() -> None:
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == choose_device("cpu") == CPU
-    with pytest.raises(SettingError, match="no CUDA device here: use --device cpu"):
+    with pytest.raises(SettingError, match="no CUDA device here: use device='cpu'"):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"

@@ -77,7 +77,7 @@ def test_the_seed_decides_the_first_weights() -> None:
 
 
 def test_the_cell_that_only_predicts_words_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"cell mlp predicts words, .* --task next-word"):
+    with pytest.raises(SettingError, match=r"cell mlp predicts words, .* task='next-word'"):
         made(cell="mlp")
 
 

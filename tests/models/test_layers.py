@@ -9,7 +9,7 @@ import torch
 from hypothesis import given as given_by
 from hypothesis import settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from charseq.data.text.alignment import Actions
 from charseq.kernels import library as kernels
@@ -21,8 +21,10 @@ from charseq.models.layers import (
     decode,
     embed,
     encode,
+    select,
     select_positions,
     sum_by_id,
+    sum_rows,
     variational_dropout,
 )  # fmt: skip
 
@@ -245,6 +247,38 @@ def test_the_gradient_by_differences() -> None:
     matrix = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     ids = torch.tensor([[1, 3, 1], [0, 1, 3]])
     assert torch.autograd.gradcheck(lambda values: embed(ids, values), (matrix,))
+
+
+def test_sums_of_rows_have_the_gradient_of_torch_bit_for_bit() -> None:
+    """Rows that occur often, and many that do not; into a buffer, without a dense gradient."""
+    torch.manual_seed(3)
+    matrix = nn.Parameter(torch.randn(3000, 16))
+    ids = torch.cat([torch.randint(3000, (800, 3)), torch.randint(5, (800, 2))], dim=1)
+    upper = torch.randn(800, 16)
+    expected = nn.functional.embedding_bag(ids, matrix, mode="sum")
+    (dense,) = torch.autograd.grad(expected, matrix, upper)
+    assert not torch.autograd.grad(sum_rows(ids, matrix), matrix, upper)[0].is_sparse
+    matrix.grad = buffer = torch.zeros_like(matrix)
+    found = sum_rows(ids, matrix)
+    assert torch.equal(found, expected)
+    assert torch.autograd.grad(found, matrix, upper)[0].is_sparse
+    sum_rows(ids, matrix).backward(upper)
+    assert torch.equal(buffer, dense)
+
+
+def test_selected_rows_are_those_of_the_gather() -> None:
+    torch.manual_seed(4)
+    matrix = nn.Parameter(torch.randn(50, 4))
+    ids, upper = torch.randperm(50)[:20], torch.randn(20, 4)
+    expected = embed(ids, matrix)
+    (dense,) = torch.autograd.grad(expected, matrix, upper)
+    for buffer in (None, torch.zeros_like(matrix)):
+        matrix.grad = buffer
+        found = select(ids, matrix)
+        assert torch.equal(found, expected)
+        found.backward(upper)
+        assert matrix.grad is not None
+        assert torch.equal(matrix.grad, dense)
 
 
 def test_transposed_ids_are_read_in_their_own_order() -> None:

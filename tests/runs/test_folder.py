@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 
 from charseq.errors import CharseqError, CheckpointError
 from charseq.runs import folder as checkpoint
-from charseq.runs import weights as weights_module
 from charseq.runs.folder import ABOUT, WEIGHTS
 
 SAID: dict[str, Any] = {"format": 1, "finished": True, "settings": {"hidden": 3}, "more": "é"}
@@ -38,7 +38,7 @@ def run_of(folder: Path, about: bytes | None = None, weights: bytes | None = Non
     """A run whose manifest is right, whatever its files hold."""
     files = {
         ABOUT: as_json(SAID) if about is None else about,
-        WEIGHTS: weights_module.save_arrays(NUMBERS) if weights is None else weights,
+        WEIGHTS: save_arrays(NUMBERS) if weights is None else weights,
     }
     checkpoint.publish(folder, files)
     return folder

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from arrays import save_arrays
 
 from charseq.errors import CheckpointError
 from charseq.runs import lookup, store
 from charseq.runs.folder import ABOUT, WEIGHTS
-from charseq.runs.weights import save_arrays
 
 
 def run_of(folder: Path, trained_at: object = None, task: str = "pairs") -> Path:
@@ -138,5 +138,5 @@ def test_without_any_run_the_message_says_what_to_do(
     monkeypatch.setattr(lookup, "__file__", str(here / "charseq" / "runs" / "lookup.py"))
     with pytest.raises(CheckpointError) as caught:
         lookup.find()
-    told = "there is no trained model here: name one with -m RUN, or train one"
+    told = "there is no trained model here: name one with model, or train one"
     assert str(caught.value) == told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,7 +166,10 @@ def test_where_both_states_are_damaged_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (about(fingerprint="e" * 64), "was begun on other data (the files have changed); --force"),
+        (
+            about(fingerprint="e" * 64),
+            "was begun on other data (the files have changed); force=True",
+        ),
         (about(fingerprint="e" * 64, hidden=9), "was begun on other data"),
         (about(hidden=9), "was begun with hidden = 256, now it is 9; give the same settings"),
         (about(attention="none"), "was begun with attention = auto, now it is none"),
@@ -314,6 +318,25 @@ def test_reset_deletes_the_states_and_keeps_the_model(tmp_path: Path) -> None:
     assert equal(found, state(9))
     TrainingState(tmp_path / "none", about()).reset()
     assert not (tmp_path / "none").exists()
+
+
+def test_a_save_makes_no_copy_of_state_and_best(tmp_path: Path) -> None:
+    """Nor does an evaluation that is kept."""
+    run = TrainingState(tmp_path, about())
+    large = {"weights": np.ones((2**10, 2**12), np.float32)}
+    run.best, run.progress.scores = {"a.b": 2 * large["weights"]}, dict(SCORES)
+    tracemalloc.start()
+    try:
+        run.record({"loss": 1.0})
+        run.keep(run.best, 1)
+        run.save(large, better=True)
+        assert tracemalloc.get_traced_memory()[1] < 0.2 * large["weights"].nbytes
+    finally:
+        tracemalloc.stop()
+    assert equal(checkpoint.load_model(tmp_path)[1], run.best)
+    found = TrainingState(tmp_path, about()).resume(silent, take)
+    assert found is not None
+    assert equal(found, large)
 
 
 # --- weights of evaluations that are kept

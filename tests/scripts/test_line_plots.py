@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from charseq.gradients import plots
+from charseq import plots
 
 WORDS = {"xlabel": "steps", "ylabel": "norm", "title": "a title"}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 from world import write_capitals
 
 from charseq.config import Config, configure, defaults
@@ -168,7 +169,7 @@ def test_runs_from_one_start_are_averaged(data: Path, run: Path, tmp_path: Path)
     assert read_run(tmp_path / "mean").metadata["averaged"]["of"] == f"{tuned[0]}, {tuned[1]}"
     with pytest.raises(UsageError, match="did not start from the same weights"):
         average([tuned[0], run], tmp_path / "x", report=silent)
-    with pytest.raises(UsageError, match="--last and --best choose among the evaluations of one"):
+    with pytest.raises(UsageError, match="last and best choose among the evaluations of one"):
         average(tuned, tmp_path / "x", last=2, report=silent)
     target = checkpoint.read_json(tuned[1], "about.json")["target"]
     turned = {**target, "symbols": target["symbols"][::-1]}
@@ -192,11 +193,11 @@ def test_runs_that_cannot_be_averaged_are_refused(data: Path, run: Path, tmp_pat
     single = tmp_path / "single"
     train.train(data, run=single, config=config_of(epochs=1, evaluations=1))
     refused: list[tuple[list[Path], dict[str, Any], str]] = [
-        ([single], {}, "kept no evaluations to average: train with --set keep_checkpoints=5"),
+        ([single], {}, "kept no evaluations to average: train with keep_checkpoints=5"),
         ([single, run], {}, "did not start from the same weights"),
         ([run, run], {}, "a run is named twice"),
         ([run], {"last": 4}, "kept 3 evaluations, not 4"),
-        ([run], {"last": 1, "best": 1}, "--last and --best exclude each other"),
+        ([run], {"last": 1, "best": 1}, "last and best exclude each other"),
         ([tmp_path / "none"], {}, "there is no such run"),
     ]
     for runs, how, said in refused:
@@ -216,6 +217,6 @@ def test_runs_that_cannot_be_averaged_are_refused(data: Path, run: Path, tmp_pat
 def test_weights_of_another_shape_are_no_evaluation(run: Path, tmp_path: Path) -> None:
     other = rewrite(run, tmp_path / "other")
     arrays = {**kept(run, 4), "readout.bias": np.zeros(5, np.float32)}
-    checkpoint.publish(other, {"kept.4.safetensors": weights.save_arrays(arrays)})
+    checkpoint.publish(other, {"kept.4.safetensors": save_arrays(arrays)})
     with pytest.raises(CheckpointError, match=r"kept\.4\.safetensors: is damaged"):
         average([other], tmp_path / "mean", report=silent)

@@ -354,7 +354,7 @@ def test_members_have_the_same_teacher(data: Path, run: Path, tmp_path: Path) ->
 
 
 def test_runs_that_cannot_teach_are_refused(data: Path, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--unlabelled wants a model that labels its texts"):
+    with pytest.raises(UsageError, match="unlabelled wants a model that labels its texts"):
         teacher_of(None, "words.txt", best=1)
     assert teacher_of(None, None, best=1) is None
     with pytest.raises(CheckpointError, match="there is no such run"):
@@ -366,7 +366,7 @@ def test_runs_that_cannot_teach_are_refused(data: Path, run: Path, tmp_path: Pat
     assert not (tmp_path / "x").exists()
     (tmp_path / "train.txt").write_text("".join(f"the line {n}\n" for n in range(40)))
     words = config_of(task="next-word", min_count=1)
-    with pytest.raises(UsageError, match="--distil-from is for pairs"):
+    with pytest.raises(UsageError, match="distil_from is for pairs"):
         recipes.train(tmp_path / "train.txt", run=tmp_path / "x", config=words, distil_from=run)
     about = json.loads((run / "about.json").read_text())
     part = tmp_path / "part"

@@ -170,7 +170,9 @@ def test_a_member_is_what_a_run_of_its_own_would_be(
 def test_lines_are_the_members(data: Path, whole: Path, told: list[str]) -> None:
     for number in (1, 2):
         assert sum(line.startswith(f"member {number} ") and "dev ex" in line for line in told) == 3
-    assert told[-3].startswith("ensemble   2 members  dev exact ")
+    (begins,) = (at for at, line in enumerate(told) if line.startswith("ensemble   2 members  dev"))
+    assert told[begins + 1] == "trained    120.00 epochs a member, 120.00 to 120.00"
+    assert told[begins + 2].startswith("verdict    ")
     assert told[-1] == f"kept       {whole}"
     assert not any("kept" in line or "pair 1" in line for line in told if "member" in line)
     with pytest.raises(CheckpointError, match="is finished already"):
@@ -197,7 +199,7 @@ def test_the_minutes_are_those_of_the_command(data: Path, tmp_path: Path) -> Non
     ("settings", "said"),
     [
         ({"cells": "gru,mlp"}, "cells has 'mlp'"),
-        ({"keep": 2}, "keep is for single runs"),
+        ({"keep": 2}, "keep_checkpoints is for single runs"),
         ({"task": "next-word"}, "ensembles are for pairs"),
     ],
 )
@@ -255,7 +257,8 @@ def test_a_killed_member_is_named_and_the_others_are_saved(data: Path, tmp_path:
     said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 1
     assert said.strip().split("\n")[-1] == (
-        "charseq: error: member 2 was ended by SIGKILL; the same command goes on from what is saved"
+        "charseq: error: member 2 was ended by SIGKILL; "
+        "the same training goes on from what is saved"
     )
     assert saves(run, 1) > before
     with pytest.raises(CheckpointError, match="was begun with epochs = 20000, now it is 3"):
@@ -337,11 +340,11 @@ def test_no_more_than_so_many_work_at_a_time(
         ),
         (
             "if job['number']: os.kill(os.getpid(), 9)\ntime.sleep(9)",
-            "member 2 was ended by SIGKILL; the same command goes on from what is saved",
+            "member 2 was ended by SIGKILL; the same training goes on from what is saved",
         ),
         (
             "if job['number']: raise MemoryError('no more')\ntime.sleep(9)",
-            "member 2 failed: MemoryError: no more; the same command goes on from what is saved",
+            "member 2 failed: MemoryError: no more; the same training goes on from what is saved",
         ),
         ("if job['number']: os.close(1); sys.exit(3)\ntime.sleep(9)", "member 2 failed: "),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arrays import save_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from charseq.models.device import seed_all
 from charseq.models.loss import TrainableModel
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
-from charseq.runs.weights import load_arrays, save_arrays
+from charseq.runs.weights import load_arrays
 from charseq.training.gpu_step import (
     Reading,
     Shape,

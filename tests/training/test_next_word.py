@@ -8,6 +8,7 @@ import math
 import os
 import random
 import signal
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -292,7 +293,7 @@ def test_useless_data_are_refused_before_training(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=fault):
             train.train(tmp_path / "text.txt", run=tmp_path / "run", config=config_of())
     (tmp_path / "text.txt").write_text("a b\nc d\ne f\n")
-    with pytest.raises(DataError, match="no word in it 2 times: --set min_count=1"):
+    with pytest.raises(DataError, match="no word in it 2 times: min_count=1"):
         train.train(tmp_path / "text.txt", run=tmp_path / "run", config=config_of(min_count=2))
     assert not (tmp_path / "run").exists()
 
@@ -400,6 +401,35 @@ def test_published_weights_predict_as_the_trained_ones(
         assert not np.allclose(kept["embedding"], averaged["embedding"], atol=0.05)
         assert "traits" in averaged, "what is trained is left as it was"
     assert "traits" not in kept
+
+
+def test_publishing_takes_the_memory_of_what_is_published(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors are added up some words at a time; what is published belongs to nobody else."""
+    task = NextWordTask(data, config_of())
+    words, units = 20_000, 64
+    draw = np.random.default_rng(1)
+    table = draw.integers(0, 3 * words, (5, words))
+    monkeypatch.setattr(task, "_traits", lambda: table)
+    weights = {
+        "embedding": draw.random((words, units), np.float32),
+        "traits": draw.random((3 * words, units), np.float32),
+        "output_bias": np.ones(words, np.float32),
+    }
+    tracemalloc.start()
+    try:
+        kept = task.publish(weights)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.6 * sum(value.nbytes for value in kept.values())
+    assert kept.keys() == {"embedding", "output_bias"}
+    total = weights["traits"][table[0]]
+    for row in table[1:]:
+        total += weights["traits"][row]
+    assert np.array_equal(kept["embedding"], weights["embedding"] + total)
+    assert not any(np.shares_memory(kept[name], weights[name]) for name in kept)
 
 
 def test_dev_is_scored_up_to_a_limit_with_the_weights_given(data: Path) -> None:
@@ -570,7 +600,7 @@ def test_a_start_of_another_shape_is_refused(
     with pytest.raises(SettingError) as caught:
         train.train(data, run=tmp_path / "r", config=config_of(**settings), init_from=trained)
     assert str(caught.value) == (
-        f"{name} is {value}, but the run to start from has {has}: --set {name}={has}"
+        f"{name} is {value}, but the run to start from has {has}: {name}={has!r}"
     )
     assert not (tmp_path / "r").exists()
 

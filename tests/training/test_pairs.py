@@ -17,7 +17,8 @@ from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.pairs import evaluate
 from charseq.inference import describe
-from charseq.inference.predictor import PairsModel, Translator, load
+from charseq.inference.predictor import PairsModel, load
+from charseq.inference.translator import Translator
 from charseq.runs import folder as checkpoint
 from charseq.training import train
 from charseq.training.pairs import PairsTask
@@ -69,6 +70,7 @@ def test_all_weights_are_published(task: PairsTask) -> None:
     kept = task.publish(weights)
     assert kept.keys() == weights.keys()
     assert all(np.array_equal(kept[name], weights[name]) for name in weights)
+    assert not any(np.shares_memory(kept[name], weights[name]) for name in weights)
 
 
 def test_scores_are_those_of_greedy_search_on_dev(model: PairsModel, data: Path) -> None:
@@ -208,5 +210,5 @@ def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
     weights = task.trainer().averaged()
     start = checkpoint.load_model(model.path)[1]
     assert all(np.array_equal(weights[name], start[name]) for name in start)
-    with pytest.raises(UsageError, match="--task next-word"):
+    with pytest.raises(UsageError, match="task='next-word'"):
         PairsTask(data, config_of(cell="mlp")).trainer()

@@ -187,7 +187,7 @@ def test_shaping_settings_must_agree_with_the_start(name: str) -> None:
         task_of(("ab", "x"), start=start, **{name: settings[name]})
     was = start.settings[name]
     assert str(caught.value) == (
-        f"{name} is {settings[name]}, but the run to start from has {was}: --set {name}={was}"
+        f"{name} is {settings[name]}, but the run to start from has {was}: {name}={was!r}"
     )
 
 
@@ -399,7 +399,7 @@ def test_pairs_too_large_to_align_get_soft_attention_or_are_refused(
         task_of(*pairs, attention="hard")
     assert str(caught.value) == (
         f"attention is hard, but the {what} to be aligned: that takes a table of {size:,} cells, "
-        f"more than {size - 1:,}: --set attention=soft"
+        f"more than {size - 1:,}: attention='soft'"
     )
     assert task_of(*pairs, attention="soft").why[2] == "as set"
 
@@ -410,7 +410,7 @@ def test_auto_takes_the_kind_of_the_start() -> None:
         task = task_of(*toy(write), start=start, attention="auto")
         assert task.config.attention == kind
         assert all(np.isfinite(value).all() for value in task.trainer().averaged().values())
-    with pytest.raises(SettingError, match=r"attention is soft, .* has hard: --set attention=hard"):
+    with pytest.raises(SettingError, match=r"attention is soft, .* has hard: attention='hard'"):
         task_of(("a", "b"), start=start_of("a", "b", attention="hard"), attention="soft")
 
 
@@ -430,7 +430,7 @@ def test_layers_left_open_are_two_for_many_pairs_with_hard_attention_or_those_of
     for layers in (1, 2):
         start = start_of("abcdef", "abcdef", attention="hard", layers=layers)
         assert task_of(*pairs, start=start, attention="hard").config.layers == layers
-        with pytest.raises(SettingError, match=f"layers is 3, .* has {layers}: --set layers="):
+        with pytest.raises(SettingError, match=f"layers is 3, .* has {layers}: layers="):
             task_of(*pairs, start=start, attention="hard", layers=3)
 
 

@@ -20,6 +20,7 @@ from charseq.training.report import (
     Speed,
     describe_end,
     describe_lines,
+    describe_members_end,
     describe_pairs,
     describe_plan,
     describe_scores,
@@ -137,6 +138,22 @@ def test_the_verdict_follows_the_curve(errors: list[float], epochs: float, said:
     found = verdict(errors, shares, epochs=epochs)
     assert found.startswith(said)
     assert bool(found) == bool(said)
+
+
+def test_the_verdict_on_an_ensemble_is_on_the_mean_of_its_members() -> None:
+    lines = [
+        {"member": member, "evaluation": number, "step": 10 * number, "epoch": member + number}
+        for member in (1, 2)
+        for number in (1, 2, 3, 4)
+    ]
+    told = describe_members_end(lines, [50, 30, 20, 9, 50, 30, 20, 11], epochs=5.5)
+    assert told == [
+        "trained    5.50 epochs a member, 5.00 to 6.00",
+        "verdict    the mean of the members: still improving at the end: more time will help",
+    ]
+    del lines[5]  # an evaluation that one of them left out is no point of the mean
+    assert describe_members_end(lines, [50, 30, 20, 9, 50, 20, 11], epochs=5.5)[1] == told[1]
+    assert len(describe_members_end([], [], epochs=5.5)) == 1
 
 
 def test_evaluations_that_were_left_out_are_counted_with_the_reason() -> None:

@@ -38,8 +38,8 @@ from charseq.training.trainer import Trainer
 
 KEYS = {
     "run", "parameters", "seconds", "epochs", "data", "split", "examples", "exact_match", "wer",
-    "ser", "standard_error", "ece", "intervals", "top_k", "by_length", "confusions", "beam",
-    "signature",
+    "ser", "standard_error", "ece", "aurc", "excess_aurc", "auroc", "intervals", "top_k",
+    "by_length", "confusions", "coverage", "risk_coverage", "beam", "signature",
 }  # fmt: skip
 
 
@@ -171,6 +171,14 @@ def test_a_dry_run_reads_and_reports_and_writes_nothing(
     assert lines[-1] == f"folder     {Path('checkpoints') / 'upper'}"
 
 
+def test_a_training_of_epochs_is_told_to_take_one_thread(data: Path, tmp_path: Path) -> None:
+    """By default, on any number of cores: more may be slower, and change the last bits."""
+    lines: list[str] = []
+    given = {"config": config_of(threads=0), "dry_run": True, "report": lines.append}
+    recipes.train(data, run=tmp_path / "run", **given)
+    assert [line.split(", ")[-1] for line in lines if line.startswith("device ")] == ["1 thread"]
+
+
 def test_a_dry_run_checks_the_folder(data: Path, tmp_path: Path) -> None:
     def refused(folder: Path, expected: str, **settings: Any) -> None:
         before = sorted(tmp_path.rglob("*"))
@@ -263,7 +271,7 @@ def test_a_finished_run_is_trained_anew_only_by_force(data: Path, tmp_path: Path
     recipes.train(data, run=run, config=config_of(epochs=1))
     before = weights_of(run)
     lines: list[str] = []
-    with pytest.raises(CheckpointError, match=r"is finished already: --force trains it anew"):
+    with pytest.raises(CheckpointError, match=r"is finished already: force=True trains it anew"):
         recipes.train(data, run=run, config=config_of(epochs=2))
     assert equal(weights_of(run), before)
     other = config_of(epochs=1, seed=2)
@@ -283,7 +291,7 @@ def test_a_loss_that_is_never_finite_ends_with_advice(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trainer, "_backward", lambda *_: float("nan"))
-    with pytest.raises(TrainingError, match=r"10 steps in a row .*--lr "):
+    with pytest.raises(TrainingError, match=r"10 steps in a row .*learning_rate=0"):
         recipes.train(data, run=tmp_path, config=config_of())
     assert not checkpoint.is_finished(tmp_path)
     assert all(np.isfinite(value).all() for value in weights_of(tmp_path).values())
@@ -326,6 +334,22 @@ def test_attention_resolved_from_the_data_is_reported_saved_and_resumed(
     assert about["settings"]["attention"] == "hard"
     rows = {name: len(value) for name, value in weights_of(tmp_path / "next").items()}
     assert rows["output_bias"] == weights_of(run)["output_bias"].size + 2
+
+
+def test_an_unfinished_run_with_the_earlier_name_of_a_kind_is_resumed(
+    tmp_path: Path,
+) -> None:
+    folder = make(tmp_path / "data", [" ".join(word) for word in words_of(40)])
+    run, config = tmp_path / "run", config_of(source_symbols="decomposed", epochs=3)
+    with pytest.raises(Interrupted):
+        recipes.train(folder, run=run, config=config, report=interrupting(1))
+    names = [name for name in checkpoint.names(run) if name.endswith(".json")]
+    old = {name: checkpoint.read(run, name).replace(b"decomposed", b"parts") for name in names}
+    assert any(b"parts" in content for name, content in old.items() if name.startswith("resume"))
+    checkpoint.publish(run, old)
+    lines: list[str] = []
+    recipes.train(folder, run=run, config=config, report=lines.append)
+    assert any(line.startswith("resume ") for line in lines)
 
 
 def test_by_force_an_unfinished_run_begins_anew(data: Path, tmp_path: Path) -> None:
@@ -373,7 +397,7 @@ def test_weights_of_the_start_lower_the_first_loss(
 
 
 def test_a_start_of_another_shape_is_refused(trained: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"hidden is 13, .* has 12: --set hidden=12"):
+    with pytest.raises(SettingError, match=r"hidden is 13, .* has 12: hidden=12"):
         recipes.train(data, run=tmp_path / "run", config=config_of(hidden=13), init_from=trained)
     with pytest.raises(CheckpointError, match="there is no such run"):
         recipes.train(data, run=tmp_path / "run", config=config_of(), init_from=tmp_path / "none")

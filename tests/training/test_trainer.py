@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arrays import save_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from charseq.models.loss import Loss, TensorBatch, TrainableModel
 from charseq.models.next_word import NextWord
 from charseq.models.seq2seq import EncoderDecoder
 from charseq.process import SignalReceived
-from charseq.runs.weights import load_arrays, save_arrays
+from charseq.runs.weights import load_arrays
 from charseq.training.trainer import (
     MAX_SKIPPED,
     OptimizerSettings,
@@ -153,6 +154,59 @@ def test_reading_the_state_changes_nothing() -> None:
     assert equal(looked.state(), plain.state())
     assert all(save_arrays(state) == data for state, data in states), "states are copies"
     assert len({data for _, data in states}) == 10
+
+
+def test_without_an_average_none_is_kept_and_that_of_older_states_is_passed_over() -> None:
+    whole, first, second = (trainer_of(ema=0.0) for _ in range(3))
+    wanted = take(whole, 9, 9)
+    found = take(first, 9, 4)
+    state = first.state()
+    assert "average" not in state
+    assert "average" in trainer_of(ema=0.5).state()
+    second.restore({**state, "average": np.zeros_like(state["weights"])})
+    assert found + take(second, 9, 5) == wanted
+    assert equal(second.averaged(), whole.averaged())
+    with pytest.raises(CheckpointError, match="average is not that of this training"):
+        trainer_of(ema=0.5).restore(state)
+
+
+def test_a_gradient_that_was_freed_is_made_anew() -> None:
+    whole, other = trainer_of(), trainer_of()
+    wanted = take(whole, 9, 5)
+    found = take(other, 9, 2)
+    other.free_gradient()
+    assert all(part.grad is None for part in (other.weights, *other.model.parameters()))
+    assert found + take(other, 9, 3) == wanted
+    assert equal(other.state(), whole.state())
+
+
+def test_weights_that_are_not_copied_are_those_of_the_trainer() -> None:
+    for ema in (0.0, 0.5):
+        trainer = trainer_of(ema=ema)
+        take(trainer, 9, 2)
+        shown, kept = trainer.averaged(copied=False), trainer.averaged()
+        assert equal(shown, kept)
+        take(trainer, 9, 1)
+        assert not equal(shown, kept)
+        assert equal(shown, trainer.averaged())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_step_of_a_sampled_softmax_makes_no_array_of_all_symbols(tied: bool) -> None:
+    """Neither a gradient of the embedding nor one of the traits' vectors, in any operation."""
+    symbols, embedding = 20_000, 8
+    traits = torch.arange(2 * symbols).reshape(2, symbols)
+    seed_all(1)
+    model = NextWord(
+        symbols=symbols, embedding=embedding, hidden=12, samples=30, traits=traits, tied=tied
+    )
+    trainer = trainer_of(model, text_of(LineBatches), ema=0.0)
+    take(trainer, 9, 1)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as found:
+        take(trainer, 9, 1)
+    largest = max(event.self_cpu_memory_usage for event in found.key_averages())
+    assert 0 < largest < 4 * symbols * embedding
 
 
 def test_a_state_of_another_model_is_refused() -> None:
@@ -533,7 +587,7 @@ def test_ten_bad_steps_in_a_row_end_the_training() -> None:
     assert [step.skipped for step in steps] == [False] * 3 + [True] * 4
     second = poisoned(range(3, 13))
     second.restore(first.state())
-    with pytest.raises(TrainingError, match=r"step 13\).*--lr ") as caught:
+    with pytest.raises(TrainingError, match=r"step 13\).*learning_rate=0") as caught:
         take(second, 20, 20)
     assert "\n" not in str(caught.value)
     assert np.isfinite(second.state()["weights"]).all()

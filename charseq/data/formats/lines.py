@@ -27,7 +27,7 @@ from charseq.data.formats.rows import (
     group,
     is_comment,
 )
-from charseq.errors import DataError
+from charseq.errors import DataError, argument
 from charseq.lru import ByteLru
 
 FIRST_ROWS = 100
@@ -64,7 +64,7 @@ class TextFormat(Format):
         positions: Sequence[int | None],  # noqa: ARG002
     ) -> bytes:
         """The row's bytes with cells replaced at ``positions``, or under keys of ``names``."""
-        raise DataError(f"{self.title} cannot replace a column: name another with --to")
+        raise DataError(f"{self.title} cannot replace a column: name another with {argument('to')}")
 
     def extend_faulty(self, row: Row, names: Sequence[str], values: Sequence[str]) -> bytes:
         """The bytes of a row that could not be read, with new cells."""

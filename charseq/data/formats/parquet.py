@@ -121,7 +121,7 @@ def arrow(purpose: str, name: str = "pyarrow") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise MissingExtraError("pyarrow", "parquet", purpose) from None
+        raise MissingExtraError("pyarrow", purpose) from None
 
 
 def _batches(

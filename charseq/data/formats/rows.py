@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
 from charseq.data.formats.opening import BOM, UTF8, Source, stored
-from charseq.errors import DataError
+from charseq.errors import DataError, argument
 
 WINDOW = 4096
 """Rows in a window, at most."""
@@ -242,7 +242,8 @@ def locate(column: str | int, names: Sequence[str], width: int) -> int:
 def column_taken(name: str) -> DataError:
     """The error that a new column has the name of an old one."""
     return DataError(
-        f"there is a column '{name}': name another with --to, or replace it with --force"
+        f"there is a column '{name}': name another with {argument('to')}, or replace it with "
+        f"{argument('force', True)}"
     )
 
 

@@ -76,7 +76,6 @@ class WholeTable(Format):
 
     package: ClassVar[str]
     """The package behind pandas that reads and writes the format."""
-    extra: ClassVar[str]
     packs_itself = True
 
     @abc.abstractmethod
@@ -162,13 +161,12 @@ class WholeTable(Format):
             importlib.import_module(self.package)
         except ImportError:
             name = {"odf": "odfpy"}.get(self.package, self.package)
-            raise MissingExtraError(name, self.extra, purpose) from None
+            raise MissingExtraError(name, purpose) from None
 
 
 class Spreadsheet(WholeTable):
     """A sheet of cells, each with a type of its own."""
 
-    extra = "excel"
     engine: ClassVar[Literal["openpyxl", "odf"]]
     """The name by which pandas knows the package."""
     may_have_header = True
@@ -355,7 +353,6 @@ class Feather(WholeTable):
     title = "Feather"
     endings = (".feather",)
     package = "pyarrow"
-    extra = "parquet"
     has_lines = False
 
     def load(self, file: BinaryIO) -> tuple[Worksheet, str]:

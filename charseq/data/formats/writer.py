@@ -31,7 +31,7 @@ from charseq import files
 from charseq.data.formats.opening import packed_ending, packing, unpacked_name
 from charseq.data.formats.rows import Table, Write, column_taken
 from charseq.data.formats.sqlite import plain_location, split_location
-from charseq.errors import AccessError, DataError, UsageError
+from charseq.errors import AccessError, DataError, UsageError, argument
 
 REJECTS_ENDING = ".rejects.jsonl"
 _BEGINNINGS = b'{"line": ', b'{"file": '
@@ -269,7 +269,8 @@ def targets(paths: Sequence[str], out: str | None, ending: str = "") -> list[str
     inputs = {os.path.realpath(split_location(path)[0]) for path in paths if path != "-"}
     for name in written:
         if name != "-" and os.path.realpath(split_location(name)[0]) in inputs:
-            raise UsageError(f"{name} is an input and would be overwritten: give another -o")
+            what = f"{name} is an input and would be overwritten"
+            raise UsageError(f"{what}: give another {argument('out')}")
     return found
 
 

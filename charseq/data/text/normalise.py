@@ -32,13 +32,14 @@ def normalise(text: str, form: str) -> str:
 
 
 def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
-    """Texts -> the kind of their symbols, and why: ``spaced``, ``parts`` or ``characters``.
+    """Texts -> the kind of their symbols, and why.
 
-    ``spaced`` and ``parts`` are for phones between single spaces. Nearly all texts must have single
-    spaces (a lone phone has none). Then either every piece is one letter; or pieces are short,
-    mostly letters (unlike the numbers of a date), several in a text, and of few types (unlike
-    words or initials). With ``parts``, marks that occur with many letters are symbols of their own
-    (see ``phones``): this helps where texts are few, and changes little where they are many.
+    ``spaced`` and ``decomposed`` are for phones between single spaces. Nearly all texts must have
+    single spaces (a lone phone has none). Then either every piece is one letter; or pieces are
+    short, mostly letters (unlike the numbers of a date), several in a text, and of few types
+    (unlike words or initials). With ``decomposed``, marks that occur with many letters are symbols
+    of their own (see ``phones``): this helps where texts are few, and changes little where they are
+    many. All other texts are of ``characters``.
     """
     few = len(texts) < FEW_TEXTS
     texts = _sample(texts)
@@ -66,7 +67,7 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     if share < MIN_MARKED_SHARE:
         return "spaced", f"phones between spaces: {facts}"
     marked = f"{share:.0%} have some of {marks} marks that stand on many letters"
-    return "parts", f"phones between spaces: {facts}, {marked}"
+    return "decomposed", f"phones between spaces: {facts}, {marked}"
 
 
 def choose_form(

@@ -80,7 +80,7 @@ def count_symbols(phones: Mapping[str, int]) -> Counter[str]:
     for phone in phones:
         if DOTTED_CIRCLE in phone:
             raise SettingError(
-                f"symbols are parts, but '{phone[:40]}' has {DOTTED_CIRCLE}, as marks do: "
+                f"symbols are decomposed, but '{phone[:40]}' has {DOTTED_CIRCLE}, as marks do: "
                 "take spaced"
             )
     marks = find_marks(phones)

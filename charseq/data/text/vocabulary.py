@@ -29,9 +29,9 @@ from charseq.errors import CheckpointError, MissingExtraError, SettingError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = 4
-KINDS = ("characters", "graphemes", "spaced", "parts", "subwords", "bpe")
-SPACED = ("spaced", "parts")
-"""Kinds for phones between spaces; with parts, marks of phones are symbols of their own."""
+KINDS = ("characters", "graphemes", "spaced", "decomposed", "subwords", "bpe")
+SPACED = ("spaced", "decomposed")
+"""Kinds for phones between spaces; decomposed, their marks are symbols of their own."""
 SUBWORDS = {"subwords": "unigram", "bpe": "bpe"}
 """Kinds whose symbols sentencepiece learns -> its type of model."""
 FORMS = ("NFC", "NFD", "NFKC", "NFKD", "none")
@@ -70,15 +70,15 @@ class Vocabulary:
         Raises:
             MissingExtraError: grapheme clusters without the package ``regex``.
         """
-        if self.kind == "parts":
+        if self.kind == "decomposed":
             marks = self._marks
             return [s for phone in self.pieces(text) for s in phones.split_marks(phone, marks)]
         return self.pieces(text)
 
     @property
     def piece_kind(self) -> str:
-        """The kind of the units of the symbol error rate: whole phones for ``parts``."""
-        return "spaced" if self.kind == "parts" else self.kind
+        """The kind of the units of the symbol error rate: whole phones for ``decomposed``."""
+        return "spaced" if self.kind == "decomposed" else self.kind
 
     def pieces(self, text: str) -> list[str]:
         """Text -> the units of the symbol error rate: its symbols, but phones with their marks.
@@ -142,7 +142,7 @@ class Vocabulary:
         elif self.kind == "spaced":
             spellings = self._spellings
             text = " ".join([s for i in ids if (s := spellings[i])])
-        elif self.kind == "parts":
+        elif self.kind == "decomposed":
             spellings = self._spellings
             text = phones.join_marks(s for i in ids if (s := spellings[i]))
         else:
@@ -227,7 +227,7 @@ class Vocabulary:
         try:
             import regex
         except ImportError:
-            raise MissingExtraError("regex", "unicode", "cutting text into graphemes") from None
+            raise MissingExtraError("regex", "cutting text into graphemes") from None
         return regex.compile(r"\X")
 
     @cached_property
@@ -290,7 +290,7 @@ def build(
     why = "as set"
     if kind == "auto":
         kind, why = choose_kind(texts)
-    form, written, form_why = choose_form(texts, form, apart=kind == "parts", outputs=outputs)
+    form, written, form_why = choose_form(texts, form, apart=kind == "decomposed", outputs=outputs)
     parts: Counter[str] = Counter()
     for row, count in Counter(features).items():
         for part in split_features(normalise(row, "NFC"), feature_separator):
@@ -312,7 +312,7 @@ def _fill(
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(draft.pieces(text))
-    if draft.kind == "parts":
+    if draft.kind == "decomposed":
         counts = phones.count_symbols(counts)
     seen = [s for s in _ranked(counts) if counts[s] >= min_count]
     kept = [s for s in seen if len(s) <= MAX_SYMBOL_LENGTH]  # from_json refuses longer symbols
@@ -406,7 +406,7 @@ def _check_kind(vocabulary: Vocabulary) -> None:
         raise _invalid("a symbol of several characters, where the kind is characters")
     if vocabulary.kind in SPACED and any(" " in symbol for symbol in symbols):
         raise _invalid("a symbol holds a space, where spaces stand between symbols")
-    if vocabulary.kind == "parts" and any(
+    if vocabulary.kind == "decomposed" and any(
         phones.DOTTED_CIRCLE in symbol and not phones.is_mark(symbol) for symbol in symbols
     ):
         raise _invalid("a symbol is neither a phone nor a mark beside a dotted circle")

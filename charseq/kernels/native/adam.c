@@ -14,9 +14,10 @@ struct adam {
   float follow;      /* the weights' share in their new average */
 };
 
-static inline void all(const struct adam *adam, int64_t count, float *restrict weights,
-                       const float *restrict gradient, float *restrict mean,
-                       float *restrict square, float *restrict average) {
+static inline __attribute__((always_inline)) void update(
+    const struct adam *adam, int64_t count, float *restrict weights,
+    const float *restrict gradient, float *restrict mean, float *restrict square,
+    float *restrict average, int averaged) {
   const struct adam by = *adam;
   for (int64_t i = 0; i < count; i++) {
     const float slope = gradient[i] * by.scale;
@@ -27,8 +28,16 @@ static inline void all(const struct adam *adam, int64_t count, float *restrict w
     mean[i] = moved;
     square[i] = spread;
     weights[i] = weight;
-    average[i] += (weight - average[i]) * by.follow;
+    if (averaged) average[i] += (weight - average[i]) * by.follow;
   }
+}
+
+static inline void all(const struct adam *adam, int64_t count, float *weights,
+                       const float *gradient, float *mean, float *square, float *average) {
+  if (average)
+    update(adam, count, weights, gradient, mean, square, average, 1);
+  else
+    update(adam, count, weights, gradient, mean, square, average, 0);
 }
 
 #if CHARSEQ_X86
@@ -45,7 +54,7 @@ static __attribute__((target("avx512f,prefer-vector-width=512"), flatten)) void 
 }
 #endif
 
-/* All arrays have `count` values and do not overlap. */
+/* All arrays have `count` values and do not overlap; there may be no average. */
 EXPORT void charseq_adam(const struct adam *adam, int64_t level, int64_t count, float *weights,
                          const float *gradient, float *mean, float *square, float *average) {
 #if CHARSEQ_X86

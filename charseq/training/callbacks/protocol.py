@@ -29,15 +29,20 @@ class Callback:
     """A follower of a training. A subclass overrides the methods that it needs.
 
     They are called in the process of the training, between two steps, so their time is of the
-    training's budget. Of an ensemble, whose members are trained in processes of their own, there
-    are only :meth:`begin` and :meth:`end`.
+    training's budget.
+
+    The members of an ensemble are trained in processes of their own, and the process that started
+    them passes on what each does, in the order of each. So there is one :meth:`begin`; then steps,
+    evaluations and an :meth:`end` of each member, which tell its number, from 1, as ``member``; and
+    at last the end of the whole, without one. Members take turns in no certain order, and a slow
+    callback lags behind them. A member that an earlier call has finished tells nothing.
     """
 
     def begin(self, facts: Facts) -> None:
         """Before the first step: ``run`` (its folder), ``settings`` (resolved) and ``data``."""
 
     def step(self, step: Step) -> None:
-        """After each step: its ``number``, ``epoch``, ``loss`` and others, as attributes.
+        """After each step: its ``number``, ``epoch``, ``loss``, ``member`` and others.
 
         ``loss`` is in nats per symbol, with label smoothing; see
         :class:`charseq.training.trainer.Step`.
@@ -47,13 +52,16 @@ class Callback:
         """After each evaluation on dev: the line of ``metrics.jsonl``, and ``best``.
 
         That is ``evaluation`` (from 1), ``step``, ``epoch``, ``seconds``, ``loss``, and the scores
-        of the task. ``best``: whether they are the best so far.
+        of the task. ``best``: whether they are the best so far. Of an ensemble's member also
+        ``member``, and all are those of this member alone.
         """
 
     def end(self, facts: Facts) -> None:
         """Once, when the training is over: ``finished``, and what :func:`charseq.train` returns.
 
-        Where it is not ``finished``, ``fault`` is the message of the exception that ended it.
+        Where it is not ``finished``, ``fault`` is the message of the exception that ended it. Of an
+        ensemble before that once for each member: ``member``, ``finished``, and its ``seconds``,
+        ``epochs`` and scores, or ``fault``.
         """
 
 

@@ -23,9 +23,9 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from charseq.config import SETTINGS, parse
+from charseq.config import SETTINGS, WORDS_ONLY, parse
 from charseq.data.settings_file import SETTINGS_FILE, TUNE, read_toml
-from charseq.errors import SettingError, UsageError
+from charseq.errors import SettingError, UsageError, argument
 from charseq.setting import renamed
 
 Range = IntDistribution | FloatDistribution
@@ -101,9 +101,9 @@ def read(table: Mapping[str, Any], task: str, *, origin: str = "") -> Space:
             else:
                 space[name] = _distribution(name, value)
             if name == "cell" and task == "pairs" and contains(space[name], "mlp"):
-                raise SettingError("the cell mlp predicts words, it does not rewrite")
+                raise SettingError(WORDS_ONLY)
         except SettingError as fault:
-            raise SettingError(f"{origin}{fault}") from None
+            raise SettingError(f"{origin}{fault.marked}") from None
     return space
 
 
@@ -193,7 +193,7 @@ def _distribution(name: str, value: Any) -> Distribution:
     if isinstance(value, list):
         choices = list(dict.fromkeys(parse(name, choice) for choice in value))
         if len(choices) < 2:
-            raise SettingError(f"{name} needs two choices or more; --set {name}=... sets it")
+            raise SettingError(f"{name} needs two choices or more; {argument(name, '...')} sets it")
         return CategoricalDistribution(choices)
     if not isinstance(value, Mapping) or not {"low", "high"} <= value.keys():
         raise SettingError(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq import files
-from charseq.errors import CheckpointError
+from charseq.errors import CheckpointError, argument
 from charseq.runs.store import FORMAT, check_format, open_plain
 from charseq.runs.untrusted import parse_object, reason
 
@@ -31,7 +31,8 @@ MAX_BYTES = 8 * 2**20
 """Bytes of the file, at most: 10,000 trials of 12 evaluations each, read within seconds."""
 DONE, GIVEN_UP, FAILED = "done", "given up", "failed"
 """States of a finished trial: it came to its end, was pruned, or its loss was not finite."""
-ANEW = "--force begins anew"
+ANEW = f"{argument('force', True)} begins anew"
+ELSEWHERE = f"{argument('run')} names another folder"
 _CONDITIONS = {"format": int, "data": str, "settings": dict, "space": dict}
 _OUTCOME = ("value", "state", "scores", "seconds", "reported")
 
@@ -112,8 +113,8 @@ class TrialStorage:
         """Replace the file by these lines; if that fails the old one stays."""
         content = b"".join(lines)
         if len(content) > MAX_BYTES or len(lines) > MAX_TRIALS + 1:
-            what = f"holds {len(lines) - 1:,} trials and has no room for more: -o names another"
-            raise CheckpointError(f"{what} folder", path=self.path)
+            what = f"holds {len(lines) - 1:,} trials and has no room for more"
+            raise CheckpointError(f"{what}: {ELSEWHERE}", path=self.path)
         try:
             part = files.hidden_path(self.path, "part")  # one that a killed process left goes
             with files.replacing(self.path, part=part) as (file, _):
@@ -172,7 +173,7 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         return parse_object(line, None)
     except CheckpointError as fault:
-        raise _damage(path, number, str(fault).removeprefix("is damaged: ")) from fault
+        raise _damage(path, number, fault.marked.removeprefix("is damaged: ")) from fault
 
 
 def _encode(value: Mapping[str, Any], path: Path) -> bytes:

@@ -37,6 +37,7 @@ from charseq.errors import (
     SettingError,
     TrainingError,
     UsageError,
+    argument,
     require,
 )
 from charseq.inference.loading import NEEDED_SCORES, check_metadata
@@ -75,6 +76,7 @@ from charseq.training.tuning.report import (
 from charseq.training.tuning.storage import (
     ANEW,
     DONE,
+    ELSEWHERE,
     FAILED,
     GIVEN_UP,
     MAX_TRIALS,
@@ -138,7 +140,7 @@ def tune(
         CharseqError: the data, the settings or the folder do not allow the search.
         Interrupted: a signal stopped the search; its state is saved, and the same call resumes.
     """
-    require("optuna", "searching for settings", "tune")
+    require("optuna", "searching for settings")
     require("torch", "training")
     for name, value in (("trials", trials), ("hours", hours)):
         if value is not None and not value > 0:
@@ -244,14 +246,14 @@ def _make_room(folder: Path, *, force: bool) -> None:
         run.reset()
         _delete_search(folder / FOLDER)
     elif run.can_resume():
-        what = "holds an unfinished training: charseq train goes on with it, -o names another"
-        raise CheckpointError(f"{what} folder, --force begins anew", path=folder)
+        what = "holds an unfinished training, which charseq train goes on with"
+        raise CheckpointError(f"{what}: {ELSEWHERE}, {ANEW}", path=folder)
     elif is_finished(folder) and "tuned" not in read_json(folder, ABOUT):
-        what = "holds a model that no search has made: -o names another folder, --force begins anew"
-        raise CheckpointError(what, path=folder)
+        what = "holds a model that no search has made"
+        raise CheckpointError(f"{what}: {ELSEWHERE}, {ANEW}", path=folder)
     elif os.path.lexists(old) and not os.path.lexists(folder / FOLDER / TRIALS_FILE):
-        what = "is a search of an earlier charseq, which cannot be continued: -o names another"
-        raise CheckpointError(f"{what} folder, {ANEW}", path=old)
+        what = "is a search of an earlier charseq, which cannot be continued"
+        raise CheckpointError(f"{what}: {ELSEWHERE}, {ANEW}", path=old)
     try:
         (folder / FOLDER).mkdir(exist_ok=True)
     except OSError as error:
@@ -281,7 +283,7 @@ def _check_conditions(stored: TrialStorage, plan: Plan) -> None:
         stored.begin_search(now)
         return
     if before["data"] != now["data"]:
-        what = "was tuned on other data (the files have changed); --force begins anew"
+        what = f"was tuned on other data (the files have changed); {ANEW}"
         raise CheckpointError(what, path=plan.folder)
     for key, kind in (("settings", ""), ("space", "the range of ")):
         for name in sorted(before[key].keys() | now[key].keys()):
@@ -289,8 +291,8 @@ def _check_conditions(stored: TrialStorage, plan: Plan) -> None:
             if old != new:
                 raise CheckpointError(
                     f"was tuned with {kind}{name:.80} = {value_text(old):.200}, now it is "
-                    f"{value_text(new):.200}; give the same to go on, --force to begin anew, or "
-                    "another -o",
+                    f"{value_text(new):.200}; give the same to go on, "
+                    f"{argument('force', True)} to begin anew, or another {argument('run')}",
                     path=plan.folder,
                 )
 
@@ -381,8 +383,8 @@ def _stop(search: Search, plan: Plan, asked: signal.Signals) -> NoReturn:
     count = len(search.finished())
     there = f"{plan.folder} holds the best of {count}" if search.best() else "none has ended well"
     raise Interrupted(
-        f"stopped by {asked.name} in trial {count + 1}; {there}, and the same command (without "
-        "--force) goes on from there",
+        f"stopped by {asked.name} in trial {count + 1}; {there}, and the same search (without "
+        f"{argument('force', True)}) goes on from there",
         signal_number=asked,
     )
 

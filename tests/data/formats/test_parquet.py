@@ -144,7 +144,7 @@ def test_parquet_in_a_gz_is_read_and_half_of_it_is_not(tmp_path: Path) -> None:
 def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pyarrow", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtraError, match=r"pip install '\.\[parquet\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install pyarrow$"):
         read_table("a.parquet")
 
 

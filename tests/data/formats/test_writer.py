@@ -145,7 +145,7 @@ def test_a_kill_leaves_no_file_of_that_name(tmp_path: Path) -> None:
 def test_a_file_is_not_overwritten_without_force(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_bytes(b"old")
-    with pytest.raises(UsageError, match=r"a\.txt exists: .* --force"), replacing(target):
+    with pytest.raises(UsageError, match=r"a\.txt exists: .* force=True"), replacing(target):
         pass
     with replacing(target, force=True) as file:
         file.write(b"new")
@@ -300,7 +300,7 @@ def test_other_cells_and_their_bytes_never_change(
     [("tsv", b"a\tp\n1\t2\n"), ("csv", b"a,p\n1,2\n"), ("jsonl", b'{"p": 1}\n')],
 )
 def test_a_column_is_not_replaced_without_force(tmp_path: Path, name: str, content: bytes) -> None:
-    with pytest.raises(DataError, match=r"in\..*:1: there is a column 'p': name another with --to"):
+    with pytest.raises(DataError, match=r"in\..*:1: there is a column 'p': name another with to,"):
         rewrite(content, tmp_path, name, ["p"], ["X"], header="yes")
     assert not (tmp_path / f"out.{name}").exists()
 

@@ -35,12 +35,14 @@ STRESSED = ["HH AH0 L OW1", "OW0 K AE1 T", "AE0 L AH1 AO0 AO1", "L OW1 AE2"]
 
 
 def test_phones_whose_marks_stand_on_many_letters_are_cut_into_parts() -> None:
-    assert choose_kind(STRESSED * 2)[0] == "parts"
-    assert choose_kind(["aː ã", "a ã aː", "iː ĩ i", "i iː ĩ", "u uː ũ", "u uː ũ"])[0] == "parts"
+    assert choose_kind(STRESSED * 2)[0] == "decomposed"
+    assert (
+        choose_kind(["aː ã", "a ã aː", "iː ĩ i", "i iː ĩ", "u uː ũ", "u uː ũ"])[0] == "decomposed"
+    )
     rare = ["b c d f g"] * 40
     assert choose_kind([*rare, *STRESSED])[0] == "spaced"
     many = STRESSED * (FEW_TEXTS // len(STRESSED))
-    assert [choose_kind(many[left_out:])[0] for left_out in (0, 1)] == ["spaced", "parts"]
+    assert [choose_kind(many[left_out:])[0] for left_out in (0, 1)] == ["spaced", "decomposed"]
     assert "have some of 2 marks that stand on many letters" in choose_kind(STRESSED * 2)[1]
 
 
@@ -74,7 +76,7 @@ def test_many_different_short_words_are_no_phones() -> None:
     words = [
         f"{a}{b} {b}{c} {c}{a}" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyzßäöü"
     ]
-    assert choose_kind(words)[0] == "parts"  # 300 different pieces could be phones
+    assert choose_kind(words)[0] == "decomposed"  # 300 different pieces could be phones
     pairs = [f"{chr(97 + i % 26)}{chr(300 + i)} aa bb" for i in range(500)]
     assert choose_kind(pairs)[0] == "characters"
 
@@ -131,7 +133,7 @@ def test_form_none_changes_no_output() -> None:
     ("folder", "column", "kind"),
     [
         *((f"g2p/{name}", 1, "spaced") for name in ("eng_us", "hbs_latn", "ita", "wel_sw")),
-        *((f"g2p/{name}", 1, "parts") for name in ("lav", "slv")),
+        *((f"g2p/{name}", 1, "decomposed") for name in ("lav", "slv")),
         ("g2p/wel_sw", 0, "characters"),
         *((f"inflection/{name}", 2, "characters") for name in ("eng", "hye", "ita", "swa")),
         *((f"transliteration/{name}", c, "characters") for name in ("hi", "ta") for c in (0, 1)),
@@ -144,6 +146,6 @@ def test_kinds_of_symbols_of_public_sets(folder: str, column: int, kind: str) ->
     rows = path.read_bytes().decode("utf-8").split("\n")
     texts = [row.split("\t")[column] for row in rows if row]
     assert choose_kind(texts)[0] == kind
-    few = "parts" if folder == "g2p/hbs_latn" else kind  # it has marks, but 8,000 pairs
+    few = "decomposed" if folder == "g2p/hbs_latn" else kind  # it has marks, but 8,000 pairs
     assert choose_kind(texts[:100])[0] == few
     assert choose_form(texts, "auto")[0] == "NFC"

@@ -93,5 +93,5 @@ def test_symbols_of_phones_are_counted() -> None:
 
 @pytest.mark.parametrize("phone", [LONG, "a" + DOTTED_CIRCLE, DOTTED_CIRCLE])
 def test_a_phone_with_the_circle_of_marks_is_refused(phone: str) -> None:
-    with pytest.raises(SettingError, match=f"symbols are parts, but '{phone}' has ◌"):
+    with pytest.raises(SettingError, match=f"symbols are decomposed, but '{phone}' has ◌"):
         count_symbols({"a": 1, phone: 1})

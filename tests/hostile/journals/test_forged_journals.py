@@ -347,7 +347,7 @@ def test_a_file_that_came_after_the_kill_is_not_overwritten(tmp_path: Path, name
     )  # fmt: skip
     (tmp_path / name).unlink()
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UsageError, match="exists: give another name, or --force"):
+    with pytest.raises(UsageError, match="exists: give another name, or force=True"):
         go(source, out)
     assert (tmp_path / name).read_text() == "mine"
 

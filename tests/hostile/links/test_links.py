@@ -93,6 +93,10 @@ ATTACKS = [
     Attack(
         "errors.tsv", "none", ["evaluate", "data", "-m", "run", "--errors", "errors.tsv", "--force"]
     ),
+    Attack("trust.png", "README.md", ["evaluate", "data", "-m", "run", "--plot", "trust.png"]),
+    Attack(
+        "trust.svg", "none", ["evaluate", "data", "-m", "run", "--plot", "trust.svg", "--force"]
+    ),
     Attack(
         "figures", "folder",
         ["gradients", "--flow", "--steps", "9", "--hidden", "4", "--plot", "figures"],

@@ -187,6 +187,7 @@ def test_a_name_that_is_none_is_refused_before_the_work(tmp_path: Path, command:
         ["predict", "--lexicon", "", "x"],
         ["convert", "", "-m", "run"],
         ["evaluate", "data", "-m", ""],
+        ["evaluate", "data", "-m", "run", "--strangers", ""],
         [*TRAIN, "--init-from", ""],
         [*TRAIN, "--distil-from", ""],
         [*TUNE, "--ranges", ""],

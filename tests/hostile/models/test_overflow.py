@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 from frozen import FIXTURES
 from hostile.models.corpus import ABOUT, WEIGHTS, seal
 
@@ -20,7 +21,7 @@ from charseq.decoding import ensemble
 from charseq.errors import CheckpointError
 from charseq.inference.verify import verify
 from charseq.kernels import library
-from charseq.runs.weights import load_arrays, save_arrays
+from charseq.runs.weights import load_arrays
 
 PAIRS = [
     ["predict", "-m", "RUN", "3.4.77"],

@@ -21,9 +21,9 @@ DEV = {"dev/exact_match", "dev/ser", "dev/epoch"}
 TRAIN = {"train/loss", "train/learning_rate", "train/gradient_norm"}
 
 
-def train(folder: Path, *callbacks: Callback) -> dict[str, Any]:
+def train(folder: Path, *callbacks: Callback, **settings: Any) -> dict[str, Any]:
     (folder / "pairs.tsv").write_text(PAIRS)
-    config = charseq.configure(SMALL)
+    config = charseq.configure({**SMALL, **settings})
     return charseq.train(
         folder / "pairs.tsv", run=folder / "mine", config=config, callbacks=callbacks
     )
@@ -33,11 +33,15 @@ class FakeRun:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.logged: list[tuple[int, dict[str, float]]] = []
+        self.axes: dict[str, str] = {}
         self.summary: dict[str, Any] = {}
         self.code: int | None = None
 
-    def log(self, values: dict[str, float], *, step: int) -> None:
+    def log(self, values: dict[str, float], *, step: int = 0) -> None:
         self.logged.append((step, values))
+
+    def define_metric(self, name: str, *, step_metric: str) -> None:
+        self.axes[name] = step_metric
 
     def finish(self, *, exit_code: int) -> None:
         self.code = exit_code
@@ -77,6 +81,22 @@ def test_a_run_of_wandb_has_settings_losses_scores_and_summary(
     assert run.code == 0
 
 
+def test_members_of_an_ensemble_have_curves_of_their_own(
+    tmp_path: Path, runs: list[FakeRun]
+) -> None:
+    train(tmp_path, WandB(every=2), ensemble=2)
+    (run,) = runs
+    assert run.axes == {f"member {one}/*": f"member {one}/step" for one in (1, 2)}
+    assert {step for step, _ in run.logged} == {0}, "steps of one run only grow"
+    for member in (1, 2):
+        own = f"member {member}/"
+        logged = [values for _, values in run.logged if own + "step" in values]
+        steps = [one[own + "step"] for one in logged if own + "train/loss" in one]
+        assert steps == list(range(2, int(steps[-1]) + 1, 2))
+        assert sum({own + name for name in DEV} <= set(one) for one in logged) >= 2
+    assert run.code == 0
+
+
 def test_a_training_that_fails_fails_in_wandb(runs: list[FakeRun]) -> None:
     logger = WandB(name="own")
     logger.begin({"run": "checkpoints/x", "settings": {}, "data": {}})
@@ -113,14 +133,13 @@ def test_tensorboard_shows_losses_and_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "package", "extra"),
-    [(lambda: TensorBoard("logs"), "tensorboard", "tensorboard"), (WandB, "wandb", "wandb")],
+    ("make", "package"), [(lambda: TensorBoard("logs"), "tensorboard"), (WandB, "wandb")]
 )
-def test_without_the_package_the_extra_is_named(
-    make: Any, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+def test_without_the_package_it_is_named(
+    make: Any, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"pip install '\S*\[{extra}\]'"):
+    with pytest.raises(MissingExtraError, match=f"pip install {package}$"):
         make()
 
 

@@ -145,10 +145,52 @@ def test_no_end_without_a_beginning(data: Path, tmp_path: Path) -> None:
     assert recorder.told == []
 
 
-def test_of_an_ensemble_there_are_beginning_and_end(data: Path, tmp_path: Path) -> None:
+def test_an_ensemble_tells_of_each_member(data: Path, tmp_path: Path) -> None:
+    recorder, lines = Recorder(), list[str]()
+    settings = {"ensemble": 2, "epochs": 2}
+    facts = train(data, tmp_path / "run", recorder, settings=settings, report=lines.append)
+    (first, *_, last) = recorder.told
+    assert first[0] == "begin"
+    assert last == ("end", {"finished": True, **facts})
+    lines_of = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    stored = list(map(json.loads, lines_of))
+    members = charseq.load(tmp_path / "run").metadata["members"]
+    for member in (1, 2):
+        steps = [step for step in recorder.of("step") if step.member == member]
+        assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+        assert len(steps) == 2
+        assert all(step.loss > 0 for step in steps)
+        told = [dict(one) for one in recorder.of("evaluation") if one["member"] == member]
+        best = [one.pop("best") for one in told]
+        assert best[0] is True
+        assert told == [one for one in stored if one.get("member") == member]
+        (end,) = (one for one in recorder.of("end") if one.get("member") == member)
+        assert end["finished"] is True
+        assert end["epochs"] == 2.0
+        assert end["ser"] == members[member - 1]["scores"]["ser"]
+        order = [kind for kind, one in recorder.told if member_of(one) == member]
+        assert order[-1] == "end"
+    train(data, tmp_path / "alone", settings=settings)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "alone")]
+    assert weights[0] == weights[1]
+
+
+def member_of(facts: Any) -> int | None:
+    number: int | None = facts.member if isinstance(facts, Step) else facts.get("member")
+    return number
+
+
+def test_a_member_that_fails_tells_its_end(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charseq.training.ensemble.WORKER", "charseq.no_such_worker")
     recorder = Recorder()
-    train(data, tmp_path / "run", recorder, settings={"ensemble": 2, "epochs": 1})
-    assert [name for name, _ in recorder.told] == ["begin", "end"]
+    with pytest.raises(CharseqError):
+        train(data, tmp_path / "run", recorder, settings={"ensemble": 2, "epochs": 1})
+    ends = recorder.of("end")
+    assert {one.get("member") for one in ends} == {1, 2, None}
+    assert not any(one["finished"] for one in ends)
+    assert all(one["fault"] for one in ends)
 
 
 def test_a_guard_reports_once() -> None:

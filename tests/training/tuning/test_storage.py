@@ -150,7 +150,7 @@ def test_a_field_that_no_search_writes_is_told_with_its_line(
     with pytest.raises(CheckpointError, match=f"is damaged: line {line}: ") as caught:
         read_trials(path, SCORED)
     assert str(caught.value).startswith(f"{path}: ")
-    assert str(caught.value).endswith("--force begins anew")
+    assert str(caught.value).endswith("force=True begins anew")
     assert "\n" not in str(caught.value)
 
 

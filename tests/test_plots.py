@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from charseq.gradients import plots
+from charseq import plots
 
 WORDS = {"xlabel": "steps", "ylabel": "norm", "title": "a title"}
 PANELS = {
@@ -95,7 +95,7 @@ def test_the_same_numbers_give_the_same_file(draw: Draw, suffix: str, tmp_path: 
 def test_another_process_gives_the_same_file(tmp_path: Path) -> None:
     draw_curves(tmp_path / "here.svg")
     program = (
-        "from pathlib import Path; from math import inf; from charseq.gradients import plots;"
+        "from pathlib import Path; from math import inf; from charseq import plots;"
         f"plots.curves(Path('there.svg'), {PANELS!r}, **{WORDS!r})"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
@@ -125,7 +125,7 @@ def test_an_unknown_suffix_is_refused_in_one_sentence(
 
 def test_matplotlib_is_loaded_when_a_figure_is_drawn_and_pyplot_never(tmp_path: Path) -> None:
     program = (
-        "import sys; from charseq.gradients import plots; before = 'matplotlib' in sys.modules;"
+        "import sys; from charseq import plots; before = 'matplotlib' in sys.modules;"
         "plots.curves('x.png', {'a': {'b': [1]}}, xlabel='', ylabel='', title='');"
         "print(before, 'matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
