@@ -215,10 +215,8 @@ def fit(
     model = float(-np.log(np.maximum(table.model, LEAST)).sum())
     gain = int(right.sum()) - sum(before)
     if gain < 0 or (not gain and loss >= model):
-        shares = f"{100 * right.mean():.1f} % of them right with it, {100 * np.mean(before):.1f} %"
-        report(
-            f"it would not help: of {len(rows):,} rows of dev with known sources {shares} without"
-        )
+        shares = f"{100 * right.mean():.1f} %, without it {100 * np.mean(before):.1f} %"
+        report(f"of {len(rows):,} rows of dev with sources of train it would make right {shares}")
         return None
     return replace(
         table.fit(memory, np.arange(len(rows))),

@@ -60,6 +60,18 @@ def merge(dataset: Dataset, counts: str) -> tuple[Dataset, str]:
     return replace(dataset, train=train, lines=lines, rows=len(rows)), "sqrt"
 
 
+def occurrences(dataset: Dataset, *, most: int) -> Iterator[tuple[Example, float]]:
+    """The rows of train and how often each occurs; of more than ``most``, the most frequent."""
+    rows, found = dataset.train, weights(dataset.train)
+    if len(rows) > most:
+        wanted = np.zeros(len(rows), dtype=bool)
+        order = range(most) if found is None else np.argsort(-found, kind="stable")[:most]
+        wanted[order] = True
+        rows = select(rows, wanted)
+    for row in rows:
+        yield row, row.weight**2 if dataset.rows else row.weight
+
+
 def _keys(rows: Sequence[Example]) -> Int[np.ndarray, "N"]:
     """64 bits of a hash of each row: two different pairs in a billion rows hardly share one."""
     keys = SpillingArray("q")

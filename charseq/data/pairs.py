@@ -240,7 +240,9 @@ def load(
         cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
         feature_separator = find_separator(chain.from_iterable(cells))
     return Dataset(
-        **{split: part.examples for split, part in found.rows.items()},
+        train=found.rows["train"].examples,
+        dev=found.rows["dev"].examples,
+        test=found.rows["test"].examples,
         name=found.name,
         fingerprint=found.fingerprint,
         columns=next((part.columns for part in parts.values()), ""),
