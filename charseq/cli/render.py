@@ -56,7 +56,7 @@ def as_table(text: str, answer: Prediction | None) -> Iterator[str]:
 def as_json(text: str, answer: Prediction | None, *, with_origin: bool = False) -> Iterator[str]:
     """One object with everything; the source as it was given, with its features.
 
-    ``with_origin`` adds ``from``: "model" or "lexicon".
+    ``with_origin`` adds ``from``: "model", "memory" or "lexicon".
     """
     facts = {
         "source": text,

@@ -4,15 +4,14 @@ Most tokens of running text were seen in training, and how often each was rewrit
 better by counting than by any network. For a source with the counts n_t of its targets t, n in all,
 and the model's probabilities p_t::
 
-    P_t = (max(n_t - d, 0) + (a + sum_s min(d, n_s)) p_t) / (n + a)
+    P_t = (n_t + a p_t) / (n + a)
 
-which is Ney, Essen and Kneser's absolute discounting with the model as the distribution to back off
-to ("On structuring probabilistic dependences", 1994), smoothed by a Dirichlet prior of the weight a
-as in Pitman and Yor's process. So a source that was seen often has the shares of its targets, one
-that was seen once is weighed against the model, and one that was never seen has the model's answer
-(:func:`fit` is not asked for it). The P of one source sum to at most 1, as the p do. Strength a
-and discount d maximise the likelihood of the dev rows whose source was seen; held-out rows (each
-half with the fit on the other) decide whether there is a memory at all.
+which is the estimate under a Dirichlet prior with the model's answers as its mean (MacKay and Peto
+1995, "A hierarchical Dirichlet language model"). So a source that was seen often has the shares of
+its targets, one that was seen once is weighed against the model, and one that was never seen has
+the model's answer. The P of one source sum to at most 1, as the p do. The strength a maximises the
+likelihood of the dev rows whose source was seen; held-out rows (each half with the fit on the
+other) decide whether there is a memory at all.
 
 Nothing here knows a network, so all engines and ensembles remember the same.
 """
@@ -29,7 +28,7 @@ import numpy as np
 from charseq.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float
 
     from charseq.data.text.vocabulary import Vocabulary
 
@@ -38,13 +37,11 @@ MAX_CHARACTERS = 2**20
 MAX_COUNT = 1e15
 MIN_ROWS, MIN_SOURCES = 100, 20
 """Fewer dev rows with a known source, or fewer such sources, decide nothing."""
-STRENGTHS = tuple(0.01 * 2.0 ** (step / 2) for step in range(27))
+STRENGTHS = tuple(0.01 * 2.0 ** (step / 4) for step in range(53))
 """Values of a that are tried: 0.01 to 82."""
-DISCOUNTS = tuple(step / 20 for step in range(20))
-"""Values of d that are tried: 0 to 0.95."""
 LEAST = 1e-6
 """Least probability of what came, in the likelihood."""
-_KEYS = {"strength", "discount", "rows", "right_before", "right_after", "left_out", "entries"}
+_KEYS = {"strength", "rows", "right_before", "right_after", "left_out", "entries"}
 
 Targets = Mapping[str, float]
 """Target -> its count, the largest first."""
@@ -72,8 +69,6 @@ class Memory:
     """Sources that were seen, but are not kept."""
     strength: float = 1.0
     """a: so many occurrences the model's word is worth."""
-    discount: float = 0.0
-    """d: taken from every count, for the targets that were not seen."""
     rows: int = 0
     """Dev rows that it was fitted on."""
     right_before: float = 0.0
@@ -92,7 +87,7 @@ class Memory:
         """
         found: dict[str, dict[str, float]] = {}
         for key, target, count in pairs:
-            if key.count("\t") == 1 and not any(sign in key + target for sign in "\n\r"):
+            if key.count("\t") == 1 and "\t" not in target and "\n" not in key + target:
                 targets = found.setdefault(key, {})
                 targets[target] = targets.get(target, 0.0) + count
         kept: dict[str, Targets] = {}
@@ -117,11 +112,9 @@ class Memory:
         """
         counts = self.find(key)
         total = math.fsum(counts.values()) + self.strength
-        free = self.strength + math.fsum(min(self.discount, count) for count in counts.values())
         found = {
-            text: (max(counts.get(text, 0.0) - self.discount, 0.0) + free * model.get(text, 0.0))
-            / total
-            for text in [*counts, *(text for text in model if text not in counts)]
+            text: (counts.get(text, 0.0) + self.strength * model.get(text, 0.0)) / total
+            for text in dict.fromkeys([*counts, *model])
         }
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -144,7 +137,6 @@ class Memory:
             raise _damaged(f"must have {', '.join(sorted(_KEYS))}")
         limits = {
             "strength": (0, MAX_COUNT),
-            "discount": (0, 1),
             "right_before": (0, 100),
             "right_after": (0, 100),
         }
@@ -205,10 +197,10 @@ def fit(
     table = _Rows.of(memory, rows)
     right, loss = np.zeros(len(rows), dtype=bool), 0.0
     for half in (0, 1):
-        held = np.flatnonzero(halves == half)
-        weighed = table.fit(memory, np.flatnonzero(halves != half))
-        loss += float(table.losses(weighed)[held].sum())
-        for number in held.tolist():
+        strength = table.fit(halves != half)
+        loss += float(table.losses(strength)[halves == half].sum())
+        weighed = replace(memory, strength=strength)
+        for number in np.flatnonzero(halves == half).tolist():
             best = next(iter(weighed.mixed(rows[number].key, rows[number].model)))
             right[number] = best in rows[number].right
     before = [next(iter(row.model), "") in row.right for row in rows]
@@ -219,7 +211,8 @@ def fit(
         report(f"of {len(rows):,} rows of dev with sources of train it would make right {shares}")
         return None
     return replace(
-        table.fit(memory, np.arange(len(rows))),
+        memory,
+        strength=table.fit(slice(None)),
         rows=len(rows),
         right_before=100 * float(np.mean(before)),
         right_after=100 * float(right.mean()),
@@ -236,10 +229,6 @@ class _Rows:
     """Those with the row's target; 0 where neither the memory nor the model has it."""
     model: Float[np.ndarray, "N"]
     """The model's probability of the target; of all that it did not find where it is not there."""
-    counts: Float[np.ndarray, "M"]
-    """The counts of all targets of all rows, one row after the other."""
-    begins: Int[np.ndarray, "N"]
-    """The first of each row's counts."""
 
     @classmethod
     def of(cls, memory: Memory, rows: Sequence[SeenRow]) -> _Rows:
@@ -248,33 +237,22 @@ class _Rows:
             row.model.get(row.target, 0.0 if row.target in counts else _left(row.model))
             for row, counts in zip(rows, known, strict=True)
         ]
-        sizes = np.array([len(counts) for counts in known])
         return cls(
             np.array([math.fsum(counts.values()) for counts in known]),
-            np.array([
-                counts.get(row.target, 0.0) for row, counts in zip(rows, known, strict=True)
-            ]),
+            np.array([c.get(row.target, 0.0) for row, c in zip(rows, known, strict=True)]),
             np.array(model),
-            np.array([count for counts in known for count in counts.values()]),
-            np.cumsum(sizes) - sizes,
-        )  # fmt: skip
+        )
 
-    def losses(self, memory: Memory) -> Float[np.ndarray, "N"]:
-        """The negative log-likelihood of each row by the memory's weights."""
-        taken = np.add.reduceat(np.minimum(memory.discount, self.counts), self.begins)
-        own = np.maximum(self.count - memory.discount, 0)
-        chances = (own + (memory.strength + taken) * self.model) / (self.total + memory.strength)
+    def losses(self, strength: float) -> Float[np.ndarray, "N"]:
+        """The negative log-likelihood of each row by the memory with this strength."""
+        chances = (self.count + strength * self.model) / (self.total + strength)
         losses: np.ndarray = -np.log(np.maximum(chances, LEAST))
         return losses
 
-    def fit(self, memory: Memory, chosen: Int[np.ndarray, "_"]) -> Memory:
-        """The memory with the weights of the largest likelihood of the chosen rows."""
-        tried = [
-            replace(memory, strength=strength, discount=discount)
-            for strength in STRENGTHS
-            for discount in DISCOUNTS
-        ]
-        return min(tried, key=lambda one: float(self.losses(one)[chosen].sum()))
+    def fit(self, chosen: Bool[np.ndarray, "N"] | slice) -> float:
+        """The strength of the largest likelihood of the chosen rows."""
+        losses = [float(self.losses(strength)[chosen].sum()) for strength in STRENGTHS]
+        return STRENGTHS[losses.index(min(losses))]
 
 
 def _left(model: Mapping[str, float]) -> float:

@@ -21,7 +21,7 @@ from charseq.data.formats.rows import Format, Window
 from charseq.display import ONE_LINE, code_points, describe
 from charseq.errors import AccessError, reduced
 from charseq.inference.journal import Journal, JournalEntry
-from charseq.inference.prediction import LEXICON, Prediction, reach
+from charseq.inference.prediction import LEXICON, MODEL, Prediction, reach
 from charseq.lru import ByteLru
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ class RowAnswer:
     note: str = ""
     unknown: tuple[str, ...] = ()
     truncated: bool = False
-    from_lexicon: bool = False
+    origin: str = MODEL
     misses_mass: bool = False
 
     @property
     def is_plain(self) -> bool:
         """True if there is nothing to report."""
-        facts = (self.unknown, self.note, self.truncated, self.from_lexicon, self.misses_mass)
+        facts = (self.unknown, self.note, self.truncated, self.origin != MODEL, self.misses_mass)
         return not any(facts)
 
 
@@ -157,12 +157,11 @@ class AnswerCache:
         if self._scores:
             cells += [f"{probability:.6f}" for probability in entry.probabilities]
             cells += [""] * (2 * self._n - len(cells))
-        from_lexicon = entry.origin == LEXICON
         misses_mass = self._mass is not None and not reach(entry.probabilities, self._mass)
-        facts = (entry.unknown, entry.truncated, from_lexicon, misses_mass)
+        facts = (entry.unknown, entry.truncated, entry.origin, misses_mass)
         if not self._has_notes:
             return RowAnswer(tuple(cells), _note(entry, flattened, describe), *facts)
-        notes = (LEXICON if from_lexicon else "", _note(entry, flattened, code_points))
+        notes = (LEXICON if entry.origin == LEXICON else "", _note(entry, flattened, code_points))
         return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
 
 

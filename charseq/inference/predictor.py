@@ -73,6 +73,11 @@ class PairsModel:
         return reloading(self)
 
     @property
+    def memory(self) -> Memory | None:
+        """The targets that sources had in training; None where the run remembers none."""
+        return self.translator.memory
+
+    @property
     def has_features(self) -> bool:
         """Whether a text is ``source<TAB>features``."""
         return bool(self.translator.source.features)

@@ -20,6 +20,7 @@ from charseq.inference.answer_cache import (
     distinct_texts,
     shards,
 )
+from charseq.inference.prediction import LEXICON, MEMORY
 
 MAX_LISTED = 20
 """Notes and rejected rows that are reported one by one."""
@@ -35,7 +36,8 @@ class ConvertReport:
     interrupted attempt had computed. ``empty``: rows without a text.
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
-    stands in the lexicon. ``missed``: rows whose predictions have less than ``mass`` together.
+    stands in the lexicon; ``remembered``: in the memory of the run. ``missed``: rows whose
+    predictions have less than ``mass`` together.
     ``listed``, ``unlisted``: lines of plain text with a note that were
     reported, and others that were only counted.
     """
@@ -51,6 +53,7 @@ class ConvertReport:
     flagged: int = 0
     truncated: int = 0
     looked_up: int = 0
+    remembered: int = 0
     missed: int = 0
     listed: int = 0
     unlisted: int = 0
@@ -90,6 +93,9 @@ class ConvertReport:
             lines.append(f"{self.path}: {self.missed:,} rows have less than the mass asked for")
         if self.looked_up:
             lines.append(f"{self.path}: {self.looked_up:,} predictions from the lexicon")
+        if self.remembered:
+            seen = f"{self.remembered:,} predictions from the memory of the run"
+            lines.append(f"{self.path}: {seen}")
         return lines
 
 
@@ -199,7 +205,8 @@ class ColumnWriter:
     def _count_special(self, answer: RowAnswer, row: Row) -> None:
         result = self._result
         result.truncated += answer.truncated
-        result.looked_up += answer.from_lexicon
+        result.looked_up += answer.origin == LEXICON
+        result.remembered += answer.origin == MEMORY
         result.missed += answer.misses_mass
         result.flagged += bool(answer.unknown)
         for symbol in answer.unknown:
