@@ -37,7 +37,7 @@ MAX_CHARACTERS = 2**20
 MAX_COUNT = 1e15
 MIN_ROWS, MIN_SOURCES = 100, 20
 """Fewer dev rows with a known source, or fewer such sources, decide nothing."""
-STRENGTHS = tuple(0.01 * 2.0 ** (step / 4) for step in range(53))
+STRENGTHS: tuple[float, ...] = tuple(0.01 * 2.0 ** (step / 4) for step in range(53))
 """Values of a that are tried: 0.01 to 82."""
 LEAST = 1e-6
 """Least probability of what came, in the likelihood."""
@@ -251,8 +251,7 @@ class _Rows:
 
     def fit(self, chosen: Bool[np.ndarray, "N"] | slice) -> float:
         """The strength of the largest likelihood of the chosen rows."""
-        losses = [float(self.losses(strength)[chosen].sum()) for strength in STRENGTHS]
-        return STRENGTHS[losses.index(min(losses))]
+        return min(STRENGTHS, key=lambda one: float(self.losses(one)[chosen].sum()))
 
 
 def _left(model: Mapping[str, float]) -> float:

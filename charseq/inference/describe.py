@@ -155,11 +155,10 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
         lines.append(
             field(
                 "memory",
-                f"{source_count(memory):,} sources of train with their targets"
-                + (f", {left_out:,} rarer ones left out" if left_out else "")
-                + f"; the model counts as {memory['strength']:.2f} occurrences; right "
-                f"{memory['right_before']:.1f} -> {memory['right_after']:.1f} % of "
-                f"{memory['rows']:,} rows of dev with such sources",
+                f"{source_count(memory):,} sources of train"
+                + (f" ({left_out:,} rarer ones left out)" if left_out else "")
+                + f", strength {memory['strength']:.2f}; right {memory['right_before']:.1f} -> "
+                f"{memory['right_after']:.1f} %, {memory['rows']:,} examples with such sources",
             )
         )
     return lines
