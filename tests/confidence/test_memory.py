@@ -39,7 +39,8 @@ def test_counts_of_equal_pairs_are_added_the_largest_first() -> None:
 
 
 def test_the_sources_seen_most_often_are_kept() -> None:
-    pairs = [(f"{letter}\t", "x", count) for letter, count in zip("abcd", (1.0, 4.0, 1.0, 2.0))]
+    counts = {"a": 1.0, "b": 4.0, "c": 1.0, "d": 2.0}
+    pairs = [(f"{letter}\t", "x", count) for letter, count in counts.items()]
     size = len("b\t\tx\t4\n")
     kept = [[*Memory.count(pairs, most=most).entries] for most in (4 * size, 3 * size, size + 1, 1)]
     assert kept == [["b\t", "d\t", "a\t", "c\t"], ["b\t", "d\t", "a\t"], ["b\t"], []]

@@ -103,9 +103,12 @@ def test_packed_rows_are_merged_alike(rows: list[tuple[str, str, int]]) -> None:
         assert list(merged.lines["train"]) == list(expected.lines["train"])
         found = pairs.weights(merged.train)
         assert found is None or found.tolist() == [row.weight for row in merged.train]
-        again, _ = merge(merged, "sqrt")
-        roots = [math.sqrt(row.weight) for row in expected.train]
-        assert [row.weight for row in again.train] == pytest.approx(roots), "of selected records"
+        if how == "sqrt":
+            again, _ = merge(merged, "sqrt")
+            roots = [math.sqrt(row.weight) for row in expected.train]
+            assert [row.weight for row in again.train] == pytest.approx(roots), (
+                "of selected records"
+            )
 
 
 def test_of_many_pairs_the_most_frequent_are_looked_through() -> None:
