@@ -9,7 +9,7 @@ A module is imported when its function is first asked for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from inspect import Parameter, signature
 from pathlib import Path
@@ -51,18 +51,20 @@ CALLBACKS = Kind(
 )
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
-    **dict.fromkeys(("lexicon",), PATH),
+    **dict.fromkeys(("lexicon", "strangers", "plot"), PATH),
     **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores"), FLAG),
     **dict.fromkeys(("report", "watch"), FUNCTION),
     **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
     **dict.fromkeys(("mass", "length_penalty"), NUMBER),
     **dict.fromkeys(("split", "to", "format", "header", "delimiter", "encoding"), TEXT),
-    **dict.fromkeys(("device", "lexicon_columns"), TEXT),
+    "pattern": TEXT,
+    "check": Kind("the name of a check, or several", lambda value: isinstance(value, Iterable)),
+    **dict.fromkeys(("device", "lexicon_columns", "to_format"), TEXT),
     **dict.fromkeys(("config", "base"), CONFIG),
     "values": Kind("a dict of settings by name", MAPPING.fits),
     "reading": Kind("a dict of settings that say how data are read", MAPPING.fits),
     "models": Kind("two models", lambda value: isinstance(value, list | tuple)),
-    "column": COLUMN,
+    **dict.fromkeys(("column", "strangers_column"), COLUMN),
     "callbacks": CALLBACKS,
 }
 """The kinds of arguments by name: the same name means the same in every function."""
@@ -158,6 +160,15 @@ def as_model(model: Any) -> Any:
     return load(model)
 
 
+def with_rule(model: Any, **rule: Any) -> Any:
+    """The model with a rule, if one is given; see ``PairsModel.constrained``."""
+    if not any(value not in (None, ()) for value in rule.values()):
+        return model
+    if not hasattr(model, "constrained"):
+        raise UsageError(f"a rule is for runs of pairs; {model.path} predicts words")
+    return model.constrained(**rule)
+
+
 def _renamed(result: Any, path: str) -> Any:
     """The report of an evaluation in which the data are called "frame", not by their file."""
     if isinstance(result, dict):
@@ -204,13 +215,35 @@ def convert(
     *,
     column: str | int | None = None,
     to: str | None = None,
+    to_format: None = None,
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
     force: bool = False,
     jobs: int = 1,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
     **options: Any,
-) -> ConvertReport: ...
+) -> ConvertReport | LexiconReport: ...
+@overload
+def convert(
+    data: str | Path,
+    model: PairsModel | LanguageModel | str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    to_format: str,
+    column: str | int | None = None,
+    n: int = 1,
+    beam: int | None = None,
+    mass: float | None = None,
+    force: bool = False,
+    jobs: int = 1,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
+    **options: Any,
+) -> LexiconReport: ...
 @overload
 def convert(
     data: Frame,
@@ -223,6 +256,9 @@ def convert(
     mass: float | None = None,
     force: bool = False,
     jobs: int = 1,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
 ) -> Frame: ...
 def convert(
     data: str | Path | Frame,
@@ -237,6 +273,9 @@ def convert(
     mass: float | None = None,
     force: bool = False,
     jobs: int = 1,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
     **options: Any,
 ) -> ConvertReport | LexiconReport | Frame:
     """Rewrite one column of a file or of a pandas DataFrame with a model's answers.
@@ -264,6 +303,10 @@ def convert(
         mass: only as many answers as have this probability together.
         force: overwrite ``out``, and replace columns that have the new columns' names.
         jobs: processes that answer for a file; 0: one for each core.
+        pattern: a rule that all answers keep, like ``within`` and ``check``; see ``charseq.load``.
+            A row without such an answer has the note "no answer".
+        within: the same, a file of answers.
+        check: the same, names of checks.
         options: for a file, further arguments of ``charseq.inference.convert.convert``.
 
     Returns:
@@ -274,7 +317,7 @@ def convert(
         DataError: with path and line: the input cannot be read or the output cannot be written;
             in a DataFrame, of the path "frame" and the row as the line.
     """
-    loaded = as_model(model)
+    loaded = with_rule(as_model(model), pattern=pattern, within=within, check=check)
     if not isinstance(data, str | Path):
         if not is_frame(data):
             check_path(data, "data", "the path of a file or a DataFrame")

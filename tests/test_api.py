@@ -371,6 +371,27 @@ def test_data_errors_are_those_of_files_too(tmp_path: Path) -> None:
         charseq.train(tmp_path / "none.tsv", run=tmp_path / "run")
 
 
+def test_rules_are_arguments_of_predict_convert_and_evaluate(tmp_path: Path, model: Any) -> None:
+    days = tmp_path / "days.txt"
+    days.write_text("2020-05-03\n2020-05-04\n", encoding="utf-8")
+    (tmp_path / "in.csv").write_text("source\n3 May 2020\n4 June 2020\n", encoding="utf-8")
+    charseq.convert(tmp_path / "in.csv", model, within=days, pattern=".*4", check="date")
+    text = (tmp_path / "in.converted.csv").read_text(encoding="utf-8")
+    assert [line.split(",")[1:] for line in text.splitlines()[1:]] == [["2020-05-04", ""]] * 2
+    frame = pd.DataFrame({"source": ["3 May 2020"], "target": ["2020-05-03"]})
+    made: Any = charseq.convert(frame[["source"]], model, pattern=r"2020-\d\d-.9")
+    assert made["prediction"].tolist() == ["2020-05-09"]
+    scores: Any = charseq.evaluate(frame, model=model, within=days)
+    assert scores["exact_match"] == 100
+    rule = scores["signature"].partition("|rule:")[2]
+    assert rule == model.constrained(within=days).rule.fingerprint[:8]
+    assert charseq.evaluate(frame, model=model, pattern="2020-05-04")["exact_match"] == 0
+    with pytest.raises(UsageError, match=r"days\.txt is an input and would be overwritten"):
+        charseq.convert(tmp_path / "in.csv", model, days, within=days, force=True, format="text")
+    with pytest.raises(UsageError, match=r"rule is for runs of pairs; .*sentences predicts words"):
+        charseq.convert(frame, "sentences", check="date")
+
+
 # --- a run knows how its data are read
 
 
@@ -404,7 +425,8 @@ import numpy as np
 import pandas as pd
 
 import charseq
-from charseq.inference.convert import ConvertReport
+from charseq.inference.conversion.columns import ConvertReport
+from charseq.inference.conversion.entries import LexiconReport
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Prediction
 from charseq.inference.predictor import PairsModel
@@ -425,7 +447,8 @@ assert_type(model.predict(np.array(["a"])), list[Prediction])
 assert_type(model.predict(series), "pd.Series[Any]")
 frame = pd.DataFrame({"a": ["b"]})
 assert_type(model.predict(frame["a"]), "pd.Series[Any]")
-assert_type(charseq.convert("a.csv", model, "b.csv", n=2), ConvertReport)
+assert_type(charseq.convert("a.csv", model, "b.csv", n=2), ConvertReport | LexiconReport)
+assert_type(charseq.convert("a.csv", model, "b.dict", to_format="cmudict"), LexiconReport)
 assert_type(charseq.convert(frame, "dates", column="a"), pd.DataFrame)
 assert_type(charseq.train(frame, config=charseq.configure({"epochs": 1})), dict[str, Any])
 if isinstance(model, LanguageModel):

@@ -33,10 +33,11 @@ def warn(text: str) -> None:
 
 
 def tell_lexicon(model: Any, *, quiet: bool) -> None:
-    """Print how the lexicon of a model was read, if it has one."""
-    lexicon = getattr(model, "lexicon", None)
-    for line in () if quiet or lexicon is None else lexicon.notes:
-        note(line)
+    """Print how the lexicon of a model and the file of its rule were read, if it has them."""
+    rule = getattr(getattr(model, "translator", None), "rule", None)
+    for part in (getattr(model, "lexicon", None), rule):
+        for line in () if quiet or part is None else part.notes:
+            note(line)
 
 
 def silence(text: str) -> None:

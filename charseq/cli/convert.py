@@ -153,7 +153,8 @@ def convert(
 
     With -n or --mass there is a column for each of the best answers; with --scores another for the
     probability of each. A last column holds notes, such as unknown symbols; it says lexicon where
-    the answer is from the --lexicon. With --to-format the answers become a lexicon, such as one of
+    the answer is from the --lexicon, and no answer where none that keeps --pattern, --within and
+    --check was found. With --to-format the answers become a lexicon, such as one of
     Kaldi.
 
     A row that cannot be read is written without an answer; its bytes and the reason are in

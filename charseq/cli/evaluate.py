@@ -41,6 +41,7 @@ Facts = Mapping[str, Any]
     help="Part of DATA to score on.  [default: test; all of a single file of other data]",
 )
 @options.beam
+@options.rule
 @options.device
 @options.reading
 @click.option(
@@ -79,7 +80,8 @@ def evaluate(
     *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
     device: str | None, errors: Path | None, strangers: str | None,
     strangers_column: str | None, plot: Path | None, force: bool, details: bool,
-    as_json: bool, **settings: Any,
+    as_json: bool, pattern: str | None, within: str | None, check: tuple[str, ...],
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, as it was trained.
 
@@ -94,6 +96,9 @@ def evaluate(
 
     With --details also: how often one of the first k candidates is right, exact match by the
     length of the source, and which symbols were written in place of which.
+
+    With --pattern, --within or --check the scores are those of answers that keep the rule; a row
+    without such an answer is wrong.
 
     With -m twice, two models of pairs are scored on the same rows and compared.
     """
@@ -113,10 +118,12 @@ def evaluate(
     from charseq.inference.predictor import load
 
     reading = options.given(settings, ())
-    load_arguments: dict[str, Any] = {} if device is None else {"device": device}
+    loading = {"device": device, "pattern": pattern, "within": within, "check": check}
+    load_arguments: dict[str, Any] = {k: v for k, v in loading.items() if v not in (None, ())}
     task = task_of(data, reading)
     runs = [options.chosen(run, task=task) for run in models or (None,)]
     loaded = [load(run, **load_arguments) for run in runs]
+    console.tell_lexicon(loaded[0], quiet=False)
     if len(loaded) == 2:
         facts = evaluation.compare(
             data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading,

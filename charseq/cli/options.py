@@ -372,6 +372,17 @@ device = click.option(
     type=click.Choice(("cpu", "cuda")),
     help="Where to compute; cuda, a GPU, is faster for many texts.  [default: cpu]",
 )
+_once: Mapping[str, Any] = {"multiple": True, "callback": once}
+rule = together(
+    click.option("--pattern", **_once, metavar="REGEX",
+        help="Only answers that match this regular expression in full."),
+    click.option("--within", **_once, type=Name(), metavar="FILE",
+        help="Only answers that are lines of this file, such as names or codes."),
+    click.option("--check", multiple=True, metavar="NAME",
+        help="Only answers that pass this check; may be repeated: date, time, number, isbn, iban, "
+        "luhn."),
+)  # fmt: skip
+"""What all answers keep; arguments of ``predictor.load``."""
 inference = together(
     model,
     click.option(
@@ -401,6 +412,7 @@ inference = together(
         help="Columns of the lexicon, such as source,target.  [default: by its header, else as "
         "in training]",
     ),
+    rule,
     click.option(
         "--length-penalty",
         type=Number(0, 5),
@@ -433,7 +445,7 @@ def load_arguments(named: Mapping[str, Any]) -> dict[str, Any]:
     """
     if named["lexicon_columns"] and named["lexicon"] is None:
         raise UsageError("--lexicon-columns is for --lexicon")
-    return {name: value for name, value in named.items() if value is not None}
+    return {name: value for name, value in named.items() if value not in (None, ())}
 
 
 def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float | None) -> int:

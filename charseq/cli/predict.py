@@ -38,6 +38,10 @@ WINDOW = 256
 CHUNK = 65_536
 """Bytes that are read from stdin at once."""
 
+RULES = {"pattern", "within", "check"}
+NEEDS_PAIRS = {"lexicon", "length_penalty", "device", *RULES}
+"""Arguments of ``predictor.load`` that only models of pairs take."""
+
 AnswerFunction = Callable[[list[str]], Sequence[Answer]]
 
 _generation = options.together(
@@ -82,6 +86,7 @@ _generation = options.together(
         'charseq predict "3. März 2021" "le 14 juillet 1789"',
         "charseq predict -n 3 < words.txt > answers.tsv",
         'charseq predict --mass 0.9 --lexicon names.tsv --json "03/04/05"',
+        'charseq predict --check date "31 June 2020"',
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
         'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
     ),
@@ -110,6 +115,10 @@ def predict(
     With --lexicon, a text that is a source of the lexicon gets its targets as answers; with -n,
     answers of the model follow. The text must equal the source, except for its Unicode form.
 
+    With --pattern, --within or --check no other answer is given: where the model finds none, the
+    answer is empty, with a warning, and "answered" is false in JSON. More may be found with a
+    larger --beam.
+
     A language model (trained on text) answers with the next word; with --complete, with words that
     begin like the last one; with --generate, with whole lines that begin with TEXT. To it an empty
     TEXT is the beginning of a line; elsewhere the answer to an empty text is empty.
@@ -125,6 +134,7 @@ def predict(
     )
     loaded = load(run, **arguments)
     console.tell_lexicon(loaded, quiet=quiet)
+    has_rule = bool(RULES & arguments.keys())
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     answer = answer_function(
@@ -138,7 +148,7 @@ def predict(
     if generate:
         lines_of = render.generated_as_json if as_json else render.generated_as_text
     elif as_json:
-        lines_of = partial(render.as_json, with_origin=_has_origins(loaded))
+        lines_of = partial(render.as_json, with_origin=_has_origins(loaded), with_rule=has_rule)
     elif scores or mass is not None or count > 1:
         lines_of = render.as_table
     seen: Counter[str] = Counter()
@@ -147,7 +157,8 @@ def predict(
     for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
         answers = list(zip(window, answer(window), strict=True))
         console.write(line for text, one in answers for line in lines_of(text, one))
-        for line in (*render.warnings(answers, seen), *reached.warnings(answers)):
+        unanswered = render.without_answer(answers) if has_rule else ()
+        for line in (*render.warnings(answers, seen), *unanswered, *reached.warnings(answers)):
             warn(line)
     for totals in (render.unknown_totals(seen), reached.totals()):
         if totals:
@@ -201,7 +212,7 @@ def needed_task(loading: Mapping[str, Any], *, words: bool) -> str | None:
     """The task that the model must have learnt for these options; None: either will do."""
     if words:
         return "next-word"
-    return "pairs" if {"lexicon", "length_penalty", "device"} & loading.keys() else None
+    return "pairs" if NEEDS_PAIRS & loading.keys() else None
 
 
 def answer_function(

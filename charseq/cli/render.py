@@ -53,16 +53,20 @@ def as_table(text: str, answer: Prediction | None) -> Iterator[str]:
         yield f"{source}\t{rank}\t{best.prediction.translate(ONE_LINE)}\t{best.probability:.6f}"
 
 
-def as_json(text: str, answer: Prediction | None, *, with_origin: bool = False) -> Iterator[str]:
+def as_json(
+    text: str, answer: Prediction | None, *, with_origin: bool = False, with_rule: bool = False
+) -> Iterator[str]:
     """One object with everything; the source as it was given, with its features.
 
-    ``with_origin`` adds ``from``: "model", "memory" or "lexicon".
+    ``with_origin`` adds ``from``: "model", "memory" or "lexicon". ``with_rule`` adds ``answered``:
+    whether there is an answer that keeps the rule.
     """
     facts = {
         "source": text,
         "prediction": answer.prediction if answer else "",
         "probability": answer.probability if answer else None,
         **({"from": answer.origin if answer else None} if with_origin else {}),
+        **({"answered": bool(answer and answer.candidates)} if with_rule else {}),
         **(
             {"familiarity": answer.familiarity} if answer and answer.familiarity is not None else {}
         ),
@@ -111,6 +115,13 @@ def warnings(answers: Iterable[tuple[str, Answer]], seen: Counter[str]) -> Itera
         yield from unknown_symbols(text, answer.unknown if answer else (), seen)
         if answer and answer.truncated:
             yield f"the answer to '{shorten(text)}' is cut at the longest length learnt"
+
+
+def without_answer(answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
+    """A line for each text that has no answer which keeps the rule."""
+    for text, answer in answers:
+        if isinstance(answer, Prediction) and not answer.candidates:
+            yield f"no answer to '{shorten(text)}' that keeps the rule was found"
 
 
 class ReachedMass:

@@ -46,7 +46,7 @@ _KEYS = {"weights", "strangers", "sure_before", "sure_after", "familiarity"}
 
 
 class Source(NamedTuple):
-    """What is known of a source without its answers."""
+    """The facts on a source without its answers."""
 
     familiarity: float
     """0 to 1: how much it is like dev's sources and unlike strangers."""

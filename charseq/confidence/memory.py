@@ -110,13 +110,7 @@ class Memory:
         ``model``: the model's answers and their probabilities, which sum to at most 1. Equal ones
         keep their order, those of the memory first.
         """
-        counts = self.find(key)
-        total = math.fsum(counts.values()) + self.strength
-        found = {
-            text: (counts.get(text, 0.0) + self.strength * model.get(text, 0.0)) / total
-            for text in dict.fromkeys([*counts, *model])
-        }
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+        return mix(self.find(key), model, self.strength)
 
     def to_json(self) -> dict[str, Any]:
         """All fields by name; the inverse of :meth:`from_json`. The entries are one text."""
@@ -156,6 +150,19 @@ class Memory:
             raise _damaged("entries have a source twice")
         numbers = {name: float(value[name]) for name in limits}
         return cls(entries, rows=value["rows"], left_out=value["left_out"], **numbers)
+
+
+def mix(counts: Targets, model: Mapping[str, float], strength: float) -> dict[str, float]:
+    """The probability of every target of ``counts`` and every answer of the model, best first.
+
+    ``model`` and the order are as in :meth:`Memory.mixed`.
+    """
+    total = math.fsum(counts.values()) + strength
+    found = {
+        text: (counts.get(text, 0.0) + strength * model.get(text, 0.0)) / total
+        for text in dict.fromkeys([*counts, *model])
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def key_of(vocabulary: Vocabulary, source: str, features: str) -> str:

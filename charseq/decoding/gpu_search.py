@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,9 @@ from charseq.kernels.cuda_graphs import GraphCache
 
 if TYPE_CHECKING:
     from jaxtyping import Int
+
+    from charseq.data.text.automaton import Automaton
+    from charseq.decoding.constrained import Outputs
 
 CHECK_EVERY = 4
 """Steps between two checks whether any text is unfinished."""
@@ -130,6 +134,37 @@ def greedy(
     return [Hypothesis(tuple(ids[:size]), *rest) for ids, size, *rest in found]
 
 
+class Edges(NamedTuple):
+    """An automaton on a GPU; see :class:`charseq.data.text.automaton.Automaton`."""
+
+    keys: Int[Tensor, "E"]
+    targets: Int[Tensor, "E"]
+
+    @classmethod
+    def of(cls, automaton: Automaton, device: torch.device) -> Edges:
+        """The edges of ``automaton``."""
+        keys, targets = (
+            torch.from_numpy(np.asarray(part, dtype=np.int64)).to(device)
+            for part in (automaton.keys, automaton.targets)
+        )
+        return cls(keys, targets)
+
+    def mask(self, logs: Tensor, scores: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Make symbols without an edge impossible.
+
+        ``logs`` is N W V, ``scores`` and ``states`` of the automaton are N W. Also returned are the
+        probability that is removed from each text, N, and the states after every symbol, N W V.
+        """
+        wanted = states[:, :, None] * logs.shape[2] + torch.arange(
+            logs.shape[2], device=logs.device
+        )
+        edges = torch.searchsorted(self.keys, wanted).clamp_(max=len(self.keys) - 1)
+        missing = self.keys[edges] != wanted
+        lost = torch.where(missing, logs.double().exp(), 0.0).sum(dim=2)
+        removed = (scores.exp() * lost).sum(dim=1)
+        return logs.masked_fill(missing, IMPOSSIBLE), removed, self.targets[edges]
+
+
 class Beams(NamedTuple):
     """State of a beam search: unfinished rows of every text, and its W best finished outputs.
 
@@ -160,6 +195,10 @@ class Beams(NamedTuple):
     end_logs: Tensor
     """N, log-probability of EOS after the first output, if that is truncated; else 0."""
     state: Any
+    nodes: Tensor | None = None
+    """N W, states of the automaton; None without one."""
+    removed: Tensor | None = None
+    """N, the probability of impossible continuations; None without an automaton."""
 
     @classmethod
     def begin(cls, count: int, width: int, longest: int, state: Any, device: torch.device) -> Beams:
@@ -248,6 +287,45 @@ def beam(
 
     ``fixed`` and ``state`` are the model's memory and its first state, ``width`` rows a text.
     """
+    return _search(
+        model, fixed, state, limits, graphs, None,
+        width=width, length_penalty=length_penalty, silent=silent,
+    ).best()  # fmt: skip
+
+
+def constrained(
+    model: GpuStepModel,
+    fixed: Any,
+    state: Any,
+    limits: Int[Tensor, "N"],
+    graphs: GraphCache,
+    edges: Edges,
+    *,
+    width: int,
+    length_penalty: float = 0.0,
+    silent: int | None = None,
+) -> Outputs:
+    """As :func:`beam` along an automaton; see :func:`charseq.decoding.constrained.constrained`."""
+    beams = _search(
+        model, fixed, state, limits, graphs, edges,
+        width=width, length_penalty=length_penalty, silent=silent,
+    )  # fmt: skip
+    return beams.best(), [] if beams.removed is None else beams.removed.tolist()
+
+
+def _search(
+    model: GpuStepModel,
+    fixed: Any,
+    state: Any,
+    limits: Int[Tensor, "N"],
+    graphs: GraphCache,
+    edges: Edges | None,
+    *,
+    width: int,
+    length_penalty: float,
+    silent: int | None,
+) -> Beams:
+    """The state of a beam search at its end."""
     count, device = len(limits), limits.device
     longest = int(limits.max())
     sizes = range(1, buffer_length(longest) + 2)
@@ -256,10 +334,11 @@ def beam(
     )
     no_output = -1 if silent is None else silent
 
-    def advance(constant: tuple[Any, Tensor, Tensor], beams: Beams) -> Beams:
-        model_memory, bounds, by_size = constant
+    def advance(constant: tuple[Any, Tensor, Tensor, Edges | None], beams: Beams) -> Beams:
+        model_memory, bounds, by_size, guide = constant
         logs, after = model.step(beams.symbols, model_memory, beams.state)
         logs = logs.view(len(bounds), width, -1)
+        beams, logs, nodes = _follow(guide, beams, logs)
         parents, chosen, totals = expand(beams.scores, logs, beams.blank)
         ends = (chosen == EOS) & (totals > IMPOSSIBLE)
         beams = beams.finish(
@@ -287,17 +366,37 @@ def beam(
             written=_pick(beams.written, parents).scatter(2, index, symbols[:, :, None]),
             blank=beams.blank.gather(1, parents) & (symbols == no_output),
             done=beams.done | stuck | beaten | over,
+            nodes=None if nodes is None else _picked_nodes(nodes, parents, symbols),
             state=model.reorder(after, (first + parents).flatten()),
         )
 
     begun = Beams.begin(count, width, longest, state, device)
-    loop = graphs.begin(f"beam {width}", advance, (fixed, limits, divisors), begun)
+    if edges is not None:
+        begun = begun._replace(nodes=begun.sizes, removed=begun.end_logs)
+    name = f"beam {width}" if edges is None else f"constrained beam {width}"
+    loop = graphs.begin(name, advance, (fixed, limits, divisors, edges), begun)
     for step in range(longest + 1):
         loop.step()
         if step % CHECK_EVERY == CHECK_EVERY - 1 and bool(loop.moving.done.all()):
             break
     beams: Beams = loop.moving
-    return beams.best()
+    return beams
+
+
+def _follow(edges: Edges | None, beams: Beams, logs: Tensor) -> tuple[Beams, Tensor, Tensor | None]:
+    """The beams with what an automaton removes, its log-probabilities, and all next states."""
+    if edges is None or beams.nodes is None or beams.removed is None:
+        return beams, logs, None
+    possible = logs.clone()  # an impossible end is not removed by the automaton
+    possible[:, :, EOS].masked_fill_(beams.blank, IMPOSSIBLE)
+    logs, removed, nodes = edges.mask(possible, beams.scores, beams.nodes)
+    total = beams.removed + torch.where(beams.done, 0.0, removed)
+    return beams._replace(removed=total), logs, nodes
+
+
+def _picked_nodes(nodes: Tensor, parents: Tensor, symbols: Tensor) -> Tensor:
+    """The states N W after the symbols of some rows, of all next states N W V."""
+    return _pick(nodes, parents).gather(2, symbols[:, :, None])[:, :, 0]
 
 
 def expand(

@@ -45,6 +45,29 @@ class StepModel(Protocol):
         ...
 
 
+@runtime_checkable
+class Guide(Protocol):
+    """A rule that the rows of a beam follow, see ``constrained``."""
+
+    def mask(
+        self,
+        logs: Float[np.ndarray, "B W V"],
+        scores: Float[np.ndarray, "B W"],
+        texts: Int[np.ndarray, "B"],
+    ) -> None:
+        """Make symbols impossible, in place. ``texts``: the numbers of the texts under way."""
+        ...
+
+    def follow(
+        self,
+        stays: Int[np.ndarray, "S"],
+        parents: Int[np.ndarray, "S W"],
+        chosen: Int[np.ndarray, "S W"],
+    ) -> None:
+        """The new rows: for the texts that stay, those ``parents`` and their next symbols."""
+        ...
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """One output: ids without EOS, log-probability, and whether the limit truncated it."""
@@ -213,6 +236,7 @@ def beam(
     width: int,
     length_penalty: float = 0.0,
     silent: int | None = None,
+    guide: Guide | None = None,
 ) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; ``state`` has one row per text.
 
@@ -225,11 +249,11 @@ def beam(
 
     At the limit of a text its best continuation is cut off. Where it is likelier than every
     finished output, the ids before it are the first output, truncated. ``silent`` as for
-    :func:`greedy`.
+    :func:`greedy`. ``guide``: the rule that the rows follow.
     """
-    if isinstance(model, BeamSearcher):
+    if guide is None and isinstance(model, BeamSearcher):
         return model.beam(state, limits, width=width, length_penalty=length_penalty)
-    return _search(model, state, limits, width, length_penalty, silent)
+    return _search(model, state, limits, width, length_penalty, silent, guide=guide)
 
 
 def _search(
@@ -239,8 +263,10 @@ def _search(
     width: int,
     length_penalty: float,
     silent: int | None,
+    *,
+    guide: Guide | None = None,
 ) -> list[list[Hypothesis]]:
-    """A beam search, step by step, of all texts at once."""
+    """A beam search, step by step, of all texts at once; by ``guide``, if there is one."""
     outputs = _Outputs(limits, width, length_penalty)
     count = len(limits)
     alive = np.arange(count)
@@ -255,6 +281,8 @@ def _search(
         logs, state = model.step(symbols, state)
         logs = logs.reshape(len(alive), width, -1)
         logs[blank, EOS] = -np.inf
+        if guide is not None:
+            guide.mask(logs, scores, alive)
         parents, chosen, totals = _best(scores, logs)
         outputs.add_finished(alive, parents, chosen, totals, written)
         active = np.argsort(chosen == EOS, axis=1, kind="stable")[:, :width]
@@ -267,6 +295,8 @@ def _search(
         alive, taken = alive[stays], active[stays]
         parents = _pick(parents[stays], taken)
         chosen = _pick(chosen[stays], taken)
+        if guide is not None:
+            guide.follow(stays, parents, chosen)
         scores = _pick(totals[stays], taken)
         blank = _pick(blank[stays], parents) & (chosen == (-1 if silent is None else silent))
         before = _pick(written[stays], parents[:, :, None])

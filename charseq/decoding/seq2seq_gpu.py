@@ -13,7 +13,7 @@ text's answer depends on that text alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch import Tensor
 from charseq.data.batches import pad
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
-from charseq.decoding.gpu_search import beam, greedy, limits_of
+from charseq.decoding.gpu_search import Edges, beam, constrained, greedy, limits_of
 from charseq.decoding.search import Hypothesis
 from charseq.kernels.cuda_graphs import GraphCache
 from charseq.models.factory import build
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from charseq.config import Config
+    from charseq.data.text.automaton import Automaton
+    from charseq.decoding.constrained import Outputs
 
 MAX_ROWS = 4096
 """Rows in a batch, padding rows included."""
@@ -179,6 +181,8 @@ class GpuEnsemble:
         self.members = [GpuSeq2Seq(one, named, device) for one, named in pairs]
         self.actions = self.members[0].actions
         self._graphs = GraphCache(device)
+        self._edges: tuple[Automaton, Edges] | None = None
+        """The last automaton, and its edges on the device."""
 
     @torch.inference_mode()
     def search(
@@ -193,6 +197,50 @@ class GpuEnsemble:
 
         Raises ValueError for texts whose lengths do not round up to one multiple of ``WIDTH``.
         """
+        found: list[list[Hypothesis]] = []
+        for count, begun in self._batches(sources, limits, width):
+            if width == 1:
+                answers = [[best] for best in greedy(self, *begun, silent=self._silent)]
+            else:
+                answers = beam(
+                    self, *begun, width=width, length_penalty=length_penalty, silent=self._silent
+                )
+            found += answers[:count]
+        return found
+
+    @torch.inference_mode()
+    def constrained_search(
+        self,
+        sources: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        automaton: Automaton,
+        *,
+        width: int,
+        length_penalty: float = 0.0,
+    ) -> Outputs:
+        """As :func:`charseq.decoding.constrained.constrained`; raises as :meth:`search`."""
+        if self._edges is None or self._edges[0] is not automaton:
+            self._edges = automaton, Edges.of(automaton, self.device)
+        found: list[list[Hypothesis]] = []
+        removed: list[float] = []
+        for count, begun in self._batches(sources, limits, width):
+            outputs, lost = constrained(
+                self, *begun, self._edges[1],
+                width=width, length_penalty=length_penalty, silent=self._silent,
+            )  # fmt: skip
+            found += outputs[:count]
+            removed += lost[:count]
+        return found, removed
+
+    @property
+    def _silent(self) -> int | None:
+        """The symbol that writes nothing."""
+        return None if self.actions is None else self.actions.deletion
+
+    def _batches(
+        self, sources: Sequence[Sequence[int]], limits: Sequence[int], width: int
+    ) -> Iterator[tuple[int, tuple[Any, Any, Tensor, GraphCache]]]:
+        """Encoded groups of texts: their number, and the first arguments of a search."""
         lengths = [len(ids) for ids in sources]
         width_of_source = -(-max(lengths) // WIDTH) * WIDTH
         if min(lengths) <= width_of_source - WIDTH:
@@ -200,20 +248,11 @@ class GpuEnsemble:
                 f"lengths {min(lengths)} to {width_of_source} do not round up to one length"
             )
         size = max(1, min(MAX_ROWS // width, MAX_SYMBOLS // width_of_source))
-        found: list[list[Hypothesis]] = []
         for first in range(0, len(sources), size):
             group = sources[first : first + size]
             bounds = limits_of(limits[first : first + size], size, self.device)
-            begun = *self._start(group, size, width_of_source, width), bounds, self._graphs
-            silent = None if self.actions is None else self.actions.deletion
-            if width == 1:
-                answers = [[best] for best in greedy(self, *begun, silent=silent)]
-            else:
-                answers = beam(
-                    self, *begun, width=width, length_penalty=length_penalty, silent=silent
-                )
-            found += answers[: len(group)]
-        return found
+            memory, state = self._start(group, size, width_of_source, width)
+            yield len(group), (memory, state, bounds, self._graphs)
 
     def step(
         self, symbols: Int[Tensor, "R"], memory: tuple[GpuMemory, ...], state: tuple[GpuState, ...]

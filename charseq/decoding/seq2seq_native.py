@@ -45,7 +45,9 @@ from charseq.kernels.library import (
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int, Int64
 
+    from charseq.data.text.automaton import Automaton
     from charseq.decoding.blocks import CellWeights
+    from charseq.decoding.constrained import Outputs
     from charseq.decoding.search import Hypothesis
     from charseq.kernels.library import Packed
 
@@ -58,7 +60,7 @@ _Search = structure(
     "Search",
     "texts steps width max_length budget",
     "decoder state keys values lengths decoder_input readout_input ends prior* limits penalties"
-    " found sizes scores truncated end_logs written work",
+    " edges edge_symbols edge_targets removed found sizes scores truncated end_logs written work",
 )
 
 
@@ -215,6 +217,35 @@ class NativeSeq2Seq:
             ValueError: rows of the state were selected or have taken a step, or there are not as
                 many limits as texts.
         """
+        return self._beam(state, limits, None, width, length_penalty)[0]
+
+    def constrained_beam(
+        self,
+        state: NativeState,
+        limits: Sequence[int],
+        automaton: Automaton,
+        *,
+        width: int,
+        length_penalty: float,
+    ) -> Outputs:
+        """As :func:`charseq.decoding.constrained.constrained`, from a state of :meth:`start`.
+
+        Raises:
+            ValueError: as :meth:`beam`; or the automaton is one of other symbols.
+        """
+        if automaton.size != self.symbols:
+            raise ValueError(f"{automaton.size} symbols, expected {self.symbols}")
+        return self._beam(state, limits, automaton, width, length_penalty)
+
+    def _beam(
+        self,
+        state: NativeState,
+        limits: Sequence[int],
+        automaton: Automaton | None,
+        width: int,
+        length_penalty: float,
+    ) -> Outputs:
+        """A whole search in C."""
         count, longest = len(limits), max(limits)
         as_read = np.array_equal(state.texts, np.arange(count))
         if state.width != 1 or state.positions.any() or not as_read:
@@ -228,12 +259,18 @@ class NativeSeq2Seq:
         bounds = np.array(limits, dtype=np.int64)
         penalties = np.array([penalty(length, length_penalty) for length in range(longest + 2)])
         shape = len(self.decoder), self.states, count, self.hidden
+        removed = np.zeros(count)
+        guide: list[int | None] = [None] * 4
+        if automaton is not None:
+            parts = automaton.offsets, automaton.symbols, automaton.targets, removed
+            guide = [address(part) for part in parts]
         steps, encoded = self._encoded_pointers(state, count)
         decoder = self._decoder_structure()
         search = _Search(
             count, steps, width, longest, library.MULTIPLICATIONS,
             ctypes.addressof(decoder), pointer_to(state.hidden, shape), *encoded,
             pointer_to(bounds, (count,), INDEX), pointer_to(penalties, (longest + 2,), DOUBLE),
+            *guide,
             *(address(a) for a in (found, sizes, scores, truncated, end_logs, written)), None,
         )  # fmt: skip
         try:
@@ -243,13 +280,14 @@ class NativeSeq2Seq:
             self.kernels.library.charseq_search_end(ctypes.byref(search))
             raise
         columns = (array.tolist() for array in (found, written, sizes, scores, truncated, end_logs))
-        return [
+        outputs = [
             [
                 Hypothesis(tuple(ids[:size]), *rest)
                 for ids, size, *rest in zip(*(part[:n] for part in parts), strict=True)
             ]
             for n, *parts in zip(*columns, strict=True)
         ]
+        return outputs, removed.tolist()
 
     def _share_features(
         self, ids: Int64[np.ndarray, "N S"], lengths: Int64[np.ndarray, "N"]

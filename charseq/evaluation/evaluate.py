@@ -5,11 +5,12 @@ The two functions behind ``charseq evaluate``. The task of the model decides how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq.data.corpus import is_text, task_of, trained_reading
+from charseq.decoding.rules import is_given
 from charseq.errors import UsageError, argument
 from charseq.evaluation import next_word, pairs
 from charseq.inference.language_model import LanguageModel
@@ -33,6 +34,9 @@ def evaluate(
     plot: str | Path | None = None,
     force: bool = False,
     reading: Mapping[str, str] | None = None,
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
@@ -54,6 +58,10 @@ def evaluate(
         force: overwrite these files if they exist.
         reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
             bad_rows); they override those of the model and of ``data``.
+        pattern: a rule that all answers keep, like ``within`` and ``check``; see ``charseq.load``.
+            A row without such an answer is wrong.
+        within: the same, a file of answers.
+        check: the same, names of checks.
         report: gets lines on how pairs were read.
 
     Returns:
@@ -73,14 +81,16 @@ def evaluate(
         model = load(choose(model, task=task).path)
     _check_kind(model, data, reading)
     if isinstance(model, LanguageModel):
+        ruled = is_given(pattern, within, check) or None
         given = {"beam": beam, "errors": errors, "strangers": strangers, "plot": plot}
+        given |= {"a rule": ruled}
         if named := [name for name, value in given.items() if value is not None]:
             are = " and ".join(named) + (" is" if len(named) == 1 else " are")
             raise UsageError(f"{are} for runs of pairs; this run predicts words")
         encoding = (reading or {}).get("encoding", "auto")
         return next_word.evaluate(model, data, split=split, encoding=encoding, version=__version__)
     return pairs.evaluate(
-        model,
+        model.constrained(pattern=pattern, within=within, check=check),
         data,
         split=split,
         beam=beam,

@@ -21,8 +21,8 @@ from charseq.errors import DataError, SettingError, UsageError, argument, requir
 from charseq.evaluation import analysis, risk, risk_plots
 from charseq.evaluation.metrics import measure_all, signature, summarise
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
+from charseq.inference.pool import files_read
 from charseq.inference.predictor import PairsModel
-from charseq.runs.folder import files_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,14 +66,13 @@ def evaluate(
     given = [] if strangers is None else [strangers]
     for path in (errors, plot):
         if path is not None:
-            reads = chain(data_files(data), files_of(model.path), given)
+            reads = chain(data_files(data), files_read(model), given)
             files.refuse(path, force=force, inputs=reads)
     if plot is not None:
         risk_plots.check(plot, force=force)
         if errors is not None and Path(errors) == Path(plot):
-            raise UsageError(
-                f"{plot} is the file of {argument('errors')} and of {argument('plot')}: give two names"
-            )
+            both = f"{argument('errors')} and of {argument('plot')}"
+            raise UsageError(f"{plot} is the file of {both}: give two names")
     texts = []
     if strangers is not None:
         texts = read_strangers(model, strangers, strangers_column, report)
@@ -300,5 +299,6 @@ def facts(
             ser=target.piece_kind,
             beam=width,
             length_penalty=model.translator.length_penalty or None,
+            rule=None if model.rule is None else model.rule.fingerprint[:8],
         ),
     }

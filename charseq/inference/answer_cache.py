@@ -38,6 +38,8 @@ FULL_BATCHES = 2048
 """New texts that end a shard: with so many, the model's batches are full."""
 CHUNK_SECONDS = 1.0
 """Seconds of computing that a kill may cost, once the pace is known."""
+NO_ANSWER = "no answer"
+"""The note of a text without an answer: a rule allows none that was found."""
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 
@@ -149,7 +151,7 @@ class AnswerCache:
         return RowAnswer((*[""] * count, note) if self._has_notes else ("",))
 
     def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
-        cells = list(entry.texts)
+        cells = list(entry.texts or ("",))
         if self._append is not None:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))
@@ -221,8 +223,8 @@ def distinct_texts(texts: Texts) -> Iterator[str]:
 
 def _note(entry: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
     unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
-    cut = "truncated" if entry.truncated else ""
-    return "; ".join(filter(None, (unknown, cut, "flattened" if flattened else "")))
+    parts = (unknown, "" if entry.texts else NO_ANSWER, "truncated" if entry.truncated else "")
+    return "; ".join(filter(None, (*parts, "flattened" if flattened else "")))
 
 
 def predict_texts(
@@ -280,6 +282,6 @@ def predict_texts(
 
 
 def _entry(found: Prediction, n: int, *, scored: bool) -> JournalEntry:
-    texts = (found.prediction, *(other.prediction for other in found.candidates[1:n]))
+    texts = tuple(one.prediction for one in found.candidates[:n])
     chances = tuple(one.probability for one in found.candidates[: n if scored else 0])
     return JournalEntry(texts, tuple(found.unknown), found.truncated, found.origin, chances)

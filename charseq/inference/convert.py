@@ -316,8 +316,8 @@ def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: boo
     if to is not None:
         raise UsageError(f"{argument('to')} names a new column, and a lexicon has none{hint}")
     if scores:
-        what = f"{argument('scores', True)} adds columns: lexica have probabilities where their format does"
-        raise UsageError(f"{what}{hint}")
+        what = "adds columns: lexica have probabilities where their format does"
+        raise UsageError(f"{argument('scores', True)} {what}{hint}")
 
 
 def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: bool) -> None:

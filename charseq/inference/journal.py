@@ -60,7 +60,7 @@ class JournalEntry:
     """The part of a prediction that a conversion writes."""
 
     texts: tuple[str, ...]
-    """The outputs, best first."""
+    """The outputs, best first; none where a rule allows no output that was found."""
     unknown: tuple[str, ...]
     truncated: bool
     origin: str
@@ -383,7 +383,7 @@ def _entries(value: Any, n: int) -> list[JournalEntry] | None:
     found = []
     for one in value:
         match one:
-            case [[str(), *_] as texts, list(unknown), bool(cut), str(origin), list(numbers)] if (
+            case [list(texts), list(unknown), bool(cut), str(origin), list(numbers)] if (
                 len(texts) <= n
                 and origin in ORIGINS
                 and all(isinstance(text, str) for text in [*texts, *unknown])

@@ -86,7 +86,7 @@ class LanguageModel:
     has_features = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from charseq.inference.predictor import reloading
+        from charseq.inference.loading import reloading
 
         return reloading(self)
 

@@ -87,6 +87,14 @@ class Lexicon:
         predicted = dict(zip(missing, predict(missing), strict=True))
         return {text: _joined(text, own[text], predicted.get(text), n) for text in texts}
 
+    def within(self, allows: Callable[[str], bool]) -> Lexicon:
+        """The same lexicon without the targets that are not allowed; others share their part."""
+        found = Lexicon(self._vocabulary, (), self.path, notes=self.notes)
+        for key, answers in self._answers.items():
+            left = {one.prediction: one.probability for one in answers if allows(one.prediction)}
+            found._answers |= {key: _candidates(left)} if left else {}
+        return found
+
     def _key(self, source: str, features: str) -> Key:
         known = self._vocabulary
         parts = tuple(known.split_features(features)) if features else ()

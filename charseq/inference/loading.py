@@ -7,6 +7,7 @@ and next-word runs differ in their symbols, limits, shapes and scores.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,11 +23,14 @@ from charseq.decoding.ensemble import name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
 from charseq.runs.lookup import TRAINED_AT
-from charseq.runs.store import check_size
+from charseq.runs.store import check_size, state_of
 from charseq.runs.untrusted import encode_json, parse_object, shown
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from charseq.inference.language_model import LanguageModel
+    from charseq.inference.predictor import PairsModel
 
 ABSENT = {"alignment_prior": False, "direction": "forward", "counts": "none", "memory": "off"}
 """Values of settings that runs of the first versions do not have."""
@@ -285,3 +289,39 @@ def _check_limits(limits: Any, path: Path) -> None:
         raise CheckpointError(
             "is damaged: 'limits' must be a list of whole numbers", path=path / ABOUT
         )
+
+
+# --- the same run again
+
+
+def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
+    """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
+    options = dict(getattr(model, "options", {}))
+    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
+
+
+def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
+    """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
+
+    Raises:
+        CheckpointError: as :func:`load`, or the run, lexicon or rule has changed since then.
+    """
+    from charseq.inference.predictor import load
+
+    model = load(path, **options)
+    if fingerprint(model) != known:
+        raise CheckpointError(
+            "the run, its lexicon or its rule has changed since it was pickled", path=path
+        )
+    return model
+
+
+def fingerprint(model: PairsModel | LanguageModel) -> str:
+    """sha256 of all that decides a model's answers: files, lexicon, rule, length penalty."""
+    files = state_of(model.path).files
+    parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
+    if not is_next_word(model.metadata):
+        pairs: Any = model
+        parts += [pairs.config.length_penalty, pairs.lexicon and pairs.lexicon.fingerprint]
+        parts += [pairs.rule.fingerprint] if pairs.rule else []
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -110,7 +110,7 @@ class WorkerPool:
 
 
 def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]:
-    """The files that a model was loaded from: those of its run, and its lexicon."""
+    """The files that a model was loaded from: its run, its lexicon and the file of its rule."""
     loaded: Any = model.model if isinstance(model, WorkerPool) else model
     run = getattr(loaded, "path", None)
     if run is not None:
@@ -120,6 +120,9 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
     lexicon = getattr(loaded, "lexicon", None)
     if lexicon is not None and lexicon.path is not None:
         yield lexicon.path
+    rule = getattr(loaded, "rule", None)
+    if rule is not None and rule.path is not None:
+        yield rule.path
 
 
 def as_trained(

@@ -10,18 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.errors import CheckpointError, SettingError, UsageError
+
+if TYPE_CHECKING:
+    from charseq.decoding.search import Hypothesis
 
 ORIGINS = MODEL, LEXICON, MEMORY = "model", "lexicon", "memory"
 """The origins of a candidate."""
 
+Calibrated = Callable[[Sequence[float]], Sequence[float]]
+"""Scores of all candidates of a text, best first -> their probabilities."""
+
 _ROUNDING = 1e-9
 """Probabilities that miss a mass by less count as reaching it: 0.5 + 0.3 + 0.1 is below 0.9."""
+_RULE_ROUNDING = 1e-5
+"""A bound for the rounding of the probability that a rule removes, from float32 logits."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Candidate:
     probability: float
     """How likely it is that exactly this answer is right, 0 to 1: calibrated, where the run was
     calibrated; else the model's own probability. For one text they sum to at most 1. Of a truncated
-    answer it is the probability that the text ends where it was cut."""
+    answer it is the probability that the text ends where it was cut. Under a rule it is that of the
+    answer among all answers which keep the rule."""
     score: float
     """Natural logarithm of the model's own probability; -inf where that is 0, as of a truncated
     answer that cannot end there, or where the model did not find a remembered answer."""
@@ -58,7 +68,8 @@ class Prediction:
     """Whether the answer was cut at the length limit, because the model did not end it. It is the
     likeliest beginning, but mostly less probable than the candidates after it, which did end."""
     candidates: list[Candidate]
-    """The best answers, best first, as many as were asked for; there may be fewer."""
+    """The best answers, best first, as many as were asked for; there may be fewer, and none where
+    no answer was found that keeps a rule."""
     familiarity: float | None = None
     """How much the text is like those that the model was taught, 0 to 1; None where the run has no
     measure of it."""
@@ -167,6 +178,149 @@ class ScoredText(NamedTuple):
         return self._replace(score=add_logs(self.score, other.score), beginning=beginning)
 
 
+class FoundTexts(NamedTuple):
+    """The outputs of a search as texts, and the probability that a rule has removed."""
+
+    texts: list[ScoredText]
+    removed: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        texts: Sequence[ScoredText],
+        allows: Callable[[str], str | None] | None,
+        removed: float = 0.0,
+    ) -> FoundTexts:
+        """The texts that keep a rule, as ``allows`` gives them; None: there is no rule.
+
+        ``removed`` grows by the probability of the others. An output that the length limit cut
+        where the rule lets nothing end is not kept.
+        """
+        if allows is None:
+            return cls(list(texts))
+        named = [(allows(one.text), one) for one in texts]
+        outside = [math.exp(one.score) for answer, one in named if answer is None]
+        kept = [
+            one._replace(text=answer)
+            for answer, one in named
+            if answer is not None and one.score > -math.inf
+        ]
+        return cls(kept, math.fsum([removed, *outside]))
+
+
+def texts_of(
+    hypotheses: Sequence[Hypothesis], write: Callable[[Sequence[int]], str], length_penalty: float
+) -> list[ScoredText]:
+    """Outputs of a search as texts; the probabilities of those that spell the same text are added.
+
+    ``write``: ids -> text.
+    """
+    from charseq.decoding.search import penalty  # which loads NumPy
+
+    found: dict[str, ScoredText] = {}
+    cut = hypotheses[0].ids if hypotheses and hypotheses[0].truncated else None
+    for one in hypotheses:
+        if one.ids == cut and not one.truncated:
+            continue  # the truncated output with its end, which its score has
+        text = write(one.ids)
+        divisor = penalty(len(one.ids) + 1, length_penalty) if length_penalty else 1.0
+        beginning = one.score if one.truncated else None
+        scored = ScoredText(text, one.score + one.end, divisor, beginning)
+        found[text] = found[text].merged(scored) if text in found else scored
+    return list(found.values())
+
+
+def merge(outputs: Sequence[FoundTexts], weights: Sequence[float]) -> FoundTexts:
+    """The outputs of several groups of networks, each text once, with its mean probability."""
+    if len(outputs) == 1:
+        return outputs[0]
+    merged: dict[str, ScoredText] = {}
+    for found, weight in zip(outputs, weights, strict=True):
+        share = math.log(weight)
+        for one in found.texts:
+            beginning = None if one.beginning is None else one.beginning + share
+            shared = one._replace(score=one.score + share, beginning=beginning)
+            before = merged.get(one.text)
+            merged[one.text] = shared if before is None else before.merged(shared)
+    removed = [weight * found.removed for found, weight in zip(outputs, weights, strict=True)]
+    return FoundTexts(list(merged.values()), math.fsum(removed))
+
+
+def best_of(
+    text: str,
+    outputs: FoundTexts,
+    unknown: list[str],
+    n: int,
+    *,
+    calibrated: Calibrated | None,
+    by_merit: bool,
+    familiarity: float | None = None,
+) -> Prediction:
+    """The prediction for ``text``: the ``n`` best of all ``outputs``.
+
+    Probabilities are calibrated by all outputs, not only by the ``n`` best, and by what goes on
+    after truncated ones. A truncated output is the best or none. Without outputs, because a rule
+    allows none of them, the prediction is empty and has no candidates.
+
+    Args:
+        text: the source.
+        outputs: those that were found, each text once; and what a rule has removed, which
+            :func:`given_rule` accounts for.
+        unknown: symbols of the source that the model has never seen.
+        n: the most candidates.
+        calibrated: scores of all outputs -> probabilities; by default the exponential.
+        by_merit: whether outputs are compared by merit although none is truncated.
+        familiarity: of the source, see :class:`Prediction`.
+    """
+    merits: dict[str, float] | None = None
+    kept = {one.text: one for one in outputs.texts}
+    cut = [one for one in kept.values() if one.beginning is not None]
+    if outputs.removed:
+        calibrated = partial(given_rule, calibrated, outputs.removed)
+    if cut or by_merit:
+        merits = {one.text: one.merit for one in kept.values()}
+    if cut and merits is not None:
+        best = max(merits, key=merits.__getitem__)
+        for one in cut:
+            if one.text != best:
+                del kept[one.text]
+        if calibrated is not None:
+            calibrated = partial(_beside, calibrated, [one.continued for one in cut])
+    scores = {one.text: one.score for one in kept.values()}
+    candidates = rank(scores, n, merits=merits, calibrated=calibrated)
+    if not candidates:
+        return Prediction(text, "", 0.0, unknown, False, [], familiarity)
+    first = candidates[0]
+    truncated = kept[first.prediction].truncated
+    return Prediction(
+        text, first.prediction, first.probability, unknown, truncated, candidates, familiarity
+    )
+
+
+def _beside(
+    calibrated: Calibrated, continued: Sequence[float], scores: Sequence[float]
+) -> Sequence[float]:
+    """The calibrated probabilities of candidates beside outputs that go on beyond the limit."""
+    return calibrated([*scores, *continued])[: len(scores)]
+
+
+def given_rule(
+    calibrated: Calibrated | None, removed: float, scores: Sequence[float]
+) -> Sequence[float]:
+    """The probabilities of candidates, given that the right answer keeps a rule.
+
+    ``removed`` is the model's probability of outputs outside of the rule, as far as a search or a
+    check has met them. What it has not met counts as within. So p / (1 - removed), which takes the
+    place of the model's own probability p, is at most the conditional probability, and over all
+    answers within the rule it sums to at most 1. It is calibrated like p. Where the model gives
+    all answers within the rule less than about :data:`_RULE_ROUNDING`, all of these are small.
+    """
+    found = math.fsum(map(math.exp, scores))
+    left = math.log(min(max(1.0 - removed + _RULE_ROUNDING, found), 1.0))
+    given = [score - left for score in scores]
+    return list(map(math.exp, given)) if calibrated is None else calibrated(given)
+
+
 def refuse_below(least: int, *, whole: bool = True, **values: Any) -> None:
     """Raise SettingError for a value below ``least``, or of a wrong type, by its name."""
     kind: Any = Integral if whole else Real
@@ -201,7 +355,7 @@ def rank(
     n: int,
     *,
     merits: Mapping[str, float] | None = None,
-    calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None,
+    calibrated: Calibrated | None = None,
 ) -> list[Candidate]:
     """The ``n`` best candidates, best first; texts of equal merit keep their order.
 

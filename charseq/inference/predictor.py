@@ -9,8 +9,8 @@ rewritten by :mod:`charseq.inference.convert`.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,16 @@ from charseq.confidence.confidence import Confidence
 from charseq.confidence.memory import Memory
 from charseq.config import Config, configure
 from charseq.data.frames import over_texts
-from charseq.decoding import networks
+from charseq.decoding import networks, rules
 from charseq.decoding.ensemble import direction_groups_on
 from charseq.decoding.search import LengthLimits
-from charseq.errors import CheckpointError, SettingError, UsageError, require
+from charseq.errors import SettingError, UsageError, require
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.loading import read_run
+from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
+from charseq.inference.loading import read_run, reloading
 from charseq.inference.prediction import Prediction, refuse_below
 from charseq.inference.translator import Translator
 from charseq.runs.lookup import find
-from charseq.runs.store import state_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,11 @@ class PairsModel:
         """Everything that the run's ``about.json`` says."""
         self.config = config
         self.translator = translator
+        self.rule: rules.Rule | None = None
+        """The rule that all answers keep."""
+        self.unconstrained: PairsModel | None = None
+        """Of a model with a rule: the same without one."""
+        self._ruled: PairsModel | None = None  # the last one of `constrained`
         self.lexicon = lexicon
         """Your own pairs; their targets come before the answers of the model. None: no lexicon."""
 
@@ -95,6 +100,9 @@ class PairsModel:
         n: int = 1,
         beam: int | None = None,
         batch_size: int = 256,
+        pattern: str | None = None,
+        within: str | Path | None = None,
+        check: str | Iterable[str] = (),
     ) -> list[Prediction]:
         """One prediction for each text, in order. The same text always gets the same answer.
 
@@ -105,11 +113,18 @@ class PairsModel:
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
             batch_size: texts computed together; it changes the speed, never an answer.
+            pattern: a rule that all answers keep, like ``within`` and ``check``; see :func:`load`.
+            within: the same, a file.
+            check: the same, names of checks.
 
         Raises:
             SettingError: n, beam or batch_size below 1, or a text without its features.
-            UsageError: with the position: a text that is no str.
+            UsageError: with the position: a text that is no str; or an expression that is none.
+            DataError: with path and line: the file of answers cannot be read.
         """
+        if rules.is_given(pattern, within, check):
+            model = self.constrained(pattern=pattern, within=within, check=check)
+            return model.predict(texts, n=n, beam=beam, batch_size=batch_size)
         width = self.config.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
@@ -119,6 +134,32 @@ class PairsModel:
         found = self.lexicon.answer(parts, n, ask)
         return [found[text] for text in texts]
 
+    def constrained(
+        self,
+        *,
+        pattern: str | None = None,
+        within: str | Path | None = None,
+        check: str | Iterable[str] = (),
+    ) -> PairsModel:
+        """The same model with a rule, which takes the place of its own; see :func:`load`."""
+        rule = rules.read(pattern, within, check)
+        if rule is None:
+            return self
+        found = self._ruled
+        if found and found.rule and found.rule.fingerprint == rule.fingerprint:
+            return found
+        free = self.unconstrained or self
+        translator = copy.copy(free.translator)
+        target, directions = translator.target, [g.backward for g in translator.direction_groups]
+        translator.rule = rules.TargetRule(rule, target, translator.actions, backward=directions)
+        lexicon = free.lexicon and free.lexicon.within(rule.allows)
+        self._ruled = PairsModel(self.path, self.metadata, self.config, translator, lexicon)
+        self._ruled.rule, self._ruled.unconstrained = rule, free
+        path = rule.path and str(rule.path.absolute())
+        chosen = {"pattern": pattern, "within": path, "check": list(rule.checks)}
+        self._ruled.options = {**free.options, **chosen}
+        return self._ruled
+
 
 def load(
     run: str | Path | None = None,
@@ -127,6 +168,9 @@ def load(
     lexicon_columns: str = "",
     length_penalty: float | None = None,
     device: str = "cpu",
+    pattern: str | None = None,
+    within: str | Path | None = None,
+    check: str | Iterable[str] = (),
 ) -> PairsModel | LanguageModel:
     """Load the model of a run folder.
 
@@ -142,6 +186,10 @@ def load(
         length_penalty: how much beam search prefers longer outputs; by default the setting
             ``length_penalty`` of the run.
         device: ``cpu``, or ``cuda`` to compute on a GPU with torch.
+        pattern: a regular expression of Python that all answers match in full.
+        within: a file; all answers are lines of it.
+        check: names of checks that all answers pass: date, time, number, isbn, iban, luhn. With
+            any of these three, no answer is outside, not even from the lexicon.
 
     Returns:
         A model that rewrites texts, or one that predicts words, as the run was trained.
@@ -150,7 +198,8 @@ def load(
         SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
         DataError: with path and line: the lexicon cannot be read.
-        UsageError: a lexicon or a length penalty for a language model; or no path.
+        UsageError: a lexicon, a length penalty or a rule for a language model; no path; or an
+            expression that is not regular, or that no output matches.
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
@@ -161,9 +210,10 @@ def load(
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
-        if lexicon is not None or length_penalty is not None:
-            what = "a length penalty" if lexicon is None else "a lexicon"
-            raise UsageError(f"{what} is for runs of pairs; {path} predicts words")
+        ruled = rules.is_given(pattern, within, check) or None
+        named = {"a lexicon": lexicon, "a length penalty": length_penalty, "a rule": ruled}
+        if given := [name for name, value in named.items() if value is not None]:
+            raise UsageError(f"{given[0]} is for runs of pairs; {path} predicts words")
         if device != "cpu":
             raise SettingError(f"device is {device}; {path} predicts words, on the CPU only")
         return language_model(path, metadata, config, tokenizer, weights)
@@ -195,34 +245,7 @@ def load(
         entries = read(lexicon, source, settings=config.to_json(), columns=lexicon_columns)
     model = PairsModel(path, metadata, config, translator, entries)
     model.options = options
-    return model
-
-
-def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
-    """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
-    options = dict(model.options) if isinstance(model, PairsModel) else {}
-    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
-
-
-def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
-    """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
-
-    Raises:
-        CheckpointError: as :func:`load`, or the run or the lexicon has changed since then.
-    """
-    model = load(path, **options)
-    if fingerprint(model) != known:
-        raise CheckpointError("the run or its lexicon has changed since it was pickled", path=path)
-    return model
-
-
-def fingerprint(model: PairsModel | LanguageModel) -> str:
-    """sha256 of everything that decides the answers of a model: files, lexicon, length penalty."""
-    files = state_of(model.path).files
-    parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
-    if isinstance(model, PairsModel):
-        parts += [model.config.length_penalty, model.lexicon and model.lexicon.fingerprint]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return model.constrained(pattern=pattern, within=within, check=check)
 
 
 def language_model(

@@ -9,30 +9,34 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
 
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence, Source
-from charseq.confidence.memory import Memory, key_of
+from charseq.confidence.memory import Memory, Targets, key_of, mix
 from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
+from charseq.decoding import rules
+from charseq.decoding.constrained import Outputs, search_within
 from charseq.decoding.ensemble import DirectionGroup
-from charseq.decoding.search import (
-    LENGTH_MARGIN,
-    Hypothesis,
-    LengthLimits,
-    Searcher,
-    beam,
-    greedy,
-    penalty,
-)
+from charseq.decoding.search import LENGTH_MARGIN, Hypothesis, LengthLimits, Searcher, beam, greedy
 from charseq.decoding.seq2seq_numpy import WIDTH
 from charseq.errors import SettingError
-from charseq.inference.prediction import Prediction, ScoredText, rank, remembered, require_numbers
+from charseq.inference.prediction import (
+    Calibrated,
+    FoundTexts,
+    Prediction,
+    ScoredText,
+    best_of,
+    merge,
+    remembered,
+    require_numbers,
+    texts_of,
+)
 
 MAX_POSITIONS = 2**17
 """Symbols of sources that are computed together: ten kilobytes each."""
@@ -71,6 +75,8 @@ class Translator:
         self.length_penalty = length_penalty
         self.path = path
         """The run folder, for the messages of errors."""
+        self.rule: rules.TargetRule | None = None
+        """The rule that all answers keep; an answer that does not is never given."""
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int = 1, batch_size: int = 256
@@ -91,15 +97,21 @@ class Translator:
         searches = [
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
-        found = {}
+        weights, found = [group.weight for group in self.direction_groups], {}
         for text, parts, row, one, *outputs in zip(
             distinct, split, ids, known, *searches, strict=True
         ):
-            unknown = self.source.unknown(*parts) if UNK in row else []
-            answer = partial(
-                self._prediction, text, outputs, unknown, searched=bool(row), known=one
+            counts = self._remembered(parts)
+            answer = best_of(
+                text,
+                merge(outputs, weights),
+                self.source.unknown(*parts) if UNK in row else [],
+                sys.maxsize if counts else n,
+                calibrated=self._calibrated(one) if row else None,
+                by_merit=bool(self.length_penalty),
+                familiarity=None if one is None else one.familiarity,
             )
-            found[text] = self._recalled(parts, answer, n)
+            found[text] = self._recalled(answer, counts, n) if counts else answer
         return [found[text] for text in texts]
 
     def having(
@@ -113,6 +125,27 @@ class Translator:
         other = copy(self)
         other.calibration, other.confidence, other.memory = calibration, confidence, memory
         return other
+
+    def _remembered(self, parts: tuple[str, str]) -> Targets:
+        """The targets that a source had in training and that keep the rule, with their counts."""
+        if self.memory is None:
+            return {}
+        counts = self.memory.find(key_of(self.source, *parts))
+        if self.rule is None or not counts:
+            return counts
+        kept: dict[str, float] = {}
+        for text, count in counts.items():
+            answer = self.rule.answer(text)
+            if answer is not None:
+                kept[answer] = kept.get(answer, 0.0) + count
+        return kept
+
+    def _recalled(self, answer: Prediction, counts: Targets, n: int) -> Prediction:
+        """The ``n`` best answers of the memory and the model, of which ``answer`` has all."""
+        strength = 0.0 if self.memory is None else self.memory.strength
+        ended = answer.candidates[answer.truncated :]
+        mixed = mix(counts, {one.prediction: one.probability for one in ended}, strength)
+        return remembered(answer, ended, mixed, counts, n)
 
     def parts(self, text: str) -> tuple[str, str]:
         """Source and features of one text, which has a tab between them.
@@ -152,11 +185,21 @@ class Translator:
         Raises:
             CheckpointError: as :meth:`predict`.
         """
-        limits = [self._limit(ids) for ids in sources]
-        network = (self.direction_groups[0] if group is None else group).network
-        strength = self.length_penalty
+        return self._search(sources, width, self.direction_groups[0] if group is None else group)[0]
+
+    def _search(
+        self, sources: Sequence[Sequence[int]], width: int, group: DirectionGroup
+    ) -> Outputs:
+        """As :meth:`search`; and for each source the probability that the rule removes."""
+        limits, removed = [self._limit(ids) for ids in sources], [0.0] * len(sources)
+        network, strength = group.network, self.length_penalty
         silent = None if self.actions is None else self.actions.deletion
-        if isinstance(network, Searcher):
+        if self.rule is not None:
+            found, removed = search_within(
+                network, sources, limits, self.rule.automaton(backward=group.backward),
+                width=width, length_penalty=strength, silent=silent,
+            )  # fmt: skip
+        elif isinstance(network, Searcher):
             found = network.search(sources, limits, width=width, length_penalty=strength)
         elif width == 1:
             state = network.start(sources)
@@ -166,19 +209,23 @@ class Translator:
                 network, network.start(sources), limits,
                 width=width, length_penalty=strength, silent=silent,
             )  # fmt: skip
-        for outputs in found:
-            # where all probabilities are NaN, a search finds nothing
-            require_numbers([one.score for one in outputs] or [math.nan], self.path)
-        return found
+        for outputs, lost in zip(found, removed, strict=True):
+            # where all probabilities are NaN, a search without a rule finds nothing
+            scores = [one.score for one in outputs]
+            require_numbers(scores or [lost if self.rule else math.nan], self.path)
+        return found, removed
 
     def _limit(self, ids: Sequence[int]) -> int:
         """Longest output for a source; with hard attention long enough to reach its end.
 
-        Else each output symbol looks at the whole source: an output that would take more than
+        A rule has room for its longest line, or for the shortest text of its pattern. Without hard
+        attention each output symbol looks at the whole source: an output that would take more than
         ``MAX_ATTENDED`` looks is cut there, and so marked as truncated.
         """
         size = source_length(ids)
         limit = self.limits.of(size)
+        if self.rule is not None:
+            limit = self.rule.limit(limit, size)
         if self.actions is None:
             return min(limit, MAX_ATTENDED // max(size, 1))
         return max(limit, math.ceil(LENGTH_MARGIN * size))
@@ -190,7 +237,7 @@ class Translator:
         group: DirectionGroup,
         width: int,
         batch_size: int,
-    ) -> list[list[ScoredText]]:
+    ) -> list[FoundTexts]:
         """The outputs that one group finds for each of ``texts``.
 
         ``ids`` are those of the texts, read forward.
@@ -198,7 +245,9 @@ class Translator:
         if group.backward:
             ids = [self.encode(*parts, backward=True) for parts in texts]
         # a text without symbols, such as an empty line, has an empty output
-        found = [[ScoredText("", 0.0)] for _ in ids]
+        allows = None if self.rule is None else self.rule.answer
+        found = [FoundTexts.of([ScoredText("", 0.0)], allows)] * len(ids)
+        write = partial(self._written, backward=group.backward)
         # a network that searches by itself also divides its input into batches
         size = max(len(ids), 1) if isinstance(group.network, Searcher) else batch_size
         for batch in buckets([len(row) for row in ids], width=WIDTH, size=size):
@@ -208,114 +257,25 @@ class Translator:
                 most = size
             for first in range(0, len(batch) if length else 0, most):
                 rows = batch[first : first + most]
-                searched = self.search([ids[row] for row in rows], width, group)
-                for row, hypotheses in zip(rows, searched, strict=True):
-                    found[row] = self._texts(hypotheses, backward=group.backward)
+                searched = self._search([ids[row] for row in rows], width, group)
+                for row, hypotheses, removed in zip(rows, *searched, strict=True):
+                    outputs = texts_of(hypotheses, write, self.length_penalty)
+                    found[row] = FoundTexts.of(outputs, allows, removed)
         return found
 
-    def _texts(self, hypotheses: Sequence[Hypothesis], *, backward: bool) -> list[ScoredText]:
-        """Hypotheses as texts; the probabilities of those that spell the same text are added."""
-        found: dict[str, ScoredText] = {}
-        actions, strength = self.actions, self.length_penalty
-        cut = hypotheses[0].ids if hypotheses[0].truncated else None
-        for one in hypotheses:
-            if one.ids == cut and not one.truncated:
-                continue  # the truncated output with its end, which its score has
-            ids = one.ids if actions is None else actions.target_ids(one.ids)
-            text = self.target.decode(reversed(ids) if backward else ids)
-            divisor = penalty(len(one.ids) + 1, strength) if strength else 1.0
-            beginning = one.score if one.truncated else None
-            scored = ScoredText(text, one.score + one.end, divisor, beginning)
-            found[text] = found[text].merged(scored) if text in found else scored
-        return list(found.values())
-
-    def _recalled(
-        self, parts: tuple[str, str], answer: Callable[[int], Prediction], n: int
-    ) -> Prediction:
-        """The ``n`` best answers of the memory and the model; ``answer(n)`` are the model's."""
-        key = "" if self.memory is None else key_of(self.source, *parts)
-        if self.memory is None or not self.memory.find(key):
-            return answer(n)
-        every = answer(sys.maxsize)
-        ended = every.candidates[every.truncated :]
-        mixed = self.memory.mixed(key, {one.prediction: one.probability for one in ended})
-        return remembered(every, ended, mixed, self.memory.find(key), n)
-
-    def _prediction(
-        self,
-        text: str,
-        outputs: Sequence[Sequence[ScoredText]],
-        unknown: list[str],
-        n: int,
-        *,
-        searched: bool,
-        known: Source | None,
-    ) -> Prediction:
-        """The ``n`` best of the outputs of all groups.
-
-        Probabilities are calibrated by all outputs, not only by the ``n`` best, and by what goes on
-        after truncated ones. Where nothing was ``searched`` they are not calibrated. A truncated
-        output is the best or none.
-        """
-        merged = self._merge(outputs) if len(outputs) > 1 else {one.text: one for one in outputs[0]}
-        merits: dict[str, float] | None = None
-        calibrated: Callable[[Sequence[float]], Sequence[float]] | None = None
-        if self.confidence and known and searched:
-            calibrated = partial(self.confidence.probabilities, known.penalty)
-        elif self.calibration and searched:
-            calibrated = self.calibration.probabilities
-        cut = [one for one in merged.values() if one.beginning is not None]
-        if cut or self.length_penalty:
-            merits = {one.text: one.merit for one in merged.values()}
-        if cut and merits is not None:
-            best = max(merits, key=merits.__getitem__)
-            for one in cut:
-                if one.text != best:
-                    del merged[one.text]
-            if calibrated is not None:
-                continued = [one.continued for one in cut]
-                calibrated = partial(_calibrated, calibrated, continued)
-        candidates = rank(
-            {one.text: one.score for one in merged.values()},
-            n,
-            merits=merits,
-            calibrated=calibrated,
-        )
-        first = candidates[0]
-        truncated = merged[first.prediction].truncated
-        return Prediction(
-            text,
-            first.prediction,
-            first.probability,
-            unknown,
-            truncated,
-            candidates,
-            None if known is None else known.familiarity,
-        )
+    def _written(self, ids: Sequence[int], *, backward: bool) -> str:
+        """The text of an output."""
+        written = ids if self.actions is None else self.actions.target_ids(ids)
+        return self.target.decode(reversed(written) if backward else written)
 
     def _known(self, sources: Sequence[str]) -> Sequence[Source | None]:
-        """What is known of each source without its answers; None in a run that has no measure."""
+        """The facts on each source without its answers; None in a run that has no measure."""
         if self.confidence is None:
             return [None] * len(sources)
         return self.confidence.sources(sources)
 
-    def _merge(self, outputs: Sequence[Sequence[ScoredText]]) -> dict[str, ScoredText]:
-        """The outputs of several groups, each text once, with its mean probability."""
-        merged: dict[str, ScoredText] = {}
-        for group, found in zip(self.direction_groups, outputs, strict=True):
-            share = math.log(group.weight)
-            for one in found:
-                beginning = None if one.beginning is None else one.beginning + share
-                shared = one._replace(score=one.score + share, beginning=beginning)
-                before = merged.get(one.text)
-                merged[one.text] = shared if before is None else before.merged(shared)
-        return merged
-
-
-def _calibrated(
-    probabilities: Callable[[Sequence[float]], Sequence[float]],
-    continued: Sequence[float],
-    scores: Sequence[float],
-) -> Sequence[float]:
-    """The calibrated probabilities of candidates beside outputs that go on beyond the limit."""
-    return probabilities([*scores, *continued])[: len(scores)]
+    def _calibrated(self, known: Source | None) -> Calibrated | None:
+        """The function from scores to probabilities for a source that was searched."""
+        if self.confidence and known:
+            return partial(self.confidence.probabilities, known.penalty)
+        return self.calibration.probabilities if self.calibration else None

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import ECHO, ROOT, LexiconModel, Storyteller, Upper, World, process
+from world import ECHO, ROOT, LexiconModel, Storyteller, Upper, World, prediction_of, process
 
 from charseq.cli import predict, render
 from charseq.cli.render import GeneratedLines
@@ -28,6 +28,7 @@ from charseq.data.text.vocabulary import SPECIALS
 from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
 from charseq.errors import DataError, UsageError
 from charseq.inference.language_model import LanguageModel
+from charseq.inference.prediction import Prediction
 
 # --- charseq predict, with a model of pairs
 
@@ -642,3 +643,47 @@ def test_a_model_of_pairs_completes_and_generates_nothing(how: dict[str, Any]) -
         ask(pairs, ["a"], **how)
     with pytest.raises(UsageError, match=r"^score needs a language model"):
         predict.require_language_model(pairs, "score")
+
+
+# --- a rule
+
+RULE = ["--pattern", "A.*", "--within", "own.txt", "--check", "date", "--check", "luhn,time"]
+
+
+class Ruled(Upper):
+    """A model whose rule allows nothing that begins with x."""
+
+    @staticmethod
+    def answer(text: str, n: int) -> Prediction:
+        return prediction_of(text) if text[0] == "x" else Upper.answer(text, n)
+
+
+@pytest.mark.parametrize("command", ["predict", "convert"])
+def test_a_rule_is_loaded_with_the_model(world: World, tmp_path: Path, command: str) -> None:
+    (tmp_path / "a.txt").write_text("a\n", encoding="utf-8")
+    place = ["a"] if command == "predict" else [str(tmp_path / "a.txt"), "-o", "-"]
+    assert world.run(command, *RULE, *place)[1] == "A\n"
+    assert world.chosen == {
+        "pattern": "A.*", "within": "own.txt", "check": ("date", "luhn,time"),
+    }  # fmt: skip
+    code, _, err = world.run(command, *RULE, "--within", "b.txt", *place)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--within is given 2 times, 'own.txt' and 'b.txt': expected once" in err
+
+
+def test_a_text_without_an_answer_is_named_and_its_line_is_empty(world: World) -> None:
+    world.model = Ruled()
+    code, out, err = world.run("predict", "-m", "RUN", "--pattern", "A", "a", "xy", "")
+    assert (code, out) == (0, "A\n\n\n")
+    assert err == "charseq: warning: no answer to 'xy' that keeps the rule was found\n"
+    _, out, err = world.run(
+        "predict", "-m", "RUN", "-q", "--json", "--check", "date", "a", "xy", ""
+    )
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["answered"] for row in rows] == [True, False, False]
+    assert [row["probability"] for row in rows] == [1.0, 0.0, None]
+    assert err == ""
+    assert (
+        world.run("predict", "-m", "RUN", "--scores", "--check", "date", "xy")[1] == "xy\t1\t\t\n"
+    )
+    assert '"answered"' not in world.run("predict", "-m", "RUN", "--json", "a")[1]

@@ -198,7 +198,7 @@ def test_a_picture_is_drawn_and_replaces_nothing(
     with pytest.raises(UsageError, match=r"trust\.pdf: a picture's name ends in \.png or \.svg"):
         evaluate(model, data, plot=tmp_path / "trust.pdf", version="9")
     both = tmp_path / "both.svg"
-    with pytest.raises(UsageError, match=r"both\.svg is the file of --errors and of --plot"):
+    with pytest.raises(UsageError, match=r"both\.svg is the file of errors and of plot"):
         evaluate(model, data, plot=both, errors=both, force=True, version="9")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.png", "trust.svg"]
 

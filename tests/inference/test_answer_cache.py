@@ -95,3 +95,15 @@ def test_a_shard_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("charseq.inference.answer_cache.SHARD_BYTES", 100)
     windows: list[Any] = [(Window([Row(1, ("a",))], bytes=40), ["a"]) for _ in range(7)]
     assert [len(shard) for shard in shards(windows, cache(Asked()))] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_text_without_an_answer_has_empty_cells_and_a_note(n: int) -> None:
+    def silent(texts: list[str]) -> dict[str, JournalEntry]:
+        return {text: JournalEntry((), ("ß",), False, "model") for text in texts}
+
+    (answer,) = AnswerCache(silent, format=FORMATS["csv"], n=n).answer(["aß"]).values()
+    assert answer.cells == (*[""] * n, "unknown U+00DF; no answer")
+    (answer,) = AnswerCache(silent, format=FORMATS["text"], n=n).answer(["aß"]).values()
+    assert answer.cells == ("",) * n
+    assert answer.note.endswith("; no answer")

@@ -925,7 +925,7 @@ def test_conversion_of_text_loads_neither_torch_nor_pandas(tmp_path: Path) -> No
         "import sys; from types import SimpleNamespace as S\n"
         "from charseq.inference.convert import convert\n"
         "model = S(has_features=False, predict=lambda texts, **_: [S(prediction='x', unknown=[],\n"
-        "    truncated=False, origin='model', candidates=[]) for text in texts])\n"
+        "    truncated=False, origin='model', candidates=[S(prediction='x')]) for text in texts])\n"
         f"convert(model, {str(tmp_path / 'a.txt')!r}, '-')\n"
         "print(*({'torch', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )

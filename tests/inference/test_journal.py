@@ -20,6 +20,7 @@ from charseq.inference.prediction import Candidate, Prediction
 
 IDENTITY = {"the input": "a" * 64, "the model": "m", "the options": {"n": 1}}
 FEW = [JournalEntry(("x", "y\n\ud800"), ("ß",), truncated=False, origin="model")]
+NONE = [JournalEntry((), (), truncated=False, origin="model")]
 MORE = [JournalEntry((f"{n}" * 50,), (), truncated=True, origin="lexicon") for n in range(3)]
 
 
@@ -53,9 +54,9 @@ def journal_of(out: Path) -> Path:
 
 def test_what_was_kept_comes_back_in_order(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert attempt(out, FEW, MORE) == []
-    assert attempt(out, MORE) == FEW + MORE
-    assert attempt(out) == FEW + MORE + MORE
+    assert attempt(out, FEW, MORE, NONE) == []
+    assert attempt(out, MORE) == FEW + MORE + NONE
+    assert attempt(out) == FEW + MORE + NONE + MORE
 
 
 def test_it_is_gone_when_all_went_well_or_the_input_must_change(tmp_path: Path) -> None:

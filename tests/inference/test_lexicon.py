@@ -297,3 +297,18 @@ def test_a_pronouncing_dictionary_is_read_as_it_is(tmp_path: Path) -> None:
     path = write(tmp_path, ";;; comment\nA  AH0\nA(1)  EY1 # as a letter\n", "cmu.dict")
     other = {**SETTINGS, "columns": "target,source,weight"}
     assert texts(read(path, PLAIN, settings=other).find("A")) == ["AH0", "EY1"]
+
+
+def test_targets_that_are_not_allowed_leave_their_part_to_others() -> None:
+    rows = [("a", "x", 1.0), ("a", "y", 2.0), ("a", "z", 1.0), ("b", "y", 1.0)]
+    own = Lexicon(
+        PLAIN, [Example(source, target, weight=weight) for source, target, weight in rows]
+    )
+    found = own.within(lambda text: text != "y")
+    assert [(one.prediction, one.probability) for one in found.find("a")] == [
+        ("x", 0.5),
+        ("z", 0.5),
+    ]
+    assert found.find("b") == []
+    assert texts(own.find("a")) == ["y", "x", "z"]
+    assert found.fingerprint != own.fingerprint

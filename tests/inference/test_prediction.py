@@ -10,7 +10,17 @@ import pytest
 
 from charseq.decoding.search import add_logs
 from charseq.errors import CheckpointError, SettingError
-from charseq.inference.prediction import Candidate, Prediction, rank, require_numbers
+from charseq.inference.prediction import (
+    Candidate,
+    FoundTexts,
+    Prediction,
+    ScoredText,
+    best_of,
+    given_rule,
+    merge,
+    rank,
+    require_numbers,
+)
 
 
 def test_the_best_come_first_and_equals_keep_their_order() -> None:
@@ -95,3 +105,47 @@ def test_scores_are_numbers(bad: float) -> None:
     require_numbers([0.0, -1e308], Path("run"))
     with pytest.raises(CheckpointError, match=r"^run: its weights overflow: no probab"):
         require_numbers([-1.0, bad], Path("run"))
+
+
+# --- a rule
+
+
+def test_texts_that_a_rule_does_not_allow_are_removed_with_their_probability() -> None:
+    texts = [
+        ScoredText("a", math.log(0.4)),
+        ScoredText("b", math.log(0.2)),
+        ScoredText("c", -math.inf, beginning=-1.0),
+    ]
+    found = FoundTexts.of(texts, lambda text: None if text == "b" else text.upper(), 0.1)
+    assert found.texts == [ScoredText("A", math.log(0.4))]
+    assert found.removed == pytest.approx(0.3)
+    assert FoundTexts.of(texts, None) == FoundTexts(texts, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("removed", "expected"), [(0.5, [0.8, 0.2]), (0.2, [0.5, 0.125]), (0.9, [0.8, 0.2])]
+)
+def test_probabilities_given_a_rule_sum_to_at_most_one(
+    removed: float, expected: list[float]
+) -> None:
+    """Also where rounding has removed too much."""
+    scores = [math.log(0.4), math.log(0.1)]
+    found = given_rule(None, removed, scores)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert sum(found) <= 1 + 1e-12
+    # a rule that removes nothing changes nothing
+    assert given_rule(None, 0.0, scores) == [math.exp(score) for score in scores]
+    # the calibration gets scores, which never exceed 0
+    assert all(score <= 0 for score in given_rule(lambda given: given, removed, scores))
+
+
+def test_outputs_of_several_groups_remove_the_mean() -> None:
+    groups = [FoundTexts([ScoredText("a", 0.0)], 0.5), FoundTexts([], 0.3)]
+    merged = merge(groups, [0.25, 0.75])
+    assert merged.texts == [ScoredText("a", math.log(0.25))]
+    assert merged.removed == pytest.approx(0.35)
+
+
+def test_without_outputs_there_is_no_candidate() -> None:
+    found = best_of("x", FoundTexts([], 1.0), ["ß"], 3, calibrated=None, by_merit=True)
+    assert found == Prediction("x", "", 0.0, ["ß"], False, [])

@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from arrays import save_arrays
 from frozen import FIXTURES
 from frozen import TEXTS as FROZEN
 
+from charseq.confidence.calibration import Calibration
 from charseq.config import configure, defaults
 from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Tokenizer
@@ -575,3 +577,73 @@ def test_a_run_that_has_changed_is_not_taken_for_the_pickled_one(tmp_path: Path)
     shutil.rmtree(run)
     with pytest.raises(CheckpointError, match="no such run"):
         pickle.loads(stored)
+
+
+# --- a rule
+
+
+@pytest.fixture(scope="module")
+def dates() -> Any:
+    return load("dates")
+
+
+def test_answers_of_a_run_keep_the_rule(dates: Any, tmp_path: Path) -> None:
+    texts = ["3. März 2021", "31 June 2020", "no date", "le 14 juillet 1789"]
+    days = tmp_path / "days.txt"
+    days.write_text("2020-06-30\n1789-07-14\n", encoding="utf-8")
+    for beam in (1, 5):
+        for answer in dates.predict(texts, n=beam, beam=beam, check="date"):
+            assert len(answer.candidates) == beam
+            for one in answer.candidates:
+                date.fromisoformat(one.prediction)
+            assert math.fsum(one.probability for one in answer.candidates) <= 1 + 1e-9
+        answers = dates.predict(texts, beam=beam, within=days)
+        assert {one.prediction for one in answers} <= {"2020-06-30", "1789-07-14"}
+        assert answers[3].prediction == "1789-07-14"
+    best = [one.prediction for one in dates.predict(texts, pattern=r"\d{4}-0[67]-\d\d")]
+    assert best[1::2] == ["2020-06-31", "1789-07-14"]
+    # a rule of one call leaves the model as it was
+    assert dates.predict(["31 June 2020"])[0].prediction == "2020-06-31"
+    assert load("dates", check="date").predict(texts) == dates.predict(texts, check=["date"])
+
+
+def test_an_answer_under_a_rule_does_not_depend_on_its_company(dates: Any) -> None:
+    texts = [f"{day}. März {year}" for day in range(1, 32) for year in (1999, 2021)] + ["no date"]
+    whole = dates.predict(texts, n=3, pattern=r"\d+-0[1-5]-[0-3]*")
+    assert len({one.prediction for one in whole}) > 10
+    for size in (1, 7):
+        some = dates.predict(texts[::5], n=3, pattern=r"\d+-0[1-5]-[0-3]*", batch_size=size)
+        assert some == whole[::5]
+
+
+def test_rules_are_in_fingerprints_and_copies(dates: Any, tmp_path: Path) -> None:
+    days = tmp_path / "days.txt"
+    days.write_text("2020-06-30\n", encoding="utf-8")
+    made = [dates.constrained(pattern="2.*"), dates.constrained(within=days), dates]
+    assert len({fingerprint(one) for one in made}) == 3
+    copied = pickle.loads(pickle.dumps(made[1]))
+    assert copied.predict(["x"])[0].prediction == "2020-06-30"
+    days.write_text("2020-06-29\n", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="its rule has changed"):
+        pickle.loads(pickle.dumps(made[1]))
+    # the next call reads the file again
+    assert dates.predict(["x"], within=days)[0].prediction == "2020-06-29"
+    assert made[1].constrained(pattern="3.*").predict(["x"])[0].prediction[0] == "3"
+
+
+def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("today\t2024-01-01\t1\ntoday\tnow\t3\nsoon\tlater\t1\n", encoding="utf-8")
+    model = load("dates", lexicon=own, lexicon_columns="source,target,weight")
+    assert model.predict(["today"])[0].prediction == "now"
+    today, soon = model.predict(["today", "soon"], n=2, check="date")
+    first = today.candidates[0]
+    assert (first.prediction, round(first.probability, 9)) == ("2024-01-01", 1.0)
+    assert [one.origin for one in today.candidates] == ["lexicon", "model"]
+    assert soon.origin == "model"
+    assert soon.prediction not in ("", "later")
+
+
+def test_a_language_model_takes_no_rule() -> None:
+    with pytest.raises(UsageError, match="a rule is for runs of pairs"):
+        load("sentences", pattern="a")

@@ -15,7 +15,9 @@ from charseq.confidence.calibration import Calibration
 from charseq.confidence.memory import Memory, key_of
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
+from charseq.decoding import rules
 from charseq.decoding.ensemble import DirectionGroup
+from charseq.decoding.rules import TargetRule
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
 from charseq.inference.predictor import Prediction, load
@@ -373,6 +375,102 @@ def test_dates_shorter_than_all_learnt_have_whole_answers(beam: int) -> None:
         assert all(one.prediction for one in answer.candidates)
 
 
+# --- a rule
+
+
+RULED = {"x": 0.4, "xy": 0.3, "z": 0.2, "zy": 0.1}
+
+
+def ruled(outputs: dict[str, float], *rule: Any, **options: Any) -> Translator:
+    translator, _ = scripted(outputs)
+    translator.rule = TargetRule(rules.read(*rule, **options), TARGET, None)
+    return translator
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answers"),
+    [
+        (".", [("x", 0.4 / 0.6), ("z", 0.2 / 0.6)]),
+        ("x.*", [("x", 0.4 / 0.7), ("xy", 0.3 / 0.7)]),
+        ("zy", [("zy", 1.0)]),
+        (".*", [("x", 0.4), ("xy", 0.3), ("z", 0.2), ("zy", 0.1)]),
+        ("y+", []),
+    ],
+)
+def test_probabilities_are_those_given_the_rule(
+    pattern: str, answers: list[tuple[str, float]]
+) -> None:
+    (answer,) = ruled(RULED, pattern).predict(["a"], n=4, width=4)
+    assert [one.prediction for one in answer.candidates] == [text for text, _ in answers]
+    for one, (text, probability) in zip(answer.candidates, answers, strict=True):
+        assert one.probability == pytest.approx(probability, abs=1e-4)
+        assert one.score == pytest.approx(math.log(RULED[text]))
+    assert answer.prediction == (answers[0][0] if answers else "")
+    assert answer.probability == pytest.approx(answers[0][1] if answers else 0.0, abs=1e-4)
+
+
+def test_a_greedy_search_under_a_rule_bounds_the_probability_from_below() -> None:
+    (answer,) = ruled(RULED, ".").predict(["a"])
+    # "z" is not followed, so it counts as within the rule, with all that goes on after it
+    assert found(answer) == [("x", pytest.approx(0.4 / 0.7, abs=1e-4))]
+
+
+def test_calibration_sees_scores_given_the_rule() -> None:
+    translator = ruled(RULED, ".")
+    translator.calibration = Calibration(2.0, 0.5, 0.0, 0.0, 100)
+    (answer,) = translator.predict(["a"], n=2, width=4)
+    given = [math.log(0.4 / 0.6), math.log(0.2 / 0.6)]
+    expected = translator.calibration.probabilities(given)
+    assert [one.probability for one in answer.candidates] == pytest.approx(expected, abs=5e-3)
+    assert sum(one.probability for one in answer.candidates) < 1
+
+
+def test_a_rule_has_room_for_its_shortest_text_beyond_the_length_limit() -> None:
+    outputs = {"x": 0.5, "xyxyxyxyxyxy": 0.5}
+    free, _ = scripted(outputs)
+    assert free.predict(["a"], width=2)[0].prediction == "x"
+    (answer,) = ruled(outputs, "(xy){6}").predict(["a"])
+    assert found(answer) == [("xyxyxyxyxyxy", pytest.approx(1.0, abs=1e-4))]
+
+
+def test_an_answer_that_the_limit_cut_within_the_rule_is_marked_and_others_are_not_given() -> None:
+    outputs = {"y" * 20: 1.0}
+    (answer,) = ruled(outputs, "y*").predict(["a"])
+    assert (answer.prediction, answer.truncated) == ("", False)
+    (answer,) = ruled({"y" * 20: 0.9, "y" * 7: 0.1}, "y{7}|y{20,}z").predict(["a"], width=3)
+    assert (answer.prediction, answer.candidates) == ("y" * 7, [answer.candidates[0]])
+
+
+def test_an_empty_source_has_no_answer_unless_the_rule_allows_the_empty_text() -> None:
+    assert ruled({"x": 1.0}, "x").predict([""])[0].candidates == []
+    assert found(ruled({"x": 1.0}, "x?").predict([""])[0]) == [("", 1.0)]
+
+
+def test_checks_remove_what_the_search_has_found() -> None:
+    digits = Vocabulary("characters", "NFC", "NFC", tuple("018"))
+    network = Scripted({"18": 0.3, "10": 0.5, "00": 0.2}, digits)
+    translator = Translator([DirectionGroup(network)], SOURCE, digits, LengthLimits((0, 2)))  # type: ignore[arg-type]
+    translator.rule = TargetRule(rules.read(check="luhn"), digits, None)
+    (answer,) = translator.predict(["a"], n=3, width=3)
+    expected = [("18", pytest.approx(0.6, abs=1e-4)), ("00", pytest.approx(0.4, abs=1e-4))]
+    assert found(answer) == expected
+    (answer,) = translator.predict(["a"])  # the only output of a beam of one fails
+    assert answer.candidates == []
+
+
+def test_groups_of_both_directions_keep_the_rule() -> None:
+    """The mean of the groups: one has not found what the other has."""
+    groups = [
+        DirectionGroup(Scripted({"xy": 0.6, "z": 0.4}), weight=0.5),  # type: ignore[arg-type]
+        DirectionGroup(Scripted({"yx": 0.2, "z": 0.8}), backward=True, weight=0.5),  # type: ignore[arg-type]
+    ]
+    translator = Translator(groups, SOURCE, TARGET, LengthLimits((0, 2)))
+    translator.rule = TargetRule(rules.read("xy?"), TARGET, None, backward=[False, True])
+    (answer,) = translator.predict(["a"], n=3, width=3)
+    assert found(answer) == [("xy", pytest.approx(1.0, abs=1e-4))]
+    assert answer.candidates[0].score == pytest.approx(math.log(0.4))
+
+
 # --- memory
 
 
@@ -474,3 +572,26 @@ def test_a_length_penalty_leaves_the_order_by_probability() -> None:
     chances = [one.probability for one in answer.candidates]
     assert chances == sorted(chances, reverse=True)
     assert answer.prediction == "x"
+
+
+def test_only_remembered_targets_that_keep_the_rule_count() -> None:
+    """y was seen most often, and is outside of the rule; the rest is as if it had not been seen."""
+    translator = remembering(OUTPUTS, [("a", "y", 90.0), ("a", "z", 1.0), ("b", "y", 9.0)])
+    translator.rule = TargetRule(rules.read("x|z"), TARGET, None)
+    seen, other = translator.predict(["a", "b"], n=3, width=3)
+    free, _ = scripted(OUTPUTS)
+    free.rule = translator.rule
+    (alone,) = free.predict(["a"], n=3, width=3)
+    model = {one.prediction: one.probability for one in alone.candidates}
+    expected = {text: (2 * model.get(text, 0.0) + (text == "z")) / 3 for text in "xz"}
+    assert {one.prediction: one.probability for one in seen.candidates} == pytest.approx(expected)
+    assert math.fsum(expected.values()) <= 1 + 1e-9
+    assert [one.prediction for one in other.candidates] == [*model]
+    assert other.origin == "model"
+
+
+def test_a_remembered_answer_is_there_where_the_model_has_none_within_the_rule() -> None:
+    translator = remembering({"x": 1.0}, [("a", "zz", 2.0)])
+    translator.rule = TargetRule(rules.read("zz"), TARGET, None)
+    (answer,) = translator.predict(["a"])
+    assert (answer.prediction, answer.origin, answer.truncated) == ("zz", "memory", False)

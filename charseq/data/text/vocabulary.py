@@ -137,7 +137,7 @@ class Vocabulary:
             IndexError: an id outside of the vocabulary.
         """
         if self.kind in SUBWORDS:
-            table = self._subword_bytes
+            table = self.subword_bytes
             text = b"".join(table[i] for i in ids).decode("utf-8", errors="replace")
         elif self.kind == "spaced":
             spellings = self._spellings
@@ -217,7 +217,8 @@ class Vocabulary:
         return ("",) * SPECIALS + self.symbols + ("",) * len(self.features)
 
     @cached_property
-    def _subword_bytes(self) -> tuple[bytes, ...]:
+    def subword_bytes(self) -> tuple[bytes, ...]:
+        """The bytes that each id of a vocabulary of subwords writes."""
         raw = [bytes([byte]) for byte in range(len(BYTES))]
         pieces = [s.replace(SPACE_MARK, " ").encode() for s in self.symbols[len(BYTES) :]]
         return (b"",) * SPECIALS + (*raw, *pieces) + (b"",) * len(self.features)

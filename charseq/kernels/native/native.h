@@ -7,7 +7,7 @@
 
 /* Grows with every change of an exported function. kernels/library.py has the same number and refuses
    a library with another one, which an older editable install may have left behind. */
-#define CHARSEQ_VERSION 9
+#define CHARSEQ_VERSION 11
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -115,7 +115,8 @@ struct decoder {
 
 /* A beam search for the N texts that were encoded. Soft attention has keys and values, hard attention
    has the decoder's and the readout's input at each position. Up to W outputs of each text are written,
-   best first, of up to `max_length` symbols each. A call ends after about `budget` multiplications;
+   best first, of up to `max_length` symbols each. With an automaton (see data/text/automaton.py) a row
+   has a state of it, at first 0, and symbols without an edge there are impossible. A call ends after about `budget` multiplications;
    while it returns UNFINISHED, the next call goes on from `work`. */
 struct search {
   int64_t texts, steps, width, max_length, budget;
@@ -129,6 +130,10 @@ struct search {
   struct gather prior;         /* N S: added to the logits at a position */
   const int64_t *limits;       /* N, none above max_length */
   const double *penalties;     /* max_length + 2: the length penalty of each length */
+  const int64_t *edges;        /* the first edge of each state, and the number of edges; or NULL */
+  const int32_t *edge_symbols; /* of each edge, ascending in each state */
+  const int32_t *edge_targets; /* of each edge: the next state */
+  double *removed;             /* N: the probability of a text's impossible continuations; or NULL */
   int64_t *found, *sizes;      /* N: outputs of each text; N W: symbols of each output */
   double *scores;              /* N W */
   uint8_t *truncated;          /* N W: whether the limit ended it */

@@ -73,6 +73,7 @@ struct beam {
   int64_t found;                   /* finished outputs */
   double threshold;                /* normalised score of output number `width`, once there is one */
   double *scores;                  /* of its rows */
+  int64_t *nodes;                  /* of its rows: their states of the automaton */
   struct backpointer *backpointers; /* of its rows, for each symbol so far */
   struct output *outputs;          /* best first */
 };
@@ -93,6 +94,7 @@ struct work {
   int64_t *parents, *chosen;                              /* a text's best continuations */
   int64_t *symbols, *positions, *numbers, *prior, *texts; /* of each row of a step */
   int64_t *from, *next_positions;                         /* of each row of the next step */
+  int64_t *nodes, *next_nodes;                            /* of each row; of a text's next rows */
   uint8_t *ended;
   float *state, *after, *given, *mixed, *context, *logs;
 };
@@ -105,7 +107,8 @@ static void *allocate(size_t count, size_t size, int *ok) {
 
 static void release(struct work *r) {
   void *all[] = {r->beams, r->scores, r->totals, r->backpointers, r->outputs, r->parents, r->chosen,
-                 r->symbols, r->positions, r->numbers, r->prior, r->texts, r->from, r->next_positions, r->ended,
+                 r->symbols, r->positions, r->numbers, r->prior, r->texts, r->from, r->next_positions, r->nodes,
+                 r->next_nodes, r->ended,
                  r->state, r->after, r->given, r->mixed, r->context, r->logs};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
@@ -136,6 +139,8 @@ static int prepare(struct work *r, const struct functions *level, const struct s
       .texts = allocate(rows, sizeof(int64_t), &ok),
       .from = allocate(rows, sizeof(int64_t), &ok),
       .next_positions = allocate(rows, sizeof(int64_t), &ok),
+      .nodes = allocate(rows, sizeof(int64_t), &ok),
+      .next_nodes = allocate(width, sizeof(int64_t), &ok),
       .ended = allocate(rows, 1, &ok),
       .state = allocate(d->layers * states * rows * d->hidden, sizeof(float), &ok),
       .after = allocate(d->layers * states * rows * d->hidden, sizeof(float), &ok),
@@ -147,6 +152,7 @@ static int prepare(struct work *r, const struct functions *level, const struct s
   if (!ok) return 0;
   for (int64_t i = 0; i < texts; i++) {
     r->beams[i].scores = r->scores + i * width;
+    r->beams[i].nodes = r->nodes + i * width;
     r->beams[i].backpointers = r->backpointers + i * width * (s->max_length + 1);
     r->beams[i].outputs = r->outputs + i * (width + 1);
   }
@@ -243,6 +249,40 @@ static void insert(struct beam *b, int64_t width, struct output one) {
   if (b->found < width) b->found++;
 }
 
+/* Make the symbols of a text's rows that have no edge impossible. Returns their probability. */
+static double mask(const struct work *r, const struct beam *b) {
+  const struct search *s = r->s;
+  double removed = 0.0;
+  for (int64_t row = 0; row < b->rows; row++) {
+    float *logs = r->logs + (b->first + row) * r->d->columns;
+    double sum = 0.0;
+    int64_t edge = s->edges[b->nodes[row]], end = s->edges[b->nodes[row] + 1];
+    for (int64_t v = 0; v < r->d->symbols; v++) {
+      if (edge < end && s->edge_symbols[edge] == v) {
+        edge++;
+      } else {
+        if (logs[v] != -INFINITY) sum += exp((double)logs[v]);
+        logs[v] = -INFINITY;
+      }
+    }
+    removed += exp(b->scores[row]) * sum;
+  }
+  return removed;
+}
+
+/* The state after a symbol, which has an edge, by bisection. */
+static int64_t follow(const struct search *s, int64_t node, int64_t symbol) {
+  int64_t first = s->edges[node], last = s->edges[node + 1] - 1;
+  while (first < last) {
+    int64_t middle = (first + last) / 2;
+    if (s->edge_symbols[middle] < symbol)
+      first = middle + 1;
+    else
+      last = middle;
+  }
+  return s->edge_targets[first];
+}
+
 /* Extend a text's beam by one step. Returns the number of its rows, whose backpointers are set; 0 when
    the text is done. */
 static int64_t advance(const struct work *r, struct beam *b) {
@@ -252,6 +292,7 @@ static int64_t advance(const struct work *r, struct beam *b) {
   int64_t wanted = b->rows * d->symbols < 2 * width ? b->rows * d->symbols : 2 * width;
   /* no output is empty: EOS is impossible until a symbol is written */
   if (b->blank >= 0) r->logs[(b->first + b->blank) * d->columns + d->eos] = -INFINITY;
+  if (s->edges) s->removed[b->text] += mask(r, b);
   charseq_expand(b->scores, r->logs + b->first * d->columns, 1, b->rows, d->symbols, d->columns,
                  wanted, r->parents, r->chosen, r->totals);
   while (wanted && !(r->totals[wanted - 1] > -INFINITY)) wanted--;
@@ -279,10 +320,12 @@ static int64_t advance(const struct work *r, struct beam *b) {
   for (int64_t i = best; i < wanted && rows < width; i++)
     if (r->chosen[i] != d->eos) {
       if (r->parents[i] == b->blank && r->chosen[i] == deletion) blank = rows;
+      if (s->edges) r->next_nodes[rows] = follow(s, b->nodes[r->parents[i]], r->chosen[i]);
       b->scores[rows] = r->totals[i];
       backpointers[rows++] = (struct backpointer){(int32_t)r->parents[i], (int32_t)r->chosen[i]};
     }
   b->blank = blank;
+  if (s->edges) memcpy(b->nodes, r->next_nodes, (size_t)rows * sizeof *b->nodes);
   return rows;
 }
 
@@ -353,7 +396,7 @@ static void choose_rows(struct work *r) {
     struct beam *b = r->beams + beams;
     b->text = r->next, b->size = 0, b->rows = 1, b->first = rows, b->found = 0, b->threshold = -INFINITY;
     b->blank = 0;
-    b->scores[0] = 0.0;
+    b->scores[0] = 0.0, b->nodes[0] = 0;
     r->from[rows] = -1, r->symbols[rows] = s->decoder->bos, r->next_positions[rows] = 0;
     r->texts[rows] = r->next;
   }

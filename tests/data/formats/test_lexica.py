@@ -272,7 +272,7 @@ def test_odd_lines_are_bad_rows(tmp_path: Path) -> None:
         load(path)
     assert str(caught.value) == (
         f"{path}:11: 'quay', expected a word and phones (2 such rows, also line 12: 'this line is "
-        "prose' is not like the other lines): bad_rows=skip passes over such rows"
+        "prose' is not like the other lines): bad_rows='skip' passes over such rows"
     )
     found = load(path, bad_rows="skip", splits=["train"])
     assert found.problems[0] == (

@@ -31,6 +31,11 @@ READ = {
     "a lexicon over the model": [
         "convert", "orders.csv", "-q", "-m", "run", "--to-format", "tsv", "-o", "run/README.md",
     ],
+    "the answers of a rule": [*CONVERT, "--within", "answers.txt", "-o", "answers.txt"],
+    "a lexicon over the answers of a rule": [
+        "convert", "orders.csv", "-q", "-m", "run", "--to-format", "csv",
+        "--within", "answers.txt", "-o", "answers.txt",
+    ],
     "the lexicon by another name": [*CONVERT, "--lexicon", "lexicon.csv", "-o", "other.csv"],
     "a model card": [*CONVERT, "-o", "run/README.md"],
     "weights": [*EVALUATE, "run/model.safetensors"],
@@ -58,6 +63,7 @@ def prepare(place: Path) -> Path:
     for name in ("orders.converted.csv.rejects.jsonl", "far/orders.csv.rejects.jsonl"):
         (archive / name).write_text('{"source": "3.4.77"}\n', encoding="utf-8")
     (archive / "lexicon.csv").write_text("source,target\na,b\n", encoding="utf-8")
+    (archive / "answers.txt").write_text("1977-04-03\n", encoding="utf-8")
     (archive / "other.csv").hardlink_to(archive / "lexicon.csv")
     (archive / "data" / "charseq.toml").write_text("seed = 2\n", encoding="utf-8")
     (archive / "tuned" / "tune" / "charseq.toml").write_text(
@@ -79,6 +85,16 @@ def test_no_output_takes_the_place_of_what_is_read(tmp_path: Path, case: str) ->
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "overwrit" in done.stderr or "inputs would be written to" in done.stderr
+    assert contents(archive) == before
+
+
+def test_wrong_answers_never_take_the_place_of_those_of_a_rule(tmp_path: Path) -> None:
+    archive = prepare(tmp_path)
+    before = contents(archive)
+    words = [*EVALUATE, "answers.txt", "--within", "answers.txt", "--force"]
+    done = run(words, archive, tmp_path / "state")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "answers.txt is an input and would be overwritten" in done.stderr
     assert contents(archive) == before
 
 

@@ -31,7 +31,8 @@ def peak():  # in kB; that of getrusage would be the parent's
 def predict(texts, **options):
     if max(map(len, texts)) > 10**6:
         bytearray(1000 * max(map(len, texts)))
-    return [S(prediction="x", unknown=[], truncated=False, origin="model", candidates=[])
+    best = S(prediction="x")
+    return [S(prediction="x", unknown=[], truncated=False, origin="model", candidates=[best])
             for _ in texts]
 
 before = peak()

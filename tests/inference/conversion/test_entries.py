@@ -176,8 +176,11 @@ def test_an_empty_file_makes_no_lexicon(tmp_path: Path) -> None:
 
 def test_a_dictionary_is_told_where_new_columns_are_wanted(tmp_path: Path) -> None:
     path = write(tmp_path, "quay K IY1\nsea S IY1\n", "lexicon.txt")
-    hint = r"lexicon.txt is read as a Kaldi lexicon: --format tsv adds columns to its lines"
-    for options, said in (({"to": "x"}, "--to names a new column"), ({"scores": True}, "--scores")):
+    hint = r"lexicon.txt is read as a Kaldi lexicon: format='tsv' adds columns to its lines"
+    for options, said in (
+        ({"to": "x"}, "to names a new column"),
+        ({"scores": True}, "scores=True"),
+    ):
         with pytest.raises(UsageError, match=rf"{said}.*{hint}"):
             convert(Speaker(), path, tmp_path / "out.txt", **options)
         with pytest.raises(UsageError, match=said) as caught:
@@ -263,7 +266,9 @@ def test_another_lexicon_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         convert(Halting(50), path, out, to_format="kaldi", **given)
     for to_format in ("kaldip", None):
-        with pytest.raises(UsageError, match="since then the options changed: --force begins anew"):
+        with pytest.raises(
+            UsageError, match="since then the options changed: force=True begins anew"
+        ):
             convert(Speaker(), path, out, to_format=to_format, **given)
     convert(Speaker(), path, out, to_format="kaldip", force=True, **given)
     assert out.read_text().startswith("w0 0.5 W 0\n")
