@@ -148,7 +148,9 @@ def predict(
     if generate:
         lines_of = render.generated_as_json if as_json else render.generated_as_text
     elif as_json:
-        lines_of = partial(render.as_json, with_origin=_has_origins(loaded), with_rule=has_rule)
+        remembers = getattr(loaded, "memory", None) is not None
+        with_origin = loading["lexicon"] is not None or remembers
+        lines_of = partial(render.as_json, with_origin=with_origin, with_rule=has_rule)
     elif scores or mass is not None or count > 1:
         lines_of = render.as_table
     seen: Counter[str] = Counter()
@@ -163,11 +165,6 @@ def predict(
     for totals in (render.unknown_totals(seen), reached.totals()):
         if totals:
             warn(totals)
-
-
-def _has_origins(model: Any) -> bool:
-    """Whether answers may come from a lexicon, or from the memory of the run."""
-    return any(getattr(model, name, None) is not None for name in ("lexicon", "memory"))
 
 
 @click.command(

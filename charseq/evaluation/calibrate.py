@@ -50,7 +50,7 @@ def calibrate(
 
     With a memory, the model's own probabilities stand alone for sources that are not in it. So they
     are fitted on dev's rows with such sources, as far as there are enough of them; by the rows with
-    the others the memory is weighed. Truncated answers do not count.
+    the others the memory is weighed. Truncated answers to the former do not count.
 
     Args:
         translator: the network, without a calibration.
@@ -128,9 +128,9 @@ class _Fitting:
         chosen = _spread(seen)
         found: list[SeenRow] = []
         for row, one in zip(chosen, self._scored(translator, chosen), strict=True):
-            key, candidates = _key(translator, row), one.candidates[one.truncated :]
-            if candidates:
-                model = {each.prediction: each.probability for each in candidates}
+            if one.candidates:  # it was not too late
+                key, ended = _key(translator, row), one.candidates[one.truncated :]
+                model = {each.prediction: each.probability for each in ended}
                 target = written(translator.target, row.target)
                 found.append(SeenRow(key, model, target, frozenset(right[key])))
         return fit_memory(memory, found, report)

@@ -11,7 +11,7 @@ from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.runs.lookup import TRAINED_AT, find
-from charseq.runs.model_card import score_text, source_count
+from charseq.runs.model_card import example_counts, score_text, source_count
 
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -50,7 +50,7 @@ def describe_run(metadata: Mapping[str, Any]) -> list[str]:
             + (f", {metadata[TRAINED_AT]}" if TRAINED_AT in metadata else ""),
         ),
         field("scores", _scores(metadata["scores"])),
-        field("data", f"{metadata['data']['name']}, {_counts(metadata['data'])}"),
+        field("data", f"{metadata['data']['name']}, {example_counts(metadata['data'])}"),
         field("", f"sha256 {metadata['data']['fingerprint']}"),
         field(
             "versions",
@@ -166,10 +166,3 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
 
 def _scores(scores: Mapping[str, float]) -> str:
     return score_text(scores, ser="ser") if scores else "none yet"
-
-
-def _counts(data: Mapping[str, Any]) -> str:
-    """The numbers of examples, and of the rows of train that they were merged from."""
-    merged = f" (distinct pairs of {data['rows']:,} rows)" if data.get("rows") else ""
-    counts = [f"{count:,} {name}" for name, count in data["examples"].items()]
-    return ", ".join([*(one + merged for one in counts[:1]), *counts[1:]])

@@ -25,7 +25,7 @@ def render(name: str, metadata: Mapping[str, Any]) -> str:
     or other markup.
     """
     data, settings = metadata["data"], metadata["settings"]
-    counts = ", ".join(f"{count:,} {_plain(split)}" for split, count in data["examples"].items())
+    counts = _plain(example_counts(data))
     state = (
         ""
         if metadata["finished"]
@@ -105,6 +105,15 @@ def _calibration(metadata: Mapping[str, Any]) -> str:
         f"Probabilities are\ncalibrated by {found['examples']:,} dev examples; on such, held out, "
         f"they are {found['ece_after']:.1f} % off on average\n(expected calibration error), "
         f"{found['ece_before']:.1f} % without.{strange or ''}"
+    )
+
+
+def example_counts(data: Mapping[str, Any]) -> str:
+    """The number of examples of each split, and of the rows of train that were merged to them."""
+    merged = f" (distinct pairs of {data['rows']:,} rows)" if data.get("rows") else ""
+    return ", ".join(
+        f"{count:,} {split}{merged if split == 'train' else ''}"
+        for split, count in data["examples"].items()
     )
 
 
