@@ -94,8 +94,8 @@ class ConvertReport:
         if self.looked_up:
             lines.append(f"{self.path}: {self.looked_up:,} predictions from the lexicon")
         if self.remembered:
-            seen = f"{self.remembered:,} predictions from the memory of the run"
-            lines.append(f"{self.path}: {seen}")
+            seen = counted(self.remembered, "prediction")
+            lines.append(f"{self.path}: {seen} from the memory of the run")
         return lines
 
 
