@@ -51,11 +51,11 @@ CALLBACKS = Kind(
 )
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
-    **dict.fromkeys(("lexicon", "strangers", "plot"), PATH),
+    **dict.fromkeys(("lexicon", "strangers", "plot", "review"), PATH),
     **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores"), FLAG),
     **dict.fromkeys(("report", "watch"), FUNCTION),
     **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
-    **dict.fromkeys(("mass", "length_penalty"), NUMBER),
+    **dict.fromkeys(("mass", "threshold", "length_penalty"), NUMBER),
     **dict.fromkeys(("split", "to", "format", "header", "delimiter", "encoding"), TEXT),
     "pattern": TEXT,
     "check": Kind("the name of a check, or several", lambda value: isinstance(value, Iterable)),
@@ -219,6 +219,7 @@ def convert(
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
+    threshold: float | None = None,
     force: bool = False,
     jobs: int = 1,
     pattern: str | None = None,
@@ -237,6 +238,7 @@ def convert(
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
+    threshold: float | None = None,
     force: bool = False,
     jobs: int = 1,
     pattern: str | None = None,
@@ -254,6 +256,7 @@ def convert(
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
+    threshold: float | None = None,
     force: bool = False,
     jobs: int = 1,
     pattern: str | None = None,
@@ -271,6 +274,7 @@ def convert(
     n: int = 1,
     beam: int | None = None,
     mass: float | None = None,
+    threshold: float | None = None,
     force: bool = False,
     jobs: int = 1,
     pattern: str | None = None,
@@ -301,6 +305,7 @@ def convert(
         n: answers a row, best first.
         beam: beam width; by default the run's own.
         mass: only as many answers as have this probability together.
+        threshold: a row whose best answer is less probable has no answers, and the note "unsure".
         force: overwrite ``out``, and replace columns that have the new columns' names.
         jobs: processes that answer for a file; 0: one for each core.
         pattern: a rule that all answers keep, like ``within`` and ``check``; see ``charseq.load``.
@@ -325,7 +330,8 @@ def convert(
         if given := [*(name for name, one in for_files.items() if one is not None), *options]:
             raise UsageError(f"{', '.join(given)}: for files, not for a DataFrame")
         return _convert_frame(
-            data, loaded, column=column, to=to, n=n, beam=beam, mass=mass, force=force
+            data, loaded, column=column, to=to, n=n, beam=beam, mass=mass, threshold=threshold,
+            force=force,
         )  # fmt: skip
     from charseq.data.formats.reader import find_lexicon_format
     from charseq.data.formats.writer import targets
@@ -340,7 +346,7 @@ def convert(
     with sharing(loaded, jobs, identity, getattr(loaded, "options", None)) as pool:
         return conversion.convert(
             pool, data, path, column=column, to=to, to_format=to_format, n=n, beam=beam, mass=mass,
-            force=force, kept_for=f"{__version__} {identity}", **options,
+            threshold=threshold, force=force, kept_for=f"{__version__} {identity}", **options,
         )  # fmt: skip
 
 
@@ -353,6 +359,7 @@ def _convert_frame(
     n: int,
     beam: int | None,
     mass: float | None,
+    threshold: float | None,
     force: bool,
 ) -> Frame:
     """The frame with new columns, by the rules of a file whose rows have names for their cells."""
@@ -361,6 +368,7 @@ def _convert_frame(
     from charseq.data.formats.rows import Row, Table, cell_text
     from charseq.data.formats.writer import Rejected
     from charseq.inference.answer_cache import AnswerCache, answering
+    from charseq.inference.conversion.review import check_threshold
     from charseq.inference.convert import DEFAULT_NAME
 
     rules, names = find_format("jsonl"), tuple(map(str, frame.columns))
@@ -377,8 +385,11 @@ def _convert_frame(
             texts.append(read(Row(number, tuple(cells), names)) or "")
         except Rejected as fault:
             raise fault.at(FRAME, number) from None
-    answer = answering(model, n=n, beam=beam, mass=mass, batch_size=256)
-    cache = AnswerCache(answer, format=rules, n=n)
+    check_threshold(model, n, beam, threshold, None)
+    answer = answering(
+        model, n=n, beam=beam, mass=mass, batch_size=256, scored=threshold is not None
+    )
+    cache = AnswerCache(answer, format=rules, n=n, threshold=threshold)
     answers = cache.answer(filter(None, texts))
     to = DEFAULT_NAME if to is None else to
     new = [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]

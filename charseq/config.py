@@ -66,6 +66,12 @@ class Config:
         "pairs: rows that are no pair end the command, or are passed over and kept in a file",
         choices=("stop", "skip"),
     )
+    empty_targets: bool = setting(
+        False,
+        "data",
+        "a row may have an empty target: the model learns that some sources have no answer",
+        task="pairs",
+    )
     feature_separator: str = setting(
         "auto",
         "data",

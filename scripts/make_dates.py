@@ -1,413 +1,80 @@
-"""Generator of the dates data set: dates as people write them, with their ISO 8601 dates, as TSV.
+"""Generator of the dates data set: strings of columns with their dates in ISO 8601, as TSV.
 
-It needs Babel (names and patterns of CLDR) and RapidFuzz (edit distance). Patterns that people use
-besides those of CLDR are in dates.toml, which explains its notation. `settled` is the rule for
-ambiguous orders of day and month; a date that it reads otherwise is never written. The same seed
-and the same Babel give the same bytes. The card of the data is data/README.md.
+A row is a date as people and programs write it, with a time, in words, or a month, a year, two
+dates; or a string that is no date, whose target is empty. Dates are written by date_writing.py and
+date_forms.py, from dates.toml and date_words.toml, strings that are none by strangers.py; the rules
+of date_rules.py decide what a string of numbers means. The same seed and the same Babel give the
+same bytes. The card of the data is data/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import tomllib
 import unicodedata
+from calendar import monthrange
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
-from functools import cache
-from itertools import product
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
 
 import babel
 from babel import Locale
 from babel.core import get_cldr_version
-from babel.dates import get_day_names, get_month_names
-from rapidfuzz.distance import OSA
-
-Piece = tuple[str, str]  # (kind, text); kinds: day month name year weekday text
-
-LANGUAGES = Path(__file__).with_name("dates.toml")
-
-# The share of CLDR's own patterns in a language, and the weight of each among them.
-CLDR_SHARE = 0.45
-CLDR: Mapping[str, float] = {
-    "full": 3, "long": 4, "medium": 4, "short": 3, "yMMMEd": 1.5, "yMEd": 1, "yMd": 1,
-}  # fmt: skip
-
-ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
+from date_forms import (
+    around,
+    counted,
+    later,
+    month_pattern,
+    short_span,
+    technical,
+    template,
+    timed,
+    year_text,
+)
+from date_rules import reading, settled
+from date_writing import (
+    FAULTS,
+    NoDay,
+    Piece,
+    When,
+    all_names,
+    fault,
+    folded,
+    joined,
+    languages,
+    month_name,
+    plain,
+    written,
+)
+from strangers import lists, person, stranger
 
 # Kept out of all three files, in any spelling with the same letters and digits: examples to show.
 RESERVED = ("3. März 2021", "March 3rd, 2021", "2021年3月3日", "٣ مارس ٢٠٢١")
 
-FAULT_SHARE = 0.28  # rows with a fault; one in six of them has two
-FAULTS: Mapping[str, float] = {
-    "case": 4, "spacing": 2.5, "punctuation": 2, "typo": 5, "accents": 15,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Language:
-    """How often it is drawn, its patterns with their weights, and what CLDR does not list."""
-
-    weight: float
-    patterns: tuple[str, ...]
-    weights: tuple[float, ...]
-    short: Mapping[int, list[str]]
-    digits: str
-    digits_share: float
+FAULT_SHARE = 0.3  # dates with a fault; one in six of them has two
 
 
 @dataclass(frozen=True)
 class Row:
-    """One pair, with the properties that the card counts."""
+    """One pair, with its kind and the properties that the card counts."""
 
     source: str
     target: str
     locale: str
+    kind: str
     tags: frozenset[str]
 
 
-# What the rule reads: numbers without letters between them.
-ONE_NUMBER = re.compile(r"\W*(\d{2}|\d{4})(\d{2})(\d{2})\W*")
-THREE_NUMBERS = re.compile(r"(?<!\d)(\d+)([\W_]+)(\d+)[\W_]+(\d+)(?!\d)")
-
-
-# -- the rule ------------------------------------------------------------------------------------
-
-
-def settled(text: str) -> date | None:
-    """The date of digits without letters between them, by the written rule; None for the rest.
-
-    One group: eight digits are year month day, six are two-digit year, month, day. Three groups:
-    a first number over 31 is the year, then month, day. Else the year is last; of the other two
-    a number over 12 is the day; otherwise a slash between ASCII digits puts the month first, and
-    any other sign, or other digits, the day. Two digits are a year from 1950 to 2049.
-    """
-    single = ONE_NUMBER.fullmatch(text)
-    if single:
-        year, month, day = single.groups()
-        return date(full_year(year), int(month), int(day))
-    triple = THREE_NUMBERS.search(text)
-    if not triple:
-        return None
-    first, between, second, third = triple.groups()
-    if int(first) > 31:
-        return date(full_year(first), int(second), int(third))
-    if int(first) > 12 or int(second) > 12:
-        month_first = int(second) > 12
-    else:
-        month_first = "/" in between and first.isascii()
-    month, day = (first, second) if month_first else (second, first)
-    return date(full_year(third), int(month), int(day))
-
-
-def full_year(digits: str) -> int:
-    """Two digits lie from 1950 to 2049; four are the year itself."""
-    year = int(digits)
-    return year if len(digits) > 2 else year + (1900 if year >= 50 else 2000)
-
-
-# -- languages -----------------------------------------------------------------------------------
-
-
-@cache
-def languages() -> Mapping[str, Language]:
-    """The languages of dates.toml by code; "und" stands for digits alone, in no language."""
-    table = tomllib.loads(LANGUAGES.read_text(encoding="utf-8"))
-    return {code: language(code, entry) for code, entry in table.items()}
-
-
-def language(code: str, entry: Mapping[str, Any]) -> Language:
-    """One entry of dates.toml with CLDR's patterns put beside its own."""
-    known = {} if code == "und" else cldr_patterns(code)
-    share = CLDR_SHARE if known else 0.0
-    weighted = [(form, (1 - share) / len(entry["forms"])) for form in entry["forms"]]
-    weighted += [(form, share * part / sum(CLDR.values())) for form, part in known.items()]
-    texts, weights = zip(*weighted, strict=True)
-    digits, digits_share = entry.get("digits", ("", 0.0))
-    short = {int(month): names for month, names in entry.get("short", {}).items()}
-    return Language(entry["weight"], texts, weights, short, digits, digits_share)
-
-
-def cldr_patterns(code: str) -> dict[str, float]:
-    """CLDR's patterns of a language with their weights, as they are typed.
-
-    Without invisible direction marks and with plain spaces for the hard and the narrow ones.
-    """
-    data = Locale.parse(code)
-    found: dict[str, float] = {}
-    for name, weight in CLDR.items():
-        known = data.date_formats.get(name) or data.datetime_skeletons.get(name)
-        if known:
-            text = re.sub("[\u00a0\u202f]", " ", known.pattern.replace("\u200f", ""))
-            found[text] = found.get(text, 0) + weight
-    return found
-
-
-# -- names ---------------------------------------------------------------------------------------
-
-
-def plain(text: str) -> str:
-    """Text without the accents of Latin and Greek letters and the hamza on alef."""
-    accented = ("LATIN", "GREEK", "ARABIC LETTER ALEF", "ARABIC LETTER HEH")
-    kept: list[str] = []
-    for sign in unicodedata.normalize("NFD", text):
-        base = unicodedata.name(kept[-1], "") if kept else ""
-        if not (unicodedata.category(sign) == "Mn" and base.startswith(accented)):
-            kept.append(sign)
-    joined = "".join(kept).translate(str.maketrans("łøđıŁØĐ", "lodiLOD"))
-    return unicodedata.normalize("NFC", joined)
-
-
-def folded(name: str) -> str:
-    """A name as it is compared: plain, without case and dots."""
-    return plain(plain(name).casefold()).replace(".", "")
-
-
-@cache
-def month_name(locale: str, field: str, month: int) -> str:
-    """The month in words.
-
-    Only CLDR's "format" names: a language that inherits the stand-alone ones gets those of the
-    language that Babel was asked for first, and so with the short ones of Lebanon's Arabic.
-    """
-    long = field == "MMMM" or locale.startswith("ar")
-    names = get_month_names("wide" if long else "abbreviated", "format", locale)
-    name = unicodedata.normalize("NFC", names[month])
-    return name.removesuffix(".") if field == "LLL" else name
-
-
-@cache
-def all_names() -> Mapping[str, frozenset[int]]:
-    """The months that a folded name means in any language; with more than one it is not used."""
-    found: dict[str, set[int]] = {}
-    spoken = [code for code in languages() if code != "und"]
-    for code, month in product(spoken, range(1, 13)):
-        names = [month_name(code, field, month) for field in ("MMMM", "MMM")]
-        for name in [*names, *languages()[code].short.get(month, [])]:
-            found.setdefault(folded(name), set()).add(month)
-    return {name: frozenset(months) for name, months in found.items()}
-
-
-def recoverable(word: str, month: int) -> bool:
-    """Whether a misspelt month is at least two edits from every name of every other month."""
-    wrong = folded(word)
-    return all(
-        months == {month} or OSA.distance(wrong, name, score_cutoff=1) > 1
-        for name, months in all_names().items()
-    )
-
-
-# -- a date in pieces ----------------------------------------------------------------------------
-
-
-@cache
-def fields(pattern: str) -> tuple[Piece, ...]:
-    """A pattern cut into (kind, field) and (text, literal)."""
-    cut: list[Piece] = []
-    kinds = {"d": "day", "#": "day", "M": "month", "%": "month", "L": "name", "y": "year"}
-    kinds |= {"E": "weekday", "c": "weekday", "G": "era"}
-    for match in re.finditer(r"''|'([^']*)'|([dMLyEcG])\2*|[#%]|.", pattern):
-        found = match.group()
-        if found == "''":
-            cut.append(("text", "'"))
-        elif found[0] == "'":
-            cut.append(("text", match.group(1)))
-        else:
-            cut.append((kinds.get(found[0], "text"), found))
-    return tuple(cut)
-
-
-def ordinal(day: int, locale: str) -> str:
-    """The suffix of an ordinal day, as in 1st, 2nd."""
-    if locale.startswith("en"):
-        return "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    if locale == "sv":
-        return ":a" if day in (1, 2, 21, 22, 31) else ":e"
-    if locale in ("fr", "it", "es", "pt_BR"):
-        return ("er" if locale == "fr" else "º") if day == 1 else ""
-    return {"el": "η", "ru": "-го", "uk": "-го"}[locale]
-
-
-def weekday_name(locale: str, field: str, when: date) -> str:
-    """The weekday in words; the short ones of Vietnamese are digits and stay out."""
-    long = len(field) > 3 or locale == "vi"
-    context: Literal["stand-alone", "format"] = "stand-alone" if field == "cccc" else "format"
-    return str(get_day_names("wide" if long else "abbreviated", context, locale)[when.weekday()])
-
-
-def worded(piece: Piece, when: date, locale: str, rng: Random) -> list[Piece]:
-    """One field of a pattern, filled in."""
-    kind, field = piece
-    if kind == "day":
-        ending = [("ordinal", ordinal(when.day, locale))] if field == "#" else []
-        return [("day", f"{when.day:02}" if field == "dd" else str(when.day)), *ending]
-    if kind == "year":
-        return [("year", f"{when.year % 100:02}" if field == "yy" else f"{when.year:04}")]
-    if kind == "weekday":
-        return [("weekday", weekday_name(locale, field, when))]
-    if field == "%":
-        return [("roman", ROMAN[when.month - 1])]
-    if field in ("M", "MM"):
-        return [("month", f"{when.month:02}" if field == "MM" else str(when.month))]
-    if kind in ("month", "name"):
-        name = month_name(locale, field, when.month)
-        others = languages()[locale].short.get(when.month)
-        if field == "LLL" and others and rng.random() < 0.4:
-            name = rng.choice(others)
-        cut = re.fullmatch(r"(\D*)(\d+)(\D*)", name)
-        return [("text", cut[1]), ("month", cut[2]), ("text", cut[3])] if cut else [("name", name)]
-    return [("text", Locale.parse(locale).eras["abbreviated"][1] if kind == "era" else field)]
-
-
-def written(pattern: str, when: date, locale: str, rng: Random) -> list[Piece]:
-    """A date by a pattern, in pieces, with the digits and capitals that the pattern asks for."""
-    pieces: list[Piece] = []
-    for piece in fields(pattern.removeprefix("^")):
-        filled = worded(piece, when, locale, rng)
-        # a dot marks a shortened name only
-        whole = pieces and pieces[-1] == ("name", month_name(locale, "MMMM", when.month))
-        if not (whole and "LLL." in pattern and filled == [("text", ".")]):
-            pieces += [(kind, text) for kind, text in filled if text]
-    if rng.random() < languages()[locale].digits_share:
-        pieces = with_digits(pieces, languages()[locale].digits)
-    if pattern.startswith("^"):
-        pieces = [(kind, text.upper()) for kind, text in pieces]
-    return pieces
-
-
-def with_digits(pieces: list[Piece], digits: str) -> list[Piece]:
-    """Digits of another script, one for one; Chinese days and months become numerals."""
-    if digits[0] == "〇":
-        if not any("年" in text for _, text in pieces):
-            return pieces
-        count = {"day": chinese, "month": chinese}
-        pieces = [(kind, count[kind](text) if kind in count else text) for kind, text in pieces]
-    table = str.maketrans("0123456789/", digits + ("／" if digits[0] == "０" else "/"))
-    return [(kind, text.translate(table)) for kind, text in pieces]
-
-
-def chinese(number: str) -> str:
-    """1 to 31 as Chinese numerals: 3 三, 10 十, 23 二十三."""
-    tens, ones = divmod(int(number), 10)
-    signs = "〇一二三四五六七八九"
-    return (signs[tens] if tens > 1 else "") + "十" * (tens > 0) + (signs[ones] if ones else "")
-
-
-# -- faults --------------------------------------------------------------------------------------
-
-
-def joined(pieces: Iterable[Piece]) -> str:
-    """The string of the pieces, NFC."""
-    return unicodedata.normalize("NFC", "".join(text for _, text in pieces))
-
-
-def fault(kind: str, pieces: list[Piece], when: date, locale: str, rng: Random) -> list[Piece]:
-    """The pieces with one fault of the kind; the same pieces where it does not apply."""
-    if kind == "case":
-        return miscased(pieces, locale, rng)
-    if kind == "accents":
-        return unaccented(pieces, locale, rng)
-    if kind == "typo":
-        return misspelt(pieces, when.month, rng)
-    text = joined(pieces)
-    return [("text", spaced(text, rng) if kind == "spacing" else punctuated(text, rng))]
-
-
-def miscased(pieces: list[Piece], locale: str, rng: Random) -> list[Piece]:
-    """All capitals, all small, or names that start the other way; only in scripts with cases."""
-    text = joined(pieces)
-    if locale == "ka" or text.upper() == text.lower() or re.search(r"\b[IVX]+\b", text):
-        return pieces
-    way = rng.choice(("upper", "upper", "lower", "lower", "first"))
-    if way == "first":
-        swap = {"name", "weekday"}
-        return [(kind, text.capitalize() if kind in swap else text) for kind, text in pieces]
-    return [(kind, cased(text, way, locale)) for kind, text in pieces]
-
-
-def cased(text: str, way: str, locale: str) -> str:
-    """Capitals or small letters as the language has them: Turkish dots, Greek without accents."""
-    if way == "lower":
-        return (text.replace("I", "ı").replace("İ", "i") if locale == "tr" else text).lower()
-    if locale == "tr":
-        text = text.replace("i", "İ")
-    return (plain(text) if locale == "el" else text).upper()
-
-
-def unaccented(pieces: list[Piece], locale: str, rng: Random) -> list[Piece]:
-    """Without accents; German umlauts also as ae, oe, ue."""
-    if locale.startswith("de") and rng.random() < 0.5:
-        spelt = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae"})
-        return [(kind, text.translate(spelt)) for kind, text in pieces]
-    return [(kind, plain(text)) for kind, text in pieces]
-
-
-def misspelt(pieces: list[Piece], month: int, rng: Random) -> list[Piece]:
-    """The month with two letters swapped, one left out or one doubled, if it stays recoverable."""
-    place = next((i for i, (kind, _) in enumerate(pieces) if kind == "name"), None)
-    if place is None:
-        return pieces
-    word = pieces[place][1]
-    if len(word) < 5 or any(unicodedata.category(sign)[0] != "L" for sign in word):
-        return pieces
-    at = rng.randrange(1, len(word) - 1)
-    way = rng.choice(("swap", "drop", "double"))
-    middle = {"swap": word[at + 1] + word[at], "drop": word[at + 1], "double": word[at] * 2}[way]
-    wrong = word[:at] + middle + word[at + (1 if way == "double" else 2) :]
-    if not recoverable(wrong, month):
-        return pieces
-    return [*pieces[:place], ("name", wrong), *pieces[place + 1 :]]
-
-
-def spaced(text: str, rng: Random) -> str:
-    """Spaces too many, too few, or of the unbreakable kind. Digits never grow together."""
-    way = rng.choice(
-        ("before", "after", "after", "double", "double", "drop", "drop", "hard", "signs")
-    )
-    if way == "before":
-        return " " * rng.choice((1, 1, 2)) + text
-    if way == "after":
-        return text + " " * rng.choice((1, 1, 2))
-    if way == "signs":
-        return re.sub(r"(?<=\d)([/.-])(?=\d)", r" \1 ", text)
-    spot = {
-        "drop": r"(?<=\d) (?=[^\W\d_])|(?<=[^\W\d_]) (?=\d)|(?<=[.,،]) (?=\w)",
-        "double": " ",
-        "hard": " ",
-    }[way]
-    found = [match.start() for match in re.finditer(spot, text)]
-    if not found or (way == "drop" and re.search(r"\b[IVX]+\b", text)):
-        return text
-    at = rng.choice(found)
-    return text[:at] + {"drop": "", "double": "  ", "hard": "\u00a0"}[way] + text[at + 1 :]
-
-
-def punctuated(text: str, rng: Random) -> str:
-    """A stray sign at an end, brackets around, or a comma or dot too many or too few inside."""
-    way = rng.choice(("end", "end", "start", "around", "drop", "drop", "more", "more"))
-    if way == "end":
-        return text + rng.choice(".,;,") if text[-1].isalnum() else text
-    if way == "start":
-        return rng.choice(("'", "'", "- ", ": ")) + text
-    if way == "around":
-        left, right = rng.choice(("()", "()", "[]"))
-        return text if "(" in text or "（" in text else left + text + right
-    spot = r"(?<=\w)[.,،](?= |$)" if way == "drop" else r"(?<=[^\W\d_])(?= \d)|(?<=,)(?= )"
-    found = [match.start() for match in re.finditer(spot, text)]
-    if not found:
-        return text
-    at = rng.choice(found)
-    if way == "drop":
-        return text[:at] + text[at + 1 :]
-    return text[:at] + "," + text[at:]
-
-
 # -- rows ----------------------------------------------------------------------------------------
+
+
+def pick_locale(rng: Random) -> str:
+    """A language by its weight."""
+    codes, weights = zip(*((c, one.weight) for c, one in languages().items()), strict=True)
+    return str(rng.choices(codes, weights)[0])
 
 
 def pick_date(rng: Random, pattern: str, locale: str) -> date:
@@ -416,7 +83,7 @@ def pick_date(rng: Random, pattern: str, locale: str) -> date:
     if re.search(r"(?<!y)yy(?!y)", pattern):
         first, last = (1950, 2035) if way < 0.92 else (2036, 2049)
     else:
-        first, last = (1985, 2030) if way < 0.55 else (1950, 2035) if way < 0.85 else (1800, 2099)
+        first, last = (1985, 2030) if way < 0.6 else (1950, 2035) if way < 0.86 else (1800, 2099)
     when = date.fromordinal(
         rng.randint(date(first, 1, 1).toordinal(), date(last, 12, 31).toordinal())
     )
@@ -424,7 +91,7 @@ def pick_date(rng: Random, pattern: str, locale: str) -> date:
     return when.replace(day=1) if only_first and rng.random() < 0.4 else when
 
 
-def decided(pieces: list[Piece], when: date) -> bool:
+def decided(pieces: list[Piece], when: When) -> bool:
     """Whether the string says its date: by the rule, or by a name that only one month has."""
     try:
         read = settled(joined(pieces))
@@ -432,19 +99,41 @@ def decided(pieces: list[Piece], when: date) -> bool:
         return False
     if read:
         return read == when
+    return named_rightly(pieces, when)
+
+
+def named_rightly(pieces: list[Piece], when: When) -> bool:
+    """Whether no month name in the pieces means another month in a language further up."""
     names = [folded(text) for kind, text in pieces if kind == "name"]
-    return all(all_names().get(name) in (None, {when.month}) for name in names)
+    return all(all_names().get(name) in (None, when.month) for name in names)
 
 
-def make_row(rng: Random, locale: str) -> Row | None:
-    """One pair in a language; None if its string would not be decided by the rule."""
-    pattern = rng.choices(languages()[locale].patterns, languages()[locale].weights)[0]
+def pick_pattern(rng: Random, locale: str) -> str:
+    """A pattern of a language."""
+    language = languages()[locale]
+    return rng.choices(language.patterns, language.weights)[0]
+
+
+def whole(rng: Random, locale: str, *, faults: float = FAULT_SHARE) -> Row | None:
+    """A day in a language; None if its string would not be decided by the rule."""
+    pattern = pick_pattern(rng, locale)
     when = pick_date(rng, pattern, locale)
     pieces = written(pattern, when, locale, rng)
     if not decided(pieces, when):
         return None
     tags = set(described(pieces, locale))
-    faults = 0 if rng.random() >= FAULT_SHARE else 1 if rng.random() < 5 / 6 else 2
+    pieces, found = faulty(pieces, when, locale, rng, faults)
+    if not decided(pieces, when):
+        return None
+    return Row(joined(pieces), when.isoformat(), locale, "a day", frozenset(tags | found))
+
+
+def faulty(
+    pieces: list[Piece], when: When, locale: str, rng: Random, share: float
+) -> tuple[list[Piece], set[str]]:
+    """The pieces with none, one or two faults, and the tags of these."""
+    tags: set[str] = set()
+    faults = 0 if rng.random() >= share else 1 if rng.random() < 5 / 6 else 2
     for _ in range(20):  # a kind that does not apply gives way to another
         if not faults:
             break
@@ -453,9 +142,188 @@ def make_row(rng: Random, locale: str) -> Row | None:
         if f"fault: {kind}" not in tags and joined(changed) != joined(pieces):
             tags.add(f"fault: {kind}")
             pieces, faults = changed, faults - 1
-    if not decided(pieces, when):
+    return pieces, tags
+
+
+def with_time(rng: Random, locale: str) -> Row | None:
+    """A day with a time of day beside it, and perhaps a zone."""
+    day = whole(rng, locale, faults=0.1)
+    if day is None:
         return None
-    return Row(joined(pieces), when.isoformat(), locale, frozenset(tags))
+    return Row(
+        timed(day.source.strip(), locale, rng), day.target, locale, "a day with a time", day.tags
+    )
+
+
+def in_words(rng: Random, locale: str) -> Row | None:
+    """A day with words beside it, and perhaps a time."""
+    day = whole(rng, locale, faults=0.1) if rng.random() < 0.85 else with_time(rng, locale)
+    if day is None:
+        return None
+    place = rng.choice(lists(locale if locale != "und" else "en_US")["place"])
+    if rng.random() < 0.35:
+        place = person(rng)
+    if any(sign.isdigit() for sign in place) or any(
+        folded(part) in all_names() for part in re.split(r"[\W_]+", place)
+    ):
+        return None
+    text = around(day.source.strip(), locale, place, rng)
+    return Row(text, day.target, locale, "a day in words", day.tags)
+
+
+def by_program(rng: Random, _: str) -> Row | None:
+    """A day as programs write it."""
+    two_digits = "yy"
+    when = pick_date(rng, two_digits, "und")
+    text = technical(when, rng)
+    try:
+        read = settled(text)
+    except ValueError:  # the rule reads a day that no month has
+        return None
+    if read not in (None, when):
+        return None
+    return Row(text, when.isoformat(), "und", "a day by a program", frozenset())
+
+
+def by_count(rng: Random, _: str) -> Row | None:
+    """A day by its ISO week, or its number in the year. Its target is empty: see the card."""
+    when = pick_date(rng, "yy", "und")
+    return Row(counted(when, rng), "", "und", "no answer: weeks and days of the year", frozenset())
+
+
+def month(rng: Random, locale: str) -> Row | None:
+    """A month with its year."""
+    locale = "und" if rng.random() < 0.3 else locale
+    pattern = month_pattern(locale, rng)
+    when = pick_date(rng, pattern, locale).replace(day=15)
+    pieces = written(pattern, when, locale, rng)
+    target = when.isoformat()[:7]
+    pieces, tags = faulty(pieces, when, locale, rng, 0.12)
+    text = joined(pieces)
+    if not named_rightly(pieces, when) or reading(text) not in (None, target):
+        return None
+    if locale != "und" and rng.random() < 0.2:
+        text = template(locale, "months", rng).replace("{date}", text)
+    return Row(text, target, locale, "a month", frozenset(tags))
+
+
+def year(rng: Random, locale: str) -> Row | None:
+    """A year alone."""
+    number = pick_date(rng, "y", locale).year
+    if rng.random() < 0.3:
+        return Row(str(number), str(number), "und", "a year", frozenset())
+    return Row(year_text(number, locale, rng), str(number), locale, "a year", frozenset())
+
+
+def span(rng: Random, locale: str) -> Row | None:
+    """Two days, or two months or years, as an interval."""
+    pattern = pick_pattern(rng, locale)
+    first = pick_date(rng, pattern, locale)
+    last = later(first, rng)
+    numbered = locale in ("und", "ja", "zh", "zh_Hant", "ko", "vi", "mn") or "年" in pattern
+    if not numbered and last.year == first.year and rng.random() < 0.5:
+        last = min(last, first.replace(day=28)) if rng.random() < 0.6 and first.day < 28 else last
+        text = short_span(first, last, locale, rng)
+        names = [month_name(locale, "MMMM", when.month) for when in (first, last)]
+        ok = [
+            all_names().get(folded(n)) == w.month for n, w in zip(names, (first, last), strict=True)
+        ]
+        if not all(ok) or not names[0].isalpha():
+            return None
+    else:
+        texts = []
+        for when in (first, last):
+            pieces = written(pattern, when, locale, rng)
+            if not decided(pieces, when) or not 1800 <= when.year < (
+                2050 if "yy" in pattern else 2100
+            ):
+                return None
+            texts.append(joined(pieces))
+        form = template(locale, "spans", rng)
+        if texts[0].isascii() != texts[1].isascii() or {"/", "-"} & {*form} - {*"{}"} & {*texts[0]}:
+            form = form.replace(" - ", " to " if locale.startswith("en") else " – ").replace(
+                " / ", " – "
+            )
+        text = form.format(**{"from": texts[0], "to": texts[1]})
+    return Row(text, f"{first.isoformat()}/{last.isoformat()}", locale, "two days", frozenset())
+
+
+def no_day(rng: Random, locale: str) -> Row | None:
+    """A date that no calendar has: 31 February, month 13, day 45. Its target is empty."""
+    pattern = pick_pattern(rng, locale)
+    when = pick_date(rng, pattern, locale)
+    number, day = when.month, when.day
+    way = rng.random()
+    if way < 0.5:
+        number = rng.choice((2, 2, 2, 4, 6, 9, 11))
+        days = monthrange(when.year, number)[1]
+        day = rng.choice((days + 1, days + 1, 31))
+    elif way < 0.75:
+        day = rng.choice((0, 32, 33, 35, 39, 40, 45, 50, 60, 75, 88, 99))
+    else:
+        number, day = (
+            rng.choice((0, 13, 13, 14, 15, 16, 19, 20, 25, 31, 45, 99)),
+            rng.randint(13, 45),
+        )
+        if re.search("MMM|LLL|NNN|%", pattern):
+            return None
+    if re.search("[#〇]", pattern) and not locale.startswith("en"):
+        return None
+    pieces = written(pattern, NoDay(when.year, number, day), locale, rng)
+    text = joined(pieces)
+    if (
+        reading(text)
+        or not named_rightly(pieces, NoDay(when.year, number, day))
+        or "〇" in text
+        or "十" in text
+    ):
+        return None
+    if rng.random() < 0.15:
+        text = timed(text, locale, rng)
+    return Row(text, "", locale, "no answer: impossible day", frozenset())
+
+
+def cut(rng: Random, locale: str) -> Row | None:
+    """A date that was cut or spliced and says no day, month or year. Its target is empty."""
+    day = whole(rng, locale, faults=0.0)
+    if day is None or day.locale in ("ja", "zh", "zh_Hant", "ko"):
+        return None
+    year_at = re.search(r"(?<!\d)\d{4}(?!\d)", day.source)
+    if year_at is None or not year_at[0].isascii():
+        return None
+    digits = year_at[0]
+    before, after = day.source[: year_at.start()], day.source[year_at.end() :]
+    way = rng.randrange(4)
+    if way == 0 and re.search(r"\d", after):  # what is left may be a day and a short year
+        return None
+    if way == 0:
+        text = before + digits[: rng.choice((1, 3))] + after
+    elif way == 1:
+        text = before + digits + rng.choice("0123456789") + after
+    elif way == 2:
+        text = (before + after).strip(" ,./-")
+    else:
+        text = re.sub(r"(?<!\d)\d{1,2}(?!\d)", lambda m: m[0] + rng.choice("xX?_"), day.source)
+    if (
+        (way < 3 and len(re.findall(r"\d+", text)) > 2 - (way == 2))
+        or reading(text)
+        or text == day.source
+    ):
+        return None
+    return Row(text, "", locale, "no answer: cut date", frozenset())
+
+
+def no_date(rng: Random, _: str) -> Row | None:
+    """A string that is no date. Its target is empty."""
+    text, kind = stranger(rng)
+    return Row(text, "", "und", f"no answer: {kind}", frozenset())
+
+
+KINDS: Mapping[Callable[[Random, str], Row | None], float] = {
+    whole: 34, with_time: 16.5, in_words: 6.5, by_program: 6.5, by_count: 1, month: 5, year: 2.2,
+    span: 3.5, no_day: 4, cut: 1.5, no_date: 20,
+}  # fmt: skip
+NO_DATES = (no_day, cut, by_count, no_date)
 
 
 def described(pieces: list[Piece], locale: str) -> Iterator[str]:
@@ -495,15 +363,18 @@ def rows(seed: int) -> Iterator[Row]:
     rng = Random(seed)
     seen = {identity(source) for source in RESERVED}
     targets: dict[str, str] = {}
-    codes, weights = zip(*((c, one.weight) for c, one in languages().items()), strict=True)
     while True:
-        row = make_row(rng, rng.choices(codes, weights)[0])
-        if row is None:
+        make = rng.choices(list(KINDS), list(KINDS.values()))[0]
+        row = make(rng, pick_locale(rng))
+        if row is None or (make not in NO_DATES and len(row.source) > 64):
             continue
-        if targets.setdefault(row.source, row.target) != row.target:
-            raise ValueError(f"two dates for {row.source!r}: {targets[row.source]}, {row.target}")
-        if identity(row.source) not in seen:
-            seen.add(identity(row.source))
+        row = replace(row, source=unicodedata.normalize("NFC", row.source))
+        # a string that is read in two ways is not certain
+        if targets.setdefault(row.source.strip(), row.target) != row.target:
+            continue
+        key = row.source if make in (no_date, year) else identity(row.source)
+        if key not in seen:
+            seen |= {identity(row.source), row.source}
             yield row
 
 
@@ -522,23 +393,35 @@ def make(out: Path, seed: int, sizes: Mapping[str, int]) -> dict[str, list[Row]]
 
 
 def summary(splits: Mapping[str, list[Row]]) -> str:
-    """The counts of the card, as Markdown."""
+    """The counts of the card, as Markdown: kinds of rows, properties of days, languages."""
     every = [row for made in splits.values() for row in made]
+    kinds = Counter(row.kind for row in every)
     tags = Counter(tag for row in every for tag in row.tags)
-    tags["no fault"] = sum(not any(tag.startswith("fault") for tag in row.tags) for row in every)
-    lines = ["| rows | count | share |", "| --- | ---: | ---: |"]
-    lines += [
-        f"| {name} | {count:,} | {count / len(every):.1%} |" for name, count in in_order(tags)
+    lines = [
+        *table("kind", sorted(kinds.items(), key=order_of_kinds), len(every)),
+        "",
+        *table("days and months", sorted(tags.items(), key=order_of_tags), len(every)),
     ]
     codes = Counter(row.locale for row in every)
     counted = (f"{name_of(code)} {count:,}" for code, count in codes.most_common())
     return "\n".join([*lines, "", ", ".join(counted) + "."]) + "\n"
 
 
-def in_order(tags: Counter[str]) -> list[tuple[str, int]]:
-    """Names of counts, sorted: month first, then the rest, then the faults; most frequent first."""
-    groups = {"mont": 0, "no f": 2, "faul": 3}
-    return sorted(tags.items(), key=lambda item: (groups.get(item[0][:4], 1), -item[1], item[0]))
+def table(head: str, counts: list[tuple[str, int]], total: int) -> list[str]:
+    """Counts and shares as a table of Markdown."""
+    rows = [f"| {name} | {count:,} | {count / total:.1%} |" for name, count in counts]
+    return [f"| {head} | rows | share |", "| --- | ---: | ---: |", *rows]
+
+
+def order_of_kinds(item: tuple[str, int]) -> tuple[bool, int, str]:
+    """Rows with an answer first; the most frequent kinds first."""
+    return item[0].startswith("no answer"), -item[1], item[0]
+
+
+def order_of_tags(item: tuple[str, int]) -> tuple[int, int, str]:
+    """How the month is written first, faults last; the most frequent first."""
+    groups = {"mont": 0, "faul": 2}
+    return groups.get(item[0][:4], 1), -item[1], item[0]
 
 
 def name_of(code: str) -> str:
@@ -552,7 +435,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make the dates data set.")
     parser.add_argument("--out", type=Path, default=Path("data"), help="folder (default: data)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other rows")
-    for split, size in (("train", 40_000), ("dev", 2_000), ("test", 2_000)):
+    for split, size in (("train", 94_000), ("dev", 3_000), ("test", 3_000)):
         parser.add_argument(f"--{split}", type=int, default=size, metavar="N", help="rows")
     options = parser.parse_args(arguments)
     # the test rows first: they stay the same whatever the size of the training data

@@ -147,6 +147,38 @@ def convert(*words: Any, **options: Any) -> Any:
     return charseq.convert(*words, **options)
 
 
+def test_unsure_rows_of_a_frame_have_no_answers(model: Any) -> None:
+    frame = pd.DataFrame({"d": ["3 May 2020", "11 Tachwedd 1918", None, ""]}, index=[3, 1, 4, 1])
+    known = charseq.convert(frame, model, n=2)
+    found = charseq.convert(frame, model, n=2, threshold=0.9)
+    assert found.index.tolist() == [3, 1, 4, 1]
+    assert found["prediction"].fillna("null").tolist() == ["2020-05-03", "", "null", ""]
+    assert found["prediction_2"].tolist()[0] == known["prediction_2"].tolist()[0]
+    assert found["prediction_2"].tolist()[1] == ""
+    assert found["prediction_note"].fillna("null").tolist() == ["", "unsure", "null", "empty"]
+    with pytest.raises(UsageError, match=r"^threshold is 2, expected a number above 0, at most 1$"):
+        charseq.convert(frame, model, threshold=2)
+    with pytest.raises(UsageError, match=r"^review: for files, not for a DataFrame$"):
+        charseq.convert(frame, model, threshold=0.9, review="r.csv")
+
+
+def test_a_file_has_its_review_and_language_models_have_none(model: Any, tmp_path: Path) -> None:
+    words = tmp_path / "a.txt"
+    words.write_text("3 May 2020\n11 Tachwedd 1918\n")
+    review = tmp_path / "r.tsv"
+    charseq.convert(words, model, tmp_path / "out.txt", threshold=0.9, review=review)
+    assert (tmp_path / "out.txt").read_text() == "2020-05-03\n\n"
+    assert [line.split("\t")[0] for line in review.read_text().splitlines()] == [
+        "source", "11 Tachwedd 1918",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"^review is for threshold, below which answers are"):
+        charseq.convert(words, model, tmp_path / "other.txt", review=tmp_path / "s.tsv")
+    story = ROOT / "checkpoints" / "sentences"
+    for data in (words, pd.DataFrame({"d": ["I love"]})):
+        with pytest.raises(UsageError, match=r"^threshold is for models that rewrite texts"):
+            charseq.convert(data, story, threshold=0.9)
+
+
 def test_a_frame_for_a_model_of_features_has_two_columns() -> None:
     found = charseq.load(ROOT / "tests" / "fixtures" / "hard")
     assert not found.has_features

@@ -28,6 +28,7 @@ MAX_MODULES = 12
 """Modules of one folder, without those of its subfolders."""
 
 SHORT = {
+    "data.roles": "the step between the rows of a table and pairs",
     "kernels.cell_table": "the one place that knows every cell",
     "kernels.layout": "the layout of weights that the networks and the C library agree on",
     "lru": "a data structure with no ties to anything else",
@@ -38,7 +39,7 @@ SHORT = {
 A module of ``cli`` may be short, since each command is one module.
 """
 
-TORCH_FREE = {"", "cli", "data", "runs", "evaluation", "inference"}
+TORCH_FREE = {"", "cli", "confidence", "data", "runs", "evaluation", "inference"}
 """Folders whose modules load torch only inside functions; of ``decoding``, all but the GPU's."""
 
 TABLES = {"data.formats.parquet", "data.formats.tables", "data.frames"}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charseq.cli import console, options
-from charseq.errors import CharseqError
+from charseq.cli.predict import threshold
+from charseq.errors import CharseqError, UsageError
 from charseq.process import prepare_inference
 from charseq.version import __version__
 
@@ -65,6 +66,7 @@ class LexiconFormat(FormatName):
     short_help="Rewrite a column of a file, or the lines of a text.",
     epilog=options.example(
         "charseq convert orders.csv --column date -o orders.iso.csv",
+        "charseq convert words.tsv --threshold 0.9 --review unsure.csv",
         "charseq convert names.tsv.gz --column 2 --to latin -n 3",
         "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
         "charseq convert words.txt -m checkpoints/mine --to-format kaldi -n 2 -o lexicon.txt",
@@ -97,6 +99,14 @@ class LexiconFormat(FormatName):
 @options.inference
 @click.option(
     "--scores", is_flag=True, help="Add a column with the probability of each answer, 0 to 1."
+)
+@threshold
+@click.option(
+    "--review",
+    type=options.OutputName(),
+    metavar="FILE",
+    help="With --threshold: CSV or TSV file for the texts whose answers are withheld or cut, to be "
+    "filled in: then it is a --lexicon, and data for train.",
 )
 @click.option(
     "--batch-size",
@@ -143,7 +153,8 @@ def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
     model: str | None, n: int | None, mass: float | None, beam: int | None, scores: bool,
     batch_size: int, jobs: int, kind: str, header: str, delimiter: str | None,
-    encoding: str | None, force: bool, quiet: bool, to_format: str | None, **loading: Any,
+    encoding: str | None, force: bool, quiet: bool, to_format: str | None,
+    threshold: float | None, review: str | None, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -156,6 +167,8 @@ def convert(
     the answer is from the --lexicon, and no answer where none that keeps --pattern, --within and
     --check was found. With --to-format the answers become a lexicon, such as one of
     Kaldi.
+
+    With --threshold a row whose best answer is less probable has no answer, and the note unsure.
 
     A row that cannot be read is written without an answer; its bytes and the reason are in
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
@@ -170,6 +183,8 @@ def convert(
 
     if not quiet and (slow := library.absence()):
         console.warn(slow)
+    if review and len(files) > 1:
+        raise UsageError(f"{len(files)} files cannot go to one --review: convert them apart")
     outputs = targets(files, output, find_lexicon_format(to_format).endings[0] if to_format else "")
     load_arguments = options.load_arguments(loading)
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
@@ -180,6 +195,7 @@ def convert(
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
     reading |= {"to": to, "to_format": to_format, "scores": scores, "batch_size": batch_size}
     reading |= {"format": kind, "header": header, "force": force}
+    reading |= {"threshold": threshold, "review": review}
     reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:

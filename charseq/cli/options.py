@@ -32,7 +32,7 @@ from charseq.setting import RENAMED
 NAMED = (
     "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
     "learning_rate", "seed", "threads", "device", "columns", "header", "delimiter", "encoding",
-    "bad_rows", "ensemble", "cells",
+    "bad_rows", "empty_targets", "ensemble", "cells",
 )  # fmt: skip
 """Settings with an option of their own; the others are set with ``--set``."""
 SHORT = {"learning_rate": "--lr"}
@@ -143,7 +143,7 @@ def setting(name: str) -> Callable[[Command], Command]:
     if facts["choices"]:
         kind = click.Choice(facts["choices"])
     elif isinstance(item.default, bool):
-        flag, kind = f"{flag}/--no-{name}", click.BOOL
+        flag, kind = f"{flag}/--no-{flag.removeprefix('--')}", click.BOOL
     elif isinstance(item.default, int):
         kind = Integer(facts["least"], facts["most"])
     elif isinstance(item.default, float):
@@ -180,7 +180,7 @@ def settings(command: Command) -> Command:
     return command
 
 
-READING = ("columns", "header", "delimiter", "encoding", "bad_rows")
+READING = ("columns", "header", "delimiter", "encoding", "bad_rows", "empty_targets")
 """Settings that say how files of data are read."""
 
 

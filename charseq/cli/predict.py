@@ -19,6 +19,7 @@ import select
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -80,12 +81,22 @@ _generation = options.together(
 )
 
 
+threshold = click.option(
+    "--threshold",
+    type=options.Number(0, 1, min_open=True),
+    metavar="T",
+    help="Withhold answers of the model that are less probable than T. Those of the lexicon are "
+    "given.",
+)
+
+
 @click.command(
     short_help="Rewrite texts, or predict their next words.",
     epilog=options.example(
         'charseq predict "3. März 2021" "le 14 juillet 1789"',
         "charseq predict -n 3 < words.txt > answers.tsv",
         'charseq predict --mass 0.9 --lexicon names.tsv --json "03/04/05"',
+        'charseq predict --threshold 0.9 "03/04/05"',
         'charseq predict --check date "31 June 2020"',
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
         'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
@@ -93,6 +104,7 @@ _generation = options.together(
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @options.inference
+@threshold
 @click.option("--scores", is_flag=True, help="Print source, rank, answer and probability.")
 @click.option(
     "--complete",
@@ -105,7 +117,7 @@ def predict(
     *, texts: tuple[str, ...], model: str | None, n: int | None, mass: float | None,
     beam: int | None, scores: bool, complete: bool, generate: int | None,
     temperature: float | None, top_p: float | None, most: int | None, seed: int | None,
-    as_json: bool, quiet: bool, **loading: Any,
+    threshold: float | None, as_json: bool, quiet: bool, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite each TEXT, or each line of stdin; one line of output for each, in order.
 
@@ -115,6 +127,10 @@ def predict(
     With --lexicon, a text that is a source of the lexicon gets its targets as answers; with -n,
     answers of the model follow. The text must equal the source, except for its Unicode form.
 
+    With --threshold an answer of the model that is less probable is withheld: its line is empty
+    (with -n, --mass or --scores it has the probability alone). In JSON "unsure" is true, and the
+    candidates stay.
+
     With --pattern, --within or --check no other answer is given: where the model finds none, the
     answer is empty, with a warning, and "answered" is false in JSON. More may be found with a
     larger --beam.
@@ -122,6 +138,9 @@ def predict(
     A language model (trained on text) answers with the next word; with --complete, with words that
     begin like the last one; with --generate, with whole lines that begin with TEXT. To it an empty
     TEXT is the beginning of a line; elsewhere the answer to an empty text is empty.
+
+    A model that was trained with --empty-targets may say that a text has no answer: its line is
+    empty, and stderr names the text.
     """
     prepare_inference()
     from charseq.inference.predictor import load
@@ -129,7 +148,7 @@ def predict(
     arguments = options.load_arguments(loading)
     run = options.chosen(
         model,
-        task=needed_task(arguments, words=bool(complete or generate)),
+        task=needed_task(arguments, words=bool(complete or generate), pairs=threshold is not None),
         quiet=quiet,
     )
     loaded = load(run, **arguments)
@@ -139,7 +158,7 @@ def predict(
     sampling = {"temperature": temperature, "top_p": top_p, "most": most, "seed": seed}
     answer = answer_function(
         loaded, n=count, beam=None if generate and not options.is_typed("beam") else beam,
-        mass=mass, scores=scores, complete=complete, generate=generate,
+        mass=mass, scores=scores, complete=complete, generate=generate, threshold=threshold,
         sampling={name: value for name, value in sampling.items() if value is not None},
     )  # fmt: skip
     if generate is None:
@@ -149,20 +168,28 @@ def predict(
         lines_of = render.generated_as_json if as_json else render.generated_as_text
     elif as_json:
         remembers = getattr(loaded, "memory", None) is not None
-        with_origin = loading["lexicon"] is not None or remembers
-        lines_of = partial(render.as_json, with_origin=with_origin, with_rule=has_rule)
+        lines_of = partial(
+            render.as_json,
+            with_origin=loading["lexicon"] is not None or remembers,
+            with_rule=has_rule,
+            with_unsure=threshold is not None,
+        )
     elif scores or mass is not None or count > 1:
         lines_of = render.as_table
     seen: Counter[str] = Counter()
-    reached = render.ReachedMass(mass)
+    reached, unanswered = render.ReachedMass(mass), render.NoAnswers()
+    withheld = render.Withheld(threshold)
     warn = console.silence if quiet else console.warn
     for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
         answers = list(zip(window, answer(window), strict=True))
         console.write(line for text, one in answers for line in lines_of(text, one))
-        unanswered = render.without_answer(answers) if has_rule else ()
-        for line in (*render.warnings(answers, seen), *unanswered, *reached.warnings(answers)):
+        told = (render.warnings(answers, seen), reached.warnings(answers))
+        for line in (*chain(*told), *unanswered.warnings(answers)):
             warn(line)
-    for totals in (render.unknown_totals(seen), reached.totals()):
+        withheld.count(answers)
+    for totals in (
+        render.unknown_totals(seen), reached.totals(), unanswered.totals(), withheld.totals(),
+    ):  # fmt: skip
         if totals:
             warn(totals)
 
@@ -205,11 +232,15 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
 # --- texts -> answers
 
 
-def needed_task(loading: Mapping[str, Any], *, words: bool) -> str | None:
-    """The task that the model must have learnt for these options; None: either will do."""
+def needed_task(loading: Mapping[str, Any], *, words: bool, pairs: bool = False) -> str | None:
+    """The task that the model must have learnt for these options; None: either will do.
+
+    ``loading``: arguments of ``predictor.load``. ``words``, ``pairs``: whether other options need
+    a model that predicts words, or one of pairs.
+    """
     if words:
         return "next-word"
-    return "pairs" if NEEDS_PAIRS & loading.keys() else None
+    return "pairs" if pairs or NEEDS_PAIRS & loading.keys() else None
 
 
 def answer_function(
@@ -222,17 +253,21 @@ def answer_function(
     complete: bool,
     generate: int | None,
     sampling: Mapping[str, Any],
+    threshold: float | None = None,
 ) -> AnswerFunction:
     """The function from texts to their answers, one for each, that the options ask for.
 
     An answer has up to ``n`` candidates; with ``mass``, the first that have this probability
-    together. ``sampling``: options of ``LanguageModel.generate``.
+    together. ``sampling``: options of ``LanguageModel.generate``. ``threshold``: answers that are
+    less probable are withheld.
 
     Raises:
         UsageError: options that do not go together, or not with this model.
     """
     from charseq.inference.language_model import LanguageModel
 
+    if threshold is not None and (isinstance(model, LanguageModel) or complete or generate):
+        raise UsageError("--threshold is for models that rewrite texts, not for next words")
     if generate is not None:
         if complete or scores or n > 1 or beam is not None or mass is not None:
             others = "--complete, --scores, -n, --mass and --beam"
@@ -249,6 +284,8 @@ def answer_function(
     else:
         ask = partial(_rewrite, model)
     answer: Callable[..., Sequence[Prediction | None]] = partial(ask, n=n, beam=beam)
+    if threshold is not None:
+        answer = partial(_above, answer, threshold)
     return answer if mass is None else partial(_reaching, answer, mass)
 
 
@@ -277,6 +314,13 @@ def _reaching(
 ) -> list[Prediction | None]:
     """The same answers, each with as many candidates as have ``mass`` together."""
     return [one and one.reaching(mass) for one in answer(texts)]
+
+
+def _above(
+    answer: Callable[[list[str]], Sequence[Prediction | None]], threshold: float, texts: list[str]
+) -> list[Prediction | None]:
+    """The same answers; those that are less probable than ``threshold`` are withheld."""
+    return [one and one.above(threshold) for one in answer(texts)]
 
 
 def _generate(

@@ -43,9 +43,13 @@ def as_text(_: str, answer: Prediction | None) -> Iterator[str]:
 def as_table(text: str, answer: Prediction | None) -> Iterator[str]:
     """Source (without features), rank, answer and probability of each candidate, by tabs.
 
-    Without any candidate there is one line all the same, so that every text has its own.
+    Without any candidate there is one line all the same, so that every text has its own. Of an
+    answer that is withheld it has the probability.
     """
     source = text.partition("\t")[0].translate(ONE_LINE)
+    if answer and answer.unsure:
+        yield f"{source}\t1\t\t{answer.probability:.6f}"
+        return
     if answer is None or not answer.candidates:
         yield f"{source}\t1\t\t"
         return
@@ -54,12 +58,18 @@ def as_table(text: str, answer: Prediction | None) -> Iterator[str]:
 
 
 def as_json(
-    text: str, answer: Prediction | None, *, with_origin: bool = False, with_rule: bool = False
+    text: str,
+    answer: Prediction | None,
+    *,
+    with_origin: bool = False,
+    with_rule: bool = False,
+    with_unsure: bool = False,
 ) -> Iterator[str]:
     """One object with everything; the source as it was given, with its features.
 
     ``with_origin`` adds ``from``: "model", "memory" or "lexicon". ``with_rule`` adds ``answered``:
-    whether there is an answer that keeps the rule.
+    whether there is an answer that keeps the rule. ``with_unsure`` adds ``unsure``: whether the
+    prediction is withheld.
     """
     facts = {
         "source": text,
@@ -70,6 +80,7 @@ def as_json(
         **(
             {"familiarity": answer.familiarity} if answer and answer.familiarity is not None else {}
         ),
+        **({"unsure": bool(answer and answer.unsure)} if with_unsure else {}),
         "unknown": list(answer.unknown) if answer else [],
         "truncated": answer.truncated if answer else False,
         "candidates": [
@@ -117,11 +128,26 @@ def warnings(answers: Iterable[tuple[str, Answer]], seen: Counter[str]) -> Itera
             yield f"the answer to '{shorten(text)}' is cut at the longest length learnt"
 
 
-def without_answer(answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
-    """A line for each text that has no answer which keeps the rule."""
-    for text, answer in answers:
-        if isinstance(answer, Prediction) and not answer.candidates:
-            yield f"no answer to '{shorten(text)}' that keeps the rule was found"
+class NoAnswers:
+    """How many texts have no answer: the model says so, or no answer keeps the rule."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def warnings(self, answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
+        """A line for each text without an answer, up to :data:`MAX_NAMED`."""
+        for text, answer in answers:
+            if isinstance(answer, Prediction) and not (
+                answer.prediction or answer.truncated or answer.unsure
+            ):
+                self.count += 1
+                if self.count <= MAX_NAMED:
+                    why = "" if answer.candidates else " that keeps the rule was found"
+                    yield f"no answer to '{shorten(text)}'{why}"
+
+    def totals(self) -> str:
+        """How many texts have no answer, if more than are named; else empty."""
+        return f"no answer to {self.count:,} texts" if self.count > MAX_NAMED else ""
 
 
 class ReachedMass:
@@ -155,6 +181,28 @@ class ReachedMass:
             return ""
         missed = f"{self.missed:,} of {self.asked:,} texts"
         return f"the answers to {missed} have less than {self.mass:g} of the probability"
+
+
+class Withheld:
+    """How many answers are withheld below the ``threshold`` of ``--threshold``; None: not asked."""
+
+    def __init__(self, threshold: float | None) -> None:
+        self.threshold = threshold
+        self.asked = 0
+        self.unsure = 0
+
+    def count(self, answers: Iterable[tuple[str, Answer]]) -> None:
+        """Count the texts that have answers, and those whose answers are withheld."""
+        found = [one for _, one in answers if isinstance(one, Prediction)]
+        self.asked += len(found)
+        self.unsure += sum(one.unsure for one in found)
+
+    def totals(self) -> str:
+        """How many answers are withheld; empty if none is."""
+        if not self.unsure:
+            return ""
+        texts = f"{self.unsure:,} of {self.asked:,} texts"
+        return f"unsure: {texts}, whose best answer is less probable than {self.threshold:g}"
 
 
 def unknown_symbols(text: str, unknown: Iterable[str], seen: Counter[str]) -> Iterator[str]:

@@ -37,7 +37,7 @@ SEPARABLE = 0.9
 """Least AUROC of dev's sources against a kind of strangers. Texts of a kind below it are too much
 like sources: there may be right answers to them."""
 SURE = 0.5
-"""Strangers whose answer has a higher probability are counted."""
+"""Strangers with an answer of a higher probability are counted; an empty answer is none."""
 LEAST = 1e-12
 """Least probability, and least complement, of which a logit is taken."""
 UNCHANGED = (1.0, *[0.0] * (len(FEATURES) + 1))
@@ -73,7 +73,7 @@ class Confidence:
     strangers: int
     """Strangers that were learnt from."""
     sure_before: float
-    """Percent of the strangers whose first answer has more than ``SURE`` by the calibration."""
+    """Percent of the strangers that have an answer of more than ``SURE`` by the calibration."""
     sure_after: float
     """The same with the confidence: each half of the strangers by the fit on the other half."""
 
@@ -174,7 +174,8 @@ def fit(
         report("held-out rows would be no likelier")
         held_out = before
     error = 100 * expected_calibration_error(held_out[known], rows.right[known])
-    sure = [100 * float((part[odd_rows] > SURE).mean()) for part in (before, held_out)]
+    answered = ~rows.right[odd_rows]
+    sure = [100 * float((answered & (part[odd_rows] > SURE)).mean()) for part in (before, held_out)]
     weights = rows.fit() if helps else UNCHANGED
     judged = replace(calibration, ece_after=error) if helps else calibration
     return Confidence(judged, familiarity, weights, len(strange), *sure)

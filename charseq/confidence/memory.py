@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from charseq.data.text.vocabulary import Vocabulary
 
 MAX_CHARACTERS = 2**20
-"""Characters of the stored entries, about 60,000 words; of more, those seen most often are kept."""
+"""Characters of the stored entries, about 50,000 words; of more, those seen most often are kept."""
 MAX_COUNT = 1e15
 MIN_ROWS, MIN_SOURCES = 100, 20
 """Fewer dev rows with a known source, or fewer such sources, decide nothing."""
@@ -271,12 +271,8 @@ def _ordered(targets: Mapping[str, float]) -> Targets:
 
 
 def _line(key: str, targets: Targets) -> str:
-    """Source, features, then each target and its count, by tabs; empty: the target is the source.
-
-    The inverse of :func:`_entry`.
-    """
-    source = key.partition("\t")[0]
-    cells = (("" if text == source else text, f"{n:.6g}") for text, n in targets.items())
+    """Source, features, then each target and its count, by tabs; the inverse of :func:`_entry`."""
+    cells = ((text, f"{count:.6g}") for text, count in targets.items())
     return "\t".join([key, *(cell for pair in cells for cell in pair)])
 
 
@@ -290,9 +286,9 @@ def _entry(line: str) -> tuple[str, Targets]:
             count = float(number)
         except ValueError:
             count = math.nan
-        if not 0 < count <= MAX_COUNT or (text or source) in targets:
+        if not 0 < count <= MAX_COUNT or text in targets:
             raise _damaged("entries must have different targets with counts above 0")
-        targets[text or source] = count
+        targets[text] = count
     return f"{source}\t{cells[0]}", _ordered(targets)
 
 

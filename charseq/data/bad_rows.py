@@ -21,6 +21,8 @@ from charseq.data.formats.writer import REJECTS_ENDING, Rejects, rejecting
 from charseq.errors import DataError, argument
 
 SKIP_HINT = f": {argument('bad_rows', 'skip')} passes over such rows"
+EMPTY_TARGET = "the target is empty"
+EMPTY_HINT = f", {argument('empty_targets', True)} takes an empty target as no answer"
 LISTED = 20
 """Bad rows that a message lists."""
 
@@ -91,7 +93,10 @@ class BadRows:
             text += (
                 f" ({self.count:,} such rows, also {others}" + f"; {more:,} more" * (more > 0) + ")"
             )
-        return text + (SKIP_HINT if good else "")
+        if not good:
+            return text
+        emptied = any(why == EMPTY_TARGET for _, why in self._first)
+        return text + SKIP_HINT + (EMPTY_HINT if emptied else "")
 
 
 @contextmanager

@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.bad_rows import BadRows
+from charseq.data.bad_rows import EMPTY_TARGET, BadRows
 from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
-from charseq.data.formats.headers import roles_among
+from charseq.data.formats.headers import is_review
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.rows import Row, Table, count_columns, locate, text_of
+from charseq.data.formats.rows import Table, text_of
 from charseq.data.formats.sqlite import plain_location
 from charseq.data.formats.writer import Rejects
-from charseq.data.settings_file import ROLES, Roles, parse_columns
+from charseq.data.roles import ColumnNumbers, describe_roles, locate_roles
+from charseq.data.settings_file import Roles, parse_columns
 from charseq.data.splits import (
     HASH_BITS,
     SPLITS,
@@ -44,15 +45,15 @@ from charseq.data.splits import (
 from charseq.data.storage import PackedRecords, RecordBuilder, SpillingArray, select
 from charseq.data.text.features import AUTO, DEFAULT_SEPARATOR, find_separator
 from charseq.display import count
-from charseq.errors import DataError, argument
+from charseq.errors import DataError
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Integer
 
-SETTINGS = ("columns", "header", "delimiter", "encoding", "bad_rows", "feature_separator")
+SETTINGS = (
+    "columns", "header", "delimiter", "encoding", "bad_rows", "empty_targets", "feature_separator",
+)  # fmt: skip
 """Settings that :func:`load` takes."""
-ColumnNumbers = tuple[int, int, int | None, int | None]
-"""The columns of source, target, features and weight, counted from 0."""
 MAX_TRAINED = 4096
 """Characters of the longest pair to train on, where it is an outlier. Memory and time of its step
 grow with the square of its length."""
@@ -67,6 +68,7 @@ class Reading:
     delimiter: str = "auto"
     encoding: str = "auto"
     bad_rows: str = "stop"
+    empty_targets: bool = False
     feature_separator: str = AUTO
 
     @property
@@ -77,7 +79,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair. ``features`` is the whole cell, not split; ``weight`` is above 0."""
+    """One pair. ``features`` is the whole cell, not split; ``weight`` is above 0.
+
+    An empty ``target`` says that the source has no answer.
+    """
 
     source: str
     target: str
@@ -144,6 +149,8 @@ class Part:
     first_blank: int = 0
     notes: list[str] = field(default_factory=list)
     """Choices that were made when the file was read, such as the sheet, and rows passed over."""
+    unfilled: int = 0
+    """Rows of a review file without a target, which were passed over."""
     has_features: bool = False
     has_lists: bool = False
     """Whether features came as lists, whose items were joined."""
@@ -181,6 +188,7 @@ def load(
     delimiter: str = "auto",
     encoding: str = "auto",
     bad_rows: str = "stop",
+    empty_targets: bool = False,
     feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
     rejects: Rejects | None = None,
@@ -195,6 +203,7 @@ def load(
         delimiter: of the cells of a CSV; see :func:`charseq.data.formats.reader.read_table`.
         encoding: of files of text; see there.
         bad_rows: "stop": rows that are no pair are an error; "skip": they are passed over.
+        empty_targets: whether a target may be empty, which says that its source has no answer.
         feature_separator: stands between two features; "auto": found in the data, see
             ``charseq.data.text.features``. The features of a list are joined by it, by default by
             a semicolon.
@@ -203,13 +212,17 @@ def load(
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, a
-            row that cannot be read, an empty source or target, a weight that is not above 0; or
-            no examples for a wanted split, unless it is wanted together with train.
+            row that cannot be read, an empty source, an empty target without ``empty_targets``,
+            or a weight that is not above 0; no examples for a wanted split, unless it is wanted
+            together with train.
         SettingError: ``columns`` is not valid.
         UsageError: an unknown split or header.
         MissingExtraError: the package that reads the format is not installed.
     """
-    how = Reading(parse_columns(columns), header, delimiter, encoding, bad_rows, feature_separator)
+    how = Reading(
+        parse_columns(columns), header, delimiter, encoding, bad_rows, empty_targets,
+        feature_separator,
+    )  # fmt: skip
     notes: list[str] = []
     joined: list[bool] = []
 
@@ -255,7 +268,12 @@ def load(
 
 
 def read_file(
-    path: str | Path, *, columns: str = "", header: str = "auto", feature_separator: str = AUTO
+    path: str | Path,
+    *,
+    columns: str = "",
+    header: str = "auto",
+    empty_targets: bool = False,
+    feature_separator: str = AUTO,
 ) -> Part:
     """All examples of one file, undivided. Arguments as for :func:`load`.
 
@@ -264,7 +282,12 @@ def read_file(
         SettingError: ``columns`` is not valid.
         MissingExtraError: the package that reads the format is not installed.
     """
-    how = Reading(parse_columns(columns), header, feature_separator=feature_separator)
+    how = Reading(
+        parse_columns(columns),
+        header,
+        empty_targets=empty_targets,
+        feature_separator=feature_separator,
+    )
     return _read(Path(plain_location(path)), how)
 
 
@@ -295,7 +318,7 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     part = Part(path, notes=[table.note] if table.note else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")
-    bad = BadRows(how.bad_rows, path, rejects)
+    bad, emptied, is_reviewed = BadRows(how.bad_rows, path, rejects), 0, False
     for row in bad.passing(table):
         if not row.cells and not row.fault:
             part.blanks += 1
@@ -305,14 +328,19 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
             if row.fault:
                 raise DataError(row.fault)
             if row.names not in numbers:
-                numbers[row.names] = _locate(how.roles, table, row)
-                part.columns = part.columns or _describe_columns(numbers[row.names], table, row)
-            features = numbers[row.names][2]
+                numbers[row.names] = locate_roles(how.roles, table, row)
+                part.columns = part.columns or describe_roles(numbers[row.names], table, row)
+                is_reviewed = is_review(row.names or table.header or ())
+            _, target, features, _ = numbers[row.names]
+            if is_reviewed and not text_of(row.cells[target]).strip():
+                part.unfilled += 1
+                continue
             if features is not None:
                 part.has_features = True
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
-            example = _example(row.cells, numbers[row.names], how.joiner)
+            example = _example(row.cells, numbers[row.names], how)
             found.add(example, row.line)
+            emptied += not example.target
             sizes.append(max(len(example.source), len(example.target)))
         except DataError as fault:
             if not numbers and not row.fault:  # the columns are not those of pairs
@@ -321,6 +349,9 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
     (part.examples, part.lines), part.sizes = found.close(), sizes.close()
     note = bad.finish(good=len(part.examples))
     part.notes += [note] if note else []
+    part.notes += [f"{emptied:,} of {len(part):,} targets are empty: no answer"] if emptied else []
+    if part.unfilled:
+        part.notes.append(_unfilled(part))
     if not part.examples:
         raise DataError("no rows in it, expected pairs", path=path)
     if table.format.holds_pairs:
@@ -341,6 +372,19 @@ def _describe_outliers(part: Part, rows: Sequence[int]) -> str:
     )
 
 
+def _unfilled(part: Part) -> str:
+    """A note on the rows of a review file that have no target yet.
+
+    Raises:
+        DataError: none has one.
+    """
+    if not part.examples:
+        what = f"none of the {count(part.unfilled, 'row')} to review has a target"
+        raise DataError(f"{what}: write the right answers into that column", path=part.path)
+    rows = part.unfilled + len(part)
+    return f"{part.unfilled:,} of {rows:,} rows passed over, whose target is not filled in"
+
+
 def _count_entries(part: Part, name: str) -> str:
     """The size of a pronouncing dictionary, whose words are on the side ``name``, for people."""
     words = len(set(side(part.examples, name)))
@@ -350,19 +394,21 @@ def _count_entries(part: Part, name: str) -> str:
     return f", {entries}{words:,} words{' (probabilities as weights)' if weighted else ''}"
 
 
-def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, separator: str) -> Example:
+def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, how: Reading) -> Example:
     source, target, features, weight = numbers
     example = Example(
         text_of(cells[source]),
         text_of(cells[target]),
-        "" if features is None else features_text(cells[features], separator),
+        "" if features is None else features_text(cells[features], how.joiner),
         1.0 if weight is None else _weight(cells[weight]),
     )
     # Spaces may separate symbols, so a text of spaces alone has no symbols.
     if not example.source.strip(" "):
         raise DataError("the source is empty")
     if not example.target.strip(" "):
-        raise DataError("the target is empty")
+        if not how.empty_targets:
+            raise DataError(EMPTY_TARGET)
+        return replace(example, target="")
     return example
 
 
@@ -374,58 +420,6 @@ def _weight(value: Any) -> float:
     if not 0 < weight < math.inf:
         raise DataError(f"the weight is {str(value)[:40]!r}, expected a number above 0")
     return weight
-
-
-def _locate(roles: Roles, table: Table, row: Row) -> ColumnNumbers:
-    """The columns of the roles in rows like this one. Raises DataError if they are not there."""
-    names = row.names or table.header or ()
-    width = len(row.cells)
-    if isinstance(roles, dict):
-        found = {role: locate(name, names, width) for role, name in roles.items()}
-    elif roles and table.format.has_keys:
-        example = argument("columns", "source=NAME,target=NAME")
-        raise DataError(f"JSON has names, not positions: {example}")
-    elif roles:
-        if table.format.holds_pairs and width == 3 and len(roles) == 2:
-            roles = (roles[0], "weight", roles[1])  # its probabilities are weights
-        if len(roles) != width:
-            named = f"{argument('columns')} names {len(roles)}"
-            raise DataError(f"{count_columns(width)}, but {named} (skip is one)")
-        found = {role: number for number, role in enumerate(roles) if role in ROLES}
-    else:
-        found = _locate_unnamed(names, width, fixed=not table.format.may_have_header)
-    return found["source"], found["target"], found.get("features"), found.get("weight")
-
-
-def _locate_unnamed(names: Sequence[str], width: int, *, fixed: bool) -> dict[str, int]:
-    """Columns that are named like roles, in any case; else two columns, source and target."""
-    found = roles_among(names)
-    if "source" in found and "target" in found:
-        return found
-    if width == 2 and not fixed:
-        return {"source": 0, "target": 1}
-    called = f" ({', '.join(names)})" if names else ""
-    if width < 2:
-        hint = "" if fixed else ": the setting delimiter tells what stands between cells"
-        raise DataError(f"{count_columns(width)}{called}, expected source and target{hint}")
-    first = [name for name in names if name][:2]
-    example = "source={},target={}".format(*first) if first[1:] else "source,features,target"
-    raise DataError(
-        f"{count_columns(width)}{called}, expected source and target: "
-        f"say which is which, for example {argument('columns', example)}"
-    )
-
-
-def _describe_columns(numbers: ColumnNumbers, table: Table, row: Row) -> str:
-    """A text such as ``target = column 1 (native), source = column 2 (roman)``."""
-    names = row.names or (() if table.format.recognised else table.header) or ()
-    roles = sorted((n, role) for role, n in zip(ROLES, numbers, strict=True) if n is not None)
-    if table.format.has_keys:
-        return ", ".join(f"{role} = {names[number]}" for number, role in roles)
-    return ", ".join(
-        f"{role} = column {number + 1}" + (f" ({names[number]})" if names else "")
-        for number, role in roles
-    )
 
 
 def side(rows: Sequence[Example], name: str) -> Sequence[str]:

@@ -81,8 +81,10 @@ def constrained(
         )
     walk = Walk(automaton, len(limits), width)
     found = beam(
-        model, state, limits, width=width, length_penalty=length_penalty, silent=silent, guide=walk
-    )
+        model, state, limits,
+        width=width, length_penalty=length_penalty, silent=silent, guide=walk,
+        empty=automaton.empty,
+    )  # fmt: skip
     return found, walk.removed.tolist()
 
 

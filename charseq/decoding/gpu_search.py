@@ -60,7 +60,7 @@ class Greedy(NamedTuple):
     sizes: Tensor
     alive: Tensor
     blank: Tensor
-    """Whether nothing is written yet."""
+    """Whether the row cannot end yet, since nothing is written."""
     truncated: Tensor
     end_logs: Tensor
     """Log-probabilities of EOS after truncated outputs; 0 for others."""
@@ -75,11 +75,12 @@ def greedy(
     graphs: GraphCache,
     *,
     silent: int | None = None,
+    empty: bool = False,
 ) -> list[Hypothesis]:
     """The most probable symbol at every step, one row per text; see :func:`.search.greedy`.
 
     ``fixed`` and ``state`` are the model's memory and its state before the first step. ``silent``:
-    the symbol that writes nothing.
+    the symbol that writes nothing. ``empty``: whether an output may be empty.
     """
     count, device = len(limits), limits.device
     longest = int(limits.max())
@@ -93,7 +94,7 @@ def greedy(
         scores=none.double(),
         sizes=none,
         alive=alive,
-        blank=alive,
+        blank=torch.full_like(alive, not empty),
         truncated=~alive,
         end_logs=none.double(),
         state=state,
@@ -179,7 +180,7 @@ class Beams(NamedTuple):
     written: Tensor
     """N W T."""
     blank: Tensor
-    """N W, rows that have written nothing."""
+    """N W, rows that cannot end yet, since they have written nothing."""
     done: Tensor
     """N."""
     ids: Tensor
@@ -201,7 +202,9 @@ class Beams(NamedTuple):
     """N, the probability of impossible continuations; None without an automaton."""
 
     @classmethod
-    def begin(cls, count: int, width: int, longest: int, state: Any, device: torch.device) -> Beams:
+    def begin(
+        cls, count: int, width: int, longest: int, state: Any, device: torch.device, *, empty: bool
+    ) -> Beams:
         """One empty row for each text, and no finished outputs."""
         none = torch.full((count, width), IMPOSSIBLE, dtype=torch.float64, device=device)
         sizes = torch.zeros(count, width, dtype=torch.int64, device=device)
@@ -212,7 +215,7 @@ class Beams(NamedTuple):
             symbols=torch.full((count * width,), BOS, device=device),
             scores=none.index_fill(1, sizes[0, :1], 0.0),
             written=written,
-            blank=none.index_fill(1, sizes[0, :1], 0.0) == 0.0,
+            blank=none.index_fill(1, sizes[0, :1], IMPOSSIBLE if empty else 0.0) == 0.0,
             done=done,
             ids=written,
             totals=none,
@@ -282,6 +285,7 @@ def beam(
     width: int,
     length_penalty: float = 0.0,
     silent: int | None = None,
+    empty: bool = False,
 ) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; see :func:`.search.beam`.
 
@@ -289,7 +293,7 @@ def beam(
     """
     return _search(
         model, fixed, state, limits, graphs, None,
-        width=width, length_penalty=length_penalty, silent=silent,
+        width=width, length_penalty=length_penalty, silent=silent, empty=empty,
     ).best()  # fmt: skip
 
 
@@ -304,11 +308,12 @@ def constrained(
     width: int,
     length_penalty: float = 0.0,
     silent: int | None = None,
+    empty: bool = False,
 ) -> Outputs:
     """As :func:`beam` along an automaton; see :func:`charseq.decoding.constrained.constrained`."""
     beams = _search(
         model, fixed, state, limits, graphs, edges,
-        width=width, length_penalty=length_penalty, silent=silent,
+        width=width, length_penalty=length_penalty, silent=silent, empty=empty,
     )  # fmt: skip
     return beams.best(), [] if beams.removed is None else beams.removed.tolist()
 
@@ -324,6 +329,7 @@ def _search(
     width: int,
     length_penalty: float,
     silent: int | None,
+    empty: bool,
 ) -> Beams:
     """The state of a beam search at its end."""
     count, device = len(limits), limits.device
@@ -370,7 +376,7 @@ def _search(
             state=model.reorder(after, (first + parents).flatten()),
         )
 
-    begun = Beams.begin(count, width, longest, state, device)
+    begun = Beams.begin(count, width, longest, state, device, empty=empty)
     if edges is not None:
         begun = begun._replace(nodes=begun.sizes, removed=begun.end_logs)
     name = f"beam {width}" if edges is None else f"constrained beam {width}"

@@ -147,8 +147,11 @@ class TargetRule:
         actions: Actions | None,
         *,
         backward: Iterable[bool] = (False,),
+        empty: bool = False,
     ) -> None:
         """Make the automata of the directions in which the model writes.
+
+        ``empty``: the model was taught that some texts have no answer; it says so under any rule.
 
         Raises:
             UsageError: the model cannot write any answer, or an automaton would be too large.
@@ -160,6 +163,7 @@ class TargetRule:
         self._answers: dict[str, str] | None = None
         self._automata: dict[bool, Automaton] = {}
         self._reads = actions is not None
+        self._empty = empty
         ids = None if rule.lines is None else self._encoded(target)
         for direction in dict.fromkeys(backward):
             if ids is not None:
@@ -169,6 +173,7 @@ class TargetRule:
                 made = _of_texts(rule.guide, target, backward=direction)
             else:
                 raise UsageError("a rule needs a pattern, a file of answers or a check")
+            made = made.with_empty() if empty else made
             self._automata[direction] = made if actions is None else made.for_actions(actions)
 
     def automaton(self, *, backward: bool = False) -> Automaton:
@@ -185,6 +190,8 @@ class TargetRule:
 
     def answer(self, text: str) -> str | None:
         """The answer that an output's text stands for; None where that is outside of the rule."""
+        if not text and self._empty:
+            return text
         if self._answers is not None:
             return self._answers.get(text)
         return text if self.rule.fits(text) else None

@@ -5,8 +5,8 @@ of a sequence is the sum of its symbols' log-probabilities, so exp(score) is the
 of exactly this output, and over all outputs they sum to one. With a length penalty a beam compares
 outputs by score over :func:`penalty`; the scores themselves do not change.
 
-No output of a greedy or beam search is empty, since training takes no empty target: EOS is
-impossible until a symbol is written.
+An output of a greedy or beam search is empty only where the caller allows it with ``empty``, for a
+model that has learnt from empty targets. Else EOS is impossible until a symbol is written.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class Searcher(Protocol):
         *,
         width: int,
         length_penalty: float = 0.0,
+        empty: bool = False,
     ) -> list[list[Hypothesis]]:
         """Up to ``width`` outputs for each source, best first, as :func:`beam` gives them."""
         ...
@@ -142,7 +143,13 @@ class BeamSearcher(Protocol):
     """A model with a beam search of its own, from a fresh state, such as the compiled one."""
 
     def beam(
-        self, state: Any, limits: Sequence[int], *, width: int, length_penalty: float
+        self,
+        state: Any,
+        limits: Sequence[int],
+        *,
+        width: int,
+        length_penalty: float,
+        empty: bool = False,
     ) -> list[list[Hypothesis]]:
         """The outputs of :func:`beam`, to the last bit."""
         ...
@@ -157,23 +164,29 @@ def penalty(length: int, strength: float) -> float:
 
 
 def greedy(
-    model: StepModel, state: Any, limits: Sequence[int], *, silent: int | None = None
+    model: StepModel,
+    state: Any,
+    limits: Sequence[int],
+    *,
+    silent: int | None = None,
+    empty: bool = False,
 ) -> list[Hypothesis]:
     """The most probable symbol at every step, one row per text; ``limits`` count symbols.
 
     ``silent``: the symbol that writes nothing, such as a deletion; None where each writes.
+    ``empty``: whether an output may be empty.
     """
     if isinstance(model, BeamSearcher):
-        found = model.beam(state, limits, width=1, length_penalty=0.0)
+        found = model.beam(state, limits, width=1, length_penalty=0.0, empty=empty)
         return [best[0] if best else NOTHING for best in found]
-    return _greedy(model, state, limits, silent)
+    return _greedy(model, state, limits, silent, empty=empty)
 
 
 def _greedy(
-    model: StepModel, state: Any, limits: Sequence[int], silent: int | None
+    model: StepModel, state: Any, limits: Sequence[int], silent: int | None, *, empty: bool
 ) -> list[Hypothesis]:
     """A greedy search, step by step, of all texts at once."""
-    blank = np.ones(len(limits), dtype=np.bool_)
+    blank = np.full(len(limits), not empty)  # rows that cannot end yet
 
     def choose(logs: Any, rows: Any) -> Any:
         logs[blank[rows], EOS] = -np.inf
@@ -237,6 +250,7 @@ def beam(
     length_penalty: float = 0.0,
     silent: int | None = None,
     guide: Guide | None = None,
+    empty: bool = False,
 ) -> list[list[Hypothesis]]:
     """Up to ``width`` outputs per text, best first; ``state`` has one row per text.
 
@@ -248,12 +262,12 @@ def beam(
     continued row is its score over the penalty of the longest output allowed.
 
     At the limit of a text its best continuation is cut off. Where it is likelier than every
-    finished output, the ids before it are the first output, truncated. ``silent`` as for
-    :func:`greedy`. ``guide``: the rule that the rows follow.
+    finished output, the ids before it are the first output, truncated. ``silent`` and ``empty``
+    as for :func:`greedy`. ``guide``: the rule that the rows follow.
     """
     if guide is None and isinstance(model, BeamSearcher):
-        return model.beam(state, limits, width=width, length_penalty=length_penalty)
-    return _search(model, state, limits, width, length_penalty, silent, guide=guide)
+        return model.beam(state, limits, width=width, length_penalty=length_penalty, empty=empty)
+    return _search(model, state, limits, width, length_penalty, silent, guide=guide, empty=empty)
 
 
 def _search(
@@ -265,6 +279,7 @@ def _search(
     silent: int | None,
     *,
     guide: Guide | None = None,
+    empty: bool,
 ) -> list[list[Hypothesis]]:
     """A beam search, step by step, of all texts at once; by ``guide``, if there is one."""
     outputs = _Outputs(limits, width, length_penalty)
@@ -275,8 +290,8 @@ def _search(
     scores = np.full((count, width), -np.inf)
     scores[:, 0] = 0.0
     written = np.zeros((count, width, 0), dtype=np.int64)
-    blank = np.zeros((count, width), dtype=np.bool_)  # rows that have written nothing
-    blank[:, 0] = True
+    blank = np.zeros((count, width), dtype=np.bool_)  # rows that cannot end yet
+    blank[:, 0] = not empty
     while len(alive):
         logs, state = model.step(symbols, state)
         logs = logs.reshape(len(alive), width, -1)

@@ -192,6 +192,7 @@ class GpuEnsemble:
         *,
         width: int,
         length_penalty: float = 0.0,
+        empty: bool = False,
     ) -> list[list[Hypothesis]]:
         """Up to ``width`` outputs for each text, the best first; a width of 1 is greedy.
 
@@ -200,11 +201,13 @@ class GpuEnsemble:
         found: list[list[Hypothesis]] = []
         for count, begun in self._batches(sources, limits, width):
             if width == 1:
-                answers = [[best] for best in greedy(self, *begun, silent=self._silent)]
+                best = greedy(self, *begun, silent=self._silent, empty=empty)
+                answers = [[one] for one in best]
             else:
                 answers = beam(
-                    self, *begun, width=width, length_penalty=length_penalty, silent=self._silent
-                )
+                    self, *begun,
+                    width=width, length_penalty=length_penalty, silent=self._silent, empty=empty,
+                )  # fmt: skip
             found += answers[:count]
         return found
 
@@ -227,6 +230,7 @@ class GpuEnsemble:
             outputs, lost = constrained(
                 self, *begun, self._edges[1],
                 width=width, length_penalty=length_penalty, silent=self._silent,
+                empty=automaton.empty,
             )  # fmt: skip
             found += outputs[:count]
             removed += lost[:count]

@@ -58,7 +58,7 @@ _Decoder = structure(
 )
 _Search = structure(
     "Search",
-    "texts steps width max_length budget",
+    "texts steps width max_length budget empty",
     "decoder state keys values lengths decoder_input readout_input ends prior* limits penalties"
     " edges edge_symbols edge_targets removed found sizes scores truncated end_logs written work",
 )
@@ -209,7 +209,13 @@ class NativeSeq2Seq:
         return replace(state, hidden=hidden, texts=texts, positions=positions, width=width)
 
     def beam(
-        self, state: NativeState, limits: Sequence[int], *, width: int, length_penalty: float
+        self,
+        state: NativeState,
+        limits: Sequence[int],
+        *,
+        width: int,
+        length_penalty: float,
+        empty: bool = False,
     ) -> list[list[Hypothesis]]:
         """As :func:`charseq.decoding.search.beam`, from a state of :meth:`start`.
 
@@ -217,7 +223,7 @@ class NativeSeq2Seq:
             ValueError: rows of the state were selected or have taken a step, or there are not as
                 many limits as texts.
         """
-        return self._beam(state, limits, None, width, length_penalty)[0]
+        return self._beam(state, limits, None, width, length_penalty, empty=empty)[0]
 
     def constrained_beam(
         self,
@@ -235,7 +241,7 @@ class NativeSeq2Seq:
         """
         if automaton.size != self.symbols:
             raise ValueError(f"{automaton.size} symbols, expected {self.symbols}")
-        return self._beam(state, limits, automaton, width, length_penalty)
+        return self._beam(state, limits, automaton, width, length_penalty, empty=automaton.empty)
 
     def _beam(
         self,
@@ -244,6 +250,8 @@ class NativeSeq2Seq:
         automaton: Automaton | None,
         width: int,
         length_penalty: float,
+        *,
+        empty: bool,
     ) -> Outputs:
         """A whole search in C."""
         count, longest = len(limits), max(limits)
@@ -267,7 +275,7 @@ class NativeSeq2Seq:
         steps, encoded = self._encoded_pointers(state, count)
         decoder = self._decoder_structure()
         search = _Search(
-            count, steps, width, longest, library.MULTIPLICATIONS,
+            count, steps, width, longest, library.MULTIPLICATIONS, empty,
             ctypes.addressof(decoder), pointer_to(state.hidden, shape), *encoded,
             pointer_to(bounds, (count,), INDEX), pointer_to(penalties, (longest + 2,), DOUBLE),
             *guide,

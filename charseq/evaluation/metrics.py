@@ -23,6 +23,7 @@ from charseq.errors import DataError
 
 if TYPE_CHECKING:
     from charseq.evaluation.scoring import Outcome
+    from charseq.inference.prediction import Prediction
 
 Split = Callable[[str], Sequence[str]]
 
@@ -116,6 +117,16 @@ def nearest_reference(
     return guess, min(golds, key=lambda gold: (Levenshtein.distance(guess, gold), len(gold)))
 
 
+def is_answered(prediction: Prediction, references: Sequence[str]) -> bool:
+    """Whether the best answer is one of the references, in NFC.
+
+    An empty answer is right where a reference is empty, but not where it is truncated: then the
+    model has given none.
+    """
+    given = prediction.prediction != "" or not prediction.truncated
+    return given and is_right(prediction.prediction, references)
+
+
 def is_right(prediction: str, references: Sequence[str]) -> bool:
     """Whether the prediction is one of the references, in NFC."""
     return prediction in references or _nfc(prediction) in map(_nfc, references)
@@ -141,7 +152,7 @@ def calibration_error(outcome: Outcome) -> float:
 def right_targets(outcome: Outcome) -> list[bool]:
     """For each row, whether its prediction is the target of this very row."""
     return [
-        is_right(prediction.prediction, [row.target])
+        is_answered(prediction, [row.target])
         for prediction, row in zip(outcome.predictions, outcome.rows, strict=True)
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -98,7 +98,10 @@ def score_examples(
     references = [targets[text] for text in texts]
     split = translator.target.pieces
     judgements = [
-        metrics.judge(one.prediction, targets[text], split)
+        replace(
+            metrics.judge(one.prediction, targets[text], split),
+            right=metrics.is_answered(one, targets[text]),
+        )
         for one, text in zip(predictions, texts, strict=True)
     ]
     return Outcome(rows, predictions, references, judgements, metrics.summarise(judgements))

@@ -21,7 +21,7 @@ from charseq.data.formats.rows import Format, Window
 from charseq.display import ONE_LINE, code_points, describe
 from charseq.errors import AccessError, reduced
 from charseq.inference.journal import Journal, JournalEntry
-from charseq.inference.prediction import LEXICON, MODEL, Prediction, reach
+from charseq.inference.prediction import LEXICON, MODEL, Prediction, is_unsure, reach
 from charseq.lru import ByteLru
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ FULL_BATCHES = 2048
 """New texts that end a shard: with so many, the model's batches are full."""
 CHUNK_SECONDS = 1.0
 """Seconds of computing that a kill may cost, once the pace is known."""
+UNSURE = "unsure"
+"""The note of an answer that is withheld."""
 NO_ANSWER = "no answer"
 """The note of a text without an answer: a rule allows none that was found."""
 LETTER_BYTES = 4
@@ -66,7 +68,7 @@ class RowAnswer:
     """The new cells for the rows of one text, and the facts that people are told.
 
     ``cells``: with the note as the last, except in plain text. ``note``: the note of plain text,
-    which has no column for it.
+    which has no column for it. ``to_review``: the answer and its note, for a review file.
     """
 
     cells: tuple[str, ...]
@@ -75,12 +77,14 @@ class RowAnswer:
     truncated: bool = False
     origin: str = MODEL
     misses_mass: bool = False
+    unsure: bool = False
+    to_review: tuple[JournalEntry, str] | None = None
 
     @property
     def is_plain(self) -> bool:
         """True if there is nothing to report."""
         facts = (self.unknown, self.note, self.truncated, self.origin != MODEL, self.misses_mass)
-        return not any(facts)
+        return not any((*facts, self.unsure))
 
 
 class AnswerCache:
@@ -95,6 +99,8 @@ class AnswerCache:
         append: Callable[[str, str], str] | None = None,
         scores: bool = False,
         mass: float | None = None,
+        threshold: float | None = None,
+        reviewed: bool = False,
     ) -> None:
         """An empty cache.
 
@@ -105,6 +111,8 @@ class AnswerCache:
             append: joins a text and its output to one cell (next-word models, plain text).
             scores: whether the probabilities of the outputs are cells as well.
             mass: the probability that the outputs of a text should have together.
+            threshold: the outputs of a text are withheld if the best is less probable.
+            reviewed: whether answers are kept for a review file.
         """
         self.computed = 0
         """Texts that the model was asked for."""
@@ -113,6 +121,8 @@ class AnswerCache:
         self._append = append
         self._scores = scores
         self._mass = mass
+        self._threshold = threshold
+        self._reviewed = reviewed
         self._has_notes = format.has_columns
         self._one_line = format.one_line_cells
         self._memory: ByteLru[str, RowAnswer] = ByteLru(MAX_BYTES)
@@ -139,6 +149,7 @@ class AnswerCache:
             for text in new:
                 answer = known[text] = self._row_answer(text, predictions[text])
                 letters = len(text) + sum(map(len, answer.cells))
+                letters += sum(map(len, answer.to_review[0].texts)) if answer.to_review else 0
                 self._memory.put(text, answer, LETTER_BYTES * letters)
         return known
 
@@ -151,19 +162,27 @@ class AnswerCache:
         return RowAnswer((*[""] * count, note) if self._has_notes else ("",))
 
     def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
-        cells = list(entry.texts or ("",))
+        unsure = is_withheld(entry, self._threshold)
+        chances = entry.probabilities[: self._n]
+        cells = [""] if unsure else list(entry.texts[: self._n] or ("",))
         if self._append is not None:
             cells = [self._append(text, cell) for cell in cells]
         cells += [""] * (self._n - len(cells))
         flattened = self._one_line and any(cell != cell.translate(ONE_LINE) for cell in cells)
         if self._scores:
-            cells += [f"{probability:.6f}" for probability in entry.probabilities]
+            cells += [f"{probability:.6f}" for probability in chances[: 1 if unsure else None]]
             cells += [""] * (2 * self._n - len(cells))
-        misses_mass = self._mass is not None and not reach(entry.probabilities, self._mass)
-        facts = (entry.unknown, entry.truncated, entry.origin, misses_mass)
+        misses_mass = self._mass is not None and not reach(chances, self._mass)
+        note = note_on(entry, unsure=unsure, flattened=flattened)
+        wanted = self._reviewed and is_doubtful(entry, unsure=unsure)
+        facts = (
+            entry.unknown, entry.truncated, entry.origin, misses_mass, unsure,
+            (entry, note) if wanted else None,
+        )  # fmt: skip
         if not self._has_notes:
-            return RowAnswer(tuple(cells), _note(entry, flattened, describe), *facts)
-        notes = (LEXICON if entry.origin == LEXICON else "", _note(entry, flattened, code_points))
+            plain = note_on(entry, unsure=unsure, flattened=flattened, name=describe)
+            return RowAnswer(tuple(cells), plain, *facts)
+        notes = (LEXICON if entry.origin == LEXICON else "", note)
         return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
 
 
@@ -221,10 +240,32 @@ def distinct_texts(texts: Texts) -> Iterator[str]:
     return (text for text in dict.fromkeys(texts) if text and isinstance(text, str))
 
 
-def _note(entry: JournalEntry, flattened: bool, name: Callable[[str], str]) -> str:
+def is_withheld(entry: JournalEntry, threshold: float | None) -> bool:
+    """Whether an answer, which has its probabilities, is less probable than the threshold."""
+    if threshold is None or not entry.probabilities:
+        return False
+    return is_unsure(entry.probabilities[0], entry.origin, threshold)
+
+
+def is_doubtful(entry: JournalEntry, *, unsure: bool) -> bool:
+    """Whether a person should look at an answer: it is withheld, cut, or not there."""
+    return unsure or entry.truncated or not entry.texts
+
+
+def note_on(
+    entry: JournalEntry,
+    *,
+    unsure: bool = False,
+    flattened: bool = False,
+    name: Callable[[str], str] = code_points,
+) -> str:
+    """The note on an answer; ``name`` gives the names of unknown symbols."""
     unknown = f"unknown {' '.join(map(name, entry.unknown))}" if entry.unknown else ""
-    parts = (unknown, "" if entry.texts else NO_ANSWER, "truncated" if entry.truncated else "")
-    return "; ".join(filter(None, (*parts, "flattened" if flattened else "")))
+    has_answer = bool(entry.texts and entry.texts[0]) or entry.truncated
+    answered = "" if has_answer or unsure else NO_ANSWER
+    cut = "truncated" if entry.truncated else ""
+    parts = (UNSURE if unsure else "", unknown, answered, cut, "flattened" if flattened else "")
+    return "; ".join(filter(None, parts))
 
 
 def predict_texts(

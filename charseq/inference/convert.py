@@ -25,6 +25,11 @@ of the run have no note, since most may be from there; they are counted.
 
 With ``mass`` a row has fewer than n predictions if those have this probability together.
 
+With ``threshold`` the predictions of a row are withheld if the best is less probable: the cells are
+empty, and the note is "unsure". Of the new probabilities the best stays. Predictions of the lexicon
+are never withheld. A review file gets the texts of such rows (see
+:mod:`charseq.inference.conversion.review`).
+
 With ``to_format``, and where the input is a pronouncing dictionary, the answers become a lexicon
 (see :class:`charseq.inference.conversion.entries.EntryWriter`).
 
@@ -55,6 +60,7 @@ from charseq.errors import DataError, UsageError, argument
 from charseq.inference.answer_cache import AnswerCache, answering, limits
 from charseq.inference.conversion.columns import ColumnWriter, ConvertReport
 from charseq.inference.conversion.entries import EntryWriter, LexiconReport, find_target
+from charseq.inference.conversion.review import Review, check_threshold, reviewing
 from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
 from charseq.inference.pool import as_trained, files_read
 from charseq.inference.prediction import check_counts
@@ -79,6 +85,8 @@ def convert(
     beam: int | None = None,
     mass: float | None = None,
     scores: bool = False,
+    threshold: float | None = None,
+    review: str | Path | None = None,
     batch_size: int = 256,
     format: str = "auto",
     header: str = "auto",
@@ -103,6 +111,9 @@ def convert(
         beam: the width of the beam; None: the run's own.
         mass: fill only as many columns as have this probability together.
         scores: add a column with the probability of each prediction.
+        threshold: withhold the predictions of a row if the best is less probable.
+        review: a .csv or .tsv file for the texts whose predictions are withheld or truncated, to
+            be filled in by a person.
         batch_size: texts that are computed side by side.
         format: the format's name; "auto": by the file's name, else by its content.
         header: "auto", "yes" or "no".
@@ -125,6 +136,7 @@ def convert(
     """
     path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
+    most = check_threshold(model, n, beam, threshold, review)
     asked = {"format": format, "delimiter": delimiter, "encoding": encoding}
     how = as_trained(model, path, asked, report)
     table, target, new = _open(
@@ -132,48 +144,53 @@ def convert(
         header=header, how=how,
     )  # fmt: skip
     table = table if target else renamed(table, name)
-    has_journal = os.path.lexists(journal_path(Path(out)))  # what is there may be of that attempt
+    rejected = rejects_path(path, out)
+    doubtful = Review.of(model, review, candidates=most)
     reads: list[str | Path] = [origin, *files_read(model)]
-    _check_out(out, target or table.format, reads, force=force or has_journal)
+    _check_outputs(out, rejected, doubtful, target or table.format, reads, force=force)
     for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
         report(f"{table.path}: {line}")
     read_text = _text_reader(model, table, column, report)
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
     options |= {"as": [*how.values(), header, source, name], **({"scores": True} if scores else {})}
     options |= {"lexicon": target.name} if target else {}
-    rejected = rejects_path(path, out)
-    files.refuse(rejected, force=force or has_journal, inputs=reads, what="file of rejects")
+    options |= {} if threshold is None else {"threshold": threshold, "most": most}
     shown = "stdout" if out == "-" else out
     result: ConvertReport | LexiconReport
     with (
-        _journal(origin, out, kept_for, options, force=force, report=report) as journal,
-        _outputs(out, rejected, journal, force=force) as (file, rejects),
+        _journal(origin, out, kept_for, options, most, force=force, report=report) as journal,
+        _outputs(out, rejected, doubtful, journal, force=force) as (file, rejects),
     ):
-        kept = journal.answers if journal else 0
-        if kept:
+        if kept := journal.answers if journal else 0:
             report(f"{path}: goes on after {kept:,} answers of an interrupted attempt")
         answer = answering(
-            model, journal, n=n, beam=beam, mass=mass, batch_size=batch_size,
-            scored=scores or target is not None,
+            model, journal, n=most, beam=beam, mass=mass, batch_size=batch_size,
+            scored=scores or target is not None or threshold is not None,
         )  # fmt: skip
         read = read_texts(table, read_text, rejects)
         if target:
             result = LexiconReport(table.path, shown, target.name, kept=kept)
-            features = model.has_features
-            entries = EntryWriter(table, file, rejects, result, report=report, features=features)
+            entries = EntryWriter(
+                table, file, rejects, result, report=report, features=model.has_features, n=n,
+                threshold=threshold, review=doubtful,
+            )  # fmt: skip
             entries.write(read, answer, progress)
         else:
             result = ConvertReport(table.path, shown, kept=kept)
             append = None if table.format.has_columns else getattr(model, "append", None)
             cache = AnswerCache(
-                answer, format=table.format, n=n, append=append, scores=scores, mass=mass
-            )
+                answer, format=table.format, n=n, append=append, scores=scores, mass=mass,
+                threshold=threshold, reviewed=doubtful is not None,
+            )  # fmt: skip
             with writing(table, file, new, force=force) as write:
-                columns = ColumnWriter(table, write, cache, rejects, result, report=report)
+                columns = ColumnWriter(
+                    table, write, cache, rejects, result, report=report, review=doubtful
+                )
                 columns.write(read, progress)
         result.rejected, result.rejects = rejects.count, str(rejects.path)
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)
+    result.to_review = tuple(doubtful.summary(table.path)) if doubtful else ()
     for line in result.summary():
         report(line)
     return result
@@ -212,9 +229,9 @@ def _open(
 
 @contextmanager
 def _outputs(
-    out: str, rejected: Path, journal: Journal | None, *, force: bool
+    out: str, rejected: Path, review: Review | None, journal: Journal | None, *, force: bool
 ) -> Iterator[tuple[BinaryIO, Rejects]]:
-    """The output and its rejects, which get their names together when the block ends well.
+    """The output, its rejects and its review, which get their names when the block ends well.
 
     What an attempt has published that was killed before its end may be overwritten.
     """
@@ -224,12 +241,17 @@ def _outputs(
 
     def publish(part: Path | None) -> None:
         rejects.close()
+        parts = {rejected: rejects.part} if rejects.part else {}
+        if review and sheet:
+            review.write(sheet)
+            files.sync(sheet)
+            parts[review.path] = Path(sheet.name)
         if journal and part:
-            parts = {Path(out): part} | ({rejected: rejects.part} if rejects.part else {})
-            journal.publishing(parts)
+            journal.publishing({Path(out): part, **parts})
         rejects.finish()
 
     with (
+        reviewing(review, force=bool(review and may_write(review.path))) as sheet,
         rejecting(rejected, force=may_write(rejected)) as rejects,
         replacing(out, force=may_write(Path(out)), ready=publish) as file,
     ):
@@ -257,6 +279,7 @@ def _journal(
     out: str,
     kept_for: str | None,
     options: Mapping[str, Any],
+    n: int,
     *,
     force: bool,
     report: Callable[[str], None],
@@ -271,7 +294,6 @@ def _journal(
         "the model": kept_for,
         "the options": {**options, "window": [rows.WINDOW, *limits()]},
     }
-    n = options["n"]
     return open_journal(final, identity, force=force, n=n, report=report)
 
 
@@ -318,6 +340,24 @@ def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: boo
     if scores:
         what = "adds columns: lexica have probabilities where their format does"
         raise UsageError(f"{argument('scores', True)} {what}{hint}")
+
+
+def _check_outputs(
+    out: str,
+    rejected: Path,
+    review: Review | None,
+    format: Format,
+    reads: Sequence[str | Path],
+    *,
+    force: bool,
+) -> None:
+    """Raise UsageError for outputs that must not be written; ``reads``: all that is read."""
+    # what is there may be of an interrupted attempt
+    force = force or os.path.lexists(journal_path(Path(out)))
+    _check_out(out, format, reads, force=force)
+    files.refuse(rejected, force=force, inputs=reads, what="file of rejects")
+    if review:
+        review.check(writes=[Path(out), rejected], reads=reads, force=force)
 
 
 def _check_out(out: str, format: Format, reads: Sequence[str | Path], *, force: bool) -> None:

@@ -193,7 +193,7 @@ class Journal:
 
         An attempt after a kill between two renames may then overwrite them (:meth:`made`).
         """
-        self._published = {name.name: _marks(part) for name, part in parts.items()}
+        self._published = {os.path.realpath(name): _marks(part) for name, part in parts.items()}
         self._append_text(_json({"published": self._published}))
         self.is_empty = False
         os.fsync(self._file.fileno())
@@ -201,7 +201,7 @@ class Journal:
     def made(self, path: Path) -> bool:
         """Whether ``path`` is a file that an earlier attempt has published, unchanged since."""
         try:
-            return self._published.get(path.name) == _marks(path)
+            return self._published.get(os.path.realpath(path)) == _marks(path)
         except OSError:
             return False
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.data import pairs
-from charseq.data.bad_rows import SKIP_HINT
+from charseq.data.bad_rows import EMPTY_HINT, SKIP_HINT
 from charseq.data.formats.headers import roles_among
 from charseq.data.formats.sqlite import split_location
 from charseq.data.pairs import Example, Part
@@ -133,10 +133,12 @@ def read(
             path,
             columns=columns,
             header=header,
+            empty_targets=settings["empty_targets"],
             feature_separator=settings["feature_separator"],
         )
     except DataError as fault:
-        message = with_arguments(fault.args[0].removesuffix(SKIP_HINT), _of_lexicon)
+        message = fault.args[0].removesuffix(EMPTY_HINT).removesuffix(SKIP_HINT)
+        message = with_arguments(message, _of_lexicon)
         raise DataError(message, path=fault.path, line=fault.line) from None
     _check_features(part, bool(vocabulary.features))
     read_as = f"{path}: a lexicon of {counted(len(part), 'pair')}, {part.columns}"

@@ -21,6 +21,7 @@ from charseq.data.text.vocabulary import SPECIALS, Vocabulary
 from charseq.decoding import networks
 from charseq.decoding.ensemble import name_of
 from charseq.errors import CheckpointError, SettingError
+from charseq.inference.language_model import LanguageModel
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
 from charseq.runs.lookup import TRAINED_AT
 from charseq.runs.store import check_size, state_of
@@ -29,7 +30,6 @@ from charseq.runs.untrusted import encode_json, parse_object, shown
 if TYPE_CHECKING:
     import numpy as np
 
-    from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import PairsModel
 
 ABSENT = {"alignment_prior": False, "direction": "forward", "counts": "none", "memory": "off"}
@@ -325,3 +325,15 @@ def fingerprint(model: PairsModel | LanguageModel) -> str:
         parts += [pairs.config.length_penalty, pairs.lexicon and pairs.lexicon.fingerprint]
         parts += [pairs.rule.fingerprint] if pairs.rule else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def language_model(
+    path: Path,
+    metadata: dict[str, Any],
+    config: Config,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, np.ndarray],
+) -> LanguageModel:
+    """A language model with these weights, from a run folder or from a training."""
+    network = networks.build("next-word", config, weights)
+    return LanguageModel(path, metadata, config, tokenizer, network)

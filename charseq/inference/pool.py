@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -50,6 +51,8 @@ FEWEST = 16
 """Least number of texts in a share: so many are computed side by side."""
 GRACE = 2.0
 """Seconds that workers have to end before they are killed."""
+CANDIDATES = [field.name for field in fields(Prediction)].index("candidates")
+"""The place of the candidates among the fields of a prediction."""
 
 
 class WorkerPool:
@@ -169,7 +172,7 @@ class Worker:
         if "fault" in message:
             usage = message["code"] == SettingError.exit_code
             raise (SettingError if usage else CharseqError)(message["fault"])
-        return [_prediction(fields) for fields in message["answers"]]
+        return [_prediction(values) for values in message["answers"]]
 
 
 @contextmanager
@@ -239,7 +242,7 @@ def _answer(model: PairsModel | LanguageModel, share: dict[str, Any]) -> dict[st
         return {"fault": error.marked, "code": error.exit_code}
 
 
-def _prediction(fields: list[Any]) -> Prediction:
+def _prediction(values: list[Any]) -> Prediction:
     """A prediction from the list of its fields in JSON, equal to the last bit."""
-    fields[-2] = [Candidate(*candidate) for candidate in fields[-2]]
-    return Prediction(*fields)
+    values[CANDIDATES] = [Candidate(*candidate) for candidate in values[CANDIDATES]]
+    return Prediction(*values)

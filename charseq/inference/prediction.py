@@ -38,7 +38,7 @@ class Candidate:
     """One possible answer to a text."""
 
     prediction: str
-    """The answer: the rewritten text, or a word."""
+    """The answer: the rewritten text, or a word. An empty one says that there is no answer."""
     probability: float
     """How likely it is that exactly this answer is right, 0 to 1: calibrated, where the run was
     calibrated; else the model's own probability. For one text they sum to at most 1. Of a truncated
@@ -59,9 +59,10 @@ class Prediction:
     source: str
     """The text."""
     prediction: str
-    """The best answer: that of the first candidate, empty without candidates."""
+    """The best answer: that of the first candidate; empty without candidates, where the model is
+    ``unsure``, and where one that was taught empty targets says that there is no answer."""
     probability: float
-    """How likely it is that the best answer is right, 0 to 1."""
+    """How likely it is that the best answer is right, 0 to 1; also of one that is withheld."""
     unknown: list[str]
     """Symbols of the text that the model has never seen, each once."""
     truncated: bool
@@ -73,6 +74,9 @@ class Prediction:
     familiarity: float | None = None
     """How much the text is like those that the model was taught, 0 to 1; None where the run has no
     measure of it."""
+    unsure: bool = False
+    """Whether the best answer is withheld, because its probability is below the threshold that was
+    asked for. The candidates stay."""
 
     @property
     def origin(self) -> str:
@@ -98,6 +102,38 @@ class Prediction:
     def reaches(self, mass: float) -> bool:
         """Whether the probabilities of all candidates together reach ``mass``."""
         return reach((one.probability for one in self.candidates), mass)
+
+    def above(self, threshold: float) -> Prediction:
+        """The same prediction, its answer withheld where its probability is below ``threshold``.
+
+        Answers of a lexicon are never withheld: they are the user's own.
+
+        Raises:
+            SettingError: ``threshold`` is not above 0 and at most 1.
+        """
+        check_threshold(threshold, SettingError)
+        if self.candidates and is_unsure(self.probability, self.origin, threshold):
+            return replace(self, prediction="", unsure=True)
+        return self
+
+
+def withholding(answers: list[Prediction], threshold: float | None) -> list[Prediction]:
+    """The predictions, each :meth:`Prediction.above` the threshold; None withholds nothing."""
+    return answers if threshold is None else [one.above(threshold) for one in answers]
+
+
+def is_unsure(probability: float, origin: str, threshold: float | None) -> bool:
+    """Whether a threshold withholds an answer of this probability; None withholds nothing."""
+    return threshold is not None and origin != LEXICON and not probability >= threshold
+
+
+def check_threshold(threshold: Any, error: type[UsageError] = UsageError) -> None:
+    """Raise ``error`` for a threshold that is no number above 0 and at most 1; None is none."""
+    if threshold is None:
+        return
+    if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        what = f"threshold is {threshold!r:.60}, expected a number above 0, at most 1"
+        raise error(what)
 
 
 def reach(probabilities: Iterable[float], mass: float) -> bool:

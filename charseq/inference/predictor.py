@@ -21,21 +21,18 @@ from charseq.confidence.confidence import Confidence
 from charseq.confidence.memory import Memory
 from charseq.config import Config, configure
 from charseq.data.frames import over_texts
-from charseq.decoding import networks, rules
+from charseq.decoding import rules
 from charseq.decoding.ensemble import direction_groups_on
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError, UsageError, require
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
-from charseq.inference.loading import read_run, reloading
-from charseq.inference.prediction import Prediction, refuse_below
+from charseq.inference.loading import language_model, read_run, reloading
+from charseq.inference.prediction import Prediction, check_threshold, refuse_below, withholding
 from charseq.inference.translator import Translator
 from charseq.runs.lookup import find
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from charseq.data.text.tokenizer import Tokenizer
     from charseq.inference.lexicon import Lexicon
 
 DEVICES = ("cpu", "cuda")
@@ -100,6 +97,7 @@ class PairsModel:
         n: int = 1,
         beam: int | None = None,
         batch_size: int = 256,
+        threshold: float | None = None,
         pattern: str | None = None,
         within: str | Path | None = None,
         check: str | Iterable[str] = (),
@@ -113,26 +111,30 @@ class PairsModel:
             n: number of candidates for each text, best first; there may be fewer.
             beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
             batch_size: texts computed together; it changes the speed, never an answer.
+            threshold: an answer of the model with a probability below is withheld: ``prediction``
+                is empty and ``unsure`` true. The candidates stay. None: nothing is withheld.
             pattern: a rule that all answers keep, like ``within`` and ``check``; see :func:`load`.
             within: the same, a file.
             check: the same, names of checks.
 
         Raises:
-            SettingError: n, beam or batch_size below 1, or a text without its features.
+            SettingError: n, beam or batch_size below 1, a threshold that is not above 0 and at
+                most 1, or a text without its features.
             UsageError: with the position: a text that is no str; or an expression that is none.
             DataError: with path and line: the file of answers cannot be read.
         """
         if rules.is_given(pattern, within, check):
             model = self.constrained(pattern=pattern, within=within, check=check)
-            return model.predict(texts, n=n, beam=beam, batch_size=batch_size)
+            return model.predict(texts, n=n, beam=beam, batch_size=batch_size, threshold=threshold)
         width = self.config.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
+        check_threshold(threshold, SettingError)
         if self.lexicon is None:
-            return ask(texts)
+            return withholding(ask(texts), threshold)
         parts = {text: self.translator.parts(text) for text in texts}
         found = self.lexicon.answer(parts, n, ask)
-        return [found[text] for text in texts]
+        return withholding([found[text] for text in texts], threshold)
 
     def constrained(
         self,
@@ -151,7 +153,9 @@ class PairsModel:
         free = self.unconstrained or self
         translator = copy.copy(free.translator)
         target, directions = translator.target, [g.backward for g in translator.direction_groups]
-        translator.rule = rules.TargetRule(rule, target, translator.actions, backward=directions)
+        translator.rule = rules.TargetRule(
+            rule, target, translator.actions, backward=directions, empty=translator.empty
+        )
         lexicon = free.lexicon and free.lexicon.within(rule.allows)
         self._ruled = PairsModel(self.path, self.metadata, self.config, translator, lexicon)
         self._ruled.rule, self._ruled.unconstrained = rule, free
@@ -236,6 +240,7 @@ def load(
         confidence=Confidence.from_json(metadata.get("confidence"), calibration),
         memory=Memory.from_json(metadata.get("memory")),
         length_penalty=config.length_penalty,
+        empty=config.empty_targets,
         path=path,
     )
     entries = None
@@ -246,15 +251,3 @@ def load(
     model = PairsModel(path, metadata, config, translator, entries)
     model.options = options
     return model.constrained(pattern=pattern, within=within, check=check)
-
-
-def language_model(
-    path: Path,
-    metadata: dict[str, Any],
-    config: Config,
-    tokenizer: Tokenizer,
-    weights: Mapping[str, np.ndarray],
-) -> LanguageModel:
-    """A language model with these weights, from a run folder or from a training."""
-    network = networks.build("next-word", config, weights)
-    return LanguageModel(path, metadata, config, tokenizer, network)

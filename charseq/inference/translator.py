@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence, Source
@@ -63,6 +64,7 @@ class Translator:
         confidence: Confidence | None = None,
         memory: Memory | None = None,
         length_penalty: float = 0.0,
+        empty: bool = False,
         path: Path | None = None,
     ) -> None:
         self.direction_groups = tuple(direction_groups)
@@ -73,6 +75,7 @@ class Translator:
         self.confidence = confidence
         self.memory = memory
         self.length_penalty = length_penalty
+        self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
         """The run folder, for the messages of errors."""
         self.rule: rules.TargetRule | None = None
@@ -192,23 +195,19 @@ class Translator:
     ) -> Outputs:
         """As :meth:`search`; and for each source the probability that the rule removes."""
         limits, removed = [self._limit(ids) for ids in sources], [0.0] * len(sources)
-        network, strength = group.network, self.length_penalty
+        network, empty = group.network, self.empty
+        how: dict[str, Any] = {"width": width, "length_penalty": self.length_penalty}
         silent = None if self.actions is None else self.actions.deletion
         if self.rule is not None:
-            found, removed = search_within(
-                network, sources, limits, self.rule.automaton(backward=group.backward),
-                width=width, length_penalty=strength, silent=silent,
-            )  # fmt: skip
+            guide = self.rule.automaton(backward=group.backward)
+            found, removed = search_within(network, sources, limits, guide, silent=silent, **how)
         elif isinstance(network, Searcher):
-            found = network.search(sources, limits, width=width, length_penalty=strength)
+            found = network.search(sources, limits, empty=empty, **how)
         elif width == 1:
             state = network.start(sources)
-            found = [[best] for best in greedy(network, state, limits, silent=silent)]
+            found = [[one] for one in greedy(network, state, limits, silent=silent, empty=empty)]
         else:
-            found = beam(
-                network, network.start(sources), limits,
-                width=width, length_penalty=strength, silent=silent,
-            )  # fmt: skip
+            found = beam(network, network.start(sources), limits, silent=silent, empty=empty, **how)
         for outputs, lost in zip(found, removed, strict=True):
             # where all probabilities are NaN, a search without a rule finds nothing
             scores = [one.score for one in outputs]

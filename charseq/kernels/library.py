@@ -33,7 +33,7 @@ from charseq.kernels.layout import VECTOR, address, empty, pad_rows, zeros
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-VERSION = 11
+VERSION = 12
 """Version of the library in ``native.h``; a library of another version is not loaded."""
 LEVELS = ("plain", "avx2", "avx512", "amx")
 """Instruction sets that the kernels are compiled for; a processor runs all up to its own."""

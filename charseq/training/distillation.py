@@ -124,8 +124,9 @@ class Teacher:
         *,
         every: float,
         report: Report,
+        empty: bool = False,
     ) -> list[Label]:
-        """The outputs to learn for each source.
+        """The outputs to learn for each source; with ``empty`` also that there is none.
 
         They are saved to ``folder`` every ``every`` seconds by ``clock``. Labels that
         are saved there are not computed again. The caller holds the folder's lock.
@@ -144,7 +145,7 @@ class Teacher:
         with catch_signals() as stop:
             while len(done) + len(new) < len(sources):
                 begin = len(done) + len(new)
-                new += _label(model, sources[begin : begin + WINDOW], self.best)
+                new += _label(model, sources[begin : begin + WINDOW], self.best, empty=empty)
                 asked, complete = stop(), len(done) + len(new) == len(sources)
                 if asked or complete or clock() - saved >= every:
                     publish(folder, {f"{_PREFIX}{len(done):08d}.jsonl": _encode(key, new)})
@@ -223,7 +224,8 @@ def distil(
     true = len(student.prepared.dataset.train)
     sources = teacher.sources(student.prepared.dataset.train, report=report)
     every = student.config.save_seconds
-    labels = teacher.labels(sources, state.folder, clock, every=every, report=report)
+    empty = student.config.empty_targets
+    labels = teacher.labels(sources, state.folder, clock, every=every, report=report, empty=empty)
     student.add_teacher_labels(sources, labels, student.distilled)
     state.metadata = dict(student.metadata)
     added = len(student.prepared.dataset.train) - true
@@ -327,15 +329,18 @@ def _source(table: Table, row: Row, *, features: bool) -> Source:
     return parts[0], parts[1] if features else ""
 
 
-def _label(model: PairsModel, sources: Sequence[Source], best: int) -> list[Label]:
-    """The outputs for some sources that are probable enough, complete and not empty."""
+def _label(model: PairsModel, sources: Sequence[Source], best: int, *, empty: bool) -> list[Label]:
+    """The outputs for some sources that are probable enough and complete.
+
+    ``empty``: whether the student may learn empty ones.
+    """
     texts = [f"{text}\t{features}" if model.has_features else text for text, features in sources]
     return [
         [
-            (one.prediction, one.probability)
+            (one.prediction if one.prediction.strip(" ") else "", one.probability)
             for one in found.candidates
             if one.probability >= MIN_PROBABILITY
-            and one.prediction.strip(" ")
+            and (empty or one.prediction.strip(" "))
             and not found.truncated
         ]
         for found in model.predict(texts, n=best, beam=max(best, model.config.beam))

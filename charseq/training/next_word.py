@@ -24,7 +24,7 @@ from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.display import field
 from charseq.errors import DataError, SettingError, UsageError, argument
 from charseq.evaluation.next_word import facts, perplexity_of
-from charseq.inference.predictor import language_model
+from charseq.inference.loading import language_model
 from charseq.runs.untrusted import encode
 from charseq.training.loop import MAX_SCORING_SHARE
 from charseq.training.prepare import PretrainedRun, assemble_trainer, halved, inherit_rows

@@ -259,6 +259,7 @@ class PairsTask:
             prepared.target,
             prepared.limits,
             length_penalty=length_penalty,
+            empty=self.config.empty_targets,
         )
 
     def _networks(self, weights: Weights) -> tuple[DirectionGroup, ...]:

@@ -26,7 +26,7 @@ from charseq.data.text.normalise import altered_note
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
-from charseq.errors import SettingError, argument
+from charseq.errors import DataError, SettingError, argument
 from charseq.inference.loading import is_next_word, read_run
 from charseq.runs.folder import WEIGHTS, read
 from charseq.runs.lookup import find
@@ -232,6 +232,7 @@ def prepare(dataset: Dataset, config: Config, start: PretrainedRun | None = None
     """Symbols, alignment and limits, learnt from the training split alone.
 
     Raises:
+        DataError: every target is empty.
         SettingError: a setting contradicts the run to start from.
         MissingExtraError: graphemes without the package ``regex``.
     """
@@ -240,6 +241,8 @@ def prepare(dataset: Dataset, config: Config, start: PretrainedRun | None = None
     if config.feature_separator == AUTO:
         config = replace(config, feature_separator=dataset.feature_separator)
     train = dataset.train
+    if not any(side(train, "target")):
+        raise DataError("every target is empty, expected answers for some of the sources")
     source, source_why = _vocabulary(train, config, "source", start)
     target, target_why = _vocabulary(train, config, "target", start)
     expected = resolve(config, pairs=len(train), hard=True)

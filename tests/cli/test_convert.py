@@ -33,13 +33,14 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     )
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
-        "--format TSV --header no --delimiter semicolon --encoding cp1252 --force --scores"
+        "--format TSV --header no --delimiter semicolon --encoding cp1252 --force --scores "
+        "--threshold 0.9"
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
         "column": "2", "to": "iso", "to_format": None, "n": 3, "beam": 4, "mass": None,
         "scores": True, "batch_size": 7, "format": "tsv", "header": "no", "delimiter": "semicolon",
-        "encoding": "cp1252", "force": True,
+        "encoding": "cp1252", "force": True, "threshold": 0.9, "review": None,
     }  # fmt: skip
     assert calls == [
         (world.model, "a.csv", "OUT/a.csv", options),
@@ -87,6 +88,24 @@ def test_mass_adds_a_column_for_each_candidate_of_the_beam(world: World, tmp_pat
     assert (code, out) == (
         0, "word,prediction,prediction_2,prediction_3,prediction_note\nown,OWN,b,,lexicon\n",
     )  # fmt: skip
+
+
+def test_rows_below_the_threshold_go_to_a_review_file(world: World, tmp_path: Path) -> None:
+    world.model = LexiconModel()
+    (tmp_path / "words.txt").write_text("a\nown\na\n")
+    out, review = tmp_path / "out.txt", tmp_path / "r.tsv"
+    words = ["convert", str(tmp_path / "words.txt"), "-o", str(out), "--threshold", "0.7"]
+    code, _, err = world.run(*words, "--review", str(review))
+    assert (code, out.read_text()) == (0, "\nOWN\n\n")
+    assert "2 rows unsure, without an answer" in err
+    assert f"1 source to review -> {review}" in err
+    assert review.read_text().splitlines()[1].split("\t")[:4] == ["a", "", "A", "0.600000"]
+
+
+def test_several_files_have_no_review_file_in_common(world: World, tmp_path: Path) -> None:
+    words = ["convert", "a.txt", "b.txt", "-o", str(tmp_path), "--threshold", "0.9"]
+    told = "charseq: error: 2 files cannot go to one --review: convert them apart\n"
+    assert world.run(*words, "--review", "r.csv") == (2, "", told)
 
 
 def test_a_format_can_be_named_as_soon_as_it_is_registered(

@@ -454,6 +454,48 @@ def test_mass_limits_the_words_of_a_language_model(world: World) -> None:
     assert [call[2]["n"] for call in story.calls] == [2, 2]
 
 
+# --- --threshold
+
+
+def test_answers_below_the_threshold_are_empty_lines(world: World) -> None:
+    world.model = LexiconModel()
+    told = "charseq: warning: unsure: 2 of 3 texts, whose best answer is less probable than 0.61\n"
+    texts = ["a", "own", "", "b"]
+    assert world.run("predict", "--threshold", "0.61", *texts) == (0, "\nOWN\n\n\n", told)
+    assert world.tasks[-1] == "pairs"
+    assert world.run("predict", "--threshold", "0.6", *texts) == (0, "A\nOWN\n\nB\n", "")
+    assert world.run("predict", "-q", "--threshold", "0.61", *texts)[1:] == ("\nOWN\n\n\n", "")
+    table = "a\t1\t\t0.600000\nown\t1\tOWN\t0.600000\nown\t2\tb\t0.300000\n"
+    for more in (["-n", "2"], ["--mass", "0.9"]):
+        code, out, _ = world.run("predict", "--threshold", "0.61", *more, "a", "own")
+        assert (code, out) == (0, table)
+
+
+def test_json_says_which_answers_are_withheld(world: World) -> None:
+    world.model = LexiconModel()
+    words = ["predict", "--threshold", "0.61", "--json", "-n", "2", "a", "own", ""]
+    rows = [json.loads(line) for line in world.run(*words)[1].splitlines()]
+    assert [row["unsure"] for row in rows] == [True, False, False]
+    assert [row["prediction"] for row in rows] == ["", "OWN", ""]
+    assert [one["prediction"] for one in rows[0]["candidates"]] == ["A", "b"]
+
+
+@pytest.mark.parametrize("more", [[], ["--complete"], ["--generate", "2"]])
+def test_a_threshold_is_not_for_next_words(world: World, more: list[str]) -> None:
+    world.model = Storyteller()
+    assert world.run("predict", "--threshold", "0.5", *more, "a") == (
+        2, "",
+        "charseq: error: --threshold is for models that rewrite texts, not for next words\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("threshold", ["0", "-0.1", "1.1", "nan", "much"])
+def test_a_threshold_out_of_its_limits(world: World, threshold: str) -> None:
+    code, out, err = world.run("predict", "--threshold", threshold, "a")
+    assert (code, out) == (2, "")
+    assert "threshold" in err
+
+
 @pytest.mark.parametrize("mass", ["0", "-0.1", "1.1", "nan", "much"])
 def test_a_mass_out_of_its_limits(world: World, mass: str) -> None:
     world.model = LexiconModel()

@@ -33,6 +33,33 @@ def test_answers_stay_in_their_line_and_column() -> None:
     assert list(render.as_text("x", nothing)) == [""]
 
 
+def test_a_withheld_answer_is_empty_and_its_candidates_are_in_json() -> None:
+    known = answer(("a", 0.75), ("b", 0.125))
+    unsure = known.above(0.8)
+    assert list(render.as_text("x", unsure)) == [""]
+    assert list(render.as_table("x", unsure)) == ["x\t1\t\t0.750000"], "no other answer either"
+    [line] = render.as_json("x", unsure, with_unsure=True)
+    facts = json.loads(line)
+    assert (facts["prediction"], facts["probability"], facts["unsure"]) == ("", 0.75, True)
+    assert [one["prediction"] for one in facts["candidates"]] == ["a", "b"]
+    for other in (known, None):
+        [line] = render.as_json("x", other, with_unsure=True)
+        assert json.loads(line)["unsure"] is False
+    assert "unsure" not in next(render.as_json("x", known))
+
+
+def test_withheld_answers_are_counted_among_those_that_were_asked_for() -> None:
+    withheld = render.Withheld(0.8)
+    assert withheld.totals() == ""
+    sure = answer(("a", 0.9))
+    withheld.count([("x", sure), ("", None)])
+    assert withheld.totals() == ""
+    withheld.count([("y", answer(("a", 0.75)).above(0.8)), ("x", sure)])
+    assert withheld.totals() == (
+        "unsure: 1 of 3 texts, whose best answer is less probable than 0.8"
+    )
+
+
 def test_json_has_everything_as_it_is() -> None:
     [line] = render.as_json("x\tß", BOTH)
     assert "ß" in line
@@ -92,6 +119,18 @@ def test_the_counter_of_unknown_symbols_has_a_bound(monkeypatch: pytest.MonkeyPa
     seen: Counter[str] = Counter()
     list(render.unknown_symbols("", "abcdea", seen))
     assert seen == {"a": 2, "b": 1, "c": 1}
+
+
+def test_texts_without_an_answer_are_named_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "MAX_NAMED", 2)
+    unanswered = render.NoAnswers()
+    nothing, cut = answer(("", 0.9), ("y", 0.1)), answer(truncated=True)
+    told = list(
+        unanswered.warnings([("a", nothing), ("b", cut), ("", None), ("c", answer(("y", 1)))])
+    )
+    assert (told, unanswered.totals()) == (["no answer to 'a'"], "")
+    told = list(unanswered.warnings([("d", nothing), ("e", nothing)]))
+    assert (told, unanswered.totals()) == (["no answer to 'd'"], "no answer to 3 texts")
 
 
 def test_scores_stay_in_their_row() -> None:

@@ -61,6 +61,14 @@ def test_texts_with_tabs_and_line_ends_are_not_kept() -> None:
     assert Memory.count([*pairs, ("d\t", "\u2028", 1.0)]).entries == {"d\t": {"\u2028": 1}}
 
 
+def test_a_source_may_have_been_left_without_a_target() -> None:
+    memory = Memory.count([("a\t", "", 3.0), ("a\t", "a", 1.0)])
+    again = Memory.from_json(replace(memory, rows=1).to_json())
+    assert again is not None
+    assert again.entries == {"a\t": {"": 3.0, "a": 1.0}}
+    assert next(iter(again.mixed("a\t", {"a": 0.9}))) == ""
+
+
 def test_shares_and_probabilities_are_mixed() -> None:
     assert found({"x": 0.6, "z": 0.4}, x=1) == pytest.approx({"x": 1.3 / 1.5, "z": 0.2 / 1.5})
     assert [*found({"z": 0.9}, x=0.1)] == ["z", "x"]
@@ -178,7 +186,7 @@ def stored(**changes: Any) -> dict[str, Any]:
 
 def test_a_memory_is_stored_in_few_bytes_and_comes_back() -> None:
     value = json.loads(json.dumps(stored()))
-    assert value["entries"] == "a\t\tx\t4\ty\t3\nb\tV;N\t\t1"
+    assert value["entries"] == "a\t\tx\t4\ty\t3\nb\tV;N\tb\t1"
     again = Memory.from_json(value)
     assert again is not None
     assert again.entries == Memory.count(PAIRS).entries
@@ -203,7 +211,7 @@ HOSTILE = {
     "too long": stored(entries="a\t\tx\t1\n" + "b" * MAX_CHARACTERS),
     "a source twice": stored(entries="a\t\tx\t1\na\t\ty\t1"),
     "a target twice": stored(entries="a\t\tx\t1\tx\t1"),
-    "a target twice, once by its source": stored(entries="a\t\ta\t1\t\t1"),
+    "an empty target twice": stored(entries="a\t\t\t1\t\t1"),
     "no source": stored(entries="\t\tx\t1"),
     "no target": stored(entries="a\t"),
     "no count": stored(entries="a\t\tx"),

@@ -41,8 +41,8 @@ def test_all_bad_rows_are_told_at_once(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}:2: the source is empty (5 such rows, also line 4: 2 columns, expected 3; "
         "line 5: byte 0xff at column 1 is not UTF-8; line 6: the target is empty; "
-        "line 7: the weight is '0', expected a number above 0): "
-        "bad_rows='skip' passes over such rows"
+        "line 7: the weight is '0', expected a number above 0): bad_rows='skip' passes over such "
+        "rows, empty_targets=True takes an empty target as no answer"
     )
 
 

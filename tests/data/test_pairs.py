@@ -87,6 +87,46 @@ def test_tabs_separate_in_tsv_and_txt(tmp_path: Path, name: str) -> None:
     assert rows(tmp_path, name, "a,b\tc\n") == [Example("a,b", "c")]
 
 
+REVIEW = "source,target,candidate_1,probability_1,rows,line,note"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"\ufeff{REVIEW}\na,x,b,0.1,3,7,unsure\nc,,d,0.2,2,1,unsure\ne,  ,f,0.3,1,2,unsure\n",
+        # as a spreadsheet program writes it with German settings
+        f"{REVIEW};;\r\na;x;b;0,1;3;7;unsure;;\r\nc;;d;0,2;2;1;unsure;;\r\ne;;;;;;;;\r\n".replace(
+            ",", ";", 6
+        ),
+    ],
+)
+def test_sources_of_a_review_file_are_passed_over_until_they_are_filled_in(
+    tmp_path: Path, content: str
+) -> None:
+    part = read_file(put(tmp_path, "review.csv", content))
+    assert list(part.examples) == [Example("a", "x")]
+    assert part.notes[-1] == "2 of 3 rows passed over, whose target is not filled in"
+    found = load(tmp_path / "review.csv")
+    assert everything(found) == [Example("a", "x")]
+    assert any("2 of 3 rows passed over" in note for note in found.problems)
+
+
+def test_a_review_file_that_is_not_filled_in_has_no_pairs(tmp_path: Path) -> None:
+    path = put(tmp_path, "review.csv", f"{REVIEW}\na,,b,0.1,3,7,unsure\nc,,d,0.2,2,1,unsure\n")
+    with pytest.raises(DataError, match="none of the 2 rows to review has a target: write the"):
+        read_file(path)
+    path.write_text(f"{REVIEW}\n")
+    with pytest.raises(DataError, match="no rows in it, expected pairs"):
+        read_file(path)
+
+
+def test_other_files_have_no_empty_targets(tmp_path: Path) -> None:
+    """Columns beside source and target do not make a review file."""
+    path = put(tmp_path, "own.csv", "source,target,candidate_1\na,x,b\nc,,d\n")
+    with pytest.raises(DataError, match="the target is empty"):
+        read_file(path)
+
+
 def test_every_format_and_gz_give_the_same(tmp_path: Path) -> None:
     pairs = [("a", "b"), ("c,d", 'e"f'), ("é\u2028", "null")]
     jsonl = "".join(json.dumps({"target": t, "id": 7, "source": s}) + "\n" for s, t in pairs)
@@ -215,6 +255,35 @@ def test_a_bad_file_is_refused_in_one_line(
         rows(tmp_path, name, content, columns)
     assert str(caught.value).startswith(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.tsv", "a\tb\nc\t\nd\t  \n"),
+        ("train.csv", "source,target\na,b\nc,\nd,\n"),
+        (
+            "train.jsonl",
+            "".join(
+                f'{{"source": "{source}", "target": {target}}}\n'
+                for source, target in (("a", '"b"'), ("c", '""'), ("d", "null"))
+            ),
+        ),
+    ],
+)
+def test_targets_may_be_empty_where_the_data_say_so(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    put(tmp_path, name, content)
+    put(tmp_path, "dev.tsv", "x\ty\n")
+    found = load(tmp_path, empty_targets=True)
+    assert [(one.source, one.target) for one in found.train] == [("a", "b"), ("c", ""), ("d", "")]
+    told = f"{tmp_path / name}: 2 of 3 targets are empty: no answer"
+    assert told in found.problems
+    with pytest.raises(DataError, match=r"the target is empty .*empty_targets=True takes an empty"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="the source is empty"):
+        load(put(tmp_path, "other.tsv", "a\tb\n\tc\n"), empty_targets=True)
 
 
 def test_half_a_gz_is_refused(tmp_path: Path) -> None:

@@ -74,16 +74,17 @@ def both(
     banned: float,
     length_penalty: float,
     silent: int | None,
+    empty: bool,
 ) -> tuple[list[list[search.Hypothesis]], list[list[search.Hypothesis]]]:
     rows = Rows(seed, texts=len(limits), banned=banned)
     tensors = Tensors(seed, texts=len(limits), banned=banned)
     bounds = gpu_search.limits_of(limits, len(limits), CPU)
     if width == 1:
         begun = *tensors.start(1), bounds, GraphCache(CPU)
-        wanted = search.greedy(rows, rows.start(), limits, silent=silent)
-        found = gpu_search.greedy(tensors, *begun, silent=silent)
+        wanted = search.greedy(rows, rows.start(), limits, silent=silent, empty=empty)
+        found = gpu_search.greedy(tensors, *begun, silent=silent, empty=empty)
         return [[one] for one in wanted], [[one] for one in found]
-    how: Any = {"width": width, "length_penalty": length_penalty, "silent": silent}
+    how: Any = {"width": width, "length_penalty": length_penalty, "silent": silent, "empty": empty}
     return (
         search.beam(rows, rows.start(), limits, **how),
         gpu_search.beam(tensors, *tensors.start(width), bounds, GraphCache(CPU), **how),
@@ -96,20 +97,22 @@ def both(
     st.integers(1, 6),
     st.sampled_from([0.0, 0.5]),
     st.sampled_from([0.0, 0.7]),
-    st.sampled_from([None, 5]),
+    st.tuples(st.sampled_from([None, 5]), st.booleans()),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=80)
 def test_outputs_scores_and_cuts_are_those_of_decoding(
     seed: int,
     limits: list[int],
     width: int,
     banned: float,
     length_penalty: float,
-    silent: int | None,
+    allowed: tuple[int | None, bool],
 ) -> None:
+    silent, empty = allowed
     wanted, found = both(
-        seed, limits, width, banned=banned, length_penalty=length_penalty, silent=silent
-    )
+        seed, limits, width,
+        banned=banned, length_penalty=length_penalty, silent=silent, empty=empty,
+    )  # fmt: skip
     assert [[(one.ids, one.truncated, one.end) for one in text] for text in found] == [
         [(one.ids, one.truncated, one.end) for one in text] for text in wanted
     ]

@@ -109,7 +109,13 @@ def agree(found: Found, expected: Found) -> None:
 
 
 def by_the_rule(
-    model: Markov, text: int, limit: int, width: int, silent: int | None = None
+    model: Markov,
+    text: int,
+    limit: int,
+    width: int,
+    silent: int | None = None,
+    *,
+    empty: bool = False,
 ) -> list[Hypothesis]:
     """The rule of ``beam`` in plain loops, for one text."""
     alive: Found = [((), 0.0)]
@@ -119,7 +125,7 @@ def by_the_rule(
             (ids, symbol, score + logs)
             for ids, score in alive
             for symbol, logs in enumerate(model.logs(text, ids))
-            if logs > -np.inf and not (symbol == EOS and set(ids) <= {silent})
+            if logs > -np.inf and (empty or not (symbol == EOS and set(ids) <= {silent}))
         ]
         best = heapq.nlargest(2 * width, continuations, key=lambda one: one[2])
         finished += [(ids, total) for ids, symbol, total in best[:width] if symbol == EOS]
@@ -129,7 +135,8 @@ def by_the_rule(
             break
         if length == limit and (not finished or going[0][1] > finished[0][1]):
             ids = going[0][0][:-1]
-            end = -math.inf if set(ids) <= {silent} else float(model.logs(text, ids)[EOS])
+            blank = set(ids) <= {silent} and not empty
+            end = -math.inf if blank else float(model.logs(text, ids)[EOS])
             cut = Hypothesis(ids, dict(alive)[ids], truncated=True, end=end)
             return [cut, *(Hypothesis(*one) for one in finished)][:width]
         alive = going
@@ -296,6 +303,32 @@ def test_no_output_is_empty(width: int) -> None:
     assert found[0] == Hypothesis((4,), -5.01)
     assert () not in [one.ids for one in found]
     assert greedy(model, None, [3]) == [Hypothesis((4,), -5.01)]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_an_output_may_be_empty_where_that_is_allowed(width: int) -> None:
+    model = Table([-np.inf, -np.inf, -0.01, -np.inf, -5.0, -6.0])
+    (found,) = beam(model, None, [3], width=width, empty=True)
+    assert found[0] == Hypothesis((), -0.01)
+    assert [one.ids for one in found[1:2]] == ([(4,)] if width > 1 else [])
+    assert greedy(model, None, [3], empty=True) == [Hypothesis((), -0.01)]
+
+
+@settings(max_examples=60)
+@given(SEEDS, st.integers(0, 5), st.integers(1, 5), st.sampled_from([None, 5]))
+def test_a_beam_with_empty_outputs_follows_its_rule(
+    seed: int, limit: int, width: int, silent: int | None
+) -> None:
+    model = Markov(seed)
+    model.table[..., EOS] += 1.0
+    (found,) = beam(model, model.start(0), [limit], width=width, silent=silent, empty=True)
+    expected = by_the_rule(model, 0, limit, width, silent, empty=True)
+    assert [(one.truncated, one.end) for one in found] == [
+        (one.truncated, one.end) for one in expected
+    ]
+    agree(*([(one.ids, one.score) for one in ones] for ones in (found, expected)))
+    narrow = greedy(model, model.start(0), [limit], silent=silent, empty=True)
+    assert narrow == [by_the_rule(model, 0, limit, 1, silent, empty=True)[0]]
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])

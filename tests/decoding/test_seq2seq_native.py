@@ -214,12 +214,16 @@ def test_a_whole_search_is_that_of_its_steps(cell: str, attention: str, level: s
                 limits = random.integers(0, 9, size=count).tolist()
                 state = kernels.start(texts)
                 silent = kernels.actions and kernels.actions.deletion
-                expected = _search(kernels, state, limits, width, strength, silent)
-                found = beam(kernels, state, limits, width=width, length_penalty=strength)
-                assert found == expected
-                if width == 1:
-                    ones = greedy(kernels, state, limits)
-                    assert ones == _greedy(kernels, state, limits, silent)
+                for empty in (False, True):
+                    found = beam(
+                        kernels, state, limits, width=width, length_penalty=strength, empty=empty
+                    )
+                    assert found == _search(
+                        kernels, state, limits, width, strength, silent, empty=empty
+                    )
+                    if width == 1:
+                        ones = greedy(kernels, state, limits, empty=empty)
+                        assert ones == _greedy(kernels, state, limits, silent, empty=empty)
 
 
 def flat(network: NumpySeq2Seq) -> NumpySeq2Seq:

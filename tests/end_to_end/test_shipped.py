@@ -29,6 +29,29 @@ def test_dates() -> None:
     assert [one.prediction for one in found] == ["2021-03-03", "1789-07-14"]
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Jun 14 2016 9:25 pm", "2016-06-14"),
+        ("le 3 mai 2016 à 18h30", "2016-05-03"),
+        ("Invoice date: 3 March 2021", "2021-03-03"),
+        ("2021-03-03T10:15:00.000Z", "2021-03-03"),
+        ("März 2021", "2021-03"),
+        ("2021", "2021"),
+        ("2021-03-03 - 2021-03-05", "2021-03-03/2021-03-05"),
+        ("31 February 2020", ""),
+        ("24/7", ""),
+        ("192.168.0.1", ""),
+        ("3 March", ""),
+        ("The quick brown fox jumps over the lazy dog", ""),
+    ],
+)
+def test_a_string_is_read_as_a_date_only_where_it_is_one(text: str, answer: str) -> None:
+    (found,) = charseq.load(SHIPPED / "dates").predict([text])
+    assert found.prediction == answer
+    assert not found.truncated
+
+
 def test_sentences() -> None:
     model = charseq.load(SHIPPED / "sentences")
     assert isinstance(model, LanguageModel)

@@ -117,6 +117,24 @@ def test_texts_without_an_answer_in_time_have_an_empty_one() -> None:
     assert asked == [["x", "y"], [long], ["x", "y"]]  # the second time it is not tried again
 
 
+def test_an_empty_answer_is_right_where_the_target_is_empty_but_not_where_it_came_too_late() -> (
+    None
+):
+    class Late(Fake):
+        def predict(self, texts: Sequence[str], **options: Any) -> list[Any]:
+            found = super().predict(texts, **options)
+            for one in found:
+                one.truncated = one.source == "late"
+            return found
+
+    rows = [Example("x", ""), Example("y", ""), Example("z", "b c"), Example("late", "")]
+    fake = Late({"x": "", "y": "a b", "z": "", "late": ""})
+    outcome = score_examples(fake, rows, width=1)
+    assert [(one.right, one.edits, one.symbols) for one in outcome.judgements] == [
+        (True, 0, 0), (False, 2, 0), (False, 2, 2), (False, 0, 0),
+    ]  # fmt: skip
+
+
 def test_each_wrong_text_is_written_once(tmp_path: Path) -> None:
     path = tmp_path / "errors.tsv"
     path.write_text("what was there\n" * 99, encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from charseq.data.formats.reader import FORMATS
 from charseq.data.formats.rows import Row, Window
 from charseq.data.formats.writer import Rejected
-from charseq.inference.answer_cache import AnswerCache, distinct_texts, shards
+from charseq.inference.answer_cache import AnswerCache, RowAnswer, distinct_texts, shards
 from charseq.inference.journal import JournalEntry
 
 
@@ -55,6 +55,11 @@ def test_an_answer_has_its_note() -> None:
     assert known["a"].is_plain
     assert (known["aß"].unknown, known["aß"].cells[1]) == (("ß",), "unknown U+00DF")
     assert (known["a" * 11].truncated, known["a" * 11].cells[1]) == (True, "truncated")
+    nothing = JournalEntry(("",), (), False, "model", ())
+    unanswered = AnswerCache(
+        lambda texts: dict.fromkeys(texts, nothing), format=FORMATS["csv"], n=1
+    )
+    assert unanswered.answer(["a"])["a"].cells == ("", "no answer")
     text = cache(Asked(), format="text").answer(["aß"])["aß"]
     assert (text.cells, text.is_plain) == (("ASS",), False)
     assert text.note.startswith("unknown")
@@ -65,6 +70,59 @@ def test_all_answers_are_as_wide(format: str, n: int) -> None:
     known = cache(Asked(), format=format, n=n)
     widths = {len(one.cells) for one in (known.answer(["a"])["a"], known.rejected, known.empty)}
     assert widths == {1} if format == "text" else {n + 1}
+
+
+def entry(*chances: float, origin: str = "model", cut: bool = False) -> JournalEntry:
+    texts = tuple(f"T{rank}" for rank in range(len(chances)))
+    return JournalEntry(texts, (), cut, origin, chances)
+
+
+def answered(found: JournalEntry, *, format: str = "tsv", **options: Any) -> RowAnswer:
+    known = AnswerCache(lambda _: {"x": found}, format=FORMATS[format], **options)
+    return known.answer(["x"])["x"]
+
+
+def test_below_the_threshold_all_outputs_are_withheld() -> None:
+    found = answered(entry(0.8, 0.1), n=2, threshold=0.9)
+    assert (found.cells, found.unsure, found.is_plain) == (("", "", "unsure"), True, False)
+    sure = answered(entry(0.9, 0.1), n=2, threshold=0.9)
+    assert (sure.cells, sure.unsure, sure.to_review) == (("T0", "T1", ""), False, None)
+    own = answered(entry(0.5, origin="lexicon"), n=1, threshold=0.9)
+    assert (own.cells, own.unsure) == (("T0", "lexicon"), False)
+
+
+def test_of_the_probabilities_of_withheld_outputs_the_best_stays() -> None:
+    found = answered(entry(0.8, 0.1), n=2, scores=True, threshold=0.9)
+    assert found.cells == ("", "", "0.800000", "", "unsure")
+
+
+def test_a_cut_output_is_withheld_by_its_own_probability() -> None:
+    cut = entry(0.2, 0.7, cut=True)
+    assert answered(cut, n=1, threshold=0.5).cells == ("", "unsure; truncated")
+    assert answered(cut, n=1, threshold=0.1).cells == ("T0", "truncated")
+
+
+def test_more_outputs_than_columns_are_kept_for_the_review() -> None:
+    three = entry(0.5, 0.2, 0.1)
+    found = answered(three, n=1, threshold=0.9, reviewed=True)
+    assert (found.cells, found.to_review) == (("", "unsure"), (three, "unsure"))
+    sure = answered(three, n=1, scores=True, threshold=0.5, reviewed=True)
+    assert (sure.cells, sure.to_review) == (("T0", "0.500000", ""), None)
+    cut = entry(0.6, cut=True)
+    assert answered(cut, n=1, threshold=0.5, reviewed=True).to_review == (cut, "truncated")
+
+
+def test_a_text_without_an_answer_is_to_be_reviewed_too() -> None:
+    """A rule allows none that was found, so there is nothing to withhold."""
+    none = JournalEntry((), (), False, "model", ())
+    found = answered(none, n=1, threshold=0.9, reviewed=True)
+    assert (found.cells, found.unsure) == (("", "no answer"), False)
+    assert found.to_review == (none, "no answer")
+
+
+def test_plain_text_has_an_empty_line_and_the_note_apart() -> None:
+    found = answered(entry(0.1), format="text", n=1, threshold=0.9)
+    assert (found.cells, found.note) == (("",), "unsure")
 
 
 def test_an_answer_may_go_on_from_its_text() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +99,39 @@ def test_the_first_candidate_always_stays() -> None:
 def test_a_mass_out_of_its_limits(mass: float) -> None:
     with pytest.raises(SettingError, match=r"^mass is .*, expected a number above 0, at most 1$"):
         answer(0.5).reaching(mass)
+
+
+# --- answers that are withheld
+
+
+@pytest.mark.parametrize(
+    ("threshold", "unsure"), [(0.4, False), (0.5, False), (0.50001, True), (1, True)]
+)
+def test_an_answer_below_the_threshold_is_withheld(threshold: float, unsure: bool) -> None:
+    """The second candidate does not count, whatever both have together."""
+    full = answer(0.5, 0.5)
+    found = full.above(threshold)
+    assert found == (replace(full, prediction="", unsure=True) if unsure else full)
+    assert found.candidates == full.candidates
+    assert found.probability == 0.5
+
+
+def test_answers_of_the_lexicon_are_never_withheld() -> None:
+    own = [Candidate("x", 0.5, -0.7, "lexicon"), Candidate("y", 0.5, -0.7, "lexicon")]
+    found = Prediction("a", "x", 0.5, [], truncated=False, candidates=own)
+    assert found.above(0.9) == found
+
+
+def test_a_text_without_candidates_has_nothing_to_withhold() -> None:
+    empty = Prediction("a", "", 0.0, [], truncated=False, candidates=[])
+    assert empty.above(0.9) == empty
+
+
+@pytest.mark.parametrize("threshold", [0, 0.0, -0.5, 1.01, math.nan, math.inf, "0.9"])
+def test_a_threshold_out_of_its_limits(threshold: Any) -> None:
+    expected = r"^threshold is .*, expected a number above 0, at most 1$"
+    with pytest.raises(SettingError, match=expected):
+        answer(0.5).above(threshold)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

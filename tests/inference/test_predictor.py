@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
 from charseq.errors import CheckpointError, SettingError, UsageError
 from charseq.inference.language_model import LanguageModel
-from charseq.inference.predictor import fingerprint, language_model, load
+from charseq.inference.loading import language_model
+from charseq.inference.predictor import fingerprint, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
 
@@ -213,6 +215,25 @@ def test_the_lexicon_answers_before_the_model(run: Path, tmp_path: Path) -> None
     (several,) = model.predict(["abc"], n=4)
     assert [one.prediction for one in several.candidates[:2]] == ["word", "other"]
     assert several.candidates[2:] == plain.predict(["abc"], n=4)[0].candidates[:2]
+
+
+def test_a_threshold_withholds_answers_of_the_model_alone(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("abc\tOWN\nabc\tOTHER\n", encoding="utf-8")
+    model: Any = load(run, lexicon=own)
+    texts = ["abc", "cab", "hgf", "aabb", ""]
+    known = model.predict(texts, n=2)
+    between = sorted(one.probability for one in known[1:4])[1]
+    found = model.predict(texts, n=2, threshold=between)
+    assert sum(one.unsure for one in found) == 1, "the least probable of three"
+    for before, after in zip(known, found, strict=True):
+        unsure = before.origin == "model" and before.probability < between
+        assert after == replace(
+            before, unsure=unsure, prediction="" if unsure else before.prediction
+        )
+    assert found[0].probability == 0.5
+    with pytest.raises(SettingError, match=r"^threshold is 0, expected a number above 0"):
+        model.predict(["a"], threshold=0)
 
 
 def test_a_lexicon_knows_features(tmp_path: Path) -> None:
@@ -595,15 +616,16 @@ def test_answers_of_a_run_keep_the_rule(dates: Any, tmp_path: Path) -> None:
         for answer in dates.predict(texts, n=beam, beam=beam, check="date"):
             assert len(answer.candidates) == beam
             for one in answer.candidates:
-                date.fromisoformat(one.prediction)
+                if one.prediction:  # this model may say under any rule that there is no answer
+                    date.fromisoformat(one.prediction)
             assert math.fsum(one.probability for one in answer.candidates) <= 1 + 1e-9
         answers = dates.predict(texts, beam=beam, within=days)
-        assert {one.prediction for one in answers} <= {"2020-06-30", "1789-07-14"}
+        assert {one.prediction for one in answers} <= {"", "2020-06-30", "1789-07-14"}
         assert answers[3].prediction == "1789-07-14"
     best = [one.prediction for one in dates.predict(texts, pattern=r"\d{4}-0[67]-\d\d")]
-    assert best[1::2] == ["2020-06-31", "1789-07-14"]
+    assert best == ["", "", "", "1789-07-14"]
     # a rule of one call leaves the model as it was
-    assert dates.predict(["31 June 2020"])[0].prediction == "2020-06-31"
+    assert dates.predict(["31 June 2020"])[0].prediction == ""
     assert load("dates", check="date").predict(texts) == dates.predict(texts, check=["date"])
 
 
@@ -616,19 +638,25 @@ def test_an_answer_under_a_rule_does_not_depend_on_its_company(dates: Any) -> No
         assert some == whole[::5]
 
 
+def answers_of(model: Any, **rule: Any) -> list[str]:
+    """The candidates for a date, without that of no answer."""
+    (found,) = model.predict(["30 June 2020"], n=3, **rule)
+    return [one.prediction for one in found.candidates if one.prediction]
+
+
 def test_rules_are_in_fingerprints_and_copies(dates: Any, tmp_path: Path) -> None:
     days = tmp_path / "days.txt"
     days.write_text("2020-06-30\n", encoding="utf-8")
     made = [dates.constrained(pattern="2.*"), dates.constrained(within=days), dates]
     assert len({fingerprint(one) for one in made}) == 3
     copied = pickle.loads(pickle.dumps(made[1]))
-    assert copied.predict(["x"])[0].prediction == "2020-06-30"
+    assert answers_of(copied) == ["2020-06-30"]
     days.write_text("2020-06-29\n", encoding="utf-8")
     with pytest.raises(CheckpointError, match="its rule has changed"):
         pickle.loads(pickle.dumps(made[1]))
     # the next call reads the file again
-    assert dates.predict(["x"], within=days)[0].prediction == "2020-06-29"
-    assert made[1].constrained(pattern="3.*").predict(["x"])[0].prediction[0] == "3"
+    assert answers_of(dates, within=days) == ["2020-06-29"]
+    assert {one[0] for one in answers_of(made[1].constrained(pattern="3.*"))} == {"3"}
 
 
 def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> None:
@@ -641,7 +669,7 @@ def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> Non
     assert (first.prediction, round(first.probability, 9)) == ("2024-01-01", 1.0)
     assert [one.origin for one in today.candidates] == ["lexicon", "model"]
     assert soon.origin == "model"
-    assert soon.prediction not in ("", "later")
+    assert soon.prediction != "later"
 
 
 def test_a_language_model_takes_no_rule() -> None:

@@ -213,6 +213,15 @@ def test_improbable_empty_or_truncated_outputs_are_not_learnt(
     assert found == [[("AB", 0.1 + 2**-9)], []]
 
 
+def test_a_student_that_may_answer_nothing_learns_that_there_is_no_answer(
+    played: Callable[[Scripted], Teacher], tmp_path: Path
+) -> None:
+    found = played(Scripted()).labels(
+        [("ab", "")], tmp_path, WorkClock(), every=9e9, report=silent, empty=True
+    )
+    assert found == [[("AB", 0.1 + 2**-9), ("", 0.5)]]
+
+
 def test_an_interrupted_labelling_resumes(
     played: Callable[[Scripted], Teacher], tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from charseq.data.text import alignment
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import EOS, PAD, SPECIALS, UNK, Vocabulary
 from charseq.decoding.seq2seq_numpy import shapes_of
-from charseq.errors import SettingError
+from charseq.errors import DataError, SettingError
 from charseq.training.prepare import (
     MANY_PAIRS,
     SHAPING,
@@ -87,6 +87,15 @@ def test_symbols_and_limits_come_from_the_training_split_alone() -> None:
     assert task.target.symbols == ("x", "y", "z")
     assert task.limits.longest == (0, 1, 1, 3)
     assert task.start is None
+
+
+def test_targets_that_are_all_empty_teach_nothing() -> None:
+    config = Config(empty_targets=True)
+    with pytest.raises(DataError, match="every target is empty, expected answers for some"):
+        prepare(dataset([Example("a", ""), Example("b", "")]), config)
+    some = prepare(dataset([Example("a", ""), Example("b", "x")]), config)
+    assert [list(ids) for ids in some.outputs] == [[], [4]]
+    assert some.limits.longest == (0, 1)
 
 
 def test_features_count_as_symbols_of_the_source_alone() -> None:

@@ -45,6 +45,8 @@ NAMES = frozenset(
     """.split()  # noqa: SIM905
 ).union(*ROLE_NAMES.values())
 """Usual names of columns, in lower case."""
+REVIEWED = ("candidate", "probability")
+"""Columns of a review file that are numbered, from 1."""
 EVIDENCE_ROWS = 200
 """Rows that the first is compared with, at most."""
 FEWEST_ROWS = 2
@@ -119,6 +121,19 @@ def roles_among(names: Sequence[str]) -> dict[str, int]:
                 found[role] = lower.index(name)
                 break
     return found
+
+
+def review_names(candidates: int, *, features: bool) -> list[str]:
+    """The header of a review file, see ``charseq.inference.conversion.review``."""
+    own = ["source", *["features"] * features, "target"]
+    pairs = [f"{what}_{rank}" for rank in range(1, candidates + 1) for what in REVIEWED]
+    return [*own, *pairs, "rows", "line", "note"]
+
+
+def is_review(names: Sequence[str]) -> bool:
+    """Whether the columns are those of a review file, in which targets may be empty."""
+    lower = {name.strip().lower() for name in names}
+    return {"source", "target", *(f"{what}_1" for what in REVIEWED)} <= lower
 
 
 def _count_comments(table: Table, rows: Sequence[Row]) -> int:

@@ -55,6 +55,8 @@ class Automaton:
     least: int
     """Symbols that a search must be able to write: without the length limit in the way, those of
     the shortest output of a pattern, and of the longest of a set of sequences."""
+    empty: bool = False
+    """Whether the empty output, which says that there is no answer, is taken too."""
 
     @cached_property
     def keys(self) -> Int[np.ndarray, "E"]:
@@ -62,6 +64,22 @@ class Automaton:
         states = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
         found: np.ndarray = states * self.size + self.symbols
         return found
+
+    def with_empty(self) -> Automaton:
+        """The automaton that also takes the empty output, by a start of its own."""
+        begin = slice(self.offsets[1])
+        writes = self.symbols[begin] != EOS
+        symbols = np.concatenate([[EOS], self.symbols[begin][writes]])
+        targets = np.concatenate([[0], self.targets[begin][writes] + 1])
+        later = np.where(self.symbols == EOS, 0, self.targets + 1)
+        return _packed(
+            np.concatenate([[len(symbols)], np.diff(self.offsets)]),
+            np.concatenate([symbols, self.symbols]),
+            np.concatenate([targets, later]),
+            self.size,
+            self.least,
+            empty=True,
+        )
 
     def for_actions(self, actions: Actions) -> Automaton:
         """The automaton of the edit actions that write the same outputs; a deletion stays."""
@@ -77,7 +95,7 @@ class Automaton:
         order = np.lexsort((symbols, every))
         return _packed(
             np.bincount(every, minlength=len(states)), symbols[order], targets[order],
-            actions.size, self.least,
+            actions.size, self.least, empty=self.empty,
         )  # fmt: skip
 
 
@@ -361,8 +379,11 @@ def _packed(
     targets: Int[np.ndarray, "E"],
     size: int,
     least: int,
+    *,
+    empty: bool = False,
 ) -> Automaton:
     """The automaton of the edges, whose numbers by state are ``counts``."""
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
-    return Automaton(offsets, symbols.astype(np.int32), targets.astype(np.int32), size, least)
+    symbols, targets = symbols.astype(np.int32), targets.astype(np.int32)
+    return Automaton(offsets, symbols, targets, size, least, empty)

@@ -20,6 +20,7 @@ from charseq.inference.answer_cache import (
     distinct_texts,
     shards,
 )
+from charseq.inference.conversion.review import Review
 from charseq.inference.prediction import LEXICON, MEMORY
 
 MAX_LISTED = 20
@@ -37,7 +38,8 @@ class ConvertReport:
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
     stands in the lexicon; ``remembered``: in the memory of the run. ``missed``: rows whose
-    predictions have less than ``mass`` together.
+    predictions have less than ``mass`` together. ``unsure``: rows whose prediction is withheld;
+    ``to_review``: lines on the review file.
     ``listed``, ``unlisted``: lines of plain text with a note that were
     reported, and others that were only counted.
     """
@@ -55,6 +57,8 @@ class ConvertReport:
     looked_up: int = 0
     remembered: int = 0
     missed: int = 0
+    unsure: int = 0
+    to_review: tuple[str, ...] = ()
     listed: int = 0
     unlisted: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
@@ -96,7 +100,9 @@ class ConvertReport:
         if self.remembered:
             seen = counted(self.remembered, "prediction")
             lines.append(f"{self.path}: {seen} from the memory of the run")
-        return lines
+        if self.unsure:
+            lines.append(f"{self.path}: {counted(self.unsure, 'row')} unsure, without an answer")
+        return [*lines, *self.to_review]
 
 
 class ColumnWriter:
@@ -111,6 +117,7 @@ class ColumnWriter:
         result: ConvertReport,
         *,
         report: Callable[[str], None],
+        review: Review | None = None,
     ) -> None:
         """Rows of ``table`` go to ``write``.
 
@@ -121,7 +128,9 @@ class ColumnWriter:
             rejects: gets the rows whose answer cannot be written.
             result: is counted in.
             report: gets lines for people.
+            review: gets the answers that a person should look at.
         """
+        self._review = review
         self._table, self._write, self._cache = table, write, cache
         self._rejects, self._result, self._report = rejects, result, report
 
@@ -201,9 +210,12 @@ class ColumnWriter:
                     self._report(f"{result.path}:{row.line}: rejected: {text.message}")
             elif answer is not None and not answer.is_plain:
                 self._count_special(answer, row)
+                if self._review and answer.to_review and text:
+                    self._review.add(text, row.line, *answer.to_review)
 
     def _count_special(self, answer: RowAnswer, row: Row) -> None:
         result = self._result
+        result.unsure += answer.unsure
         result.truncated += answer.truncated
         result.looked_up += answer.origin == LEXICON
         result.remembered += answer.origin == MEMORY

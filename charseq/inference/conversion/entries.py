@@ -15,8 +15,9 @@ from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import Rejected, Rejects
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError
-from charseq.inference.answer_cache import TextMemoryError
+from charseq.inference.answer_cache import TextMemoryError, is_doubtful, is_withheld, note_on
 from charseq.inference.conversion.columns import MAX_LISTED
+from charseq.inference.conversion.review import Review
 from charseq.inference.journal import JournalEntry
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class LexiconReport:
     read and texts that the format cannot hold, which are in the file ``rejects``. ``kept``: texts
     that an interrupted attempt had computed. ``flagged``: words with an unseen symbol;
     ``truncated``: words whose answer was cut; ``spaced``: words whose answer has a space.
+    ``unsure``: texts whose answers are withheld; ``to_review``: lines on the review file.
     """
 
     path: str
@@ -48,6 +50,8 @@ class LexiconReport:
     flagged: int = 0
     truncated: int = 0
     spaced: int = 0
+    unsure: int = 0
+    to_review: tuple[str, ...] = ()
 
     @property
     def refused(self) -> str:
@@ -69,7 +73,9 @@ class LexiconReport:
             lines.append(f"{path}: {self.truncated:,} predictions cut at the longest length")
         if form.holds_pairs and self.words and not self.spaced:
             lines.append(f"{path}: no answer has a space in it, so each is written as one phone")
-        return lines
+        if self.unsure:
+            lines.append(f"{path}: {counted(self.unsure, 'text')} unsure, without an entry")
+        return [*lines, *self.to_review]
 
 
 class EntryWriter:
@@ -89,6 +95,9 @@ class EntryWriter:
         *,
         report: Callable[[str], None],
         features: bool,
+        n: int,
+        threshold: float | None = None,
+        review: Review | None = None,
     ) -> None:
         """A lexicon in ``file``, of the rows of ``table``.
 
@@ -99,7 +108,11 @@ class EntryWriter:
             result: is counted in, and names the format of the lexicon.
             report: gets lines for people.
             features: whether a text has features, after a tab.
+            n: entries of a text, at most.
+            threshold: a text whose best answer is less probable has no entry.
+            review: gets the answers that a person should look at.
         """
+        self._n, self._threshold, self._review = n, threshold, review
         self._table, self._file, self._rejects = table, file, rejects
         self._format = find_lexicon_format(result.format)
         self._result, self._report = result, report
@@ -136,12 +149,15 @@ class EntryWriter:
         answer: Callable[[list[str]], Mapping[str, JournalEntry]],
     ) -> None:
         new: dict[str, Row] = {}
+        repeated: list[str] = []
         for row, text in zip(window.rows, texts, strict=True):
             self._result.rows += text is not None
             if isinstance(text, Rejected):
                 self._tell(row, text)
-            elif text and text not in self._known:
-                new.setdefault(text, row)
+            elif text and text not in self._known and text not in new:
+                new[text] = row
+            elif text:
+                repeated.append(text)
         self._known |= new.keys()
         try:
             answers = answer(list(new)) if new else {}
@@ -149,15 +165,23 @@ class EntryWriter:
             raise fault.at(self._table.path, new[fault.text].line) from None
         for text, row in new.items():
             self._add(text, row, answers[text])
+        if self._review:
+            self._review.add_again(repeated)
 
     def _add(self, text: str, row: Row, answer: JournalEntry) -> None:
-        """Write the entries of one text; a text that has none is rejected."""
+        """Write the entries of one text; a text that has none is rejected, or is unsure."""
+        unsure = is_withheld(answer, self._threshold)
+        if self._review and is_doubtful(answer, unsure=unsure):
+            self._review.add(text, row.line, answer, note_on(answer, unsure=unsure))
+        if unsure:
+            self._result.unsure += 1
+            return
         source, _, features = text.partition("\t")
         try:
             found = [
                 self._entry(Entry(source, target, probability, rank), features)
                 for rank, (target, probability) in enumerate(
-                    zip(answer.texts, answer.probabilities, strict=False)
+                    zip(answer.texts[: self._n], answer.probabilities, strict=False)
                 )
                 if target.strip()
             ]

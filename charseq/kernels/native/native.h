@@ -7,7 +7,7 @@
 
 /* Grows with every change of an exported function. kernels/library.py has the same number and refuses
    a library with another one, which an older editable install may have left behind. */
-#define CHARSEQ_VERSION 11
+#define CHARSEQ_VERSION 12
 
 #if defined(__GNUC__)
 #define EXPORT __attribute__((visibility("default")))
@@ -120,6 +120,7 @@ struct decoder {
    while it returns UNFINISHED, the next call goes on from `work`. */
 struct search {
   int64_t texts, steps, width, max_length, budget;
+  int64_t empty;               /* whether an output may be empty */
   const struct decoder *decoder;
   const float *state;          /* layers K N H: the bridge's output */
   const float *keys, *values;  /* N S H, N S value, or NULL */

@@ -69,7 +69,7 @@ struct output {
 /* The search of one text. An impossible continuation gets no row, so there are at most `width` rows. */
 struct beam {
   int64_t text, size, rows, first; /* size: symbols so far; first: its first row among all rows */
-  int64_t blank;                   /* the row that has written nothing; -1: none */
+  int64_t blank;                   /* the row that has written nothing and cannot end; -1: none */
   int64_t found;                   /* finished outputs */
   double threshold;                /* normalised score of output number `width`, once there is one */
   double *scores;                  /* of its rows */
@@ -290,7 +290,7 @@ static int64_t advance(const struct work *r, struct beam *b) {
   const struct decoder *d = r->d;
   const int64_t width = s->width, limit = s->limits[b->text];
   int64_t wanted = b->rows * d->symbols < 2 * width ? b->rows * d->symbols : 2 * width;
-  /* no output is empty: EOS is impossible until a symbol is written */
+  /* unless an output may be empty, EOS is impossible until a symbol is written */
   if (b->blank >= 0) r->logs[(b->first + b->blank) * d->columns + d->eos] = -INFINITY;
   if (s->edges) s->removed[b->text] += mask(r, b);
   charseq_expand(b->scores, r->logs + b->first * d->columns, 1, b->rows, d->symbols, d->columns,
@@ -395,7 +395,7 @@ static void choose_rows(struct work *r) {
   for (; beams < r->slots && r->next < s->texts; r->next++, beams++, rows++) { /* texts that start */
     struct beam *b = r->beams + beams;
     b->text = r->next, b->size = 0, b->rows = 1, b->first = rows, b->found = 0, b->threshold = -INFINITY;
-    b->blank = 0;
+    b->blank = s->empty ? -1 : 0;
     b->scores[0] = 0.0, b->nodes[0] = 0;
     r->from[rows] = -1, r->symbols[rows] = s->decoder->bos, r->next_positions[rows] = 0;
     r->texts[rows] = r->next;
