@@ -78,6 +78,14 @@ class Config:
         "separator between two features; auto: by the data, one of ; | , + and space",
         task="pairs",
     )
+    counts: str = setting(
+        "auto",
+        "data",
+        "what a pair counts that n rows of train repeat; sqrt: √n, as one distinct pair; none: "
+        "n, row by row; auto: sqrt where a fifth of the rows or more repeat another",
+        choices=("auto", "sqrt", "none"),
+        task="pairs",
+    )
     source_symbols: str = setting(
         "auto", "data", "how source texts are cut into symbols", choices=SYMBOL_KINDS, task="pairs"
     )
@@ -297,6 +305,13 @@ class Config:
         "last evaluations whose weights stay in the run folder, for charseq average",
         least=0,
         most=1000,
+    )
+    memory: str = setting(
+        "auto",
+        "training",
+        "the run remembers the targets of the training sources; auto: where that makes dev better",
+        choices=("auto", "off"),
+        task="pairs",
     )
     teacher_best: int = setting(
         3,

@@ -177,8 +177,29 @@ def describe_details(facts: Facts) -> list[str]:
         *table([("right among the first", ""), *first], ">"),
         "",
         *table([("symbols of the source", "examples", "exact match"), *lengths], ">"),
+        *_memory(facts.get("by_memory", ())),
         *_edits(facts["confusions"]),
     ]
+
+
+def _memory(rows: Sequence[Facts]) -> list[str]:
+    """A table of rows by what the memory of the run has of their sources; empty without."""
+    if not rows:
+        return []
+    head = ("source in the memory", "examples", "with the memory", "by the model alone")
+    cells = [
+        (
+            one["seen"],
+            f"{one['examples']:,}",
+            *(
+                _percent(one[f"{prefix}exact_match"])
+                + (f" ({_span(bounds)})" if (bounds := one[f"{prefix}interval"]) else "")
+                for prefix in ("", "model_")
+            ),
+        )
+        for one in rows
+    ]
+    return ["", *table([head, *cells], ">")]
 
 
 def describe_comparison(facts: Facts, *, details: bool = False) -> list[str]:

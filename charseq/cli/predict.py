@@ -167,9 +167,10 @@ def predict(
     if generate:
         lines_of = render.generated_as_json if as_json else render.generated_as_text
     elif as_json:
+        remembers = getattr(loaded, "memory", None) is not None
         lines_of = partial(
             render.as_json,
-            with_origin=loading["lexicon"] is not None,
+            with_origin=loading["lexicon"] is not None or remembers,
             with_rule=has_rule,
             with_unsure=threshold is not None,
         )

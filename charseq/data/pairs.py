@@ -113,6 +113,8 @@ class Dataset:
     problems: list[str]
     feature_separator: str = DEFAULT_SEPARATOR
     too_long: tuple[int, ...] = ()
+    rows: int = 0
+    """Rows of train before equal ones were merged (:mod:`charseq.data.counts`); 0: they are not."""
 
     def trainable(self) -> Dataset:
         """The data without the examples of train that are too long."""
@@ -251,7 +253,9 @@ def load(
         cells = (side(part.examples, "features") for part in parts.values() if part.has_features)
         feature_separator = find_separator(chain.from_iterable(cells))
     return Dataset(
-        **{split: part.examples for split, part in found.rows.items()},
+        train=found.rows["train"].examples,
+        dev=found.rows["dev"].examples,
+        test=found.rows["test"].examples,
         name=found.name,
         fingerprint=found.fingerprint,
         columns=next((part.columns for part in parts.values()), ""),

@@ -266,6 +266,14 @@ class PackedRecords(Sequence[Record]):
             selected.write(chosen.astype(np.int64).tobytes())
         return PackedRecords(self._make, self._flat, self._offsets, self._weights, selected.close())
 
+    def weighted(self, weights: Float[np.ndarray, "N"]) -> PackedRecords[Record]:
+        """The same records with these weights."""
+        every = weights
+        if self._selected is not None:
+            every = np.ones(len(self._offsets) - 1)
+            every[self._selected] = weights
+        return PackedRecords(self._make, self._flat, self._offsets, every, self._selected)
+
     def read(self, first: int, end: int) -> Iterator[list[bytes]]:
         """The texts of the records from ``first`` to ``end``, in UTF-8."""
         rows = self._rows(first, end)

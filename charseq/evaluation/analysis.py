@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,9 @@ MAX_CONFUSIONS = 20
 """Different edits of a kind that are reported, the most frequent ones."""
 SIGNIFICANCE = (100 - bootstrap.CONFIDENCE) / 100
 """Significance level: the largest p-value of a difference that is called real."""
+SEEN = ("unseen", "one target", "several targets")
+"""Kinds of sources: those that are not in a run's memory, and those with one target there or more,
+which are ambiguous."""
 EDIT_KINDS = {"replace": "substitutions", "delete": "deletions", "insert": "insertions"}
 
 
@@ -116,6 +120,46 @@ def by_length(
         rest = groups.pop()
         groups[-1] += rest
     return [_length_range(group, rows, right) for group in groups]
+
+
+def by_memory(outcome: Outcome, alone: Outcome, targets: Sequence[int]) -> list[dict[str, Any]]:
+    """Exact match with and without the memory of a run, by what it has of the source.
+
+    Args:
+        outcome: the rows with the answers of the run.
+        alone: the same rows with those of the model without the memory.
+        targets: for each row, the number of targets that the source has in the memory.
+
+    Returns:
+        For each of :data:`SEEN`: seen, examples, exact_match, interval (None: it cannot be found),
+        model_exact_match, model_interval. Kinds without rows are left out.
+    """
+    kinds = np.minimum(targets, len(SEEN) - 1)
+    found = []
+    for number, kind in enumerate(SEEN):
+        chosen = np.flatnonzero(kinds == number).tolist()
+        if not chosen:
+            continue
+        line: dict[str, Any] = {"seen": kind, "examples": len(chosen)}
+        for prefix, one in (("", outcome), ("model_", alone)):
+            part = _part(one, chosen)
+            line[f"{prefix}exact_match"] = part.scores.exact_match
+            line[f"{prefix}interval"] = intervals(part)["exact_match"]
+        found.append(line)
+    return found
+
+
+def _part(outcome: Outcome, chosen: Sequence[int]) -> Outcome:
+    """The chosen rows of an outcome."""
+    judgements = [outcome.judgements[number] for number in chosen]
+    return replace(
+        outcome,
+        rows=[outcome.rows[number] for number in chosen],
+        predictions=[outcome.predictions[number] for number in chosen],
+        references=[outcome.references[number] for number in chosen],
+        judgements=judgements,
+        scores=metrics.summarise(judgements),
+    )
 
 
 def confusions(outcome: Outcome, split: Callable[[str], Sequence[str]]) -> dict[str, Any]:

@@ -7,21 +7,27 @@ Dev's rows are answered by beam search, and so are strangers made from the train
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from charseq.confidence import calibration, confidence
-from charseq.confidence.calibration import MIN_INPUTS, Event
-from charseq.confidence.confidence import StrangerEvent
+from charseq.confidence.calibration import MIN_INPUTS, Calibration, Event
+from charseq.confidence.confidence import Confidence, StrangerEvent
 from charseq.confidence.familiarity import Familiarity, Ngrams
+from charseq.confidence.memory import Memory, SeenRow, key_of, written
+from charseq.confidence.memory import fit as fit_memory
 from charseq.confidence.strangers import make
-from charseq.data.pairs import Example
+from charseq.data.pairs import Example, side
+from charseq.data.storage import select
 from charseq.display import field
 from charseq.evaluation.metrics import is_right
 from charseq.evaluation.scoring import TimeLimit, score_examples
 from charseq.inference.prediction import Prediction
-from charseq.inference.predictor import Translator
+from charseq.inference.translator import Translator
 
 MAX_ROWS = 2000
 """Rows of dev, at most about, evenly spread, by which probabilities are calibrated."""
@@ -34,53 +40,133 @@ def calibrate(
     train: Sequence[Example],
     dev: Sequence[Example],
     *,
+    memory: Memory | None = None,
     beam: int,
     seed: int,
     limit: TimeLimit | None,
     report: Report,
 ) -> dict[str, Any]:
-    """Metadata of a run: ``calibration`` and ``confidence``, as far as dev is enough for them.
+    """Metadata of a run: ``calibration``, ``confidence``, ``memory``, as far as dev supports them.
 
-    Truncated answers do not count.
+    With a memory, the model's own probabilities stand alone for sources that are not in it. So they
+    are fitted on dev's rows with such sources, as far as there are enough of them; by the rows with
+    the others the memory is weighed. Truncated answers to the former do not count.
 
     Args:
         translator: the network, without a calibration.
         train: the training rows, of whose sources strangers are made.
         dev: the rows to fit on.
+        memory: the targets of training, still to be weighed; None: nothing is remembered.
         beam: beam width, and number of answers.
         seed: of the strangers.
         limit: of the time for all answers.
         report: gets a line with the reason where dev or strangers change no probability.
     """
-    inputs = len({(row.source, row.features) for row in dev})
+    inputs = _inputs(dev)
     if inputs < MIN_INPUTS:
         _refuse(report, f"dev has {inputs} inputs, expected {MIN_INPUTS}")
         return {}
+    fitting = _Fitting(translator, train, beam, seed, limit)
+    if memory is not None:
+        known = np.array([bool(memory.find(_key(translator, row))) for row in dev])
+        seen, new = select(dev, known), select(dev, ~known)
+        told: list[str] = []
+        judged = fitting.judge(new if _inputs(new) >= MIN_INPUTS else dev, told.append)
+        weighed = fitting.weigh(memory, seen, judged, partial(_refuse, report, name="memory"))
+        if weighed is not None:
+            for line in told:
+                report(line)
+            return {**_metadata(judged), "memory": weighed.to_json()}
+    return _metadata(fitting.judge(dev, report))
 
-    def answered(rows: Sequence[Example]) -> list[tuple[int, Event]]:
-        found = score_examples(translator, rows, width=beam, n=beam, limit=limit).predictions
+
+class _Judged(NamedTuple):
+    """What makes probabilities of scores, as far as dev supports it."""
+
+    calibration: Calibration | None = None
+    confidence: Confidence | None = None
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A network whose answers to rows of dev, and to strangers, are fitted on."""
+
+    translator: Translator
+    train: Sequence[Example]
+    beam: int
+    seed: int
+    limit: TimeLimit | None
+
+    def judge(self, dev: Sequence[Example], report: Report) -> _Judged:
+        """Calibration by rows of dev; by strangers, too, where their features tell them apart."""
+        events = [event for _, event in self._answered(_spread(dev))]
+        fitted = calibration.fit(events, partial(_refuse, report))
+        if fitted is None:
+            return _Judged()
+        sources = side(self.train, "source")
+        familiarity = Familiarity.of(Ngrams.count(sources), [event.source for event in events])
+        made = make(sources, seed=self.seed)
+        random = Random(self.seed)
+        rows = [Example(one.text, "", random.choice(self.train).features) for one in made]
+        strange = [
+            StrangerEvent(event, made[number].kind) for number, event in self._answered(rows)
+        ]
+        judged = confidence.fit(
+            fitted, familiarity, events, strange, partial(_refuse, report, name="strangers")
+        )
+        return _Judged(fitted) if judged is None else _Judged(judged.calibration, judged)
+
+    def weigh(
+        self, memory: Memory, seen: Sequence[Example], judged: _Judged, report: Report
+    ) -> Memory | None:
+        """The memory, weighed by rows of dev whose sources are in it; None where it helps none."""
+        translator = self.translator.having(**judged._asdict())
+        right: dict[str, set[str]] = {}
+        for row in seen:
+            own = right.setdefault(_key(translator, row), set())
+            own.add(written(translator.target, row.target))
+        chosen = _spread(seen)
+        found: list[SeenRow] = []
+        for row, one in zip(chosen, self._scored(translator, chosen), strict=True):
+            if one.candidates:  # it was not too late
+                key, ended = _key(translator, row), one.candidates[one.truncated :]
+                model = {each.prediction: each.probability for each in ended}
+                target = written(translator.target, row.target)
+                found.append(SeenRow(key, model, target, frozenset(right[key])))
+        return fit_memory(memory, found, report)
+
+    def _answered(self, rows: Sequence[Example]) -> list[tuple[int, Event]]:
         return [
             (number, _event(row, one))
-            for number, (row, one) in enumerate(zip(rows, found, strict=True))
+            for number, (row, one) in enumerate(
+                zip(rows, self._scored(self.translator, rows), strict=True)
+            )
             if one.candidates and not one.truncated
         ]
 
-    events = [event for _, event in answered(dev[:: -(-len(dev) // MAX_ROWS)])]
-    fitted = calibration.fit(events, partial(_refuse, report))
-    if fitted is None:
-        return {}
-    ngrams = Ngrams.count([row.source for row in train])
-    familiarity = Familiarity.of(ngrams, [event.source for event in events])
-    made = make([row.source for row in train], seed=seed)
-    random = Random(seed)
-    rows = [Example(one.text, "", random.choice(train).features) for one in made]
-    strange = [StrangerEvent(event, made[number].kind) for number, event in answered(rows)]
-    judged = confidence.fit(
-        fitted, familiarity, events, strange, partial(_refuse, report, name="strangers")
-    )
-    if judged is None:
-        return {"calibration": fitted.to_json()}
-    return {"calibration": judged.calibration.to_json(), "confidence": judged.to_json()}
+    def _scored(self, translator: Translator, rows: Sequence[Example]) -> Sequence[Prediction]:
+        if not rows:
+            return []
+        how: dict[str, Any] = {"width": self.beam, "n": self.beam, "limit": self.limit}
+        return score_examples(translator, rows, **how).predictions
+
+
+def _metadata(judged: _Judged) -> dict[str, Any]:
+    parts = judged._asdict().items()
+    return {name: part.to_json() for name, part in parts if part is not None}
+
+
+def _inputs(rows: Sequence[Example]) -> int:
+    return len({(row.source, row.features) for row in rows})
+
+
+def _spread(rows: Sequence[Example]) -> Sequence[Example]:
+    """At most about :data:`MAX_ROWS` of the rows, evenly spread."""
+    return rows[:: -(-len(rows) // MAX_ROWS) or 1]
+
+
+def _key(translator: Translator, row: Example) -> str:
+    return key_of(translator.source, row.source, row.features)
 
 
 def _refuse(report: Report, reason: str, *, name: str = "calibrated") -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charseq import files
+from charseq.confidence.memory import Memory, key_of
 from charseq.data import pairs, settings_file
 from charseq.data.columns import column_names, column_reader
 from charseq.data.corpus import data_files, trained_reading
@@ -17,7 +19,7 @@ from charseq.data.text.vocabulary import SUBWORDS
 from charseq.display import count as counted
 from charseq.errors import DataError, SettingError, UsageError, argument, require
 from charseq.evaluation import analysis, risk, risk_plots
-from charseq.evaluation.metrics import measure_all, signature
+from charseq.evaluation.metrics import measure_all, signature, summarise
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.pool import files_read
 from charseq.inference.predictor import PairsModel
@@ -55,7 +57,8 @@ def evaluate(
     Returns:
         run, parameters, seconds (of training), epochs, data, split, examples, exact_match, wer,
         ser, standard_error, ece, aurc, excess_aurc, auroc (in percent; None: undefined), intervals,
-        top_k, by_length, confusions (see :mod:`charseq.evaluation.analysis`), coverage,
+        top_k, by_length, confusions, of a run with a memory by_memory (see
+        :mod:`charseq.evaluation.analysis`), coverage,
         risk_coverage (see :func:`charseq.evaluation.risk.assess`), beam, signature; with
         ``strangers`` also strangers (see :func:`charseq.evaluation.risk.assess_strangers`).
     """
@@ -78,6 +81,8 @@ def evaluate(
     if errors is not None:
         write_errors(errors, outcome, force=force)
     found = facts(model, data, split, outcome, width, version=version)
+    if model.memory is not None:
+        found["by_memory"] = by_memory(model, model.memory, outcome, width)
     answers = model.translator.predict(texts, width=width)
     answered = zip(rows, outcome.predictions, strict=True)
     if known := {one.source for row, one in answered if row.target}.intersection(texts):
@@ -237,6 +242,29 @@ def answer(
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP_K))
     return score_examples(model.translator, rows, width=width, n=n, limit=limit), width
+
+
+def by_memory(
+    model: PairsModel, memory: Memory, outcome: Outcome, width: int
+) -> list[dict[str, Any]]:
+    """The result of :func:`charseq.evaluation.analysis.by_memory` for scored rows.
+
+    Rows whose source is in the memory are answered again, without it.
+    """
+    known = model.translator
+    keys = [key_of(known.source, row.source, row.features) for row in outcome.rows]
+    targets = [len(memory.find(key)) for key in keys]
+    rows = [row for row, count in zip(outcome.rows, targets, strict=True) if count]
+    predictions, judgements = list(outcome.predictions), list(outcome.judgements)
+    if rows:
+        without = known.having(calibration=known.calibration, confidence=known.confidence)
+        alone = score_examples(without, rows, width=width)
+        seen = [number for number, count in enumerate(targets) if count]
+        for number, one, judged in zip(seen, alone.predictions, alone.judgements, strict=True):
+            predictions[number], judgements[number] = one, judged
+    scores = summarise(judgements)
+    model_alone = replace(outcome, predictions=predictions, judgements=judgements, scores=scores)
+    return analysis.by_memory(outcome, model_alone, targets)
 
 
 def facts(

@@ -24,7 +24,8 @@ from charseq.process import TimeLimitReached, time_limit
 if TYPE_CHECKING:
     from charseq.data.pairs import Dataset, Example
     from charseq.inference.language_model import LanguageModel
-    from charseq.inference.predictor import PairsModel, Translator
+    from charseq.inference.predictor import PairsModel
+    from charseq.inference.translator import Translator
 
 
 @dataclass(frozen=True)

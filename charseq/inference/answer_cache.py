@@ -21,7 +21,7 @@ from charseq.data.formats.rows import Format, Window
 from charseq.display import ONE_LINE, code_points, describe
 from charseq.errors import AccessError, reduced
 from charseq.inference.journal import Journal, JournalEntry
-from charseq.inference.prediction import LEXICON, Prediction, is_unsure, reach
+from charseq.inference.prediction import LEXICON, MODEL, Prediction, is_unsure, reach
 from charseq.lru import ByteLru
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class RowAnswer:
     note: str = ""
     unknown: tuple[str, ...] = ()
     truncated: bool = False
-    from_lexicon: bool = False
+    origin: str = MODEL
     misses_mass: bool = False
     unsure: bool = False
     to_review: tuple[JournalEntry, str] | None = None
@@ -83,7 +83,7 @@ class RowAnswer:
     @property
     def is_plain(self) -> bool:
         """True if there is nothing to report."""
-        facts = (self.unknown, self.note, self.truncated, self.from_lexicon, self.misses_mass)
+        facts = (self.unknown, self.note, self.truncated, self.origin != MODEL, self.misses_mass)
         return not any((*facts, self.unsure))
 
 
@@ -172,18 +172,17 @@ class AnswerCache:
         if self._scores:
             cells += [f"{probability:.6f}" for probability in chances[: 1 if unsure else None]]
             cells += [""] * (2 * self._n - len(cells))
-        from_lexicon = entry.origin == LEXICON
         misses_mass = self._mass is not None and not reach(chances, self._mass)
         note = note_on(entry, unsure=unsure, flattened=flattened)
         wanted = self._reviewed and is_doubtful(entry, unsure=unsure)
         facts = (
-            entry.unknown, entry.truncated, from_lexicon, misses_mass, unsure,
+            entry.unknown, entry.truncated, entry.origin, misses_mass, unsure,
             (entry, note) if wanted else None,
         )  # fmt: skip
         if not self._has_notes:
             plain = note_on(entry, unsure=unsure, flattened=flattened, name=describe)
             return RowAnswer(tuple(cells), plain, *facts)
-        notes = (LEXICON if from_lexicon else "", note)
+        notes = (LEXICON if entry.origin == LEXICON else "", note)
         return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
 
 

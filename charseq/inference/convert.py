@@ -20,7 +20,8 @@ A note says what is special about a row: "empty" (no text, no prediction), "unkn
 (symbols that training has never seen), "truncated" (the longest prediction allowed), "lexicon" (the
 prediction stands in the user's own file), "flattened" (a tab or line end in the prediction,
 written as a space in text and TSV); mostly it is empty. For plain text the notes are reported
-instead, by line, up to a limit; those of the lexicon are only counted.
+instead, by line, up to a limit; those of the lexicon are only counted. Predictions from the memory
+of the run have no note, since most may be from there; they are counted.
 
 With ``mass`` a row has fewer than n predictions if those have this probability together.
 

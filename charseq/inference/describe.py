@@ -11,7 +11,7 @@ from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.runs.lookup import TRAINED_AT, find
-from charseq.runs.model_card import score_text
+from charseq.runs.model_card import example_counts, score_text, source_count
 
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -29,12 +29,15 @@ def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
 
 
 def _without_tables(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata without the counts of n-grams, which are nothing to read."""
-    if "confidence" not in metadata:
-        return dict(metadata)
-    judged = metadata["confidence"]
-    kept = {name: x for name, x in judged["familiarity"].items() if name not in TABLES}
-    return {**metadata, "confidence": {**judged, "familiarity": kept}}
+    """The metadata without the counts of n-grams and of targets, which are nothing to read."""
+    found = dict(metadata)
+    if judged := metadata.get("confidence"):
+        kept = {name: x for name, x in judged["familiarity"].items() if name not in TABLES}
+        found["confidence"] = {**judged, "familiarity": kept}
+    if memory := metadata.get("memory"):
+        kept = {name: x for name, x in memory.items() if name != "entries"}
+        found["memory"] = {**kept, "sources": source_count(memory)}
+    return found
 
 
 def describe_run(metadata: Mapping[str, Any]) -> list[str]:
@@ -47,7 +50,7 @@ def describe_run(metadata: Mapping[str, Any]) -> list[str]:
             + (f", {metadata[TRAINED_AT]}" if TRAINED_AT in metadata else ""),
         ),
         field("scores", _scores(metadata["scores"])),
-        field("data", f"{metadata['data']['name']}, {_counts(metadata['data']['examples'])}"),
+        field("data", f"{metadata['data']['name']}, {example_counts(metadata['data'])}"),
         field("", f"sha256 {metadata['data']['fingerprint']}"),
         field(
             "versions",
@@ -128,18 +131,17 @@ def _distinct_shapes(metadata: Mapping[str, Any], shapes: Mapping[str, Any]) -> 
 
 
 def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
-    """A line on the calibration of a run's probabilities, and one on strangers, if there are."""
-    found = metadata.get("calibration")
-    if found is None:
-        return []
-    lines = [
-        field(
-            "calibrated",
-            f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
-            f"probabilities {found['ece_before']:.1f} -> {found['ece_after']:.1f} %, "
-            f"{found['examples']:,} examples",
+    """Lines on the calibration of a run's probabilities, on strangers and on its memory, if any."""
+    lines = []
+    if found := metadata.get("calibration"):
+        lines.append(
+            field(
+                "calibrated",
+                f"temperature {found['temperature']:.2f}, rest {found['rest']:.2f}; error of "
+                f"probabilities {found['ece_before']:.1f} -> {found['ece_after']:.1f} %, "
+                f"{found['examples']:,} examples",
+            )
         )
-    ]
     if judged := metadata.get("confidence"):
         lines.append(
             field(
@@ -148,12 +150,19 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
                 f"{judged['sure_before']:.1f} -> {judged['sure_after']:.1f} %",
             )
         )
+    if memory := metadata.get("memory"):
+        left_out = memory["left_out"]
+        lines.append(
+            field(
+                "memory",
+                f"{source_count(memory):,} sources of train"
+                + (f" ({left_out:,} rarer ones left out)" if left_out else "")
+                + f", strength {memory['strength']:.2f}; right {memory['right_before']:.1f} -> "
+                f"{memory['right_after']:.1f} %, {memory['rows']:,} examples with such sources",
+            )
+        )
     return lines
 
 
 def _scores(scores: Mapping[str, float]) -> str:
     return score_text(scores, ser="ser") if scores else "none yet"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())

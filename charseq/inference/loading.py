@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence
+from charseq.confidence.memory import Memory
 from charseq.config import Config, cells_of, configure
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from charseq.inference.predictor import PairsModel
 
-ABSENT = {"alignment_prior": False, "direction": "forward"}
+ABSENT = {"alignment_prior": False, "direction": "forward", "counts": "none", "memory": "off"}
 """Values of settings that runs of the first versions do not have."""
 
 Kinds = dict[str, type | tuple[type, ...]]
@@ -202,6 +203,8 @@ def check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
         for key, kind in kinds.items():
             if not _is_sound(fields.get(key), kind):
                 raise CheckpointError(f"is damaged: no sound '{key}'", path=path / ABOUT)
+    if not _is_sound(metadata["data"].get("rows", 0), int):
+        raise CheckpointError("is damaged: no sound 'rows'", path=path / ABOUT)
     config = _settings(metadata, path)
     words = config.task == "next-word"
     _check_numbers(metadata, NEEDED_SCORES["next-word" if words else "pairs"], path)
@@ -214,6 +217,7 @@ def check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
     try:
         calibration = Calibration.from_json(metadata.get("calibration"))
         Confidence.from_json(metadata.get("confidence"), calibration)
+        Memory.from_json(metadata.get("memory"))
     except CheckpointError as error:
         raise CheckpointError(str(error), path=path / ABOUT) from error
     return config, _symbols(metadata, config, path)

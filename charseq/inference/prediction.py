@@ -8,9 +8,10 @@ and the command line read them. This module knows no model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +21,7 @@ from charseq.errors import CheckpointError, SettingError, UsageError
 if TYPE_CHECKING:
     from charseq.decoding.search import Hypothesis
 
-ORIGINS = MODEL, LEXICON = "model", "lexicon"
+ORIGINS = MODEL, LEXICON, MEMORY = "model", "lexicon", "memory"
 """The origins of a candidate."""
 
 Calibrated = Callable[[Sequence[float]], Sequence[float]]
@@ -45,9 +46,10 @@ class Candidate:
     answer among all answers which keep the rule."""
     score: float
     """Natural logarithm of the model's own probability; -inf where that is 0, as of a truncated
-    answer that cannot end there."""
+    answer that cannot end there, or where the model did not find a remembered answer."""
     origin: str = MODEL
-    """``model`` or ``lexicon``. Probabilities from the lexicon sum to 1 for themselves."""
+    """``model``, ``memory`` (a target of this source in training) or ``lexicon``. Probabilities
+    from the lexicon sum to 1 for themselves."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Prediction:
 
     @property
     def origin(self) -> str:
-        """The origin of the best answer: ``model`` or ``lexicon``."""
+        """The origin of the best answer: ``model``, ``memory`` or ``lexicon``."""
         return self.candidates[0].origin if self.candidates else MODEL
 
     def reaching(self, mass: float) -> Prediction:
@@ -137,6 +139,40 @@ def check_threshold(threshold: Any, error: type[UsageError] = UsageError) -> Non
 def reach(probabilities: Iterable[float], mass: float) -> bool:
     """Whether the sum of ``probabilities`` is ``mass`` or more, but for rounding."""
     return math.fsum(probabilities) >= mass - _ROUNDING
+
+
+def remembered(
+    answer: Prediction,
+    ended: Sequence[Candidate],
+    probabilities: Mapping[str, float],
+    memory: Container[str],
+    n: int,
+) -> Prediction:
+    """An answer of the model, with the targets that its source had in training.
+
+    Args:
+        answer: the model's.
+        ended: its candidates that are not truncated.
+        probabilities: of each candidate and each target in training, best first.
+        memory: the targets in training.
+        n: the most candidates.
+    """
+    scores = {one.prediction: one.score for one in ended}
+    candidates = [
+        Candidate(
+            text, probability, scores.get(text, -math.inf), MEMORY if text in memory else MODEL
+        )
+        for text, probability in islice(probabilities.items(), n)
+    ]
+    best = candidates[0]
+    return replace(
+        answer,
+        prediction=best.prediction,
+        probability=best.probability,
+        unknown=[] if best.origin == MEMORY else answer.unknown,
+        truncated=False,
+        candidates=candidates,
+    )
 
 
 class ScoredText(NamedTuple):

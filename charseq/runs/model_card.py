@@ -25,7 +25,7 @@ def render(name: str, metadata: Mapping[str, Any]) -> str:
     or other markup.
     """
     data, settings = metadata["data"], metadata["settings"]
-    counts = ", ".join(f"{count:,} {_plain(split)}" for split, count in data["examples"].items())
+    counts = _plain(example_counts(data))
     state = (
         ""
         if metadata["finished"]
@@ -49,8 +49,8 @@ A character-level sequence-to-sequence model made by charseq. With this folder b
 seed {settings["seed"]}{_made(metadata)} |
 | scores | {_scores(metadata["scores"])}{_chosen(metadata)} |
 
-Symbols that are not in the inventory are reported when they are met. {_calibration(metadata)} \
-The scores
+Symbols that are not in the inventory are reported when they are met. {_calibration(metadata)}\
+{_memory(metadata)} The scores
 say nothing about texts of another kind than the data's. All settings are in `about.json`; licence
 and origin of the data are for its owner to state.
 """
@@ -105,6 +105,34 @@ def _calibration(metadata: Mapping[str, Any]) -> str:
         f"Probabilities are\ncalibrated by {found['examples']:,} dev examples; on such, held out, "
         f"they are {found['ece_after']:.1f} % off on average\n(expected calibration error), "
         f"{found['ece_before']:.1f} % without.{strange or ''}"
+    )
+
+
+def example_counts(data: Mapping[str, Any]) -> str:
+    """The number of examples of each split, and of the rows of train that were merged to them."""
+    merged = f" (distinct pairs of {data['rows']:,} rows)" if data.get("rows") else ""
+    return ", ".join(
+        f"{count:,} {split}{merged if split == 'train' else ''}"
+        for split, count in data["examples"].items()
+    )
+
+
+def source_count(memory: Mapping[str, Any]) -> int:
+    """The number of sources in the memory of a run, from its metadata."""
+    return int(memory["entries"].count("\n")) + 1
+
+
+def _memory(metadata: Mapping[str, Any]) -> str:
+    """The memory of the run, in a sentence that tells what is disclosed with it."""
+    memory = metadata.get("memory")
+    if memory is None:
+        return ""
+    return (
+        f"\nThe run holds {source_count(memory):,} sources of the training data word for word, "
+        "with the counts of\ntheir targets, which are weighed against the model's answers: of "
+        f"{memory['rows']:,} dev examples\nwith such sources {memory['right_after']:.1f} % are "
+        f"right, {memory['right_before']:.1f} % without. The scores above are without it, and the\n"
+        "calibration is for other sources, where dev has enough of them."
     )
 
 

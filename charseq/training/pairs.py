@@ -12,9 +12,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from charseq.confidence.memory import Memory, key_of, written
 from charseq.config import WORDS_ONLY, Config, cells_of, configure
-from charseq.data import pairs, settings_file
+from charseq.data import counts, pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
+from charseq.data.pairs import side
 from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
@@ -22,7 +24,8 @@ from charseq.errors import DataError, SettingError
 from charseq.evaluation.calibrate import calibrate
 from charseq.evaluation.pairs import answer, facts
 from charseq.evaluation.scoring import TimeLimit, score_examples
-from charseq.inference.predictor import PairsModel, Translator
+from charseq.inference.predictor import PairsModel
+from charseq.inference.translator import Translator
 from charseq.inference.verify import MAX_LINES
 from charseq.training.distillation import mix
 from charseq.training.loop import silent
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     Weights = Mapping[str, np.ndarray]
 
 
+MAX_REMEMBERED = 500_000
+"""Distinct pairs that are looked through for the memory, the most frequent ones."""
 MIN_SCORING_SECONDS = 10.0
 """Seconds that an evaluation on dev may take, however short the training is."""
 
@@ -95,10 +100,13 @@ class PairsTask:
                 [f"no examples for dev: more than {wanted} needed", *dataset.problems]
             )
             raise DataError(reason, path=data)
-        dataset = dataset.trainable()
+        dataset, merged = counts.merge(dataset.trainable(), config.counts)
+        config = replace(config, counts=merged)
         self.name = dataset.name
         self.counts = {"train": len(dataset.train), "dev": len(dataset.dev)}
-        """Numbers of true pairs, without those of a teacher."""
+        """Numbers of true pairs, each once where they are merged, without those of a teacher."""
+        self._true = dataset
+        """The data without a teacher's pairs."""
         self.given = config
         """The settings before :func:`charseq.training.prepare.resolve`."""
         self.prepared = prepare(dataset, config, start)
@@ -186,7 +194,24 @@ class PairsTask:
             beam=config.beam,
             seed=config.seed,
             limit=self.limit,
+            memory=self._memory(),
             report=report,
+        )
+
+    def _memory(self) -> Memory | None:
+        """The targets of the training sources; None where no source of dev is among these."""
+        data, prepared = self._true, self.prepared
+        asked = {(row.source, row.features) for row in data.dev}
+        sources = zip(side(data.train, "source"), side(data.train, "features"), strict=True)
+        if self.config.memory == "off" or not any(one in asked for one in sources):
+            return None
+        return Memory.count(
+            (
+                key_of(prepared.source, row.source, row.features),
+                written(prepared.target, row.target),
+                count,
+            )
+            for row, count in counts.occurrences(data, most=MAX_REMEMBERED)
         )
 
     @staticmethod

@@ -151,6 +151,7 @@ class PreparedPairs:
                 "fingerprint": data.fingerprint,
                 "columns": data.columns,
                 "examples": {"train": len(data.train), "dev": len(data.dev)},
+                **({"rows": data.rows} if data.rows else {}),
             },
         }
 

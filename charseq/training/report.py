@@ -43,9 +43,18 @@ def describe_pairs(prepared: PreparedPairs) -> list[str]:
     """Counts, the first three pairs as understood, and the symbols of both sides."""
     data = prepared.dataset
     files = ", ".join(str(path) for path in dict.fromkeys(data.files.values()))
+    rows = data.rows or len(data.train)
+    merged = [
+        field(
+            "counts",
+            f"{rows:,} rows are {count(len(data.train), 'distinct pair')}, learnt by the square "
+            "roots of their counts",
+        )
+    ][: bool(data.rows)]
     lines = [
-        field("data", f"{len(data.train):,} train, {len(data.dev):,} dev, from {files}"),
+        field("data", f"{rows:,} train, {len(data.dev):,} dev, from {files}"),
         field("columns", data.columns),
+        *merged,
         *(field("note", problem) for problem in data.problems),
     ]
     if features := prepared.source.features:

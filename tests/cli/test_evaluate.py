@@ -102,6 +102,26 @@ def test_details_are_tables_below_the_summary() -> None:
     ]
 
 
+def test_what_the_memory_does_is_a_table_among_the_details() -> None:
+    rows = [
+        {"seen": "unseen", "examples": 506, "exact_match": 65.4, "interval": [61.0, 69.7],
+         "model_exact_match": 65.4, "model_interval": [61.0, 69.7]},
+        {"seen": "several targets", "examples": 1, "exact_match": 100.0, "interval": None,
+         "model_exact_match": 0.0, "model_interval": [0.0, 95.0]},
+    ]  # fmt: skip
+    lines = describe_evaluation(facts(by_memory=rows), details=True)
+    first = next(i for i, line in enumerate(lines) if line.startswith("source in the memory"))
+    assert lines[first].split("  ")[1:3] == ["examples", ""]
+    assert lines[first].endswith("with the memory        by the model alone")
+    assert [lines[first - 1], *lines[first + 1 : first + 4]] == [
+        "",
+        "              unseen       506  65.40 % (61.00 to 69.70)  65.40 % (61.00 to 69.70)",
+        "     several targets         1                  100.00 %    0.00 % (0.00 to 95.00)",
+        "",
+    ]
+    assert describe_evaluation(facts(by_memory=rows)) == SHORT
+
+
 def test_without_errors_there_are_no_tables_of_edits() -> None:
     none = {"count": 0, "most": []}
     kinds = {"substitutions": none, "deletions": none, "insertions": none}

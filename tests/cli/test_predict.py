@@ -521,6 +521,14 @@ def test_json_marks_answers_of_the_lexicon(world: World) -> None:
     assert '"from"' not in world.run("predict", "--json", "own")[1]
 
 
+def test_json_tells_what_is_remembered_where_the_run_has_a_memory(world: World) -> None:
+    world.model = LexiconModel()
+    for memory, said in ((None, []), (object(), ["model"])):
+        world.model.memory = memory
+        row = json.loads(world.run("predict", "-m", "RUN", "--json", "a")[1])
+        assert [row[name] for name in row if name == "from"] == said
+
+
 @pytest.mark.parametrize("command", ["predict", "convert"])
 def test_a_model_is_loaded_with_its_options(world: World, tmp_path: Path, command: str) -> None:
     world.model = LexiconModel()

@@ -12,7 +12,7 @@ from charseq.config import CELLS, configure
 from charseq.data.pairs import Dataset, Example
 from charseq.decoding.ensemble import direction_groups
 from charseq.evaluation.scoring import score_examples
-from charseq.inference.predictor import Translator
+from charseq.inference.translator import Translator
 from charseq.training.prepare import prepare
 
 TOYS: dict[str, Callable[[str], str]] = {

@@ -53,6 +53,27 @@ def right_and_wrong(right: int, wrong: int, rows: int = 1) -> Outcome:
     return outcome_of([Example(name, "a b") for name in answers for _ in range(rows)], answers)
 
 
+# --- memory
+
+
+def test_rows_are_counted_by_what_is_remembered_of_them() -> None:
+    """Of two unseen rows none is right, of three with one target all are with the memory."""
+    names = ["u", "v", "a", "b", "c", "m"]
+    rows = [Example(name, "x y") for name in names]
+    wrong, right = ["x z"], ["x y"]
+    with_memory = outcome_of(rows, {n: right if n in "abc" else wrong for n in names})
+    alone = outcome_of(rows, {n: right if n in "am" else wrong for n in names})
+    found = analysis.by_memory(with_memory, alone, [0, 0, 1, 1, 1, 7])
+    assert [(one["seen"], one["examples"]) for one in found] == [
+        ("unseen", 2), ("one target", 3), ("several targets", 1),
+    ]  # fmt: skip
+    assert [one["exact_match"] for one in found] == [0, 100, 0]
+    assert [one["model_exact_match"] for one in found] == pytest.approx([0, 100 / 3, 100])
+    assert found[1]["interval"] == [pytest.approx(100 * 0.025 ** (1 / 3)), 100]
+    assert found[1]["model_interval"] == [0, 100]
+    assert analysis.by_memory(alone, alone, [2] * 6)[0]["seen"] == "several targets"
+
+
 # --- intervals
 
 

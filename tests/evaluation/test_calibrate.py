@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from charseq.confidence.memory import Memory
 from charseq.data.pairs import Example
+from charseq.data.text.vocabulary import Vocabulary
 from charseq.evaluation import calibrate as module
 from charseq.evaluation.calibrate import calibrate
+from charseq.inference.prediction import Candidate, Prediction
 
 ROWS = [Example(f"w{number}", "x") for number in range(150)]
 
@@ -38,3 +43,72 @@ def test_rows_come_from_all_over_dev(most: int, step: int, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         ask(ROWS, [])
     assert asked == [(ROWS[::step], {"width": 3, "n": 3, "limit": None})]
+
+
+# --- memory
+
+
+class Halves:
+    """A translator whose answer "x" is right for half of the words; it has seen some of them."""
+
+    source = Vocabulary("characters", "NFC", "NFC", tuple("w0123456789"))
+    target = Vocabulary("characters", "NFC", "NFC", tuple("xyz"))
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.judged: list[dict[str, Any]] = []
+
+    def having(self, **parts: Any) -> Halves:
+        self.judged.append(parts)
+        return self
+
+    def predict(self, texts: list[str], **_: Any) -> list[Prediction]:
+        self.asked.append(list(texts))
+        found = [Candidate("x", 0.3, math.log(0.3)), Candidate("y", 0.2, math.log(0.2))]
+        return [Prediction(text, "x", 0.3, [], False, found) for text in texts]
+
+
+def remembering(
+    seen: int, new: int, *, target: str = "y", told: list[str] | None = None
+) -> tuple[dict[str, Any], Halves]:
+    """Rows of seen and of new words; of the new ones half are x, the others are y."""
+    known = [Example(f"w{number}", "y") for number in range(seen)]
+    dev = [replace(row, target=target) for row in known]
+    dev += [Example(f"w{1000 + number}", "xy"[number // 2 % 2]) for number in range(new)]
+    memory = Memory.count((f"{row.source}\t", row.target, 3.0) for row in known)
+    translator = Halves()
+    given: Any = translator
+    made = calibrate(
+        given, [*known, Example("w", "x")], dev,
+        memory=memory, beam=2, seed=1, limit=None, report=([] if told is None else told).append,
+    )  # fmt: skip
+    return made, translator
+
+
+def test_the_model_is_calibrated_by_what_was_not_seen_and_the_memory_by_what_was() -> None:
+    told: list[str] = []
+    made, translator = remembering(150, 120, told=told)
+    assert made["calibration"]["examples"] == 120
+    assert set(translator.asked[0]) == {f"w{1000 + n}" for n in range(120)}
+    assert set(translator.asked[-1]) == {f"w{number}" for number in range(150)}
+    assert made["memory"]["rows"] == 150
+    assert (made["memory"]["right_before"], made["memory"]["right_after"]) == (0, 100)
+    (judged,) = translator.judged
+    assert judged["calibration"].to_json() == made["calibration"]
+    assert not any("memory" in line for line in told)
+
+
+def test_with_few_new_rows_the_model_is_calibrated_by_all() -> None:
+    made, translator = remembering(150, 99)
+    assert len(translator.asked[0]) == 249
+    assert made["memory"]["rows"] == 150
+
+
+@pytest.mark.parametrize(("seen", "target"), [(150, "x"), (99, "y")])
+def test_without_gain_there_is_no_memory_and_all_of_dev_calibrates(seen: int, target: str) -> None:
+    """Where dev has other targets than training had, the memory is wrong."""
+    told: list[str] = []
+    made, translator = remembering(seen, 120, target=target, told=told)
+    assert "memory" not in made
+    assert [line for line in told if line.startswith("memory     no: ")]
+    assert len(translator.asked[-2]) == seen + 120 or len(translator.asked[-1]) == seen + 120

@@ -838,6 +838,27 @@ def test_what_comes_from_the_lexicon_is_noted_in_columns_and_counted(tmp_path: P
 
 
 @dataclass
+class Seen(Fake):
+    """It has seen "ab"."""
+
+    def outcome(self, text: str, n: int) -> Any:
+        best = Candidate(f"{text}!", 0.6, -1.0, "memory" if text == "ab" else "model")
+        return Prediction(text, best.prediction, 0.6, [], truncated=False, candidates=[best])
+
+
+def test_what_is_remembered_is_counted_and_needs_no_note(tmp_path: Path) -> None:
+    told: list[str] = []
+    content = "ab\nc\nab\n"
+    assert run(tmp_path, "a.tsv", content, model=Seen(), report=told.append) == (
+        "ab\tab!\t\nc\tc!\t\nab\tab!\t\n"
+    )
+    assert told[-1].rpartition(": ")[2] == "2 predictions from the memory of the run"
+    told.clear()
+    run(tmp_path, "a.txt", content, model=Seen(), report=told.append)
+    assert told[-1].rpartition(": ")[2] == "2 predictions from the memory of the run"
+
+
+@dataclass
 class GoesOn(Fake):
     """A model whose answer goes on from the text."""
 

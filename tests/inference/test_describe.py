@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import save_arrays
 from frozen import FIXTURES
 
 from charseq.config import Config, configure, defaults
@@ -18,6 +19,7 @@ from charseq.data.text.vocabulary import Vocabulary
 from charseq.inference.describe import describe_calibration, describe_run, info
 from charseq.inference.loading import read_run, shapes_of
 from charseq.models.factory import build, build_next_word
+from charseq.runs import folder
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
@@ -181,3 +183,38 @@ def test_info_adds_the_shapes_to_the_metadata(name: str) -> None:
     assert {key: value for key, value in facts.items() if key != "shapes"} == run.metadata
     assert lines == describe_run(run.metadata)
     assert json.loads(json.dumps(facts)) == facts
+
+
+MEMORY = {
+    "strength": 0.512, "rows": 1494, "right_before": 89.71, "right_after": 98.96, "left_out": 0,
+    "entries": "a\t\tx\t2\nb\t\t\t1",
+}  # fmt: skip
+
+
+def test_a_memory_is_described_in_one_line() -> None:
+    beginning = "memory     2 sources of train"
+    end = ", strength 0.51; right 89.7 -> 99.0 %, 1,494 examples with such sources"
+    assert describe_calibration({"memory": MEMORY}) == [beginning + end]
+    assert describe_calibration({"memory": {**MEMORY, "left_out": 1234}}) == [
+        f"{beginning} (1,234 rarer ones left out){end}"
+    ]
+
+
+def test_the_rows_that_were_merged_are_told() -> None:
+    data = metadata_of_pairs()["data"] | {"rows": 60811}
+    assert "data       toy, 4,000 train (distinct pairs of 60,811 rows), 1 dev" in describe_run(
+        metadata_of_pairs(data=data)
+    )
+
+
+def test_info_counts_the_sources_of_a_memory_and_does_not_list_them(tmp_path: Path) -> None:
+    about, weights = folder.load_model(FIXTURES / "hard")
+    contents = {
+        "about.json": json.dumps({**about, "memory": MEMORY}).encode(),
+        "model.safetensors": save_arrays(weights),
+    }
+    folder.publish(tmp_path, contents)
+    found, lines = info(tmp_path)
+    assert found["memory"]["sources"] == 2
+    assert "entries" not in found["memory"]
+    assert any(line.startswith("memory     2 sources of train") for line in lines)

@@ -332,6 +332,10 @@ OF_PAIRS = {
     "an ensemble without members": (within("settings", ensemble=2), "about.json"),
     "cells without an ensemble": (within("settings", cells="gru"), "about.json"),
     "half of the scores": (has(scores={"exact_match": 3.0}), "about.json"),
+    "a memory of nothing": (has(memory={}), "about.json"),
+    "a memory that is a text": (has(memory="a\tx"), "about.json"),
+    "rows that are a text": (within("data", rows="9"), "about.json"),
+    "rows below 0": (within("data", rows=-1), "about.json"),
     "a calibration of nothing": (has(calibration={}), "about.json"),
     "a calibration that is a number": (has(calibration=1.5), "about.json"),
     "a temperature of nothing": (

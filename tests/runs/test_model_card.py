@@ -95,6 +95,24 @@ def test_before_the_first_scores() -> None:
     assert row(card(finished=False, scores={}), "scores") == "not scored yet"
 
 
+def test_the_texts_that_a_run_holds_are_told() -> None:
+    memory = {
+        "strength": 0.5, "rows": 1494, "right_before": 89.7, "right_after": 99.0, "left_out": 0,
+        "entries": "a\t\tx\t2\nb\t\t\t1",
+    }  # fmt: skip
+    told = " ".join(card(memory=memory).split())
+    assert "The run holds 2 sources of the training data word for word" in told
+    assert "of 1,494 dev examples with such sources 99.0 % are right, 89.7 % without." in told
+    assert "holds" not in card()
+
+
+def test_pairs_that_were_merged_are_told() -> None:
+    data = {"name": "d", "fingerprint": "0" * 64, "examples": {"train": 40, "dev": 9}, "rows": 7012}
+    assert row(card(data=data), "data").startswith(
+        "d: 40 train (distinct pairs of 7,012 rows), 9 dev; sha256"
+    )
+
+
 # --- a run that predicts words
 
 WORDS = Vocabulary("spaced", "NFC", "NFC", tuple(f"w{number}" for number in range(1234)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
 from charseq.evaluation.pairs import evaluate
 from charseq.inference import describe
-from charseq.inference.predictor import PairsModel, Translator, load
+from charseq.inference.predictor import PairsModel, load
+from charseq.inference.translator import Translator
 from charseq.runs import folder as checkpoint
 from charseq.training import train
 from charseq.training.pairs import PairsTask
@@ -54,6 +57,7 @@ def test_metadata_before_training(task: PairsTask, data: Path) -> None:
         "layers": 1,
         "alignment_prior": False,
         "feature_separator": ";",
+        "counts": "none",
     }
     assert task.metadata["settings"] == {**config_of().to_json(), **found}
     assert task.metadata["data"]["fingerprint"] == read.fingerprint
@@ -62,6 +66,8 @@ def test_metadata_before_training(task: PairsTask, data: Path) -> None:
     assert set(task.metadata["target"]["symbols"]) == set("ABC")
     told = task.describe()
     assert told[0].startswith(f"data       {len(read.train)} train, 8 dev")
+    assert not any(line.startswith("counts") for line in told)
+    assert "rows" not in task.metadata["data"]
 
 
 def test_all_weights_are_published(task: PairsTask) -> None:
@@ -146,6 +152,130 @@ def test_a_run_has_a_calibration(plenty: Path, tmp_path: Path) -> None:
     (odd,) = model.predict(["https://example.org/?q=17"])
     assert odd.familiarity is not None
     assert odd.familiarity < 0.05 < known.familiarity
+
+
+# --- running text
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tokens of words that are capitalised or not, for no reason but that they always are so."""
+    folder = tmp_path_factory.mktemp("pairs") / "running"
+    folder.mkdir()
+    draw = random.Random(2)
+    words = ["".join(letters) for letters in itertools.product("abcd", repeat=4)]
+    draw.shuffle(words)
+    target = {word: draw.choice((word, word.upper())) for word in words}
+
+    def tokens(chosen: list[str]) -> str:
+        return "".join(f"{word}\t{target[word]}\n" for word in chosen)
+
+    known = [*words[:100], *draw.choices(words[:100], k=300)]
+    rest = f"{words[0]}\t{words[0]}!\n" * 2
+    (folder / "train.tsv").write_text(tokens(known) + rest, encoding="utf-8")
+    dev = tokens([*draw.choices(words[:100], k=160), *words[100:230]])
+    (folder / "dev.tsv").write_text(dev, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(running: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PairsModel, list[str]]:
+    """A model of the running text, and what was told of its training."""
+    run, told = tmp_path_factory.mktemp("runs") / "running", list[str]()
+    train.train(running, run=run, config=config_of(epochs=4), report=told.append)
+    return loaded(run), told
+
+
+def test_repeated_rows_are_learnt_as_distinct_pairs(running: Path) -> None:
+    task = PairsTask(running, config_of())
+    rows = Counter((row.source, row.target) for row in examples.load(running).train)
+    assert task.config.counts == "sqrt"
+    learnt = {(row.source, row.target): row.weight for row in task.prepared.dataset.train}
+    assert learnt == {pair: math.sqrt(count) for pair, count in rows.items()}
+    assert [*learnt] == [*rows], "in the order of their first rows"
+    assert task.metadata["data"]["examples"] == {"train": 101, "dev": 290}
+    assert task.metadata["data"]["rows"] == 402
+    weights = task.trainer().batches.weights
+    expected = np.sqrt([*rows.values()])
+    np.testing.assert_allclose(weights, expected / expected.mean(), rtol=1e-6)
+    told = task.describe()
+    assert told[0].startswith("data       402 train, 290 dev")
+    assert told[2] == (
+        "counts     402 rows are 101 distinct pairs, learnt by the square roots of their counts"
+    )
+    one_by_one = PairsTask(running, config_of(counts="none"))
+    assert len(one_by_one.prepared.dataset.train) == 402
+    assert one_by_one.trainer().batches.weights.tolist() == [1.0] * 402
+
+
+def test_what_was_seen_is_remembered(running: Path, reader: tuple[PairsModel, list[str]]) -> None:
+    model, told = reader
+    rows = Counter((row.source, row.target) for row in examples.load(running).train)
+    assert model.memory is not None
+    entries = model.memory.entries
+    assert {
+        (key.rstrip("\t"), text): count for key, targets in entries.items()
+        for text, count in targets.items()
+    } == rows  # fmt: skip
+    assert model.memory.rows == 160
+    assert model.memory.right_before < 80
+    assert model.memory.right_after > 97
+    (line,) = [line for line in told if line.startswith("memory ")]
+    assert line in describe.info(model.path)[1]
+    assert line.startswith("memory     100 sources of train, strength ")
+    assert model.translator.calibration is None or model.translator.calibration.examples == 130
+    dev = examples.load(running).dev
+    found = model.predict([row.source for row in dev], n=2)
+    seen, new = found[:160], found[160:]
+    assert {one.origin for one in seen} == {"memory"}
+    assert {one.origin for one in new} == {"model"}
+    right = [one.prediction == row.target for one, row in zip(seen, dev, strict=False)]
+    assert sum(right) >= 155
+    sure = [one.probability for one in seen]
+    assert abs(sum(sure) / 160 - sum(right) / 160) < 0.05, "calibrated by what was seen"
+    assert (
+        "100 sources of the training data word for word"
+        in checkpoint.read(model.path, "README.md").decode()
+    )
+
+
+def test_evaluations_tell_what_the_memory_does(
+    running: Path, reader: tuple[PairsModel, list[str]]
+) -> None:
+    model, _ = reader
+    facts = evaluate(model, running, split="dev", version="9")
+    kinds = {line["seen"]: line for line in facts["by_memory"]}
+    ambiguous = sum(row.source == examples.load(running).train[0].source
+                    for row in examples.load(running).dev)  # fmt: skip
+    assert {kind: line["examples"] for kind, line in kinds.items()} == {
+        "unseen": 130, "one target": 160 - ambiguous, "several targets": ambiguous,
+    }  # fmt: skip
+    one = kinds["one target"]
+    assert one["exact_match"] == 100
+    assert one["model_exact_match"] < 80
+    assert one["interval"][0] < 100 == one["interval"][1]
+    assert kinds["unseen"]["exact_match"] == kinds["unseen"]["model_exact_match"]
+    total = sum(line["examples"] * line["exact_match"] for line in kinds.values())
+    assert total / 290 == pytest.approx(facts["exact_match"])
+
+
+def test_a_run_may_forget(running: Path, tmp_path: Path) -> None:
+    train.train(running, run=tmp_path / "run", config=config_of(epochs=1, memory="off"))
+    model = loaded(tmp_path / "run")
+    assert model.memory is None
+    assert "memory" not in model.metadata
+    assert "by_memory" not in evaluate(model, running, split="dev", version="9")
+
+
+def test_a_teachers_answers_are_not_remembered(running: Path) -> None:
+    task = PairsTask(running, config_of(epochs=1))
+    before = task.calibrate(task.trainer().averaged())["memory"]["entries"]
+    labels = [[("xxxx", 0.9)], [("yyyy", 0.9)]]
+    sources = [(task.prepared.dataset.train[0].source, ""), ("zzzz", "")]
+    task.add_teacher_labels(sources, labels, {"teacher": "t", "fingerprint": "f"})
+    assert task.metadata["data"]["rows"] == 402
+    assert task.metadata["data"]["examples"]["train"] == 101
+    assert task.calibrate(task.trainer().averaged())["memory"]["entries"] == before
 
 
 def test_more_matches_rank_higher_then_fewer_errors() -> None:

@@ -21,6 +21,7 @@ from charseq.inference.answer_cache import (
     shards,
 )
 from charseq.inference.conversion.review import Review
+from charseq.inference.prediction import LEXICON, MEMORY
 
 MAX_LISTED = 20
 """Notes and rejected rows that are reported one by one."""
@@ -36,8 +37,9 @@ class ConvertReport:
     interrupted attempt had computed. ``empty``: rows without a text.
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
-    stands in the lexicon. ``missed``: rows whose predictions have less than ``mass`` together.
-    ``unsure``: rows whose prediction is withheld; ``to_review``: lines on the review file.
+    stands in the lexicon; ``remembered``: in the memory of the run. ``missed``: rows whose
+    predictions have less than ``mass`` together. ``unsure``: rows whose prediction is withheld;
+    ``to_review``: lines on the review file.
     ``listed``, ``unlisted``: lines of plain text with a note that were
     reported, and others that were only counted.
     """
@@ -53,6 +55,7 @@ class ConvertReport:
     flagged: int = 0
     truncated: int = 0
     looked_up: int = 0
+    remembered: int = 0
     missed: int = 0
     unsure: int = 0
     to_review: tuple[str, ...] = ()
@@ -94,6 +97,9 @@ class ConvertReport:
             lines.append(f"{self.path}: {self.missed:,} rows have less than the mass asked for")
         if self.looked_up:
             lines.append(f"{self.path}: {self.looked_up:,} predictions from the lexicon")
+        if self.remembered:
+            seen = counted(self.remembered, "prediction")
+            lines.append(f"{self.path}: {seen} from the memory of the run")
         if self.unsure:
             lines.append(f"{self.path}: {counted(self.unsure, 'row')} unsure, without an answer")
         return [*lines, *self.to_review]
@@ -211,7 +217,8 @@ class ColumnWriter:
         result = self._result
         result.unsure += answer.unsure
         result.truncated += answer.truncated
-        result.looked_up += answer.from_lexicon
+        result.looked_up += answer.origin == LEXICON
+        result.remembered += answer.origin == MEMORY
         result.missed += answer.misses_mass
         result.flagged += bool(answer.unknown)
         for symbol in answer.unknown:

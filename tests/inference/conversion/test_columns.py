@@ -69,11 +69,12 @@ def test_rejected_rows_and_kept_answers_are_reported() -> None:
 def test_flaws_are_counted() -> None:
     unknown = Counter({chr(0x4E00 + number): 30 - number for number in range(22)})
     found = ConvertReport(
-        "a", "b", flagged=40, truncated=3, looked_up=5, unlisted=7, unknown=unknown
+        "a", "b", flagged=40, truncated=3, looked_up=5, remembered=1234, unlisted=7, unknown=unknown
     )
-    _, listed, unseen, cut, looked_up = found.summary()
+    _, listed, unseen, cut, looked_up, remembered = found.summary()
     assert listed == "a: 7 more lines with notes, not listed"
     assert unseen.startswith("a: unseen symbols in 40 rows: ")
     assert unseen.endswith(" and 2 more")
     assert cut == "a: 3 predictions cut at the longest length"
     assert looked_up == "a: 5 predictions from the lexicon"
+    assert remembered == "a: 1,234 predictions from the memory of the run"
