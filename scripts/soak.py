@@ -403,8 +403,8 @@ from charseq.inference.convert import convert
 class Model:
     has_features = False
     def predict(self, texts, **options):
-        return [S(prediction=t.upper(), unknown=[], truncated=False, origin="model", candidates=[])
-                for t in texts]
+        return [S(prediction=t.upper(), unknown=[], truncated=False, origin="model", unsure=False,
+                  candidates=[S(prediction=t.upper(), probability=1.0)]) for t in texts]
 found = convert(Model(), sys.argv[1], sys.argv[2], kept_for="m", force=True)
 print(found.ok + found.rejected, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

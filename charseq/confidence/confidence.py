@@ -86,6 +86,8 @@ class Confidence:
 
     def probabilities(self, penalty: float, scores: Sequence[float]) -> list[float]:
         """The probability of each answer to a source with this penalty, from all their scores."""
+        if not scores:
+            return []
         shares = self.calibration.probabilities(scores)
         first = logistic.chance(self.weights[0] * _logit(shares[0]) + penalty + self.weights[-1])
         ratio = min(first / max(shares[0], LEAST), 1 / math.fsum(shares))

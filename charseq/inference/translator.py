@@ -32,6 +32,7 @@ from charseq.inference.prediction import (
     FoundTexts,
     Prediction,
     ScoredText,
+    answering,
     best_of,
     merge,
     remembered,
@@ -105,9 +106,10 @@ class Translator:
             distinct, split, ids, known, *searches, strict=True
         ):
             counts = self._remembered(parts)
+            merged = merge(outputs, weights)
             answer = best_of(
                 text,
-                merge(outputs, weights),
+                merged if self.rule is None else answering(merged),
                 self.source.unknown(*parts) if UNK in row else [],
                 sys.maxsize if counts else n,
                 calibrated=self._calibrated(one) if row else None,

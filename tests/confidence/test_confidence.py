@@ -75,6 +75,10 @@ def test_probabilities_keep_their_order_and_sum_to_at_most_1(
     assert ONE.probabilities(penalty - 1, scores)[0] <= found[0]
 
 
+def test_no_answer_has_no_probability() -> None:
+    assert ONE.probabilities(-1.0, []) == []
+
+
 def test_a_source_has_the_penalty_of_its_features() -> None:
     texts = ["kalomi", "xyz 99", "ka" * 30]
     features = FAMILIARITY.features(texts)

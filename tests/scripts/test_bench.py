@@ -106,7 +106,7 @@ def test_without_a_gpu_it_is_one_line() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: device is cuda, but torch finds no CUDA device here: use --device cpu\n"
+        "Error: device is cuda, but torch finds no CUDA device here: use device='cpu'\n"
     )
 
 

@@ -140,7 +140,7 @@ def test_help_names_both_of_its_forms_once() -> None:
 
 def test_a_row_of_an_option_has_values_default_and_meaning() -> None:
     rows = section(text_of("command-line.md"), "charseq predict").split("\n")
-    (beam,) = (row for row in rows if "--beam" in row)
+    (beam,) = (row for row in rows if row.startswith("| `--beam"))
     assert beam.split(" | ")[1] == "1 to 64"
     assert "default" not in beam
     assert "`CHARSEQ_BEAM`" in beam
