@@ -132,16 +132,23 @@ def filled(form: str, rng: Random, code: str) -> str:
             return month_name(code, "MMMM", rng.randint(1, 12))
         if slot == "thing":
             return str(rng.choice(known()["things"]))
-        return {
-            "n": number, "word": word, "letter": lambda rng: rng.choice("ABCDEFab"),
-            "y": lambda rng: str(rng.randint(1800, 2050)), "q": lambda rng: str(rng.randint(1, 4)),
-            "h2": lambda rng: str(rng.randint(1, 2)), "w": lambda rng: f"{rng.randint(1, 53):02}",
-            "d": lambda rng: str(rng.randint(1, 29)), "m": lambda rng: str(rng.randint(1, 12)),
-            "hy": lambda rng: str(rng.randint(1380, 1450)), "jy": lambda rng: str(rng.randint(5700,
-            5790)),
-            "e": lambda rng: str(rng.randint(1, 40)), "e2": lambda rng: str(rng.randint(50, 115)),
+        made: Mapping[str, Callable[[Random], Any]] = {
+            "n": number,
+            "word": word,
+            "letter": lambda rng: rng.choice("ABCDEFab"),
+            "y": lambda rng: str(rng.randint(1800, 2050)),
+            "q": lambda rng: str(rng.randint(1, 4)),
+            "h2": lambda rng: str(rng.randint(1, 2)),
+            "w": lambda rng: f"{rng.randint(1, 53):02}",
+            "d": lambda rng: str(rng.randint(1, 29)),
+            "m": lambda rng: str(rng.randint(1, 12)),
+            "hy": lambda rng: str(rng.randint(1380, 1450)),
+            "jy": lambda rng: str(rng.randint(5700, 5790)),
+            "e": lambda rng: str(rng.randint(1, 40)),
+            "e2": lambda rng: str(rng.randint(50, 115)),
             "roman": lambda rng: rng.choice(("II", "V", "VIII", "X")),
-        }[slot](rng)  # fmt: skip
+        }
+        return str(made[slot](rng))  # fmt: skip
 
     return re.sub(r"\{([^}]+)\}", fill, form)
 
