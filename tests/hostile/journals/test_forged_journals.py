@@ -143,7 +143,6 @@ def test_a_signed_line_of_another_shape_is_not_used(source: Path) -> None:
     for odd in (
         [["x", [], False, "model", []]],
         [[[1], [], False, "model", []]],
-        [[[], [], False, "model", []]],
         [[["x", "too many"], [], False, "model", []]],
         [[["x"], [None], False, "model", []]],
         [[["x"], [], 0, "model", []]],

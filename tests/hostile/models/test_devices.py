@@ -12,7 +12,7 @@ from frozen import FIXTURES
 import charseq
 from charseq.cli.main import run
 from charseq.config import Config
-from charseq.errors import SettingError
+from charseq.errors import SettingError, UsageError
 from charseq.models.device import choose_device
 from charseq.training.train import train
 
@@ -72,10 +72,10 @@ def test_settings_of_a_training(
 
 @pytest.mark.parametrize("name", [*NAMES, None, 0, True, ["cpu"]])
 def test_the_interface(name: Any, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"^device is .*, expected cpu or cuda$"):
-        charseq.load(SOFT, device=name)
-    with pytest.raises(SettingError, match=r"^device is .*, expected cpu or cuda$"):
-        charseq.load(FIXTURES / "words", device=name)
+    kind, known = (SettingError, "cpu or cuda") if isinstance(name, str) else (UsageError, "a str")
+    for run in (SOFT, FIXTURES / "words"):
+        with pytest.raises(kind, match=rf"^device is .*, expected {known}$"):
+            charseq.load(run, device=name)
     with pytest.raises(SettingError, match=r"^device is .*, expected auto, cpu, cuda$"):
         choose_device(name)
     with pytest.raises(SettingError, match=r"^device is .*, expected auto, cpu, cuda$"):
