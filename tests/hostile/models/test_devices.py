@@ -73,9 +73,9 @@ def test_settings_of_a_training(
 @pytest.mark.parametrize("name", [*NAMES, None, 0, True, ["cpu"]])
 def test_the_interface(name: Any, data: Path, tmp_path: Path) -> None:
     kind, known = (SettingError, "cpu or cuda") if isinstance(name, str) else (UsageError, "a str")
-    for run in (SOFT, FIXTURES / "words"):
+    for path in (SOFT, FIXTURES / "words"):
         with pytest.raises(kind, match=rf"^device is .*, expected {known}$"):
-            charseq.load(run, device=name)
+            charseq.load(path, device=name)
     with pytest.raises(SettingError, match=r"^device is .*, expected auto, cpu, cuda$"):
         choose_device(name)
     with pytest.raises(SettingError, match=r"^device is .*, expected auto, cpu, cuda$"):
