@@ -48,6 +48,7 @@ def run(
     path = tmp_path_factory.mktemp("empty") / str(request.param)
     found = ran(
         "train", str(data), "-o", str(path), "--attention", request.param, "--epochs", "30",
+        "--set", "counts=none",
         "--hidden", "32", "--set", "embedding=16", "--seed", "2", "--threads", "1", "-q",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr

@@ -207,7 +207,7 @@ def test_however_often_it_is_ended_it_ends_with_the_same_bits(
     assert sorted(set(steps)) == steps, "each process went on where the one before it had saved"
     epoch = -(-ROWS // SETTINGS["batch_size"])
     assert any(step % epoch for step in steps), steps
-    assert "--force" in refusal(training.data, training.run, config)
+    assert "force=True" in refusal(training.data, training.run, config)
 
 
 def test_seconds_of_all_processes_count_against_the_minutes(

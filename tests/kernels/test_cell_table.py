@@ -59,7 +59,6 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setitem(blocks.STEPS, "mgu", step_in_numpy)
     # the list of settings' choices is for users, and the last door
     monkeypatch.setattr(settings, "CELLS", (*settings.CELLS, "mgu"))
-    monkeypatch.setattr("charseq.decoding.ensemble.CELLS", settings.CELLS)
     facts = settings.SETTINGS["cell"].metadata
     choices = {**facts, "choices": (*facts["choices"], "mgu")}
     monkeypatch.setattr(settings.SETTINGS["cell"], "metadata", MappingProxyType(choices))

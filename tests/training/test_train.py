@@ -119,7 +119,7 @@ def test_training_on_a_folder_leaves_a_model(
     assert about["finished"]
     assert facts["parameters"] == sum(value.size for value in weights.values())
     found = {"task": "pairs", "direction": "forward", "layers": 1, "alignment_prior": False}
-    found["feature_separator"] = ";"
+    found |= {"feature_separator": ";", "counts": "none"}
     assert about["settings"] == {**config_of().to_json(), **found}, "what auto came to"
     assert about["data"]["examples"] == {"train": 60, "dev": 10}
     assert about["data"]["fingerprint"] == examples.load(data, splits=("train", "dev")).fingerprint
