@@ -151,7 +151,8 @@ class TargetRule:
     ) -> None:
         """Make the automata of the directions in which the model writes.
 
-        ``empty``: the model was taught that some texts have no answer; it says so under any rule.
+        ``empty``: the model was taught that some texts have no answer; it may say so under any
+        rule.
 
         Raises:
             UsageError: the model cannot write any answer, or an automaton would be too large.
@@ -161,7 +162,7 @@ class TargetRule:
         self.notes = list(rule.notes)
         """How the file was read, for people."""
         self._answers: dict[str, str] | None = None
-        self._automata: dict[bool, Automaton] = {}
+        self._automata: dict[tuple[bool, bool], Automaton] = {}
         self._reads = actions is not None
         self._empty = empty
         ids = None if rule.lines is None else self._encoded(target)
@@ -173,12 +174,22 @@ class TargetRule:
                 made = _of_texts(rule.guide, target, backward=direction)
             else:
                 raise UsageError("a rule needs a pattern, a file of answers or a check")
-            made = made.with_empty() if empty else made
-            self._automata[direction] = made if actions is None else made.for_actions(actions)
+            for refusing in {False, empty}:
+                wanted = made.with_empty() if refusing else made
+                wanted = wanted if actions is None else wanted.for_actions(actions)
+                self._automata[direction, refusing] = wanted
 
-    def automaton(self, *, backward: bool = False) -> Automaton:
-        """The automaton of the outputs that are written in one direction."""
-        return self._automata[backward]
+    @property
+    def only_refuses(self) -> bool:
+        """Whether an empty output says that there is no answer, and is none by the rule itself."""
+        return self._empty and not self.rule.allows("")
+
+    def automaton(self, *, backward: bool = False, refusing: bool = True) -> Automaton:
+        """The automaton of the outputs that are written in one direction.
+
+        ``refusing``: with the empty output, if the model was taught it.
+        """
+        return self._automata[backward, refusing and self._empty]
 
     def limit(self, limit: int, size: int) -> int:
         """The length limit for a source of ``size`` symbols, with room for the rule.

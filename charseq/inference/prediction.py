@@ -266,19 +266,6 @@ def texts_of(
     return list(found.values())
 
 
-def answering(found: FoundTexts) -> FoundTexts:
-    """Outputs under a rule without the empty one, unless it is likelier than all others together.
-
-    A model that was taught that some texts have no answer may say so under any rule, but not only
-    because the rule excludes the answer that it would have given.
-    """
-    unlikely = [one for one in found.texts if not one.text and one.score < math.log(0.5)]
-    if not unlikely:
-        return found
-    kept = [one for one in found.texts if one not in unlikely]
-    return FoundTexts(kept, found.removed + math.fsum(math.exp(one.score) for one in unlikely))
-
-
 def merge(outputs: Sequence[FoundTexts], weights: Sequence[float]) -> FoundTexts:
     """The outputs of several groups of networks, each text once, with its mean probability."""
     if len(outputs) == 1:

@@ -32,7 +32,6 @@ from charseq.inference.prediction import (
     FoundTexts,
     Prediction,
     ScoredText,
-    answering,
     best_of,
     merge,
     remembered,
@@ -109,7 +108,7 @@ class Translator:
             merged = merge(outputs, weights)
             answer = best_of(
                 text,
-                merged if self.rule is None else answering(merged),
+                merged,
                 self.source.unknown(*parts) if UNK in row else [],
                 sys.maxsize if counts else n,
                 calibrated=self._calibrated(one) if row else None,
@@ -201,8 +200,7 @@ class Translator:
         how: dict[str, Any] = {"width": width, "length_penalty": self.length_penalty}
         silent = None if self.actions is None else self.actions.deletion
         if self.rule is not None:
-            guide = self.rule.automaton(backward=group.backward)
-            found, removed = search_within(network, sources, limits, guide, silent=silent, **how)
+            found, removed = _within(self.rule, group, sources, limits, silent=silent, **how)
         elif isinstance(network, Searcher):
             found = network.search(sources, limits, empty=empty, **how)
         elif width == 1:
@@ -280,3 +278,38 @@ class Translator:
         if self.confidence and known:
             return partial(self.confidence.probabilities, known.penalty)
         return self.calibration.probabilities if self.calibration else None
+
+
+def _within(
+    rule: rules.TargetRule,
+    group: DirectionGroup,
+    sources: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    **how: Any,
+) -> Outputs:
+    """A search under a rule, in which a model that was taught to may also refuse a text.
+
+    It does where its empty output is likelier than all others together, also those that the
+    rule excludes: not only because the answer that it would have given is excluded. Other texts
+    are searched again without the empty output.
+    """
+    guide = rule.automaton(backward=group.backward)
+    found, removed = search_within(group.network, sources, limits, guide, **how)
+    empty = [
+        next((math.exp(one.score) for one in outputs if _is_empty(one, group)), 0.0)
+        for outputs in found
+    ]
+    again = [i for i, share in enumerate(empty) if rule.only_refuses and 0 < share < 0.5]
+    if again:
+        guide = rule.automaton(backward=group.backward, refusing=False)
+        texts, bounds = [sources[i] for i in again], [limits[i] for i in again]
+        searched = search_within(group.network, texts, bounds, guide, **how)
+        for i, one, share in zip(again, *searched, strict=True):
+            found[i], removed[i] = one, share + empty[i]
+    return found, removed
+
+
+def _is_empty(one: Hypothesis, group: DirectionGroup) -> bool:
+    """Whether an output that ended writes nothing."""
+    actions = group.network.actions
+    return not one.truncated and not (one.ids if actions is None else actions.target_ids(one.ids))
