@@ -21,8 +21,13 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Tiny matrices run fastest on one thread, and neighbours on the machine disturb them least.
 # Set before NumPy and torch are loaded; a test that wants two threads asks for them.
@@ -96,3 +101,19 @@ class CheckedFinder(MetaPathFinder):
 sys.meta_path.insert(0, CheckedFinder())
 
 from world import world  # noqa: E402, F401 - a fixture of several files; it loads charseq
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that matplotlib writes, to be looked into."""
+    from matplotlib.figure import Figure
+
+    kept: list[Figure] = []
+    write = Figure.savefig
+
+    def record(self: Figure, *given: Any, **options: Any) -> None:
+        write(self, *given, **options)
+        kept.append(self)
+
+    monkeypatch.setattr(Figure, "savefig", record)
+    return kept

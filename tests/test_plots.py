@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -42,20 +41,6 @@ def draw_symbols(path: Path) -> None:
 EVERY = [draw_curves, draw_terms, draw_symbols]
 each_figure = pytest.mark.parametrize("draw", EVERY, ids=lambda draw: draw.__name__)
 Draw = Callable[[Path], None]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written, to be looked into."""
-    kept: list[Figure] = []
-    write = Figure.savefig
-
-    def record(self: Figure, *given: Any, **options: Any) -> None:
-        write(self, *given, **options)
-        kept.append(self)
-
-    monkeypatch.setattr(Figure, "savefig", record)
-    return kept
 
 
 # --- files

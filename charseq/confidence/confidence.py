@@ -145,10 +145,10 @@ def fit(
     Args:
         calibration: fitted on ``events``.
         familiarity: of the training's and dev's sources, without weights.
-        events: the dev rows. At least one has an answer that is right first.
+        events: the dev rows.
         strangers: texts without a right answer; where a model was taught that some sources have
             none, the right answer is the empty one.
-        report: gets the reason where there is no confidence.
+        report: gets the reason where strangers change no probability.
 
     Returns:
         None where no kind of strangers is told apart from dev's sources by their features. Where

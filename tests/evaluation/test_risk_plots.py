@@ -38,20 +38,6 @@ def draw(path: Path, rows: Sequence[tuple[float, bool]], *strangers: Prediction)
     risk_plots.draw(path, outcome, strangers, coverage=coverage, title="a title")
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written, to be looked into."""
-    kept: list[Figure] = []
-    write = Figure.savefig
-
-    def record(self: Figure, *given: Any, **options: Any) -> None:
-        write(self, *given, **options)
-        kept.append(self)
-
-    monkeypatch.setattr(Figure, "savefig", record)
-    return kept
-
-
 def points(line: Any) -> list[tuple[float, float]]:
     return [(round(float(x), 4), round(float(y), 4)) for x, y in zip(*line.get_data(), strict=True)]
 

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import line_plots
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 
 from charseq import plots
 
 WORDS = {"xlabel": "steps", "ylabel": "norm", "title": "a title"}
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written."""
-    kept: list[Figure] = []
-    write = Figure.savefig
-
-    def record(self: Figure, *given: Any, **options: Any) -> None:
-        write(self, *given, **options)
-        kept.append(self)
-
-    monkeypatch.setattr(Figure, "savefig", record)
-    return kept
 
 
 def draw_series(path: Path) -> None:

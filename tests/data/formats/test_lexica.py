@@ -353,11 +353,16 @@ def test_tables_and_texts_with_an_odd_line_stay_what_they_are(
     assert (found.name, found.odd) == (expected, ())
 
 
-def samples() -> list[Path]:
-    """Files of pairs and of text: those of the project, and the public ones where they are."""
+def public_samples() -> list[Path]:
+    """Public files of pairs and of text, where they are."""
     public = SHARED if (SHARED / "g2p").exists() else SHARED / "data"
+    return sorted(public.glob("*/*/*.t[sx]?"))
+
+
+def samples() -> list[Path]:
+    """Files of pairs and of text: those of the project, and the public ones."""
     own = [*(ROOT / "data").glob("*.tsv"), *(ROOT / "data").glob("*/*.txt")]
-    return [*sorted(own), *sorted(public.glob("*/*/*.t[sx]?"))]
+    return [*sorted(own), *public_samples()]
 
 
 @pytest.mark.parametrize("path", samples(), ids=lambda path: "/".join(path.parts[-3:]))
@@ -371,8 +376,11 @@ def test_pairs_and_texts_have_no_odd_lines(tmp_path: Path, path: Path) -> None:
 
 
 def test_the_public_samples_are_there() -> None:
-    if len(samples()) < 10:
+    found = public_samples()
+    if not found:
         pytest.skip(f"{SHARED} is absent: set CHARSEQ_SHARED_DATA")
+    kinds = {path.parent.parent.name for path in found}
+    assert kinds >= {"g2p", "inflection", "normalisation", "sentences", "transliteration"}
 
 
 def test_a_format_that_was_named_is_not_told(tmp_path: Path) -> None:
