@@ -225,6 +225,15 @@ class Config:
     recurrent_dropout: float = setting(
         0.2, "model", "share of W_h that is zero in a step", least=0.0, most=0.9, task="next-word"
     )
+    dropout_growth: float = setting(
+        0.0,
+        "model",
+        "growth of every dropout, as a share of it, each time that the passes over the data "
+        "double; the values set are those of the second pass",
+        least=0.0,
+        most=1.0,
+        next_word=0.33,
+    )
 
     minutes: float = setting(
         5.0, "training", "time of training; pauses do not count; 0 with epochs", least=0.0
@@ -277,9 +286,7 @@ class Config:
     warmup: float = setting(
         0.03, "training", "share of the budget in which the rate rises", least=0.0, most=1.0
     )
-    weight_decay: float = setting(
-        0.01, "training", "AdamW's decoupled weight decay", least=0.0, most=1.0
-    )
+    weight_decay: float = setting(0.01, "training", "AdamW's weight decay", least=0.0, most=1.0)
     beta2: float = setting(
         0.98, "training", "AdamW's decay of squared gradients", least=0.0, most=0.99999
     )

@@ -61,8 +61,23 @@ class Loss:
     state: Float[Tensor, "L K B H"] | None = None
 
 
+DROPOUTS = ("dropout", "embedding_dropout", "recurrent_dropout")
+"""Attributes of modules with the shares of their values that are zero in training."""
+MAX_GROWN_DROPOUT = 0.65
+"""Largest share that a dropout grows to; a larger one does not grow."""
+
+
 class TrainableModel(nn.Module):
     """A network with a loss: all that the trainer needs."""
+
+    def scale_dropout(self, factor: float) -> None:
+        """Set every dropout to ``factor`` times what it was at first, at most 0.65."""
+        for module in self.modules():
+            first: dict[str, float] = module.__dict__.setdefault("first_dropouts", {})
+            for name in DROPOUTS:
+                if hasattr(module, name):
+                    share = first.setdefault(name, getattr(module, name))
+                    setattr(module, name, min(factor * share, max(MAX_GROWN_DROPOUT, share)))
 
     def loss(self, given: TensorBatch, *, smoothing: float) -> Loss:
         """The loss of a batch, with label smoothing ``smoothing``."""

@@ -322,6 +322,12 @@ class GraphedStep:
             self.carried_state.zero_()
         return examples
 
+    def forget(self) -> None:
+        """Drop the captured graphs: a constant of the step has changed."""
+        if self._stream is not None:
+            torch.cuda.synchronize()
+        self._graphs.clear()
+
     def read(self) -> Reading:
         """Wait for the device, and read loss, norm and counts back."""
         found = torch.cat([self._loss_and_norm, self._counts])

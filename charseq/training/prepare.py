@@ -213,6 +213,7 @@ def assemble_trainer(
             clip=config.clip,
             label_smoothing=config.label_smoothing,
             ema=config.ema,
+            dropout_growth=config.dropout_growth,
             seed=config.seed,
         ),
         device=device,

@@ -80,6 +80,7 @@ class OptimizerSettings:
     clip: float = 1.0
     label_smoothing: float = 0.1
     ema: float = 0.998
+    dropout_growth: float = 0.0
     seed: int = 1
 
 
@@ -117,6 +118,7 @@ class Trainer:
             "exp_avg_sq": torch.zeros_like(self.weights.data),
             "step": torch.zeros((), device=device),
         }
+        self._dropout_factor = 1.0
         self._graphed: GraphedStep | None = None
         self._reading = Reading(math.nan, math.nan, 0, 0, 0)
         self.interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -156,7 +158,18 @@ class Trainer:
         """
         self.model.train()
         while (done := progress(self.number)) < 1.0:
+            self._set_dropout()
             yield self._step(done) if self._graphed is None else self._queue(self._graphed, done)
+
+    def _set_dropout(self) -> None:
+        """Let dropout grow with the passes over the data; see :func:`dropout_factor`."""
+        factor = dropout_factor(self.number // len(self.batches), self.settings.dropout_growth)
+        if factor == self._dropout_factor:
+            return
+        self._dropout_factor = factor
+        self.model.scale_dropout(factor)
+        if self._graphed is not None:  # a captured step has its dropout in it
+            self._graphed.forget()
 
     def free_gradient(self) -> None:
         """Free the memory of the gradient, which the next step makes anew."""
@@ -398,6 +411,17 @@ def add_gradient(flat: nn.Parameter, parameters: Iterable[nn.Parameter]) -> Tens
         value.grad = flat.grad[offset : offset + value.numel()].view_as(value)
         offset += value.numel()
     return flat.grad
+
+
+def dropout_factor(passes: int, growth: float) -> float:
+    """The factor of every dropout after so many whole passes: 1 + growth (floor(log2(1 + n)) - 1).
+
+    A network that sees the data for the first time cannot learn them by heart, and after many
+    passes it does. So dropout grows in training (curriculum dropout, Morerio et al. 2017), here
+    with each doubling of the passes. It depends on the number of steps alone, so that a resumed
+    training has the same.
+    """
+    return 1.0 + growth * ((1 + passes).bit_length() - 2)
 
 
 def schedule(progress: float, warmup: float) -> float:

@@ -15,6 +15,7 @@ import charseq.models.loss
 from charseq.data.text.vocabulary import PAD
 from charseq.kernels import matmul
 from charseq.models.loss import (
+    MAX_GROWN_DROPOUT,
     OUTCOMES,
     SoftmaxSample,
     TensorBatch,
@@ -25,6 +26,7 @@ from charseq.models.loss import (
     sampling_probabilities,
     softmax_loss,
 )
+from charseq.models.next_word import NextWord
 
 
 def logits_of(seed: int, batch: int, steps: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -403,3 +405,25 @@ def test_a_sample_of_fixed_size_is_the_same_sample() -> None:
 def test_there_is_room_for_what_is_drawn() -> None:
     assert sample_size(100, 30, 50_000) == 30 + 100 + 60
     assert sample_size(100, 30, 150) == 150
+
+
+def test_dropout_is_scaled_from_what_it_was_at_first_and_not_beyond_its_limit() -> None:
+    model = NextWord(
+        symbols=9, embedding=4, hidden=4, layers=2, dropout=0.3, embedding_dropout=0.1,
+        recurrent_dropout=0.8,
+    )  # fmt: skip
+    for factor in (2.0, 1.5):
+        model.scale_dropout(factor)
+        found = [model.dropout, model.recurrence.dropout, model.embedding_dropout]
+        assert found == pytest.approx([0.3 * factor, 0.3 * factor, 0.1 * factor])
+        assert model.recurrence.recurrent_dropout == 0.8  # as it was set
+    model.scale_dropout(9.0)
+    assert [model.dropout, model.embedding_dropout] == [MAX_GROWN_DROPOUT, MAX_GROWN_DROPOUT]
+    model.scale_dropout(1.0)
+    assert model.dropout == pytest.approx(0.3)
+
+
+def test_no_dropout_stays_none() -> None:
+    model = NextWord(symbols=9, embedding=4, hidden=4, dropout=0.0)
+    model.scale_dropout(2.0)
+    assert model.dropout == model.recurrence.dropout == 0

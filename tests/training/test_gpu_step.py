@@ -269,3 +269,17 @@ def test_a_batch_type_tells_its_rows(kind: type) -> None:
         found: Batch = made.collate(made.rows(step))
         np.testing.assert_array_equal(found.labels, made[step].labels)
         assert (found.labels == EOS).sum() == len(found.labels)
+
+
+def test_dropout_that_grows_is_that_of_the_plain_step_in_every_pass() -> None:
+    """Captured graphs, which have the dropout in them, are dropped when it changes."""
+    model, batches = learner("soft", 0.2, "gru")
+    numbers = OptimizerSettings(dropout_growth=0.5)
+    trainer = Trainer(model, batches, numbers, device=CPU, graphed=True)
+    assert trainer._graphed is not None
+    before: list[float] = []
+    for step in islice(trainer.steps(lambda number: number / 1000), 3 * len(batches) + 1):
+        before.append(model.dropout)
+        if (step.number - 1) % len(batches) == 0 and before[-1] not in before[:-1]:
+            assert len(trainer._graphed._graphs) == 1  # the shape of this step alone
+    assert sorted(set(before)) == pytest.approx([0.1, 0.2, 0.3])

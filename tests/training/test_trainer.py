@@ -33,6 +33,7 @@ from charseq.training.trainer import (
     OptimizerSettings,
     Step,
     Trainer,
+    dropout_factor,
     flatten,
     schedule,
 )
@@ -651,3 +652,33 @@ def test_a_state_that_is_not_copied_is_the_trainers_own() -> None:
     next(trainer.steps(lambda number: number / 9))
     assert not np.array_equal(copied["weights"], own["weights"])
     assert np.array_equal(own["weights"], trainer.state()["weights"])
+
+
+@pytest.mark.parametrize(
+    ("passes", "doublings"), [(0, -1), (1, 0), (2, 0), (3, 1), (6, 1), (7, 2), (15, 3), (31, 4)]
+)
+def test_dropout_grows_with_each_doubling_of_the_passes(passes: int, doublings: int) -> None:
+    assert dropout_factor(passes, 0.3) == pytest.approx(1 + 0.3 * doublings)
+    assert dropout_factor(passes, 0.0) == 1.0
+
+
+def test_dropout_of_a_step_is_that_of_its_pass() -> None:
+    model = model_of(dropout=0.2)
+    trainer = trainer_of(model, dropout_growth=0.5)
+    seen: dict[int, float] = {}
+    for step in islice(trainer.steps(up_to(1000)), 8 * len(trainer.batches)):
+        seen.setdefault((step.number - 1) // len(trainer.batches), model.dropout)
+    grown = [0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.3, 0.4]
+    assert [seen[k] for k in range(8)] == pytest.approx(grown)
+
+
+def test_a_training_restored_in_a_later_pass_has_its_dropout() -> None:
+    numbers = {"dropout_growth": 0.5}
+    whole = trainer_of(**numbers)
+    several = 4 * len(whole.batches)
+    expected = take(whole, 1000, several + 5)[several:]
+    first = trainer_of(**numbers)
+    take(first, 1000, several)
+    second = trainer_of(**numbers)
+    second.restore(first.state())
+    assert [step.loss for step in take(second, 1000, 5)] == [step.loss for step in expected]
