@@ -12,7 +12,7 @@ An answer from a file is the line as it stands there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 
 from charseq.data.formats.opening import Source, decode
 from charseq.data.text import phones
-from charseq.data.text.automaton import MAX_EDGES, Automaton, Spelling, of_pattern, of_sequences
+from charseq.data.text.automaton import (
+    MAX_EDGES,
+    Automaton,
+    Spelling,
+    of_pattern,
+    of_sequences,
+    of_texts,
+)
 from charseq.data.text.checks import CHECKS, named
 from charseq.data.text.normalise import normalise
 from charseq.data.text.pattern import Pattern
@@ -168,8 +175,7 @@ class TargetRule:
         ids = None if rule.lines is None else self._encoded(target)
         for direction in dict.fromkeys(backward):
             if ids is not None:
-                order = -1 if direction else 1
-                made = of_sequences([one[::order] for one in ids], len(target))
+                made = _of_lines(ids, target, backward=direction)
             elif rule.guide is not None:
                 made = _of_texts(rule.guide, target, backward=direction)
             else:
@@ -235,6 +241,19 @@ class TargetRule:
             what = "with symbols that the model cannot write"
             self.notes.append(f"{rule.path}: {left} left out {what}")
         return ids
+
+
+def _of_lines(lines: Sequence[Sequence[int]], target: Vocabulary, *, backward: bool) -> Automaton:
+    """The automaton of some outputs; with subwords of all that write the same texts."""
+    order = -1 if backward else 1
+    if target.kind not in SUBWORDS:
+        return of_sequences([one[::order] for one in lines], len(target))
+    spellings = [
+        Spelling(one.symbol, one.text[::order]) for one in _spellings(target, target.written)
+    ]
+    raw = target.subword_bytes
+    texts = (_as_bytes(b"".join([raw[i] for i in ids]))[::order] for ids in lines)
+    return of_texts(texts, spellings, len(target), least=max(map(len, lines)))
 
 
 def _of_texts(pattern: Pattern, target: Vocabulary, *, backward: bool) -> Automaton:

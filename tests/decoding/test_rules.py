@@ -111,6 +111,23 @@ def test_subwords_write_the_text_in_every_way(source: str, backward: bool) -> No
     assert expected
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_lines_of_subwords_are_written_in_every_way(tmp_path: Path, backward: bool) -> None:
+    """As those of a pattern that matches these lines; what a model gives any way of it counts."""
+    pytest.importorskip("sentencepiece")
+    target = subwords()
+    lines = [" ab", "abab", "é", "ü a"]
+    path = written(tmp_path, "\n".join(lines).encode())
+    rule = TargetRule(read(within=path), target, None, backward=[backward])
+    found = accepted(rule.automaton(backward=backward), 9)
+    same = TargetRule(read("|".join(lines)), target, None, backward=[backward])
+    assert found == accepted(same.automaton(backward=backward), 9)
+    assert len(found) > 2 * len(lines)
+    order = -1 if backward else 1
+    assert {rule.answer(target.decode(ids[::order])) for ids in found} == set(lines)
+    assert rule.automaton(backward=backward).least == max(len(target.encode(one)) for one in lines)
+
+
 def test_hard_attention_writes_actions() -> None:
     target = VOCABULARIES["characters"]
     actions = Actions(len(target))

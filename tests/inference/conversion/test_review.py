@@ -178,7 +178,7 @@ def test_a_person_may_say_that_no_answer_is_right(tmp_path: Path, ending: str) -
     own = read(filled, known, settings=Config().to_json())
     found = {text: [one.prediction for one in own.find(text)] for text in ("1a", "2b", "3c", "4d")}
     assert found == {"1a": [""], "2b": ["2B"], "3c": [], "4d": [""]}
-    with pytest.raises(DataError, match="the target is 'no answer'.*, also line 5.*no answer$"):
+    with pytest.raises(DataError, match=r"the target is 'no answer'.*, also line 5.*no answer$"):
         load(filled)
     part = load(filled, empty_targets=True)
     targets = {one.source: one.target for one in [*part.train, *part.dev, *part.test]}
