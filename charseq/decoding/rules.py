@@ -177,7 +177,7 @@ class TargetRule:
             if ids is not None:
                 made = _of_lines(ids, target, backward=direction)
             elif rule.guide is not None:
-                made = _of_texts(rule.guide, target, backward=direction)
+                made = _of_guide(rule, rule.guide, target, backward=direction)
             else:
                 raise UsageError("a rule needs a pattern, a file of answers or a check")
             for refusing in {False, empty}:
@@ -241,6 +241,18 @@ class TargetRule:
             what = "with symbols that the model cannot write"
             self.notes.append(f"{rule.path}: {left} left out {what}")
         return ids
+
+
+def _of_guide(rule: Rule, guide: Pattern, target: Vocabulary, *, backward: bool) -> Automaton:
+    """As :func:`_of_texts`; an error names the check where there is no pattern."""
+    try:
+        return _of_texts(guide, target, backward=backward)
+    except UsageError:
+        if rule.pattern is not None:
+            raise
+        name = rule.checks[0]
+        what = f"{CHECKS[name].title}, which the model cannot write"
+        raise UsageError(f"the check {name} wants {what}") from None
 
 
 def _of_lines(lines: Sequence[Sequence[int]], target: Vocabulary, *, backward: bool) -> Automaton:

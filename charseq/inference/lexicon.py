@@ -97,9 +97,14 @@ class Lexicon:
             return not one.prediction or allows(one.prediction)
 
         found = Lexicon(self._vocabulary, (), self.path, notes=self.notes)
+        lost = 0
         for key, answers in self._answers.items():
             left = {one.prediction: one.probability for one in answers if _stays(one)}
             found._answers |= {key: _candidates(left)} if left else {}
+            lost += len(answers) - len(left)
+        if lost:
+            note = f"{self.path}: {counted(lost, 'target')} left out that the rule excludes"
+            found.notes = [*self.notes, note]
         return found
 
     def _key(self, source: str, features: str) -> Key:

@@ -307,3 +307,8 @@ def test_random_bytes_as_rules_are_one_line(tmp_path: Path, seed: int) -> None:
             allowed += 1
     assert allowed > 10
     assert allowed + refused == 300
+
+
+def test_a_check_that_the_model_cannot_pass_is_named() -> None:
+    with pytest.raises(UsageError, match="^the check iban wants an IBAN, which the model cannot w"):
+        TargetRule(read(check="iban"), VOCABULARIES["characters"], None)
