@@ -34,7 +34,7 @@ from charseq.data.text.normalise import normalise
 from charseq.data.text.pattern import Pattern
 from charseq.data.text.subwords import SPACE_MARK
 from charseq.data.text.vocabulary import SPACED, SPECIALS, SUBWORDS, UNK, Vocabulary
-from charseq.display import count, shorten
+from charseq.display import count, describe, shorten
 from charseq.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class TargetRule:
         """The ids of the lines that keep the rest of the rule and that the model can write."""
         rule = self.rule
         lines = [line for line in rule.lines or () if rule.fits(line)]
-        total, ids, self._answers = len(rule.lines or ()), [], {}
+        total, ids, self._answers, strange = len(rule.lines or ()), [], {}, ""
         for line in lines:
             row = target.encode(line)
             if len(row) > MAX_LINE_SYMBOLS:
@@ -229,8 +229,12 @@ class TargetRule:
             if UNK not in row and row:
                 ids.append(row)
                 self._answers.setdefault(target.decode(row), line)
+            elif not strange:
+                strange = _strange(line, target)
         if not ids:
-            why = "keeps the rest of the rule" if not lines else "has only symbols of the model"
+            why = "keeps the rest of the rule"
+            if lines:
+                why = f"has only symbols of the model{strange}"
             raise DataError(f"none of its {count(total, 'line')} {why}", path=rule.path)
         self.notes.append(f"{rule.path}: answers come from {count(len(self._answers), 'line')}")
         if total > len(lines):
@@ -238,9 +242,15 @@ class TargetRule:
             self.notes.append(f"{rule.path}: {left} left out that the rest of the rule excludes")
         if len(lines) > len(ids):
             left = count(len(lines) - len(ids), "line")
-            what = "with symbols that the model cannot write"
+            what = f"with symbols that the model cannot write{strange}"
             self.notes.append(f"{rule.path}: {left} left out {what}")
         return ids
+
+
+def _strange(line: str, target: Vocabulary) -> str:
+    """The first symbol of a line that a model cannot write, such as a space at its end."""
+    found = target.unknown(line)
+    return f": {describe(found[0])} in '{shorten(line)}'" if found else ""
 
 
 def _of_guide(rule: Rule, guide: Pattern, target: Vocabulary, *, backward: bool) -> Automaton:

@@ -194,7 +194,8 @@ def test_lines_that_cannot_be_written_are_left_out_and_counted(tmp_path: Path) -
     assert rule.notes == [
         f"{path}: answers come from 2 lines",
         f"{path}: 1 line left out that the rest of the rule excludes",
-        f"{path}: 2 lines left out with symbols that the model cannot write",
+        f"{path}: 2 lines left out with symbols that the model cannot write: "
+        "U+0078 'x' LATIN SMALL LETTER X in 'xyz'",
     ]
 
 
@@ -203,7 +204,8 @@ def test_lines_that_cannot_be_written_are_left_out_and_counted(tmp_path: Path) -
     [
         (b"", "has no lines, expected an answer in each"),
         (b"\n \n\r\n", "has no lines, expected an answer in each"),
-        (b"xyz\n", "none of its 1 line has only symbols of the model"),
+        (b"xyz\n", "none of its 1 line has only symbols of the model: U+0078 'x' LATIN"),
+        (b"ab\t\n", "none of its 1 line has only symbols of the model: U+0009 in 'ab"),
         ("ab\né\n".encode() + b"\xff\n", "is not UTF-8"),
         (bytes(range(256)) * 4, "is a binary file"),
         (b"\x89PNG\r\n", "is a picture"),
@@ -310,5 +312,7 @@ def test_random_bytes_as_rules_are_one_line(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_check_that_the_model_cannot_pass_is_named() -> None:
-    with pytest.raises(UsageError, match="^the check iban wants an IBAN, which the model cannot w"):
+    with pytest.raises(
+        UsageError, match=r"^the check iban wants an IBAN, which the"
+    ):
         TargetRule(read(check="iban"), VOCABULARIES["characters"], None)

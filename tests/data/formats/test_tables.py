@@ -354,7 +354,7 @@ def test_offsets_out_of_a_feather_file_are_one_line(tmp_path: Path) -> None:
         offsets = b"\x00" * 8 + b"\x05" + b"\x00" * 7 + b"\x0b" + b"\x00" * 7
     assert whole.count(offsets) == 1
     path.write_bytes(whole.replace(offsets, offsets.replace(b"\x05", b"\xf5", 1)))
-    with pytest.raises(DataError, match="cannot be read as Feather: .*ffset") as caught:
+    with pytest.raises(DataError, match=r"cannot be read as Feather: .*ffset") as caught:
         read_table(path)
     assert "\n" not in str(caught.value)
 
