@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from charseq.errors import SettingError, argument
 from charseq.setting import SHOWN, checked, interval, renamed, setting, shown
@@ -31,6 +31,9 @@ GATELESS = {"tanh": 2e-3, "residual": 1e-3}
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of a run. :func:`configure` makes one and checks every value."""
+
+    given: ClassVar[frozenset[str] | None] = None
+    """The settings that :func:`configure` was given for the defaults; None: the others stand too"""
 
     task: str = setting(
         "auto",
@@ -384,6 +387,8 @@ def configure(values: Mapping[str, Any], *, base: Config | None = None) -> Confi
     elif parsed.get("minutes"):
         parsed["epochs"] = 0
     config = dataclasses.replace(base or Config(), **parsed)
+    if base is None:
+        object.__setattr__(config, "given", frozenset(parsed))
     if not config.epochs and not config.minutes:
         raise SettingError("minutes and epochs are both 0: give one of them")
     return config

@@ -22,6 +22,8 @@ from charseq.errors import DataError, argument
 
 SKIP_HINT = f": {argument('bad_rows', 'skip')} passes over such rows"
 EMPTY_TARGET = "the target is empty"
+REFUSED_TARGET = "the target is 'no answer'"
+"""In a review file, where that takes the place of an empty target."""
 EMPTY_HINT = f", {argument('empty_targets', True)} takes an empty target as no answer"
 LISTED = 20
 """Bad rows that a message lists."""
@@ -95,7 +97,7 @@ class BadRows:
             )
         if not good:
             return text
-        emptied = any(why == EMPTY_TARGET for _, why in self._first)
+        emptied = any(why in (EMPTY_TARGET, REFUSED_TARGET) for _, why in self._first)
         return text + SKIP_HINT + (EMPTY_HINT if emptied else "")
 
 

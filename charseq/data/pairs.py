@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.data.bad_rows import EMPTY_TARGET, BadRows
+from charseq.data.bad_rows import EMPTY_TARGET, REFUSED_TARGET, BadRows
 from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
-from charseq.data.formats.headers import is_review
+from charseq.data.formats.headers import is_review, says_no_answer
 from charseq.data.formats.reader import read_table
 from charseq.data.formats.rows import Table, text_of
 from charseq.data.formats.sqlite import plain_location
@@ -70,6 +70,9 @@ class Reading:
     bad_rows: str = "stop"
     empty_targets: bool = False
     feature_separator: str = AUTO
+    no_answers: bool = False
+    """Whether a review file may say of a source that it has no answer, even where targets may not
+    be empty."""
 
     @property
     def joiner(self) -> str:
@@ -277,6 +280,8 @@ def read_file(
 ) -> Part:
     """All examples of one file, undivided. Arguments as for :func:`load`.
 
+    A review file may say of a source that it has no answer: its target is empty.
+
     Raises:
         DataError: with path and line, as :func:`load`.
         SettingError: ``columns`` is not valid.
@@ -287,6 +292,7 @@ def read_file(
         header,
         empty_targets=empty_targets,
         feature_separator=feature_separator,
+        no_answers=True,
     )
     return _read(Path(plain_location(path)), how)
 
@@ -332,13 +338,15 @@ def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
                 part.columns = part.columns or describe_roles(numbers[row.names], table, row)
                 is_reviewed = is_review(row.names or table.header or ())
             _, target, features, _ = numbers[row.names]
-            if is_reviewed and not text_of(row.cells[target]).strip():
+            reviewed = text_of(row.cells[target]) if is_reviewed else None
+            if reviewed is not None and not reviewed.strip():
                 part.unfilled += 1
                 continue
             if features is not None:
                 part.has_features = True
                 part.has_lists = part.has_lists or isinstance(row.cells[features], list)
-            example = _example(row.cells, numbers[row.names], how)
+            refused = reviewed is not None and says_no_answer(reviewed)
+            example = _example(row.cells, numbers[row.names], how, refused=refused)
             found.add(example, row.line)
             emptied += not example.target
             sizes.append(max(len(example.source), len(example.target)))
@@ -394,7 +402,10 @@ def _count_entries(part: Part, name: str) -> str:
     return f", {entries}{words:,} words{' (probabilities as weights)' if weighted else ''}"
 
 
-def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, how: Reading) -> Example:
+def _example(
+    cells: tuple[Any, ...], numbers: ColumnNumbers, how: Reading, *, refused: bool
+) -> Example:
+    """The pair of a row. ``refused``: the row of a review file says that there is no answer."""
     source, target, features, weight = numbers
     example = Example(
         text_of(cells[source]),
@@ -405,9 +416,9 @@ def _example(cells: tuple[Any, ...], numbers: ColumnNumbers, how: Reading) -> Ex
     # Spaces may separate symbols, so a text of spaces alone has no symbols.
     if not example.source.strip(" "):
         raise DataError("the source is empty")
-    if not example.target.strip(" "):
-        if not how.empty_targets:
-            raise DataError(EMPTY_TARGET)
+    if refused or not example.target.strip(" "):
+        if not (how.empty_targets or (refused and how.no_answers)):
+            raise DataError(REFUSED_TARGET if refused else EMPTY_TARGET)
         return replace(example, target="")
     return example
 

@@ -12,7 +12,7 @@ An answer from a file is the line as it stands there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,20 @@ from typing import TYPE_CHECKING
 
 from charseq.data.formats.opening import Source, decode
 from charseq.data.text import phones
-from charseq.data.text.automaton import MAX_EDGES, Automaton, Spelling, of_pattern, of_sequences
+from charseq.data.text.automaton import (
+    MAX_EDGES,
+    Automaton,
+    Spelling,
+    of_pattern,
+    of_sequences,
+    of_texts,
+)
 from charseq.data.text.checks import CHECKS, named
 from charseq.data.text.normalise import normalise
 from charseq.data.text.pattern import Pattern
 from charseq.data.text.subwords import SPACE_MARK
 from charseq.data.text.vocabulary import SPACED, SPECIALS, SUBWORDS, UNK, Vocabulary
-from charseq.display import count, shorten
+from charseq.display import count, describe, shorten
 from charseq.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -168,10 +175,9 @@ class TargetRule:
         ids = None if rule.lines is None else self._encoded(target)
         for direction in dict.fromkeys(backward):
             if ids is not None:
-                order = -1 if direction else 1
-                made = of_sequences([one[::order] for one in ids], len(target))
+                made = _of_lines(ids, target, backward=direction)
             elif rule.guide is not None:
-                made = _of_texts(rule.guide, target, backward=direction)
+                made = _of_guide(rule, rule.guide, target, backward=direction)
             else:
                 raise UsageError("a rule needs a pattern, a file of answers or a check")
             for refusing in {False, empty}:
@@ -211,7 +217,7 @@ class TargetRule:
         """The ids of the lines that keep the rest of the rule and that the model can write."""
         rule = self.rule
         lines = [line for line in rule.lines or () if rule.fits(line)]
-        total, ids, self._answers = len(rule.lines or ()), [], {}
+        total, ids, self._answers, strange = len(rule.lines or ()), [], {}, ""
         for line in lines:
             row = target.encode(line)
             if len(row) > MAX_LINE_SYMBOLS:
@@ -223,8 +229,12 @@ class TargetRule:
             if UNK not in row and row:
                 ids.append(row)
                 self._answers.setdefault(target.decode(row), line)
+            elif not strange:
+                strange = _strange(line, target)
         if not ids:
-            why = "keeps the rest of the rule" if not lines else "has only symbols of the model"
+            why = "keeps the rest of the rule"
+            if lines:
+                why = f"has only symbols of the model{strange}"
             raise DataError(f"none of its {count(total, 'line')} {why}", path=rule.path)
         self.notes.append(f"{rule.path}: answers come from {count(len(self._answers), 'line')}")
         if total > len(lines):
@@ -232,9 +242,40 @@ class TargetRule:
             self.notes.append(f"{rule.path}: {left} left out that the rest of the rule excludes")
         if len(lines) > len(ids):
             left = count(len(lines) - len(ids), "line")
-            what = "with symbols that the model cannot write"
+            what = f"with symbols that the model cannot write{strange}"
             self.notes.append(f"{rule.path}: {left} left out {what}")
         return ids
+
+
+def _strange(line: str, target: Vocabulary) -> str:
+    """The first symbol of a line that a model cannot write, such as a space at its end."""
+    found = target.unknown(line)
+    return f": {describe(found[0])} in '{shorten(line)}'" if found else ""
+
+
+def _of_guide(rule: Rule, guide: Pattern, target: Vocabulary, *, backward: bool) -> Automaton:
+    """As :func:`_of_texts`; an error names the check where there is no pattern."""
+    try:
+        return _of_texts(guide, target, backward=backward)
+    except UsageError:
+        if rule.pattern is not None:
+            raise
+        name = rule.checks[0]
+        what = f"{CHECKS[name].title}, which the model cannot write"
+        raise UsageError(f"the check {name} wants {what}") from None
+
+
+def _of_lines(lines: Sequence[Sequence[int]], target: Vocabulary, *, backward: bool) -> Automaton:
+    """The automaton of some outputs; with subwords of all that write the same texts."""
+    order = -1 if backward else 1
+    if target.kind not in SUBWORDS:
+        return of_sequences([one[::order] for one in lines], len(target))
+    spellings = [
+        Spelling(one.symbol, one.text[::order]) for one in _spellings(target, target.written)
+    ]
+    raw = target.subword_bytes
+    texts = (_as_bytes(b"".join([raw[i] for i in ids]))[::order] for ids in lines)
+    return of_texts(texts, spellings, len(target), least=max(map(len, lines)))
 
 
 def _of_texts(pattern: Pattern, target: Vocabulary, *, backward: bool) -> Automaton:

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from charseq.data.columns import Texts
+from charseq.data.formats.headers import NO_ANSWER
 from charseq.data.formats.rows import Format, Window
 from charseq.display import ONE_LINE, code_points, describe
 from charseq.errors import AccessError, reduced
@@ -40,8 +41,6 @@ CHUNK_SECONDS = 1.0
 """Seconds of computing that a kill may cost, once the pace is known."""
 UNSURE = "unsure"
 """The note of an answer that is withheld."""
-NO_ANSWER = "no answer"
-"""The note of a text without an answer: a rule allows none that was found."""
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 

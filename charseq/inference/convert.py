@@ -291,7 +291,7 @@ def _journal(
         return nullcontext()
     identity = {
         "the input": fingerprint(Path(path)),
-        "the model": kept_for,
+        "the model, its lexicon or its rule": kept_for,
         "the options": {**options, "window": [rows.WINDOW, *limits()]},
     }
     return open_journal(final, identity, force=force, n=n, report=report)

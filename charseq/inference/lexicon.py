@@ -88,11 +88,23 @@ class Lexicon:
         return {text: _joined(text, own[text], predicted.get(text), n) for text in texts}
 
     def within(self, allows: Callable[[str], bool]) -> Lexicon:
-        """The same lexicon without the targets that are not allowed; others share their part."""
+        """The same lexicon without the targets that are not allowed; others share their part.
+
+        An empty target stays: it says that there is no answer, and is none.
+        """
+
+        def _stays(one: Candidate) -> bool:
+            return not one.prediction or allows(one.prediction)
+
         found = Lexicon(self._vocabulary, (), self.path, notes=self.notes)
+        lost = 0
         for key, answers in self._answers.items():
-            left = {one.prediction: one.probability for one in answers if allows(one.prediction)}
+            left = {one.prediction: one.probability for one in answers if _stays(one)}
             found._answers |= {key: _candidates(left)} if left else {}
+            lost += len(answers) - len(left)
+        if lost:
+            note = f"{self.path}: {counted(lost, 'target')} left out that the rule excludes"
+            found.notes = [*self.notes, note]
         return found
 
     def _key(self, source: str, features: str) -> Key:

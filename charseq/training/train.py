@@ -64,8 +64,8 @@ def train(
         data: a folder with ``train.*`` (and ``dev.*``), or one file; for ``charseq.train`` also a
             DataFrame.
         run: the folder to make, by default ``checkpoints/<name of data>``.
-        config: settings, from :func:`charseq.config.configure`; by default the defaults, with
-            those of ``DATA/charseq.toml``.
+        config: settings, from :func:`charseq.config.configure`; by default the defaults. Settings
+            that it was not given are those of ``DATA/charseq.toml``, unless it has a ``base``.
         init_from: a run whose weights are the start (fine-tuning); new symbols join its own.
         distil_from: a run of pairs that labels the training sources; its outputs are learnt too.
         unlabelled: a file of further sources for it to label.
@@ -147,14 +147,22 @@ def train(
 
 
 def resolve_task(data: str | Path, config: Config | None) -> Config:
-    """The settings, else the defaults with those of the data's folder; the task is resolved."""
-    if config is None:
+    """The settings, with those of the data's folder that are not given; the task is resolved.
+
+    Without ``config`` the others are the defaults of the task. A ``config`` with a base of its own
+    has all settings.
+    """
+    if config is None or config.given is not None:
         settings = settings_file.settings_of(data)
-        task = task_of_data(data)
-        base = defaults(task, settings.get("cell", ""))
+        if config is None:
+            task = task_of_data(data)
+            base, settings = defaults(task, settings.get("cell", "")), {**settings, "task": task}
+        else:
+            base = config
+            settings = {name: one for name, one in settings.items() if name not in config.given}
         with naming(f"{Path(data) / settings_file.SETTINGS_FILE}: "):
-            config = configure({**settings, "task": task}, base=base)
-            if task == "pairs":
+            config = configure(settings, base=base)
+            if config.task == "pairs":
                 cells_of(config)
     given = names_columns({"columns": config.columns, "delimiter": config.delimiter})
     return replace(config, task=choose_task(data, config.task, has_columns=given))

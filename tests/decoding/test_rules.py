@@ -111,6 +111,23 @@ def test_subwords_write_the_text_in_every_way(source: str, backward: bool) -> No
     assert expected
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_lines_of_subwords_are_written_in_every_way(tmp_path: Path, backward: bool) -> None:
+    """As those of a pattern that matches these lines; what a model gives any way of it counts."""
+    pytest.importorskip("sentencepiece")
+    target = subwords()
+    lines = [" ab", "abab", "é", "ü a"]
+    path = written(tmp_path, "\n".join(lines).encode())
+    rule = TargetRule(read(within=path), target, None, backward=[backward])
+    found = accepted(rule.automaton(backward=backward), 9)
+    same = TargetRule(read("|".join(lines)), target, None, backward=[backward])
+    assert found == accepted(same.automaton(backward=backward), 9)
+    assert len(found) > 2 * len(lines)
+    order = -1 if backward else 1
+    assert {rule.answer(target.decode(ids[::order])) for ids in found} == set(lines)
+    assert rule.automaton(backward=backward).least == max(len(target.encode(one)) for one in lines)
+
+
 def test_hard_attention_writes_actions() -> None:
     target = VOCABULARIES["characters"]
     actions = Actions(len(target))
@@ -177,7 +194,8 @@ def test_lines_that_cannot_be_written_are_left_out_and_counted(tmp_path: Path) -
     assert rule.notes == [
         f"{path}: answers come from 2 lines",
         f"{path}: 1 line left out that the rest of the rule excludes",
-        f"{path}: 2 lines left out with symbols that the model cannot write",
+        f"{path}: 2 lines left out with symbols that the model cannot write: "
+        "U+0078 'x' LATIN SMALL LETTER X in 'xyz'",
     ]
 
 
@@ -186,7 +204,8 @@ def test_lines_that_cannot_be_written_are_left_out_and_counted(tmp_path: Path) -
     [
         (b"", "has no lines, expected an answer in each"),
         (b"\n \n\r\n", "has no lines, expected an answer in each"),
-        (b"xyz\n", "none of its 1 line has only symbols of the model"),
+        (b"xyz\n", "none of its 1 line has only symbols of the model: U+0078 'x' LATIN"),
+        (b"ab\t\n", "none of its 1 line has only symbols of the model: U+0009 in 'ab"),
         ("ab\né\n".encode() + b"\xff\n", "is not UTF-8"),
         (bytes(range(256)) * 4, "is a binary file"),
         (b"\x89PNG\r\n", "is a picture"),
@@ -290,3 +309,10 @@ def test_random_bytes_as_rules_are_one_line(tmp_path: Path, seed: int) -> None:
             allowed += 1
     assert allowed > 10
     assert allowed + refused == 300
+
+
+def test_a_check_that_the_model_cannot_pass_is_named() -> None:
+    with pytest.raises(
+        UsageError, match=r"^the check iban wants an IBAN, which the"
+    ):
+        TargetRule(read(check="iban"), VOCABULARIES["characters"], None)

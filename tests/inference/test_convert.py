@@ -626,7 +626,8 @@ def test_what_has_changed_is_named_and_not_gone_on_with(tmp_path: Path) -> None:
             convert(halting(0), source, out, kept_for="m", **options)
 
     interrupt()
-    for changed, options in (("the model", {"kept_for": "o"}), ("the options", {"n": 2})):
+    model = "the model, its lexicon or its rule"
+    for changed, options in ((model, {"kept_for": "o"}), ("the options", {"n": 2})):
         with pytest.raises(UsageError, match=f"since then {changed} changed: force=True"):
             attempt(**options)
     source.write_text("a\nc\n")

@@ -312,3 +312,13 @@ def test_targets_that_are_not_allowed_leave_their_part_to_others() -> None:
     assert found.find("b") == []
     assert texts(own.find("a")) == ["y", "x", "z"]
     assert found.fingerprint != own.fingerprint
+    assert [note.partition(": ")[2] for note in found.notes] == [
+        "2 targets left out that the rule excludes"
+    ]
+    assert not own.within(lambda _: True).notes
+
+
+def test_that_there_is_no_answer_holds_under_every_rule() -> None:
+    found = lexicon(("x", ""), ("y", "b")).within("a".__eq__)
+    assert [one.prediction for one in found.find("x")] == [""]
+    assert found.find("y") == []

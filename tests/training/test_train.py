@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -89,6 +90,29 @@ def test_the_task_is_as_set_or_by_the_data(data: Path, tmp_path: Path) -> None:
     for path in (text, data, tmp_path / "none"):
         assert choose_task(path, "pairs") == "pairs"
         assert choose_task(path, "next-word") == "next-word"
+
+
+def test_settings_that_are_not_given_are_those_beside_the_data(data: Path, tmp_path: Path) -> None:
+    """As on the command line; a base says how all of them are to be."""
+    shutil.copytree(data, tmp_path / "data")
+    beside = tmp_path / "data/charseq.toml"
+    beside.write_text('cell = "tanh"\nhidden = 24\nepochs = 7\nseed = 9\n')
+
+    def resolved(config: Config) -> tuple[Any, ...]:
+        found = recipes.resolve_task(tmp_path / "data", config)
+        return found.cell, found.hidden, found.epochs, found.minutes, found.task
+
+    assert resolved(configure({"hidden": 32})) == ("tanh", 32, 7, 0.0, "pairs")
+    assert resolved(configure({"hidden": 32, "minutes": 2})) == ("tanh", 32, 0, 2.0, "pairs")
+    whole = configure({"hidden": 32}, base=configure({"cell": "lstm"}))
+    assert resolved(whole) == ("lstm", 32, whole.epochs, whole.minutes, "pairs")
+    assert recipes.resolve_task(tmp_path / "data", None).seed == 9
+    again = recipes.resolve_task(tmp_path / "data", configure({"hidden": 32}))
+    assert recipes.resolve_task(tmp_path / "data", again) == again
+    beside.write_text("hidden = 0\n")
+    assert resolved(configure({"hidden": 32}))[1] == 32
+    with pytest.raises(SettingError, match=f"^{re.escape(str(beside))}: hidden is 0"):
+        resolved(configure({"cell": "lstm"}))
 
 
 def test_the_resolved_task_is_saved(data: Path, tmp_path: Path) -> None:

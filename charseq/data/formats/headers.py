@@ -47,6 +47,9 @@ NAMES = frozenset(
 """Usual names of columns, in lower case."""
 REVIEWED = ("candidate", "probability")
 """Columns of a review file that are numbered, from 1."""
+NO_ANSWER = "no answer"
+"""In the column target of a review file: the source has no answer. An empty cell is not filled in
+yet."""
 EVIDENCE_ROWS = 200
 """Rows that the first is compared with, at most."""
 FEWEST_ROWS = 2
@@ -134,6 +137,11 @@ def is_review(names: Sequence[str]) -> bool:
     """Whether the columns are those of a review file, in which targets may be empty."""
     lower = {name.strip().lower() for name in names}
     return {"source", "target", *(f"{what}_1" for what in REVIEWED)} <= lower
+
+
+def says_no_answer(target: str) -> bool:
+    """Whether a person has written into a review file that the source has no answer."""
+    return " ".join(target.split()).casefold() == NO_ANSWER
 
 
 def _count_comments(table: Table, rows: Sequence[Row]) -> int:

@@ -21,7 +21,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
@@ -47,7 +47,6 @@ MAX_CELL = 32_767
 """Characters of a cell that Excel can hold."""
 MAX_COLUMNS = 16_384
 """Columns of a sheet that spreadsheet programs, and pandas, can hold."""
-
 MAX_GRID = 2**24
 """Rows times columns that a sheet may span if few of its cells are filled."""
 FILLED = 64
@@ -58,6 +57,8 @@ _SHEET = re.compile(r"xl/worksheets/.*\.xml")
 _REFERENCE = re.compile(rb'<c [^>]*?r="([A-Z]{1,3})([0-9]{1,7})"')
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPACES = re.compile("^ | $|  ")
+_READABLE = (OSError, ValueError, SyntaxError, RuntimeError)
+"""Errors of parsers whose messages are for people; RuntimeError, for example, of a password."""
 _DATES = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
 _NAMESPACE = re.compile(rb' xmlns:([a-z]+)="[^"]*"')
 _WITH_NAMESPACES = {"content.xml", "styles.xml", "meta.xml"}
@@ -105,16 +106,13 @@ class WholeTable(Format):
             file = open_seekable(path)
         with file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl's, about styles that are not read here
-            import zipfile
-
             try:
                 sheet, note = self.load(file)
             except _parser_errors() as fault:
                 reason = " ".join(str(fault).split())
-                if isinstance(fault, (zipfile.BadZipFile, KeyError)):  # in the parser's own words
+                if not reason or not isinstance(fault, _READABLE):  # in the parser's own words
                     reason = f"it is no {self.title} file, or a damaged one"
-                message = f"cannot be read as {self.title}: {reason}"
-                raise DataError(message, path=path) from None
+                raise DataError(f"cannot be read as {self.title}: {reason}", path=path) from None
         return self.open(path, sheet, note)
 
     @abc.abstractmethod
@@ -148,8 +146,7 @@ class WholeTable(Format):
         try:
             self.save(self.widen(table, names, columns), file)
         except ValueError as fault:  # such as more rows than a sheet can hold
-            reason = " ".join(str(fault).split())
-            message = f"cannot be written as {self.title}: {reason}"
+            message = f"cannot be written as {self.title}: {' '.join(str(fault).split())}"
             raise DataError(message, path=table.path) from None
 
     def _check_text(self, text: str, path: str, line: int) -> None:
@@ -322,6 +319,14 @@ class OpenDocument(Spreadsheet):
     package = "odf"
     engine = "odf"
 
+    def load(self, file: BinaryIO) -> tuple[Worksheet, str]:
+        """As of any spreadsheet. odfpy prints that XML is damaged, and gives what is before it."""
+        with redirect_stdout(io.StringIO()) as printed:
+            found = super().load(file)
+        if printed.getvalue():
+            raise ValueError("it is damaged, and a part of its XML cannot be read")
+        return found
+
     def mend(self, sheet: Worksheet, writer: Any) -> None:  # noqa: ARG002
         """Several spaces in a row, or at an end, are written as elements, or they are lost."""
         from odf.table import TableCell
@@ -359,7 +364,9 @@ class Feather(WholeTable):
         """The table with the types of Arrow, so that integers stay integers beside nulls."""
         import pandas as pd
 
-        return Worksheet(pd.read_feather(file, dtype_backend="pyarrow")), ""
+        table = parquet.arrow("reading Feather", "pyarrow.feather").read_table(file)
+        table.validate(full=True)  # of a damaged file Arrow reads memory that is not its own
+        return Worksheet(table.to_pandas(types_mapper=pd.ArrowDtype)), ""
 
     def open(self, path: str, sheet: Worksheet, note: str) -> Table:  # noqa: ARG002
         """Numbered rows, each with the names of the columns."""
@@ -426,11 +433,12 @@ def _position(cell: Any) -> tuple[int, int]:
 def _parser_errors() -> tuple[type[Exception], ...]:
     """The errors that the parsers behind pandas raise for damaged files."""
     import zipfile
+    import zlib
     from xml.sax import SAXException
 
     return (
-        OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, SyntaxError,
-        NotImplementedError, SAXException, zipfile.BadZipFile,
+        *_READABLE, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
+        EOFError, SAXException, zlib.error, zipfile.BadZipFile,
     )  # fmt: skip
 
 

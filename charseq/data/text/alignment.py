@@ -138,13 +138,17 @@ class Aligner:
         The mean of -log P(action | source symbol) over the substitutions and deletions of
         ``paths``, which :meth:`align` finds, per substitution; divided by the entropy of single
         target symbols. 0: the source symbol decides the target symbol; 1: it says nothing about
-        it, or there is nothing to decide. Insertions are not counted.
+        it, or there is nothing to decide. A source that says less than nothing can be left aside,
+        so there is no larger ratio. Insertions are not counted, nor are pairs with an empty target,
+        which is not written from left to right: they say that there is no answer.
         """
         size = self.insert.shape[1]
         counts = np.zeros(size)
         nats = 0.0
         substitutions = 0
         for source, target, path in zip(sources, targets, paths, strict=True):
+            if not len(target):
+                continue
             np.add.at(counts, list(target), 1)
             advancing = [action for action in path if action >= size]
             for symbol, action in zip(source, advancing, strict=True):
@@ -153,7 +157,7 @@ class Aligner:
                 substitutions += not deletes
         shares = counts[counts > 0] / max(counts.sum(), 1)
         entropy = -float((shares * np.log(shares)).sum())
-        return nats / substitutions / entropy if substitutions and entropy else 1.0
+        return min(nats / substitutions / entropy, 1.0) if substitutions and entropy else 1.0
 
 
 def learn(
@@ -165,6 +169,10 @@ def learn(
     seed: int = 1,
 ) -> Aligner:
     """Learn the probabilities of actions by expectation maximisation from a sample of the pairs.
+
+    Pairs with an empty target have one path, of deletions alone. With them each deletion would seem
+    the likelier, and the paths of the other pairs would be worse. So they are left out if there are
+    others.
 
     Args:
         sources: ids of the sources.
@@ -341,14 +349,17 @@ def _diagonal(first: int, last: int, total: int, width: int) -> slice:
 def _sample(sources: Sequence[Ids], targets: Sequence[Ids], seed: int) -> list[int]:
     """A random sample of the pairs, whose tables have at most ``MAX_TRAINING_CELLS``; in order.
 
-    A pair whose table is out of all proportion is left out: it would end the sample.
+    A pair whose table is out of all proportion is left out: it would end the sample. So is one with
+    an empty target, if not all are empty.
     """
-    sizes = (as_ragged(sources).lengths + 1) * (as_ragged(targets).lengths + 1)
+    ends = as_ragged(targets).lengths
+    sizes = (as_ragged(sources).lengths + 1) * (ends + 1)
     longest = max(MAX_TRAINING_CELLS // 4, 16 * float(np.median(sizes)))
+    least = min(1, int(ends.max(initial=0)))
     drawn: list[int] = []
     left = MAX_TRAINING_CELLS
     for row in map(int, np.random.default_rng(seed).permutation(len(sources))):
-        if sizes[row] > longest:
+        if sizes[row] > longest or ends[row] < least:
             continue
         left -= int(sizes[row])
         if left < 0 and drawn:

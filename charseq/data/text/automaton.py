@@ -5,6 +5,7 @@ edges are compressed rows, as of a sparse matrix. EOS is an edge of the acceptin
 
     of_pattern    a regular expression, by the subset construction (Rabin & Scott 1959)
     of_sequences  some sequences of symbols, as a trie
+    of_texts      some texts, cut into symbols in every way
 
 A regular expression runs over the characters of texts, and a symbol writes several of them, or one,
 or with subwords a byte of one. Where phones are separated by spaces, the space belongs to the
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from charseq.data.text.pattern import CharSet, Nfa, Pattern
-from charseq.data.text.vocabulary import EOS
+from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.display import shorten
 from charseq.errors import UsageError
 
@@ -146,6 +147,72 @@ def of_sequences(sequences: Sequence[Sequence[int]], size: int) -> Automaton:
         np.concatenate(counts), np.concatenate(symbols), np.concatenate(targets), size,
         int(lengths.max()) - 1,
     )  # fmt: skip
+
+
+def of_texts(
+    texts: Iterable[str], spellings: Sequence[Spelling], size: int, *, least: int
+) -> Automaton:
+    """The outputs that write one of some texts, however that is cut into symbols.
+
+    Args:
+        texts: at least one, in the characters of the spellings, which are those of bytes.
+        spellings: of all symbols; none is empty, and each byte is one. No separator is between
+            symbols.
+        size: the number of symbols of the network.
+        least: symbols that a search must be able to write.
+
+    Raises:
+        UsageError: they have too many characters, or ways, together.
+    """
+    trie = of_sequences(
+        [[SPECIALS + byte for byte in text.encode("latin-1")] for text in texts], SPECIALS + 256
+    )
+    nodes: dict[str, int] = {"": 0}
+    symbols: list[list[int]] = [[]]
+    for one in spellings:
+        for end in range(1, len(one.text) + 1):
+            if one.text[:end] not in nodes:
+                nodes[one.text[:end]] = len(nodes)
+                symbols.append([])
+        symbols[nodes[one.text]].append(one.symbol)
+    below = sorted((nodes[one[:-1]] * 256 + ord(one[-1]), at) for one, at in nodes.items() if one)
+    keys, children = np.array(below).T
+    sizes = np.array([len(some) for some in symbols])
+    firsts, written = sizes.cumsum() - sizes, np.array(list(chain.from_iterable(symbols)))
+    count = len(trie.offsets) - 1
+    starts, states, places = np.arange(count), np.arange(count), np.zeros(count, dtype=np.int64)
+    ends = np.repeat(starts, np.diff(trie.offsets))[trie.symbols == EOS]
+    edges = [(ends, np.full_like(ends, EOS), np.zeros_like(ends))]
+    total = len(ends)
+    while len(starts):  # all beginnings of symbols of one length, after every state
+        taken = _ranges(trie.offsets[states], trie.offsets[states + 1] - trie.offsets[states])
+        wanted = places[taken.rows] * 256 + trie.symbols[taken.items] - SPECIALS
+        at = np.minimum(keys.searchsorted(wanted), len(keys) - 1)
+        known = (keys[at] == wanted) & (trie.symbols[taken.items] != EOS)
+        starts, places = starts[taken.rows[known]], children[at[known]]
+        states = trie.targets[taken.items[known]].astype(np.int64)
+        whole = _ranges(firsts[places], sizes[places])
+        edges.append((starts[whole.rows], written[whole.items], states[whole.rows]))
+        total += len(whole.rows)
+        if total > MAX_EDGES:
+            what = f"{total:,} ways to cut the answers into symbols"
+            raise UsageError(f"{what}, expected {MAX_EDGES:,} at most: give fewer answers")
+    rows, found, targets = (np.concatenate(one) for one in zip(*edges, strict=True))
+    order = np.lexsort((found, rows))
+    counts = np.bincount(rows, minlength=count)
+    return _packed(counts, found[order], targets[order], size, least)
+
+
+class _Ranges(NamedTuple):
+    rows: Int[np.ndarray, "N"]
+    """The number of the range of each item."""
+    items: Int[np.ndarray, "N"]
+
+
+def _ranges(firsts: Int[np.ndarray, "R"], sizes: Int[np.ndarray, "R"]) -> _Ranges:
+    """The numbers in ranges, one after the other."""
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    return _Ranges(rows, np.arange(len(rows)) + np.repeat(firsts - sizes.cumsum() + sizes, sizes))
 
 
 def of_pattern(

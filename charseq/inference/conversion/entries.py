@@ -13,6 +13,7 @@ from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.reader import find_lexicon_format
 from charseq.data.formats.rows import Format, Row, Table, Window
 from charseq.data.formats.writer import Rejected, Rejects
+from charseq.display import ONE_LINE
 from charseq.display import count as counted
 from charseq.errors import DataError, UsageError
 from charseq.inference.answer_cache import TextMemoryError, is_doubtful, is_withheld, note_on
@@ -176,7 +177,9 @@ class EntryWriter:
         if unsure:
             self._result.unsure += 1
             return
-        source, _, features = text.partition("\t")
+        source, features = text, ""
+        if "features" in self._names:
+            source, _, features = text.partition("\t")
         try:
             found = [
                 self._entry(Entry(source, target, probability, rank), features)
@@ -210,7 +213,11 @@ class EntryWriter:
         if isinstance(self._format, Dictionary):
             return self._format.encode(entry)
         parts = [features] * ("features" in self._names)
-        return self._cells([entry.source, *parts, entry.target, f"{entry.probability:.6g}"])
+        cells = (entry.source, *parts, entry.target)
+        if self._format.one_line_cells and any(one != one.translate(ONE_LINE) for one in cells):
+            title = self._format.title
+            raise Rejected(f"a tab or line end, which {title} cannot hold: csv has room for them")
+        return self._cells([*cells, f"{entry.probability:.6g}"])
 
     def _cells(self, values: Sequence[str]) -> bytes:
         """A row of a table, where other formats put a separator before each cell."""

@@ -4,10 +4,11 @@
     03/04/05,,2005-03-04,0.613204,2005-04-03,0.301288,12,5,unsure
 
 Each source stands there once, with its features where the model has them; those of the most rows
-come first, equal ones in the order of the file. ``target`` is empty, for the right answer. The
-candidates stand beside it, best first. ``rows`` counts the rows of the source, and ``line`` is the
-line of the first. The filled file is a lexicon, and data for a training: readers of pairs pass over
-the sources that are not filled in (see :func:`charseq.data.formats.headers.is_review`).
+come first, equal ones in the order of the file. ``target`` is empty, for the right answer, or for
+the words "no answer" where none is right. The candidates stand beside it, best first; so does "no
+answer" where the model says that. ``rows`` counts the rows of the source, and ``line`` is the line
+of the first. The filled file is a lexicon, and data for a training: readers of pairs pass over the
+sources that are not filled in (see :func:`charseq.data.formats.headers.is_review`).
 
 CSV begins with a byte order mark, by which spreadsheet programs know UTF-8.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from charseq import files
-from charseq.data.formats.headers import review_names
+from charseq.data.formats.headers import NO_ANSWER, review_names
 from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.opening import BOM
 from charseq.data.formats.reader import find_format
@@ -151,7 +152,9 @@ class Review:
         """The candidates with their probabilities, by tabs, and the note in a line of its own."""
         cells: list[str] = []
         for candidate, chance in zip(entry.texts, entry.probabilities, strict=True):
-            cells += [candidate.translate(ONE_LINE), f"{chance:.6f}"]
+            # an empty answer as a person writes it, but for one that the limit has cut
+            shown = candidate if candidate or (entry.truncated and not cells) else NO_ANSWER
+            cells += [shown.translate(ONE_LINE), f"{chance:.6f}"]
         cells += [""] * (2 * self._candidates - len(cells))
         return f"{chr(9).join(cells)}\n{note}".encode("utf-8", "surrogatepass")
 

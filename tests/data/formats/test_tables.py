@@ -305,6 +305,60 @@ def test_a_value_that_is_no_single_cell_is_not_made_text(value: Any) -> None:
     assert cell_text(value) is value
 
 
+def rezipped(path: Path, part: str, change: Any) -> None:
+    """Change one part of a workbook."""
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in parts.items():
+            new.writestr(name, change(content) if name == part else content)
+
+
+def test_rows_after_a_fault_in_the_xml_are_not_lost_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """odfpy prints such a fault on stdout, and gives the rows before it."""
+    path = tmp_path / "a.ods"
+    write_sheet(path, [["a"], ["b"], ["c"]])
+    rezipped(
+        path, "content.xml", lambda content: content.replace(b"<text:p>b", b"<text:p>b</x>", 1)
+    )
+    with pytest.raises(DataError, match="cannot be read as OpenDocument: it is damaged"):
+        read_table(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("ending", "part"), [("xlsx", "xl/worksheets/sheet1.xml"), ("ods", "content.xml")]
+)
+def test_bytes_that_do_not_unpack_are_one_line(tmp_path: Path, ending: str, part: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    write_sheet(path, [[f"w{number * 7919 % 977}"] for number in range(400)])
+    with zipfile.ZipFile(path) as book:
+        info = book.getinfo(part)
+    begin = info.header_offset + 30 + len(part)
+    whole = bytearray(path.read_bytes())
+    for place in range(begin, begin + info.compress_size - 9, 97):  # the last bits may be unused
+        path.write_bytes(bytes([*whole[:place], whole[place] ^ 0xFF, *whole[place + 1 :]]))
+        with pytest.raises(DataError, match=f"a.{ending}: cannot be read as ") as caught:
+            read_table(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_offsets_out_of_a_feather_file_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.feather"
+    pd.DataFrame({"w": ["first", "second"]}).to_feather(path, compression="uncompressed")
+    whole = path.read_bytes()
+    offsets = b"\x00\x00\x00\x00\x05\x00\x00\x00\x0b\x00\x00\x00"
+    if offsets not in whole:  # of 64 bits
+        offsets = b"\x00" * 8 + b"\x05" + b"\x00" * 7 + b"\x0b" + b"\x00" * 7
+    assert whole.count(offsets) == 1
+    path.write_bytes(whole.replace(offsets, offsets.replace(b"\x05", b"\xf5", 1)))
+    with pytest.raises(DataError, match=r"cannot be read as Feather: .*ffset") as caught:
+        read_table(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ending", ["xlsx", "ods", "feather"])
 def test_a_damaged_file_a_pipe_and_a_gz(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"

@@ -149,7 +149,8 @@ def test_blocks_and_order_change_no_path(block: int, monkeypatch: pytest.MonkeyP
 # --- expectation maximisation
 
 
-PAIRS = strings(40, 5), strings(40, 6)
+PAIRS = strings(40, 5), [ids or [A] for ids in strings(40, 6)]
+"""No target is empty: pairs without an answer are not learnt from."""
 
 
 def after(iterations: int, patch: pytest.MonkeyPatch) -> Aligner:
@@ -287,10 +288,11 @@ def test_pairs_without_symbols_are_no_fault() -> None:
 
 
 def chances(**of: float) -> Aligner:
-    """A becomes A, B or nothing with the probabilities ``of``."""
+    """A becomes A, B or nothing with the probabilities ``of``; B becomes B."""
     substitute, delete = np.full(SIZES, LOG_ZERO), np.full(SIZE, LOG_ZERO)
     insert = np.full(SIZES, -1.0)
     substitute[A, A], substitute[A, B] = np.log(of["a"]), np.log(of["b"])
+    substitute[B, B] = 0.0
     delete[A] = np.log(of["none"])
     return Aligner(insert, substitute, delete)
 
@@ -299,15 +301,39 @@ def test_the_entropy_ratio_is_a_share_of_the_targets_entropy() -> None:
     """Two equally frequent target symbols have an entropy of ln 2."""
     even = chances(a=0.5, b=0.5, none=1e-9)
     assert entropy_ratio(even, [[A], [A]], [[A], [B]]) == pytest.approx(1.0)
+    assert entropy_ratio(even, [[A], [B]], [[A], [B]]) == pytest.approx(0.5)
     biased = chances(a=0.75, b=0.25, none=1e-9)
-    wanted = -(np.log(0.75) + np.log(0.25)) / 2 / np.log(2)
-    assert entropy_ratio(biased, [[A], [A]], [[A], [B]]) == pytest.approx(wanted)
-    silent = chances(a=0.5, b=0.25, none=0.25)  # deletions count, too
-    wanted = -(np.log(0.5) + np.log(0.25) + np.log(0.25)) / 2 / np.log(2)
-    assert entropy_ratio(silent, [[A], [A, A]], [[A], [B]]) == pytest.approx(wanted)
+    wanted = -np.log(0.75) / 2 / np.log(2)
+    assert entropy_ratio(biased, [[A], [B]], [[A], [B]]) == pytest.approx(wanted)
+    silent = chances(a=0.75, b=1e-9, none=0.6)  # deletions count, too
+    wanted = -(np.log(0.75) + np.log(0.6)) / 2 / np.log(2)
+    assert entropy_ratio(silent, [[A], [A, B]], [[A], [B]]) == pytest.approx(wanted)
     # The insertion of B at the end counts for the entropy of the target only.
-    sure = chances(a=0.5, b=1e-9, none=1e-9)
-    assert entropy_ratio(sure, [[A]], [[A, B]]) == pytest.approx(1.0)
+    sure = chances(a=0.75, b=1e-9, none=1e-9)
+    wanted = -np.log(0.75) / np.log(2)
+    assert entropy_ratio(sure, [[A]], [[A, B]]) == pytest.approx(wanted)
+
+
+def test_the_entropy_ratio_is_never_above_1() -> None:
+    """A source that costs more than it tells is as good as none."""
+    wrong = chances(a=0.01, b=0.01, none=0.98)
+    assert entropy_ratio(wrong, [[A], [A]], [[A], [B]]) == 1.0
+
+
+def test_pairs_without_an_answer_change_neither_ratio_nor_paths() -> None:
+    """However many sources have no answer, what is known of the others stays."""
+    rows = random.Random(4).choices((A, B, C), k=400)
+    sources = [rows[i : i + 4] for i in range(0, 400, 4)]
+    targets = [ids[:3] for ids in sources]
+    alone = learn(sources, targets, sizes=SIZES)
+    strange = strings(900, 5, longest=9)
+    both = learn([*sources, *strange], [*targets, *([] for _ in strange)], sizes=SIZES)
+    assert all(np.allclose(*one, atol=1e-9) for one in zip(parts(alone), parts(both), strict=True))
+    assert both.align(sources, targets) == alone.align(sources, targets)
+    wanted = entropy_ratio(alone, sources, targets)
+    assert 0 < wanted < 0.9
+    found = entropy_ratio(both, [*sources, *strange], [*targets, *([] for _ in strange)])
+    assert found == pytest.approx(wanted)
 
 
 def test_the_entropy_ratio_is_1_where_there_is_no_entropy() -> None:

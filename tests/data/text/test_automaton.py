@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from charseq.data.text import automaton
 from charseq.data.text.alignment import Actions
-from charseq.data.text.automaton import Automaton, Spelling, of_pattern, of_sequences
+from charseq.data.text.automaton import Automaton, Spelling, of_pattern, of_sequences, of_texts
 from charseq.data.text.pattern import Pattern
 from charseq.data.text.vocabulary import EOS, SPECIALS
 from charseq.errors import UsageError
@@ -38,6 +38,24 @@ def test_a_trie_accepts_its_sequences_and_nothing_else(seed: int) -> None:
     assert accepted(trie, 5) == known
     assert trie.least == max(map(len, known))
     assert len(trie.offsets) == 1 + len({ids[:end] for ids in known for end in range(9)})
+
+
+@given(SEEDS)
+def test_texts_are_cut_into_symbols_in_every_way(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    texts = {"".join(random.choice(list("abc"), size=random.integers(1, 5))) for _ in range(4)}
+    spellings = [Spelling(number, text) for number, text in enumerate(SYMBOLS, SPECIALS)]
+    size = SPECIALS + len(SYMBOLS)
+    found = of_texts(texts, spellings, size, least=4)
+    outputs = (
+        ids for k in range(1, 5) for ids in itertools.product(range(SPECIALS, size), repeat=k)
+    )
+    assert accepted(found, 4) == {
+        ids for ids in outputs if "".join(SYMBOLS[one - SPECIALS] for one in ids) in texts
+    }
+    assert found.least == 4
+    states = np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
+    assert (np.diff(states * size + found.symbols) > 0).all()
 
 
 @given(SEEDS)

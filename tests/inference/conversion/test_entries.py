@@ -127,6 +127,22 @@ def test_texts_that_are_no_entry_are_rejected_and_the_others_written(tmp_path: P
     assert [(one["line"], one["raw"]) for one in kept] == [(2, "aW4gdHdvCg=="), (3, "bXV0ZQo=")]
 
 
+@pytest.mark.parametrize("to_format", ["csv", "jsonl", "tsv"])
+def test_a_source_with_a_tab_or_a_line_end_is_whole_or_rejected(
+    tmp_path: Path, to_format: str
+) -> None:
+    """Only models with features take a tab for the end of the source."""
+    sources = ["a\tb", "a\nb", "ab"]
+    content = "word\n" + "".join(f'"{one}"\n' for one in sources)
+    text, report, _ = written(tmp_path, content, "w.csv", to_format=to_format)
+    made = write(tmp_path, text, f"own.{to_format}")
+    own = read(made, PLAIN, settings=SETTINGS)
+    kept = ["ab"] if to_format == "tsv" else sources
+    assert report.rejected == len(sources) - len(kept)
+    assert len(own) == len(kept)
+    assert all(own.find(one) for one in kept)
+
+
 def test_a_rejected_row_keeps_the_bytes_of_its_encoding(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_bytes("ab\nin zwei Käse\n".encode("cp1252"))

@@ -15,9 +15,9 @@ import pytest
 
 from charseq import files
 from charseq.config import Config
-from charseq.data.pairs import Example, read_file
+from charseq.data.pairs import Example, load, read_file
 from charseq.data.text.vocabulary import Vocabulary
-from charseq.errors import UsageError
+from charseq.errors import DataError, UsageError
 from charseq.inference.conversion import review as module
 from charseq.inference.conversion.review import Review
 from charseq.inference.convert import convert
@@ -160,6 +160,35 @@ def test_what_is_filled_in_is_a_lexicon_and_data_and_the_rest_is_passed_over(
     assert len(own) == 3
     assert [one.prediction for one in own.find('2 "b", c')] == ['right 12 "b", c']
     assert own.notes[-1].endswith("1 of 4 rows passed over, whose target is not filled in")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "xlsx"])
+def test_a_person_may_say_that_no_answer_is_right(tmp_path: Path, ending: str) -> None:
+    """An empty cell is not filled in; the words "no answer", in any case, are an empty target."""
+    pandas = pytest.importorskip("pandas")
+    converted(tmp_path, "w\n1a\n2b\n3c\n4d\n", review=tmp_path / "r.csv")
+    frame = pandas.read_csv(tmp_path / "r.csv", dtype=str, keep_default_na=False)
+    filled = tmp_path / f"filled.{ending}"
+    frame["target"] = ["no answer", "2B", "", " No  Answer "]
+    if ending == "xlsx":
+        frame.to_excel(filled, index=False)
+    else:
+        frame.to_csv(filled, index=False, sep="," if ending == "csv" else "\t")
+    known = Vocabulary("characters", "NFC", "NFC", tuple("abcd"))
+    own = read(filled, known, settings=Config().to_json())
+    found = {text: [one.prediction for one in own.find(text)] for text in ("1a", "2b", "3c", "4d")}
+    assert found == {"1a": [""], "2b": ["2B"], "3c": [], "4d": [""]}
+    with pytest.raises(DataError, match=r"the target is 'no answer'.*, also line 5.*no answer$"):
+        load(filled)
+    part = load(filled, empty_targets=True)
+    targets = {one.source: one.target for one in [*part.train, *part.dev, *part.test]}
+    assert targets == {text: some[0] for text, some in found.items() if some}
+
+
+def test_the_words_no_answer_are_a_target_like_any_other_in_other_files(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("source\ttarget\nkeine Antwort\tno answer\n")
+    assert read_file(path).examples == [Example("keine Antwort", "no answer")]
 
 
 def test_features_have_a_column_that_lexica_and_trainings_know(tmp_path: Path) -> None:
@@ -385,3 +414,17 @@ def test_line_ends_in_a_candidate_stay_in_its_cell(tmp_path: Path) -> None:
         "0.250000",
         "unsure",
     )
+
+
+def test_a_candidate_that_says_no_answer_can_be_copied_into_the_target(tmp_path: Path) -> None:
+    """An empty cell would be read as not filled in."""
+    found = Review(tmp_path / "r.csv", candidates=2, features=False)
+    answer = JournalEntry(("", "5"), (), False, "model", (0.6, 0.3))
+    cut = JournalEntry(("", "5"), (), True, "model", (0.0, 0.3))
+    found.add("x", 1, answer, "unsure")
+    found.add("y", 2, cut, "truncated")
+    with (tmp_path / "r.csv").open("wb") as file:
+        found.write(file)
+    with (tmp_path / "r.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["candidate_1"] for row in rows] == ["no answer", ""]
