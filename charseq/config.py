@@ -231,10 +231,9 @@ class Config:
     dropout_growth: float = setting(
         0.0,
         "model",
-        "growth of every dropout, as a share of it, each time that the passes over the data "
-        "double; the values set are those of the second pass",
-        least=0.0,
-        most=1.0,
+        "growth of dropout per doubling of the passes",
+        least=0,
+        most=1,
         next_word=0.33,
     )
 
