@@ -158,8 +158,8 @@ def resolve_task(data: str | Path, config: Config | None) -> Config:
             task = task_of_data(data)
             base, settings = defaults(task, settings.get("cell", "")), {**settings, "task": task}
         else:
-            base = config
-            settings = {name: one for name, one in settings.items() if name not in config.given}
+            base, known = config, config.given or ()
+            settings = {name: one for name, one in settings.items() if name not in known}
         with naming(f"{Path(data) / settings_file.SETTINGS_FILE}: "):
             config = configure(settings, base=base)
             if config.task == "pairs":

@@ -194,8 +194,10 @@ def test_lines_that_cannot_be_written_are_left_out_and_counted(tmp_path: Path) -
     assert rule.notes == [
         f"{path}: answers come from 2 lines",
         f"{path}: 1 line left out that the rest of the rule excludes",
-        f"{path}: 2 lines left out with symbols that the model cannot write: "
-        "U+0078 'x' LATIN SMALL LETTER X in 'xyz'",
+        (
+            f"{path}: 2 lines left out with symbols that the model cannot write: "
+            "U+0078 'x' LATIN SMALL LETTER X in 'xyz'"
+        ),
     ]
 
 
@@ -312,7 +314,5 @@ def test_random_bytes_as_rules_are_one_line(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_check_that_the_model_cannot_pass_is_named() -> None:
-    with pytest.raises(
-        UsageError, match=r"^the check iban wants an IBAN, which the"
-    ):
+    with pytest.raises(UsageError, match=r"^the check iban wants an IBAN, which the"):
         TargetRule(read(check="iban"), VOCABULARIES["characters"], None)
