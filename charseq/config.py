@@ -229,12 +229,7 @@ class Config:
         0.2, "model", "share of W_h that is zero in a step", least=0.0, most=0.9, task="next-word"
     )
     dropout_growth: float = setting(
-        0.0,
-        "model",
-        "growth of dropout per doubling of the passes",
-        least=0,
-        most=1,
-        next_word=0.33,
+        0.0, "model", "growth of dropout per doubling of the passes", least=0, most=1, next_word=0.3
     )
 
     minutes: float = setting(
@@ -289,9 +284,7 @@ class Config:
         0.03, "training", "share of the budget in which the rate rises", least=0.0, most=1.0
     )
     weight_decay: float = setting(0.01, "training", "AdamW's weight decay", least=0.0, most=1.0)
-    beta2: float = setting(
-        0.98, "training", "AdamW's decay of squared gradients", least=0.0, most=0.99999
-    )
+    beta2: float = setting(0.98, "training", "decay of squared gradients", least=0.0, most=0.99999)
     clip: float = setting(1.0, "training", "largest norm of a gradient", least=1e-6)
     label_smoothing: float = setting(
         0.1, "training", "probability spread over all symbols", least=0.0, most=0.9, next_word=0.0

@@ -64,7 +64,7 @@ def test_predicting_words_has_some_defaults_of_its_own() -> None:
     assert pairs == Config(task="pairs")
     assert words == Config(
         task="next-word", min_count=2, cell="lstm", embedding=256, hidden=512, learning_rate=5e-3,
-        layers=1, dropout_growth=0.33, label_smoothing=0.0, ema=0.0,
+        layers=1, dropout_growth=0.3, label_smoothing=0.0, ema=0.0,
     )  # fmt: skip
     assert defaults("auto") == Config()
 
