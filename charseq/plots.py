@@ -66,8 +66,8 @@ def curves(
 ) -> None:
     """Line plots in panels with shared axes; ``panels``: panel -> line -> log10 at x = 0, 1, 2, …
 
-    ``legend`` is the heading of the names of the lines. Values outside ``limits`` (log10) are cut off, and the label of the axis says so. A line has a
-    gap where a value is not finite.
+    ``legend`` is the heading of the names of the lines. Values outside ``limits`` (log10) are cut
+    off, and the label of the axis says so. A line has a gap where a value is not finite.
 
     Raises:
         ValueError: ``path`` ends in neither .png nor .svg.

@@ -20,32 +20,37 @@ SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 RECURRENCES = (*CELLS, "sigmoid")
 ACTIVATIONS = ("identity", "tanh", "sigmoid")
 MAX_STEPS, MOST = 20, 1e6
-_NUMBER = options.Number(-MOST, MOST)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """Numbers with commas between: 10,10."""
+    """Up to ``most`` numbers with commas between: 10,10; with a ``most`` of 1 one number."""
 
     name = "numbers"
 
+    def __init__(self, most: int = MAX_STEPS) -> None:
+        self._most = most
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The numbers. Raises click.BadParameter."""
-        words = str(value).split(",")
+        if not isinstance(value, str):
+            return value
+        expected = f"1 to {self._most} numbers with commas between, such as 10,10"
         with suppress(ValueError):
-            numbers = tuple(float(word) for word in words)
-            if all(abs(number) <= MOST for number in numbers) and len(numbers) <= MAX_STEPS:
-                return numbers
-        what = f"'{value}', expected 1 to {MAX_STEPS} numbers with commas between, such as 10,10"
-        raise click.BadParameter(what, ctx=ctx, param=param)
+            numbers = tuple(float(word) for word in value.split(","))
+            if all(abs(number) <= MOST for number in numbers) and len(numbers) <= self._most:
+                return numbers if self._most > 1 else numbers[0]
+        if self._most == 1:
+            expected = f"a number between {-MOST:g} and {MOST:g}"
+        raise click.BadParameter(f"'{value}', expected {expected}", ctx=ctx, param=param)
 
 
 _numbers = options.together(
     click.option("--x", "x", type=Numbers(), metavar="X1,X2,...", help="With --sheet D: inputs."),
     click.option("--y", "y", type=Numbers(), metavar="Y1,Y2,...", help="With --sheet D: targets."),
-    click.option("--w-x", type=_NUMBER, metavar="W", help="With --sheet D: input weight."),
-    click.option("--w-h", type=_NUMBER, metavar="W", help="With --sheet D: recurrent weight."),
-    click.option("--w-y", type=_NUMBER, metavar="W", help="With --sheet D: output weight."),
-    click.option("--h-0", type=_NUMBER, metavar="H", help="With --sheet D: first state."),
+    click.option("--w-x", type=Numbers(1), metavar="W", help="With --sheet D: input weight."),
+    click.option("--w-h", type=Numbers(1), metavar="W", help="With --sheet D: recurrent weight."),
+    click.option("--w-y", type=Numbers(1), metavar="W", help="With --sheet D: output weight."),
+    click.option("--h-0", type=Numbers(1), metavar="H", help="With --sheet D: first state."),
     click.option(
         "--activation",
         type=click.Choice(ACTIVATIONS),
@@ -144,8 +149,6 @@ def gradients(
     if text is None and not flow:
         if plot or cells or scales or model:
             raise UsageError("--plot, --cell, --scale and --model are for --flow")
-        if sheet == "D":
-            _check_lengths(numbers)
         _compare(sheet, seed, numbers, activation or "identity", as_json=as_json)
         return
     if sheet:
@@ -187,6 +190,7 @@ def _compare(
     from charseq.gradients import compare, report
 
     if sheet == "D":
+        _check_lengths(numbers)
         found = compare.compare_numbers(numbers, activation=activation)
     else:
         found = compare.compare(sheet, seed=seed)

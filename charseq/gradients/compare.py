@@ -135,7 +135,7 @@ def compare_numbers(
     if unknown := numbers.keys() - NUMBERS.keys():
         raise ValueError(f"no number {min(unknown)}, expected {', '.join(NUMBERS)}")
     by_hand, plain = ACTIVATIONS[activation]
-    given = {name: np.array(value, float) for name, value in (NUMBERS | dict(numbers)).items()}
+    given = {name: np.array(value, float) for name, value in {**NUMBERS, **numbers}.items()}
     if "y" not in numbers:
         given["y"] = np.full_like(given["x"], 5.0)
     sheet = SHEETS["D"]

@@ -70,7 +70,10 @@ A = (
     ),
     Question(
         "A", NOT_ASKED, "the other weights",
-        ("∂E/∂W_xh: x_t^T in place of h_{t-1}^T     ∂E/∂b_h: without it     ∂E/∂b_z = Σ_t ∂E/∂o_t",),
+        (
+            "∂E/∂W_xh: x_t^T in place of h_{t-1}^T     ∂E/∂b_h: without it",
+            "∂E/∂b_z = Σ_t ∂E/∂o_t",
+        ),
         quantities=("∂E/∂W_xh", "∂E/∂b_*"),
     ),
 )  # fmt: skip
@@ -90,14 +93,14 @@ B = (
             "∂J/∂h = W_unembed^T ∂J/∂s         ∂J/∂W_embed   = ∂J/∂h x^T",
         ),
         "∂J/∂h x^T is zero in every column but that of the word that was read: only its embedding "
-        "is learnt from this example. J is maximised, so the signs are opposite to those of sheet A.",
+        "is learnt from this example. J is maximised, so signs are opposite to those of sheet A.",
         ("∂J/*",),
     ),
     Question(
         "B2", "2", 'the figure: the RNN on "I love machine"',
         (
             "h_0 = 0     g_t = W_e x_t + W_r h_{t-1}     h_t = tanh(g_t)     t = 1, 2, 3",
-            "s = W_u h_3     p = softmax(s)     J = log p(y|s)     the next word x_4 is drawn from p",
+            "s = W_u h_3     p = softmax(s)     J = log p(y|s)     the next word x_4 ~ p",
         ),
         "Only the last state is read out, and it has to hold all words before.",
         ("J",),
@@ -117,9 +120,9 @@ B = (
     Question(
         "B3", "3.1", "∂J/∂h_1 of the plain and of the residual recurrence; why the later one first",
         (
-            "plain     h_t = tanh(g_t)             ∂J/∂h_{t-1} = W_r^T diag(1 - tanh² g_t) ∂J/∂h_t",
-            "residual  h_t = tanh(g_t) + h_{t-1}   "
-            "∂J/∂h_{t-1} = [W_r^T diag(1 - tanh² g_t) + I] ∂J/∂h_t",
+            "plain:    h_t = tanh(g_t)           ∂J/∂h_{t-1} = W_r^T diag(1 - tanh² g_t) ∂J/∂h_t",
+            "residual: h_t = tanh(g_t) + h_{t-1}",
+            "          ∂J/∂h_{t-1} = [W_r^T diag(1 - tanh² g_t) + I] ∂J/∂h_t",
         ),
         "h_1 acts on J only through h_2, and h_2 only through h_3. So ∂J/∂h_1 contains ∂J/∂h_2, "
         "which contains ∂J/∂h_3: each needs the later one first, hence back-propagation goes "
@@ -138,8 +141,9 @@ B = (
         (),
     ),
     Question(
-        "B3", NOT_ASKED, "the weights of the residual RNN: the sums of 2b with these ∂J/∂h_t",
-        (), quantities=("∂J/∂W_*",),
+        "B3", NOT_ASKED, "the weights of the residual RNN",
+        ("∂J/∂W_r, ∂J/∂W_e: the sums of 2b with the residual ∂J/∂h_t     ∂J/∂W_u = ∂J/∂s h_3^T",),
+        quantities=("∂J/∂W_*",),
     ),
 )  # fmt: skip
 
@@ -170,7 +174,7 @@ C = (
 D = (
     Question(
         "D", "1) 1", "h_1, h_2, ŷ_1, ŷ_2",
-        ("a_t = w_x x_t + w_h h_{t-1}     h_t = a_t, or σ(a_t) with --activation     ŷ_t = w_y h_t",),
+        ("a_t = w_x x_t + w_h h_{t-1}     h_t = a_t, or σ(a_t) with --activation", "ŷ_t = w_y h_t"),
         quantities=("h_*", "ŷ_*"),
     ),
     Question("D", "1) 2", "L", ("L_t = (ŷ_t - y_t)²     L = Σ_t L_t",), quantities=("L_*", "L")),
@@ -178,8 +182,8 @@ D = (
         "D", "1) 3", "∂L/∂h_1",
         (
             "∂L/∂ŷ_t = 2 (ŷ_t - y_t)",
-            "∂L/∂h_t = w_y ∂L/∂ŷ_t + w_h σ'(a_{t+1}) ∂L/∂h_{t+1}, at the last step the first term only",
-            "σ' = 1 without an activation, as on the sheet",
+            "∂L/∂h_t = w_y ∂L/∂ŷ_t + w_h σ'(a_{t+1}) ∂L/∂h_{t+1}, at the last step the first term",
+            "σ' = 1 without an activation",
         ),
         quantities=("∂L/∂ŷ_*", "∂L/∂h_*"),
     ),
@@ -197,7 +201,7 @@ D = (
         "With tanh each factor is at most |w_h|, and below it as soon as a_t is not 0, so the "
         "product of n factors goes to zero and the first input has no effect on the last output: "
         "a short memory. The sheet says that a weight drawn from a unit Gaussian is below 1; its "
-        "size is below 1 in two draws of three (68 %). To see it: --x 10,10,10,10 --activation tanh",
+        "size is below 1 in two draws of three (68 %). See --x 10,10,10,10 --activation tanh",
         ("∂h_*/∂h_0",),
     ),
     Question(
@@ -205,10 +209,10 @@ D = (
         ("∂L/∂w_h ≈ Σ_t Σ_{k=t-n+1..t} ∂L_t/∂w_h(k)     truncated to n steps",),
         "Full BPTT over long sequences is wanted where an output depends on an input many steps "
         "before: agreement over a clause, an opening bracket, the first symbol of the memory "
-        "experiment in docs/sheets.md. Truncated BPTT is wanted where what matters lies a few steps back, where "
-        "the sequence has no end (a stream of text), or where its states do not fit into memory; "
-        "it keeps the terms near the diagonal of the table and leaves out the others, so a "
-        "dependence over more than n steps gets no gradient.",
+        "experiment in docs/sheets.md. Truncated BPTT is wanted where what matters lies a few "
+        "steps back, where the sequence has no end (a stream of text), or where its states do not "
+        "fit into memory; it keeps the terms near the diagonal of the table and leaves out the "
+        "others, so a dependence over more than n steps gets no gradient.",
         ("∂L_t/∂w_h(k)",),
     ),
     Question(
@@ -246,8 +250,8 @@ E = (
     ),
     Question(
         "E", "5 d", "batches of similar length, padding, or batch size 1", (),
-        "Texts of similar length share a batch, and the rest is padded; padded places have weight 0 "
-        "in the loss and no attention. All three give the same result for a text. "
+        "Texts of similar length share a batch, and the rest is padded; padded places have weight "
+        "0 in the loss and no attention. All three give the same result for a text. "
         "charseq/data/batches.py: buckets, pad; tests/models/test_seq2seq.py compares them.",
     ),
     Question(
@@ -265,7 +269,7 @@ E = (
         (
             "tanh      h_t = tanh(g_t)              g_t = W_x x_t + b + W_h h_{t-1}",
             "residual  h_t = tanh(g_t) + h_{t-1}",
-            "gru       h_t = (1 - z)⊙n + z⊙h_{t-1}     r, z = σ(·)     n = tanh(p_n + r⊙W_n h_{t-1})",
+            "gru       h_t = (1 - z)⊙n + z⊙h_{t-1}   r, z = σ(·)   n = tanh(p_n + r⊙W_n h_{t-1})",
             "lstm      c_t = f⊙c_{t-1} + i⊙tanh(·)     h_t = o⊙tanh(c_t)     i, f, o = σ(·)",
             "∂L/∂W_h = Σ_t ∂L/∂g_t h_{t-1}^T",
         ),
@@ -318,7 +322,8 @@ F = (
     Question(
         "F", "Exercise 1 (b) 1", "∂h_t/∂W_xh",
         (
-            "∂⁺h_t/∂W_xh = diag(σ'(a_t)) ∂a_t/∂W_xh     ∂a_{t,i}/∂W_{xh,jl} = x_{t,l} if i = j else 0",
+            "∂⁺h_t/∂W_xh = diag(σ'(a_t)) ∂a_t/∂W_xh",
+            "∂a_{t,i}/∂W_{xh,jl} = x_{t,l} if i = j, else 0",
             "∂h_t/∂W_xh  = ∂⁺h_t/∂W_xh + ∂h_t/∂h_{t-1} ∂h_{t-1}/∂W_xh",
         ),
         "∂⁺, the immediate derivative, holds h_{t-1} fixed: it is the effect of W_xh at step t "
@@ -329,7 +334,8 @@ F = (
         "F", "Exercise 1 (b) 2", "∂h_t/∂W_hh",
         (
             "∂⁺h_t/∂W_hh: h_{t-1} in place of x_t, and held fixed",
-            "∂h_t/∂W_hh  = ∂⁺h_t/∂W_hh + ∂h_t/∂h_{t-1} ∂h_{t-1}/∂W_hh = Σ_{k≤t} ∂h_t/∂h_k ∂⁺h_k/∂W_hh",
+            "∂h_t/∂W_hh  = ∂⁺h_t/∂W_hh + ∂h_t/∂h_{t-1} ∂h_{t-1}/∂W_hh",
+            "            = Σ_{k≤t} ∂h_t/∂h_k ∂⁺h_k/∂W_hh",
         ),
         "", ("∂*h_*/∂W_hh",),
     ),
@@ -356,9 +362,10 @@ F = (
         "F", "Exercise 2", "a very small and a very large W_hh over long sequences",
         ("∂h_T/∂h_k = Π_{t=T..k+1} diag(σ'(a_t)) W_hh     0 < σ' = σ (1 - σ) ≤ 1/4",),
         "W_hh is a factor of every step. A small one drives the product to zero, a large one blows "
-        "it up. With σ a small one means below 4: since σ' ≤ 1/4, the norm of a factor is at most "
-        "‖W_hh‖/4. And a large one also drives a_t to where σ is flat, so it explodes only "
-        "where the states stay near the middle. Numbers: charseq gradients --flow --cell sigmoid",
+        "it up. With σ small begins at 4: since σ' ≤ 1/4, the norm of a factor is at most "
+        "‖W_hh‖/4. A large one also drives a_t to where σ is flat, so a scale above 4 is "
+        "necessary to explode, and not sufficient. Numbers: "
+        "charseq gradients --flow --cell sigmoid --scale 1 --scale 4 --scale 20",
     ),
     Question(
         "F", "Exercise 3", "programming", (),

@@ -18,6 +18,8 @@ from charseq.gradients.questions import Question, of_sheet, question_of
 HEADINGS = ("quantity", "shape", "by hand", "autograd", "difference", "on the sheet", "in numbers")
 WIDTH = 96
 """Longest line of an answer in words, in characters."""
+ROUNDING = 1e-9
+"""Percent of a sum below which a difference is one of rounding."""
 MOST_TRUNCATIONS = 8
 """Lengths of truncated BPTT in a table, besides the full one."""
 
@@ -178,5 +180,6 @@ def _truncated(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
         head.append(f"n = {n}")
         sizes.append(_format(np.asarray(kept)))
         norm = np.linalg.norm(full)
-        lost.append(f"{100 * np.linalg.norm(full - kept) / norm:.3g}" if norm else "")
+        share = 100 * np.linalg.norm(full - kept) / norm if norm else 0.0
+        lost.append(f"{share:.3g}" if share > ROUNDING else "0")
     return [tuple(head), tuple(sizes), tuple(lost)]

@@ -1,4 +1,4 @@
-"""Questions, formulas and tables for people: they line up, and the numbers are the compared ones."""
+"""Questions, formulas and tables for people: they line up, with the right numbers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import unicodedata
 
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
 from world import ROOT
 
 from charseq.gradients import compare as gradients
-from charseq.gradients import derivations, questions
+from charseq.gradients import questions
 from charseq.gradients.compare import Comparison, compare, compare_numbers, worst
 from charseq.gradients.report import lines
 
 ALL = compare()
+UNASKED = (questions.FORWARD, questions.NOT_ASKED)
 SHEETS = ("A", "B1", "B2", "B3", "C", "D", "E", "F")
 
 
@@ -24,14 +26,15 @@ def one(sheet: str, quantity: str) -> Comparison:
 
 
 def tables(text: list[str]) -> dict[str, list[str]]:
-    """The rows of each sheet's main table, headings first."""
-    found, sheet = {}, ""
+    """The headings and the rows of each sheet, of all of its questions."""
+    found: dict[str, list[str]] = {}
+    sheet = ""
     for line in text:
         title = re.match(r"([A-F][123]?)\. ", line)
         if title:
             sheet = title[1]
         elif line.startswith("  quantity"):
-            found[sheet] = [line]
+            assert found.setdefault(sheet, [line])[0] == line  # the same columns in each question
         elif sheet in found and re.match(r"  \S.* \d\.\de[-+]\d\d\b", line):
             found[sheet].append(line)
     return found
@@ -45,23 +48,20 @@ def test_the_tables_line_up() -> None:
     assert tuple(found) == SHEETS
     for sheet, (head, *rows) in found.items():
         chosen = [row for row in ALL if row.sheet == sheet]
-        assert len(rows) == len(chosen)
+        assert sorted(line[2:].split("  ")[0] for line in rows) == sorted(
+            row.quantity for row in chosen
+        )
         ends = [head.index(name) + len(name) for name in ("by hand", "autograd", "difference")]
-        for line, row in zip(rows, chosen, strict=True):
-            assert line.startswith(f"  {row.quantity} ")
+        for line in rows:
             for end in ends:
                 assert line[end - 1] != " "
                 assert line[end : end + 1] in ("", " ")
-            if row.on_sheet is None:
-                assert len(line) == ends[-1]
-            else:
-                assert len(line) == len(head)
 
 
 def test_numbers_are_numbers_and_arrays_their_norms() -> None:
     found = tables(lines(ALL, full=False))
     (line,) = [row for row in found["D"] if row.startswith("  ∂L/∂h_1 ")]
-    assert line.split() == ["∂L/∂h_1", "0", "0", "0.0e+00", "-8"]
+    assert line.split() == ["∂L/∂h_1", "0", "0", "0.0e+00", "-8", "2·(-2)", "+", "1·4"]
     row = one("A", "∂E/∂W_hh")
     (line,) = [text for text in found["A"] if text.startswith("  ∂E/∂W_hh ")]
     norm, slipped = (float(np.sqrt((array**2).sum())) for array in (row.by_hand, row.on_sheet))
@@ -120,10 +120,69 @@ def test_full_prints_the_entries() -> None:
     assert max(map(len, table)) <= 100
 
 
-def test_the_page_of_the_sheets_names_what_exists() -> None:
+# --- questions
+
+
+def test_every_number_stands_below_its_question() -> None:
+    """Each quantity below the name of the question that claims it, and below no other."""
+    for sheet in SHEETS:
+        chosen = [row for row in ALL if row.sheet == sheet]
+        by_title = {question.title: question for question in questions.of_sheet(sheet)}
+        current, placed = None, []
+        for line in lines(chosen, full=False):
+            title = re.match(r"  ([^:]+): ", line)
+            if title and title[1] in by_title:
+                current = by_title[title[1]]
+            elif re.match(r"  \S.* \d\.\de[-+]\d\d\b", line):
+                quantity = line[2:].split("  ")[0]
+                assert questions.question_of(sheet, quantity) is current
+                placed.append(quantity)
+        assert len(placed) == len(chosen)
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_one_sheet_has_every_question_with_its_formulas_and_its_answer(sheet: str) -> None:
+    text = lines(compare(sheet), full=True)
+    flat = " ".join(" ".join(text).split())
+    for question in questions.of_sheet(sheet):
+        assert f"  {question.title}: {question.asked}" in text
+        assert all(f"      {formula}" in text for formula in question.formulas)
+        assert " ".join(question.answer.split()) in flat
+    assert max(map(len, text)) <= 106
+
+
+def test_truncated_gradients_are_sums_of_the_terms() -> None:
+    """n = 1 keeps the diagonal, n = T everything; sheet D: 4 of 8."""
+    text = lines(compare_numbers(), full=False)
+    place = next(k for k, line in enumerate(text) if line.startswith("  truncated"))
+    assert text[place].split()[-6:] == ["n", "=", "1", "n", "=", "2"]
+    assert text[place + 1].split() == ["∂L/∂W", "4", "8"]
+    assert text[place + 2].split()[-2:] == ["50", "0"]
+    text = lines(compare("C"), full=False)
+    place = next(k for k, line in enumerate(text) if line.startswith("  truncated"))
+    terms = one("C", "∂L_t/∂W_H(k)").by_hand
+    kept = [sum(terms[t, k] for t in range(5) for k in range(t + 1) if t - k < n) for n in range(6)]
+    norms = [f"{np.linalg.norm(one):.6g}" for one in kept[1:]]
+    assert text[place + 1].split()[1:] == norms
+
+
+def test_the_page_of_the_sheets_has_every_question_as_a_heading() -> None:
     page = (ROOT / "docs" / "sheets.md").read_text(encoding="utf-8")
-    functions = set(re.findall(r"`derivations\.(\w+)`", page))
-    assert len(functions) == 7
-    assert [name for name in functions if not hasattr(derivations, name)] == []
-    sheets = set(re.findall(r"--sheet (\w+)", page))
-    assert sheets == gradients.TITLES.keys() - {"E"}
+    names = [one.title for one in questions.QUESTIONS if one.name not in UNASKED]
+    headings = re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
+    found = [name for name in names if any(f"{name}:" in line for line in headings)]
+    assert found == names
+    assert set(re.findall(r"--sheet (\w+)", page)) >= gradients.TITLES.keys()
+
+
+def test_every_formula_of_the_page_can_be_typeset() -> None:
+    """Braces, commands and dollars: a formula that is broken shows as its source on GitHub."""
+    page = (ROOT / "docs" / "sheets.md").read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^\$\$(.+)\$\$$", text, flags=re.MULTILINE)
+    inline = re.findall(r"(?<!\$)\$([^$]+)\$(?!\$)", re.sub(r"\$\$.*\$\$", "", text))
+    assert len(blocks) > 40
+    assert len(inline) > 60
+    for formula in (*blocks, *inline):
+        MathTextParser("path").parse(f"${' '.join(formula.split())}$")
+    assert len(re.findall(r"\$\$", text)) == 2 * len(blocks)
