@@ -185,4 +185,5 @@ def test_every_formula_of_the_page_can_be_typeset() -> None:
     assert len(inline) > 50
     for formula in (*blocks, *inline):
         MathTextParser("path").parse(f"${' '.join(formula.split())}$")
+        assert not re.search(r"\\[^a-zA-Z]", formula)  # Markdown would take the backslash away
     assert len(re.findall(r"\$\$", text)) == 2 * len(blocks)
