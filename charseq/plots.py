@@ -43,6 +43,8 @@ DPI = 150
 """Dots per inch of a PNG."""
 CELL_INCHES, UNLABELLED_INCHES, MIN_INCHES, MAX_INCHES = 0.3, 5.0, 4.0, 24.0
 """Sizes of a heat map: a labelled cell, a side without labels, and the limits of a side."""
+MAX_COLUMNS = 3
+"""Heat maps side by side."""
 MAX_LABELS = 120
 """Labels along an axis; of more labels, every n-th is shown."""
 DECADES = 8
@@ -59,19 +61,20 @@ def curves(
     xlabel: str,
     ylabel: str,
     title: str,
+    legend: str = "",
     limits: tuple[float, float] = (-20.0, 20.0),
 ) -> None:
     """Line plots in panels with shared axes; ``panels``: panel -> line -> log10 at x = 0, 1, 2, …
 
-    Values outside ``limits`` (log10) are cut off, and the label of the axis says so. A line has a
-    gap where a value is not finite.
+    ``legend`` is the heading of the names of the lines. Values outside ``limits`` (log10) are cut
+    off, and the label of the axis says so. A line has a gap where a value is not finite.
 
     Raises:
         ValueError: ``path`` ends in neither .png nor .svg.
     """
     from matplotlib.ticker import MaxNLocator
 
-    columns = 1 if len(panels) == 1 else 2
+    columns = 1 if len(panels) == 1 else 3 if len(panels) > 4 else 2
     rows = -(-len(panels) // columns)
     with figure_page(path, 1.5 + 4.25 * columns, 1.2 + 2.7 * rows) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -92,7 +95,7 @@ def curves(
         words = [figure.suptitle(title), figure.supxlabel(xlabel, size="medium")]
         words.append(figure.supylabel(ylabel + note, size="medium"))
         make_legible([*words, *(axes.title for axes in shown)])
-        add_legend(figure, shown)
+        add_legend(figure, shown, title=legend)
 
 
 def heat_map(
@@ -105,13 +108,11 @@ def heat_map(
     scale: str,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
-    log: bool = False,
 ) -> None:
     """Heat map of a table of numbers (at least 0); ``scale`` is the label of the colour bar.
 
     ``rows`` and ``columns`` label the axes, by default with numbers from 1. Characters that no
-    installed font has are shown as U+XXXX. With ``log`` zeros stay white, and the colours cover
-    ``DECADES`` powers of ten at most.
+    installed font has are shown as U+XXXX.
 
     Raises:
         ValueError: ``path`` ends in neither .png nor .svg.
@@ -127,17 +128,60 @@ def heat_map(
         axes = figure.subplots()
         axes.grid(visible=False)
         edges = (0.5, table.shape[1] + 0.5, table.shape[0] + 0.5, 0.5)
-        norm, cut = _colour_norm(table, log=log)
-        shown = np.ma.masked_less_equal(table, 0) if log else table
-        image = axes.imshow(shown, norm=norm, aspect="auto", extent=edges)
-        image.set_cmap("viridis_r" if log else "Blues")
-        figure.colorbar(image, label=scale, extend="min" if cut else "neither")
+        most = float(table.max(initial=0.0)) or 1.0
+        image = axes.imshow(table, cmap="Blues", vmin=0.0, vmax=most, aspect="auto", extent=edges)
+        figure.colorbar(image, label=scale)
         label_axes(axes, xlabel, ylabel, title)
         for axis, labels in ((axes.xaxis, columns), (axes.yaxis, rows)):
             if labels:
                 _set_tick_labels(axis, labels, rotate=axis is axes.xaxis)
             else:
                 axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def heat_maps(
+    path: str | Path,
+    panels: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    scale: str,
+) -> None:
+    """Heat maps of tables of numbers (at least 0) side by side, with one logarithmic colour scale.
+
+    The axes count from 1. Zeros stay white, and the colours cover ``DECADES`` powers of ten below
+    the largest number of all tables; the same colour is the same number in every panel.
+
+    Raises:
+        ValueError: ``path`` ends in neither .png nor .svg.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    tables = {name: np.asarray(values, dtype=float) for name, values in panels.items()}
+    norm, cut = _log_colours(np.concatenate([table.ravel() for table in tables.values()]))
+    columns = min(len(tables), MAX_COLUMNS)
+    rows = -(-len(tables) // columns)
+    with figure_page(path, 1.9 + 3.1 * columns, 1.1 + 3.0 * rows) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+        for axes, (name, table) in zip(grid, tables.items(), strict=False):
+            edges = (0.5, table.shape[1] + 0.5, table.shape[0] + 0.5, 0.5)
+            image = axes.imshow(np.ma.masked_less_equal(table, 0), norm=norm, extent=edges)
+            image.set_cmap("viridis_r")
+            axes.grid(visible=False)
+            axes.set_title(name)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        shown = grid[: len(tables)]
+        for axes in grid[len(tables) :]:
+            axes.remove()
+        for axes in shown[-columns:]:
+            axes.tick_params(labelbottom=True)
+        bar = figure.colorbar(image, ax=list(shown), extend="min" if cut else "neither")
+        words = [figure.suptitle(title), figure.supxlabel(xlabel, size="medium")]
+        words.append(figure.supylabel(ylabel, size="medium"))
+        bar.set_label(scale)
+        make_legible([*words, bar.ax.yaxis.label, *(axes.title for axes in shown)])
 
 
 @contextmanager
@@ -199,25 +243,23 @@ def _set_tick_labels(axis: Axis, labels: Sequence[str], *, rotate: bool) -> None
             text.set_rotation(90)
 
 
-def add_legend(figure: Figure, drawn: Iterable[Axes]) -> None:
+def add_legend(figure: Figure, drawn: Iterable[Axes], *, title: str = "") -> None:
     """One legend for all axes, to their right; each name once."""
     named = {
         name: handle
         for axes in drawn
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    legend = figure.legend(named.values(), named.keys(), loc="outside right center")
+    legend = figure.legend(named.values(), named.keys(), loc="outside right center", title=title)
     make_legible(legend.get_texts())
 
 
-def _colour_norm(table: np.ndarray[Any, Any], *, log: bool) -> tuple[Normalize, bool]:
-    """Normalisation of the colours, and whether a value above 0 lies below its range."""
-    from matplotlib.colors import LogNorm, Normalize
+def _log_colours(values: np.ndarray[Any, Any]) -> tuple[Normalize, bool]:
+    """Logarithmic colours of numbers, and whether a number above 0 lies below their range."""
+    from matplotlib.colors import LogNorm
 
-    positive = table[table > 0]
+    positive = values[values > 0]
     most = float(positive.max(initial=0.0)) or 1.0
-    if not log:
-        return Normalize(0.0, most), False
     least = float(positive.min(initial=most / 10))
     low = max(least, most * 10.0**-DECADES)
     return LogNorm(low, most), least < low

@@ -30,7 +30,8 @@ def draw_curves(path: Path) -> None:
 
 
 def draw_terms(path: Path) -> None:
-    plots.heat_map(path, np.tril(np.ones((6, 6))), scale="norm", log=True, **WORDS)
+    tables = {name: np.tril(np.full((6, 6), 10.0**-k)) for k, name in enumerate("abcd")}
+    plots.heat_maps(path, tables, scale="norm", **WORDS)
 
 
 def draw_symbols(path: Path) -> None:
@@ -135,7 +136,7 @@ def test_without_matplotlib_the_import_error_passes(
 
 
 def test_a_panel_per_cell_with_its_lines_alike_in_all(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw_curves(tmp_path / "x.svg")
+    plots.curves(tmp_path / "x.svg", PANELS, legend="scale", **WORDS)
     panels = drawn[0].axes
     assert [axes.get_title() for axes in panels] == list(PANELS)
     for axes, lines in zip(panels, PANELS.values(), strict=True):
@@ -160,6 +161,7 @@ def test_a_panel_per_cell_with_its_lines_alike_in_all(tmp_path: Path, drawn: lis
     assert len(set.union(*styles.values())) == 3
     (legend,) = drawn[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["0.5", "2", "3"]
+    assert legend.get_title().get_text() == "scale"
 
 
 @pytest.mark.parametrize(
@@ -222,11 +224,26 @@ def test_logarithmic_colours_leave_zeros_white_and_say_where_they_end(
     tmp_path: Path,
     drawn: list[Figure],
 ) -> None:
-    plots.heat_map(tmp_path / "x.png", table, scale="norm", log=True, **WORDS)
-    image = drawn[0].axes[0].images[0]
+    plots.heat_maps(tmp_path / "x.png", {"a": table}, scale="norm", **WORDS)
+    axes, bar = drawn[0].axes
+    (image,) = axes.images
     assert image.get_clim() == pytest.approx(limits)
-    assert image.colorbar.extend == cut
+    assert bar._colorbar.extend == cut
     np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), np.array(table) == 0)
+
+
+def test_heat_maps_side_by_side_have_one_scale(tmp_path: Path, drawn: list[Figure]) -> None:
+    """The same colour is the same number in every panel."""
+    tables = {"a": [[1e-2, 0.0], [1e-1, 1e-2]], "b": [[100.0, 0.0], [1.0, 1.0]]}
+    plots.heat_maps(tmp_path / "x.png", tables, scale="norm", **WORDS)
+    first, second, bar = drawn[0].axes
+    assert [axes.get_title() for axes in (first, second)] == ["a", "b"]
+    for axes, table in zip((first, second), tables.values(), strict=True):
+        (image,) = axes.images
+        assert image.get_clim() == pytest.approx((1e-2, 100.0))
+        assert image.get_extent() == [0.5, 2.5, 2.5, 0.5]
+        np.testing.assert_array_equal(image.get_array().filled(0), table)
+    assert bar.get_ylabel() == "norm"
 
 
 def test_labels_that_no_font_has_are_shown_by_their_number(

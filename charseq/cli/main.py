@@ -44,6 +44,7 @@ COMMANDS = {
     "check": "check",
     "info": "check",
     "verify": "check",
+    "plot": "check",
     "gradients": "gradients",
 }
 """Command -> the module of ``charseq.cli`` that holds the function of the same name.

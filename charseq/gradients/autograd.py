@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, mse_loss
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
 
 Tensors = dict[str, Tensor]
@@ -26,8 +28,12 @@ def derivative(tensors: Tensors, name: str) -> Tensor:
 
     The derivative of a vector is its Jacobian. ``"∂L_t/∂W_H(k)"`` stands for all steps t and k
     and is T T H H; it is zero for k > t, since a loss does not depend on later steps.
+    ``"∂⁺h_2/∂W"`` is the immediate derivative: that of h_2 with respect to W(2), the copy of W
+    that only step 2 uses.
     """
     above, below = name.removeprefix("∂").split("/∂")
+    if above.startswith("⁺"):
+        return derivative(tensors, f"∂{above[1:]}/∂{below}({above.rpartition('_')[2]})")
     if above.endswith("_t"):
         steps = range(1, len(tensors["x"]) + 1)
         names = [
@@ -123,11 +129,13 @@ def linear_rnn(
     w_h: Tensor,
     w_y: Tensor,
     h_0: Tensor,
+    activation: Callable[[Tensor], Tensor] = torch.positive,
 ) -> Tensors:
-    """Sheet D, of numbers or of matrices: h_t, ŷ_t, L_t and L."""
+    """Sheet D, of numbers or of matrices: h_t, ŷ_t, L_t, w_h(t) and L."""
     found, h = {}, h_0
     for t in range(1, len(x) + 1):
-        found[f"h_{t}"] = h = _times(w_x, x[t - 1]) + _times(w_h, h)
+        own = found[f"w_h({t})"] = w_h.clone()
+        found[f"h_{t}"] = h = activation(_times(w_x, x[t - 1]) + _times(own, h))
         found[f"ŷ_{t}"] = _times(w_y, h)
         found[f"L_{t}"] = mse_loss(found[f"ŷ_{t}"], y[t - 1], reduction="sum")
     return found | {"L": _sum(found, "L_")}
@@ -144,10 +152,11 @@ def sigmoid_rnn(
     b_y: Float[Tensor, "O"],
     h_0: Float[Tensor, "H"],
 ) -> Tensors:
-    """Sheet F with the logistic function for σ: h_t, y_t, L_t and L."""
+    """Sheet F with the logistic function for σ: h_t, y_t, L_t, W_xh(t), W_hh(t) and L."""
     found, h = {}, h_0
     for t in range(1, len(x) + 1):
-        found[f"h_{t}"] = h = torch.sigmoid(linear(x[t - 1], W_xh, b_h) + linear(h, W_hh))
+        found[f"W_xh({t})"], found[f"W_hh({t})"] = own = W_xh.clone(), W_hh.clone()
+        found[f"h_{t}"] = h = torch.sigmoid(linear(x[t - 1], own[0], b_h) + linear(h, own[1]))
         found[f"y_{t}"] = y = torch.sigmoid(linear(h, W_hy, b_y))
         found[f"L_{t}"] = mse_loss(y, targets[t - 1], reduction="sum")
     return found | {"L": _sum(found, "L_")}

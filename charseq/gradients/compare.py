@@ -3,17 +3,17 @@
 Sheets A to D and F: the gradients of an example by ``derivations`` and by ``autograd``. Sheet E,
 the main task: the recurrences that train (``models.rnn.Unroll``, derived by hand in
 ``kernels.bptt``) and the plain loop over ``models.cells``. ``mistakes`` has the wrong values of the
-sheets. All numbers are float64 and the examples are the same each time. A difference above LIMIT is
-a mistake in the derivation.
+sheets. All numbers are float64 and the same each time for a seed; sheet D has numbers of its own,
+which can be replaced. A difference above LIMIT is a mistake in the derivation.
 
-:func:`compare` returns the numbers, :func:`lines` a table of them for people.
+:func:`compare` returns the numbers, :func:`charseq.gradients.report.lines` tables of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charseq.gradients import autograd, derivations
+from charseq.gradients import autograd, derivations, questions
 from charseq.gradients.mistakes import MISTAKES, Mistake
+from charseq.gradients.substitution import Substitution
 from charseq.models.cells import CELLS
 from charseq.models.rnn import Unroll, unroll_cell
 
@@ -34,7 +35,19 @@ LIMIT = 1e-10
 SEED = 1
 TERMS = "∂L_t/∂W_H(k)"
 """The quantity of sheet C that is the table of all terms."""
+NUMBER_TERMS = "∂L_t/∂w_h(k)"
+"""The same of sheet D."""
 WORDS = ("I", "love", "machine", "learning")
+NUMBERS: Mapping[str, float | tuple[float, ...]] = {
+    "x": (10.0, 10.0), "y": (5.0, 5.0), "w_x": 0.1, "w_h": 1.0, "w_y": 2.0, "h_0": 1.0,
+}  # fmt: skip
+"""The numbers of sheet D."""
+ACTIVATIONS: Mapping[str, tuple[derivations.Activation, Callable[[Tensor], Tensor]]] = {
+    "identity": (derivations.IDENTITY, torch.positive),
+    "tanh": (derivations.TANH, torch.tanh),
+    "sigmoid": (derivations.SIGMOID, torch.sigmoid),
+}
+"""What h_t = σ(a_t) can be on sheet D: by hand and in torch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +63,19 @@ class Comparison:
     on_sheet: Array | None = None
     slip: str = ""
     """The mistake of the sheet; empty if the sheet is right or does not have the quantity."""
+    in_numbers: str = ""
+    """The formula with the numbers put in, such as ``2·(-2) + 1·4``; on sheet D only."""
+
+    @property
+    def question(self) -> str:
+        """The name of the question that the quantity answers."""
+        return questions.question_of(self.sheet, self.quantity).name
 
     def to_json(self) -> dict[str, Any]:
         """Values for JSON; ``on_sheet`` and ``slip`` only if the sheet has the quantity."""
         found = {
             "sheet": self.sheet,
+            "question": self.question,
             "quantity": self.quantity,
             "by_hand": self.by_hand.tolist(),
             "autograd": self.autograd.tolist(),
@@ -62,32 +83,70 @@ class Comparison:
         }
         if self.on_sheet is not None:
             found |= {"on_sheet": self.on_sheet.tolist(), "slip": self.slip}
-        return found
+        return found | ({"in_numbers": self.in_numbers} if self.in_numbers else {})
 
 
 class Sheet(NamedTuple):
     """The example of a sheet, its derivation by hand and its forward pass for autograd."""
 
-    given: Callable[[], Given]
+    given: Callable[[int], Given]
+    """The example for a seed."""
     by_hand: Callable[..., derivations.Worked]
     plain: Callable[..., dict[str, Tensor]]
 
 
-def compare(sheet: str | None = None) -> list[Comparison]:
+def compare(sheet: str | None = None, *, seed: int = SEED) -> list[Comparison]:
     """Comparisons of every gradient and every scalar of one sheet, or of all sheets.
+
+    ``seed`` chooses the random numbers of all sheets but D, which has its own.
 
     Raises:
         ValueError: there is no such sheet.
     """
     if sheet is None:
-        return [one for name in TITLES for one in compare(name)]
+        return [one for name in TITLES for one in compare(name, seed=seed)]
     if sheet == "B":
-        return [one for name in ("B1", "B2", "B3") for one in compare(name)]
+        return [one for name in ("B1", "B2", "B3") for one in compare(name, seed=seed)]
+    if sheet == "D":
+        return compare_numbers()
     if sheet == "E":
-        return [one for cell in CELLS for one in _compare_recurrences(cell)]
+        return [one for cell in CELLS for one in _compare_recurrences(cell, seed)]
     if sheet not in SHEETS:
         raise ValueError(f"sheet is '{sheet}', expected one of {', '.join(TITLES)}")
-    return list(_compare_sheet(sheet))
+    found = list(_compare_sheet(sheet, SHEETS[sheet].given(seed)))
+    if sheet == "B3":
+        plain = [one for one in compare("B2", seed=seed) if one.quantity.startswith("∂J/∂h_")]
+        found[:0] = [replace(one, sheet="B3", quantity=f"{one.quantity} (plain)") for one in plain]
+    return found
+
+
+def compare_numbers(
+    numbers: Mapping[str, float | Sequence[float]] | None = None, *, activation: str = "identity"
+) -> list[Comparison]:
+    """Sheet D with ``numbers`` in place of those of the sheet: x, y, w_x, w_h, w_y, h_0.
+
+    Without y each target is that of the sheet, 5. The values of the sheet, with its mistakes, are
+    only beside the numbers of the sheet. ``activation``: identity, tanh or sigmoid.
+
+    Raises:
+        ValueError: x and y have different lengths, or a name or the activation is unknown.
+    """
+    numbers = numbers or {}
+    if unknown := numbers.keys() - NUMBERS.keys():
+        raise ValueError(f"no number {min(unknown)}, expected {', '.join(NUMBERS)}")
+    by_hand, plain = ACTIVATIONS[activation]
+    given = {name: np.array(value, float) for name, value in {**NUMBERS, **numbers}.items()}
+    if "y" not in numbers:
+        given["y"] = np.full_like(given["x"], 5.0)
+    sheet = SHEETS["D"]
+    changed = Sheet(
+        sheet.given, partial(sheet.by_hand, activation=by_hand),
+        partial(sheet.plain, activation=plain),
+    )  # fmt: skip
+    of_sheet = all(np.array_equal(given[name], value) for name, value in NUMBERS.items())
+    found = _compare_sheet("D", given, changed, has_mistakes=of_sheet and activation == "identity")
+    known = Substitution(given, changed.by_hand(**given), activation)
+    return [replace(one, in_numbers=known.formula(one.quantity)) for one in found]
 
 
 def worst(comparisons: Sequence[Comparison]) -> float:
@@ -98,19 +157,27 @@ def worst(comparisons: Sequence[Comparison]) -> float:
     )
 
 
+def largest(comparisons: Sequence[Comparison]) -> float:
+    """The largest size of a number, or 1: rounding errors of numbers of a user grow with it."""
+    return max([1.0, *(float(np.abs(one.by_hand).max(initial=0)) for one in comparisons)])
+
+
 # --- sheets A to D and F
 
 
-def _compare_sheet(name: str) -> Iterator[Comparison]:
-    """The comparisons of one sheet of A to D and F."""
-    sheet = SHEETS[name]
-    given = sheet.given()
+def _compare_sheet(
+    name: str, given: Given, sheet: Sheet | None = None, *, has_mistakes: bool = True
+) -> Iterator[Comparison]:
+    """The comparisons of one sheet of A to D and F on an example."""
+    sheet = sheet or SHEETS[name]
     values, gradients = sheet.by_hand(**given)
     leaves = {key: torch.tensor(array, requires_grad=True) for key, array in given.items()}
     tensors = leaves | sheet.plain(**leaves)
-    mistakes = MISTAKES[name](given, values, gradients) if name in MISTAKES else {}
+    mistakes: dict[str, Mistake] = {}
+    if has_mistakes and name in MISTAKES:
+        mistakes = MISTAKES[name](given, values, gradients)
     for key, value in values.items():
-        if value.ndim == 0 and key not in given:
+        if value.ndim == 0 and key not in given and not key.startswith("a_"):
             yield _comparison(name, key, value, tensors[key], mistakes.get(key))
     for key, value in gradients.items():
         yield _comparison(name, key, value, autograd.derivative(tensors, key), mistakes.get(key))
@@ -134,9 +201,9 @@ def _comparison(
     )
 
 
-def _normal(**shapes: tuple[int, ...]) -> Given:
-    """Random arrays by name, the same each time."""
-    random = np.random.default_rng(SEED)
+def _normal(seed: int, **shapes: tuple[int, ...]) -> Given:
+    """Random arrays by name, the same each time for a seed."""
+    random = np.random.default_rng(seed)
     return {name: random.normal(size=shape) for name, shape in shapes.items()}
 
 
@@ -145,42 +212,41 @@ def _one_hot(*words: str) -> Array:
     return np.eye(len(WORDS))[[WORDS.index(word) for word in words]]
 
 
-def _tanh_rnn() -> Given:
+def _tanh_rnn(seed: int) -> Given:
     """Three steps; as many outputs as hidden units, so that the mistakes have a meaning."""
     sizes = {"x": (3, 3), "y": (3, 4), "W_xh": (4, 3), "W_hh": (4, 4), "W_hz": (4, 4)}
-    given = _normal(**sizes, b_h=(4,), b_z=(4,), h_0=(4,))
+    given = _normal(seed, **sizes, b_h=(4,), b_z=(4,), h_0=(4,))
     return given | {"y": np.abs(given["y"])}
 
 
-def _bigram() -> Given:
+def _bigram(seed: int) -> Given:
     """After "machine" comes "learning"."""
     x, y = _one_hot("machine", "learning")
-    return {"x": x, "y": y} | _normal(W_embed=(3, 4), W_unembed=(4, 3))
+    return {"x": x, "y": y} | _normal(seed, W_embed=(3, 4), W_unembed=(4, 3))
 
 
-def _next_word() -> Given:
+def _next_word(seed: int) -> Given:
     """After "I love machine" comes "learning"."""
     x, (y,) = _one_hot("I", "love", "machine"), _one_hot("learning")
-    return {"x": x, "y": y, "h_0": np.zeros(3)} | _normal(W_e=(3, 4), W_r=(3, 3), W_u=(4, 3))
+    return {"x": x, "y": y, "h_0": np.zeros(3)} | _normal(seed, W_e=(3, 4), W_r=(3, 3), W_u=(4, 3))
 
 
-def _double_sum() -> Given:
+def _double_sum(seed: int) -> Given:
     """Five words, embedding 15, hidden 7, vocabulary 10; small weights do not saturate tanh."""
-    given = _normal(x=(5, 15), W_x=(7, 15), W_H=(7, 7), W_y=(10, 7), h_0=(7,))
+    given = _normal(seed, x=(5, 15), W_x=(7, 15), W_H=(7, 7), W_y=(10, 7), h_0=(7,))
     smaller = {name: given[name] / 4 for name in ("W_x", "W_H")}
     return given | smaller | {"y": np.eye(10)[[3, 1, 4, 1, 5]]}
 
 
-def _linear_rnn() -> Given:
+def _linear_rnn(_seed: int) -> Given:
     """The numbers of the sheet."""
-    given = {"x": [10.0, 10.0], "y": [5.0, 5.0], "w_x": 0.1, "w_h": 1.0, "w_y": 2.0, "h_0": 1.0}
-    return {name: np.array(value) for name, value in given.items()}
+    return {name: np.array(value) for name, value in NUMBERS.items()}
 
 
-def _sigmoid_rnn() -> Given:
+def _sigmoid_rnn(seed: int) -> Given:
     """Three steps from an h_0 that is not zero."""
     sizes = {"x": (3, 3), "targets": (3, 2), "W_xh": (4, 3), "W_hh": (4, 4), "W_hy": (2, 4)}
-    given = _normal(**sizes, b_h=(4,), b_y=(2,), h_0=(4,))
+    given = _normal(seed, **sizes, b_h=(4,), b_y=(2,), h_0=(4,))
     return given | {"targets": derivations.sigmoid(given["targets"])}
 
 
@@ -212,13 +278,14 @@ TITLES = {
 # --- sheet E
 
 
-def _compare_recurrences(name: str) -> Iterator[Comparison]:
+def _compare_recurrences(name: str, seed: int) -> Iterator[Comparison]:
     """One cell over a batch, by ``Unroll`` and by ``unroll_cell``; L = Σ random weight · state."""
     steps, batch, inputs, hidden = 4, 3, 3, 4
     with torch.random.fork_rng(devices=[]):  # the weights of the cell are replaced below
         cell = CELLS[name](inputs, hidden).double()
     wide, kept = cell.gates * hidden, cell.states
     given = _normal(
+        seed,
         W_x=(wide, inputs),
         W_h=(wide, hidden),
         b=(wide,),
@@ -239,96 +306,3 @@ def _compare_recurrences(name: str) -> Iterator[Comparison]:
     found = [torch.autograd.grad(loss, list(tensors.values())) for loss in losses]
     for key, one, other in zip(tensors, *found, strict=True):
         yield _comparison("E", f"∂L/∂{key} ({name})", one.numpy(), other)
-
-
-# --- for people
-
-HEADINGS = ("quantity", "shape", "by hand", "autograd", "difference", "on the sheet")
-
-
-def lines(comparisons: Sequence[Comparison], *, full: bool) -> list[str]:
-    """A table for each sheet with its mistakes, and a summary; ``full``: all entries as well.
-
-    Arrays are shown by their Euclidean norms.
-    """
-    found = ["Arrays are shown by their Euclidean norm."]
-    for sheet in dict.fromkeys(one.sheet for one in comparisons):
-        chosen = [one for one in comparisons if one.sheet == sheet]
-        found += ["", f"{sheet}. {TITLES[sheet]}", *_table(chosen, full=full)]
-        if sheet == "C":
-            found += ["", *_grid(_shapes()), "", *_grid(_term_norms(chosen)), ""]
-        found += [f"  {one.quantity} on the sheet: {one.slip}" for one in chosen if one.slip]
-    numbers = sum(one.by_hand.size for one in comparisons)
-    found += ["", f"{len(comparisons)} gradients and values, {numbers:,} numbers compared"]
-    found[-1] += f"; the largest difference is {worst(comparisons):.1e}"
-    return found
-
-
-def _table(comparisons: Sequence[Comparison], *, full: bool) -> Iterator[str]:
-    """The lines of the comparisons of a sheet."""
-    rows = _grid([HEADINGS, *(_row(one) for one in comparisons)])
-    yield next(rows)
-    for one, row in zip(comparisons, rows, strict=True):
-        yield row
-        if full and one.by_hand.ndim and not _is_shape(one.by_hand):
-            yield from _entries(one)
-
-
-def _grid(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows of cells -> lines; the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        yield "  ".join([f"  {first:{widths[0]}}", *cells]).rstrip()
-
-
-def _row(one: Comparison) -> tuple[str, ...]:
-    """The cells of a comparison, below HEADINGS."""
-    shape = "" if _is_shape(one.by_hand) else "×".join(map(str, one.by_hand.shape))
-    on_sheet = "" if one.on_sheet is None else _format(one.on_sheet)
-    sides = (_format(one.by_hand), _format(one.autograd))
-    return (one.quantity, shape, *sides, f"{one.difference:.1e}", on_sheet)
-
-
-def _is_shape(array: Array) -> bool:
-    """Whether the array is a shape, of integers, which only sheet C compares."""
-    return array.dtype.kind == "i"
-
-
-def _format(array: Array) -> str:
-    """The number, the norm, or a shape as 10×7."""
-    if _is_shape(array):
-        return "×".join(map(str, array))
-    return f"{array if array.ndim == 0 else np.linalg.norm(array):.6g}"
-
-
-def _entries(one: Comparison) -> Iterator[str]:
-    """All entries of a quantity, by hand and, if the sheet has it, on the sheet."""
-    for head, array in (("by hand", one.by_hand), ("on the sheet", one.on_sheet)):
-        if array is not None:
-            text = np.array2string(
-                array,
-                max_line_width=100,
-                threshold=array.size + 1,
-                prefix=f"    {head:12} ",
-                formatter={"float_kind": lambda entry: f"{entry:9.3g}"},
-            )
-            yield from f"    {head:12} {text}".splitlines()
-
-
-def _shapes() -> list[tuple[str, ...]]:
-    """Sheet C's table of shapes."""
-    table = derivations.shapes()
-    return [("", *table), ("shape", *(f"{rows}×{columns}" for rows, columns in table.values()))]
-
-
-def _term_norms(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
-    """Norms of sheet C's terms: the contribution of step k to the gradient of the loss at t."""
-    rows: list[tuple[str, ...]] = []
-    for terms in (one.by_hand for one in comparisons if one.quantity == TERMS):
-        norms = np.linalg.norm(terms, axis=(2, 3))
-        rows.append((TERMS, *(f"k = {k}" for k in range(1, len(norms) + 1))))
-        for t, norm in enumerate(norms, 1):
-            cells = (f"{size:.3g}" if k <= t else "" for k, size in enumerate(norm, 1))
-            rows.append((f"t = {t}", *cells))
-    return rows

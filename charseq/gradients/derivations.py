@@ -48,6 +48,8 @@ def sigmoid(a: Array) -> Array:
 
 
 SIGMOID = Activation(sigmoid, lambda a: sigmoid(a) * (1 - sigmoid(a)))
+TANH = Activation(np.tanh, lambda a: 1 - np.tanh(a) ** 2)
+IDENTITY = Activation(np.positive, np.ones_like)
 
 
 def tanh_rnn(
@@ -243,17 +245,29 @@ def shapes(
     return {name: (len(array), array[0].size) for name, array in table.items()}
 
 
-def linear_rnn(x: Like, y: Like, *, w_x: Like, w_h: Like, w_y: Like, h_0: Start = None) -> Worked:
-    """Sheet D: a linear RNN with squared error.
+def linear_rnn(
+    x: Like,
+    y: Like,
+    *,
+    w_x: Like,
+    w_h: Like,
+    w_y: Like,
+    h_0: Start = None,
+    activation: Activation = IDENTITY,
+) -> Worked:
+    """Sheet D: a linear RNN with squared error; or, as in its question [2], with an activation σ.
 
-        h_t = w_x x_t + w_h h_{t-1}    ŷ_t = w_y h_t    L_t = (ŷ_t - y_t)²    L = Σ_t L_t
+        a_t = w_x x_t + w_h h_{t-1}    h_t = σ(a_t), on the sheet a_t itself
+        ŷ_t = w_y h_t                  L_t = (ŷ_t - y_t)²    L = Σ_t L_t
 
-        ∂L/∂ŷ_t = 2 (ŷ_t - y_t)        ∂L/∂h_t = w_y^T ∂L/∂ŷ_t + w_h^T ∂L/∂h_{t+1}
-        ∂L/∂w_h = Σ_t ∂L/∂h_t h_{t-1}^T     ∂L/∂w_x = Σ_t ∂L/∂h_t x_t^T
+        ∂L/∂ŷ_t = 2 (ŷ_t - y_t)        ∂L/∂h_t = w_y^T ∂L/∂ŷ_t + w_h^T (σ'(a_{t+1}) ⊙ ∂L/∂h_{t+1})
+        ∂L/∂w_h = Σ_t (σ'(a_t) ⊙ ∂L/∂h_t) h_{t-1}^T    ∂L/∂w_x: x_t^T in place of h_{t-1}^T
         ∂L/∂w_y = Σ_t ∂L/∂ŷ_t h_t^T
+        ∂h_T/∂h_0 = Π_{t=T..1} diag(σ'(a_t)) w_h
 
-    Shapes: if w_x is a number, x and y are T numbers and the rest are numbers, as on the sheet;
-    else x T×I, y T×O, w_x H×I, w_h H×H, w_y O×H, h_0 H, and (·)² is summed over the entries.
+    ``gradients["∂L_t/∂w_h(k)"]`` is the table of the terms of ∂L/∂w_h, T×T or T×T×H×H: loss t,
+    step k. Shapes: if w_x is a number, x and y are T numbers and the rest are numbers, as on the
+    sheet; else x T×I, y T×O, w_x H×I, w_h H×H, w_y O×H, h_0 H, and (·)² is summed over the entries.
     """
     numbers = np.ndim(w_x) == 0
     x, y, w_x, w_h, w_y, h_0 = _checked(
@@ -262,26 +276,37 @@ def linear_rnn(x: Like, y: Like, *, w_x: Like, w_h: Like, w_y: Like, h_0: Start 
     )
     T, x, y = len(x), _from_1(x), _from_1(y)
     times, outer = np.dot, np.multiply.outer  # @ and np.outer for numbers as well
-    h, y_hat, L = Steps({0: h_0}), Steps(), Steps()
+    a, h, y_hat, L, slope = Steps(), Steps({0: h_0}), Steps(), Steps(), Steps()
     for t in range(1, T + 1):
-        h[t] = times(w_x, x[t]) + times(w_h, h[t - 1])
+        a[t] = times(w_x, x[t]) + times(w_h, h[t - 1])
+        h[t], slope[t] = activation.value(a[t]), activation.derivative(a[t])
         y_hat[t] = times(w_y, h[t])
         L[t] = np.sum((y_hat[t] - y[t]) ** 2)
 
-    dL_dy_hat, dL_dh = Steps(), Steps()
-    later = np.zeros_like(h_0)
+    dL_dy_hat, dL_dh, dL_da = Steps(), Steps(), Steps()
+    later, dh_T_dh_0 = np.zeros_like(h_0), np.eye(h_0.size).reshape(w_h.shape)
     for t in range(T, 0, -1):
         dL_dy_hat[t] = 2 * (y_hat[t] - y[t])
         dL_dh[t] = times(w_y.T, dL_dy_hat[t]) + later
-        later = times(w_h.T, dL_dh[t])
+        dL_da[t] = slope[t] * dL_dh[t]
+        later = times(w_h.T, dL_da[t])
+        dh_T_dh_0 = times(dh_T_dh_0 * slope[t], w_h)
+    terms = np.zeros((T, T, *w_h.shape))
+    for t in range(1, T + 1):
+        arriving = times(w_y.T, dL_dy_hat[t])  # ∂L_t/∂h_k, from k = t backwards
+        for k in range(t, 0, -1):
+            terms[t - 1, k - 1] = outer(slope[k] * arriving, h[k - 1])
+            arriving = times(w_h.T, slope[k] * arriving)
     gradients = {
-        "∂L/∂w_h": sum(outer(dL_dh[t], h[t - 1]) for t in dL_dh),
-        "∂L/∂w_x": sum(outer(dL_dh[t], x[t]) for t in dL_dh),
+        "∂L/∂w_h": sum(outer(dL_da[t], h[t - 1]) for t in dL_da),
+        "∂L/∂w_x": sum(outer(dL_da[t], x[t]) for t in dL_da),
         "∂L/∂w_y": sum(outer(dL_dy_hat[t], h[t]) for t in dL_dy_hat),
+        f"∂h_{T}/∂h_0": dh_T_dh_0,
+        "∂L_t/∂w_h(k)": terms,
     }
     dL_dh[0] = later
     return Worked(
-        _named({"h_t": h, "ŷ_t": y_hat, "L_t": L}, {"L": sum(L.values())}),
+        _named({"a_t": a, "h_t": h, "ŷ_t": y_hat, "L_t": L}, {"L": sum(L.values())}),
         _named({"∂L/∂ŷ_t": dL_dy_hat, "∂L/∂h_t": dL_dh}, gradients),
     )
 
@@ -306,6 +331,8 @@ def sigmoid_rnn(
 
         ∂L/∂y_t       = -2 (t_t - y_t)         ∂L_t/∂h_t = ∂L_t/∂y_t σ'(o_t) W_hy
         ∂h_t/∂h_{t-1} = σ'(a_t) W_hh
+        ∂⁺h_t/∂W_hh   = σ'(a_t) for each entry of h_{t-1}, held fixed: the immediate derivative
+        ∂h_t/∂W_hh    = ∂⁺h_t/∂W_hh + ∂h_t/∂h_{t-1} ∂h_{t-1}/∂W_hh    ∂h_t/∂W_xh: x_t for h_{t-1}
         ∂L/∂h_k       = Σ_{t≥k} ∂L_t/∂h_t ∂h_t/∂h_k = ∂L_k/∂h_k + ∂L/∂h_{k+1} ∂h_{k+1}/∂h_k
         ∂L/∂W         = Σ_t ∂L_t/∂h_t Σ_{k≤t} ∂h_t/∂h_k ∂⁺h_k/∂W = Σ_k ∂L/∂h_k ∂⁺h_k/∂W
                         for W_xh, W_hh, b_h with ∂⁺a_k/∂W = x_k, h_{k-1}, 1
@@ -339,6 +366,7 @@ def sigmoid_rnn(
         dh_dh[t] = np.diag(act_prime(a[t])) @ W_hh
         later = dL_dh[t] @ dh_dh[t]
     dL_dh[0] = later
+    slopes = {t: act_prime(a[t]) for t in a}
     gradients = {f"∂h_{t}/∂h_{t - 1}": dh_dh[t] for t in a} | {
         "∂L/∂W_xh": sum(np.outer(dL_da[t], x[t]) for t in a),
         "∂L/∂W_hh": sum(np.outer(dL_da[t], h[t - 1]) for t in a),
@@ -348,8 +376,26 @@ def sigmoid_rnn(
     }
     return Worked(
         _named({"a_t": a, "h_t": h, "o_t": o, "y_t": y, "L_t": L}, {"L": sum(L.values())}),
-        _named({"∂L/∂y_t": dL_dy, "∂L_t/∂h_t": dL_t_dh, "∂L/∂h_t": dL_dh}, gradients),
+        _named({"∂L/∂y_t": dL_dy, "∂L_t/∂h_t": dL_t_dh, "∂L/∂h_t": dL_dh}, gradients)
+        | _by_weights("W_xh", slopes, dh_dh, x)
+        | _by_weights("W_hh", slopes, dh_dh, [h_0, *h.values()]),
     )
+
+
+def _by_weights(
+    name: str, slopes: Steps, dh_dh: Steps, read: Sequence[Array] | Array
+) -> dict[str, Array]:
+    """∂⁺h_t/∂W, the immediate derivative, and ∂h_t/∂W, the total one, of every step t.
+
+    ``read[t]`` is the vector that W multiplies at step t, and ``slopes[t]`` is σ'(a_t). Results
+    are H×H×I: the derivative of unit i of h_t with respect to entry (j, l) of W.
+    """
+    immediate, total = Steps(), Steps()
+    for t, slope in slopes.items():
+        immediate[t] = np.einsum("i,ij,l->ijl", slope, np.eye(len(slope)), read[t])
+        earlier = np.einsum("ij,jlm->ilm", dh_dh[t], total[t - 1]) if t > 1 else 0
+        total[t] = immediate[t] + earlier
+    return _named({f"∂⁺h_t/∂{name}": immediate, f"∂h_t/∂{name}": total}, {})
 
 
 def softmax(s: Array) -> Array:

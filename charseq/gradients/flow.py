@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS
 from charseq.display import fill, shown, width
-from charseq.kernels.bptt import RECURRENCES, Gradients, Trace
-from charseq.models.cells import CELLS
+from charseq.kernels import bptt
+from charseq.kernels.bptt import Gradients, Trace
+from charseq.models.cells import CELLS, TanhCell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ VANISHED, EXPLODED = 1e-3, 1e3
 DISTANCES = (1, 10, 50, 100, 200, 500)
 PROBES, JACOBIANS = 8, 9
 """Random directions for a recurrence of a trained model; steps whose Jacobian is computed."""
-CANDIDATE = {"tanh": 0, "residual": 0, "gru": 2, "lstm": 2}
+CANDIDATE = {"tanh": 0, "residual": 0, "sigmoid": 0, "gru": 2, "lstm": 2}
 """Index of the candidate block of W_hh, which computes new content; other blocks are gates."""
 MAX_WIDTH = 100
 """Width of a table in columns of a terminal."""
@@ -56,6 +57,33 @@ LEGEND = (
     "growth: factor per step over the whole distance; at n: ‖∂L_T/∂h_{T-n}‖, which is 1 at 0",
     f"vanishes: under {VANISHED:g} at the farthest step; explodes: over {EXPLODED:g}; holds: else",
 )
+
+
+def run_sigmoid(projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
+    """Sheet F: h_t = σ(a_t). It is here to be looked at; charseq trains no such cell.
+
+    Arguments and results are those of :mod:`charseq.kernels.bptt`.
+    """
+    states = [initial[0]]
+    for step in range(projected.shape[1]):
+        states.append(torch.sigmoid(projected[:, step] + states[-1] @ recurrent))
+    return Trace(torch.stack(states, dim=1)[None], projected.new_empty(0))
+
+
+def back_sigmoid(trace: Trace, recurrent: Tensor, arriving: Tensor) -> Gradients:
+    """δ_{t-1} = ∂L_{t-1} + W_h^T (h_t ⊙ (1 - h_t) ⊙ δ_t), where σ' = σ (1 - σ) ≤ 1/4  (sheet F)."""
+    hidden, outputs = trace.states[0], arriving[0]
+    collected, delta = torch.empty_like(outputs), torch.zeros_like(outputs[:, 0])
+    for step in reversed(range(outputs.shape[1])):
+        value = hidden[:, step + 1]
+        collected[:, step] = value * (1 - value) * (delta + outputs[:, step])
+        delta = collected[:, step] @ recurrent.transpose(1, 2)
+    weight = torch.einsum("dtbh,dtbg->dhg", hidden[:, :-1], collected)
+    return Gradients(collected, weight, delta[None])
+
+
+RECURRENCES = {**bptt.RECURRENCES, "sigmoid": (run_sigmoid, back_sigmoid)}
+"""The recurrences that are trained, and that of sheet F."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +164,7 @@ def draw(
     steps, batch, size = sizes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = CELLS[cell](size, size).double().requires_grad_(requires_grad=False)
+        fresh = CELLS.get(cell, TanhCell)(size, size).double().requires_grad_(requires_grad=False)
         noise = torch.randn(steps, batch, fresh.gates * size, dtype=torch.float64)
         symbols = torch.randn(steps, batch, size, dtype=torch.float64)
         blocks = [nn.init.orthogonal_(noise.new_empty(size, size)) for _ in range(fresh.gates)]
@@ -234,7 +262,7 @@ def _step_back(cell: str, trace: Trace, recurrent: Tensor, step: int, delta: Ten
 
 
 def _run(cell: str, projected: Tensor, recurrent: Tensor, initial: Tensor) -> Trace:
-    """The trace of ``bptt``. A tanh cell has no gates; its outputs stand for them, unread."""
+    """The trace. A cell without gates has its outputs in their place, unread."""
     trace = RECURRENCES[cell][0](projected, recurrent, initial)
     return trace if trace.gates.ndim > 1 else Trace(trace.states, trace.states[0, :, 1:])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from charseq import files
-from charseq.config import CELLS
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.display import shown
 from charseq.errors import DataError, UsageError, require
@@ -77,7 +76,7 @@ def require_plots() -> None:
 
 
 def study_cells(
-    cells: Sequence[str] = CELLS,
+    cells: Sequence[str] = (),
     *,
     scales: Sequence[float] = (),
     steps: int = 500,
@@ -86,11 +85,13 @@ def study_cells(
 ) -> Study:
     """Study of random recurrences: ‖∂L_T/∂h_k‖ by distance, and the t x k terms of sheet C.
 
-    ``scales`` are factors of an orthogonal W_hh, by default those of :mod:`charseq.gradients.flow`.
+    Without ``cells`` all recurrences of :mod:`charseq.gradients.flow`; ``scales`` are factors of an
+    orthogonal W_hh, by default those of the same module.
     """
     from charseq import plots
     from charseq.gradients import flow as flows
 
+    cells = cells or tuple(flows.RECURRENCES)
     found = flows.flow(cells, scales=scales or flows.SCALES, steps=steps, hidden=hidden, seed=seed)
     tables = {
         cell: flows.terms(
@@ -104,20 +105,20 @@ def study_cells(
         plots.curves(
             path,
             panels,
-            xlabel="distance T - k in steps",
-            ylabel="gradient norm ‖∂L_T/∂h_k‖",
-            title="What is left of a gradient, by the scale of W_hh",
+            xlabel="distance n = T - k between loss and state, in steps",
+            ylabel="gradient norm ‖∂L_T/∂h_k‖, 1 at n = 0",
+            title="What is left of a gradient after n steps, by the scale of W_hh",
+            legend="scale of W_hh",
         )
 
-    def heat(cell: str) -> Picture:
-        return lambda path: plots.heat_map(
+    def heat(path: Path) -> None:
+        plots.heat_maps(
             path,
-            tables[cell],
-            xlabel="step k that W_hh acted at",
+            tables,
+            xlabel="step k at which W_hh acted",
             ylabel="step t of the loss",
-            title=f"{cell}: what step k adds to the gradient of L_t",
-            scale="‖∂L_t/∂h_t · ∂h_t/∂h_k · ∂⁺h_k/∂W_hh‖",
-            log=True,
+            title="What step k adds to the gradient of L_t (W_hh orthogonal)",
+            scale="norm of the term, ‖∂L_t/∂h_t · ∂h_t/∂h_k · ∂⁺h_k/∂W_hh‖",
         )
 
     facts = {
@@ -127,7 +128,7 @@ def study_cells(
         "flows": [one.to_json() for one in found],
         "terms": {cell: table.tolist() for cell, table in tables.items()},
     }
-    pictures = {"flow.png": curves} | {f"terms-{cell}.png": heat(cell) for cell in cells}
+    pictures: dict[str, Picture] = {"flow.png": curves, "terms.png": heat}
     return Study(facts, flows.lines(found), pictures)
 
 
@@ -173,8 +174,8 @@ def study_run(run: str | Path | None, text: str) -> Study:
         plots.curves(
             path_of_figure,
             _panels(found),
-            xlabel="distance T - k in steps",
-            ylabel="gradient norm ‖∂L_T/∂h_k‖",
+            xlabel="distance n = T - k between loss and state, in steps",
+            ylabel="gradient norm ‖∂L_T/∂h_k‖, 1 at n = 0",
             title=f"{path.name}: what is left of a gradient",
         )
 

@@ -82,3 +82,16 @@ def test_verify_prints_a_line_for_each_fault_or_an_object(run: Path, world: Worl
     code, out, _ = world.run("verify", "--json", str(run))
     facts = json.loads(out)
     assert (code, facts["sound"], len(facts["faults"])) == (1, False, 2)
+
+
+def test_plot_draws_the_runs_that_are_named(tmp_path: Path, world: World) -> None:
+    drawn = []
+    world.replace(
+        "evaluation.learning_curve",
+        draw=lambda path, runs, *, force: drawn.append((path, runs, force)),
+    )
+    runs = [str(ROOT / "checkpoints" / name) for name in ("dates", "sentences")]
+    path = tmp_path / "x.png"
+    assert world.run("plot", *runs, "-o", str(path), "--force") == (0, "", f"drawn {path}\n")
+    assert [(at, [*map(str, named)], force) for at, named, force in drawn] == [(path, runs, True)]
+    assert world.run("plot", runs[0])[0] == 2

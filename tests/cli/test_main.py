@@ -29,7 +29,7 @@ from charseq.errors import (
 
 COMMANDS = [
     "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
-    "verify", "gradients",
+    "verify", "plot", "gradients",
 ]  # fmt: skip
 
 
@@ -124,6 +124,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "check": "",
         "info": "",
         "verify": "--json",
+        "plot": "-o --force",
         "gradients": "--sheet --flow -m --plot --json",
     }
     for command, flags in contract.items():

@@ -124,10 +124,12 @@ def torch_c(g: dict[str, Tensor], add: Added) -> Tensor:
     return loss
 
 
-def torch_d(g: dict[str, Tensor], add: Added) -> Tensor:
+def torch_d(
+    g: dict[str, Tensor], add: Added, *, act: Callable[[Tensor], Tensor] = torch.positive
+) -> Tensor:
     h, loss = add("h_0", g["h_0"]), torch.zeros(())
     for t, (x, y) in enumerate(zip(g["x"], g["y"], strict=True), 1):
-        h = add(f"h_{t}", g["w_x"] @ x + g["w_h"] @ h)
+        h = add(f"h_{t}", act(g["w_x"] @ x + g["w_h"] @ h))
         loss = loss + (add(f"ŷ_{t}", g["w_y"] @ h) - y).square().sum()
     return loss
 
@@ -169,6 +171,12 @@ CASES = {
     "C": (given_c, derivations.double_sum, torch_c, "L"),
     "D": (given_d, derivations.linear_rnn, torch_d, "L"),
     "D, numbers": (given_d_numbers, derivations.linear_rnn, torch_d_numbers, "L"),
+    "D, sine": (
+        given_d,
+        partial(derivations.linear_rnn, activation=SINE),
+        partial(torch_d, act=torch.sin),
+        "L",
+    ),
     "F": (given_f, derivations.sigmoid_rnn, torch_f, "L"),
     "F, sine": (
         given_f,
@@ -407,10 +415,13 @@ def test_each_term_is_the_gradient_by_that_steps_own_matrix(seed: int, sizes: Si
 def test_the_numbers_of_d_are_exact() -> None:
     values, gradients = derivations.linear_rnn([10, 10], [5, 5], w_x=0.1, w_h=1, w_y=2, h_0=1)
     assert values == {
+        "a_1": 2, "a_2": 3,
         "h_0": 1, "h_1": 2, "h_2": 3, "ŷ_1": 4, "ŷ_2": 6, "L_1": 1, "L_2": 1, "L": 2,
     }  # fmt: skip
+    terms = gradients.pop("∂L_t/∂w_h(k)")
+    assert terms.tolist() == [[-4, 0], [4, 8]]  # their sum is ∂L/∂w_h
     assert gradients == {
-        "∂L/∂ŷ_1": -2, "∂L/∂ŷ_2": 2, "∂L/∂h_0": 0, "∂L/∂h_1": 0, "∂L/∂h_2": 4,
+        "∂h_2/∂h_0": 1, "∂L/∂ŷ_1": -2, "∂L/∂ŷ_2": 2, "∂L/∂h_0": 0, "∂L/∂h_1": 0, "∂L/∂h_2": 4,
         "∂L/∂w_h": 8, "∂L/∂w_x": 40, "∂L/∂w_y": 2,
     }  # fmt: skip
     assert all(value.shape == () for value in (values | gradients).values())
@@ -424,10 +435,63 @@ def test_numbers_are_matrices_of_size_one() -> None:
         derivations.linear_rnn(**numbers), derivations.linear_rnn(**matrices), strict=True
     ):
         for key, value in one.items():
-            close(value, other[key].reshape(()))
+            close(value, other[key].reshape(value.shape))
+
+
+@settings(max_examples=15)
+@given(any_seed, any_sizes)
+def test_the_terms_of_d_and_the_way_to_the_first_state(seed: int, sizes: Sizes) -> None:
+    """Each term by a copy of w_h for each step; ∂h_T/∂h_0 by autograd, a sine in between."""
+    values = given_d(seed, sizes)
+    gradients = derivations.linear_rnn(**values, activation=SINE).gradients
+    g = {key: torch.tensor(value) for key, value in values.items()}
+    T, h = sizes[0], g["h_0"].requires_grad_()
+    copies, start = [g["w_h"].clone().requires_grad_() for _ in range(T)], h
+    terms = gradients["∂L_t/∂w_h(k)"]
+    for t in range(T):
+        h = torch.sin(g["w_x"] @ g["x"][t] + copies[t] @ h)
+        loss = (g["w_y"] @ h - g["y"][t]).square().sum()
+        found = torch.autograd.grad(loss, copies, retain_graph=True, materialize_grads=True)
+        close(terms[t], torch.stack(found))
+    rows = [torch.autograd.grad(entry, start, retain_graph=True)[0] for entry in h]
+    close(gradients[f"∂h_{T}/∂h_0"], torch.stack(rows))
+    close(terms.sum(axis=(0, 1)), gradients["∂L/∂w_h"])
 
 
 # --- F
+
+
+def test_the_immediate_and_the_total_derivative_of_a_state_by_a_weight() -> None:
+    """∂⁺ by the step's own copy, ∂ by the shared matrix; the losses' parts sum to ∂L/∂W."""
+    values = given_f(4, (3, 2, 4, 3))
+    gradients = derivations.sigmoid_rnn(**values).gradients
+    g = {key: torch.tensor(value) for key, value in values.items()}
+    jacobian = torch.autograd.functional.jacobian
+    for t in (1, 2, 3):
+
+        def state(W_xh: Tensor, W_hh: Tensor, upto: int = t) -> Tensor:
+            h = g["h_0"]
+            for x in g["x"][:upto]:
+                h = torch.sigmoid(W_xh @ x + W_hh @ h + g["b_h"])
+            return h
+
+        def step(W_xh: Tensor, W_hh: Tensor, last: int = t) -> Tensor:
+            before = state(g["W_xh"], g["W_hh"], last - 1)
+            return torch.sigmoid(W_xh @ g["x"][last - 1] + W_hh @ before + g["b_h"])
+
+        given = (g["W_xh"], g["W_hh"])
+        for name, total, own in zip(
+            ("W_xh", "W_hh"), jacobian(state, given), jacobian(step, given), strict=True
+        ):
+            close(gradients[f"∂h_{t}/∂{name}"], total)
+            close(gradients[f"∂⁺h_{t}/∂{name}"], own)
+    for name in ("W_xh", "W_hh"):
+        parts = [
+            np.einsum("i,ijl->jl", gradients[f"∂L_{t}/∂h_{t}"], gradients[f"∂h_{t}/∂{name}"])
+            for t in (1, 2, 3)
+        ]
+        close(gradients[f"∂L/∂{name}"], sum(parts))
+    assert not np.allclose(gradients["∂h_2/∂W_hh"], gradients["∂⁺h_2/∂W_hh"])
 
 
 def test_the_parts_of_the_chain_of_f() -> None:

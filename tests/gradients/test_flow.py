@@ -35,9 +35,19 @@ from charseq.gradients.flow import (
     trained_flow,
 )
 from charseq.kernels.bptt import Trace
-from charseq.models.cells import CELLS, Cell
+from charseq.models.cells import CELLS as TRAINED
+from charseq.models.cells import Cell
 from charseq.models.seq2seq import EncoderDecoder
 
+
+class SigmoidCell(Cell, name="tanh"):
+    """Sheet F's recurrence for autograd; one gate and one state, as tanh."""
+
+    def forward(self, projected: Tensor, state: Tensor) -> Tensor:
+        return torch.sigmoid(projected + state @ self.recurrent.T)
+
+
+CELLS = {**TRAINED, "sigmoid": SigmoidCell}
 NAMES = tuple(CELLS)
 SIZE = 4
 
@@ -230,7 +240,7 @@ def test_scales_share_their_random_numbers_and_leave_those_of_others_alone() -> 
 def test_every_cell_and_scale_has_its_flow() -> None:
     found = flow(scales=[0.5, 2.0], steps=20, hidden=8)
     assert [one.cell for one in found] == [name for name in NAMES for _ in range(3)]
-    assert [one.name for one in found] == ["0.5", "2", START] * 4
+    assert [one.name for one in found] == ["0.5", "2", START] * 5
     radii = {one.name: one.radius for one in found if one.cell != "residual"}
     assert [radii["0.5"], radii["2"], radii[START]] == pytest.approx([0.5, 2, 1])
     told = json.loads(json.dumps([one.to_json() for one in found], allow_nan=False))
@@ -271,6 +281,16 @@ def test_the_sheets_claims_as_far_as_they_hold() -> None:
         assert found["residual", scale].jacobian == pytest.approx(1, abs=0.05)
     # as charseq starts it, I + diag(tanh') W contracts instead
     assert found["residual", START].verdict == "vanishes"
+
+
+def test_a_sigmoid_shrinks_by_at_least_four() -> None:
+    """σ' ≤ 1/4, so an orthogonal W_hh times S keeps less than S/4 of a gradient at each step."""
+    for one in flow(["sigmoid"], scales=[1.0, 3.9], steps=60, hidden=16):
+        if one.name != START:
+            assert one.growth < float(one.name) / 4
+            assert one.verdict == "vanishes"
+    still = flow(["sigmoid"], scales=[1.0], steps=60, hidden=16, input_scale=1e-9)[0]
+    assert 0.23 < still.growth < 0.25  # states near the middle, where σ' is nearly 1/4
 
 
 # --- a trained model
@@ -335,7 +355,7 @@ def expected_flows(model: EncoderDecoder) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_models_recurrences_are_those_of_its_equations(name: str, layers: int, kind: str) -> None:
     model = build(cell=name, layers=layers, **KINDS[kind])
     expected = expected_flows(model)

@@ -156,7 +156,7 @@ def test_cells_are_told_by_scale(tmp_path: Path) -> None:
     assert {len(one["logs"]) for one in facts["flows"]} == {13}
     assert np.array(facts["terms"]["lstm"]).shape == (12, 12)
     drawn = small.draw(tmp_path / "new" / "folder")
-    assert [path.name for path in drawn] == ["flow.png", "terms-tanh.png", "terms-lstm.png"]
+    assert [path.name for path in drawn] == ["flow.png", "terms.png"]
     for path in drawn:
         assert path.read_bytes().startswith(b"\x89PNG")
 
