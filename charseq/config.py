@@ -252,6 +252,14 @@ class Config:
         least=0,
         most=1024,
     )
+    workers: int = setting(
+        0,
+        "training",
+        "processes that share each batch on a CPU, with one thread each; 0: with a minute or more "
+        "one for each core, up to four, or one alone where that is faster; with epochs one",
+        least=0,
+        most=64,
+    )
     device: str = setting("auto", "training", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "auto",
