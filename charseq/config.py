@@ -255,8 +255,7 @@ class Config:
     workers: int = setting(
         0,
         "training",
-        "processes that share each batch on a CPU, with one thread each; 0: with a minute or more "
-        "one for each core, up to four, or one alone where that is faster; with epochs one",
+        "processes that share each batch; 0: by the cores and the speed, with epochs one",
         least=0,
         most=64,
     )

@@ -345,6 +345,11 @@ class Trainer:
             gradient = add_gradient(self.weights, self.model.parameters(), into)
         else:
             gradient = self.weights.grad.zero_()
+        loss = self._backward(batch)
+        return loss, float(torch.linalg.vector_norm(gradient)), 1.0
+
+    def _backward(self, batch: Batch) -> float:
+        """The mean loss of a batch; its gradient is added to ``grad`` of the flat buffer."""
         with self.interruptible():
             given = to_tensors(batch, self._carried_state, self.device)
             smoothing = self.settings.label_smoothing
@@ -353,7 +358,7 @@ class Trainer:
             mean.backward()
         carried = found.state if batch.continues else None
         self._carried_state = None if carried is None else carried.detach()
-        return float(mean.detach()), float(torch.linalg.vector_norm(gradient)), 1.0
+        return float(mean.detach())
 
     def _share(self, batch: Batch) -> tuple[float, float, float]:
         """Mean loss, norm of its gradient, and count: all ranks compute the gradient of the sum."""

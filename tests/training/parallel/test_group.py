@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -22,7 +21,6 @@ from charseq.kernels import library
 from charseq.models.device import seed_all
 from charseq.models.factory import build, build_next_word
 from charseq.models.loss import TrainableModel
-from charseq.training.parallel.gradient import split
 from charseq.training.parallel.group import Group
 from charseq.training.trainer import OptimizerSettings, Step, Trainer
 
@@ -49,12 +47,6 @@ def pairs_batches() -> Batches:
     sources = rows(23)
     weights = np.linspace(0.5, 2.0, 23)
     return Batches(sources, [one[::-1] for one in sources], weights=weights, batch_size=7, seed=3)
-
-
-def step_of(count: int) -> int:
-    """The first step with a batch of so many rows."""
-    batches = pairs_batches()
-    return next(step for step in range(len(batches)) if len(batches[step].weights) == count)
 
 
 def text(
@@ -101,20 +93,6 @@ def same(left: Trainer, right: Trainer) -> bool:
     return before.keys() == after.keys() and all(
         np.array_equal(before[name], after[name]) for name in before
     )
-
-
-def test_every_row_belongs_to_one_rank() -> None:
-    batch = pairs_batches()[step_of(7)]
-    parts = split(batch, 3)
-    assert [len(part.weights) for part in parts] == [3, 2, 2]
-    for rank, part in enumerate(parts):
-        for row, whole in enumerate(range(rank, 7, 3)):
-            for name in ("source", "inputs", "labels"):
-                found, expected = getattr(part, name)[row], getattr(batch, name)[whole]
-                assert found.tolist() == expected[: len(found)].tolist()
-                assert not expected[len(found) :].any()
-            assert part.weights[row] == batch.weights[whole]
-    assert [len(part.weights) for part in split(split(batch, 4)[3], 4)] == [1], "no empty parts"
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -269,37 +247,3 @@ def test_a_group_leaves_nothing_behind() -> None:
             os.kill(one, 0)
     assert group.processes == []
     assert len(take(trainer, 2)) == 2, "a group may be started again"
-
-
-def test_a_process_ends_with_its_parent() -> None:
-    """A child that starts a group and is killed leaves no process of the group."""
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from tests_group import trainer_of, pairs_model, pairs_batches\n"
-        "group = trainer_of(pairs_model, pairs_batches(), 2).group\n"
-        "group.__enter__(); group.ready(wait=True)\n"
-        "print(group.processes[0], flush=True); time.sleep(60)\n"
-    )
-    here = Path(__file__)
-    code = code.replace("tests_group", here.stem)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(here.parent)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    worker = int(process.stdout.readline())
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{worker}").exists() and not _is_zombie(worker):
-        assert time.monotonic() < deadline, "the worker lives on"
-        time.sleep(0.02)
-
-
-def _is_zombie(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
