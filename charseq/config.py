@@ -247,6 +247,13 @@ class Config:
         least=0,
         most=1024,
     )
+    workers: int = setting(
+        0,
+        "training",
+        "processes that share each batch; 0: by the cores and the speed, with epochs one",
+        least=0,
+        most=64,
+    )
     device: str = setting("auto", "training", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "auto",

@@ -24,7 +24,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -271,8 +271,11 @@ def catch_signals() -> Iterator[StopSignal]:
 class ChildProcess:
     """A module that runs in a process of its own; its stderr is kept until it ends."""
 
-    def __init__(self, module: str) -> None:
-        """Start ``main()`` of a module; ``main()`` returns the exit code."""
+    def __init__(self, module: str, *, handles: Sequence[int] = ()) -> None:
+        """Start ``main()`` of a module; ``main()`` returns the exit code.
+
+        ``handles`` are file descriptors that the child has under the same numbers.
+        """
         import subprocess  # not needed to predict, and slow to load
         import tempfile
 
@@ -283,6 +286,7 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            pass_fds=handles,
             process_group=0,
         )
 

@@ -31,8 +31,8 @@ from charseq.setting import RENAMED
 
 NAMED = (
     "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
-    "learning_rate", "seed", "threads", "device", "columns", "header", "delimiter", "encoding",
-    "bad_rows", "empty_targets", "ensemble", "cells",
+    "learning_rate", "seed", "threads", "workers", "device", "columns", "header", "delimiter",
+    "encoding", "bad_rows", "empty_targets", "ensemble", "cells",
 )  # fmt: skip
 """Settings with an option of their own; the others are set with ``--set``."""
 SHORT = {"learning_rate": "--lr"}

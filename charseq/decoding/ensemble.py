@@ -158,6 +158,7 @@ def member_of(config: Config, number: int) -> Config:
         direction=direction_of(config, number),
         seed=(config.seed + number) % MAX_SEED,
         threads=1,
+        workers=1,
     )
 
 

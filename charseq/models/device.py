@@ -17,6 +17,8 @@ from charseq.errors import SettingError, argument
 from charseq.kernels import library
 
 DEVICES: tuple[str, ...] = SETTINGS["device"].metadata["choices"]
+_TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
+_HOLD, _LONGEST_HOLD = 10.0, 60.0
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,12 +69,15 @@ class Pace:
         *,
         use: Callable[[int], None] = torch.set_num_threads,
         clock: Callable[[], float] = time.monotonic,
+        hold: float = _HOLD,
     ) -> None:
+        """``hold``: seconds from a trial to the next, where all won."""
         self.most = most
         self.threads = most
         self._use = use
         self._clock = clock
-        self._hold = _HOLD
+        self._shortest = self._hold = hold
+        self._longest = max(hold, _LONGEST_HOLD)
         self._rates: dict[int, float] = {}
         self._begin(0.0)
 
@@ -93,10 +98,15 @@ class Pace:
             else:
                 self._settle()
 
+    @property
+    def gain(self) -> float | None:
+        """The speed of all by that of one, in the last trial; None before the first."""
+        return self._rates[self.most] / self._rates[1] if len(self._rates) > 1 else None
+
     def _settle(self) -> None:
         """Continue with the faster number; the next trial is later each time one thread wins."""
         best = max(self._rates, key=self._rates.__getitem__)
-        self._hold = min(2 * self._hold, _LONGEST_HOLD) if best == 1 else _HOLD
+        self._hold = min(2 * self._hold, self._longest) if best == 1 else self._shortest
         self._try(best)
         self._until = self._hold
 
@@ -110,15 +120,21 @@ class Pace:
         self._steps = self._examples = 0
 
 
-def describe(device: torch.device, precision: torch.dtype, threads: int, *, timed: bool) -> str:
-    """What a training is computed by, for people: device, kernels, precision, threads."""
+def describe(
+    device: torch.device, precision: torch.dtype, threads: int, *, timed: bool, workers: int = 1
+) -> str:
+    """What a training is computed by, for people: device, kernels, precision, threads.
+
+    With several ``workers`` there are processes instead of threads.
+    """
     low = str(precision).removeprefix("torch.")
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)}), {low}"
     kernels = library.find()
     by = "torch alone" if kernels is None else f"compiled kernels ({kernels.level})"
-    most = "up to " if timed and threads > 1 else ""
-    return f"cpu, {by}, {low}, {most}{threads} thread{'s' * (threads > 1)}"
+    what, number = ("processes", workers) if workers > 1 else ("threads", threads)
+    most = "up to " if timed and number > 1 else ""
+    return f"cpu, {by}, {low}, {most}{number} {what if number > 1 else 'thread'}"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -160,8 +176,6 @@ def seed_all(*parts: int) -> None:
 
 
 _MASK = 2**64 - 1
-_TRIAL_STEPS, _TRIAL_SECONDS = 16, 1.0
-_HOLD, _LONGEST_HOLD = 10.0, 60.0
 
 
 def _mix(value: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -192,7 +192,7 @@ def fit(
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
     """
-    from charseq.models.device import Pace, choose_threads
+    from charseq.training.parallel.pace import pace_of
 
     config, so_far = task.config, state.progress
     total = config.epochs * len(trainer.batches)
@@ -206,9 +206,13 @@ def fit(
             return step / max(total, 1)
         return (clock() - so_far.prepared) / left if left > 0 else 1.0
 
-    pace = Pace(1 if total else choose_threads(config.threads), clock=clock)
+    pace = pace_of(trainer.group, config, clock, report)
     loss, scored_at, speed = None, -1, Speed(clock, report)
-    with catch_signals() as stop, progress_bar(clock, shown=progress) as show:
+    with (
+        catch_signals() as stop,
+        progress_bar(clock, shown=progress) as show,
+        trainer.group or nullcontext(),
+    ):
         score = partial(
             _score, task, trainer, state, clock, report=report, interruptible=stop.interruptible,
             callbacks=callbacks,

@@ -197,10 +197,12 @@ def assemble_trainer(
         SettingError: the settings ask for a GPU, and there is none.
     """
     from charseq.models.device import choose_device, choose_precision, choose_threads, seed_all
+    from charseq.training.parallel.pace import choose_workers
     from charseq.training.trainer import OptimizerSettings, Trainer
 
     device = choose_device(config.device)
-    choose_threads(config.threads, timed=not config.epochs)
+    workers = choose_workers(config, device.type)
+    choose_threads(1 if workers > 1 else config.threads, timed=not config.epochs)
     seed_all(config.seed)
     trainer = Trainer(
         model(),
@@ -218,6 +220,8 @@ def assemble_trainer(
         ),
         device=device,
         precision=choose_precision(config.precision, device),
+        ranks=workers,
+        build=model,
     )
     if inherited is not None:
         trainer.start_from(inherited(trainer.averaged()))

@@ -229,18 +229,20 @@ def _check_place(task: Task, folder: Path, *, force: bool) -> None:
 def _plan(task: Task, folder: Path) -> list[str]:
     """Lines on network, budget, device and folder."""
     from charseq.models import device
+    from charseq.training.parallel.pace import choose_workers
 
     config = task.config
     where = device.choose_device(config.device)
     timed = not config.epochs
-    threads = device.choose_threads(config.threads, timed=timed)
+    workers = 1 if config.ensemble > 1 else choose_workers(config, where.type)
+    threads = device.choose_threads(1 if workers > 1 else config.threads, timed=timed)
     precision = device.choose_precision(config.precision, where)
     return describe_plan(
         config,
         folder,
         parameters=_parameters(task),
         examples=task.metadata["data"]["examples"]["train"],
-        device=device.describe(where, precision, threads, timed=timed),
+        device=device.describe(where, precision, threads, timed=timed, workers=workers),
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import numpy as np
 import torch
@@ -31,8 +31,10 @@ from charseq.data.batches import Batch, Batches, LineBatches, StreamBatches
 from charseq.errors import CheckpointError, TrainingError, argument
 from charseq.kernels import adamw
 from charseq.models.device import seed_all
-from charseq.models.loss import TensorBatch, TrainableModel
+from charseq.models.loss import TrainableModel
 from charseq.training.gpu_step import Buffers, GraphedStep, Reading
+from charseq.training.parallel.gradient import loss_of, to_tensors
+from charseq.training.parallel.group import Build, Group
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -99,8 +101,14 @@ class Trainer:
         device: torch.device,
         precision: torch.dtype = torch.float32,
         graphed: bool | None = None,
+        ranks: int = 1,
+        build: Build | None = None,
     ) -> None:
-        """``graphed``: take the steps of ``gpu_step``; by default on a GPU."""
+        """A training of a model, which moves to the device.
+
+        ``graphed``: take the steps of ``gpu_step``; by default on a GPU. ``ranks``: processes of a
+        :class:`Group` that share each batch on a CPU; ``build`` makes the network in the others.
+        """
         self.model = model.to(device)
         self.batches = batches
         self.settings = settings
@@ -111,11 +119,21 @@ class Trainer:
         self._streak = 0
         self._carried_state: Tensor | None = None
         self._shapes = {name: value.shape for name, value in model.named_parameters()}
-        self.weights = flatten(self.model)
-        self.average = self.weights.detach().clone() if settings.ema else None
+        self.group: Group | None = None
+        if ranks > 1 and device.type == "cpu":
+            smoothing, seed = settings.label_smoothing, settings.seed
+            self.group = Group(
+                self.model, ranks, precision=precision, smoothing=smoothing, seed=seed, build=build
+            )
+            self.weights = self.group.weights
+        else:
+            self.weights = flatten(self.model)
+        self.average = self._shared("average") if settings.ema else None
+        if self.average is not None:
+            self.average.copy_(self.weights.data)
         self._moments = {
-            "exp_avg": torch.zeros_like(self.weights.data),
-            "exp_avg_sq": torch.zeros_like(self.weights.data),
+            "exp_avg": self._shared("exp_avg"),
+            "exp_avg_sq": self._shared("exp_avg_sq"),
             "step": torch.zeros((), device=device),
         }
         self._dropout_factor = 1.0
@@ -135,6 +153,12 @@ class Trainer:
                 betas=(BETA1, settings.beta2),
             )
             self.free_gradient()
+
+    def _shared(self, name: str) -> Tensor:
+        """A buffer of zeros, as large as the weights: in memory of the group, if there is one."""
+        if self.group is not None:
+            return cast("Tensor", getattr(self.group.memory, name))
+        return torch.zeros_like(self.weights.data)
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -232,7 +256,9 @@ class Trainer:
             shapes["seen"], kinds["seen"] = (2,), "f"
         if "carried" in state:  # of the shape that any batch ends with
             with torch.no_grad():
-                found = self.model.loss(self._to_device(self.batches[0]), smoothing=0.0)
+                found = self.model.loss(
+                    to_tensors(self.batches[0], self._carried_state, self.device), smoothing=0.0
+                )
             shapes["carried"] = () if found.state is None else tuple(found.state.shape)
             kinds["carried"] = "f"
         for name, shape in shapes.items():
@@ -259,14 +285,13 @@ class Trainer:
     def _step(self, progress: float) -> Step:
         settings = self.settings
         batch = self.batches[self.number]
-        seed_all(settings.seed, self.number)
         rate = settings.learning_rate * schedule(progress, settings.warmup)
-        gradient = self._zero_gradient()
-        loss = self._backward(batch)
-        norm = float(torch.linalg.vector_norm(gradient))
+        shared = self.group is not None and self.group.split
+        loss, norm, count = self._share(batch) if shared else self._compute(batch)
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
-            self._update(gradient, rate, settings.clip / norm if norm > settings.clip else 1.0)
+            scale = settings.clip / norm if norm > settings.clip else 1.0
+            self._update(rate, scale / count, shared=shared)
         else:
             self._carried_state = None
         self._count(finite)
@@ -310,40 +335,59 @@ class Trainer:
         if self._reading.worst >= MAX_SKIPPED:
             self._raise_diverged()
 
-    def _zero_gradient(self) -> Tensor:
-        """The flat buffer of the gradient, filled with zeros."""
+    def _compute(self, batch: Batch) -> tuple[float, float, float]:
+        """Mean loss, norm of its gradient, and 1; the gradient is ``grad`` of the flat buffer."""
+        seed_all(self.settings.seed, self.number)
+        if self.group is not None:  # its ranks have gradients of their own
+            self.weights.grad = None
         if self.weights.grad is None:
-            return add_gradient(self.weights, self.model.parameters())
-        return self.weights.grad.zero_()
+            into = None if self.group is None else self.group.memory.gradients[0]
+            gradient = add_gradient(self.weights, self.model.parameters(), into)
+        else:
+            gradient = self.weights.grad.zero_()
+        loss = self._backward(batch)
+        return loss, float(torch.linalg.vector_norm(gradient)), 1.0
 
     def _backward(self, batch: Batch) -> float:
         """The mean loss of a batch; its gradient is added to ``grad`` of the flat buffer."""
-        low = self.precision != torch.float32
         with self.interruptible():
-            with torch.autocast(self.device.type, dtype=self.precision, enabled=low):
-                smoothing = self.settings.label_smoothing
-                found = self.model.loss(self._to_device(batch), smoothing=smoothing)
+            given = to_tensors(batch, self._carried_state, self.device)
+            smoothing = self.settings.label_smoothing
+            found = loss_of(self.model, given, precision=self.precision, smoothing=smoothing)
             mean = found.total / found.count
             mean.backward()
         carried = found.state if batch.continues else None
         self._carried_state = None if carried is None else carried.detach()
         return float(mean.detach())
 
-    def _to_device(self, batch: Batch) -> TensorBatch:
-        """The batch on the device, with the recurrent state from the batch before."""
-        names = ("source", "source_lengths", "inputs", "labels", "weights")
-        arrays = {name: getattr(batch, name) for name in names}
-        tensors: dict[str, Any] = {
-            name: torch.from_numpy(part).to(self.device) for name, part in arrays.items()
-        }
-        return TensorBatch(**tensors, state=self._carried_state)
+    def _share(self, batch: Batch) -> tuple[float, float, float]:
+        """Mean loss, norm of its gradient, and count: all ranks compute the gradient of the sum."""
+        group = cast("Group", self.group)
+        before = self._carried_state
+        with self.interruptible():
+            sums, used = group.gradient(
+                batch,
+                self.number,
+                None if before is None else before.to(self.weights.dtype).numpy(),
+            )
+        self._carried_state = None if sums.state is None else torch.from_numpy(sums.state)
+        norm = group.add_up(used)
+        self.weights.grad = group.memory.gradients[0]
+        count = sums.count or math.nan
+        return sums.total / count, norm / count, count
 
-    def _update(self, gradient: Tensor, rate: float, scale: float) -> None:
+    def _update(self, rate: float, scale: float, *, shared: bool) -> None:
         """A step of AdamW by a scaled gradient; the running average (Polyak & Juditsky 1992)."""
         settings, follow = self.settings, self._average_step()
+        gradient = cast("Tensor", self.weights.grad)
         if adamw.fits(self.weights):
             by = adamw.StepSizes(scale, rate, settings.weight_decay, BETA1, settings.beta2, follow)
-            adamw.advance(self.weights.data, gradient, self._moments, self.average, by)
+            if self.group is not None and shared:
+                steps, averaged = int(self._moments["step"]), self.average is not None
+                self.group.update(by, steps, averaged=averaged)
+                self._moments["step"] += 1
+            else:
+                adamw.advance(self.weights.data, gradient, self._moments, self.average, by)
             return
         gradient.mul_(scale)
         self.optimizer.param_groups[0]["lr"] = rate
@@ -403,9 +447,14 @@ def flatten(model: nn.Module) -> nn.Parameter:
     return flat
 
 
-def add_gradient(flat: nn.Parameter, parameters: Iterable[nn.Parameter]) -> Tensor:
-    """A buffer of zeros for the gradient of a flat buffer; those of its parts are views."""
-    flat.grad = torch.zeros_like(flat)
+def add_gradient(
+    flat: nn.Parameter, parameters: Iterable[nn.Parameter], into: Tensor | None = None
+) -> Tensor:
+    """A buffer of zeros for the gradient of a flat buffer; those of its parts are views.
+
+    The buffer is a new one, or ``into``.
+    """
+    flat.grad = torch.zeros_like(flat) if into is None else into.zero_()
     offset = 0
     for value in parameters:
         value.grad = flat.grad[offset : offset + value.numel()].view_as(value)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,6 +209,60 @@ def test_however_often_it_is_ended_it_ends_with_the_same_bits(
     epoch = -(-ROWS // SETTINGS["batch_size"])
     assert any(step % epoch for step in steps), steps
     assert "force=True" in refusal(training.data, training.run, config)
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that a process has started, and that run."""
+    tasks = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for one in tasks for child in one.read_text(encoding="ascii").split()]
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Wait for something that two processes do, each of which loads torch."""
+    end = time.monotonic() + 5 * PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_processes_that_share_each_batch_are_killed_and_resumed(data: Path, tmp_path: Path) -> None:
+    """Either process is killed, before the second one is ready or later; the bits are those of a
+    training that nobody disturbed, and nothing is left behind."""
+    draw = random.Random(5)
+    shared: dict[str, Any] = {"workers": 2, "threads": 0, "epochs": 4}
+    whole, training = (Training(data, tmp_path / name) for name in ("whole", "run"))
+    try:
+        whole.start(**shared, save_seconds=30)
+        for victim in ("worker", "parent", "parent"):
+            saves = training.saves() + draw.randint(1, 3)
+            process = training.start(**shared)
+            until(lambda: children_of(process.pid) or process.poll() is not None)  # noqa: B023
+            worker = children_of(process.pid)[0]
+            until(lambda: training.saves() >= saves or process.poll() is not None)  # noqa: B023
+            if process.poll() is not None:  # it came to its end first
+                break
+            os.kill(worker if victim == "worker" else process.pid, signal.SIGKILL)
+            code = process.wait(PATIENCE)
+            until(lambda: not Path(f"/proc/{worker}").exists())  # noqa: B023
+            if victim == "worker" and code:
+                assert code == 1
+                assert training.said.split("\n")[-2] == (
+                    "charseq: error: process 2 of 2 was ended by SIGKILL; the same training goes "
+                    "on from what is saved"
+                )
+        if process.returncode:
+            config = configure({**SETTINGS, **shared, "workers": 3})
+            assert "was begun with workers = 2, now it is 3" in refusal(data, training.run, config)
+            training.start(**shared)
+        until(lambda: None not in (training.processes[-1].poll(), whole.processes[0].poll()))
+        ends = [(one.run / "model.safetensors").read_bytes() for one in (whole, training)]
+        assert ends[0] == ends[1], training.said
+        assert all(
+            checkpoint.read_json(one.run, "about.json")["finished"] for one in (whole, training)
+        )
+    finally:
+        whole.end()
+        training.end()
 
 
 def test_seconds_of_all_processes_count_against_the_minutes(

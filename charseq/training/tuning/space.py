@@ -66,8 +66,8 @@ SEARCHABLE_DATA = (
 )  # fmt: skip
 """Settings of the data that may be searched for pairs: dev scores stay comparable."""
 NOT_SEARCHABLE = (
-    "minutes", "epochs", "seed", "threads", "device", "precision", "evaluations", "dev_limit",
-    "save_seconds", "keep_checkpoints", "ensemble", "cells", "teacher_best",
+    "minutes", "epochs", "seed", "threads", "workers", "device", "precision", "evaluations",
+    "dev_limit", "save_seconds", "keep_checkpoints", "ensemble", "cells", "teacher_best",
 )  # fmt: skip
 """Settings of a training or model that a dev score cannot choose.
 
