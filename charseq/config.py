@@ -218,12 +218,7 @@ class Config:
         0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
     )
     embedding_dropout: float = setting(
-        0.1,
-        "model",
-        "share of words whose vector is zero in a step",
-        least=0,
-        most=0.9,
-        task="next-word",
+        0.1, "model", "share of words without their vector", least=0.0, most=0.9, task="next-word"
     )
     recurrent_dropout: float = setting(
         0.2, "model", "share of W_h that is zero in a step", least=0.0, most=0.9, task="next-word"
@@ -248,11 +243,7 @@ class Config:
         most=1024,
     )
     workers: int = setting(
-        0,
-        "training",
-        "processes that share each batch; 0: by the cores and the speed, with epochs one",
-        least=0,
-        most=64,
+        0, "training", "processes that share each batch; 0: by cores and speed", least=0, most=64
     )
     device: str = setting("auto", "training", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(

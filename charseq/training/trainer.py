@@ -192,6 +192,8 @@ class Trainer:
             return
         self._dropout_factor = factor
         self.model.scale_dropout(factor)
+        if self.group is not None:
+            self.group.dropout_factor = factor
         if self._graphed is not None:  # a captured step has its dropout in it
             self._graphed.forget()
 

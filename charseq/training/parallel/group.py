@@ -72,6 +72,8 @@ class Group:
         self.memory = Memory(self.layout)
         self.weights: nn.Parameter = flatten_into(self.memory, parameters)
         self.rank = Rank(model, self.memory, self.layout)
+        self.dropout_factor = 1.0
+        """The factor of every dropout; see :func:`charseq.training.trainer.dropout_factor`."""
         self.split = True
         """Whether batches are shared. If not, a step is that of a training without a group."""
         self._build = build
@@ -142,7 +144,7 @@ class Group:
             (rank, step, part, None if state is None else _rows(state, rank, ranks))
             for rank, part in enumerate(parts)
         ]
-        found: list[Sums] = self._do("compute", jobs)
+        found: list[Sums] = self._do("compute", jobs, dropout_factor=self.dropout_factor)
         after = None
         if found[0].state is not None:
             shape = list(found[0].state.shape)

@@ -99,6 +99,7 @@ class Rank:
         self.model = model
         self.memory = memory
         self.layout = layout
+        self._dropout_factor = 1.0
         offset = 0
         self._views: list[list[Tensor]] = [[] for _ in memory.gradients]
         for value in model.parameters():
@@ -109,9 +110,18 @@ class Rank:
             offset += value.numel()
 
     def compute(
-        self, rank: int, step: int, batch: Batch, state: Float[np.ndarray, "L K B H"] | None
+        self,
+        rank: int,
+        step: int,
+        batch: Batch,
+        state: Float[np.ndarray, "L K B H"] | None,
+        *,
+        dropout_factor: float = 1.0,
     ) -> Sums:
         """The gradient of the sum of the losses, into the row of a rank."""
+        if dropout_factor != self._dropout_factor:
+            self._dropout_factor = dropout_factor
+            self.model.scale_dropout(dropout_factor)
         self.memory.gradients[rank].zero_()
         for value, view in zip(self.model.parameters(), self._views[rank], strict=True):
             value.grad = view
