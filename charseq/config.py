@@ -315,6 +315,13 @@ class Config:
         choices=("auto", "off"),
         task="pairs",
     )
+    target_words: str = setting(
+        "",
+        "training",
+        "file of words of the target language, one a line, with counts if there are; kept where "
+        "that makes dev better",
+        task="pairs",
+    )
     teacher_best: int = setting(
         3,
         "training",

@@ -18,6 +18,7 @@ from typing import Any
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence, Source
 from charseq.confidence.memory import Memory, Targets, key_of, mix
+from charseq.confidence.word_prior import WordPrior
 from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
@@ -38,6 +39,7 @@ from charseq.inference.prediction import (
     require_numbers,
     texts_of,
 )
+from charseq.inference.reranking import NOTHING, marked, reranked
 
 MAX_POSITIONS = 2**17
 """Symbols of sources that are computed together: ten kilobytes each."""
@@ -63,6 +65,7 @@ class Translator:
         calibration: Calibration | None = None,
         confidence: Confidence | None = None,
         memory: Memory | None = None,
+        words: WordPrior | None = None,
         length_penalty: float = 0.0,
         empty: bool = False,
         path: Path | None = None,
@@ -74,6 +77,8 @@ class Translator:
         self.calibration = calibration
         self.confidence = confidence
         self.memory = memory
+        self.words = words
+        """A list of words that reweighs the outputs; None without."""
         self.length_penalty = length_penalty
         self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
@@ -101,11 +106,17 @@ class Translator:
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
         weights, found = [group.weight for group in self.direction_groups], {}
-        for text, parts, row, one, *outputs in zip(
-            distinct, split, ids, known, *searches, strict=True
+        merged_all = [merge(outputs, weights) for outputs in zip(*searches, strict=True)]
+        weighed = [(one, NOTHING) for one in merged_all]
+        if self.words is not None:
+            changed = iter(
+                reranked([one for one, row in zip(merged_all, ids, strict=True) if row], self.words)
+            )
+            weighed = [next(changed) if row else one for one, row in zip(weighed, ids, strict=True)]
+        for text, parts, row, one, (merged, lifted) in zip(
+            distinct, split, ids, known, weighed, strict=True
         ):
             counts = self._remembered(parts)
-            merged = merge(outputs, weights)
             answer = best_of(
                 text,
                 merged,
@@ -115,6 +126,7 @@ class Translator:
                 by_merit=bool(self.length_penalty),
                 familiarity=None if one is None else one.familiarity,
             )
+            answer = marked(answer, lifted)
             found[text] = self._recalled(answer, counts, n) if counts else answer
         return [found[text] for text in texts]
 
@@ -124,10 +136,12 @@ class Translator:
         calibration: Calibration | None = None,
         confidence: Confidence | None = None,
         memory: Memory | None = None,
+        words: WordPrior | None = None,
     ) -> Translator:
         """The same networks with other probabilities; without any, the model's own."""
         other = copy(self)
         other.calibration, other.confidence, other.memory = calibration, confidence, memory
+        other.words = words
         return other
 
     def _remembered(self, parts: tuple[str, str]) -> Targets:

@@ -122,6 +122,12 @@ def source_count(memory: Mapping[str, Any]) -> int:
     return int(memory["entries"].count("\n")) + 1
 
 
+def word_count(words: Mapping[str, Any]) -> int:
+    """The number of words in the list of a run, from its metadata: one byte each, in base64."""
+    codes = str(words["list"]["codes"])
+    return 3 * len(codes) // 4 - codes.count("=", len(codes) - 2)
+
+
 def _memory(metadata: Mapping[str, Any]) -> str:
     """The memory of the run, in a sentence that tells what is disclosed with it."""
     memory = metadata.get("memory")
