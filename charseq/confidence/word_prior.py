@@ -40,6 +40,9 @@ MIN_ROWS, MIN_SOURCES = 100, 20
 DEFAULT_WEIGHTS = (0.2, 3.5, 0.0, -0.4, 2.0)
 """For a run that was trained without a list: about the mean of what four data sets come to."""
 NO_WEIGHTS = (0.0,) * (len(FEATURES) + 1)
+SIGNED = (0, 1, 3)
+"""Weights that are not negative: of the network's score, the frequency and the spelling of what is
+not listed. A frequent word, or a text more like the words of the list, is never less likely."""
 MAX_WEIGHT = 100.0
 """The largest absolute value of a weight; a fit outside is rejected."""
 LEAST_SCALE = 0.05
@@ -230,6 +233,17 @@ class _Rows:
         return found
 
     def fit(self) -> Float[np.ndarray, "W"]:
+        """The weights of the largest likelihood; one of the wrong sign is 0, the worst first."""
+        active = np.ones(self.inputs.shape[2], dtype=bool)
+        while True:
+            point = np.zeros(len(active))
+            point[active] = _Rows(self.inputs[:, :, active], self.exists, self.right)._minimum()
+            wrong = min(SIGNED, key=lambda weight: float(point[weight]))
+            if wrong == 0 or point[wrong] >= 0:
+                return point
+            active[wrong] = False
+
+    def _minimum(self) -> Float[np.ndarray, "A"]:
         """The weights of the largest likelihood, by Newton's method."""
         point = np.zeros(self.inputs.shape[2])
         point[0] = 1.0

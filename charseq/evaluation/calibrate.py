@@ -140,9 +140,15 @@ class _Fitting:
         return fit_words(words, found, report)
 
     def judge(self, dev: Sequence[Example], report: Report) -> _Judged:
-        """Calibration by rows of dev; by strangers, too, where their features tell them apart."""
+        """Calibration by rows of dev; by strangers, too, where their features tell them apart.
+
+        With a list of words, whose weights make probabilities as well, a calibration that is none
+        better leaves these as they are.
+        """
         events = [event for _, event in self._answered(_spread(dev))]
         fitted = calibration.fit(events, partial(_refuse, report))
+        if fitted is None and self.translator.words is not None and len(events) >= MIN_INPUTS:
+            fitted = calibration.unchanged(events)  # the list's weights are fitted on dev already
         if fitted is None:
             return _Judged()
         sources = side(self.train, "source")

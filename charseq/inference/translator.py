@@ -108,7 +108,7 @@ class Translator:
         weights, found = [group.weight for group in self.direction_groups], {}
         merged_all = [merge(outputs, weights) for outputs in zip(*searches, strict=True)]
         weighed = [(one, NOTHING) for one in merged_all]
-        if self.words is not None:
+        if self.words is not None and any(self.words.weights):
             changed = iter(
                 reranked([one for one, row in zip(merged_all, ids, strict=True) if row], self.words)
             )
