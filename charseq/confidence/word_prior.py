@@ -237,13 +237,13 @@ class _Rows:
         active = np.ones(self.inputs.shape[2], dtype=bool)
         while True:
             point = np.zeros(len(active))
-            point[active] = _Rows(self.inputs[:, :, active], self.exists, self.right)._minimum()
+            point[active] = _Rows(self.inputs[:, :, active], self.exists, self.right).minimum()
             wrong = min(SIGNED, key=lambda weight: float(point[weight]))
             if wrong == 0 or point[wrong] >= 0:
                 return point
             active[wrong] = False
 
-    def _minimum(self) -> Float[np.ndarray, "A"]:
+    def minimum(self) -> Float[np.ndarray, "A"]:
         """The weights of the largest likelihood, by Newton's method."""
         point = np.zeros(self.inputs.shape[2])
         point[0] = 1.0
