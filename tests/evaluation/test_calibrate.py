@@ -54,7 +54,7 @@ class Halves:
 
     source = Vocabulary("characters", "NFC", "NFC", tuple("w0123456789"))
     target = Vocabulary("characters", "NFC", "NFC", tuple("xyz"))
-    words = None
+    words: Any = None
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -121,6 +121,10 @@ def test_without_gain_there_is_no_memory_and_all_of_dev_calibrates(seen: int, ta
 
 class Doubtful(Halves):
     """A translator whose answer is always "x"; where "y" is right it is nearly as likely."""
+
+    def having(self, **parts: Any) -> Halves:
+        self.words = parts.get("words")
+        return super().having(**parts)
 
     def predict(self, texts: list[str], **_: Any) -> list[Prediction]:
         self.asked.append(list(texts))
