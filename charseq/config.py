@@ -316,11 +316,7 @@ class Config:
         task="pairs",
     )
     target_words: str = setting(
-        "",
-        "training",
-        "file of words of the target language, one a line, with counts if there are; kept where "
-        "that makes dev better",
-        task="pairs",
+        "", "training", "file of target words, a line each; kept where dev gains", task="pairs"
     )
     teacher_best: int = setting(
         3,

@@ -382,9 +382,8 @@ rule = together(
         "luhn."),
 )  # fmt: skip
 """What all answers keep; arguments of ``predictor.load``."""
-target_words = click.option("--target-words", **_once, type=Name(), metavar="FILE",
-    help="Words of the target language, one a line, with counts if there are: listed answers come "
-    "up.  [default: the model's]")  # fmt: skip
+target_words = click.option("--target-words", **_once, type=Name(), metavar="FILE", help="Words of "
+    "the target language, with counts if any: they come up.  [default: the model's]")  # fmt: skip
 inference = together(
     model,
     click.option(

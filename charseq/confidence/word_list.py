@@ -120,8 +120,8 @@ class WordList:
         """The :data:`FEATURES` of each text; a text does not change those of others.
 
         A text of several words that is not listed as a whole is listed where each of its words
-        is, with the count of the rarest. A word without a letter or digit, such as a comma, says
-        nothing and counts as listed.
+        is, with count and spelling of the rarest. A text without a letter or digit, such as a
+        comma, is an unlisted one whose spelling says nothing.
         """
         found = np.zeros((len(texts), len(FEATURES)))
         if not texts:
@@ -135,10 +135,12 @@ class WordList:
         for row, parts in zip(apart, words, strict=True):
             own = flat[begin : begin + len(parts)]
             begin += len(parts)
-            # NaN, which says that a word is not listed, is the least of all
-            frequencies[row] = float(np.min(own)) if len(parts) else 0.0
+            if parts and not np.isnan(own).any():  # the rarest word stands for the text
+                rarest = int(np.argmin(own))
+                frequencies[row], forms[row] = float(own[rarest]), parts[rarest]
+        says = np.array([any(map(_is_letter, form)) for form in forms])
         surprise = self.ngrams.surprise(forms)
-        spelling = -surprise.mean * (surprise.length + 1)
+        spelling = np.where(says, -surprise.mean * (surprise.length + 1), 0.0)
         listed = ~np.isnan(frequencies)
         found[:, 0] = np.where(listed, frequencies, 0.0)
         found[:, 1] = ~listed

@@ -81,7 +81,9 @@ def test_a_text_of_listed_words_is_listed_with_the_rarest() -> None:
     assert frequency(words, "new, york!") == near(10)
     assert frequency(words, "new yorq") is None
     assert frequency(words, "red owl") == near(30)
-    assert frequency(words, ",") == frequency(words, "") == 0.0
+    long, short = words.features(["new, york new york", "york"])
+    assert long.tolist() == short.tolist(), "more words are no more evidence"
+    assert words.features([",", "", "?!"]).tolist() == [[0.0, 1.0, 0.0, 0.0]] * 3
 
 
 def test_the_spelling_of_likely_words_is_likelier() -> None:
