@@ -313,6 +313,9 @@ class Config:
         choices=("auto", "off"),
         task="pairs",
     )
+    target_words: str = setting(
+        "", "training", "file of target words, a line each; kept where dev gains", task="pairs"
+    )
     teacher_best: int = setting(
         3,
         "training",

@@ -41,6 +41,7 @@ Facts = Mapping[str, Any]
     help="Part of DATA to score on.  [default: test; all of a single file of other data]",
 )
 @options.beam
+@options.target_words
 @options.rule
 @options.device
 @options.reading
@@ -80,8 +81,8 @@ def evaluate(
     *, data: str, models: tuple[str, ...], split: str | None, beam: int | None,
     device: str | None, errors: Path | None, strangers: str | None,
     strangers_column: str | None, plot: Path | None, force: bool, details: bool,
-    as_json: bool, pattern: str | None, within: str | None, check: tuple[str, ...],
-    **settings: Any,
+    as_json: bool, target_words: str | None, pattern: str | None, within: str | None,
+    check: tuple[str, ...], **settings: Any,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, as it was trained.
 
@@ -118,7 +119,13 @@ def evaluate(
     from charseq.inference.predictor import load
 
     reading = options.given(settings, ())
-    loading = {"device": device, "pattern": pattern, "within": within, "check": check}
+    loading = {
+        "device": device,
+        "target_words": target_words,
+        "pattern": pattern,
+        "within": within,
+        "check": check,
+    }
     load_arguments: dict[str, Any] = {k: v for k, v in loading.items() if v not in (None, ())}
     task = task_of(data, reading)
     runs = [options.chosen(run, task=task) for run in models or (None,)]

@@ -32,7 +32,7 @@ from charseq.setting import RENAMED
 NAMED = (
     "task", "cell", "hidden", "layers", "dropout", "attention", "minutes", "epochs", "batch_size",
     "learning_rate", "seed", "threads", "workers", "device", "columns", "header", "delimiter",
-    "encoding", "bad_rows", "empty_targets", "ensemble", "cells",
+    "encoding", "bad_rows", "empty_targets", "ensemble", "cells", "target_words",
 )  # fmt: skip
 """Settings with an option of their own; the others are set with ``--set``."""
 SHORT = {"learning_rate": "--lr"}
@@ -308,7 +308,6 @@ debug = click.option(
 reporting = together(as_json, quiet, debug)
 """``--json``, ``--quiet`` and ``--debug``."""
 
-
 data = click.argument("data", type=Name(), metavar="DATA")
 """A folder of data, or one file."""
 
@@ -383,6 +382,8 @@ rule = together(
         "luhn."),
 )  # fmt: skip
 """What all answers keep; arguments of ``predictor.load``."""
+target_words = click.option("--target-words", **_once, type=Name(), metavar="FILE", help="Words of "
+    "the target language, with counts if any: they come up.  [default: the model's]")  # fmt: skip
 inference = together(
     model,
     click.option(
@@ -412,6 +413,7 @@ inference = together(
         help="Columns of the lexicon, such as source,target.  [default: by its header, else as "
         "in training]",
     ),
+    target_words,
     rule,
     click.option(
         "--length-penalty",
@@ -452,14 +454,14 @@ def candidate_count(model: Any, *, n: int | None, beam: int | None, mass: float 
     """The candidates to ask a model for: N, else 1; with ``--mass``, as many as the beam has."""
     if n is not None or mass is None:
         return n or 1
-    return int(model.config.beam if beam is None else beam)
+    return int(model.beam if beam is None else beam)
 
 
 def warn_of_wider_beam(model: Any, n: int, *, beam: int | None, quiet: bool) -> None:
     """Say that ``n`` answers need a wider beam than the one that is set, and what that changes."""
     if n == 1 or quiet or getattr(model, "has_word_symbols", False):
         return
-    width = model.config.beam if beam is None else beam
+    width = model.beam if beam is None else beam
     if n > width:
         console.note(
             f"charseq: {n} answers need a beam of {n} instead of {width}: the first answer may be "

@@ -40,7 +40,7 @@ CHUNK = 65_536
 """Bytes that are read from stdin at once."""
 
 RULES = {"pattern", "within", "check"}
-NEEDS_PAIRS = {"lexicon", "length_penalty", "device", *RULES}
+NEEDS_PAIRS = {"lexicon", "target_words", "length_penalty", "device", *RULES}
 """Arguments of ``predictor.load`` that only models of pairs take."""
 
 AnswerFunction = Callable[[list[str]], Sequence[Answer]]
@@ -167,7 +167,7 @@ def predict(
     if generate:
         lines_of = render.generated_as_json if as_json else render.generated_as_text
     elif as_json:
-        remembers = getattr(loaded, "memory", None) is not None
+        remembers = any(getattr(loaded, part, None) for part in ("memory", "words"))
         lines_of = partial(
             render.as_json,
             with_origin=loading["lexicon"] is not None or remembers,

@@ -67,9 +67,9 @@ def as_json(
 ) -> Iterator[str]:
     """One object with everything; the source as it was given, with its features.
 
-    ``with_origin`` adds ``from``: "model", "memory" or "lexicon". ``with_rule`` adds ``answered``:
-    whether there is an answer that keeps the rule. ``with_unsure`` adds ``unsure``: whether the
-    prediction is withheld.
+    ``with_origin`` adds ``from``: "model", "words", "memory" or "lexicon". ``with_rule`` adds
+    ``answered``: whether there is an answer that keeps the rule. ``with_unsure`` adds ``unsure``:
+    whether the prediction is withheld.
     """
     facts = {
         "source": text,

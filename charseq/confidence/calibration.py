@@ -168,6 +168,13 @@ def fit(
     )
 
 
+def unchanged(events: Sequence[Event]) -> Calibration:
+    """The calibration that leaves probabilities as they are, for scores that were fitted on dev."""
+    right = [event.right == 0 for event in events]
+    error = 100 * expected_calibration_error([math.exp(one.scores[0]) for one in events], right)
+    return Calibration(1.0, 0.0, error, error, len(events))
+
+
 def expected_calibration_error(
     probabilities: Sequence[float] | Float[np.ndarray, "N"],
     right: Sequence[bool] | Bool[np.ndarray, "N"],

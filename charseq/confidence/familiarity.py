@@ -120,6 +120,35 @@ class Ngrams:
             joined.sizes,
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Symbols, and both tables in base64; the inverse of :meth:`from_json`."""
+        return {
+            "symbols": self.symbols,
+            "keys": base64.b64encode(self.keys.astype("<u4").tobytes()).decode(),
+            "counts": base64.b64encode(self.codes.tobytes()).decode(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, owner: str) -> Ngrams:
+        """The n-grams from an object that may come from a stranger; ``owner`` is named in errors.
+
+        Raises:
+            CheckpointError: not an object of these fields, or a value out of its limits.
+        """
+        if not isinstance(value, dict) or value.keys() != {"symbols", *TABLES}:
+            raise _damaged(f"n-grams must have symbols, {', '.join(TABLES)}", owner)
+        symbols = value["symbols"]
+        if type(symbols) is not int or not 1 <= symbols <= MAX_CHARACTERS:
+            raise _damaged(f"symbols is {symbols!r:.40}, expected a number of characters", owner)
+        keys, codes = (_bytes(value[name], name, owner) for name in TABLES)
+        found = cls(np.frombuffer(keys, "<u4"), np.frombuffer(codes, np.uint8), symbols)
+        size = len(found.codes)
+        if len(found.keys) != size or (found.keys[1:] <= found.keys[:-1]).any():
+            raise _damaged("keys must be in order, one for each count", owner)
+        if found.keys[-1] >= 2**HASH_BITS:
+            raise _damaged(f"keys must be below 2^{HASH_BITS}", owner)
+        return found
+
     @cached_property
     def _values(self) -> Float[np.ndarray, "256"]:
         return np.exp2(np.arange(256) / CODES_PER_OCTAVE) - 1
@@ -229,14 +258,12 @@ class Familiarity:
     def to_json(self) -> dict[str, Any]:
         """All fields by name; the inverse of :meth:`from_json`."""
         return {
-            "symbols": self.ngrams.symbols,
+            **self.ngrams.to_json(),
             "surprise": self.surprise,
             "strangest": self.strangest,
             "longest": self.longest,
             "shortest": self.shortest,
             "weights": list(self.weights),
-            "keys": base64.b64encode(self.ngrams.keys.astype("<u4").tobytes()).decode(),
-            "counts": base64.b64encode(self.ngrams.codes.tobytes()).decode(),
         }
 
     @classmethod
@@ -246,8 +273,9 @@ class Familiarity:
         Raises:
             CheckpointError: not an object of these fields, or a value out of its limits.
         """
-        numbers = {"symbols", "longest", "shortest"}
-        names = numbers | {"surprise", "strangest", "weights", *TABLES}
+        numbers = {"longest", "shortest"}
+        parts = {"symbols", *TABLES}
+        names = numbers | parts | {"surprise", "strangest", "weights"}
         if not isinstance(value, dict) or value.keys() != names:
             raise _damaged(f"must have {', '.join(sorted(names))}")
         for name in ("surprise", "strangest"):
@@ -257,30 +285,22 @@ class Familiarity:
             if type(value[name]) is not int or not 1 <= value[name] <= MAX_CHARACTERS:
                 raise _damaged(f"{name} is {value[name]!r:.40}, expected a number of characters")
         weights = logistic.weights_from_json(value["weights"], len(FEATURES) + 1, "familiarity")
-        keys, codes = (_bytes(value[name], name) for name in TABLES)
-        ngrams = Ngrams(
-            np.frombuffer(keys, "<u4"), np.frombuffer(codes, np.uint8), value["symbols"]
-        )
-        size = len(ngrams.codes)
-        if len(ngrams.keys) != size or not size or (ngrams.keys[1:] <= ngrams.keys[:-1]).any():
-            raise _damaged("keys must be in order, one for each count")
-        if ngrams.keys[-1] >= 2**HASH_BITS:
-            raise _damaged(f"keys must be below 2^{HASH_BITS}")
+        ngrams = Ngrams.from_json({name: value[name] for name in parts}, "familiarity")
         return cls(
             ngrams, float(value["surprise"]), float(value["strangest"]), value["longest"],
             value["shortest"], weights,
         )  # fmt: skip
 
 
-def _bytes(value: Any, name: str) -> bytes:
+def _bytes(value: Any, name: str, owner: str) -> bytes:
     try:
         content = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):
         content = b""
     if not content or len(content) > 4 * MAX_NGRAMS or (name == "keys" and len(content) % 4):
-        raise _damaged(f"{name} are no table of at most {MAX_NGRAMS:,} n-grams")
+        raise _damaged(f"{name} are no table of at most {MAX_NGRAMS:,} n-grams", owner)
     return content
 
 
-def _damaged(what: str) -> CheckpointError:
-    return CheckpointError(f"is damaged: the familiarity's {what}")
+def _damaged(what: str, owner: str = "familiarity") -> CheckpointError:
+    return CheckpointError(f"is damaged: the {owner}'s {what}")

@@ -21,6 +21,9 @@ from charseq.confidence.familiarity import Familiarity, Ngrams
 from charseq.confidence.memory import Memory, SeenRow, key_of, written
 from charseq.confidence.memory import fit as fit_memory
 from charseq.confidence.strangers import make
+from charseq.confidence.word_list import WordList
+from charseq.confidence.word_prior import BEAM, FoundRow, WordPrior
+from charseq.confidence.word_prior import fit as fit_words
 from charseq.data.pairs import Example, side
 from charseq.data.storage import select
 from charseq.display import field
@@ -33,6 +36,7 @@ MAX_ROWS = 2000
 """Rows of dev, at most about, evenly spread, by which probabilities are calibrated."""
 
 Report = Callable[[str], None]
+_SCORED = ("prediction", "score")
 
 
 def calibrate(
@@ -41,12 +45,15 @@ def calibrate(
     dev: Sequence[Example],
     *,
     memory: Memory | None = None,
+    words: WordList | None = None,
     beam: int,
     seed: int,
     limit: TimeLimit | None,
     report: Report,
 ) -> dict[str, Any]:
-    """Metadata of a run: ``calibration``, ``confidence``, ``memory``, as far as dev supports them.
+    """Metadata of a run, as far as dev supports them: calibration, confidence, memory, words.
+
+    A list of words is weighed first; all else is fitted on the answers with it.
 
     With a memory, the model's own probabilities stand alone for sources that are not in it. So they
     are fitted on dev's rows with such sources, as far as there are enough of them; by the rows with
@@ -57,6 +64,7 @@ def calibrate(
         train: the training rows, of whose sources strangers are made.
         dev: the rows to fit on.
         memory: the targets of training, still to be weighed; None: nothing is remembered.
+        words: the list of words, still to be weighed; None: there is none.
         beam: beam width, and number of answers.
         seed: of the strangers.
         limit: of the time for all answers.
@@ -65,19 +73,39 @@ def calibrate(
     inputs = _inputs(dev)
     if inputs < MIN_INPUTS:
         _refuse(report, f"dev has {inputs} inputs, expected {MIN_INPUTS}")
+        if words is not None:
+            _refuse(report, f"dev has {inputs} inputs, expected {MIN_INPUTS}", name="words")
         return {}
     fitting = _Fitting(translator, train, beam, seed, limit)
+    found: dict[str, Any] = {}
+    if words is not None:
+        new = _unseen(translator, memory, dev)
+        prior = fitting.prior(words, new, partial(_refuse, report, name="words"))
+        if prior is not None:
+            found = {"words": prior.to_json()}
+            translator = translator.having(words=prior)
+            fitting = _Fitting(translator, train, max(beam, BEAM), seed, limit)
     if memory is not None:
         known = np.array([bool(memory.find(_key(translator, row))) for row in dev])
-        seen, new = select(dev, known), select(dev, ~known)
+        seen = select(dev, known)
         told: list[str] = []
-        judged = fitting.judge(new if _inputs(new) >= MIN_INPUTS else dev, told.append)
+        judged = fitting.judge(_unseen(translator, memory, dev), told.append)
         weighed = fitting.weigh(memory, seen, judged, partial(_refuse, report, name="memory"))
         if weighed is not None:
             for line in told:
                 report(line)
-            return {**_metadata(judged), "memory": weighed.to_json()}
-    return _metadata(fitting.judge(dev, report))
+            return {**_metadata(judged), **found, "memory": weighed.to_json()}
+    return {**_metadata(fitting.judge(dev, report)), **found}
+
+
+def _unseen(
+    translator: Translator, memory: Memory | None, dev: Sequence[Example]
+) -> Sequence[Example]:
+    """The rows of dev whose source is not in the memory, or all where these are too few."""
+    if memory is None:
+        return dev
+    new = select(dev, np.array([not memory.find(_key(translator, row)) for row in dev]))
+    return new if _inputs(new) >= MIN_INPUTS else dev
 
 
 class _Judged(NamedTuple):
@@ -97,10 +125,30 @@ class _Fitting:
     seed: int
     limit: TimeLimit | None
 
+    def prior(self, words: WordList, dev: Sequence[Example], report: Report) -> WordPrior | None:
+        """The list, weighed by rows of dev; None where it helps none."""
+        chosen = _spread(dev)
+        how: dict[str, Any] = {"width": max(self.beam, BEAM), "n": max(self.beam, BEAM)}
+        outcome = score_examples(self.translator, chosen, limit=self.limit, **how)
+        found = []
+        for row, one, targets in zip(chosen, outcome.predictions, outcome.references, strict=True):
+            ended = one.candidates[one.truncated :]
+            right = (i for i, each in enumerate(ended) if is_right(each.prediction, targets))
+            if ended:
+                texts, scores = ([getattr(each, part) for each in ended] for part in _SCORED)
+                found.append(FoundRow(row.source, texts, scores, frozenset(right)))
+        return fit_words(words, found, report)
+
     def judge(self, dev: Sequence[Example], report: Report) -> _Judged:
-        """Calibration by rows of dev; by strangers, too, where their features tell them apart."""
+        """Calibration by rows of dev; by strangers, too, where their features tell them apart.
+
+        With a list of words, whose weights make probabilities as well, a calibration that is none
+        better leaves these as they are.
+        """
         events = [event for _, event in self._answered(_spread(dev))]
         fitted = calibration.fit(events, partial(_refuse, report))
+        if fitted is None and self.translator.words is not None and len(events) >= MIN_INPUTS:
+            fitted = calibration.unchanged(events)  # the list's weights are fitted on dev already
         if fitted is None:
             return _Judged()
         sources = side(self.train, "source")
@@ -120,7 +168,7 @@ class _Fitting:
         self, memory: Memory, seen: Sequence[Example], judged: _Judged, report: Report
     ) -> Memory | None:
         """The memory, weighed by rows of dev whose sources are in it; None where it helps none."""
-        translator = self.translator.having(**judged._asdict())
+        translator = self.translator.having(words=self.translator.words, **judged._asdict())
         right: dict[str, set[str]] = {}
         for row in seen:
             own = right.setdefault(_key(translator, row), set())

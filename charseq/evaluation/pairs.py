@@ -237,7 +237,7 @@ def answer(
     Raises:
         SettingError: the beam is narrower than 1.
     """
-    width = model.config.beam if beam is None else beam
+    width = model.beam if beam is None else beam
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP_K))
@@ -257,7 +257,9 @@ def by_memory(
     rows = [row for row, count in zip(outcome.rows, targets, strict=True) if count]
     predictions, judgements = list(outcome.predictions), list(outcome.judgements)
     if rows:
-        without = known.having(calibration=known.calibration, confidence=known.confidence)
+        without = known.having(
+            calibration=known.calibration, confidence=known.confidence, words=known.words
+        )
         alone = score_examples(without, rows, width=width)
         seen = [number for number, count in enumerate(targets) if count]
         for number, one, judged in zip(seen, alone.predictions, alone.judgements, strict=True):
@@ -299,6 +301,7 @@ def facts(
             ser=target.piece_kind,
             beam=width,
             length_penalty=model.translator.length_penalty or None,
+            words=None if model.words is None else model.words.words.fingerprint[:8],
             rule=None if model.rule is None else model.rule.fingerprint[:8],
         ),
     }

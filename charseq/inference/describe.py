@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from charseq.confidence.familiarity import TABLES
+from charseq.confidence.word_prior import BEAM
 from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
 from charseq.inference.loading import is_next_word, read_run, shapes_of
 from charseq.runs.lookup import TRAINED_AT, find
-from charseq.runs.model_card import example_counts, score_text, source_count
+from charseq.runs.model_card import example_counts, score_text, source_count, word_count
 
 
 def info(run: str | Path | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -34,6 +35,9 @@ def _without_tables(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if judged := metadata.get("confidence"):
         kept = {name: x for name, x in judged["familiarity"].items() if name not in TABLES}
         found["confidence"] = {**judged, "familiarity": kept}
+    if words := metadata.get("words"):
+        count = word_count(words)
+        found["words"] = {**words, "list": {"words": count, "left_out": words["list"]["left_out"]}}
     if memory := metadata.get("memory"):
         kept = {name: x for name, x in memory.items() if name != "entries"}
         found["memory"] = {**kept, "sources": source_count(memory)}
@@ -148,6 +152,17 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
                 "strangers",
                 f"{judged['strangers']:,} texts unlike the data; answers above a half "
                 f"{judged['sure_before']:.1f} -> {judged['sure_after']:.1f} %",
+            )
+        )
+    if words := metadata.get("words"):
+        left_out = words["list"]["left_out"]
+        lines.append(
+            field(
+                "words",
+                f"a list of {word_count(words):,}"
+                + (f" ({left_out:,} rarer ones left out)" if left_out else "")
+                + f"; right {words['right_before']:.1f} -> {words['right_after']:.1f} %, "
+                f"{words['rows']:,} examples, beam {BEAM}",
             )
         )
     if memory := metadata.get("memory"):

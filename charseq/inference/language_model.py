@@ -103,6 +103,7 @@ class LanguageModel:
         self.metadata = metadata
         """Everything that the run's ``about.json`` says."""
         self.config = config
+        self.beam = config.beam
         self.tokenizer = tokenizer
         self.network = network
         self.has_word_symbols = tokenizer.kind == "words"
@@ -269,7 +270,7 @@ class LanguageModel:
         conditional: bool,
     ) -> dict[str, Prediction]:
         """The prediction for each text, computed in batches of similar length."""
-        width = self.config.beam if beam is None else beam
+        width = self.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         order = sorted(queries, key=lambda text: len(queries[text].ids))
         found = {}
@@ -356,7 +357,7 @@ class Session:
     def _answer(
         self, query: Query, n: int, beam: int | None, *, conditional: bool
     ) -> list[Candidate]:
-        width = self.model.config.beam if beam is None else beam
+        width = self.model.beam if beam is None else beam
         refuse_below(1, n=n, beam=width)
         state = self._read(query.ids)
         (found,) = _candidates(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence
 from charseq.confidence.memory import Memory
+from charseq.confidence.word_prior import WordPrior
 from charseq.config import Config, cells_of, configure
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
@@ -218,6 +219,7 @@ def check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
         calibration = Calibration.from_json(metadata.get("calibration"))
         Confidence.from_json(metadata.get("confidence"), calibration)
         Memory.from_json(metadata.get("memory"))
+        WordPrior.from_json(metadata.get("words"))
     except CheckpointError as error:
         raise CheckpointError(str(error), path=path / ABOUT) from error
     return config, _symbols(metadata, config, path)
@@ -317,13 +319,14 @@ def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsMo
 
 
 def fingerprint(model: PairsModel | LanguageModel) -> str:
-    """sha256 of all that decides a model's answers: files, lexicon, rule, length penalty."""
+    """sha256 of all that decides a model's answers: files, lexicon, words, rule, length penalty."""
     files = state_of(model.path).files
     parts: list[Any] = [sorted((name, entry.sha256) for name, entry in files.items())]
     if not is_next_word(model.metadata):
         pairs: Any = model
         parts += [pairs.config.length_penalty, pairs.lexicon and pairs.lexicon.fingerprint]
         parts += [pairs.rule.fingerprint] if pairs.rule else []
+        parts += [pairs.words.words.fingerprint] if pairs.words else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -113,7 +113,7 @@ class WorkerPool:
 
 
 def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]:
-    """The files that a model was loaded from: its run, its lexicon and the file of its rule."""
+    """The files of a model: its run, its lexicon, those of its rule and of its words."""
     loaded: Any = model.model if isinstance(model, WorkerPool) else model
     run = getattr(loaded, "path", None)
     if run is not None:
@@ -126,6 +126,9 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
     rule = getattr(loaded, "rule", None)
     if rule is not None and rule.path is not None:
         yield rule.path
+    words = getattr(loaded, "words", None)
+    if words is not None and words.words.path is not None:
+        yield words.words.path
 
 
 def as_trained(

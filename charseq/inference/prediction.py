@@ -21,7 +21,7 @@ from charseq.errors import CheckpointError, SettingError, UsageError
 if TYPE_CHECKING:
     from charseq.decoding.search import Hypothesis
 
-ORIGINS = MODEL, LEXICON, MEMORY = "model", "lexicon", "memory"
+ORIGINS = MODEL, LEXICON, MEMORY, WORDS = "model", "lexicon", "memory", "words"
 """The origins of a candidate."""
 
 Calibrated = Callable[[Sequence[float]], Sequence[float]]
@@ -45,11 +45,12 @@ class Candidate:
     answer it is the probability that the text ends where it was cut. Under a rule it is that of the
     answer among all answers which keep the rule."""
     score: float
-    """Natural logarithm of the model's own probability; -inf where that is 0, as of a truncated
-    answer that cannot end there, or where the model did not find a remembered answer."""
+    """Natural logarithm of the model's own probability, with a list of words in use of the model's
+    and the list's; -inf where that is 0, as of a truncated answer that cannot end there, or where
+    the model did not find a remembered answer."""
     origin: str = MODEL
-    """``model``, ``memory`` (a target of this source in training) or ``lexicon``. Probabilities
-    from the lexicon sum to 1 for themselves."""
+    """``model``, ``words`` (a list of words has moved the answer up), ``memory`` (a target of this
+    source in training) or ``lexicon``. Probabilities from the lexicon sum to 1 for themselves."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Prediction:
 
     @property
     def origin(self) -> str:
-        """The origin of the best answer: ``model``, ``memory`` or ``lexicon``."""
+        """The origin of the best answer: ``model``, ``words``, ``memory`` or ``lexicon``."""
         return self.candidates[0].origin if self.candidates else MODEL
 
     def reaching(self, mass: float) -> Prediction:
@@ -157,13 +158,12 @@ def remembered(
         memory: the targets in training.
         n: the most candidates.
     """
-    scores = {one.prediction: one.score for one in ended}
+    own = {one.prediction: one for one in ended}
     candidates = [
-        Candidate(
-            text, probability, scores.get(text, -math.inf), MEMORY if text in memory else MODEL
-        )
+        Candidate(text, probability, own[text].score if text in own else -math.inf,
+                  MEMORY if text in memory else own[text].origin)
         for text, probability in islice(probabilities.items(), n)
-    ]
+    ]  # fmt: skip
     best = candidates[0]
     return replace(
         answer,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from charseq.arguments import check_path
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence
 from charseq.confidence.memory import Memory
+from charseq.confidence.word_prior import BEAM, WordPrior
 from charseq.config import Config, configure
 from charseq.data.frames import over_texts
 from charseq.decoding import rules
@@ -80,6 +82,16 @@ class PairsModel:
         return self.translator.memory
 
     @property
+    def words(self) -> WordPrior | None:
+        """The list of words that the answers are weighed by; None: there is none."""
+        return self.translator.words
+
+    @property
+    def beam(self) -> int:
+        """The beam width where none is asked for: the run's, and with a list of words 20."""
+        return self.config.beam if self.words is None else max(self.config.beam, BEAM)
+
+    @property
     def has_features(self) -> bool:
         """Whether a text is ``source<TAB>features``."""
         return bool(self.translator.source.features)
@@ -109,7 +121,8 @@ class PairsModel:
                 ``source<TAB>features``. A pandas Series of texts gives a Series of predictions
                 with its index and its nulls.
             n: number of candidates for each text, best first; there may be fewer.
-            beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run.
+            beam: beam width, 1 is greedy search; by default the setting ``beam`` of the run, and
+                20 with a list of words.
             batch_size: texts computed together; it changes the speed, never an answer.
             threshold: an answer of the model with a probability below is withheld: ``prediction``
                 is empty and ``unsure`` true. The candidates stay. None: nothing is withheld.
@@ -126,7 +139,7 @@ class PairsModel:
         if rules.is_given(pattern, within, check):
             model = self.constrained(pattern=pattern, within=within, check=check)
             return model.predict(texts, n=n, beam=beam, batch_size=batch_size, threshold=threshold)
-        width = self.config.beam if beam is None else beam
+        width = self.beam if beam is None else beam
         refuse_below(1, n=n, beam=width, batch_size=batch_size)
         ask = partial(self.translator.predict, n=n, width=width, batch_size=batch_size)
         check_threshold(threshold, SettingError)
@@ -170,6 +183,7 @@ def load(
     *,
     lexicon: str | Path | None = None,
     lexicon_columns: str = "",
+    target_words: str | Path | None = None,
     length_penalty: float | None = None,
     device: str = "cpu",
     pattern: str | None = None,
@@ -187,6 +201,9 @@ def load(
             the answers of the model.
         lexicon_columns: roles of its columns, as in the setting ``columns``; by default by its
             header, else as in the data of the training.
+        target_words: a file of words of the target language, one a line, with their counts if
+            there are. Answers that are listed come up. By default the list of the run, if it was
+            trained with one.
         length_penalty: how much beam search prefers longer outputs; by default the setting
             ``length_penalty`` of the run.
         device: ``cpu``, or ``cuda`` to compute on a GPU with torch.
@@ -201,21 +218,22 @@ def load(
     Raises:
         SettingError: another device, no GPU, or a language model is to run on one.
         CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
-        DataError: with path and line: the lexicon cannot be read.
-        UsageError: a lexicon, a length penalty or a rule for a language model; no path; or an
-            expression that is not regular, or that no output matches.
+        DataError: with path and line: the lexicon or the list of words cannot be read.
+        UsageError: a lexicon, a list of words, a length penalty or a rule for a language model; no
+            path; or an expression that is not regular, or that no output matches.
     """
     if device not in DEVICES:
         raise SettingError(f"device is {device!r:.60}, expected {' or '.join(DEVICES)}")
     if device != "cpu":
         require("torch", f"device {device}")
-    for name, value in (("run", run), ("lexicon", lexicon)):
+    for name, value in (("run", run), ("lexicon", lexicon), ("target_words", target_words)):
         check_path("" if value is None else value, name, "a path")
     path = find(run)
     metadata, config, source, target, weights, tokenizer = read_run(path)
     if tokenizer is not None:
         ruled = rules.is_given(pattern, within, check) or None
-        named = {"a lexicon": lexicon, "a length penalty": length_penalty, "a rule": ruled}
+        named: dict[str, Any] = {"a lexicon": lexicon, "a list of words": target_words}
+        named |= {"a length penalty": length_penalty, "a rule": ruled}
         if given := [name for name, value in named.items() if value is not None]:
             raise UsageError(f"{given[0]} is for runs of pairs; {path} predicts words")
         if device != "cpu":
@@ -224,6 +242,7 @@ def load(
     options = {
         "lexicon": None if lexicon is None else str(Path(lexicon).absolute()),
         "lexicon_columns": lexicon_columns,
+        "target_words": None if target_words is None else str(Path(target_words).absolute()),
         "length_penalty": length_penalty,
         "device": device,
     }
@@ -239,6 +258,7 @@ def load(
         calibration=calibration,
         confidence=Confidence.from_json(metadata.get("confidence"), calibration),
         memory=Memory.from_json(metadata.get("memory")),
+        words=_words(metadata, target_words),
         length_penalty=config.length_penalty,
         empty=config.empty_targets,
         path=path,
@@ -251,3 +271,17 @@ def load(
     model = PairsModel(path, metadata, config, translator, entries)
     model.options = options
     return model.constrained(pattern=pattern, within=within, check=check)
+
+
+def _words(metadata: Mapping[str, Any], path: str | Path | None) -> WordPrior | None:
+    """The list of words to use: that of the file ``path`` with the run's weights, else the run's.
+
+    A run that was trained without a list has the default weights.
+    """
+    stored = WordPrior.from_json(metadata.get("words"))
+    if path is None:
+        return stored
+    from charseq.confidence.word_list import read as read_words
+
+    words = read_words(path)
+    return WordPrior(words) if stored is None else replace(stored, words=words)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from charseq.confidence.calibration import Calibration
+from charseq.confidence.calibration import MIN_REST, Calibration
 from charseq.confidence.confidence import Confidence, Source
 from charseq.confidence.memory import Memory, Targets, key_of, mix
+from charseq.confidence.word_prior import WordPrior
 from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, source_length
 from charseq.data.text.vocabulary import EOS, UNK, Vocabulary
@@ -28,6 +30,7 @@ from charseq.decoding.search import LENGTH_MARGIN, Hypothesis, LengthLimits, Sea
 from charseq.decoding.seq2seq_numpy import WIDTH
 from charseq.errors import SettingError
 from charseq.inference.prediction import (
+    WORDS,
     Calibrated,
     FoundTexts,
     Prediction,
@@ -43,6 +46,13 @@ MAX_POSITIONS = 2**17
 """Symbols of sources that are computed together: ten kilobytes each."""
 MAX_ATTENDED = 2**28
 """Symbols of a source times symbols of its output, without hard attention: a minute of work."""
+
+PORTION = 4096
+"""Texts whose outputs are looked up together; it changes no answer."""
+
+Lifted = Mapping[str, int]
+"""Listed output -> its rank by the model alone, from 0."""
+NOTHING: Lifted = {}
 
 
 class Translator:
@@ -63,6 +73,7 @@ class Translator:
         calibration: Calibration | None = None,
         confidence: Confidence | None = None,
         memory: Memory | None = None,
+        words: WordPrior | None = None,
         length_penalty: float = 0.0,
         empty: bool = False,
         path: Path | None = None,
@@ -74,6 +85,8 @@ class Translator:
         self.calibration = calibration
         self.confidence = confidence
         self.memory = memory
+        self.words = words
+        """A list of words that reweighs the outputs; None without."""
         self.length_penalty = length_penalty
         self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
@@ -101,11 +114,17 @@ class Translator:
             self._outputs(split, ids, group, width, batch_size) for group in self.direction_groups
         ]
         weights, found = [group.weight for group in self.direction_groups], {}
-        for text, parts, row, one, *outputs in zip(
-            distinct, split, ids, known, *searches, strict=True
+        merged_all = [merge(outputs, weights) for outputs in zip(*searches, strict=True)]
+        weighed = [(one, NOTHING) for one in merged_all]
+        if self.words is not None and any(self.words.weights):
+            changed = iter(
+                reranked([one for one, row in zip(merged_all, ids, strict=True) if row], self.words)
+            )
+            weighed = [next(changed) if row else one for one, row in zip(weighed, ids, strict=True)]
+        for text, parts, row, one, (merged, lifted) in zip(
+            distinct, split, ids, known, weighed, strict=True
         ):
             counts = self._remembered(parts)
-            merged = merge(outputs, weights)
             answer = best_of(
                 text,
                 merged,
@@ -115,6 +134,7 @@ class Translator:
                 by_merit=bool(self.length_penalty),
                 familiarity=None if one is None else one.familiarity,
             )
+            answer = marked(answer, lifted)
             found[text] = self._recalled(answer, counts, n) if counts else answer
         return [found[text] for text in texts]
 
@@ -124,10 +144,12 @@ class Translator:
         calibration: Calibration | None = None,
         confidence: Confidence | None = None,
         memory: Memory | None = None,
+        words: WordPrior | None = None,
     ) -> Translator:
         """The same networks with other probabilities; without any, the model's own."""
         other = copy(self)
         other.calibration, other.confidence, other.memory = calibration, confidence, memory
+        other.words = words
         return other
 
     def _remembered(self, parts: tuple[str, str]) -> Targets:
@@ -313,3 +335,60 @@ def _is_empty(one: Hypothesis, group: DirectionGroup) -> bool:
     """Whether an output that ended writes nothing."""
     actions = group.network.actions
     return not one.truncated and not (one.ids if actions is None else actions.target_ids(one.ids))
+
+
+def reranked(found: Sequence[FoundTexts], prior: WordPrior) -> Iterator[tuple[FoundTexts, Lifted]]:
+    """The outputs of each source with the list, see :mod:`charseq.confidence.word_prior`.
+
+    An output that was cut at the length limit is no whole word: it counts like those that were not
+    found.
+    """
+    for first in range(0, len(found), PORTION):
+        portion = found[first : first + PORTION]
+        ended = [[one.text for one in texts.texts if not one.truncated] for texts in portion]
+        gains, listed = prior.gains([text for texts in ended for text in texts])
+        begin = 0
+        for texts, words in zip(portion, ended, strict=True):
+            part = slice(begin, begin + len(words))
+            begin += len(words)
+            own = dict(zip(words, gains[part].tolist(), strict=True))
+            known = {text for text, one in zip(words, listed[part].tolist(), strict=True) if one}
+            yield _reweighed(texts, own, prior.rest), _ranks(texts, known)
+
+
+def marked(answer: Prediction, lifted: Lifted) -> Prediction:
+    """The answer with the origin ``words`` at the candidates that a list has moved up."""
+    if not lifted:
+        return answer
+    candidates = [
+        replace(one, origin=WORDS) if lifted.get(one.prediction, rank) > rank else one
+        for rank, one in enumerate(answer.candidates)
+    ]
+    return replace(answer, candidates=candidates)
+
+
+def _reweighed(found: FoundTexts, gains: Mapping[str, float], rest: float) -> FoundTexts:
+    """Scores that sum, with what was not found, to the probability 1 again."""
+    masses = [one.score if one.beginning is None else one.beginning for one in found.texts]
+    left = max(1.0 - math.fsum(map(math.exp, masses)), MIN_REST)
+    # an output that was cut has no gain of its own
+    gained = [gains.get(one.text, rest) if not one.truncated else rest for one in found.texts]
+    powers = [mass + gain for mass, gain in zip(masses, gained, strict=True)]
+    other = math.log(left) + rest
+    top = max([*powers, other])
+    total = top + math.log(math.fsum(math.exp(power - top) for power in [*powers, other]))
+    texts = [
+        one._replace(
+            score=one.score + gain - total,
+            beginning=None if one.beginning is None else one.beginning + gain - total,
+        )
+        for one, gain in zip(found.texts, gained, strict=True)
+    ]
+    share = min(found.removed, left)
+    removed = math.exp(math.log(share) + rest - total) if share > 0 else 0.0
+    return FoundTexts(texts, removed)
+
+
+def _ranks(found: FoundTexts, known: set[str]) -> Lifted:
+    merits = sorted(found.texts, key=lambda one: -one.merit)
+    return {one.text: rank for rank, one in enumerate(merits) if one.text in known}

@@ -50,7 +50,7 @@ seed {settings["seed"]}{_made(metadata)} |
 | scores | {_scores(metadata["scores"])}{_chosen(metadata)} |
 
 Symbols that are not in the inventory are reported when they are met. {_calibration(metadata)}\
-{_memory(metadata)} The scores
+{_memory(metadata)}{_words(metadata)} The scores
 say nothing about texts of another kind than the data's. All settings are in `about.json`; licence
 and origin of the data are for its owner to state.
 """
@@ -122,6 +122,12 @@ def source_count(memory: Mapping[str, Any]) -> int:
     return int(memory["entries"].count("\n")) + 1
 
 
+def word_count(words: Mapping[str, Any]) -> int:
+    """The number of words in the list of a run, from its metadata: one byte each, in base64."""
+    codes = str(words["list"]["codes"])
+    return 3 * len(codes) // 4 - codes.count("=", len(codes) - 2)
+
+
 def _memory(metadata: Mapping[str, Any]) -> str:
     """The memory of the run, in a sentence that tells what is disclosed with it."""
     memory = metadata.get("memory")
@@ -133,6 +139,18 @@ def _memory(metadata: Mapping[str, Any]) -> str:
         f"{memory['rows']:,} dev examples\nwith such sources {memory['right_after']:.1f} % are "
         f"right, {memory['right_before']:.1f} % without. The scores above are without it, and the\n"
         "calibration is for other sources, where dev has enough of them."
+    )
+
+
+def _words(metadata: Mapping[str, Any]) -> str:
+    """The list of words of the run, in a sentence that tells what is disclosed with it."""
+    words = metadata.get("words")
+    if words is None:
+        return ""
+    return (
+        f"\nThe run holds a list of {word_count(words):,} words as hashes with counts, by which "
+        f"answers are weighed: of\n{words['rows']:,} dev examples {words['right_after']:.1f} % are "
+        f"right, {words['right_before']:.1f} % without."
     )
 
 

@@ -343,7 +343,7 @@ def _label(model: PairsModel, sources: Sequence[Source], best: int, *, empty: bo
             and (empty or one.prediction.strip(" "))
             and not found.truncated
         ]
-        for found in model.predict(texts, n=best, beam=max(best, model.config.beam))
+        for found in model.predict(texts, n=best, beam=max(best, model.beam))
     ]
 
 

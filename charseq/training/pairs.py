@@ -12,7 +12,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from charseq.confidence import word_list
 from charseq.confidence.memory import Memory, key_of, written
+from charseq.confidence.word_list import WordList
+from charseq.confidence.word_prior import BEAM
 from charseq.config import WORDS_ONLY, Config, cells_of, configure
 from charseq.data import counts, pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
@@ -107,6 +110,10 @@ class PairsTask:
         """Numbers of true pairs, each once where they are merged, without those of a teacher."""
         self._true = dataset
         """The data without a teacher's pairs."""
+        self.words: WordList | None = None
+        """The list of words that the model is to have; None without."""
+        if config.target_words:
+            self.words = word_list.read(config.target_words)
         self.given = config
         """The settings before :func:`charseq.training.prepare.resolve`."""
         self.prepared = prepare(dataset, config, start)
@@ -122,8 +129,10 @@ class PairsTask:
         own = settings_file.settings_of(data)
         settings: dict[str, Any] = {name: own[name] for name in own if name in pairs.SETTINGS}
         # on the CPU, where scoring needs no torch, which would take longer to load
-        own_config = configure({**settings, "device": "cpu"}, base=run.config)
+        own_config = configure({**settings, "device": "cpu", "target_words": ""}, base=run.config)
         task = cls(data, own_config, keep_rejects=False)
+        if stored := run.metadata.get("words"):
+            task.words = WordList.from_json(stored["list"])
         limits = LengthLimits(tuple(run.metadata["limits"]))
         task.prepared = replace(task.prepared, source=run.source, target=run.target, limits=limits)
         return task
@@ -186,15 +195,18 @@ class PairsTask:
 
     def calibrate(self, weights: Weights, report: Callable[[str], None] = silent) -> dict[str, Any]:
         """What makes probabilities of scores, for the metadata; empty where dev is too small."""
-        config, dataset = self.config, self.prepared.dataset
+        config, dataset, limit = self.config, self.prepared.dataset, self.limit
+        if limit is not None and self.words is not None:  # with a wider beam, and twice
+            limit = TimeLimit(limit.seconds * 2 * BEAM / min(config.beam, BEAM), limit.late)
         return calibrate(
             self._translator(weights, length_penalty=config.length_penalty),
             dataset.train,
             dataset.dev,
             beam=config.beam,
             seed=config.seed,
-            limit=self.limit,
+            limit=limit,
             memory=self._memory(),
+            words=self.words,
             report=report,
         )
 

@@ -104,7 +104,7 @@ def train(
         task = task_of(data, config, init_from)
         teacher = teacher_of(distil_from, unlabelled, best=config.teacher_best)
         student = None if teacher is None else task.student()
-        refuse_inputs(folder, _reads(data, init_from, teacher))
+        refuse_inputs(folder, [*_reads(data, init_from, teacher), config.target_words or None])
         check_storable(task.metadata, folder)
         for line in (*task.describe(), *_plan(task, folder)):
             report(line)

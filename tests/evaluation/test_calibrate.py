@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from charseq.confidence.memory import Memory
+from charseq.confidence.word_list import WordList
 from charseq.data.pairs import Example
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.evaluation import calibrate as module
@@ -53,6 +54,7 @@ class Halves:
 
     source = Vocabulary("characters", "NFC", "NFC", tuple("w0123456789"))
     target = Vocabulary("characters", "NFC", "NFC", tuple("xyz"))
+    words: Any = None
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -112,3 +114,64 @@ def test_without_gain_there_is_no_memory_and_all_of_dev_calibrates(seen: int, ta
     assert "memory" not in made
     assert [line for line in told if line.startswith("memory     no: ")]
     assert len(translator.asked[-2]) == seen + 120 or len(translator.asked[-1]) == seen + 120
+
+
+# --- a list of words
+
+
+class Doubtful(Halves):
+    """A translator whose answer is always "x"; where "y" is right it is nearly as likely."""
+
+    def having(self, **parts: Any) -> Halves:
+        self.words = parts.get("words")
+        return super().having(**parts)
+
+    def predict(self, texts: list[str], **_: Any) -> list[Prediction]:
+        self.asked.append(list(texts))
+        found = []
+        for text in texts:
+            first, second = (0.7, 0.1) if text.endswith("0") else (0.45, 0.4)
+            pairs = (("x", first), ("y", second))
+            candidates = [Candidate(one, share, math.log(share)) for one, share in pairs]
+            found.append(Prediction(text, "x", first, [], False, candidates))
+        return found
+
+
+def listing(word: str, told: list[str]) -> tuple[dict[str, Any], Doubtful]:
+    """Nine of ten rows have the second candidate as the right answer; the list has one word."""
+    dev = [Example(f"w{number}", "x" if number % 10 == 0 else "y") for number in range(150)]
+    translator = Doubtful()
+    given: Any = translator
+    made = calibrate(
+        given, [Example("w", "x")], dev,
+        words=WordList.count([(word, 1.0)]), beam=2, seed=1, limit=None, report=told.append,
+    )  # fmt: skip
+    return made, translator
+
+
+def test_a_list_is_weighed_before_probabilities_are_calibrated_with_it() -> None:
+    made, translator = listing("y", [])
+    assert made["words"]["rows"] == 150
+    assert made["words"]["right_before"] == pytest.approx(10)
+    assert made["words"]["right_after"] == pytest.approx(90)
+    assert translator.judged[0]["words"].to_json() == made["words"]
+    assert "calibration" in made
+
+
+def test_a_list_that_gains_nothing_is_told_and_not_stored() -> None:
+    told: list[str] = []
+    made, _ = listing("q", told)
+    assert "words" not in made
+    (line,) = [line for line in told if line.startswith("words")]
+    assert line.startswith("words      no: ")
+
+
+def test_a_list_with_a_small_dev_is_told_to_be_unused() -> None:
+    told: list[str] = []
+    translator: Any = object()
+    made = calibrate(
+        translator, ROWS, ROWS[:9],
+        words=WordList.count([("x", 1.0)]), beam=3, seed=1, limit=None, report=told.append,
+    )  # fmt: skip
+    assert made == {}
+    assert [line.split()[0] for line in told] == ["calibrated", "words"]

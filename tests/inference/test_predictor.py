@@ -30,10 +30,10 @@ from charseq.data.text.vocabulary import BOS, EOS, Vocabulary
 from charseq.decoding import next_word_numpy, seq2seq_gpu
 from charseq.decoding.seq2seq_native import NativeSeq2Seq
 from charseq.decoding.seq2seq_numpy import NumpySeq2Seq, shapes_of
-from charseq.errors import CheckpointError, SettingError, UsageError
+from charseq.errors import CheckpointError, DataError, SettingError, UsageError
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import language_model
-from charseq.inference.predictor import fingerprint, load
+from charseq.inference.predictor import PairsModel, fingerprint, load
 from charseq.models import device
 from charseq.runs import folder as checkpoint
 
@@ -680,3 +680,26 @@ def test_lexicon_answers_outside_of_the_rule_are_not_used(tmp_path: Path) -> Non
 def test_a_language_model_takes_no_rule() -> None:
     with pytest.raises(UsageError, match="a rule is for runs of pairs"):
         load("sentences", pattern="a")
+
+
+def test_a_list_of_words_is_named_at_use(run: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "words.txt"
+    listed.write_text("one\ntwo\n")
+    without, model = load(run), load(run, target_words=listed)
+    assert isinstance(without, PairsModel)
+    assert isinstance(model, PairsModel)
+    assert (without.words, without.beam) == (None, without.config.beam)
+    assert model.words is not None
+    assert model.beam == 20
+    (note,) = model.words.notes
+    assert note.startswith(f"{listed}: a list of 2 words; the run was trained without one")
+    assert fingerprint(model) != fingerprint(without)
+    again = pickle.loads(pickle.dumps(model))
+    texts = ["ab", "ba", "", "abab"]
+    assert again.predict(texts, n=3) == model.predict(texts, n=3)
+    for one in model.predict(texts, n=3):
+        assert sum(each.probability for each in one.candidates) <= 1 + 1e-9
+    listed.write_text("three\n")
+    assert fingerprint(load(run, target_words=listed)) != fingerprint(model)
+    with pytest.raises(DataError, match="nothere"):
+        load(run, target_words=tmp_path / "nothere.txt")

@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.memory import Memory, key_of
+from charseq.confidence.word_list import WordList
+from charseq.confidence.word_prior import WordPrior
 from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 from charseq.decoding import rules
@@ -20,8 +24,10 @@ from charseq.decoding.ensemble import DirectionGroup
 from charseq.decoding.rules import TargetRule
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError
+from charseq.inference import translator as translator_module
+from charseq.inference.prediction import FoundTexts, ScoredText
 from charseq.inference.predictor import Prediction, load
-from charseq.inference.translator import Translator
+from charseq.inference.translator import Translator, marked, reranked
 
 SOURCE = Vocabulary("characters", "NFC", "NFC", tuple("abcdefgh"))
 TARGET = Vocabulary("characters", "NFC", "NFC", tuple("xyz"))
@@ -607,3 +613,128 @@ def test_a_remembered_answer_is_there_where_the_model_has_none_within_the_rule()
     translator.rule = TargetRule(rules.read("zz"), TARGET, None)
     (answer,) = translator.predict(["a"])
     assert (answer.prediction, answer.origin, answer.truncated) == ("zz", "memory", False)
+
+
+# --- a list of words
+
+
+def listing(
+    outputs: dict[str, float], *words: str, weights: Sequence[float] = (0.0, -3.0, 0.0, 0.0, -2.0)
+) -> Translator:
+    """A translator with a list of words; by ``weights`` an unlisted answer loses three nats."""
+    translator, _ = scripted(outputs)
+    translator.words = WordPrior(WordList.count([(one, 1.0) for one in words]), tuple(weights))
+    return translator
+
+
+def test_a_listed_word_is_lifted_over_a_likelier_unlisted_one() -> None:
+    (answer,) = listing({"x": 0.5, "y": 0.3, "z": 0.2}, "y", "other").predict(["a"], n=3, width=8)
+    assert [one.prediction for one in answer.candidates] == ["y", "x", "z"]
+    assert origins(answer) == ["words", "model", "model"]
+    masses = 0.3, 0.5 * math.exp(-3), 0.2 * math.exp(-3)
+    expected = [mass / sum(masses) for mass in masses]
+    assert [one.probability for one in answer.candidates] == pytest.approx(expected, 1e-5)
+    assert [one.score for one in answer.candidates] == pytest.approx(
+        [*map(math.log, expected)], 1e-4
+    )
+
+
+def test_probabilities_with_a_list_sum_to_less_than_one() -> None:
+    for words in (["x"], ["zzz"], ["x", "y", "z"]):
+        (answer,) = listing({"x": 0.6, "y": 0.3, "z": 0.1}, *words).predict(["a"], n=3, width=8)
+        assert sum(one.probability for one in answer.candidates) <= 1
+
+
+def test_a_listed_answer_that_was_the_first_before_is_the_models() -> None:
+    (answer,) = listing({"x": 0.6, "y": 0.3}, "x", "y").predict(["a"], n=2, width=8)
+    assert origins(answer) == ["model", "model"]
+
+
+def test_a_list_of_no_weight_changes_no_bit() -> None:
+    outputs = {"x": 0.5, "y": 0.3, "z": 0.1}
+    without, _ = scripted(outputs)
+    assert listing(outputs, "y", weights=[0.0] * 5).predict(["a", "b"], n=3, width=8) == (
+        without.predict(["a", "b"], n=3, width=8)
+    )
+
+
+def test_answers_with_a_list_do_not_depend_on_their_neighbours() -> None:
+    outputs = {"x": 0.5, "y": 0.3, "xy": 0.05, "z": 0.1}
+    translator = listing(outputs, "y", "xy", "zz", weights=(0.2, 3.5, 0.03, -0.4, 2.0))
+    texts = ["a", "bb", "c", "dd", "", "ef"]
+    together = translator.predict(texts, n=3, width=8, batch_size=4)
+    for size in (1, 2):
+        assert translator.predict(texts, n=3, width=8, batch_size=size) == together
+    assert [translator.predict([text], n=3, width=8)[0] for text in texts] == together
+    assert together[4].candidates[0].probability == 1
+
+
+def test_a_list_and_a_rule_together_stay_within_the_rule() -> None:
+    translator = ruled({"x": 0.5, "y": 0.3, "z": 0.1}, "[yz]")
+    translator.words = WordPrior(WordList.count([("z", 1.0)]), (0.0, -3.0, 0.0, 0.0, -2.0))
+    (answer,) = translator.predict(["a"], n=3, width=8)
+    assert [one.prediction for one in answer.candidates] == ["z", "y"]
+    total = sum(one.probability for one in answer.candidates)
+    assert 0.9 < total <= 1
+
+
+def test_a_truncated_output_is_no_word() -> None:
+    translator, _ = scripted({"xyzxyzxyz": 0.9, "y": 0.05})
+    translator.words = WordPrior(WordList.count([("y", 1.0)]), (0.0, -6.0, 0.0, 0.0, -6.0))
+    (answer,) = translator.predict(["a"], n=2, width=8)
+    assert (answer.prediction, answer.truncated) == ("y", False)
+    assert sum(one.probability for one in answer.candidates) <= 1
+
+
+def test_what_is_remembered_is_weighed_against_answers_with_the_list() -> None:
+    translator = remembering({"x": 0.5, "y": 0.4}, [("a", "z", 1.0)])
+    translator.words = WordPrior(WordList.count([("y", 1.0)]), (0.0, -3.0, 0.0, 0.0, -2.0))
+    (answer,) = translator.predict(["a"], n=3, width=8)
+    assert dict(zip((c.prediction for c in answer.candidates), origins(answer), strict=True)) == {
+        "z": "memory",
+        "y": "words",
+        "x": "model",
+    }
+
+
+PRIOR = WordPrior(WordList.count([("one", 5.0), ("two", 1.0)]), (0.3, -2.0, 0.01, -0.1, -1.0))
+
+
+def outputs(*texts: tuple[str, float], removed: float = 0.0) -> FoundTexts:
+    return FoundTexts([ScoredText(text, math.log(share)) for text, share in texts], removed)
+
+
+@given(
+    st.lists(st.floats(1e-12, 0.3), min_size=1, max_size=3),
+    st.floats(0.0, 0.1),
+)
+def test_outputs_and_what_a_rule_removes_sum_to_at_most_one(
+    shares: list[float], removed: float
+) -> None:
+    texts = zip(("one", "twe", "two"), shares, strict=False)
+    ((found, _),) = reranked([outputs(*texts, removed=removed)], PRIOR)
+    total = math.fsum([*(math.exp(one.score) for one in found.texts), found.removed])
+    assert 0 < total <= 1 + 1e-9
+
+
+def test_an_output_that_was_cut_counts_as_what_was_not_found() -> None:
+    cut = ScoredText("one", -4.0, 1.0, math.log(0.5))
+    ((found, lifted),) = reranked([FoundTexts([cut, *outputs(("two", 0.25)).texts])], PRIOR)
+    first, second = found.texts
+    assert first.beginning is not None
+    gain = float(PRIOR.gains(["two"])[0][0])
+    assert second.score - first.beginning == pytest.approx(math.log(0.5) + gain - PRIOR.rest)
+    assert first.score - first.beginning == pytest.approx(-4.0 - math.log(0.5))
+    assert lifted == {"two": 1}
+
+
+def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [outputs(("one", 0.1 * k), ("twe", 0.05)) for k in range(1, 6)]
+    whole = list(reranked(many, PRIOR))
+    monkeypatch.setattr(translator_module, "PORTION", 2)
+    assert list(reranked(many, PRIOR)) == whole
+
+
+def test_an_answer_without_listed_candidates_stays_as_it_is() -> None:
+    answer = Prediction("a", "", 0.0, [], truncated=False, candidates=[])
+    assert marked(answer, {}) is answer

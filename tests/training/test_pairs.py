@@ -341,3 +341,14 @@ def test_a_run_of_pairs_is_a_start_and_a_next_word_network_is_not(
     assert all(np.array_equal(weights[name], start[name]) for name in start)
     with pytest.raises(UsageError, match="task='next-word'"):
         PairsTask(data, config_of(cell="mlp")).trainer()
+
+
+def test_a_list_of_words_is_read_before_the_training(data: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "words.txt"
+    with pytest.raises(DataError, match="words"):
+        PairsTask(data, config_of(target_words=str(listed)))
+    listed.write_text("one\ntwo\n")
+    task = PairsTask(data, config_of(target_words=str(listed)))
+    assert task.words is not None
+    assert len(task.words) == 2
+    assert PairsTask(data, config_of()).words is None

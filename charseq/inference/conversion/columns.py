@@ -21,7 +21,7 @@ from charseq.inference.answer_cache import (
     shards,
 )
 from charseq.inference.conversion.review import Review
-from charseq.inference.prediction import LEXICON, MEMORY
+from charseq.inference.prediction import LEXICON, MEMORY, WORDS
 
 MAX_LISTED = 20
 """Notes and rejected rows that are reported one by one."""
@@ -37,7 +37,8 @@ class ConvertReport:
     interrupted attempt had computed. ``empty``: rows without a text.
     ``flagged``: rows with an unseen symbol; ``unknown``: for each unseen symbol, the rows that
     have it. ``truncated``: rows whose prediction was cut. ``looked_up``: rows whose prediction
-    stands in the lexicon; ``remembered``: in the memory of the run. ``missed``: rows whose
+    stands in the lexicon; ``remembered``: in the memory of the run; ``lifted``: moved up by
+    a list of words. ``missed``: rows whose
     predictions have less than ``mass`` together. ``unsure``: rows whose prediction is withheld;
     ``to_review``: lines on the review file.
     ``listed``, ``unlisted``: lines of plain text with a note that were
@@ -56,6 +57,7 @@ class ConvertReport:
     truncated: int = 0
     looked_up: int = 0
     remembered: int = 0
+    lifted: int = 0
     missed: int = 0
     unsure: int = 0
     to_review: tuple[str, ...] = ()
@@ -100,6 +102,8 @@ class ConvertReport:
         if self.remembered:
             seen = counted(self.remembered, "prediction")
             lines.append(f"{self.path}: {seen} from the memory of the run")
+        if self.lifted:
+            lines.append(f"{self.path}: {counted(self.lifted, 'prediction')} by the list of words")
         if self.unsure:
             lines.append(f"{self.path}: {counted(self.unsure, 'row')} unsure, without an answer")
         return [*lines, *self.to_review]
@@ -219,6 +223,7 @@ class ColumnWriter:
         result.truncated += answer.truncated
         result.looked_up += answer.origin == LEXICON
         result.remembered += answer.origin == MEMORY
+        result.lifted += answer.origin == WORDS
         result.missed += answer.misses_mass
         result.flagged += bool(answer.unknown)
         for symbol in answer.unknown:

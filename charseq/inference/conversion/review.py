@@ -203,7 +203,7 @@ def check_threshold(
     if review is None:
         return n
     loaded: Any = getattr(model, "model", model)
-    return max(n, min(CANDIDATES, loaded.config.beam if beam is None else beam))
+    return max(n, min(CANDIDATES, loaded.beam if beam is None else beam))
 
 
 def _format_name(path: Path) -> str:
