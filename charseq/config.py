@@ -250,7 +250,7 @@ class Config:
     workers: int = setting(
         0,
         "training",
-        "processes that share a batch; 0: by cores, with epochs one",
+        "processes that share each batch; 0: by the cores and the speed, with epochs one",
         least=0,
         most=64,
     )
