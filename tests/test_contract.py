@@ -28,7 +28,7 @@ MAX_MODULES = 12
 """Modules of one folder, without those of its subfolders."""
 
 SHORT = {
-    "training.parallel.gradient": "what a rank computes, which a training without ranks computes too",
+    "training.parallel.gradient": "the loss of a batch, with ranks or without",
     "training.parallel.worker": "the main function of a process, started by its name",
     "data.roles": "the step between the rows of a table and pairs",
     "kernels.cell_table": "the one place that knows every cell",

@@ -104,7 +104,9 @@ class Trainer:
         ranks: int = 1,
         build: Build | None = None,
     ) -> None:
-        """``graphed``: take the steps of ``gpu_step``; else on a GPU. ``ranks``: processes of a
+        """A training of a model, which moves to the device.
+
+        ``graphed``: take the steps of ``gpu_step``; by default on a GPU. ``ranks``: processes of a
         :class:`Group` that share each batch on a CPU; ``build`` makes the network in the others.
         """
         self.model = model.to(device)
