@@ -104,10 +104,10 @@ class Trainer:
         ranks: int = 1,
         build: Build | None = None,
     ) -> None:
-        """A training of a model.
+        """``graphed``: take the steps of ``gpu_step``; by default on a GPU.
 
-        ``graphed``: take the steps of ``gpu_step``; by default on a GPU. ``ranks``: processes that
-        share each batch on a CPU; ``build`` makes the network in the others."""
+        ``ranks``: processes that share each batch on a CPU; ``build`` makes the network in them.
+        """
         self.model = model.to(device)
         self.batches = batches
         self.settings = settings
