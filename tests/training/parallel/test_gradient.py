@@ -12,7 +12,7 @@ def test_every_row_belongs_to_one_rank() -> None:
     draw = np.random.default_rng(5)
     rows = [draw.integers(4, 9, draw.integers(1, 6)).tolist() for _ in range(7)]
     batch = Batches(
-        rows, [row[::-1] for row in rows], weights=[1.0, 2, 3, 4, 5, 6, 7], batch_size=7
+        rows, [row[::-1] for row in rows], weights=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], batch_size=7
     )[0]
     parts = split(batch, 3)
     assert [len(part.weights) for part in parts] == [3, 2, 2]
