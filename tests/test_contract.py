@@ -28,6 +28,8 @@ MAX_MODULES = 12
 """Modules of one folder, without those of its subfolders."""
 
 SHORT = {
+    "training.parallel.gradient": "the loss of a batch, with ranks or without",
+    "training.parallel.worker": "the main function of a process, started by its name",
     "data.roles": "the step between the rows of a table and pairs",
     "kernels.cell_table": "the one place that knows every cell",
     "kernels.layout": "the layout of weights that the networks and the C library agree on",

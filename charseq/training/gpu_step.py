@@ -322,8 +322,8 @@ class GraphedStep:
             self.carried_state.zero_()
         return examples
 
-    def forget(self) -> None:
-        """Drop the captured graphs: a constant of the step has changed."""
+    def scale_dropout(self, _factor: float) -> None:
+        """Drop the captured graphs: dropout, a constant of the step, has changed."""
         if self._stream is not None:
             torch.cuda.synchronize()
         self._graphs.clear()

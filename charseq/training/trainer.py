@@ -104,10 +104,9 @@ class Trainer:
         ranks: int = 1,
         build: Build | None = None,
     ) -> None:
-        """A training of a model, which moves to the device.
+        """``graphed``: take the steps of ``gpu_step``; by default on a GPU.
 
-        ``graphed``: take the steps of ``gpu_step``; by default on a GPU. ``ranks``: processes of a
-        :class:`Group` that share each batch on a CPU; ``build`` makes the network in the others.
+        ``ranks``: processes that share each batch on a CPU; ``build`` makes the network in them.
         """
         self.model = model.to(device)
         self.batches = batches
@@ -187,15 +186,12 @@ class Trainer:
 
     def _set_dropout(self) -> None:
         """Let dropout grow with the passes over the data; see :func:`dropout_factor`."""
-        factor = dropout_factor(self.number // len(self.batches), self.settings.dropout_growth)
-        if factor == self._dropout_factor:
-            return
-        self._dropout_factor = factor
-        self.model.scale_dropout(factor)
-        if self.group is not None:
-            self.group.dropout_factor = factor
-        if self._graphed is not None:  # a captured step has its dropout in it
-            self._graphed.forget()
+        before, growth = self._dropout_factor, self.settings.dropout_growth
+        self._dropout_factor = dropout_factor(self.number // len(self.batches), growth)
+        if self._dropout_factor != before:
+            for holder in (self.model, self.group, self._graphed):
+                if holder is not None:
+                    holder.scale_dropout(self._dropout_factor)
 
     def free_gradient(self) -> None:
         """Free the memory of the gradient, which the next step makes anew."""

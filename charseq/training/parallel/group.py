@@ -72,8 +72,7 @@ class Group:
         self.memory = Memory(self.layout)
         self.weights: nn.Parameter = flatten_into(self.memory, parameters)
         self.rank = Rank(model, self.memory, self.layout)
-        self.dropout_factor = 1.0
-        """The factor of every dropout; see :func:`charseq.training.trainer.dropout_factor`."""
+        self._dropout_factor = 1.0
         self.split = True
         """Whether batches are shared. If not, a step is that of a training without a group."""
         self._build = build
@@ -128,6 +127,10 @@ class Group:
             self._waiting.pop()
         return bool(self._pipes) and not self._waiting
 
+    def scale_dropout(self, factor: float) -> None:
+        """Set every dropout of all ranks to ``factor`` times what it was at first."""
+        self._dropout_factor = factor
+
     def gradient(
         self, batch: Batch, step: int, state: Float[np.ndarray, "L K B H"] | None
     ) -> tuple[Sums, int]:
@@ -144,7 +147,7 @@ class Group:
             (rank, step, part, None if state is None else _rows(state, rank, ranks))
             for rank, part in enumerate(parts)
         ]
-        found: list[Sums] = self._do("compute", jobs, dropout_factor=self.dropout_factor)
+        found: list[Sums] = self._do("compute", jobs, dropout_factor=self._dropout_factor)
         after = None
         if found[0].state is not None:
             shape = list(found[0].state.shape)
