@@ -39,6 +39,7 @@ COMMANDS = {
     "average": "average",
     "predict": "predict",
     "convert": "convert",
+    "export": "export",
     "evaluate": "evaluate",
     "score": "predict",
     "check": "check",

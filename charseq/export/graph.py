@@ -153,7 +153,7 @@ class GraphBuilder:
         return (self._store(f"{name}.{self.precision}", kept),)
 
     def _store(self, name: str, value: np.ndarray) -> str:
-        self._constants.setdefault(name, np.ascontiguousarray(value))
+        self._constants.setdefault(name, np.array(value, order="C"))
         return name
 
     def _add(

@@ -158,10 +158,9 @@ class Seq2SeqGraphs:
 
     def _memories(self, graph: GraphBuilder, memory: str) -> None:
         """What attention reads of every position, as outputs; ``memory``: T S 2H."""
-        scale = np.float32(1 / math.sqrt(self.hidden))
         named: dict[str, Float32[np.ndarray, "O M"]] = {}
         if self.is_soft:
-            named["keys"] = self.weights["attention.key.weight"] * scale
+            named["keys"] = self.weights["attention.key.weight"]
             named["values"] = self.weights["attention.value.weight"]
         if self.is_hard:
             named["contexts"] = self.weights["pointer.input.weight"]
@@ -169,6 +168,9 @@ class Seq2SeqGraphs:
         for name, weight in named.items():
             matrix = graph.op("Transpose", graph.matrix(name + ".weight", weight), perm=[1, 0])
             made = graph.op("MatMul", memory, matrix)
+            if name == "keys":
+                scale = graph.constant(1 / math.sqrt(self.hidden), np.float32)
+                made = graph.op("Mul", made, scale)
             graph.output(name, made, "float", "texts", "length", len(weight))
 
     # --- decoder
