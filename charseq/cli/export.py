@@ -39,7 +39,7 @@ from charseq.process import prepare_inference
     "--precision",
     type=click.Choice(("fp32", "fp16", "int8")),
     help="How weights are stored: int8 takes a quarter of the space, fp16 a half.  [default: fp32 "
-    "for ONNX; for a page fp16]",
+    "for ONNX; for a page the smallest with which all answers are equal]",
 )
 @click.option(
     "--texts",
@@ -74,7 +74,7 @@ def export(
         from charseq.export.html import to_html
 
         facts["html"] = to_html(
-            run, html, precision=precision or "fp16", texts=texts, force=force, report=report
+            run, html, precision=precision or "auto", texts=texts, force=force, report=report
         )
     if as_json:
         console.write_json(facts)
