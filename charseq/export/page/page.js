@@ -49,6 +49,7 @@ function append(word) {
   const field = $("text"), { prefix } = shown;
   const before = prefix ? field.value.slice(0, field.value.length - prefix.length) : field.value;
   field.value = `${model.append(before, word)} `;
+  field.scrollTop = field.scrollHeight;
   field.focus();
   ask();
 }
@@ -86,6 +87,14 @@ function clear() {
   for (const id of ["unknown", "note"]) $(id).hidden = true;
 }
 
+// A word that nothing else begins with is finished: then the word after it is shown.
+function* answer(text, options) {
+  const found = yield* model.answer(text, options);
+  const [best, other] = found.answers;
+  const finished = isWords && found.prefix && !other && best?.text === found.prefix;
+  return finished ? yield* model.answer(`${text} `, options) : found;
+}
+
 // Each keystroke begins anew; a search that is no longer wanted stops at its next step.
 let asked = 0;
 function ask() {
@@ -93,7 +102,7 @@ function ask() {
   const text = $("text").value.replace(/\n+$/, ""), features = $("features").value;
   if (!text && !isWords) return clear();
   $("answer").classList.add("stale");
-  const steps = model.answer(text, { features, n: CANDIDATES });
+  const steps = answer(text, { features, n: CANDIDATES });
   const go = () => {
     const end = performance.now() + SLICE;
     while (number === asked) {

@@ -79,7 +79,7 @@ class WordsModel {
     this.context = context;
     const names = cell === "mlp" ? [] : [...Array(layers).keys()];
     this.cells = names.map((layer) => new Cell(this.w, `recurrence.cells.${layer}`, cell));
-    this.bias = Float64Array.from(this.w.output_bias.values);
+    this.bias = new Float64Array(this.w.output_bias.values);
     for (const id of [PAD, BOS]) this.bias[id] = -Infinity;
     const size = SPECIALS + vocabulary.symbols.length;
     this.spellings = [...Array(size).keys()].map((id) => this.vocabulary.decode([id]));
@@ -138,10 +138,10 @@ class WordsModel {
   }
 
   step(id, before) {
-    const vector = Float64Array.from(rowOf(this.w.embedding, id));
+    const vector = new Float64Array(rowOf(this.w.embedding, id));
     if (this.kind === "mlp") {
       const size = vector.length, past = before?.past ?? new Float64Array((this.context - 1) * size);
-      const seen = Float64Array.of(...past, ...vector);
+      const seen = new Float64Array([...past, ...vector]);
       const hidden = affine(this.w["hidden.weight"], this.w["hidden.bias"], seen).map(Math.tanh);
       return { hidden, past: seen.slice(size) };
     }
