@@ -66,9 +66,7 @@ def run_both(
         states, final = _run_scan(graph, cell, weights, name, read, lengths)
         outputs.append(_reverse(graph, states, lengths) if direction else states)
         finals.append(final)
-    return Sequences(
-        graph.op("Concat", *outputs, axis=2), [graph.op("Concat", *finals, axis=1)]
-    )
+    return Sequences(graph.op("Concat", *outputs, axis=2), [graph.op("Concat", *finals, axis=1)])
 
 
 def _run_operator(
@@ -127,9 +125,7 @@ def _run_scan(
         "Transpose", graph.matrix(f"{name}.input", weights[f"{name}.input"]), perm=[1, 0]
     )
     projected = graph.op("MatMul", inputs, below)
-    projected = graph.op(
-        "Add", projected, graph.vector(f"{name}.bias", weights[f"{name}.bias"])
-    )
+    projected = graph.op("Add", projected, graph.vector(f"{name}.bias", weights[f"{name}.bias"]))
     shape = graph.op("Shape", inputs)
     steps = graph.op("Gather", shape, graph.constant(0))
     texts = graph.op("Gather", shape, graph.constant([1]))
@@ -162,9 +158,7 @@ def step(
     recurrent = weights[f"{name}.recurrent"]
     product = graph.linear(states[0], graph.matrix(f"{name}.recurrent", recurrent))
     matrix = graph.matrix(f"{name}.input", weights[f"{name}.input"])
-    projected = graph.linear(
-        inputs, matrix, graph.vector(f"{name}.bias", weights[f"{name}.bias"])
-    )
+    projected = graph.linear(inputs, matrix, graph.vector(f"{name}.bias", weights[f"{name}.bias"]))
     return STEPS[cell](graph, product, projected, states, recurrent.shape[1])
 
 

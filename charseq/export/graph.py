@@ -104,7 +104,9 @@ class GraphBuilder:
         """Rows of a matrix, which is not unpacked as a whole for them."""
         if self.precision != "int8":
             found = self.op("Gather", self._pack(name, weight)[0], ids)
-            return found if self.precision == "fp32" else self.op("Cast", found, to=_number("float"))
+            return (
+                found if self.precision == "fp32" else self.op("Cast", found, to=_number("float"))
+            )
         codes, scales = self._pack(name, weight)
         chosen = self.op("Cast", self.op("Gather", codes, ids), to=_number("float"))
         scale = self.op("Unsqueeze", self.op("Gather", scales, ids), self.constant([-1]))

@@ -72,8 +72,8 @@ def read(run: str | Path) -> Exported:
     for side, vocabulary in (("source", loaded.source), ("target", loaded.target)):
         if vocabulary.kind not in KINDS:
             raise UsageError(
-                f"{path}: {side} symbols are {vocabulary.kind}, expected one of {', '.join(KINDS)}: "
-                "a model of subwords cannot be exported"
+                f"{path}: {side} symbols are {vocabulary.kind}, expected {', '.join(KINDS)}: a "
+                "model of subwords cannot be exported"
             )
     found = direction_groups(loaded.config, loaded.weights, _together)
     groups = [Group(one.network, one.backward, one.weight) for one in found]

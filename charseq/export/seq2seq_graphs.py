@@ -100,9 +100,9 @@ class Seq2SeqGraphs:
         scale = graph.constant(math.sqrt(weights["target_embedding"].shape[1]), np.float32)
         read = graph.rows("target_embedding", weights["target_embedding"], symbols)
         read = graph.op("Mul", read, scale)
-        readout, bias, prior = "", np.zeros(0, np.float32), ""
+        readout, mask, prior = "", "", ""
         if self.is_hard:
-            read, readout, bias_name, prior = self._positions(graph, symbols, read)
+            read, readout, mask, prior = self._positions(graph, symbols, read)
         below, after = read, []
         for layer in range(self.layers):
             states = [self._pick(graph, state, layer, kept) for kept in range(self.states)]
@@ -121,7 +121,7 @@ class Seq2SeqGraphs:
         mixed = graph.op("Tanh", mixed)
         logits = graph.linear(mixed, self._output(graph), graph.vector("bias", self._bias()))
         if self.is_hard:
-            logits = graph.op("Add", logits, bias_name)
+            logits = graph.op("Add", logits, mask)
         if prior:
             logits = graph.op("Add", logits, prior)
         logs = graph.op("LogSoftmax", logits, axis=1)
@@ -175,9 +175,7 @@ class Seq2SeqGraphs:
 
     # --- decoder
 
-    def _positions(
-        self, graph: GraphBuilder, symbols: str, read: str
-    ) -> tuple[str, str, str, str]:
+    def _positions(self, graph: GraphBuilder, symbols: str, read: str) -> tuple[str, str, str, str]:
         """Hard attention: rows with their context, readout, mask of actions, and prior."""
         size = self.weights["target_embedding"].shape[1]
         actions = Actions.of(self.size)

@@ -84,7 +84,9 @@ def check_seq2seq(member: Member, precision: str, network: Any, source: Vocabula
     for length in LENGTHS:
         for size in BATCHES:
             sources = [
-                _source(random, max(1, length - 3 * number), source, ended=engine.actions is not None)
+                _source(
+                    random, max(1, length - 3 * number), source, ended=engine.actions is not None
+                )
                 for number in range(size)
             ]
             states = [engine.start([ids]) for ids in sources]
@@ -143,7 +145,9 @@ def _source(
     random: np.random.Generator, length: int, vocabulary: Vocabulary, *, ended: bool
 ) -> list[int]:
     """Random ids: unknown and known symbols, for hard attention EOS, then features."""
-    ids: list[int] = random.integers(SPECIALS - 1, SPECIALS + len(vocabulary.symbols), length).tolist()
+    ids: list[int] = random.integers(
+        SPECIALS - 1, SPECIALS + len(vocabulary.symbols), length
+    ).tolist()
     ids += [EOS] if ended else []
     if vocabulary.features:
         ids += random.integers(SPECIALS + len(vocabulary.symbols), len(vocabulary), 2).tolist()

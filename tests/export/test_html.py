@@ -125,7 +125,10 @@ def test_words_are_those_of_the_run(cell: str, page: Any, tmp_path: Path) -> Non
     to_html(run, path, precision="fp32", texts=lines_of(tmp_path / "texts", LINES))
     page.goto(path.as_uri())
     model = load(run)
-    for complete, answers in ((False, model.predict(LINES, n=4)), (True, model.complete(LINES, n=4))):
+    for complete, answers in (
+        (False, model.predict(LINES, n=4)),
+        (True, model.complete(LINES, n=4)),
+    ):
         found = page.evaluate(ASK, [LINES, {"n": 4, "complete": complete}])
         for own, other in zip(answers, found, strict=True):
             assert [text for text, _ in other["answers"]] == [c.prediction for c in own.candidates]
@@ -196,10 +199,14 @@ def test_the_page_lets_in_nothing_but_its_own_script(tmp_path: Path) -> None:
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert re.fullmatch("'sha256-[A-Za-z0-9+/]{43}='", rules["script-src"])
     assert "unsafe" not in policy
-    assert not re.findall(r"(?:src|href)=|https?://|url\(|@import|\bon\w+=", text.split("<script>")[0])
+    assert not re.findall(
+        r"(?:src|href)=|https?://|url\(|@import|\bon\w+=", text.split("<script>")[0]
+    )
     for name in SCRIPTS:
         script = (PAGE / name).read_text(encoding="utf-8")
-        assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch", script)
+        assert not re.findall(
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch", script
+        )
 
 
 def test_the_facts_cannot_end_their_element(tmp_path: Path) -> None:

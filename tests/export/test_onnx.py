@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,7 +97,9 @@ def test_probabilities_are_those_of_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", [*CELLS, "mlp"])
 @pytest.mark.parametrize("stateful", [False, True])
 def test_words_are_those_of_the_run(cell: str, stateful: bool, tmp_path: Path) -> None:
-    run = words_run(tmp_path / "run", cell=cell, layers=1 if cell == "mlp" else 2, stateful=stateful)
+    run = words_run(
+        tmp_path / "run", cell=cell, layers=1 if cell == "mlp" else 2, stateful=stateful
+    )
     to_onnx(run, tmp_path / "out", texts=lines_of(tmp_path / "texts", LINES))
     ours, theirs = load(run), runtime.load(tmp_path / "out")
     answers = [
@@ -186,7 +187,7 @@ def test_answers_that_differ_are_not_written(
 ) -> None:
     monkeypatch.setattr(runtime, "LENGTH_MARGIN", 0.1)
     run = pairs_run(tmp_path / "run", attention="soft")
-    with pytest.raises(CharseqError, match="answers are equal.*nothing was written"):
+    with pytest.raises(CharseqError, match=r"answers are equal.*nothing was written"):
         to_onnx(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -212,7 +213,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(out)
     with pytest.raises(UsageError, match="is a link"):
         to_onnx(run, tmp_path / "link", texts=texts)
-    assert not [name for name in os.listdir(out) if name.endswith(".part")]
+    assert not list(out.glob("*.part"))
 
 
 def test_wrong_arguments_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def rank(texts: Sequence[ScoredText], calibrated: Any) -> tuple[list[Answer], bo
     ranked = sorted(texts, key=lambda one: -one.merit)
     beyond = [
         -math.inf
-        if one.beginning is None or one.score >= one.beginning
+        if one.score >= one.beginning
         else one.beginning + math.log1p(-math.exp(one.score - one.beginning))
         for one in texts
         if one.beginning is not None
