@@ -39,7 +39,8 @@ def quantise(
 def halve(weight: Float32[np.ndarray, "*S"]) -> Float16[np.ndarray, "*S"]:
     """Half precision; what is beyond its largest number becomes that."""
     most = np.finfo(np.float16).max
-    return np.clip(weight, -most, most).astype(np.float16)
+    halved: np.ndarray = np.clip(weight, -most, most).astype(np.float16)
+    return halved
 
 
 def stored(weight: Float32[np.ndarray, "R C"], precision: str) -> Float32[np.ndarray, "R C"]:
@@ -79,7 +80,9 @@ class GraphBuilder:
 
     def ops(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
         """All outputs of a new node."""
-        outputs = [f"{kind.lower()}_{len(self._nodes)}_{number}" for number in range(count)]
+        # the name of the graph is in it: values of a loop's body are named apart from those outside
+        place = f"{self.name}_{len(self._nodes)}_{kind.lower()}"
+        outputs = [f"{place}_{number}" for number in range(count)]
         self._add(kind, inputs, outputs, **attributes)
         return outputs
 

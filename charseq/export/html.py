@@ -13,7 +13,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _inert(facts: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace("\r", "\\r")
 
 
-def _engine(exported: manifest.Exported, precision: str) -> Callable[[list[str]], Any]:
+def _engine(exported: manifest.Exported, precision: str) -> Callable[[Sequence[str]], Any]:
     """The engine with the weights as a page of this precision has them."""
     run = read_run(exported.path)
     members = [member for group in exported.groups for member in group.members]
@@ -186,5 +186,5 @@ def _engine(exported: manifest.Exported, precision: str) -> Callable[[list[str]]
     pairs: Any = copy.copy(load(exported.path))
     pairs.translator = copy.copy(pairs.translator)
     pairs.translator.direction_groups = direction_groups(run.config, kept)
-    answers: Callable[[list[str]], Any] = pairs.predict
+    answers: Callable[[Sequence[str]], Any] = pairs.predict
     return answers

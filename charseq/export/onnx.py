@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def to_onnx(
 
 def compare(
     exported: manifest.Exported,
-    runner: Callable[[list[str]], Any],
+    runner: Callable[[Sequence[str]], Any],
     texts: str | Path | None,
     count: int = verify.TEXTS,
 ) -> verify.Agreement:

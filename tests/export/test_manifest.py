@@ -40,7 +40,9 @@ def test_a_next_word_run_tells_its_first_symbol(tmp_path: Path) -> None:
     assert found.facts["begin"] == EOS
 
 
-PIECES = Vocabulary("subwords", "NFC", "NFC", subwords.BYTES, (), ";", (0.0,) * 256)
+PIECES = Vocabulary(
+    "subwords", "NFC", "NFC", (*subwords.BYTES, "\u2581", "a"), (), ";", (0.0,) * 258
+)
 
 
 def test_subwords_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -86,5 +86,7 @@ def test_made_texts_are_of_the_models_symbols(source: Vocabulary) -> None:
     parts = [text.split("\t") for text in texts]
     assert {len(part) for part in parts} == {2 if source.features else 1}
     unknown = [source.unknown(*part) for part in parts]
-    assert set(map(tuple, unknown)) == {(), ("\u2603",)}
+    assert ["\u2603"] in unknown
+    if source is not MARKED:  # where a mark may stand alone, which is no symbol
+        assert set(map(tuple, unknown)) == {(), ("\u2603",)}
     assert len({tuple(source.encode(*part)) for part in parts}) > 100
