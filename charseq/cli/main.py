@@ -39,6 +39,7 @@ COMMANDS = {
     "average": "average",
     "predict": "predict",
     "convert": "convert",
+    "export": "deploy.export",
     "evaluate": "evaluate",
     "score": "predict",
     "check": "check",
@@ -47,7 +48,7 @@ COMMANDS = {
     "plot": "check",
     "gradients": "gradients",
 }
-"""Command -> the module of ``charseq.cli`` that holds the function of the same name.
+"""Command -> the module below ``charseq.cli`` that holds the function of the same name.
 
 The order is that of the help: from training a model to looking inside it. A new command is a
 module and a line here.

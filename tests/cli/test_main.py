@@ -28,8 +28,8 @@ from charseq.errors import (
 )
 
 COMMANDS = [
-    "train", "tune", "average", "predict", "convert", "evaluate", "score", "check", "info",
-    "verify", "plot", "gradients",
+    "train", "tune", "average", "predict", "convert", "export", "evaluate", "score", "check",
+    "info", "verify", "plot", "gradients",
 ]  # fmt: skip
 
 
@@ -119,6 +119,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "predict": "-m -n --beam --scores --json --complete --generate --temperature --top-p "
         "--most --seed -q",
         "convert": "-m -o --column --to -n --beam --batch-size --format --force",
+        "export": "--onnx --html --precision --texts --force --json -q",
         "evaluate": "-m --split --beam --errors --details --json",
         "score": "-m --json -q",
         "check": "",

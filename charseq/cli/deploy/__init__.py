@@ -1,0 +1,1 @@
+"""Commands that carry a model to other programs."""
