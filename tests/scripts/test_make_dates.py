@@ -51,7 +51,15 @@ def scripts() -> Iterator[None]:
     sys.path.insert(0, str(SCRIPTS))
     yield
     sys.path.remove(str(SCRIPTS))
-    for name in ("make_dates", "strangers", "date_forms", "date_writing", "date_rules"):
+    for name in (
+        "make_dates",
+        "strangers",
+        "foreign_months",
+        "date_spans",
+        "date_forms",
+        "date_writing",
+        "date_rules",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -96,8 +104,8 @@ def test_a_target_is_a_day_a_month_a_year_two_days_or_nothing(pairs: list[Pair])
         for part in parts:
             padded = part + "-01-01"[len(part) - 4 :] if len(part) < 10 else part
             assert date.fromisoformat(padded).isoformat() == padded
-            assert 1800 <= int(part[:4]) <= 2100
-        assert len(parts) < 2 or (parts[0] < parts[1] and {len(part) for part in parts} == {10})
+            assert 1500 <= int(part[:4]) <= 2110
+        assert len(parts) < 2 or (parts[0] < parts[1] and len({len(part) for part in parts}) == 1)
         kinds["span" if len(parts) > 1 else f"{len(target)}"] += 1
     assert min(kinds["10"] / 60_000, kinds["7"] / 4_000, kinds["4"] / 500) > 1
     assert min(kinds["span"] / 3_000, kinds["0"] / 20_000) > 1
@@ -209,7 +217,7 @@ def test_every_row_of_digits_obeys_the_rules(days: list[Pair]) -> None:
         and ":" not in s
         and len(numbers_of(s)) == (1 if len(numbers_of(s)[0]) in (6, 8) else 3)
     ]
-    assert len(rows) > 9_000
+    assert len(rows) > 7_000
     assert [(s, t, by_the_card(s)) for s, t in rows if by_the_card(s) != t] == []
 
 
@@ -221,7 +229,7 @@ def test_a_day_that_the_rules_read_is_the_answer(rules: ModuleType, pairs: list[
         if "/" not in target and not any(sign.isalpha() for sign in source)
     ]
     read = [row for row in read if not re.search(r"\d\.\d\d\b.*[ ,]|[ ,].*\d\.\d\d\b", row[0])]
-    assert sum(found is not None for *_, found in read) > 14_000
+    assert sum(found is not None for *_, found in read) > 11_000
     assert [row for row in read if row[2] not in (None, row[1])] == []
 
 
@@ -270,7 +278,7 @@ def test_english_weekdays_are_true(days: list[Pair]) -> None:
         (r"[০-৯]", 300),
         (r"[๐-๙]", 50),
         (r"[０-９]", 50),
-        (r"[一二三四五六七八九]年", 100),
+        (r"[一二三四五六七八九]年", 80),
         (r"\d(st|nd|rd|th)\b", 500),
         (r"\b1er\b", 30),
         (r"\b1º", 30),
@@ -448,7 +456,10 @@ def test_a_source_with_two_answers_is_left_out(
         ("2021-03", "2021-03"),
         ("13/2021", ""),
         ("(2021)", "2021"),
-        ("1799", None),
+        ("1799", "1799"),
+        ("1499", None),
+        ("1998-99", None),
+        ("1998-12", "1998-12"),
         ("3.4.2021 10:15", "2021-04-03"),
         ("10:15:30, 3/4/2021", "2021-03-04"),
         ("20210303T101500Z", "2021-03-03"),
