@@ -251,6 +251,55 @@ def test_in_every_row_day_and_year_can_be_read(days: list[Pair]) -> None:
                 assert int(target[8:]) == int(short[0])
 
 
+def test_both_ends_of_two_dates_can_be_read(pairs: list[Pair]) -> None:
+    """Day and year of either end stand in the string, the year perhaps once or by two digits."""
+    ends = [(source, *target.split("/")) for source, target in pairs if "/" in target]
+    counts = Counter(len(first) for _, first, _ in ends)
+    assert min(counts[10] / 3_000, counts[7] / 500, counts[4] / 700) > 1
+    for source, first, last in ends:
+        if any(sign in source for sign in "〇十一二三四五六七八九"):
+            continue
+        digits = "".join(
+            str(unicodedata.decimal(sign, sign)) if sign.isdecimal() else sign for sign in source
+        )
+        numbers = {int(run) for run in re.findall(r"\d+", digits)}
+        glued = re.findall(r"\d{8}|\d{6}", digits)
+        numbers |= {int(part) for run in glued for part in (run[-2:], run[-6:-4])}
+        if len(first) == 10:
+            assert {int(first[8:]), int(last[8:])} <= numbers, source
+        assert last[:4] in digits or int(last[2:4]) in numbers, source
+        assert len(first) > 4 or first in digits, source
+
+
+def test_no_language_that_is_held_out_is_in_a_row(pairs: list[Pair], scripts: None) -> None:
+    months = importlib.import_module("foreign_months")
+    names = {"gwengolo", "mezheven", "kerzu", "cʼhwevrer", "nzeri", "ukuboza", "ɛrɛ̀nà"}
+    assert {"br", "rw", "yo", "fy"} == set(months.HELD_OUT)
+    assert not {name.casefold() for name in months.others()} & names
+    assert not [source for source, _ in pairs if any(name in source.casefold() for name in names)]
+
+
+@pytest.mark.parametrize(
+    ("word", "like"),
+    [
+        ("mrach", True),
+        ("Januari", True),
+        ("septembro", True),
+        ("Gwengolo", False),
+        ("Ujamu", False),
+    ],
+)
+def test_a_month_of_no_taught_language_is_unlike_theirs(
+    scripts: None, word: str, like: bool
+) -> None:
+    months = importlib.import_module("foreign_months")
+    assert months.resembles(word) is like
+    rng = Random(4)
+    made = [months.foreign_month("Oktober", rng) for _ in range(200)]
+    assert sum(name is not None for name in made) > 80
+    assert not [name for name in made if name and months.resembles(name)]
+
+
 def test_the_examples_of_the_card_are_rows(pairs: list[Pair]) -> None:
     card = (DATA / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| `(.+?)` \| `?([\d/-]*)`? ?\| ", card, re.MULTILINE)
