@@ -19,9 +19,11 @@ THREE_NUMBERS = re.compile(
     r"(?<!\d)(?<!\d[.:/_-])(\d{1,4})([\W_]+)(\d{1,2})[\W_]+(\d{1,4})(?!\d)(?![.:/_-]\d)"
 )
 MONTH = re.compile(
-    r"\W*(?:(?P<y>1[89]\d\d|20\d\d)[-/.](?P<m>\d\d?)|(?P<m2>\d\d?)[-/.](?P<y2>1[89]\d\d|20\d\d))\W*"
+    r"\W*(?:(?P<y>1[5-9]\d\d|20\d\d)[-/.](?P<m>\d\d?)|(?P<m2>\d\d?)[-/.](?P<y2>1[5-9]\d\d|20\d\d))\W*"
 )
-YEAR = re.compile(r"\W*(1[89]\d\d|20\d\d)\W*")
+YEAR = re.compile(r"\W*(1[5-9]\d\d|20\d\d)\W*")
+# Two years, or a year and the last two digits of a later one: an interval.
+YEARS = re.compile(r"\W*(?:1[5-9]\d\d|20\d\d)\s*[-–—/]\s*(?:1[5-9]\d\d|20\d\d|\d\d)\W*")
 
 
 def settled(text: str) -> date | None:
@@ -68,7 +70,7 @@ def full_year(digits: str) -> int:
 def reading(text: str) -> str | None:
     """The target of a string without month names: a day, a month, a year; "" for an impossible one.
 
-    None where no rule reads it. A month has two numbers, of which one is a year from 1800 to 2099;
+    None where no rule reads it. A month has two numbers, of which one is a year from 1500 to 2099;
     a year is such a number alone. ISO weeks and days of the year are not read: see the card.
     """
     try:
@@ -78,6 +80,8 @@ def reading(text: str) -> str | None:
         return ""
     if found := MONTH.fullmatch(text):
         year, month = found["y"] or found["y2"], int(found["m"] or found["m2"])
+        if found["y"] and "." not in text and month > max(12, int(year) % 100):
+            return None  # a year and the last two digits of a later one: two years
         return f"{int(year):04}-{month:02}" if 1 <= month <= 12 else ""
     if found := YEAR.fullmatch(text):
         return f"{int(found[1]):04}"

@@ -64,6 +64,33 @@ SHARED = (
     "EEE. d LLL. y",
     "d LLL. y",
     "dd MMMM y'.'",
+    "LLL. d y",
+    "d. LLL. y",
+    "dd-LLL-y",
+    "dd LLL yy",
+    "^dd LLL y",
+    "^ddLLLy",
+    "^ddLLLyy",
+    "^d LLL. y",
+    "d MMMM y, EEEE",
+    "d MMMM y (EEEE)",
+    "d NNNN y EEE",
+    "EEEE, d. MMMM y",
+    "EEE d-LLL-y",
+    "EEE, dd.MM.y",
+    "EEEE dd.MM.y",
+    "dd.MM.y (EEE)",
+    "EEEE, y-MM-dd",
+    "y-MM-dd EEE",
+    "EEEE dd/MM/y",
+    "d MMMM (y)",
+    "d MMMM - y",
+    "y. MMMM d",
+    "y LLL d",
+    "y, MMMM d",
+    "y-MMMM-d",
+    "LLL/d/y",
+    "LLL-d-y",
 )
 NUMBERED = ("ja", "zh", "zh_Hant", "ko", "vi")  # months are numbers
 # Languages whose CLDR has months that stand alone: other languages inherit wrong ones in Babel.
@@ -132,6 +159,8 @@ def shared_patterns(code: str) -> tuple[str, ...]:
     """The patterns of :data:`SHARED` for a language: Catalan has an article in the long names."""
     if code == "ca":
         return tuple(form.replace("MMMM", "NNNN") for form in SHARED)
+    if code == "mn":  # its short months begin with a digit, which would grow together with the day
+        return tuple(form for form in SHARED if "ddLLL" not in form)
     return SHARED
 
 

@@ -24,17 +24,19 @@ import babel
 from babel import Locale
 from babel.core import get_cldr_version
 from date_forms import (
-    around,
+    NAMED_MONTHS,
+    NAMED_YEARS,
     counted,
-    later,
     month_pattern,
-    short_span,
+    named,
     technical,
     template,
     timed,
-    year_text,
+    words,
+    year_form,
 )
 from date_rules import reading, settled
+from date_spans import span
 from date_writing import (
     FAULTS,
     NoDay,
@@ -49,10 +51,14 @@ from date_writing import (
     plain,
     written,
 )
-from strangers import lists, person, stranger
+from foreign_months import foreign_month
+from strangers import code, lists, person, stranger, thing
 
 # Kept out of all three files, in any spelling with the same letters and digits: examples to show.
 RESERVED = ("3. März 2021", "March 3rd, 2021", "2021年3月3日", "٣ مارس ٢٠٢١")
+
+# Rows by another hand, to test with: none of them is a row here.
+COLUMNS = Path(__file__).resolve().parent.parent / "data" / "columns"
 
 FAULT_SHARE = 0.3  # dates with a fault; one in six of them has two
 
@@ -84,6 +90,8 @@ def pick_date(rng: Random, pattern: str, locale: str) -> date:
         first, last = (1950, 2035) if way < 0.92 else (2036, 2049)
     else:
         first, last = (1985, 2030) if way < 0.6 else (1950, 2035) if way < 0.86 else (1800, 2099)
+        if way > 0.96:
+            first, last = 1500, 1800
     when = date.fromordinal(
         rng.randint(date(first, 1, 1).toordinal(), date(last, 12, 31).toordinal())
     )
@@ -155,20 +163,62 @@ def with_time(rng: Random, locale: str) -> Row | None:
     )
 
 
+def speaker(locale: str, rng: Random) -> str:
+    """The language of the words beside a date: any of them beside digits alone."""
+    return locale if locale != "und" else rng.choice(tuple(words())[1:])
+
+
+def dressed(form: str, locale: str, rng: Random, day: str = "") -> str | None:
+    """A template with a date and words in its slots; None where a word may be a part of a date."""
+    certain = True
+
+    def fill(match: re.Match[str]) -> str:
+        nonlocal certain
+        slot = match[1]
+        if slot == "date":
+            return day
+        if slot == "n":
+            return str(rng.choice((rng.randint(1, 9), rng.randint(1, 99), rng.randint(100, 999))))
+        text = thing(rng) if slot == "thing" else code(rng) if slot == "code" else name(locale, rng)
+        words_in = re.findall(r"[^\W\d_]+", text)
+        certain = certain and not any(folded(word) in all_names() for word in words_in)
+        # no number that may be a year or a date itself, and none in a name
+        sizes = {len(number) for number in re.findall(r"\d+", text)}
+        certain = certain and not sizes & ({4, 6, 8} if slot == "code" else set(range(99)))
+        return text
+
+    text = re.sub(r"\{(\w+)\}", fill, form)
+    return text if certain else None
+
+
+def name(locale: str, rng: Random) -> str:
+    """A name of a place, mostly as the language has it, or of a person or firm."""
+    if rng.random() < 0.35:
+        return person(rng)
+    known = locale if locale in languages() and rng.random() < 0.7 else "en_US"
+    return rng.choice(lists(known)["place"])
+
+
 def in_words(rng: Random, locale: str) -> Row | None:
     """A day with words beside it, and perhaps a time."""
     day = whole(rng, locale, faults=0.1) if rng.random() < 0.85 else with_time(rng, locale)
     if day is None:
         return None
-    place = rng.choice(lists(locale if locale != "und" else "en_US")["place"])
-    if rng.random() < 0.35:
-        place = person(rng)
-    if any(sign.isdigit() for sign in place) or any(
-        folded(part) in all_names() for part in re.split(r"[\W_]+", place)
-    ):
+    said_in = speaker(locale, rng)
+    form = template(said_in, "around", rng, own=0.6)
+    text = dressed(form, said_in, rng, day.source.strip())
+    if text is None or not agrees(text, day.target):
         return None
-    text = around(day.source.strip(), locale, place, rng)
     return Row(text, day.target, locale, "a day in words", day.tags)
+
+
+def agrees(text: str, target: str) -> bool:
+    """Whether the rules read the target in a string, or nothing."""
+    try:
+        read = settled(text)
+    except ValueError:  # the rule reads a day that no month has
+        return False
+    return read is None or read.isoformat() == target
 
 
 def by_program(rng: Random, _: str) -> Row | None:
@@ -176,13 +226,18 @@ def by_program(rng: Random, _: str) -> Row | None:
     two_digits = "yy"
     when = pick_date(rng, two_digits, "und")
     text = technical(when, rng)
-    try:
-        read = settled(text)
-    except ValueError:  # the rule reads a day that no month has
-        return None
-    if read not in (None, when):
+    if not agrees(text, when.isoformat()):
         return None
     return Row(text, when.isoformat(), "und", "a day by a program", frozenset())
+
+
+def by_name(rng: Random, _: str) -> Row | None:
+    """A day in the name of a file or a field, as programs write them."""
+    when = pick_date(rng, "yy", "und")
+    text = named(when, rng)
+    if not agrees(text, when.isoformat()):
+        return None
+    return Row(text, when.isoformat(), "und", "a day in the name of a file or field", frozenset())
 
 
 def by_count(rng: Random, _: str) -> Row | None:
@@ -192,60 +247,80 @@ def by_count(rng: Random, _: str) -> Row | None:
 
 
 def month(rng: Random, locale: str) -> Row | None:
-    """A month with its year."""
-    locale = "und" if rng.random() < 0.3 else locale
+    """A month with its year, and perhaps words beside it."""
+    locale = "und" if rng.random() < 0.25 else locale
     pattern = month_pattern(locale, rng)
     when = pick_date(rng, pattern, locale).replace(day=15)
-    pieces = written(pattern, when, locale, rng)
     target = when.isoformat()[:7]
+    if locale == "und" and rng.random() < 0.3:
+        return Row(named(when, rng, NAMED_MONTHS), target, "und", "a month", frozenset())
+    pieces = written(pattern, when, locale, rng)
     pieces, tags = faulty(pieces, when, locale, rng, 0.12)
-    text = joined(pieces)
-    if not named_rightly(pieces, when) or reading(text) not in (None, target):
+    text: str | None = joined(pieces)
+    short = re.search(r"(?<!y)yy(?!y)", pattern)
+    # "Jul 21" may be a day, "Jul 86" is none, and "Jul-21" is how spreadsheets write a month
+    if short and not re.search("-yy|''", pattern) and when.year % 100 < 32:
         return None
-    if locale != "und" and rng.random() < 0.2:
-        text = template(locale, "months", rng).replace("{date}", text)
-    return Row(text, target, locale, "a month", frozenset(tags))
+    if not named_rightly(pieces, when) or reading(str(text)) not in (None, target):
+        return None
+    if rng.random() < 0.5:
+        said_in = speaker(locale, rng)
+        text = dressed(template(said_in, "months", rng), said_in, rng, str(text))
+    return None if text is None else Row(text, target, locale, "a month", frozenset(tags))
 
 
 def year(rng: Random, locale: str) -> Row | None:
-    """A year alone."""
+    """A year alone, or with words beside it."""
     number = pick_date(rng, "y", locale).year
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         return Row(str(number), str(number), "und", "a year", frozenset())
-    return Row(year_text(number, locale, rng), str(number), locale, "a year", frozenset())
-
-
-def span(rng: Random, locale: str) -> Row | None:
-    """Two days, or two months or years, as an interval."""
-    pattern = pick_pattern(rng, locale)
-    first = pick_date(rng, pattern, locale)
-    last = later(first, rng)
-    numbered = locale in ("und", "ja", "zh", "zh_Hant", "ko", "vi", "mn") or "年" in pattern
-    if not numbered and last.year == first.year and rng.random() < 0.5:
-        last = min(last, first.replace(day=28)) if rng.random() < 0.6 and first.day < 28 else last
-        text = short_span(first, last, locale, rng)
-        names = [month_name(locale, "MMMM", when.month) for when in (first, last)]
-        ok = [
-            all_names().get(folded(n)) == w.month for n, w in zip(names, (first, last), strict=True)
-        ]
-        if not all(ok) or not names[0].isalpha():
-            return None
+    if rng.random() < 0.15:
+        text: str | None = named(date(number, 1, 1), rng, NAMED_YEARS)
     else:
-        texts = []
-        for when in (first, last):
-            pieces = written(pattern, when, locale, rng)
-            if not decided(pieces, when) or not 1800 <= when.year < (
-                2050 if "yy" in pattern else 2100
-            ):
-                return None
-            texts.append(joined(pieces))
-        form = template(locale, "spans", rng)
-        if texts[0].isascii() != texts[1].isascii() or {"/", "-"} & {*form} - {*"{}"} & {*texts[0]}:
-            form = form.replace(" - ", " to " if locale.startswith("en") else " – ").replace(
-                " / ", " – "
-            )
-        text = form.format(**{"from": texts[0], "to": texts[1]})
-    return Row(text, f"{first.isoformat()}/{last.isoformat()}", locale, "two days", frozenset())
+        said_in = speaker(locale, rng)
+        text = dressed(year_form(said_in, rng), said_in, rng, str(number))
+    return None if text is None else Row(text, str(number), locale, "a year", frozenset())
+
+
+def two_dates(rng: Random, locale: str) -> Row | None:
+    """Two days, two months or two years, as an interval."""
+    if rng.random() < 0.3:
+        locale = "und"
+    pattern = pick_pattern(rng, locale)
+
+    def day(when: date) -> str | None:
+        pieces = written(pattern, when, locale, rng)
+        if "yy" in pattern.replace("yyyy", "") and not 1950 <= when.year < 2050:
+            return None
+        return joined(pieces) if decided(pieces, when) else None
+
+    found = span(rng, locale, day)
+    if found is None:
+        return None
+    text = dressed(found.text, speaker(locale, rng), rng)
+    if text is None:
+        return None
+    return Row(text, f"{found.first}/{found.last}", locale, "two dates", frozenset())
+
+
+def foreign(rng: Random, locale: str) -> Row | None:
+    """A day whose month is a word of no language that is taught. Its target is empty."""
+    pattern = pick_pattern(rng, locale if locale != "und" else "en_US")
+    locale = locale if locale != "und" else "en_US"
+    when = pick_date(rng, pattern, locale)
+    pieces = written(pattern, when, locale, rng)
+    if "name" not in dict(pieces):
+        return None
+    other = foreign_month(dict(pieces)["name"], rng)
+    if other is None:
+        return None
+    pieces = [(kind, other if kind == "name" else text) for kind, text in pieces]
+    text = joined(pieces)
+    if reading(text):
+        return None
+    if rng.random() < 0.15:
+        text = timed(text, locale, rng)
+    return Row(text, "", locale, "no answer: month of another language", frozenset())
 
 
 def no_day(rng: Random, locale: str) -> Row | None:
@@ -320,10 +395,10 @@ def no_date(rng: Random, _: str) -> Row | None:
 
 
 KINDS: Mapping[Callable[[Random, str], Row | None], float] = {
-    whole: 34, with_time: 16.5, in_words: 6.5, by_program: 6.5, by_count: 1, month: 5, year: 2.2,
-    span: 3.5, no_day: 4, cut: 1.5, no_date: 20,
+    whole: 37, with_time: 15, in_words: 9, by_program: 6, by_name: 3, by_count: 1, month: 6,
+    year: 3.6, two_dates: 7, foreign: 2, no_day: 4, cut: 1.5, no_date: 18,
 }  # fmt: skip
-NO_DATES = (no_day, cut, by_count, no_date)
+NO_DATES = (no_day, cut, by_count, no_date, foreign)
 
 
 def described(pieces: list[Piece], locale: str) -> Iterator[str]:
@@ -358,10 +433,20 @@ def identity(source: str) -> str:
     return " ".join(re.sub(r"(\d+)", r" \1 ", kept).split())
 
 
+def reserved() -> set[str]:
+    """The strings that are in no row: RESERVED in any spelling, and those of data/columns."""
+    kept = {identity(source) for source in RESERVED}
+    for path in sorted(COLUMNS.iterdir()):
+        if path.suffix in (".tsv", ".txt"):
+            lines = path.read_text(encoding="utf-8").split("\n")
+            kept |= {line.partition("\t")[0] for line in lines}
+    return kept
+
+
 def rows(seed: int) -> Iterator[Row]:
-    """An endless stream of rows, no two with the same identity, none of RESERVED."""
+    """An endless stream of rows, no two with the same identity, none of :func:`reserved`."""
     rng = Random(seed)
-    seen = {identity(source) for source in RESERVED}
+    seen = reserved()
     targets: dict[str, str] = {}
     while True:
         make = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -373,7 +458,7 @@ def rows(seed: int) -> Iterator[Row]:
         if targets.setdefault(row.source.strip(), row.target) != row.target:
             continue
         key = row.source if make in (no_date, year) else identity(row.source)
-        if key not in seen:
+        if key not in seen and row.source not in seen:
             seen |= {identity(row.source), row.source}
             yield row
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from babel import Locale, dates, numbers, units
 from date_forms import clock
-from date_rules import TIME, reading
+from date_rules import TIME, YEARS, reading
 from date_writing import all_names, folded, languages, month_name
 
 WORDS = Path(__file__).with_name("strangers.toml")
@@ -72,7 +72,8 @@ def lists(code: str) -> Mapping[str, Sequence[str]]:
         "place": cities or countries,
         "country": countries,
         "language": list(data.languages.values()),
-        "currency": list(data.currencies.values()),
+        # the names of old currencies say from which year to which
+        "currency": [name for name in data.currencies.values() if not re.search(r"\d", name)],
     }
     return {name: sorted(set(values)) for name, values in found.items()}
 
@@ -88,6 +89,8 @@ def looks_dated(text: str) -> bool:
     for found in re.findall(r"(?<![\d.:])\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?![\d.:])", text):
         if reading(found):
             return True
+    if YEARS.fullmatch(text):
+        return True
     bare = TIME.sub(" ", text)
     numbers_in = [int(found) for found in re.findall(r"\d+", bare) if len(found) < 6]
     if any(sign in text for sign in "年月년월") and len(numbers_in) > 1:
@@ -136,7 +139,8 @@ def filled(form: str, rng: Random, code: str) -> str:
             "n": number,
             "word": word,
             "letter": lambda rng: rng.choice("ABCDEFab"),
-            "y": lambda rng: str(rng.randint(1800, 2050)),
+            "y": some_year,
+            "dec": lambda rng: f"{rng.randint(150, 203)}0",
             "q": lambda rng: str(rng.randint(1, 4)),
             "h2": lambda rng: str(rng.randint(1, 2)),
             "w": lambda rng: f"{rng.randint(1, 53):02}",
@@ -151,6 +155,16 @@ def filled(form: str, rng: Random, code: str) -> str:
         return str(made[slot](rng))  # fmt: skip
 
     return re.sub(r"\{([^}]+)\}", fill, form)
+
+
+def some_year(rng: Random) -> str:
+    """A number that would be a year where it stood alone."""
+    return str(rng.randint(*((1500, 2090) if rng.random() < 0.3 else (1900, 2040))))
+
+
+def thing(rng: Random) -> str:
+    """A noun of columns, in one of a few languages, as a word beside a date."""
+    return str(rng.choice(known()["labels"]))
 
 
 # -- kinds ----------------------------------------------------------------------------------------
