@@ -218,7 +218,7 @@ class Config:
         0.3, "model", "share of units set to zero in training", least=0.0, most=0.9
     )
     embedding_dropout: float = setting(
-        0.1, "model", "share of words without their vector", least=0.0, most=0.9, task="next-word"
+        0.1, "model", "share of words without their vector", least=0, most=0.9, task="next-word"
     )
     recurrent_dropout: float = setting(
         0.2, "model", "share of W_h that is zero in a step", least=0.0, most=0.9, task="next-word"

@@ -54,6 +54,7 @@ class Upper:
     has_features: bool = False
     calls: list[tuple[list[str], int, int | None]] = field(default_factory=list)
     config: ClassVar[Any] = SimpleNamespace(beam=5)
+    beam: ClassVar[int] = 5
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, beam: int | None = None, batch_size: int = 64
@@ -76,6 +77,7 @@ class LexiconModel:
 
     has_features = False
     config = SimpleNamespace(beam=3)
+    beam = 3
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int | None]] = []
@@ -98,6 +100,7 @@ class Storyteller(LanguageModel):
 
     words = ("tomorrow", "today", "the")
     config: Any = SimpleNamespace(beam=2)
+    beam = 2
     has_word_symbols = True
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ def warn(text: str) -> None:
 def tell_lexicon(model: Any, *, quiet: bool) -> None:
     """Print how the lexicon, the file of the rule and the list of words of a model were read."""
     rule = getattr(getattr(model, "translator", None), "rule", None)
-    for part in (getattr(model, "lexicon", None), rule, getattr(model, "words", None)):
+    for part in (getattr(model, "lexicon", None), rule, getattr(model, "word_prior", None)):
         for line in () if quiet or part is None else part.notes:
             note(line)
 

@@ -167,7 +167,7 @@ def predict(
     if generate:
         lines_of = render.generated_as_json if as_json else render.generated_as_text
     elif as_json:
-        remembers = any(getattr(loaded, part, None) for part in ("memory", "words"))
+        remembers = any(getattr(loaded, part, None) for part in ("memory", "word_prior"))
         lines_of = partial(
             render.as_json,
             with_origin=loading["lexicon"] is not None or remembers,

@@ -301,7 +301,7 @@ def facts(
             ser=target.piece_kind,
             beam=width,
             length_penalty=model.translator.length_penalty or None,
-            words=None if model.words is None else model.words.words.fingerprint[:8],
+            words=None if model.word_prior is None else model.word_prior.words.fingerprint[:8],
             rule=None if model.rule is None else model.rule.fingerprint[:8],
         ),
     }

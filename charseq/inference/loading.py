@@ -326,7 +326,7 @@ def fingerprint(model: PairsModel | LanguageModel) -> str:
         pairs: Any = model
         parts += [pairs.config.length_penalty, pairs.lexicon and pairs.lexicon.fingerprint]
         parts += [pairs.rule.fingerprint] if pairs.rule else []
-        parts += [pairs.words.words.fingerprint] if pairs.words else []
+        parts += [pairs.word_prior.words.fingerprint] if pairs.word_prior else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

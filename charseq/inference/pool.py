@@ -126,7 +126,7 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
     rule = getattr(loaded, "rule", None)
     if rule is not None and rule.path is not None:
         yield rule.path
-    words = getattr(loaded, "words", None)
+    words = getattr(loaded, "word_prior", None)
     if words is not None and words.words.path is not None:
         yield words.words.path
 

@@ -82,14 +82,14 @@ class PairsModel:
         return self.translator.memory
 
     @property
-    def words(self) -> WordPrior | None:
+    def word_prior(self) -> WordPrior | None:
         """The list of words that the answers are weighed by; None: there is none."""
         return self.translator.words
 
     @property
     def beam(self) -> int:
         """The beam width where none is asked for: the run's, and with a list of words 20."""
-        return self.config.beam if self.words is None else max(self.config.beam, BEAM)
+        return self.config.beam if self.word_prior is None else max(self.config.beam, BEAM)
 
     @property
     def has_features(self) -> bool:

@@ -37,6 +37,7 @@ def test_options_have_the_type_of_their_setting() -> None:
     )  # fmt: skip
     assert found == {
         "task": "next-word", "cell": "mlp", "minutes": 0.5, "epochs": 3, "seed": 7, "threads": 2,
+        "workers": None, "target_words": None,
         "device": "cpu", "columns": "target,source", "ensemble": 4, "cells": "gru,lstm",
         "hidden": 96, "layers": 2, "dropout": 0.1, "batch_size": 32, "learning_rate": 0.01,
         "attention": None, "no_attention": True, "header": "no", "delimiter": "tab",

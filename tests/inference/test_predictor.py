@@ -688,10 +688,10 @@ def test_a_list_of_words_is_named_at_use(run: Path, tmp_path: Path) -> None:
     without, model = load(run), load(run, target_words=listed)
     assert isinstance(without, PairsModel)
     assert isinstance(model, PairsModel)
-    assert (without.words, without.beam) == (None, without.config.beam)
-    assert model.words is not None
+    assert (without.word_prior, without.beam) == (None, without.config.beam)
+    assert model.word_prior is not None
     assert model.beam == 20
-    (note,) = model.words.notes
+    (note,) = model.word_prior.notes
     assert note.startswith(f"{listed}: a list of 2 words; the run was trained without one")
     assert fingerprint(model) != fingerprint(without)
     again = pickle.loads(pickle.dumps(model))
