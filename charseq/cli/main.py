@@ -40,6 +40,7 @@ COMMANDS = {
     "predict": "predict",
     "convert": "convert",
     "export": "deploy.export",
+    "serve": "serve",
     "evaluate": "evaluate",
     "score": "predict",
     "check": "check",

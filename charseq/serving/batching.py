@@ -55,6 +55,11 @@ class Workers:
         self._threads = ThreadPoolExecutor(jobs + 1)
         self._closed = False
 
+    @property
+    def alive(self) -> int:
+        """The number of processes that run."""
+        return sum(child.process.poll() is None for child in self._all)
+
     async def start(self) -> None:
         """Start the workers and wait until all are ready.
 
