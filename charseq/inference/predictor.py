@@ -150,9 +150,7 @@ class PairsModel:
         found = self.lexicon.answer(parts, n, ask)
         return withholding([found[text] for text in texts], threshold)
 
-    def align(
-        self, texts: Sequence[str], answers: Sequence[str]
-    ) -> list[Alignment | None]:
+    def align(self, texts: Sequence[str], answers: Sequence[str]) -> list[Alignment | None]:
         """The symbols of each text that the symbols of an answer looked at, by attention.
 
         Args:

@@ -28,7 +28,12 @@ from charseq.serving.worker import Question
 from charseq.version import __version__
 
 PAGE = Path(__file__).parent / "page"
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 LIMITS = Limits()
 
 Text = Annotated[str, Field(max_length=LIMITS.text)]
@@ -236,7 +241,9 @@ def _models(service: Service) -> APIRouter:
     async def models() -> dict[str, Any]:
         """The models that are served, and the limits of the server."""
         hidden = {"card", "info"}
-        shown = [{k: v for k, v in one.items() if k not in hidden} for one in service.cards.values()]
+        shown = [
+            {k: v for k, v in one.items() if k not in hidden} for one in service.cards.values()
+        ]
         limits = service.limits
         return {
             "models": shown,
@@ -285,9 +292,7 @@ def _files(service: Service) -> APIRouter:
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @router.get("/v1/files/{number}/{part}", response_class=FileResponse)
-    async def part(
-        number: str, part: Literal["result", "review", "rejects"]
-    ) -> FileResponse:
+    async def part(number: str, part: Literal["result", "review", "rejects"]) -> FileResponse:
         """The converted file, the list to review, or the rows that could not be read."""
         path, name = conversions.part(number, part)
         return FileResponse(path, filename=name, media_type="application/octet-stream")

@@ -97,9 +97,11 @@ def _continued(model: LanguageModel, question: Question, texts: Sequence[str]) -
 def line_with(model: LanguageModel, text: str, word: str, completes: bool) -> str:
     """A text with one more word, or with its unfinished last word completed to ``word``."""
     if completes and text.strip() and not text[-1].isspace():
-        begun = model.tokenizer.words(text)[-1] if model.has_word_symbols else text.split()[-1]
+        begun = last = text.rsplit(maxsplit=1)[-1]
+        if model.has_word_symbols:
+            begun = model.tokenizer.words(text)[-1]
         if text[-len(begun) :].casefold() != begun.casefold():
-            begun = text.split()[-1]
+            begun = last
         return text[: len(text) - len(begun)] + word
     return model.append(text, word)
 

@@ -76,8 +76,7 @@ class Alignment:
                 spans[inside[-1]] = [*spans[inside[-1]], *self.source[begin : self.letters]]
         one, two = self.joiners
         return [
-            (one.join(span), two.join(part))
-            for span, (_, part) in zip(spans, runs, strict=True)
+            (one.join(span), two.join(part)) for span, (_, part) in zip(spans, runs, strict=True)
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +134,9 @@ def _alignment(
     tables: Sequence[Float[np.ndarray, "T S"] | None],
     shares: Sequence[float],
 ) -> Alignment | None:
-    found = [share * table for share, table in zip(shares, tables, strict=True) if table is not None]
+    found = [
+        share * table for share, table in zip(shares, tables, strict=True) if table is not None
+    ]
     if len(found) < len(tables):
         return None
     source, target = translator.source, translator.target

@@ -23,7 +23,7 @@ const inline = (text) => text.split(/(`[^`]*`|\*\*[^*]+\*\*)/).map((part) => {
 });
 
 function blocks(text) {
-  return text.split(/\n\n+|\n(?=\|)(?<!\|\n)/).map((block) => block.replace(/^\n+|\n+$/g, "")).filter(Boolean).map((block) => {
+  return text.split(/\n\n+/).map((block) => block.replace(/^\n+|\n+$/g, "")).filter(Boolean).map((block) => {
     if (block.startsWith("# ")) return make("h1", {}, ...inline(block.slice(2)));
     if (block.startsWith("    ")) return make("pre", { tabindex: 0 }, block.replace(/^ {4}/gm, ""));
     if (block.startsWith("|")) return table(block);

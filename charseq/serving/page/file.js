@@ -41,7 +41,7 @@ function preview() {
   $("made").hidden = $("progress").hidden = true;
   $("file-name").textContent = upload.name;
   const what = upload.has_columns ? "Choose the column to rewrite." : "Each line is rewritten.";
-  $("file-facts").textContent = `${upload.format}, ${number(upload.bytes / 1024) || 1} KiB. First rows: ${what}`;
+  $("file-facts").textContent = `${upload.format}, ${number(upload.bytes / 1024) || 1} KiB. ${what}`;
   $("scores-label").hidden = !upload.has_columns;
   const width = upload.width, names = upload.columns;
   const label = (place) => names[place] ?? `Column ${place + 1}`;
