@@ -32,8 +32,8 @@ Send = Callable[[Message], Awaitable[None]]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 UPLOAD = "/v1/files"
 """The endpoint whose body is a file."""
-OPEN = ("/", "/page/", "/healthz")
-"""What needs no token: the page, which asks for it, its files (by their beginning), and health."""
+OPEN = ("/", "/healthz")
+"""Paths that need no token, as the files of the page do not: the page asks for it."""
 PATHS = {
     "/", "/healthz", "/metrics", "/openapi.json", "/v1/models", "/v1/predict", "/v1/complete",
 }  # fmt: skip
@@ -200,7 +200,7 @@ class Guard:
         if headers.get(b"sec-fetch-site") == b"cross-site" and scope["path"] != "/":
             return 403, "requests of other web sites are refused"
         path = scope["path"]
-        is_open = any(path == one or (one != "/" and path.startswith(one)) for one in OPEN)
+        is_open = path in OPEN or path.startswith("/page/")
         if self._token is not None and not is_open:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):

@@ -89,12 +89,14 @@ def _continued(model: LanguageModel, question: Question, texts: Sequence[str]) -
     for one in ask(list(texts), n=question.n, beam=question.beam):
         facts = _facts(one)
         for candidate in facts["candidates"]:
-            candidate["line"] = line_with(model, one.source, candidate["prediction"], completes)
+            candidate["line"] = line_with(
+                model, one.source, candidate["prediction"], completes=completes
+            )
         found.append(json.dumps(facts, ensure_ascii=False))
     return found
 
 
-def line_with(model: LanguageModel, text: str, word: str, completes: bool) -> str:
+def line_with(model: LanguageModel, text: str, word: str, *, completes: bool) -> str:
     """A text with one more word, or with its unfinished last word completed to ``word``."""
     if completes and text.strip() and not text[-1].isspace():
         begun = last = text.rsplit(maxsplit=1)[-1]
