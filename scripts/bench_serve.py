@@ -3,7 +3,7 @@
     scripts/bench_serve.py [--seconds 10] [--clients 24] [--slow 200]
 
 Starts a server of the shipped dates on a free port and asks it for single dates from a process of
-its own, over connections that stay open. Prints the load of the machine first: the figures are those
+its own, over connections that stay open. The load of the machine comes first: the figures are those
 of an idle machine only where it is near 0.
 """
 

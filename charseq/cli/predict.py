@@ -317,7 +317,8 @@ def require_attention(model: PairsModel | LanguageModel, *, others: bool) -> Non
 def alignment_of(model: Any, answer: Prediction) -> Alignment | None:
     """The alignment of a text with its best answer, withheld or not."""
     best = answer.candidates[0].prediction if answer.candidates else ""
-    return model.align([answer.source], [best])[0]
+    found: list[Alignment | None] = model.align([answer.source], [best])
+    return found[0]
 
 
 def require_language_model(model: PairsModel | LanguageModel, purpose: str) -> LanguageModel:

@@ -20,6 +20,15 @@ if CHROMIUM is None:
 EVIL = "<img/src=x/onerror=document.title='owned'>"
 
 
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression is true, from outside: the page's own policy forbids ``eval``."""
+    for _ in range(600):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(expression)
+
+
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose every output symbol, and whose data's name, is markup that would run."""
@@ -58,7 +67,7 @@ def page(browser: Any, url: str) -> Iterator[Any]:
     made.on("pageerror", lambda fault: faults.append(str(fault)))
     made.on("console", lambda told: faults.append(told.text) if told.type == "error" else None)
     made.goto(url)
-    made.wait_for_function("document.querySelector('#text-model').options.length === 4")
+    until(made, "document.querySelector('#text-model').options.length === 4")
     yield made
     context.close()
     assert faults == []
@@ -67,14 +76,14 @@ def page(browser: Any, url: str) -> Iterator[Any]:
 def test_answers_come_while_typing(page: Any) -> None:
     page.type("#text", "kogima")
     page.wait_for_selector("#alignment path", state="attached")
-    page.wait_for_function("document.querySelector('#alignment .row').children.length === 6")
+    until(page, "document.querySelector('#alignment .row').children.length === 6")
     assert page.inner_text("#best")
     assert page.locator("#candidates li").count() == 5
     assert page.get_attribute("#sure", "aria-valuenow") is not None
     page.fill("#text", "xkogima")
     page.wait_for_selector(".sign.unknown")
     assert "never seen" in page.inner_text("#facts")
-    page.wait_for_function("document.querySelector('#said').textContent.includes('unknown')")
+    until(page, "document.querySelector('#said').textContent.includes('unknown')")
     width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert width[0] <= width[1], "nothing is wider than a phone"
 
@@ -82,14 +91,14 @@ def test_answers_come_while_typing(page: Any) -> None:
 def test_markup_of_a_model_is_text(page: Any) -> None:
     page.select_option("#text-model", "evil")
     page.fill("#text", "kogima")
-    page.wait_for_function("document.querySelector('#best').textContent.includes('<img')")
+    until(page, "document.querySelector('#best').textContent.includes('<img')")
     page.click("#tab-card")
     page.select_option("#card-model", "evil")
-    page.wait_for_function("document.querySelector('#card').textContent.includes('<img')")
+    until(page, "document.querySelector('#card').textContent.includes('<img')")
     page.click("#tab-compare")
     page.select_option("#two-model", "evil")
     page.fill("#lines", f"kogima\n{EVIL}")
-    page.wait_for_function("document.querySelector('#compare-table').textContent.includes('<img')")
+    until(page, "document.querySelector('#compare-table').textContent.includes('<img')")
     assert page.locator("main img").count() == 0
     assert page.title() == "charseq"
 
