@@ -24,7 +24,7 @@ def test_the_first_rows_of_formats(tmp_path: Path) -> None:
     path.write_text("one\ntwo\n", encoding="utf-8")
     assert table(str(path))["has_columns"] is False
     path = tmp_path / "wide.csv"
-    path.write_text(("x" * 999 + ",") * 99 + "y\n" + "1," * 99 + "2\n" * 20, encoding="utf-8")
+    path.write_text(("x" * 999 + ",") * 99 + "y\n" + ("1," * 99 + "2\n") * 20, encoding="utf-8")
     found = table(str(path))
     assert found["width"] == COLUMNS
     assert len(found["rows"]) <= ROWS
