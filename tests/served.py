@@ -53,4 +53,5 @@ def serving(
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+        process.stderr.close()
+        process.wait()

@@ -71,7 +71,7 @@ class Candidate(BaseModel):
 
     prediction: str
     probability: float
-    origin: Literal["model", "memory", "lexicon"] = Field(alias="from")
+    origin: Literal["model", "words", "memory", "lexicon"] = Field(alias="from")
     line: str | None = Field(None, description="Of a next word: the whole line with it.")
 
 
@@ -90,7 +90,7 @@ class Answer(BaseModel):
     source: str
     prediction: str
     probability: float | None
-    origin: Literal["model", "memory", "lexicon"] | None = Field(alias="from")
+    origin: Literal["model", "words", "memory", "lexicon"] | None = Field(alias="from")
     familiarity: float | None
     unsure: bool
     unknown: list[str]

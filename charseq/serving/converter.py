@@ -65,7 +65,7 @@ def table(path: str) -> dict[str, Any]:
 
 
 def convert(path: str, run: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Convert a file with a model; the names and counts of what was written."""
+    """Convert a file with a model; the counts of what was written, and notes."""
     from charseq.inference import convert as conversion
     from charseq.inference.predictor import load
 
@@ -86,11 +86,15 @@ def convert(path: str, run: str, options: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows": found.rows,
         "rejected": found.rejected,
-        "rejects": found.rejects if found.rejected else None,
         "unsure": found.unsure,
         "seconds": time.monotonic() - begun,
-        "notes": notes,
+        "notes": [without_folder(note, path) for note in notes],
     }
+
+
+def without_folder(message: str, path: str) -> str:
+    """A message for the client, who knows the file ``path`` by its name, not by its folder."""
+    return message.replace(f"{Path(path).parent}{os.sep}", "")
 
 
 def main() -> int:
@@ -101,7 +105,7 @@ def main() -> int:
     most = GROWTH * job["limit"]
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    path, folder = job["path"], f"{Path(job['path']).parent}{os.sep}"
+    path = job["path"]
     try:
         if "run" in job:
             send_to_parent({"done": convert(path, job["run"], job["options"])})
@@ -109,7 +113,7 @@ def main() -> int:
             send_to_parent({"table": table(path)})
     except (CharseqError, OSError, MemoryError) as fault:
         reason = str(fault) or "memory is too short for this file"
-        send_to_parent({"fault": reason.replace(folder, "")})
+        send_to_parent({"fault": without_folder(reason, path)})
     return 0
 
 

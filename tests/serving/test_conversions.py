@@ -86,6 +86,19 @@ def test_faults_are_told_without_the_folder(client: httpx.Client, place: Path) -
     client.delete(f"/v1/files/{found['id']}")
 
 
+def test_rejected_rows_are_a_part_told_without_the_folder(
+    client: httpx.Client, place: Path
+) -> None:
+    lines = b'{"word": "kogima"}\n{"word": \n{"word": "banana"}\n'
+    found = upload(client, lines, name="words.jsonl").json()
+    done = converted(client, found["id"], column="word")["done"]
+    assert (done["rows"], done["rejected"]) == (3, 1)
+    assert set(done["files"]) == {"result", "rejects"}
+    assert str(place) not in json.dumps(done)
+    assert client.get(f"/v1/files/{found['id']}/rejects").content.count(b"\n") == 1
+    client.delete(f"/v1/files/{found['id']}")
+
+
 def test_files_are_bounded(client: httpx.Client) -> None:
     assert upload(client, b"x" * (2**20 + 1)).status_code == 413
     assert upload(client, ROWS, name="x.exe").status_code == 422
