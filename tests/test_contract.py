@@ -41,7 +41,7 @@ SHORT = {
 A module of ``cli`` may be short, since each command is one module.
 """
 
-TORCH_FREE = {"", "cli", "confidence", "data", "runs", "evaluation", "inference"}
+TORCH_FREE = {"", "cli", "confidence", "data", "runs", "evaluation", "inference", "serving"}
 """Folders whose modules load torch only inside functions; of ``decoding``, all but the GPU's."""
 
 TABLES = {"data.formats.parquet", "data.formats.tables", "data.frames"}
@@ -289,6 +289,8 @@ def test_jaxtyping_is_for_type_checkers_only(path: Path) -> None:
         ("charseq.cli.main", ["torch", "pandas", "numpy", "pyarrow", "jaxtyping"]),
         ("charseq.inference.predictor", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.inference.convert", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.serving.server", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.serving.worker", ["torch", "pandas", "pyarrow", "jaxtyping", "fastapi"]),
         ("charseq.training.train", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.gradients.study", ["torch", "pandas", "matplotlib", "jaxtyping"]),
         ("charseq.training.tuning.tune", ["torch", "pandas", "optuna", "sqlalchemy", "jaxtyping"]),

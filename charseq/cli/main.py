@@ -40,6 +40,7 @@ COMMANDS = {
     "predict": "predict",
     "convert": "convert",
     "export": "deploy.export",
+    "serve": "deploy.serve",
     "evaluate": "evaluate",
     "score": "predict",
     "check": "check",

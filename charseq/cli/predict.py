@@ -30,6 +30,7 @@ from charseq.errors import DataError, UsageError
 from charseq.process import prepare_inference
 
 if TYPE_CHECKING:
+    from charseq.inference.alignment.pairs import Alignment
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.prediction import Prediction
     from charseq.inference.predictor import PairsModel
@@ -98,6 +99,7 @@ threshold = click.option(
         'charseq predict --mass 0.9 --lexicon names.tsv --json "03/04/05"',
         'charseq predict --threshold 0.9 "03/04/05"',
         'charseq predict --check date "31 June 2020"',
+        'charseq predict --align "3. März 2021"',
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
         'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
     ),
@@ -107,6 +109,12 @@ threshold = click.option(
 @threshold
 @click.option("--scores", is_flag=True, help="Print source, rank, answer and probability.")
 @click.option(
+    "--align",
+    is_flag=True,
+    help="Models with attention: print which symbols of the text each part of the best answer "
+    "looked at, as k→k ae→æ t→t; with --json, pairs and weights.",
+)
+@click.option(
     "--complete",
     is_flag=True,
     help="Language models: complete the last word of each text, which is unfinished.",
@@ -115,7 +123,7 @@ threshold = click.option(
 @options.reporting
 def predict(
     *, texts: tuple[str, ...], model: str | None, n: int | None, mass: float | None,
-    beam: int | None, scores: bool, complete: bool, generate: int | None,
+    beam: int | None, scores: bool, align: bool, complete: bool, generate: int | None,
     temperature: float | None, top_p: float | None, most: int | None, seed: int | None,
     threshold: float | None, as_json: bool, quiet: bool, **loading: Any,
 ) -> None:  # fmt: skip
@@ -148,10 +156,14 @@ def predict(
     arguments = options.load_arguments(loading)
     run = options.chosen(
         model,
-        task=needed_task(arguments, words=bool(complete or generate), pairs=threshold is not None),
+        task=needed_task(
+            arguments, words=bool(complete or generate), pairs=align or threshold is not None
+        ),
         quiet=quiet,
     )
     loaded = load(run, **arguments)
+    if align:
+        require_attention(loaded, others=bool(complete or generate or scores or mass or n))
     console.tell_lexicon(loaded, quiet=quiet)
     has_rule = bool(RULES & arguments.keys())
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
@@ -173,9 +185,12 @@ def predict(
             with_origin=loading["lexicon"] is not None or remembers,
             with_rule=has_rule,
             with_unsure=threshold is not None,
+            align=partial(alignment_of, loaded) if align else None,
         )
     elif scores or mass is not None or count > 1:
         lines_of = render.as_table
+    elif align:
+        lines_of = partial(render.as_pairs, align=partial(alignment_of, loaded))
     seen: Counter[str] = Counter()
     reached, unanswered = render.ReachedMass(mass), render.NoAnswers()
     withheld = render.Withheld(threshold)
@@ -289,6 +304,21 @@ def answer_function(
     if threshold is not None:
         answer = partial(_above, answer, threshold)
     return answer if mass is None else partial(_reaching, answer, mass)
+
+
+def require_attention(model: PairsModel | LanguageModel, *, others: bool) -> None:
+    """Raise UsageError where ``--align`` does not go with the model or with other options."""
+    if others:
+        raise UsageError("--align goes with none of -n, --mass, --scores, --complete, --generate")
+    if getattr(model, "append", None) is not None or model.config.attention == "none":
+        raise UsageError(f"--align needs a model with attention, and {model.path} has none")
+
+
+def alignment_of(model: Any, answer: Prediction) -> Alignment | None:
+    """The alignment of a text with its best answer, withheld or not."""
+    best = answer.candidates[0].prediction if answer.candidates else ""
+    found: list[Alignment | None] = model.align([answer.source], [best])
+    return found[0]
 
 
 def require_language_model(model: PairsModel | LanguageModel, purpose: str) -> LanguageModel:

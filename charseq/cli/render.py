@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from charseq.display import KEPT, ONE_LINE, describe, shorten
+from charseq.display import KEPT, ONE_LINE, describe, shorten, visible
 from charseq.inference.prediction import Prediction
 
 if TYPE_CHECKING:
+    from charseq.inference.alignment.pairs import Alignment
     from charseq.inference.language_model import LineScore
+
+    Align = Callable[[Prediction], Alignment | None]
 
 MAX_NAMED = 20
 """Unknown symbols that are named in a warning of their own, and in the totals."""
@@ -64,14 +67,16 @@ def as_json(
     with_origin: bool = False,
     with_rule: bool = False,
     with_unsure: bool = False,
+    align: Align | None = None,
 ) -> Iterator[str]:
     """One object with everything; the source as it was given, with its features.
 
     ``with_origin`` adds ``from``: "model", "words", "memory" or "lexicon". ``with_rule`` adds
     ``answered``: whether there is an answer that keeps the rule. ``with_unsure`` adds ``unsure``:
-    whether the prediction is withheld.
+    whether the prediction is withheld. ``align`` adds ``alignment``: symbols of text and answer,
+    pairs and weights.
     """
-    facts = {
+    facts: dict[str, Any] = {
         "source": text,
         "prediction": answer.prediction if answer else "",
         "probability": answer.probability if answer else None,
@@ -92,7 +97,22 @@ def as_json(
             for best in (answer.candidates if answer else ())
         ],
     }
+    if align is not None:
+        found = align(answer) if answer else None
+        facts["alignment"] = None if found is None else found.to_json()
     yield json.dumps(facts, ensure_ascii=False)
+
+
+def as_pairs(_: str, answer: Prediction | None, *, align: Align) -> Iterator[str]:
+    """The parts of the text and the answer that belong together: ``k→k ae→æ t→t``."""
+    found = align(answer) if answer else None
+    pairs = () if found is None else found.pairs
+    yield " ".join(f"{_seen(one)}→{_seen(two)}" for one, two in pairs)
+
+
+def _seen(part: str) -> str:
+    """A part of a text in which spaces can be seen."""
+    return "".join(visible(part)) or "∅"
 
 
 def generated_as_text(_: str, answer: GeneratedLines) -> Iterator[str]:

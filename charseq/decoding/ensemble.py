@@ -77,6 +77,14 @@ class Ensemble:
         pairs = zip(self.members, state, strict=True)
         return tuple(member.select(one, rows, width) for member, one in pairs)
 
+    def attended(self, state: tuple[Any, ...]) -> Float32[np.ndarray, "N S"] | None:
+        """The mean of the members' weights of soft attention; None without."""
+        found = [member.attended(one) for member, one in zip(self.members, state, strict=True)]
+        if any(one is None for one in found):
+            return None
+        mean: np.ndarray = np.mean(found, axis=0)
+        return mean
+
 
 def mean_of(logs: Sequence[Float32[np.ndarray, "N V"]]) -> Float32[np.ndarray, "N V"]:
     """The logarithm of the mean probability of some log-probabilities, -inf among them.

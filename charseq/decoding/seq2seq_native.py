@@ -200,6 +200,18 @@ class NativeSeq2Seq:
         kernels.log_softmax(logs, ended=ended, advance_from=self.advance_from, eos=EOS)
         return logs[:, : self.symbols], replace(state, hidden=hidden, positions=positions)
 
+    def attended(self, state: NativeState) -> Float32[np.ndarray, "N S"] | None:
+        """As :meth:`charseq.decoding.seq2seq_numpy.NumpySeq2Seq.attended`."""
+        if state.memory is None:
+            return None
+        texts = np.repeat(state.texts, state.width)
+        scores = np.einsum("nsh,nh->ns", state.memory.keys[texts], state.hidden[-1, 0])
+        padding = np.arange(scores.shape[1]) >= state.memory.lengths[texts][:, None]
+        scores[padding] = -np.inf
+        weights: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        return weights
+
     def select(self, state: NativeState, rows: Int[np.ndarray, "M"], width: int) -> NativeState:
         """As :meth:`charseq.decoding.seq2seq_numpy.NumpySeq2Seq.select`."""
         hidden = empty(*state.hidden.shape[:2], len(rows), self.hidden)

@@ -301,6 +301,16 @@ class NumpySeq2Seq:
         self, hidden: Float32[np.ndarray, "G H 16"], memory: AttentionMemory, rows: int, width: int
     ) -> Float32[np.ndarray, "G E 16"]:
         """Soft attention's context of each row, computed text by text."""
+        weights = self._weights(hidden, memory, rows, width)
+        context = np.matmul(np.ascontiguousarray(weights.transpose(0, 2, 1)), memory.values)
+        filled = np.zeros((hidden.shape[0] * BLOCK, context.shape[2]), dtype=np.float32)
+        filled[:rows] = context.reshape(rows, -1)
+        return to_blocks(filled)
+
+    def _weights(
+        self, hidden: Float32[np.ndarray, "G H 16"], memory: AttentionMemory, rows: int, width: int
+    ) -> Float32[np.ndarray, "T S W"]:
+        """Soft attention's weights of the W rows of each text."""
         count, steps, _ = memory.keys.shape
         queries = np.ascontiguousarray(
             to_rows(hidden)[:rows].reshape(count, width, -1).transpose(0, 2, 1)
@@ -308,12 +318,17 @@ class NumpySeq2Seq:
         scores = np.matmul(memory.keys, queries)
         padding = np.arange(steps) >= memory.lengths[:, None]
         np.copyto(scores, np.float32(-np.inf), where=padding[:, :, None])
-        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= sum_rows(weights)
-        context = np.matmul(np.ascontiguousarray(weights.transpose(0, 2, 1)), memory.values)
-        filled = np.zeros((hidden.shape[0] * BLOCK, context.shape[2]), dtype=np.float32)
-        filled[:rows] = context.reshape(rows, -1)
-        return to_blocks(filled)
+        return weights
+
+    @one_thread
+    def attended(self, state: NumpyState) -> Float32[np.ndarray, "N S"] | None:
+        """Soft attention's weights of each row in the step that led to ``state``; else None."""
+        if state.memory is None:
+            return None
+        weights = self._weights(state.hidden[-1, 0], state.memory, state.rows, state.width)
+        return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(state.rows, -1)
 
 
 def _whole_blocks(rows: Float32[np.ndarray, "N S I"]) -> Float32[np.ndarray, "S G I 16"]:

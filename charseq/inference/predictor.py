@@ -27,6 +27,7 @@ from charseq.decoding import rules
 from charseq.decoding.ensemble import direction_groups_on
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError, UsageError, require
+from charseq.inference.alignment.pairs import Alignment, align
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
 from charseq.inference.loading import language_model, read_run, reloading
@@ -148,6 +149,25 @@ class PairsModel:
         parts = {text: self.translator.parts(text) for text in texts}
         found = self.lexicon.answer(parts, n, ask)
         return withholding([found[text] for text in texts], threshold)
+
+    def align(self, texts: Sequence[str], answers: Sequence[str]) -> list[Alignment | None]:
+        """The symbols of each text that the symbols of an answer looked at, by attention.
+
+        Args:
+            texts: sources, as for :meth:`predict`.
+            answers: an answer to each of them, the model's or any other.
+
+        Returns:
+            An alignment for each text; None where there is none: for a model without attention, an
+            empty text or answer, and an answer that hard attention cannot write.
+
+        Raises:
+            SettingError: a text without its features.
+        """
+        if self.options.get("device", "cpu") != "cpu":  # a GPU searches without telling its steps
+            own = load(self.path)
+            return own.align(texts, answers) if isinstance(own, PairsModel) else []
+        return align(self.translator, texts, answers)
 
     def constrained(
         self,

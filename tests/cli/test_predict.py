@@ -737,3 +737,36 @@ def test_a_text_without_an_answer_is_named_and_its_line_is_empty(world: World) -
         world.run("predict", "-m", "RUN", "--scores", "--check", "date", "xy")[1] == "xy\t1\t\t\n"
     )
     assert '"answered"' not in world.run("predict", "-m", "RUN", "--json", "a")[1]
+
+
+# --- charseq predict --align
+
+
+def test_align_prints_pairs_and_json_has_weights() -> None:
+    run = ("predict", "-m", str(ROOT / "tests" / "fixtures" / "hard"), "--align")
+    plain = process("predict", "-m", run[2], "banana")
+    found = process(*run, "banana", "")
+    assert found.returncode == 0
+    line, empty, _ = found.stdout.decode().split("\n")
+    pairs = [pair.split("→") for pair in line.split(" ")]
+    assert "".join(source for source, _ in pairs if source != "∅") == "banana"
+    assert "".join(target for _, target in pairs) == plain.stdout.decode().strip()
+    assert empty == ""
+    facts = json.loads(process(*run, "--json", "banana").stdout)
+    assert [pair[1] for pair in facts["alignment"]["pairs"]] == [target for _, target in pairs]
+    assert len(facts["alignment"]["weights"]) == len(facts["alignment"]["target"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("words", (), "needs a model with attention"),
+        ("hard", ("-n", "2"), "goes with none of"),
+        ("hard", ("--scores",), "goes with none of"),
+    ],
+)
+def test_align_needs_attention_and_goes_alone(name: str, words: tuple[str, ...], told: str) -> None:
+    run = ROOT / "tests" / "fixtures" / name
+    found = process("predict", "-m", str(run), "--align", *words, "a")
+    assert found.returncode == 2
+    assert told in found.stderr.decode()

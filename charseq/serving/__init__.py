@@ -1,0 +1,1 @@
+"""A page and JSON endpoints for trained models: ``charseq serve``."""
