@@ -243,7 +243,7 @@ class Config:
         most=1024,
     )
     workers: int = setting(
-        0, "training", "processes that share each batch; 0: by cores and speed", least=0, most=64
+        1, "training", "processes that share each batch; 0: by cores and speed", least=0, most=64
     )
     device: str = setting("auto", "training", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(

@@ -19,6 +19,7 @@ from charseq.training.parallel.pace import HOLD, GroupPace, choose_workers, pace
     [
         ({"minutes": 5}, 2, 2),
         ({"minutes": 5}, 1, 1),
+        ({"minutes": 5, "workers": 1}, 2, 1),
         ({"minutes": 5, "batch_size": 256}, 64, 4),
         ({"minutes": 5, "batch_size": 63}, 2, 1),
         ({"minutes": 0.5}, 2, 1),
@@ -34,7 +35,7 @@ def test_workers_by_settings_and_cores(
     settings: dict[str, Any], cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "cores", lambda: cores)
-    config = configure(settings)
+    config = configure({"workers": 0, **settings})
     assert choose_workers(config, "cpu") == expected
     assert choose_workers(config, "cuda") == 1
 
@@ -42,7 +43,7 @@ def test_workers_by_settings_and_cores(
 def test_a_system_that_shares_no_memory_has_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cores", lambda: 2)
     monkeypatch.setattr(module, "can_share", lambda: False)
-    assert choose_workers(configure({"minutes": 5}), "cpu") == 1
+    assert choose_workers(configure({"minutes": 5, "workers": 0}), "cpu") == 1
     with pytest.raises(SettingError, match="workers is 2, but this system has no memory"):
         choose_workers(configure({"workers": 2}), "cpu")
 
