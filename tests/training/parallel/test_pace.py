@@ -24,7 +24,6 @@ from charseq.training.parallel.pace import HOLD, GroupPace, choose_workers, pace
         ({"minutes": 5, "batch_size": 63}, 2, 1),
         ({"minutes": 0.5}, 2, 1),
         ({"minutes": 0.5, "workers": 2}, 1, 2),
-        ({"minutes": 5, "workers": 1}, 2, 1),
         ({"minutes": 5, "threads": 2}, 2, 1),
         ({"minutes": 5, "threads": 1}, 2, 1),
         ({"epochs": 5}, 2, 1),
