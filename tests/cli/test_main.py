@@ -28,8 +28,8 @@ from charseq.errors import (
 )
 
 COMMANDS = [
-    "train", "tune", "average", "predict", "convert", "export", "evaluate", "score", "check",
-    "info", "verify", "plot", "gradients",
+    "train", "tune", "average", "predict", "convert", "export", "serve", "evaluate", "score",
+    "check", "info", "verify", "plot", "gradients",
 ]  # fmt: skip
 
 
@@ -120,6 +120,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "--most --seed -q",
         "convert": "-m -o --column --to -n --beam --batch-size --format --force",
         "export": "--onnx --html --precision --texts --force --json -q",
+        "serve": "-m --host --port --token-file --allow-host --max-upload --jobs -q",
         "evaluate": "-m --split --beam --errors --details --json",
         "score": "-m --json -q",
         "check": "",

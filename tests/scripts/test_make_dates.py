@@ -229,6 +229,7 @@ def test_a_day_that_the_rules_read_is_the_answer(rules: ModuleType, pairs: list[
         if "/" not in target and not any(sign.isalpha() for sign in source)
     ]
     read = [row for row in read if not re.search(r"\d\.\d\d\b.*[ ,]|[ ,].*\d\.\d\d\b", row[0])]
+    read = [row for row in read if not re.search(r":\d\d-\d", row[0])]  # spans of hours
     assert sum(found is not None for *_, found in read) > 11_000
     assert [row for row in read if row[2] not in (None, row[1])] == []
 
@@ -285,7 +286,7 @@ def test_no_language_that_is_held_out_is_in_a_row(pairs: list[Pair], scripts: No
         ("mrach", True),
         ("Januari", True),
         ("septembro", True),
-        ("Gwengolo", False),
+        ("Kerzu", False),
         ("Ujamu", False),
     ],
 )

@@ -159,7 +159,8 @@ def test_the_trainer_gets_ids_weights_and_numbers() -> None:
     rows = [Example("ab", "xy", "V", 3.0), Example("b", "y", "", 1.0)]
     numbers = {
         "learning_rate": 0.5, "warmup": 0.25, "weight_decay": 0.125, "beta2": 0.75, "clip": 2.0,
-        "label_smoothing": 0.0625, "ema": 0.5, "seed": 9, "dropout": 0.25,
+        "label_smoothing": 0.0625, "ema": 0.5, "dropout_growth": 0.5, "seed": 9,
+        "dropout": 0.25,
     }  # fmt: skip
     trainer = prepare(dataset(rows), configure({**SMALL, **numbers})).trainer()
     settings = vars(trainer.settings)
