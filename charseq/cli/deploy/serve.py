@@ -23,7 +23,6 @@ PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "prometheus_client")
         "charseq serve",
         "charseq serve -m dates -m sentences --port 8080",
         "charseq serve -m checkpoints/mine --host 0.0.0.0 --token-file token.txt",
-        'curl -s localhost:8000/v1/predict --json \'{"texts": ["3. März 2021"], "n": 3}\'',
     ),
 )
 @click.option(
