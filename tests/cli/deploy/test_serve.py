@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from world import World
 
+from charseq.cli import options
 from charseq.serving import server
 
 
@@ -16,6 +17,7 @@ from charseq.serving import server
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
     kept: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(server, "serve", lambda runs, **how: kept.append((runs, how)))
+    monkeypatch.setattr(options, "chosen", lambda name, **_: Path("runs") / (name or "default"))
     return kept
 
 
