@@ -313,6 +313,13 @@ class Config:
         choices=("auto", "off"),
         task="pairs",
     )
+    joint_ngrams: str = setting(
+        "auto",
+        "training",
+        "with hard attention, joint n-grams of train weigh the answers; auto: where dev gains",
+        choices=("auto", "off"),
+        task="pairs",
+    )
     target_words: str = setting(
         "", "training", "file of target words, a line each; kept where dev gains", task="pairs"
     )

@@ -6,7 +6,8 @@ Dev's rows are answered by beam search, and so are strangers made from the train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -18,8 +19,11 @@ from charseq.confidence import calibration, confidence
 from charseq.confidence.calibration import MIN_INPUTS, Calibration, Event
 from charseq.confidence.confidence import Confidence, StrangerEvent
 from charseq.confidence.familiarity import Familiarity, Ngrams
+from charseq.confidence.joint_ngrams import JointNgrams
 from charseq.confidence.memory import Memory, SeenRow, key_of, written
 from charseq.confidence.memory import fit as fit_memory
+from charseq.confidence.rescoring import Rescoring, WeighedRow
+from charseq.confidence.rescoring import fit as fit_ngrams
 from charseq.confidence.strangers import make
 from charseq.confidence.word_list import WordList
 from charseq.confidence.word_prior import BEAM, FoundRow, WordPrior
@@ -46,14 +50,16 @@ def calibrate(
     *,
     memory: Memory | None = None,
     words: WordList | None = None,
+    ngrams: Mapping[bool, JointNgrams] | None = None,
     beam: int,
     seed: int,
     limit: TimeLimit | None,
     report: Report,
 ) -> dict[str, Any]:
-    """Metadata of a run, as far as dev supports them: calibration, confidence, memory, words.
+    """Metadata of a run as far as dev supports them: n-grams, words, calibration, memory and so on.
 
-    A list of words is weighed first; all else is fitted on the answers with it.
+    Joint n-grams are weighed first, then a list of words; all else is fitted on the answers with
+    them.
 
     With a memory, the model's own probabilities stand alone for sources that are not in it. So they
     are fitted on dev's rows with such sources, as far as there are enough of them; by the rows with
@@ -65,6 +71,7 @@ def calibrate(
         dev: the rows to fit on.
         memory: the targets of training, still to be weighed; None: nothing is remembered.
         words: the list of words, still to be weighed; None: there is none.
+        ngrams: joint n-grams of each direction, still to be weighed; None: there are none.
         beam: beam width, and number of answers.
         seed: of the strangers.
         limit: of the time for all answers.
@@ -78,11 +85,17 @@ def calibrate(
         return {}
     fitting = _Fitting(translator, train, beam, seed, limit)
     found: dict[str, Any] = {}
+    new = _unseen(translator, memory, dev)
+    if ngrams:
+        rescoring = fitting.rescoring(ngrams, new, partial(_refuse, report, name="ngrams"))
+        if rescoring is not None:
+            found["ngrams"] = rescoring.to_json()
+            translator = translator.rescored(rescoring)
+            fitting = _Fitting(translator, train, beam, seed, limit)
     if words is not None:
-        new = _unseen(translator, memory, dev)
         prior = fitting.prior(words, new, partial(_refuse, report, name="words"))
         if prior is not None:
-            found = {"words": prior.to_json()}
+            found["words"] = prior.to_json()
             translator = translator.having(words=prior)
             fitting = _Fitting(translator, train, max(beam, BEAM), seed, limit)
     if memory is not None:
@@ -124,6 +137,32 @@ class _Fitting:
     beam: int
     seed: int
     limit: TimeLimit | None
+
+    def rescoring(
+        self, ngrams: Mapping[bool, JointNgrams], dev: Sequence[Example], report: Report
+    ) -> Rescoring | None:
+        """The n-grams, weighed by rows of dev; None where they help none."""
+        chosen = _spread(dev)
+        how: dict[str, Any] = {"width": self.beam, "n": self.beam, "limit": self.limit}
+        outcome = score_examples(self.translator, chosen, **how)
+        with_all = self.translator.rescored(Rescoring(ngrams, weight=1.0))
+        others = score_examples(with_all, chosen, **how).predictions
+        found = []
+        for row, one, other, targets in zip(
+            chosen, outcome.predictions, others, outcome.references, strict=True
+        ):
+            weighed = {each.prediction: each.score for each in other.candidates}
+            ended = [
+                each
+                for each in one.candidates[one.truncated :]
+                if min(each.score, weighed.get(each.prediction, -math.inf)) > -math.inf
+            ]
+            right = (i for i, each in enumerate(ended) if is_right(each.prediction, targets))
+            if ended:
+                scores = [each.score for each in ended]
+                joint = [weighed[each.prediction] - each.score for each in ended]
+                found.append(WeighedRow(row.source, scores, joint, frozenset(right)))
+        return fit_ngrams(ngrams, found, report)
 
     def prior(self, words: WordList, dev: Sequence[Example], report: Report) -> WordPrior | None:
         """The list, weighed by rows of dev; None where it helps none."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charseq.confidence.familiarity import TABLES
+from charseq.confidence.rescoring import DIRECTIONS
 from charseq.confidence.word_prior import BEAM
 from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
@@ -38,6 +39,8 @@ def _without_tables(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if words := metadata.get("words"):
         count = word_count(words)
         found["words"] = {**words, "list": {"words": count, "left_out": words["list"]["left_out"]}}
+    if ngrams := metadata.get("ngrams"):
+        found["ngrams"] = {**ngrams, **{name: _ngram_count(ngrams, name) for name in DIRECTIONS}}
     if memory := metadata.get("memory"):
         kept = {name: x for name, x in memory.items() if name != "entries"}
         found["memory"] = {**kept, "sources": source_count(memory)}
@@ -154,6 +157,16 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
                 f"{judged['sure_before']:.1f} -> {judged['sure_after']:.1f} %",
             )
         )
+    if ngrams := metadata.get("ngrams"):
+        size = sum(_ngram_count(ngrams, name) for name in DIRECTIONS)
+        lines.append(
+            field(
+                "ngrams",
+                f"{size:,} joint n-grams of train, weight {ngrams['weight']:.2f}; right "
+                f"{ngrams['right_before']:.1f} -> {ngrams['right_after']:.1f} %, "
+                f"{ngrams['rows']:,} examples",
+            )
+        )
     if words := metadata.get("words"):
         left_out = words["list"]["left_out"]
         lines.append(
@@ -177,6 +190,12 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
             )
         )
     return lines
+
+
+def _ngram_count(ngrams: Mapping[str, Any], direction: str) -> int:
+    """The number of n-grams of a direction, from the metadata: one byte each, in base64."""
+    tables = ngrams[direction]["chances"] if ngrams[direction] else []
+    return sum(3 * len(one) // 4 - one.count("=", max(len(one) - 2, 0)) for one in tables)
 
 
 def _scores(scores: Mapping[str, float]) -> str:

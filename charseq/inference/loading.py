@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from charseq.confidence.calibration import Calibration
 from charseq.confidence.confidence import Confidence
 from charseq.confidence.memory import Memory
+from charseq.confidence.rescoring import Rescoring
 from charseq.confidence.word_prior import WordPrior
 from charseq.config import Config, cells_of, configure
+from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import SPECIALS, Vocabulary
 from charseq.decoding import networks
-from charseq.decoding.ensemble import name_of
+from charseq.decoding.ensemble import direction_of, name_of
 from charseq.errors import CheckpointError, SettingError
 from charseq.inference.language_model import LanguageModel
 from charseq.runs.folder import ABOUT, FORMAT, WEIGHTS, load_model
@@ -220,9 +222,32 @@ def check_metadata(path: Path, metadata: dict[str, Any]) -> _Checked:
         Confidence.from_json(metadata.get("confidence"), calibration)
         Memory.from_json(metadata.get("memory"))
         WordPrior.from_json(metadata.get("words"))
+        symbols = _symbols(metadata, config, path)
+        rescoring_of(metadata, config, symbols[1])
     except CheckpointError as error:
-        raise CheckpointError(str(error), path=path / ABOUT) from error
-    return config, _symbols(metadata, config, path)
+        what = str(error).removeprefix(f"{path / ABOUT}: ")
+        raise CheckpointError(what, path=path / ABOUT) from error
+    return config, symbols
+
+
+def rescoring_of(
+    metadata: Mapping[str, Any], config: Config, target: Vocabulary
+) -> Rescoring | None:
+    """The joint n-grams of a run of pairs; None without.
+
+    Raises:
+        CheckpointError: they are damaged, or not those of its directions.
+    """
+    stored = metadata.get("ngrams")
+    if stored is None:
+        return None
+    if config.task == "next-word" or config.attention != "hard":
+        raise CheckpointError("is damaged: joint n-grams without hard attention")
+    found = Rescoring.from_json(stored, Actions(len(target)))
+    needed = {direction_of(config, number) == "backward" for number in range(config.ensemble)}
+    if found is not None and found.ngrams.keys() != needed:
+        raise CheckpointError("is damaged: the joint n-grams are of other directions")
+    return found
 
 
 def _is_sound(value: Any, kind: type | tuple[type, ...]) -> bool:

@@ -30,7 +30,7 @@ from charseq.errors import SettingError, UsageError, require
 from charseq.inference.alignment.pairs import Alignment, align
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
-from charseq.inference.loading import language_model, read_run, reloading
+from charseq.inference.loading import language_model, read_run, reloading, rescoring_of
 from charseq.inference.prediction import Prediction, check_threshold, refuse_below, withholding
 from charseq.inference.translator import Translator
 from charseq.runs.lookup import find
@@ -279,6 +279,7 @@ def load(
         confidence=Confidence.from_json(metadata.get("confidence"), calibration),
         memory=Memory.from_json(metadata.get("memory")),
         words=_words(metadata, target_words),
+        rescoring=rescoring_of(metadata, config, target),
         length_penalty=config.length_penalty,
         empty=config.empty_targets,
         path=path,

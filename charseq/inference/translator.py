@@ -19,6 +19,7 @@ from typing import Any
 from charseq.confidence.calibration import MIN_REST, Calibration
 from charseq.confidence.confidence import Confidence, Source
 from charseq.confidence.memory import Memory, Targets, key_of, mix
+from charseq.confidence.rescoring import Rescoring
 from charseq.confidence.word_prior import WordPrior
 from charseq.data.batches import buckets
 from charseq.data.text.alignment import Actions, source_length
@@ -74,6 +75,7 @@ class Translator:
         confidence: Confidence | None = None,
         memory: Memory | None = None,
         words: WordPrior | None = None,
+        rescoring: Rescoring | None = None,
         length_penalty: float = 0.0,
         empty: bool = False,
         path: Path | None = None,
@@ -87,6 +89,8 @@ class Translator:
         self.memory = memory
         self.words = words
         """A list of words that reweighs the outputs; None without."""
+        self.rescoring = rescoring
+        """Joint n-grams that the outputs of a beam search are weighed by; None without."""
         self.length_penalty = length_penalty
         self.empty = empty  # whether an output may be empty, which says that there is no answer
         self.path = path
@@ -146,10 +150,16 @@ class Translator:
         memory: Memory | None = None,
         words: WordPrior | None = None,
     ) -> Translator:
-        """The same networks with other probabilities; without any, the model's own."""
+        """The same networks and n-grams with other probabilities; without any, the model's own."""
         other = copy(self)
         other.calibration, other.confidence, other.memory = calibration, confidence, memory
         other.words = words
+        return other
+
+    def rescored(self, rescoring: Rescoring | None) -> Translator:
+        """The same with other joint n-grams, or without."""
+        other = copy(self)
+        other.rescoring = rescoring
         return other
 
     def _remembered(self, parts: tuple[str, str]) -> Targets:
@@ -278,8 +288,11 @@ class Translator:
                 most = size
             for first in range(0, len(batch) if length else 0, most):
                 rows = batch[first : first + most]
-                searched = self._search([ids[row] for row in rows], width, group)
-                for row, hypotheses, removed in zip(rows, *searched, strict=True):
+                sources = [ids[row] for row in rows]
+                searched, lost = self._search(sources, width, group)
+                if self.rescoring is not None:
+                    searched = _rescored(self.rescoring, sources, searched, group.backward)
+                for row, hypotheses, removed in zip(rows, searched, lost, strict=True):
                     outputs = texts_of(hypotheses, write, self.length_penalty)
                     found[row] = FoundTexts.of(outputs, allows, removed)
         return found
@@ -335,6 +348,32 @@ def _is_empty(one: Hypothesis, group: DirectionGroup) -> bool:
     """Whether an output that ended writes nothing."""
     actions = group.network.actions
     return not one.truncated and not (one.ids if actions is None else actions.target_ids(one.ids))
+
+
+def _rescored(
+    rescoring: Rescoring,
+    sources: Sequence[Sequence[int]],
+    outputs: Sequence[Sequence[Hypothesis]],
+    backward: bool,
+) -> list[list[Hypothesis]]:
+    """The outputs of each source with scores by the joint n-grams, best first.
+
+    An output that was cut at the length limit is no whole one, and keeps its score and its place.
+    """
+    ended = [[one for one in found if _is_possible(one)] for found in outputs]
+    actions = [[(one.ids, one.score) for one in found] for found in ended]
+    weighed: list[list[Hypothesis]] = []
+    for found, new in zip(
+        outputs, rescoring.scores(sources, actions, backward=backward), strict=True
+    ):
+        scores = iter(new)
+        own = [replace(one, score=next(scores)) if _is_possible(one) else one for one in found]
+        weighed.append(sorted(own, key=lambda one: (not one.truncated, -one.score)))
+    return weighed
+
+
+def _is_possible(one: Hypothesis) -> bool:
+    return not one.truncated and one.score > -math.inf
 
 
 def reranked(found: Sequence[FoundTexts], prior: WordPrior) -> Iterator[tuple[FoundTexts, Lifted]]:

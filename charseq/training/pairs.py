@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from charseq.confidence import word_list
+from charseq.confidence.joint_ngrams import JointNgrams
 from charseq.confidence.memory import Memory, key_of, written
 from charseq.confidence.word_list import WordList
 from charseq.confidence.word_prior import BEAM
@@ -20,6 +21,7 @@ from charseq.config import WORDS_ONLY, Config, cells_of, configure
 from charseq.data import counts, pairs, settings_file
 from charseq.data.bad_rows import rejects_beside
 from charseq.data.pairs import side
+from charseq.data.text.alignment import Actions
 from charseq.data.text.features import AUTO
 from charseq.decoding.ensemble import direction_groups_on, direction_of, member_of
 from charseq.decoding.search import LengthLimits
@@ -207,8 +209,22 @@ class PairsTask:
             limit=limit,
             memory=self._memory(),
             words=self.words,
+            ngrams=self._ngrams(),
             report=report,
         )
+
+    def _ngrams(self) -> dict[bool, JointNgrams] | None:
+        """The joint n-grams of each direction that is in use; None without hard attention."""
+        config, actions = self.config, Actions(len(self.prepared.target))
+        if config.attention != "hard" or config.joint_ngrams == "off" or config.beam == 1:
+            return None
+        found = {}
+        for number in range(config.ensemble):
+            direction = direction_of(config, number)
+            if (backward := direction == "backward") not in found:
+                pairs = self.member(number).prepared if config.ensemble > 1 else self.prepared
+                found[backward] = JointNgrams.count(pairs.sources, pairs.outputs, actions)
+        return found
 
     def _memory(self) -> Memory | None:
         """The targets of the training sources; None where no source of dev is among these."""

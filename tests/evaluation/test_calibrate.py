@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from charseq.confidence.joint_ngrams import JointNgrams
 from charseq.confidence.memory import Memory
+from charseq.confidence.rescoring import Rescoring
 from charseq.confidence.word_list import WordList
 from charseq.data.pairs import Example
+from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import Vocabulary
 from charseq.evaluation import calibrate as module
 from charseq.evaluation.calibrate import calibrate
@@ -175,3 +178,69 @@ def test_a_list_with_a_small_dev_is_told_to_be_unused() -> None:
     )  # fmt: skip
     assert made == {}
     assert [line.split()[0] for line in told] == ["calibrated", "words"]
+
+
+# --- joint n-grams
+
+NGRAMS: Any = {False: JointNgrams.count([[9]], [[9]], Actions(8))}
+
+
+class Hesitant(Doubtful):
+    """A translator whose answer "y" comes first only with n-grams, by their weight."""
+
+    weight = 0.0
+
+    def rescored(self, rescoring: Rescoring) -> Hesitant:
+        other = Hesitant()
+        other.asked, other.judged = self.asked, self.judged
+        other.weight = rescoring.weight
+        return other
+
+    def predict(self, texts: list[str], **options: Any) -> list[Prediction]:
+        found = []
+        for one in super().predict(texts, **options):
+            scores = {each.prediction: each.score for each in one.candidates}
+            if one.source.endswith("0"):
+                scores["x"] += 2 * self.weight
+            else:
+                scores["y"] += 2 * self.weight
+            total = math.log(sum(map(math.exp, scores.values())) / 0.9)
+            candidates = sorted(
+                (Candidate(text, math.exp(score - total), score - total)
+                 for text, score in scores.items()),
+                key=lambda each: -each.score,
+            )  # fmt: skip
+            best = candidates[0]
+            found.append(
+                replace(one, prediction=best.prediction, probability=best.probability,
+                        candidates=candidates)
+            )  # fmt: skip
+        return found
+
+
+def weighing(target: str) -> tuple[dict[str, Any], list[str]]:
+    told: list[str] = []
+    dev = [Example(f"w{number}", "x" if number % 10 == 0 else target) for number in range(150)]
+    given: Any = Hesitant()
+    made = calibrate(
+        given, [Example("w", "x")], dev,
+        ngrams=NGRAMS, beam=2, seed=1, limit=None, report=told.append,
+    )  # fmt: skip
+    return made, told
+
+
+def test_ngrams_are_weighed_before_probabilities_are_calibrated_with_them() -> None:
+    made, _ = weighing("y")
+    assert made["ngrams"]["rows"] == 150
+    assert made["ngrams"]["right_before"] == pytest.approx(10)
+    assert made["ngrams"]["right_after"] == pytest.approx(100)
+    assert made["ngrams"]["weight"] > 0
+    # with the answers of the n-grams, which are right
+    assert made["calibration"]["ece_before"] < 50
+
+
+def test_ngrams_that_gain_nothing_are_told_and_not_stored() -> None:
+    made, told = weighing("x")
+    assert "ngrams" not in made
+    (line,) = [line for line in told if line.startswith("ngrams")]
+    assert line.startswith("ngrams     no: of 150 rows of dev they would make right")

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charseq.confidence.calibration import Calibration
+from charseq.confidence.joint_ngrams import JointNgrams
 from charseq.confidence.memory import Memory, key_of
+from charseq.confidence.rescoring import Rescoring
 from charseq.confidence.word_list import WordList
 from charseq.confidence.word_prior import WordPrior
 from charseq.data.text.alignment import Actions
@@ -613,6 +615,43 @@ def test_a_remembered_answer_is_there_where_the_model_has_none_within_the_rule()
     translator.rule = TargetRule(rules.read("zz"), TARGET, None)
     (answer,) = translator.predict(["a"])
     assert (answer.prediction, answer.origin, answer.truncated) == ("zz", "memory", False)
+
+
+# --- joint n-grams
+
+
+def test_joint_ngrams_lift_an_output_that_training_makes_likelier() -> None:
+    """``z`` is what training always wrote for ``ab``; the network prefers ``xy``."""
+    without, _ = walking()
+    pairs = [SOURCE.encode("ab", ended=True)] * 5, [[GO + Z]] * 5
+    ngrams = JointNgrams.count(*pairs, Actions(V))
+    options: dict[str, Any] = {"n": 4, "width": 9}
+    (before,) = without.predict(["ab"], **options)
+    translator = without.rescored(Rescoring({False: ngrams}, weight=2.0))
+    (after,) = translator.predict(["ab"], **options)
+    assert before.prediction == "xy"
+    assert after.prediction == "z"
+    assert {one.prediction for one in after.candidates} == {
+        one.prediction for one in before.candidates
+    }
+    total = sum(one.probability for one in before.candidates)
+    assert sum(one.probability for one in after.candidates) == pytest.approx(total, abs=1e-6)
+    assert translator.rescored(None).predict(["ab"], **options) == [before]
+    assert translator.having().predict(["ab"], **options) == [after], "they are the model's own"
+    assert translator.predict(["ab"]) == without.predict(["ab"]), "a greedy search has one output"
+
+
+def test_a_backward_group_is_weighed_by_its_own_ngrams() -> None:
+    translator, network = walking()
+    translator.direction_groups = (DirectionGroup(network, backward=True),)
+    (before,) = translator.predict(["ab"], n=4, width=9)
+    pairs = [SOURCE.encode("ab", ended=True, backward=True)] * 5, [[GO + Z]] * 5
+    other = [SOURCE.encode("ab", ended=True)] * 5, [[X, GO + Y, SKIP]] * 5
+    own, none = (JointNgrams.count(*one, Actions(V)) for one in (pairs, other))
+    (after,) = translator.rescored(Rescoring({True: own, False: none}, weight=2.0)).predict(
+        ["ab"], n=4, width=9
+    )
+    assert (before.prediction, after.prediction) == ("yx", "z")
 
 
 # --- a list of words

@@ -15,10 +15,12 @@ from toy_pairs import short_config as config_of
 from toy_pairs import short_words
 
 from charseq.confidence.calibration import Event, fit
+from charseq.confidence.rescoring import Rescoring
 from charseq.data import pairs as examples
-from charseq.errors import DataError, SettingError, UsageError
+from charseq.errors import CheckpointError, DataError, SettingError, UsageError
 from charseq.evaluation.pairs import evaluate
 from charseq.inference import describe
+from charseq.inference.loading import rescoring_of
 from charseq.inference.predictor import PairsModel, load
 from charseq.inference.translator import Translator
 from charseq.runs import folder as checkpoint
@@ -352,3 +354,74 @@ def test_a_list_of_words_is_read_before_the_training(data: Path, tmp_path: Path)
     assert task.words is not None
     assert len(task.words) == 2
     assert PairsTask(data, config_of()).words is None
+
+
+# --- joint n-grams
+
+
+@pytest.fixture(scope="module")
+def spelt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words whose letter C is written as K before A, else as S."""
+    draw = random.Random(5)
+    folder = tmp_path_factory.mktemp("spelt")
+    words = sorted({"".join(draw.choices("abc", k=draw.randint(3, 8))) for _ in range(2000)})
+    draw.shuffle(words)
+    rows = [
+        f"{word}\t{word.replace('ca', 'ka').replace('c', 's').upper()}\n" for word in words[:900]
+    ]
+    (folder / "train.tsv").write_text("".join(rows[200:]), encoding="utf-8")
+    (folder / "dev.tsv").write_text("".join(rows[:200]), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_a_run_weighs_answers_by_joint_ngrams(spelt: Path, tmp_path: Path, ensemble: int) -> None:
+    """A network of a few steps knows the letters and no context; the n-grams know both."""
+    settings = {"attention": "hard", "hidden": 4, "embedding": 4, "epochs": 1, "beam": 5}
+    config = config_of(**settings, ensemble=ensemble, batch_size=64, learning_rate=0.002)
+    run = tmp_path / "run"
+    told: list[str] = []
+    train.train(spelt, run=run, config=config, report=told.append)
+    (line,) = [line for line in told if line.startswith("ngrams ")]
+    model = loaded(run)
+    rescoring = model.translator.rescoring
+    assert rescoring is not None
+    assert set(rescoring.ngrams) == ({True} if ensemble == 1 else {True, False})
+    assert rescoring.right_after > rescoring.right_before + 10
+    assert f"right {rescoring.right_before:.1f} -> {rescoring.right_after:.1f} %" in line
+    assert line in describe.describe_calibration(model.metadata)
+    dev = [row.split("\t") for row in (spelt / "dev.tsv").read_text().splitlines()]
+
+    def right(asked: Translator) -> float:
+        answers = asked.predict([source for source, _ in dev], n=1, width=5)
+        hits = [one.prediction == target for one, (_, target) in zip(answers, dev, strict=True)]
+        return 100 * sum(hits) / len(hits)
+
+    assert right(model.translator) > right(model.translator.rescored(None)) + 10
+    assert describe.info(run)[0]["ngrams"]["backward"] == len(rescoring.ngrams[True])
+    assert train.train(spelt, run=run, config=config) is not None  # finished: nothing is done
+
+
+def test_a_run_may_do_without_joint_ngrams(spelt: Path) -> None:
+    settings = {"attention": "hard", "hidden": 4, "embedding": 4}
+    task = PairsTask(spelt, config_of(**settings, joint_ngrams="off"))
+    assert task._ngrams() is None
+    assert PairsTask(spelt, config_of(**settings))._ngrams() is not None
+    assert PairsTask(spelt, config_of(**settings, beam=1))._ngrams() is None
+    assert PairsTask(spelt, config_of(**{**settings, "attention": "soft"}))._ngrams() is None
+
+
+def test_ngrams_of_another_direction_are_refused(spelt: Path, tmp_path: Path) -> None:
+    task = PairsTask(spelt, config_of(attention="hard", hidden=4, embedding=4))
+    ngrams = task._ngrams()
+    assert ngrams is not None
+    assert list(ngrams) == [True], "few pairs are read from the end"
+    metadata = {"ngrams": Rescoring(ngrams, 0.3).to_json()}
+    target = task.prepared.target
+    assert rescoring_of(metadata, task.config, target) is not None
+    forward = replace(task.config, direction="forward")
+    with pytest.raises(CheckpointError, match="of other directions"):
+        rescoring_of(metadata, forward, target)
+    with pytest.raises(CheckpointError, match="without hard attention"):
+        rescoring_of(metadata, replace(task.config, attention="soft"), target)
+    assert rescoring_of({}, task.config, target) is None
