@@ -96,7 +96,8 @@ def _settings_in_use(metadata: Mapping[str, Any]) -> dict[str, Any]:
             settings[f"{side}_form"] = metadata[side]["form"]
     if is_next_word(metadata):
         settings["target_form"] = metadata["units"]["vocabulary"]["form"]
-    idle = {name for name in ("minutes", "epochs", "columns", "cells") if not settings[name]}
+    unset = ("minutes", "epochs", "columns", "cells", "target_words")
+    idle = {name for name in unset if not settings[name]}
     return {
         name: str(settings[name]).lower() if isinstance(settings[name], bool) else settings[name]
         for name in in_use(settings)

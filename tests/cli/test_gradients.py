@@ -40,6 +40,7 @@ def test_gradients_compares_all_sheets_or_one(world: World) -> None:
 
 def test_own_numbers_are_handed_on(world: World) -> None:
     world.replace("gradients.compare", **vars(difference_of(2e-9)))  # 1e-10 of numbers up to 100
+    world.replace("gradients.report", lines=shown)
     words = "--sheet D --x 10,10.5 --w-h -1 --h-0 0 --activation tanh --json"
     wanted = {"sheet": "D", "x": [10, 10.5], "w_h": -1, "h_0": 0, "activation": "tanh"}
     code, out, err = world.run("gradients", *words.split())
