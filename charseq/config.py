@@ -316,9 +316,10 @@ class Config:
     joint_ngrams: str = setting(
         "auto",
         "training",
-        "with hard attention, joint n-grams of train weigh the answers; auto: where dev gains",
+        "joint n-grams of train weigh the answers; auto: where that makes dev better",
         choices=("auto", "off"),
         task="pairs",
+        attention="hard",
     )
     target_words: str = setting(
         "", "training", "file of target words, a line each; kept where dev gains", task="pairs"

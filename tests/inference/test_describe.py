@@ -60,7 +60,7 @@ def test_a_run_is_described_with_all_settings_and_shapes() -> None:
     idle = {
         "units", "word_limit", "case", "punctuation", "word_features", "stateful", "context",
         "embedding_dropout", "recurrent_dropout", "segment", "sampled_softmax",  # of next-word
-        "alignment_prior",  # of hard attention
+        "alignment_prior", "joint_ngrams",  # of hard attention
         "epochs", "cells", "columns",  # not given
     }  # fmt: skip
     assert listed.keys() == metadata["settings"].keys() - idle
