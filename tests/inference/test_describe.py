@@ -61,7 +61,7 @@ def test_a_run_is_described_with_all_settings_and_shapes() -> None:
         "units", "word_limit", "case", "punctuation", "word_features", "stateful", "context",
         "embedding_dropout", "recurrent_dropout", "segment", "sampled_softmax",  # of next-word
         "alignment_prior", "joint_ngrams",  # of hard attention
-        "epochs", "cells", "columns",  # not given
+        "epochs", "cells", "columns", "target_words",  # not given
     }  # fmt: skip
     assert listed.keys() == metadata["settings"].keys() - idle
     assert listed.items() >= resolved.items()
