@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from charseq import files
+from charseq.confidence.rescoring import DIRECTIONS
 from charseq.decoding.ensemble import direction_groups
 from charseq.errors import CharseqError, SettingError
 from charseq.export import cells, manifest
@@ -155,12 +156,21 @@ def _about(exported: manifest.Exported, precision: str, size: int) -> dict[str, 
         network += f", {config.attention} attention" if config.attention != "none" else ""
     if len(members) > 1:
         network = f"{len(members)} networks, the first: {network}"
+    ngrams = exported.facts.get("ngrams")
+    if ngrams:
+        network += f", weighed by {_ngram_count(ngrams):,} joint n-grams"
     return {
         "network": network,
         "parameters": f"{count:,}",
         "weights": f"{precision}, {size / 1e6:.1f} MB",
         "made with": f"charseq {__version__}",
     }
+
+
+def _ngram_count(ngrams: Mapping[str, Any]) -> int:
+    """The number of joint n-grams of both directions, of which each has a byte of its own."""
+    tables = [ngrams[name]["chances"] for name in DIRECTIONS if ngrams[name]]
+    return sum(len(base64.b64decode(text)) for orders in tables for text in orders)
 
 
 def _digest(text: str) -> str:

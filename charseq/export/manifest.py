@@ -66,10 +66,8 @@ class Exported(NamedTuple):
         """What of the run is left out, for people."""
         if not self.has_words:
             return []
-        return [
-            "the list of words is left out: answers are those without it, and probabilities are "
-            "not calibrated for them"
-        ]
+        told = "the list of words is left out: answers are those without it, and probabilities"
+        return [f"{told} are not calibrated for them"]
 
     def model(self) -> PairsModel | LanguageModel:
         """The run in charseq's own engine, without what is left out: a new one at each call."""

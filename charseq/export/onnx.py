@@ -189,9 +189,9 @@ def _check(exported: manifest.Exported, precision: str, runner: Any) -> float:
     """The largest difference between the graphs and the engine."""
     if not exported.is_pairs:
         return verify.check_next_word(exported.groups[0].members[0], precision, runner)
-    source: Any = exported.model().translator.source
+    model: Any = exported.model()
     return max(
-        verify.check_seq2seq(member, precision, network, source)
+        verify.check_seq2seq(member, precision, network, model.translator.source)
         for group, (mean, _, _) in zip(exported.groups, runner.groups, strict=True)
         for member, network in zip(group.members, mean.members, strict=True)
     )
