@@ -40,7 +40,7 @@ TEXTS = ["a", "abcde", "Abba", "édé'a", "x", "", "ab" * 12, "e\u0301d", "cab d
 WEIGHED: dict[str, dict[str, Any]] = {
     "forward": {},
     "backward": {"direction": "backward", "cell": "lstm"},
-    "both directions": {"ensemble": 3, "direction": "auto"},
+    "both directions": {"ensemble": 2, "direction": "auto"},
     "cut outputs": {"empty_targets": True, "length_penalty": 1.5},
 }
 """Settings of runs with joint n-grams."""
@@ -103,7 +103,7 @@ def weighed_run(folder: Path, *, weight: float = 0.8, **settings: Any) -> Path:
     translator, ngrams = model.translator, {}
     for group in translator.direction_groups:
         sources, outputs = [], []
-        for text in made_texts(translator.source, 9, 200):
+        for text in made_texts(translator.source, 9, 60):
             ids = translator.encode(*translator.parts(text), backward=group.backward)
             (found,) = translator.search([ids], 4, group)
             ended = [one.ids for one in found if not one.truncated][-2:]
