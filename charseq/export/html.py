@@ -8,7 +8,6 @@ Before the page is written, the engine answers many texts with the weights as th
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import html
 import json
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from charseq import files
+from charseq.confidence.rescoring import DIRECTIONS
 from charseq.decoding.ensemble import direction_groups
 from charseq.errors import CharseqError, SettingError
 from charseq.export import cells, manifest
@@ -27,12 +27,11 @@ from charseq.export.graph import PRECISIONS, halve, quantise
 from charseq.export.onnx import compare
 from charseq.export.verify import unpacked
 from charseq.inference.loading import language_model, read_run
-from charseq.inference.predictor import load
 from charseq.runs.folder import files_of
 from charseq.version import __version__
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("engine.js", "words.js", "page.js")
+SCRIPTS = ("engine.js", "ngrams.js", "words.js", "page.js")
 AUTO = "auto"
 SMALLEST_FIRST = ("int8", "fp16", "fp32")
 
@@ -58,7 +57,7 @@ def to_html(
         texts: a file with a text in each line, whose answers are compared; by default
             :data:`charseq.export.verify.TEXTS` texts are made of the model's symbols.
         force: whether the file may be overwritten.
-        report: gets a line on each comparison.
+        report: gets a line on each comparison, and on what is left out.
 
     Returns:
         ``file``, ``bytes``, ``precision``, and ``texts``, ``equal`` and ``ties`` of the answers.
@@ -77,6 +76,8 @@ def to_html(
     out = Path(path)
     inputs = [*files_of(exported.path), *([] if texts is None else [texts])]
     files.refuse(out, force=force, inputs=inputs)
+    for note in exported.notes:
+        report(note)
     for chosen in SMALLEST_FIRST if precision == AUTO else (precision,):
         found = compare(exported, _engine(exported, chosen), texts)
         report(f"{chosen}: {found}")
@@ -155,12 +156,21 @@ def _about(exported: manifest.Exported, precision: str, size: int) -> dict[str, 
         network += f", {config.attention} attention" if config.attention != "none" else ""
     if len(members) > 1:
         network = f"{len(members)} networks, the first: {network}"
+    ngrams = exported.facts.get("ngrams")
+    if ngrams:
+        network += f", weighed by {_ngram_count(ngrams):,} joint n-grams"
     return {
         "network": network,
         "parameters": f"{count:,}",
         "weights": f"{precision}, {size / 1e6:.1f} MB",
         "made with": f"charseq {__version__}",
     }
+
+
+def _ngram_count(ngrams: Mapping[str, Any]) -> int:
+    """The number of joint n-grams of both directions, of which each has a byte of its own."""
+    tables = [ngrams[name]["chances"] for name in DIRECTIONS if ngrams[name]]
+    return sum(len(base64.b64decode(text)) for orders in tables for text in orders)
 
 
 def _digest(text: str) -> str:
@@ -183,8 +193,7 @@ def _engine(exported: manifest.Exported, precision: str) -> Callable[[Sequence[s
         model = language_model(exported.path, run.metadata, run.config, run.tokenizer, weights)
         return model.predict
     kept = unpacked(manifest.Member(run.config, run.weights), precision)
-    pairs: Any = copy.copy(load(exported.path))
-    pairs.translator = copy.copy(pairs.translator)
+    pairs: Any = exported.model()
     pairs.translator.direction_groups = direction_groups(run.config, kept)
     answers: Callable[[Sequence[str]], Any] = pairs.predict
     return answers

@@ -16,7 +16,9 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding.ensemble import direction_groups
 from charseq.errors import UsageError
+from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import LoadedRun, read_run
+from charseq.inference.predictor import PairsModel, load
 from charseq.runs.lookup import find
 from charseq.version import __version__
 
@@ -51,11 +53,28 @@ class Exported(NamedTuple):
     """JSON values, without the names of the graphs."""
     groups: Sequence[Group]
     """Of a next-word run a single one of a single member."""
+    has_words: bool = False
+    """Whether the run weighs its answers by a list of words, which runners do not know."""
 
     @property
     def is_pairs(self) -> bool:
         """Whether the run rewrites texts; else it predicts words."""
         return bool(self.facts["task"] == "pairs")
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the run is left out, for people."""
+        if not self.has_words:
+            return []
+        told = "the list of words is left out: answers are those without it, and probabilities"
+        return [f"{told} are not calibrated for them"]
+
+    def model(self) -> PairsModel | LanguageModel:
+        """The run in charseq's own engine, without what is left out: a new one at each call."""
+        model = load(self.path)
+        if isinstance(model, PairsModel):
+            model.translator.words = None
+        return model
 
 
 def read(run: str | Path) -> Exported:
@@ -89,8 +108,9 @@ def read(run: str | Path) -> Exported:
         "calibration": metadata.get("calibration"),
         "confidence": metadata.get("confidence"),
         "memory": metadata.get("memory"),
+        "ngrams": metadata.get("ngrams"),
     }
-    return Exported(path, facts, groups)
+    return Exported(path, facts, groups, metadata.get("words") is not None)
 
 
 def _next_word(path: Path, loaded: LoadedRun) -> Exported:

@@ -23,12 +23,11 @@ from charseq.export.graph import PRECISIONS
 from charseq.export.next_word_graphs import NextWordGraphs
 from charseq.export.runtime import predict as runtime
 from charseq.export.seq2seq_graphs import Seq2SeqGraphs
-from charseq.inference.predictor import load
 from charseq.version import __version__
 
 PURPOSE = "exporting to ONNX"
 PROGRAM, MODEL, README = "predict.py", runtime.MODEL, "README.md"
-MODULES = ("text", "search", "probabilities", "predict")
+MODULES = ("text", "search", "joint_ngrams", "probabilities", "predict")
 """The modules of the runner, in the order in which they are joined."""
 OWN = "charseq.export.runtime"
 FILLED = 4
@@ -56,7 +55,7 @@ def to_onnx(
         texts: a file with a text in each line, whose answers are compared with the engine's; by
             default :data:`charseq.export.verify.TEXTS` texts are made of the model's symbols.
         force: whether files in the folder may be overwritten.
-        report: gets a line on each comparison.
+        report: gets a line on each comparison, and on what is left out.
 
     Returns:
         ``folder``, ``files`` (name -> bytes), ``difference`` (the largest of log-probabilities),
@@ -84,6 +83,8 @@ def to_onnx(
     }
     runner = runtime.build(facts, made)
     difference = _check(exported, precision, runner)
+    for note in exported.notes:
+        report(note)
     report(f"the graphs differ from the engine by at most {difference:.1g}")
     found = compare(exported, runner.predict, texts)
     report(f"{precision}: {found}")
@@ -110,7 +111,7 @@ def compare(
     count: int = verify.TEXTS,
 ) -> verify.Agreement:
     """The answers of a runner beside those of the engine, of the texts of a file or made ones."""
-    model: Any = load(exported.path)
+    model: Any = exported.model()
     vocabulary = model.translator.source if exported.is_pairs else model.tokenizer.vocabulary
     if texts is not None:
         asked = verify.read_texts(texts, features=model.has_features, most=count)
@@ -188,9 +189,9 @@ def _check(exported: manifest.Exported, precision: str, runner: Any) -> float:
     """The largest difference between the graphs and the engine."""
     if not exported.is_pairs:
         return verify.check_next_word(exported.groups[0].members[0], precision, runner)
-    source = load(exported.path).translator.source  # type: ignore[union-attr]
+    model: Any = exported.model()
     return max(
-        verify.check_seq2seq(member, precision, network, source)
+        verify.check_seq2seq(member, precision, network, model.translator.source)
         for group, (mean, _, _) in zip(exported.groups, runner.groups, strict=True)
         for member, network in zip(group.members, mean.members, strict=True)
     )

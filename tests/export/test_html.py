@@ -16,10 +16,15 @@ from exported_runs import (
     MARKED,
     SPACED,
     TEXTS,
+    WEIGHED,
     WITH_FEATURES,
     lines_of,
     measures,
     pairs_run,
+    trained_run,
+    weighed_run,
+    with_words,
+    without_ngrams,
     words_run,
 )
 
@@ -109,6 +114,31 @@ def test_features_are_read(kind: str, page: Any, tmp_path: Path) -> None:
     texts = ["abc\tV;PST", "abc\tN(SG)", "é\tV", "a\tN(SG,X);V", "dab\tunseen", "abc\t"]
     compare(page, run, texts, tmp_path, features=True)
     assert page.is_visible("#features")
+
+
+@pytest.mark.parametrize("settings", WEIGHED.values(), ids=WEIGHED)
+def test_joint_ngrams_weigh_the_answers(
+    settings: dict[str, Any], page: Any, tmp_path: Path
+) -> None:
+    run = weighed_run(tmp_path / "run", **settings)
+    compare(page, run, TEXTS, tmp_path)
+    assert [one.prediction for one in load(run).predict(TEXTS)] != without_ngrams(run, TEXTS)
+    assert "joint n-grams" in page.text_content("#about")
+
+
+def test_joint_ngrams_are_beside_all_other_measures(page: Any, tmp_path: Path) -> None:
+    run = weighed_run(tmp_path / "run", source=WITH_FEATURES)
+    texts = ["abc\tV;PST", "abc\tN(SG)", "é\tV", "a\tN(SG,X);V", "dab\tunseen", "abc\t"]
+    compare(page, run, texts, tmp_path, features=True)
+    (tmp_path / "page.html").unlink()
+    run = weighed_run(tmp_path / "measured", more=measures())
+    compare(page, run, [*TEXTS, "abba", "bead"], tmp_path)
+
+
+def test_joint_ngrams_of_a_training_are_on_the_page(page: Any, tmp_path: Path) -> None:
+    run, texts = trained_run(tmp_path / "data", ensemble=1)
+    compare(page, run, texts, tmp_path)
+    assert [one.prediction for one in load(run).predict(texts)] != without_ngrams(run, texts)
 
 
 @pytest.mark.parametrize("target", [SPACED, MARKED], ids=["spaced", "decomposed"])
@@ -207,6 +237,15 @@ def test_the_page_lets_in_nothing_but_its_own_script(tmp_path: Path) -> None:
         assert not re.findall(
             r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch", script
         )
+
+
+def test_a_list_of_words_is_left_out_and_told(tmp_path: Path) -> None:
+    """The weights in full precision are those of the run, so that all answers must be equal."""
+    run, told = with_words(tmp_path / "run", TEXTS), list[str]()
+    texts = lines_of(tmp_path / "texts", TEXTS)
+    to_html(run, tmp_path / "page.html", precision="fp32", texts=texts, report=told.append)
+    assert [line for line in told if line.startswith("the list of words is left out: ")]
+    assert told[-2] == "fp32: 11 of 11 answers are equal; their probabilities differ by at most 0"
 
 
 def test_the_facts_cannot_end_their_element(tmp_path: Path) -> None:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from exported_runs import SOURCE, TARGET, measures, pairs_run, words_run
+from exported_runs import (
+    SOURCE,
+    TARGET,
+    measures,
+    pairs_run,
+    weighed_run,
+    with_words,
+    words_run,
+)
 
 from charseq.data.text import subwords
 from charseq.data.text.tokenizer import Tokenizer
@@ -25,6 +34,26 @@ def test_a_run_of_pairs_tells_all_that_decides_an_answer(tmp_path: Path) -> None
     assert facts["writes"] == len(TARGET)
     assert facts["limits"] == [0, 2, 4, 9]
     assert {name: facts[name] for name in measures()} == measures()
+    assert facts["ngrams"] is None
+    assert found.notes == []
+
+
+def test_joint_ngrams_are_told_as_the_run_stores_them(tmp_path: Path) -> None:
+    run = weighed_run(tmp_path / "run", direction="backward")
+    about = json.loads((run / "about.json").read_text(encoding="utf-8"))
+    found = manifest.read(run)
+    assert found.facts["ngrams"] == about["ngrams"]
+    assert found.facts["ngrams"]["backward"] is not None
+
+
+def test_a_list_of_words_is_no_part_of_what_is_exported(tmp_path: Path) -> None:
+    found = manifest.read(with_words(tmp_path / "run", ["abc", "bead"]))
+    assert "words" not in found.facts
+    (note,) = found.notes
+    assert note.startswith("the list of words is left out: ")
+    model: Any = found.model()
+    assert model.word_prior is None
+    assert model.beam == found.facts["beam"]
 
 
 def test_members_are_grouped_by_direction(tmp_path: Path) -> None:

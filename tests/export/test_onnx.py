@@ -9,16 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from exported_runs import (
     LINES,
     MARKED,
     SPACED,
     TEXTS,
+    WEIGHED,
     WITH_FEATURES,
     lines_of,
     measures,
     pairs_run,
+    trained_run,
+    weighed_run,
+    with_words,
+    without_ngrams,
     words_run,
 )
 
@@ -26,6 +32,7 @@ from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, MissingExtraError, SettingError, UsageError
 from charseq.export import onnx as exporter
 from charseq.export.onnx import program, to_onnx
+from charseq.export.runtime import joint_ngrams
 from charseq.export.runtime import predict as runtime
 from charseq.inference.predictor import load
 
@@ -92,6 +99,62 @@ def test_phones_are_read_and_written(target: Vocabulary, tmp_path: Path) -> None
 def test_probabilities_are_those_of_the_run(tmp_path: Path) -> None:
     run = pairs_run(tmp_path / "run", attention="soft", more=measures())
     check(run, tmp_path / "out", [*TEXTS, "abba", "bead"])
+
+
+@pytest.mark.parametrize("settings", WEIGHED.values(), ids=WEIGHED)
+def test_joint_ngrams_weigh_the_answers(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = weighed_run(tmp_path / "run", **settings)
+    told = check(run, tmp_path / "out", TEXTS)
+    assert told["equal"] == len(TEXTS)
+    found = [one.prediction for one in runtime.load(tmp_path / "out").predict(TEXTS)]
+    assert found != without_ngrams(run, TEXTS)
+
+
+def test_joint_ngrams_are_beside_all_other_measures(tmp_path: Path) -> None:
+    run = weighed_run(tmp_path / "run", source=WITH_FEATURES)
+    texts = ["abc\tV;PST", "abc\tN(SG)", "é\tV", "a\tN(SG,X);V", "dab\tunseen", "abc\t"]
+    check(run, tmp_path / "out", texts)
+    assert [one.prediction for one in load(run).predict(texts)] != without_ngrams(run, texts)
+    run = weighed_run(tmp_path / "measured", more=measures())
+    check(run, tmp_path / "more", [*TEXTS, "abba", "bead"])
+
+
+def test_joint_ngrams_of_a_training_are_exported(tmp_path: Path) -> None:
+    """Networks in both directions, which know little; with the n-grams nearly all is right."""
+    run, texts = trained_run(tmp_path / "data", ensemble=2)
+    told = check(run, tmp_path / "out", texts)
+    assert told["equal"] == len(texts)
+    right = [text.replace("ca", "ka").replace("c", "s").upper() for text in texts]
+    found = [one.prediction for one in runtime.load(tmp_path / "out").predict(texts)]
+    hits, before = (
+        sum(one == target for one, target in zip(answers, right, strict=True))
+        for answers in (found, without_ngrams(run, texts))
+    )
+    assert hits > before + 5
+
+
+def test_another_hash_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = weighed_run(tmp_path / "run")
+    right = joint_ngrams.mixed
+    monkeypatch.setattr(joint_ngrams, "mixed", lambda *given: right(*given) ^ np.uint32(1))
+    with pytest.raises(CharseqError, match="nothing was written"):
+        to_onnx(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_list_of_words_is_left_out_and_told(tmp_path: Path) -> None:
+    run = with_words(tmp_path / "run", TEXTS)
+    told: list[str] = []
+    found = to_onnx(
+        run, tmp_path / "out", texts=lines_of(tmp_path / "t", TEXTS), report=told.append
+    )
+    assert [line for line in told if line.startswith("the list of words is left out: ")]
+    assert found["equal"] == len(TEXTS), "compared with the model without its list"
+    model: Any = load(run)
+    answers = [one.prediction for one in runtime.load(tmp_path / "out").predict(TEXTS)]
+    assert answers != [one.prediction for one in model.predict(TEXTS)]
+    model.translator = model.translator.having()
+    assert answers == [one.prediction for one in model.predict(TEXTS)]
 
 
 @pytest.mark.parametrize("cell", [*CELLS, "mlp"])

@@ -530,6 +530,7 @@ class PairsModel {
     }));
     this.confidence = facts.confidence && facts.calibration && new Confidence(facts.confidence);
     this.memory = facts.memory && remembered(facts.memory);
+    this.rescoring = facts.ngrams && new Rescoring(facts.ngrams, facts.writes);
   }
 
   *answer(text, { features = "", n = 5 } = {}) {
@@ -563,7 +564,8 @@ class PairsModel {
     if (!ids.length) return [{ text: "", score: 0, merit: 0, beginning: null }];
     const { writes, length_penalty: strength, empty } = this.facts;
     const how = { limit: this.limit(ids), width, strength, empty, silent: writes && 2 * writes };
-    const found = yield* beam(network, yield* network.start(ids), how);
+    let found = yield* beam(network, yield* network.start(ids), how);
+    if (this.rescoring) found = this.rescoring.weighed(ids, found, backward);
     const cut = found[0]?.truncated ? found[0].ids.join() : null;
     return merged(found.filter((one) => one.truncated || one.ids.join() !== cut).map((one) => {
       const written = writes === null ? one.ids.slice()

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charseq.export.runtime.joint_ngrams import Rescoring
 from charseq.export.runtime.probabilities import (
     Answer,
     Calibration,
@@ -183,6 +184,8 @@ class PairsModel:
             Confidence(given, self.calibration) if given and self.calibration else None
         )
         self.memory = Memory(facts["memory"]) if facts["memory"] else None
+        given = facts.get("ngrams")
+        self.rescoring = Rescoring(given, self.writes) if given else None
 
     def predict(
         self, texts: Sequence[str], *, n: int = 1, width: int | None = None
@@ -254,6 +257,8 @@ class PairsModel:
             silent=None if self.writes is None else 2 * self.writes,
             empty=self.facts["empty"],
         )
+        if self.rescoring is not None:
+            found = self.rescoring.weighed(ids, found, backward=backward)
         return texts_of(found, write, strength)
 
     def _limit(self, ids: Sequence[int]) -> int:
