@@ -281,7 +281,7 @@ def _first_backoff(pairs: _Counted, hashes: UInt32[np.ndarray, "U"]) -> float:
 
 
 def _discounts(counts: Int[np.ndarray, "M"]) -> Float[np.ndarray, "4"]:
-    """What is taken from counts of 0, 1, 2, and 3 or more; within limits, where these are few."""
+    """The discounts of counts of 0, 1, 2, and 3 or more; within limits, where these are few."""
     often = [int((counts == times).sum()) for times in range(5)]
     share = often[1] / max(often[1] + 2 * often[2], 1)
     found = np.zeros(4)
