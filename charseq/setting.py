@@ -31,6 +31,8 @@ RENAMED_KINDS = {"parts": "decomposed"}
 """Earlier names of kinds of symbols, in settings and in runs -> the present ones."""
 RENAMED_VALUES = dict.fromkeys(("source_symbols", "target_symbols"), RENAMED_KINDS)
 """Setting -> earlier names of its values, which are still read, and their present names."""
+WERE_BOOLEAN = {"attention": ("none", "soft"), "stateful": ("no", "yes")}
+"""Settings that were false or true, and the present values for these."""
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def with_present_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _present(name: str, value: Any) -> Any:
     """The value of a setting under its present name."""
+    if name in WERE_BOOLEAN and (word := shown(value).lower()) in ("false", "true"):
+        return WERE_BOOLEAN[name][word == "true"]
     return RENAMED_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
 
 
@@ -101,7 +105,7 @@ def checked(name: str, value: Any, default: Any, facts: Mapping[str, Any]) -> An
         SettingError: a wrong type, or a value out of its limits.
     """
     kind = type(default)
-    result = _present(name, _convert(name, kind, value))
+    result = _present(name, _convert(name, kind, _present(name, value)))
     if facts["choices"] and result not in facts["choices"]:
         wanted = ", ".join(facts["choices"])
         raise SettingError(f"{name} is '{shown(result)}', expected one of {wanted}")

@@ -407,16 +407,21 @@ class LinesSplit:
 
 @dataclass(frozen=True)
 class LinesReport(DataReport):
-    """Facts about lines of text. ``notes``: the messages of the corpus from its reading."""
+    """Facts about lines of text. ``notes``: the messages of the corpus from its reading.
+
+    ``lines``: whether they continue each other, and how that was found.
+    """
 
     name: str
     fingerprint: str
     symbols: str
     splits: tuple[LinesSplit, ...]
     notes: tuple[str, ...]
+    lines: str
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield from (("data", f"{self.name}, lines of text"), ("sha256", self.fingerprint))
+        yield "lines", self.lines
         yield from (("note", note) for note in self.notes)
         yield from _split_facts(self.splits)
         yield "symbols", self.symbols
@@ -435,7 +440,9 @@ def inspect_lines(
         for name in SPLITS
         if corpus.split(name)
     )
-    return LinesReport(corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems))
+    flow = corpus.reason or ("running text, as set" if corpus.running else "as set, each for itself")
+    facts = corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems)
+    return LinesReport(*facts, flow)
 
 
 def _lines_split(

@@ -220,7 +220,7 @@ def _read(model: LanguageModel, lines: Sequence[str]) -> Iterator[list[list[int]
     """The ids of lines, some at a time, as the network reads them."""
     for first in range(0, len(lines), LINES_AT_ONCE):
         rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES_AT_ONCE]]
-        if model.config.stateful:
+        if model.carries_state:
             rows = _join(rows)
         yield rows
 
@@ -317,7 +317,7 @@ def evaluate(
         DataError: the split has no lines.
     """
     units = model.tokenizer.kind
-    how: dict[str, Any] = {"running": model.config.stateful, "encoding": encoding, "units": units}
+    how: dict[str, Any] = {"running": model.carries_state, "encoding": encoding, "units": units}
     if split is None or split == "all":
         is_folder = Path(data).is_dir()
         splits = ("test",) if is_folder and not split else SPLITS
@@ -351,7 +351,7 @@ def facts(
             units=model.tokenizer.kind,
             case=model.tokenizer.case,
             punctuation=model.tokenizer.punctuation,
-            state="running" if model.config.stateful else "by line",
+            state="running" if model.carries_state else "by line",
             suggestions=SUGGESTIONS,
             typed="all" if scores.sampled is None else scores.sampled,
         ),
