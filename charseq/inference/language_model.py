@@ -278,7 +278,7 @@ class LanguageModel:
             group = [(text, queries[text]) for text in order[first : first + batch_size]]
             symbols, state = self.network.start([query.ids for _, query in group])
             prefixes = [query.prefix for _, query in group]
-            answers = candidates(
+            answers = find_candidates(
                 self, symbols, state, prefixes, n=n, width=width, conditional=conditional
             )
             for (text, query), candidates in zip(group, answers, strict=True):
@@ -334,7 +334,7 @@ def completion_query(tokenizer: Tokenizer, text: str) -> Query:
     return Query(before.ids, before.prefix + last, before.unknown)
 
 
-def candidates(
+def find_candidates(
     model: LanguageModel,
     symbols: Int[np.ndarray, "N"],
     state: NextWordState,
