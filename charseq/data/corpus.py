@@ -316,9 +316,11 @@ def load(
             "most letters are of a script without spaces between words, so that a word is a whole "
             "phrase: units=characters or units=subwords cuts it"
         )
-    problems = [*notes, *found.problems]
-    known = {"name": found.name, "fingerprint": found.fingerprint}
-    return Corpus(**found.rows, **known, problems=problems, running=running, reason=reason)
+    return Corpus(
+        found.rows["train"], found.rows["dev"], found.rows["test"],
+        name=found.name, fingerprint=found.fingerprint, problems=[*notes, *found.problems],
+        running=running, reason=reason,
+    )  # fmt: skip
 
 
 def _decide(data: Path, encoding: str) -> tuple[bool, str]:

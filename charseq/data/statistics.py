@@ -409,7 +409,7 @@ class LinesSplit:
 class LinesReport(DataReport):
     """Facts about lines of text. ``notes``: the messages of the corpus from its reading.
 
-    ``lines``: whether they continue each other, and how that was found.
+    ``flow``: whether lines continue each other, and how that was found.
     """
 
     name: str
@@ -417,11 +417,11 @@ class LinesReport(DataReport):
     symbols: str
     splits: tuple[LinesSplit, ...]
     notes: tuple[str, ...]
-    lines: str
+    flow: str
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield from (("data", f"{self.name}, lines of text"), ("sha256", self.fingerprint))
-        yield "lines", self.lines
+        yield "lines", self.flow
         yield from (("note", note) for note in self.notes)
         yield from _split_facts(self.splits)
         yield "symbols", self.symbols
@@ -440,7 +440,9 @@ def inspect_lines(
         for name in SPLITS
         if corpus.split(name)
     )
-    flow = corpus.reason or ("running text, as set" if corpus.running else "as set, each for itself")
+    flow = (
+        corpus.reason or f"{'continue each other' if corpus.running else 'each for itself'}, as set"
+    )
     facts = corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems)
     return LinesReport(*facts, flow)
 

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.arguments import one_text
 from charseq.data.frames import over_texts
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from charseq.config import Config
     from charseq.data.text.tokenizer import Tokenizer
     from charseq.decoding.next_word_numpy import NextWordState, NumpyNextWord
+    from charseq.inference.sessions import session as sessions
 
 LONGEST_WORD = 40
 """Most symbols in a word that is searched for; longer words are not found."""
@@ -108,6 +108,8 @@ class LanguageModel:
         self.network = network
         self.has_word_symbols = tokenizer.kind == "words"
         """Whether a symbol is a word; else words consist of subwords or characters."""
+        self.carries_state = config.stateful == "yes"
+        """Whether lines continue each other, so that the state goes on from line to line."""
 
     @over_texts
     def predict(
@@ -247,9 +249,22 @@ class LanguageModel:
         line = self.tokenizer.join([*words, word])
         return text.rstrip() + line[len(self.tokenizer.join(words)) :]
 
-    def session(self) -> Session:
-        """A line that is entered word by word, as on a keyboard."""
-        return Session(self)
+    def session(self, learnt: str | Path | None = None) -> sessions.Session:
+        """A line that is entered word by word, as on a keyboard; it can learn what was written.
+
+        Args:
+            learnt: a text file of lines that it has learnt already: of ``Session.save``, or any.
+
+        Raises:
+            DataError: the file cannot be read.
+            UsageError: it is given, but the symbols of the model are not words.
+        """
+        from charseq.inference.sessions.session import Session
+
+        session = Session(self)
+        if learnt is not None:
+            session.load(learnt)
+        return session
 
     @cached_property
     def symbol_table(self) -> SymbolTable:

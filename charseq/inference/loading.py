@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from charseq.inference.predictor import PairsModel
 
 ABSENT = {
-    **{"alignment_prior": False, "direction": "forward", "counts": "none", "memory": "off"},
+    "alignment_prior": False,
+    "direction": "forward",
+    "counts": "none",
+    "memory": "off",
     "stateful": "no",
 }
 """Values of settings that runs of the first versions do not have."""

@@ -229,8 +229,11 @@ class NextWordTask:
         size = halved(config.batch_size, halvings)
         batches: LineBatches | StreamBatches
         if self.corpus.running:
+            # as many symbols as so many lines have, so that there are as many updates
+            line = (len(ids) + len(offsets) - 1) / (len(offsets) - 1)
+            rows = max(1, min(size, round(size * line / config.segment)))
             batches = StreamBatches(
-                ids, offsets, batch_size=size, steps=config.segment, seed=config.seed
+                ids, offsets, batch_size=rows, steps=config.segment, seed=config.seed
             )
         else:
             batches = LineBatches(ids, offsets, batch_size=size, seed=config.seed)
