@@ -254,13 +254,7 @@ class Config:
         "number format of matrix products; auto: bfloat16 where the processor has it",
         choices=("auto", "float32", "bfloat16"),
     )
-    batch_size: int = setting(
-        64,
-        "training",
-        "examples in one step; of running text as much as in so many lines",
-        least=1,
-        most=65_536,
-    )
+    batch_size: int = setting(64, "training", "examples in one step", least=1, most=65_536)
     segment: int = setting(
         35,
         "training",

@@ -440,9 +440,8 @@ def inspect_lines(
         for name in SPLITS
         if corpus.split(name)
     )
-    flow = (
-        corpus.reason or f"{'continue each other' if corpus.running else 'each for itself'}, as set"
-    )
+    how = "continue each other" if corpus.running else "each for itself"
+    flow = corpus.reason or f"{how}, as set"
     facts = corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems)
     return LinesReport(*facts, flow)
 

@@ -74,7 +74,9 @@ class NumpyNextWord:
     ) -> None:
         self.cell = cell
         self.begin = begin
-        named = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
+        self.named = named = {
+            name: np.asarray(value, dtype=np.float32) for name, value in weights.items()
+        }
         self.embedding = named["embedding"]
         self.readout = named["readout.weight"], named["readout.bias"][:, None]
         bias = named["output_bias"].copy()

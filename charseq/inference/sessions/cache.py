@@ -85,8 +85,8 @@ class ContinuousCache:
         found = self.share * self.probabilities(context, size)
         found[: len(logs)] += (1 - self.share) * np.exp(logs.astype(np.float64))
         with np.errstate(divide="ignore"):  # PAD and BOS are never predicted
-            np.log(found, out=found)
-        return found
+            mixture: Float64[np.ndarray, "W"] = np.log(found)
+        return mixture
 
 
 def _unit(vectors: Float32[np.ndarray, "T E"]) -> Float32[np.ndarray, "T E"]:

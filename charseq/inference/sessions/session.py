@@ -79,9 +79,8 @@ class Session:
             SettingError: n or beam below 1.
         """
         query = lookup.next_query(self.model.tokenizer, self.text)
-        return lookup.as_prediction(
-            self.text, query, self._answer(query, n, beam, conditional=False)
-        )
+        found = self._answer(query, n, beam, conditional=False)
+        return lookup.as_prediction(self.text, query, found)
 
     def complete(self, prefix: str, n: int = 1, *, beam: int | None = None) -> Prediction:
         """The ``n`` likeliest words that begin with ``prefix``.
