@@ -204,6 +204,14 @@ class NumpyNextWord:
         for numbers, _, labels, hidden in self._parts(rows, size):
             yield numbers, self._label_log_probabilities(hidden, labels)
 
+    def judge(self, vectors: Float32[np.ndarray, "T E"]) -> Float32[np.ndarray, "T V"]:
+        """The log-probabilities that follow from vectors r, as :meth:`trace` gives them."""
+        matrix, bias = self.output
+        logits = vectors @ matrix.T + bias[:, 0]
+        logits -= logits.max(axis=1, keepdims=True)
+        found: np.ndarray = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return found
+
     def _parts(
         self, rows: Sequence[Sequence[int]], size: int
     ) -> Iterator[

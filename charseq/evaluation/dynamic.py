@@ -1,7 +1,11 @@
-"""Dynamic evaluation: perplexity of a model that goes on learning from what it has read.
+"""Perplexity of a model that goes on learning from what it has read, in two ways.
 
-After Krause et al. (2018, https://arxiv.org/abs/1709.07432). The text is read in its order, in
-segments. Each segment is scored first; then the weights take one step on it:
+:func:`session_loss` is that of a session, which learns each line after it was scored, by a cache
+(:mod:`charseq.inference.sessions.cache`).
+
+:func:`adapted_loss` is dynamic evaluation, after Krause et al. (2018,
+https://arxiv.org/abs/1709.07432). The text is read in its order, in segments. Each segment is
+scored first; then the weights take one step on it:
 
     θ ← θ - η g / (R + ε) + min(λ R / mean(R), 1) (θ_0 - θ)
 
@@ -22,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.text.vocabulary import BOS, EOS, PAD
-from charseq.errors import DataError, require
+from charseq.errors import DataError, UsageError, require
+from charseq.inference.sessions.cache import ContinuousCache
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -191,3 +196,30 @@ def adapted_loss(model: LanguageModel, lines: Sequence[str]) -> float:
     """
     network = AdaptiveNetwork(model)
     return -math.fsum(value for logs in network.score(lines) for value in logs)
+
+
+def session_loss(model: LanguageModel, lines: Sequence[str]) -> float:
+    """Negative log-likelihood of all lines with their ends, in nats, of a session that learns.
+
+    Words that the model does not know are one symbol, as in the perplexity without a session.
+
+    Raises:
+        UsageError: the symbols of the model are not words.
+    """
+    if not model.has_word_symbols:
+        raise UsageError(f"a session learns words, but {model.path} has other symbols")
+    network, cache = model.network, ContinuousCache(model.network.readout[0].shape[0])
+    symbols, state = first = network.start([[]])
+    loss = 0.0
+    for line in lines:
+        ids = [*model.tokenizer.encode(line), EOS]
+        if not model.carries_state:
+            symbols, state = first
+        symbols, state, (contexts,) = network.trace(symbols, state, [ids])
+        for begin in range(0, len(ids), LONGEST):
+            part = slice(begin, begin + LONGEST)
+            logs = network.judge(contexts[part])
+            for label, known, context in zip(ids[part], logs, contexts[part], strict=True):
+                loss -= cache.mixed_one(float(known[label]), context, label)
+        cache.add(contexts, ids)
+    return loss

@@ -31,6 +31,7 @@ from charseq.data.splits import SPLITS
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.errors import DataError
+from charseq.evaluation.dynamic import adapted_loss, session_loss
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import run_facts
 from charseq.inference.prediction import require_numbers
@@ -232,6 +233,15 @@ def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     return [[symbol for row in part for symbol in (*row, EOS)][:-1] for part in parts]
 
 
+def _adapted(model: LanguageModel, lines: Sequence[str], words: int) -> dict[str, float | None]:
+    """The perplexities of a session and of dynamic evaluation; None: not of words."""
+    session = session_loss(model, lines) if model.has_word_symbols else None
+    return {
+        "session_perplexity": None if session is None else _per_word(session, words),
+        "adapted_perplexity": _per_word(adapted_loss(model, lines), words),
+    }
+
+
 def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
     """The number of words, of words with an unknown symbol, and of letters."""
     count, unknown, letters = 0, 0, 0
@@ -301,13 +311,15 @@ def evaluate(
     *,
     split: str | None = None,
     encoding: str = "auto",
+    adapt: bool = False,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
 
     Without ``split`` the lines are those of the test split, or all lines of a single file that the
     model was not trained on. ``encoding`` is that of the files; ``version``, the program's, is part
-    of the signature.
+    of the signature. ``adapt`` adds the perplexities of a model that learns from what it has read:
+    session_perplexity (words only) and adapted_perplexity, see :mod:`charseq.evaluation.dynamic`.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
@@ -324,14 +336,21 @@ def evaluate(
         found = corpus.load(data, splits=splits, **how)
         trained_on = found.fingerprint == model.metadata["data"]["fingerprint"]
         if split is None and (is_folder or trained_on):
-            return facts(model, data, found.test, "test", version=version)
-        return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+            return facts(model, data, found.test, "test", adapt=adapt, version=version)
+        every = [*found.train, *found.dev, *found.test]
+        return facts(model, data, every, "all", adapt=adapt, version=version)
     lines = corpus.load(data, splits=(split,), **how).split(split)
-    return facts(model, data, lines, split, version=version)
+    return facts(model, data, lines, split, adapt=adapt, version=version)
 
 
 def facts(
-    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
+    model: LanguageModel,
+    data: str | Path,
+    lines: Iterable[str],
+    split: str,
+    *,
+    adapt: bool = False,
+    version: str,
 ) -> dict[str, Any]:
     """The report that :func:`evaluate` returns, for lines that are read already."""
     lines = list(lines)
@@ -342,6 +361,7 @@ def facts(
         **run_facts(model, data, split),
         "words": scores.words,
         **measure_all("next-word", scores),
+        **(_adapted(model, lines, scores.words) if adapt else {}),
         "sampled": scores.sampled,
         "signature": signature(
             charseq=version,

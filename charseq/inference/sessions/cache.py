@@ -16,6 +16,7 @@ docs/measured/accuracy.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,7 @@ class ContinuousCache:
         self, context: Float32[np.ndarray, "E"], size: int
     ) -> Float64[np.ndarray, "W"]:
         """P_c of the words 0 to ``size`` - 1 in a context; all are 0 while the cache is empty."""
-        if not len(self):
-            return np.zeros(size)
-        similar = self._contexts @ _unit(context[None])[0]
-        weights = np.exp(SHARPNESS * (similar.astype(np.float64) - 1))
-        weights /= weights.sum()
+        weights = self._weights(context)
         found: Float64[np.ndarray, "W"] = np.bincount(self.words, weights, minlength=size)
         return found
 
@@ -85,8 +82,20 @@ class ContinuousCache:
         found = self.share * self.probabilities(context, size)
         found[: len(logs)] += (1 - self.share) * np.exp(logs.astype(np.float64))
         with np.errstate(divide="ignore"):  # PAD and BOS are never predicted
-            mixture: Float64[np.ndarray, "W"] = np.log(found)
-        return mixture
+            np.log(found, out=found)
+        return found
+
+    def mixed_one(self, log: float, context: Float32[np.ndarray, "E"], word: int) -> float:
+        """The logarithm of P of one word, whose log-probability by the network is ``log``."""
+        own = float(self._weights(context)[self.words == word].sum())
+        return math.log(self.share * own + (1 - self.share) * math.exp(log))
+
+    def _weights(self, context: Float32[np.ndarray, "E"]) -> Float64[np.ndarray, "N"]:
+        """How much each word of the cache counts in a context; their sum is 1."""
+        similar = (self._contexts @ _unit(context[None])[0]).astype(np.float64)
+        weights: Float64[np.ndarray, "N"] = np.exp(SHARPNESS * (similar - 1))
+        weights /= weights.sum() or 1.0
+        return weights
 
 
 def _unit(vectors: Float32[np.ndarray, "T E"]) -> Float32[np.ndarray, "T E"]:
