@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from charseq.inference.language_model import LanguageModel
 
-RATE = 2e-3
+RATE = 1e-3
 """η, the step of a weight whose gradient is as large as in training."""
 DECAY = 2e-3
 """λ, the share by which an average weight goes back to where it was trained, per segment."""
-DAMPING = 2e-3
-"""ε, as a share of the mean of R."""
+DAMPING = 1.0
+"""ε, as a multiple of the mean of R: rows of rare words have hardly any gradient in training."""
 SEGMENT = 20
 """Symbols of a segment; of lines each for itself, as many whole lines as have so many."""
 SAMPLED = 400
@@ -165,16 +165,15 @@ class AdaptiveNetwork:
             return
         rows: list[list[int]] = []
         for line in lines:
-            ids_of_line = [BOS, *encode(line), EOS]
-            rows.append(ids_of_line[: LONGEST + 1])
-            if sum(map(len, rows)) - len(rows) >= self.segment:
+            row = [BOS, *encode(line), EOS]
+            if rows and len(row) > LONGEST + 1:  # it goes on from its own state alone
                 yield (*_pad(rows), False)
                 rows = []
-            for begin in range(LONGEST, len(ids_of_line) - 1, LONGEST):
-                if rows:
-                    yield (*_pad(rows), False)
+            for begin in range(0, len(row) - 1, LONGEST):
+                rows.append(row[begin : begin + LONGEST + 1])
+                if len(row) > LONGEST + 1 or sum(map(len, rows)) - len(rows) >= self.segment:
+                    yield (*_pad(rows), begin > 0)
                     rows = []
-                yield (*_pad([ids_of_line[begin : begin + LONGEST + 1]]), True)
         if rows:
             yield (*_pad(rows), False)
 

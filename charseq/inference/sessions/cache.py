@@ -67,7 +67,7 @@ class ContinuousCache:
         """P_c of the words 0 to ``size`` - 1 in a context; all are 0 while the cache is empty."""
         weights = self._weights(context)
         found: Float64[np.ndarray, "W"] = np.bincount(self.words, weights, minlength=size)
-        return found
+        return found.astype(np.float64)  # whole numbers where there are no words
 
     def mixed(
         self, logs: Float32[np.ndarray, "V"], context: Float32[np.ndarray, "E"], size: int
@@ -101,4 +101,5 @@ class ContinuousCache:
 def _unit(vectors: Float32[np.ndarray, "T E"]) -> Float32[np.ndarray, "T E"]:
     """The vectors at length 1; zero stays zero."""
     lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-    return vectors / np.maximum(lengths, np.float32(1e-12))
+    found: Float32[np.ndarray, "T E"] = vectors / np.maximum(lengths, np.float32(1e-12))
+    return found
