@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charseq.errors import SettingError, argument
-from charseq.setting import SHOWN, checked, interval, renamed, setting
+from charseq.setting import checked, interval, renamed, setting, unknown_name
 
 WORDS_ONLY = f"the cell mlp predicts words, it does not rewrite: {argument('task', 'next-word')}"
 """Message for that cell where pairs are learnt."""
@@ -140,8 +140,7 @@ class Config:
     stateful: str = setting(
         "auto",
         "data",
-        "whether lines continue each other, so that the state is carried from line to line; auto: "
-        "by the data",
+        "whether lines continue each other and the state is carried; auto: by the data",
         choices=("auto", "yes", "no"),
         task="next-word",
     )
@@ -478,9 +477,4 @@ def describe() -> list[tuple[str, str, str, str, str]]:
 
 def unknown(name: str) -> str:
     """A message on a name that no setting has, with the nearest one."""
-    import difflib
-
-    name = str(name)[:SHOWN]
-    near = difflib.get_close_matches(name, SETTINGS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
-    return f"unknown setting '{name}'; {hint}"
+    return unknown_name(name, SETTINGS)

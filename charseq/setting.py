@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -161,3 +161,13 @@ def interval(least: float | None, most: float | None) -> str:
     if most is None:
         return f"{least} or more"
     return f"{least} to {most}"
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """A message on a name that none of the ``known`` settings has, with the nearest one."""
+    import difflib
+
+    name = str(name)[:SHOWN]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
+    return f"unknown setting '{name}'; {hint}"
