@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charseq.errors import SettingError, argument
-from charseq.setting import SHOWN, checked, interval, renamed, setting, shown
+from charseq.setting import checked, interval, renamed, setting, unknown_name
 
 WORDS_ONLY = f"the cell mlp predicts words, it does not rewrite: {argument('task', 'next-word')}"
 """Message for that cell where pairs are learnt."""
@@ -137,10 +137,11 @@ class Config:
         "words share a part of their vectors by stem, shape, beginning and ending",
         task="next-word",
     )
-    stateful: bool = setting(
-        False,
+    stateful: str = setting(
+        "auto",
         "data",
-        "lines continue each other, so the state is carried from line to line",
+        "whether lines continue each other and the state is carried; auto: by the data",
+        choices=("auto", "yes", "no"),
         task="next-word",
     )
 
@@ -260,7 +261,7 @@ class Config:
         least=1,
         most=10_000,
         task="next-word",
-        stateful=True,
+        stateful="yes",
     )
     sampled_softmax: int = setting(
         -1,
@@ -413,8 +414,6 @@ def parse(name: str, value: Any) -> Any:
     """
     if name not in SETTINGS:
         raise SettingError(unknown(name))
-    if name == "attention":  # in runs of the first versions it is true or false
-        value = {"true": "soft", "false": "none"}.get(shown(value).lower(), value)
     result = checked(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
     if name == "cells" and result:
         _cell_names(result)
@@ -478,9 +477,4 @@ def describe() -> list[tuple[str, str, str, str, str]]:
 
 def unknown(name: str) -> str:
     """A message on a name that no setting has, with the nearest one."""
-    import difflib
-
-    name = str(name)[:SHOWN]
-    near = difflib.get_close_matches(name, SETTINGS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
-    return f"unknown setting '{name}'; {hint}"
+    return unknown_name(name, SETTINGS)

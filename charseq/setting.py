@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -31,6 +31,8 @@ RENAMED_KINDS = {"parts": "decomposed"}
 """Earlier names of kinds of symbols, in settings and in runs -> the present ones."""
 RENAMED_VALUES = dict.fromkeys(("source_symbols", "target_symbols"), RENAMED_KINDS)
 """Setting -> earlier names of its values, which are still read, and their present names."""
+WERE_BOOLEAN = {"attention": ("none", "soft"), "stateful": ("no", "yes")}
+"""Settings that were false or true, and the present values for these."""
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def with_present_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _present(name: str, value: Any) -> Any:
     """The value of a setting under its present name."""
+    if name in WERE_BOOLEAN and (word := shown(value).lower()) in ("false", "true"):
+        return WERE_BOOLEAN[name][word == "true"]
     return RENAMED_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
 
 
@@ -101,7 +105,7 @@ def checked(name: str, value: Any, default: Any, facts: Mapping[str, Any]) -> An
         SettingError: a wrong type, or a value out of its limits.
     """
     kind = type(default)
-    result = _present(name, _convert(name, kind, value))
+    result = _present(name, _convert(name, kind, _present(name, value)))
     if facts["choices"] and result not in facts["choices"]:
         wanted = ", ".join(facts["choices"])
         raise SettingError(f"{name} is '{shown(result)}', expected one of {wanted}")
@@ -157,3 +161,13 @@ def interval(least: float | None, most: float | None) -> str:
     if most is None:
         return f"{least} or more"
     return f"{least} to {most}"
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """A message on a name that none of the ``known`` settings has, with the nearest one."""
+    import difflib
+
+    name = str(name)[:SHOWN]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "`charseq train --help` lists them"
+    return f"unknown setting '{name}'; {hint}"

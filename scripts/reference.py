@@ -22,6 +22,7 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_origin
@@ -282,6 +283,11 @@ def _classes(annotation: object, module: ModuleType) -> list[type]:
     tree = ast.parse(annotation) if isinstance(annotation, str) else ast.Module([], [])
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     values = [_resolve(name, module) for name in names]
+    values += [
+        getattr(_resolve(node.value.id, module), node.attr, None)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
     return [
         one for one in values if inspect.isclass(one) and one.__module__.startswith("charseq.")
         and one.__module__ != "charseq.config"
@@ -296,7 +302,10 @@ def _resolve(name: str, module: ModuleType) -> object:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return getattr(importlib.import_module(node.module), alias.name, None)
+                    importlib.import_module(node.module)
+                    with suppress(ImportError):  # it may be a module itself
+                        importlib.import_module(f"{node.module}.{alias.name}")
+                    return getattr(sys.modules[node.module], alias.name, None)
     return None
 
 

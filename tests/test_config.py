@@ -93,7 +93,8 @@ def test_describe_names_every_setting_in_order() -> None:
     assert facts["ema"][2] == "0.998 / 0.0"
     assert facts["min_count"][2] == "1 / 2"
     assert facts["dropout"][2] == "0.3"
-    assert facts["stateful"][2:4] == ("false", "true, false")
+    assert facts["stateful"][2:4] == ("auto", "auto, yes, no")
+    assert facts["word_features"][2:4] == ("true", "true, false")
     assert facts["epochs"][2:4] == ("0", "0 or more")
     assert facts["columns"][2:4] == ("", "")
 

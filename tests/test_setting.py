@@ -105,7 +105,7 @@ def test_settings_in_use_have_all_that_they_need() -> None:
     }
     assert "context" in in_use(settings)
     assert "context" not in in_use(settings | {"cell": "lstm"})
-    assert in_use({"stateful": True, "task": "next-word", "segment": 9})[-1] == "segment"
+    assert in_use({"stateful": "yes", "task": "next-word", "segment": 9})[-1] == "segment"
 
 
 def test_earlier_names_of_settings_are_read() -> None:
@@ -114,7 +114,15 @@ def test_earlier_names_of_settings_are_read() -> None:
     assert renamed({"tied": False, "hidden": 8}) == {"tie_embeddings": False, "hidden": 8}
     old = {"running": True, "traits": False, "keep": 3, "samples": 9, "prior": False, "tied": False}
     found = configure({"task": "next-word", **old}).to_json()
-    assert {name: found[RENAMED[name]] for name in old} == old
+    assert {name: found[RENAMED[name]] for name in old} == {**old, "running": "yes"}
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(True, "yes"), ("False", "no"), ("auto", "auto")])
+def test_what_was_true_or_false_is_still_read(value: Any, wanted: str) -> None:
+    assert configure({"stateful": value}).stateful == wanted
+    assert parse("attention", "true") == "soft"
+    with pytest.raises(SettingError, match="stateful is 'perhaps', expected one of auto, yes, no"):
+        parse("stateful", "perhaps")
 
 
 def test_earlier_names_of_values_are_read() -> None:

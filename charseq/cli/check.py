@@ -128,7 +128,10 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
     if corpus.choose_task(data, config.task) == "next-word":
         return statistics.inspect_lines(
             corpus.load(
-                data, running=config.stateful, encoding=config.encoding, units=config.units
+                data,
+                running=None if config.stateful == "auto" else config.stateful == "yes",
+                encoding=config.encoding,
+                units=config.units,
             ),
             case=config.case,
             punctuation=config.punctuation,

@@ -75,6 +75,11 @@ Facts = Mapping[str, Any]
     is_flag=True,
     help="Add tables: candidates, lengths, confusions.  --json always has them.",
 )
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Models of text: also the perplexity of a model that learns from what it has read.",
+)
 @options.as_json
 @options.debug
 def evaluate(
@@ -82,7 +87,7 @@ def evaluate(
     device: str | None, errors: Path | None, strangers: str | None,
     strangers_column: str | None, plot: Path | None, force: bool, details: bool,
     as_json: bool, target_words: str | None, pattern: str | None, within: str | None,
-    check: tuple[str, ...], **settings: Any,
+    check: tuple[str, ...], adapt: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Score a model on pairs or on lines of text, as it was trained.
 
@@ -100,6 +105,10 @@ def evaluate(
 
     With --pattern, --within or --check the scores are those of answers that keep the rule; a row
     without such an answer is wrong.
+
+    With --adapt a model of text is scored twice more. session_perplexity is that of a session that
+    learns each line after it; adapted_perplexity that of weights which follow the text by gradients
+    (dynamic evaluation), which takes torch and many times as long.
 
     With -m twice, two models of pairs are scored on the same rows and compared.
     """
@@ -153,6 +162,7 @@ def evaluate(
             strangers_column=strangers_column,
             plot=plot,
             force=force,
+            adapt=adapt,
             reading=reading,
             report=console.note,
         )

@@ -26,6 +26,7 @@ import click
 
 from charseq.cli import console, options, render
 from charseq.cli.render import Answer, GeneratedLines
+from charseq.cli.texts import session as sessions
 from charseq.errors import DataError, UsageError
 from charseq.process import prepare_inference
 
@@ -119,13 +120,15 @@ threshold = click.option(
     is_flag=True,
     help="Language models: complete the last word of each text, which is unfinished.",
 )
+@sessions.session
 @_generation
 @options.reporting
 def predict(
     *, texts: tuple[str, ...], model: str | None, n: int | None, mass: float | None,
     beam: int | None, scores: bool, align: bool, complete: bool, generate: int | None,
     temperature: float | None, top_p: float | None, most: int | None, seed: int | None,
-    threshold: float | None, as_json: bool, quiet: bool, **loading: Any,
+    threshold: float | None, as_json: bool, quiet: bool, session: str | None, learn: bool,
+    **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite each TEXT, or each line of stdin; one line of output for each, in order.
 
@@ -154,13 +157,9 @@ def predict(
     from charseq.inference.predictor import load
 
     arguments = options.load_arguments(loading)
-    run = options.chosen(
-        model,
-        task=needed_task(
-            arguments, words=bool(complete or generate), pairs=align or threshold is not None
-        ),
-        quiet=quiet,
-    )
+    words = bool(complete or generate or session)
+    needed = needed_task(arguments, words=words, pairs=align or threshold is not None)
+    run = options.chosen(model, task=needed, quiet=quiet)
     loaded = load(run, **arguments)
     if align:
         require_attention(loaded, others=bool(complete or generate or scores or mass or n))
@@ -173,6 +172,10 @@ def predict(
         mass=mass, scores=scores, complete=complete, generate=generate, threshold=threshold,
         sampling={name: value for name, value in sampling.items() if value is not None},
     )  # fmt: skip
+    others = bool(generate or mass is not None or threshold is not None or align)
+    answer = sessions.answering(
+        loaded, answer, session, learn=learn, others=others, n=count, beam=beam, complete=complete
+    )
     if generate is None:
         options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
     lines_of: Callable[[str, Any], Iterator[str]] = render.as_text

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import codecs
 import math
-import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -47,19 +46,19 @@ from charseq.data.splits import (
     tail_ranges,
 )
 from charseq.data.storage import SpillingArray
+from charseq.data.text.continuity import (
+    MIN_OPEN,
+    SCRIPT_LINES,
+    Continuity,
+    continuity,
+    lacks_spaces,
+)
 from charseq.errors import DataError
 
 FIRST_LINES = 1000
 """Lines by which text is distinguished from pairs."""
-SCRIPT_LINES = 200
-"""Lines by which the script is found."""
 BINS = 2**16
 """Bins of keys, by which lines are held out."""
-
-# Thai, Lao, Tibetan, Burmese, Khmer, Japanese kana, Chinese characters
-_NO_SPACES = re.compile(
-    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,8 @@ class Corpus:
 
     ``fingerprint``: SHA-256 of the bytes of the files read, in the order train, dev, test.
     ``problems``: messages on blank lines, held-out lines and lines out of all proportion.
+    ``running``: whether the lines continue each other. ``reason``: how that was found; "" where
+    it was given.
     """
 
     train: CorpusLines
@@ -122,6 +123,8 @@ class Corpus:
     name: str
     fingerprint: str
     problems: list[str]
+    running: bool = False
+    reason: str = ""
 
     def split(self, name: str) -> CorpusLines:
         """The lines of ``train``, ``dev`` or ``test``.
@@ -268,7 +271,7 @@ def load(
     data: str | Path,
     *,
     splits: Sequence[str] = SPLITS,
-    running: bool = False,
+    running: bool | None = False,
     encoding: str = "auto",
     units: str = "words",
 ) -> Corpus:
@@ -279,8 +282,9 @@ def load(
     Args:
         data: a folder or a file.
         splits: the wanted splits.
-        running: whether the last lines are held out, instead of lines chosen by their hash. Without
-            a dev file 5 % of train are held out, at most ``MAX_HELD_OUT`` lines.
+        running: whether lines continue each other, so that the last ones are held out, instead of
+            lines chosen by their hash; None: the lines decide. Without a dev file 5 % of train are
+            held out, at most ``MAX_HELD_OUT`` lines.
         encoding: of the files; see :func:`charseq.data.formats.reader.read_table`.
         units: what lines are cut into; with "words" a script without spaces is a problem.
 
@@ -291,6 +295,7 @@ def load(
         UsageError: an unknown split.
     """
     notes: list[str] = []
+    running, reason = (running, "") if running is not None else _decide(Path(data), encoding)
     rule = "the last ones" if running else "by the line's hash"
 
     def read(path: Path, divided: bool) -> CorpusLines:
@@ -306,13 +311,38 @@ def load(
         words=("lines", "lines", rule),
         expected="train.txt or train.txt.gz",
     )
-    if units == "words" and _has_no_spaces(found.rows["train"]):
+    if units == "words" and lacks_spaces(list(islice(found.rows["train"], SCRIPT_LINES))):
         notes.append(
             "most letters are of a script without spaces between words, so that a word is a whole "
             "phrase: units=characters or units=subwords cuts it"
         )
-    problems = [*notes, *found.problems]
-    return Corpus(**found.rows, name=found.name, fingerprint=found.fingerprint, problems=problems)
+    return Corpus(
+        found.rows["train"], found.rows["dev"], found.rows["test"],
+        name=found.name, fingerprint=found.fingerprint, problems=[*notes, *found.problems],
+        running=running, reason=reason,
+    )  # fmt: skip
+
+
+def _decide(data: Path, encoding: str) -> tuple[bool, str]:
+    """Whether the lines of train, and of a dev file, continue each other; and the reason.
+
+    A dev file of scattered lines decides against it: the model would be judged by texts that are
+    not as those that it has learnt.
+    """
+    found: dict[str, Continuity] = {}
+    with suppress(DataError, OSError):  # a fault that is told when the data are read
+        for name, path in find_files(data, is_text).items():
+            if name != "test" and path.is_file():  # a pipe can be read only once
+                found[name or "train"] = continuity(text for _, text in _read(path, encoding))
+    train, dev = (found.get(name, Continuity()) for name in ("train", "dev"))
+    share = f"{100 * train.share:.0f} % begin inside a sentence"
+    if train.continues and not dev.refutes:
+        return True, f"continue each other ({share})"
+    if train.continues:
+        return False, f"each for itself (in train they continue each other, {share}; not in dev)"
+    if train.share >= MIN_OPEN:
+        share += ", but not in that of the line before"
+    return False, f"each for itself ({share})"
 
 
 def is_text(path: Path) -> bool:
@@ -333,12 +363,6 @@ def data_files(path: str | Path) -> list[Path]:
     with suppress(DataError):  # a fault that is told when the data are read
         there += find_files(folder, is_table).values()
     return there
-
-
-def _has_no_spaces(lines: CorpusLines) -> bool:
-    """Whether most letters of the first lines are of a script that has no spaces between words."""
-    text = "".join(islice(lines, SCRIPT_LINES))
-    return len(_NO_SPACES.findall(text)) > sum(map(str.isalpha, text)) / 2
 
 
 def _read(path: Path, encoding: str, notes: list[str] | None = None) -> Iterator[tuple[int, str]]:

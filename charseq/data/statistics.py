@@ -407,16 +407,21 @@ class LinesSplit:
 
 @dataclass(frozen=True)
 class LinesReport(DataReport):
-    """Facts about lines of text. ``notes``: the messages of the corpus from its reading."""
+    """Facts about lines of text. ``notes``: the messages of the corpus from its reading.
+
+    ``flow``: whether lines continue each other, and how that was found.
+    """
 
     name: str
     fingerprint: str
     symbols: str
     splits: tuple[LinesSplit, ...]
     notes: tuple[str, ...]
+    flow: str
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield from (("data", f"{self.name}, lines of text"), ("sha256", self.fingerprint))
+        yield "lines", self.flow
         yield from (("note", note) for note in self.notes)
         yield from _split_facts(self.splits)
         yield "symbols", self.symbols
@@ -435,7 +440,10 @@ def inspect_lines(
         for name in SPLITS
         if corpus.split(name)
     )
-    return LinesReport(corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems))
+    how = "continue each other" if corpus.running else "each for itself"
+    flow = corpus.reason or f"{how}, as set"
+    facts = corpus.name, corpus.fingerprint, symbols, splits, tuple(corpus.problems)
+    return LinesReport(*facts, flow)
 
 
 def _lines_split(

@@ -88,7 +88,7 @@ def _next_word(config: Config, weights: Weights) -> next_word_numpy.NumpyNextWor
         layers=config.layers,
         context=config.context,
         # in running text a line starts where the one before it ended
-        begin=EOS if config.stateful else BOS,
+        begin=EOS if config.stateful == "yes" else BOS,
     )
 
 

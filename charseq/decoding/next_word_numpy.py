@@ -74,7 +74,9 @@ class NumpyNextWord:
     ) -> None:
         self.cell = cell
         self.begin = begin
-        named = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
+        self.named = named = {
+            name: np.asarray(value, dtype=np.float32) for name, value in weights.items()
+        }
         self.embedding = named["embedding"]
         self.readout = named["readout.weight"], named["readout.bias"][:, None]
         bias = named["output_bias"].copy()
@@ -104,10 +106,35 @@ class NumpyNextWord:
         self, symbols: Int[np.ndarray, "N"], state: NextWordState, more: Sequence[Sequence[int]]
     ) -> tuple[Int[np.ndarray, "N"], NextWordState]:
         """Read ``symbols`` and ``more``; the last symbol of each row is returned unread."""
+        last, after, _ = self._extend(symbols, state, more, traced=False)
+        return last, after
+
+    def trace(
+        self, symbols: Int[np.ndarray, "N"], state: NextWordState, more: Sequence[Sequence[int]]
+    ) -> tuple[Int[np.ndarray, "N"], NextWordState, list[Float32[np.ndarray, "T E"]]]:
+        """As :meth:`extend`, with the vectors r from which the symbols of ``more`` are predicted.
+
+        A row of T more symbols has T vectors, the first of them before its first symbol.
+        """
+        last, after, hidden = self._extend(symbols, state, more, traced=True)
+        weight, bias = self.readout
+        return last, after, [one @ weight.T + bias[:, 0] for one in hidden]
+
+    def _extend(
+        self,
+        symbols: Int[np.ndarray, "N"],
+        state: NextWordState,
+        more: Sequence[Sequence[int]],
+        *,
+        traced: bool,
+    ) -> tuple[Int[np.ndarray, "N"], NextWordState, list[Float32[np.ndarray, "T H"]]]:
+        """The last symbols unread, the states before them; ``traced``: the h before ``more``."""
         lengths = np.array([len(ids) for ids in more], dtype=np.int64)
         # longest first, so that whole blocks are done one after the other
         order = np.argsort(-lengths, kind="stable")
         rows = [[int(symbols[row]), *more[row]] for row in order]
+        units = self.readout[0].shape[1]
+        hidden = [np.empty((len(row) - 1, units), np.float32) for row in rows if traced]
         lengths = lengths[order]
         past = pick_rows(state.past, order)
         final = past.copy()
@@ -117,7 +144,10 @@ class NumpyNextWord:
             ids = _fill(
                 [row[begin : min(begin + MAX_STEPS, len(row) - 1)] for row in rows[:active]], PAD
             )
-            _, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
+            tops, states = self._run(ids, past[:, :, : len(ids) // BLOCK])
+            for row, found in enumerate(hidden[:active]):
+                part = found[begin : begin + MAX_STEPS]
+                part[...] = tops[: len(part), row // BLOCK, :, row % BLOCK]
             past = states[-1]
             ended = np.flatnonzero(lengths[:active] <= begin + MAX_STEPS)
             block, column = ended // BLOCK, ended % BLOCK
@@ -125,7 +155,8 @@ class NumpyNextWord:
             final[:, :, block, :, column] = states[step, :, :, block, :, column]
         inverse = np.argsort(order)
         last = np.array([row[-1] for row in rows], dtype=np.int64)
-        return last[inverse], NextWordState(pick_rows(final, inverse), state.rows)
+        after = NextWordState(pick_rows(final, inverse), state.rows)
+        return last[inverse], after, [hidden[k] for k in inverse if traced]
 
     def step(
         self, symbols: Int[np.ndarray, "N"], state: NextWordState
@@ -172,6 +203,14 @@ class NumpyNextWord:
         """
         for numbers, _, labels, hidden in self._parts(rows, size):
             yield numbers, self._label_log_probabilities(hidden, labels)
+
+    def judge(self, vectors: Float32[np.ndarray, "T E"]) -> Float32[np.ndarray, "T V"]:
+        """The log-probabilities that follow from vectors r, as :meth:`trace` gives them."""
+        matrix, bias = self.output
+        logits = vectors @ matrix.T + bias[:, 0]
+        logits -= logits.max(axis=1, keepdims=True)
+        found: np.ndarray = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return found
 
     def _parts(
         self, rows: Sequence[Sequence[int]], size: int

@@ -33,6 +33,7 @@ def evaluate(
     strangers_column: str | int | None = None,
     plot: str | Path | None = None,
     force: bool = False,
+    adapt: bool = False,
     reading: Mapping[str, str] | None = None,
     pattern: str | None = None,
     within: str | Path | None = None,
@@ -56,6 +57,8 @@ def evaluate(
         plot: a .png or .svg file for the risk-coverage curve, the reliability diagram and the
             probabilities of right and wrong answers.
         force: overwrite these files if they exist.
+        adapt: for a model of text also the perplexities of a model that learns from what it has
+            read, by a session and by dynamic evaluation, which needs torch.
         reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
             bad_rows); they override those of the model and of ``data``.
         pattern: a rule that all answers keep, like ``within`` and ``check``; see ``charseq.load``.
@@ -88,7 +91,11 @@ def evaluate(
             are = " and ".join(named) + (" is" if len(named) == 1 else " are")
             raise UsageError(f"{are} for runs of pairs; this run predicts words")
         encoding = (reading or {}).get("encoding", "auto")
-        return next_word.evaluate(model, data, split=split, encoding=encoding, version=__version__)
+        return next_word.evaluate(
+            model, data, split=split, encoding=encoding, adapt=adapt, version=__version__
+        )
+    if adapt:
+        raise UsageError(f"{argument('adapt')} is for models of text; this run rewrites strings")
     return pairs.evaluate(
         model.constrained(pattern=pattern, within=within, check=check),
         data,

@@ -31,6 +31,7 @@ from charseq.data.splits import SPLITS
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
 from charseq.errors import DataError
+from charseq.evaluation.dynamic import adapted_loss, session_loss
 from charseq.evaluation.metrics import measure_all, signature
 from charseq.evaluation.scoring import run_facts
 from charseq.inference.prediction import require_numbers
@@ -220,7 +221,7 @@ def _read(model: LanguageModel, lines: Sequence[str]) -> Iterator[list[list[int]
     """The ids of lines, some at a time, as the network reads them."""
     for first in range(0, len(lines), LINES_AT_ONCE):
         rows = [model.tokenizer.encode(line) for line in lines[first : first + LINES_AT_ONCE]]
-        if model.config.stateful:
+        if model.carries_state:
             rows = _join(rows)
         yield rows
 
@@ -230,6 +231,15 @@ def _join(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     size = -(-len(rows) // STREAMS)
     parts = [rows[first : first + size] for first in range(0, len(rows), size)]
     return [[symbol for row in part for symbol in (*row, EOS)][:-1] for part in parts]
+
+
+def _adapted(model: LanguageModel, lines: Sequence[str], words: int) -> dict[str, float | None]:
+    """The perplexities of a session and of dynamic evaluation; None: not of words."""
+    session = session_loss(model, lines) if model.has_word_symbols else None
+    return {
+        "session_perplexity": None if session is None else _per_word(session, words),
+        "adapted_perplexity": _per_word(adapted_loss(model, lines), words),
+    }
 
 
 def _count(model: LanguageModel, lines: Sequence[str]) -> tuple[int, int, int]:
@@ -301,13 +311,15 @@ def evaluate(
     *,
     split: str | None = None,
     encoding: str = "auto",
+    adapt: bool = False,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
 
     Without ``split`` the lines are those of the test split, or all lines of a single file that the
     model was not trained on. ``encoding`` is that of the files; ``version``, the program's, is part
-    of the signature.
+    of the signature. ``adapt`` adds the perplexities of a model that learns from what it has read:
+    session_perplexity (words only) and adapted_perplexity, see :mod:`charseq.evaluation.dynamic`.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
@@ -317,21 +329,28 @@ def evaluate(
         DataError: the split has no lines.
     """
     units = model.tokenizer.kind
-    how: dict[str, Any] = {"running": model.config.stateful, "encoding": encoding, "units": units}
+    how: dict[str, Any] = {"running": model.carries_state, "encoding": encoding, "units": units}
     if split is None or split == "all":
         is_folder = Path(data).is_dir()
         splits = ("test",) if is_folder and not split else SPLITS
         found = corpus.load(data, splits=splits, **how)
         trained_on = found.fingerprint == model.metadata["data"]["fingerprint"]
         if split is None and (is_folder or trained_on):
-            return facts(model, data, found.test, "test", version=version)
-        return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+            return facts(model, data, found.test, "test", adapt=adapt, version=version)
+        every = [*found.train, *found.dev, *found.test]
+        return facts(model, data, every, "all", adapt=adapt, version=version)
     lines = corpus.load(data, splits=(split,), **how).split(split)
-    return facts(model, data, lines, split, version=version)
+    return facts(model, data, lines, split, adapt=adapt, version=version)
 
 
 def facts(
-    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
+    model: LanguageModel,
+    data: str | Path,
+    lines: Iterable[str],
+    split: str,
+    *,
+    adapt: bool = False,
+    version: str,
 ) -> dict[str, Any]:
     """The report that :func:`evaluate` returns, for lines that are read already."""
     lines = list(lines)
@@ -342,6 +361,7 @@ def facts(
         **run_facts(model, data, split),
         "words": scores.words,
         **measure_all("next-word", scores),
+        **(_adapted(model, lines, scores.words) if adapt else {}),
         "sampled": scores.sampled,
         "signature": signature(
             charseq=version,
@@ -351,7 +371,7 @@ def facts(
             units=model.tokenizer.kind,
             case=model.tokenizer.case,
             punctuation=model.tokenizer.punctuation,
-            state="running" if model.config.stateful else "by line",
+            state="running" if model.carries_state else "by line",
             suggestions=SUGGESTIONS,
             typed="all" if scores.sampled is None else scores.sampled,
         ),

@@ -123,7 +123,7 @@ def _next_word(path: Path, loaded: LoadedRun) -> Exported:
         )
     facts = _common(path, config) | {
         "units": tokenizer.to_json(),
-        "begin": EOS if config.stateful else BOS,
+        "begin": EOS if config.stateful == "yes" else BOS,
     }
     return Exported(path, facts, [Group([Member(config, loaded.weights)], False, 1.0)])
 

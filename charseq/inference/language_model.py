@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charseq.arguments import one_text
 from charseq.data.frames import over_texts
 from charseq.data.text.normalise import normalise
 from charseq.data.text.vocabulary import EOS, SPECIALS, UNK
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from charseq.config import Config
     from charseq.data.text.tokenizer import Tokenizer
     from charseq.decoding.next_word_numpy import NextWordState, NumpyNextWord
+    from charseq.inference.sessions import session as sessions
 
 LONGEST_WORD = 40
 """Most symbols in a word that is searched for; longer words are not found."""
@@ -108,6 +108,8 @@ class LanguageModel:
         self.network = network
         self.has_word_symbols = tokenizer.kind == "words"
         """Whether a symbol is a word; else words consist of subwords or characters."""
+        self.carries_state = config.stateful == "yes"
+        """Whether lines continue each other, so that the state goes on from line to line."""
 
     @over_texts
     def predict(
@@ -133,7 +135,7 @@ class LanguageModel:
             SettingError: n, beam or batch_size below 1.
             UsageError: with the position: a text that is no str.
         """
-        queries = {text: _next_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
+        queries = {text: next_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
         found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, conditional=False)
         return [found[text] for text in texts]
 
@@ -152,7 +154,7 @@ class LanguageModel:
         that among the words with this beginning. There may be no such word: then there are no
         candidates. Arguments and errors are those of :meth:`predict`.
         """
-        queries = {text: _completion_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
+        queries = {text: completion_query(self.tokenizer, text) for text in dict.fromkeys(texts)}
         found = self._predict(queries, n=n, beam=beam, batch_size=batch_size, conditional=True)
         return [found[text] for text in texts]
 
@@ -198,7 +200,7 @@ class LanguageModel:
         for first in range(0, len(rows), ROWS):
             group = rows[first : first + ROWS]
             drawn = self._draw(
-                [_next_query(self.tokenizer, text) for text, _ in group],
+                [next_query(self.tokenizer, text) for text, _ in group],
                 most,
                 temperature=temperature,
                 top_p=top_p,
@@ -247,9 +249,22 @@ class LanguageModel:
         line = self.tokenizer.join([*words, word])
         return text.rstrip() + line[len(self.tokenizer.join(words)) :]
 
-    def session(self) -> Session:
-        """A line that is entered word by word, as on a keyboard."""
-        return Session(self)
+    def session(self, learnt: str | Path | None = None) -> sessions.Session:
+        """A line that is entered word by word, as on a keyboard; it can learn what was written.
+
+        Args:
+            learnt: a text file of lines that it has learnt already: of ``Session.save``, or any.
+
+        Raises:
+            DataError: the file cannot be read.
+            UsageError: it is given, but the symbols of the model are not words.
+        """
+        from charseq.inference.sessions.session import Session
+
+        session = Session(self)
+        if learnt is not None:
+            session.load(learnt)
+        return session
 
     @cached_property
     def symbol_table(self) -> SymbolTable:
@@ -278,11 +293,11 @@ class LanguageModel:
             group = [(text, queries[text]) for text in order[first : first + batch_size]]
             symbols, state = self.network.start([query.ids for _, query in group])
             prefixes = [query.prefix for _, query in group]
-            answers = _candidates(
+            answers = find_candidates(
                 self, symbols, state, prefixes, n=n, width=width, conditional=conditional
             )
             for (text, query), candidates in zip(group, answers, strict=True):
-                found[text] = _prediction(text, query, candidates)
+                found[text] = as_prediction(text, query, candidates)
         return found
 
     def _draw(
@@ -312,90 +327,29 @@ class LanguageModel:
         return more.lstrip() if not text or text[-1].isspace() else more
 
 
-class Session:
-    """A line that is entered word by word; its predictions are those for the whole text.
-
-    The state of the network is kept, so that only new words are computed.
-    """
-
-    def __init__(self, model: LanguageModel) -> None:
-        self.model = model
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin a new line."""
-        self.text = ""
-        """The line so far, its parts joined by a space."""
-        self._ids: list[int] = []
-        self._state = self.model.network.start([[]])
-
-    def feed(self, text: str) -> None:
-        """Add one or more whole words to the line."""
-        self.text = " ".join(filter(None, [self.text, one_text(text, "text").strip()]))
-        ids = _next_query(self.model.tokenizer, self.text).ids
-        self._state, self._ids = self._read(ids), ids
-
-    def predict(self, n: int = 1, *, beam: int | None = None) -> Prediction:
-        """The ``n`` likeliest next words.
-
-        Raises:
-            SettingError: n or beam below 1.
-        """
-        query = _next_query(self.model.tokenizer, self.text)
-        return _prediction(self.text, query, self._answer(query, n, beam, conditional=False))
-
-    def complete(self, prefix: str, n: int = 1, *, beam: int | None = None) -> Prediction:
-        """The ``n`` likeliest words that begin with ``prefix``.
-
-        Raises:
-            SettingError: n or beam below 1.
-        """
-        text = f"{self.text} {one_text(prefix, 'prefix')}"
-        query = _completion_query(self.model.tokenizer, text)
-        return _prediction(text, query, self._answer(query, n, beam, conditional=True))
-
-    def _answer(
-        self, query: Query, n: int, beam: int | None, *, conditional: bool
-    ) -> list[Candidate]:
-        width = self.model.beam if beam is None else beam
-        refuse_below(1, n=n, beam=width)
-        state = self._read(query.ids)
-        (found,) = _candidates(
-            self.model, *state, [query.prefix], n=n, width=width, conditional=conditional
-        )
-        return found
-
-    def _read(self, ids: list[int]) -> tuple[Int[np.ndarray, "1"], NextWordState]:
-        """Last symbol and state after ``ids``; only new ids are computed where they continue."""
-        known = len(self._ids)
-        if ids[:known] == self._ids:
-            return self.model.network.extend(*self._state, [ids[known:]])
-        return self.model.network.start([ids])
-
-
-def _next_query(tokenizer: Tokenizer, text: str) -> Query:
+def next_query(tokenizer: Tokenizer, text: str) -> Query:
     """The query for the word after a text."""
     text = text.rstrip()
     prefix = " " if text and tokenizer.kind != "words" else ""
     return Query(tokenizer.encode(text), prefix, tokenizer.unknown(text))
 
 
-def _completion_query(tokenizer: Tokenizer, text: str) -> Query:
+def completion_query(tokenizer: Tokenizer, text: str) -> Query:
     """The query for the last word of a text, which is unfinished."""
     if not text.strip() or text[-1].isspace():
-        return _next_query(tokenizer, text)
+        return next_query(tokenizer, text)
     if tokenizer.kind == "words":
         *words, last = tokenizer.words(text)
         ids = tokenizer.encode(text)[:-1]
         unseen = [word for word, number in zip(words, ids, strict=True) if number == UNK]
         return Query(ids, last, list(dict.fromkeys(unseen)))
     last = text.rsplit(maxsplit=1)[-1]
-    before = _next_query(tokenizer, text.removesuffix(last))
+    before = next_query(tokenizer, text.removesuffix(last))
     last = normalise(last, tokenizer.vocabulary.form)
     return Query(before.ids, before.prefix + last, before.unknown)
 
 
-def _candidates(
+def find_candidates(
     model: LanguageModel,
     symbols: Int[np.ndarray, "N"],
     state: NextWordState,
@@ -462,7 +416,7 @@ def _look_up(
     return answers
 
 
-def _prediction(text: str, query: Query, candidates: list[Candidate]) -> Prediction:
+def as_prediction(text: str, query: Query, candidates: list[Candidate]) -> Prediction:
     """The candidates as a prediction; without any, its answer is empty."""
     best = candidates[0] if candidates else Candidate("", 0.0, -math.inf)
     return Prediction(

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 
     from charseq.inference.predictor import PairsModel
 
-ABSENT = {"alignment_prior": False, "direction": "forward", "counts": "none", "memory": "off"}
+ABSENT = {
+    "alignment_prior": False,
+    "direction": "forward",
+    "counts": "none",
+    "memory": "off",
+    "stateful": "no",
+}
 """Values of settings that runs of the first versions do not have."""
 
 Kinds = dict[str, type | tuple[type, ...]]

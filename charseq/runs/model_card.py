@@ -64,7 +64,7 @@ def _next_word(name: str, metadata: Mapping[str, Any], counts: str, state: str) 
     cell = settings["cell"]
     if cell == "mlp":
         cell = f"mlp over {settings['context']} {kind}"
-    lines = "running text" if settings["stateful"] else "each for itself"
+    lines = "running text" if settings["stateful"] == "yes" else "each for itself"
     return f"""# {_plain(name)}
 {state}
 A next-word predictor made by charseq. With this folder below `checkpoints`:

@@ -139,18 +139,23 @@ class NextWordTask:
             CharseqError: the data, the settings or the run to start from do not allow it.
         """
         self.data = data
-        self.config = config = replace(config, layers=config.layers or 1)
+        self.start = None if init_from is None else self._load_start(init_from, config)
+        stateful = config.stateful
+        if stateful == "auto" and self.start is not None:
+            stateful = self.start.settings["stateful"]
         self.corpus = corpus.load(
             data,
             splits=("train", "dev"),
-            running=config.stateful,
+            running=None if stateful == "auto" else stateful == "yes",
             encoding=config.encoding,
             units=config.units,
+        )
+        self.config = config = replace(
+            config, layers=config.layers or 1, stateful="yes" if self.corpus.running else "no"
         )
         if not self.corpus.dev:
             raise DataError("no lines for dev: more lines, different ones, are needed", path=data)
         self.name = self.corpus.name
-        self.start = None if init_from is None else self._load_start(init_from)
         self.units, self.why = tokenizer.build(
             self.corpus.train,
             kind=config.units,
@@ -196,7 +201,7 @@ class NextWordTask:
 
     def describe(self) -> list[str]:
         """Lines for people: the data, the first lines, the symbols."""
-        lines = describe_lines(self.corpus, self.units, self.why, running=self.config.stateful)
+        lines = describe_lines(self.corpus, self.units, self.why)
         if self.units.kind == "words" and self.config.min_count == 1:
             # an unseen word in use then costs as much as many others
             lines.append("note       min_count=1: training meets no unseen word and rules them out")
@@ -223,9 +228,12 @@ class NextWordTask:
         counts[EOS] = len(offsets) - 1
         size = halved(config.batch_size, halvings)
         batches: LineBatches | StreamBatches
-        if config.stateful:
+        if self.corpus.running:
+            # as many symbols as so many lines have, so that there are as many updates
+            line = (len(ids) + len(offsets) - 1) / (len(offsets) - 1)
+            rows = max(1, min(size, round(size * line / config.segment)))
             batches = StreamBatches(
-                ids, offsets, batch_size=size, steps=config.segment, seed=config.seed
+                ids, offsets, batch_size=rows, steps=config.segment, seed=config.seed
             )
         else:
             batches = LineBatches(ids, offsets, batch_size=size, seed=config.seed)
@@ -272,7 +280,7 @@ class NextWordTask:
         seconds = 60 * config.minutes * MAX_SCORING_SHARE / config.evaluations
         most = max(MIN_SCORED, int(seconds * OPERATIONS_PER_SECOND / operations))
         step = -(-symbols // most)
-        return lines[: -(-len(lines) // step)] if config.stateful else lines[::step]
+        return lines[: -(-len(lines) // step)] if self.corpus.running else lines[::step]
 
     def calibrate(self, _weights: Weights, _report: Callable[[str], None]) -> dict[str, Any]:
         """No metadata: the probabilities of next words are not calibrated."""
@@ -315,11 +323,13 @@ class NextWordTask:
             return self.config.sampled_softmax
         return SAMPLES if len(self.units.vocabulary) > SAMPLED_FROM else 0
 
-    def _load_start(self, run: str | Path) -> PretrainedRun:
+    @staticmethod
+    def _load_start(run: str | Path, config: Config) -> PretrainedRun:
         """The run to start from. Raises SettingError where it contradicts the settings."""
         start = PretrainedRun.load(run, next_word=True)
-        start.require({name: getattr(self.config, name) for name in SHAPING})
-        form = self.config.target_form
+        start.require({name: getattr(config, name) for name in SHAPING if name != "layers"})
+        start.require({"layers": config.layers or 1})
+        form = config.target_form
         if form not in ("auto", start.target.form):
             raise SettingError(
                 f"target_form is {form}, but the run to start from has {start.target.form}: "

@@ -72,7 +72,7 @@ def describe_pairs(prepared: PreparedPairs) -> list[str]:
     return [*lines, field("attention", f"{prepared.config.attention}: {prepared.why[2]}")]
 
 
-def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool) -> list[str]:
+def describe_lines(corpus: Corpus, units: Tokenizer, why: str) -> list[str]:
     """Counts, the first lines as understood, and the symbols of a training on text."""
     files = ", ".join(dict.fromkeys(str(lines.path) for lines in (corpus.train, corpus.dev)))
     lines = [
@@ -82,8 +82,9 @@ def describe_lines(corpus: Corpus, units: Tokenizer, why: str, *, running: bool)
     known = units.encode
     for number, text in enumerate(islice(corpus.train, SHOWN_PAIRS), 1):
         lines.append(field(f"line {number}", " ".join(map(units.spelling, known(text)))))
-    state = "carried on from line to line (running)" if running else "begun anew at each line"
-    return [*lines, field("symbols", f"{units.kind}: {why}"), field("state", state)]
+    state = "carried from line to line" if corpus.running else "begun anew at each line"
+    lines.append(field("lines", f"{corpus.reason or 'as set'}: the state is {state}"))
+    return [*lines, field("symbols", f"{units.kind}: {why}")]
 
 
 def describe_plan(

@@ -296,6 +296,7 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
             "strangers_column": "t",
             "plot": Path("p.svg"),
             "force": False,
+            "adapt": False,
             "reading": {"header": "no", "bad_rows": "skip"},
             "report": console.note,
         }

@@ -12,6 +12,7 @@ import tracemalloc
 from collections import Counter
 from itertools import chain, islice
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -457,6 +458,57 @@ def test_a_public_set_is_read_whole() -> None:
     assert [len(found.train), len(found.dev), len(found.test)] == [36_178, 7850, 0]
     assert isinstance(found.train, CorpusLines)
     assert sum(len(line.split()) for line in found.train) == 393_907
+
+
+# --- lines that continue each other
+
+
+def running_lines() -> list[str]:
+    """A text of sentences that is cut into lines of seven words."""
+    draw = Random(2)
+    people = ["the old man", "my sister", "our neighbour", "the doctor", "a boy"]
+    deeds = ["walked to the house", "came back in the rain", "was waiting", "said nothing at all"]
+    text = " ".join(
+        f"{draw.choice(people)} {draw.choice(deeds)} and {draw.choice(deeds)}.".capitalize()
+        for _ in range(700)
+    )
+    words = text.split()
+    return [" ".join(words[begin : begin + 7]) for begin in range(0, len(words), 7)]
+
+
+def test_the_lines_decide_whether_they_continue_each_other(tmp_path: Path) -> None:
+    lines = running_lines()
+    text = put(tmp_path, "all.txt", "\n".join(lines))
+    found = load(text, running=None)
+    assert found.running
+    assert re.fullmatch(r"continue each other \(\d\d % begin inside a sentence\)", found.reason)
+    assert list(found.dev) == list(load(text, running=True).dev), "the last lines are held out"
+    assert load(text).reason == load(text, running=True).reason == ""
+    mixed = put(tmp_path, "mixed.txt", "\n".join(Random(1).sample(lines, len(lines))))
+    found = load(mixed, running=None)
+    assert not found.running
+    assert found.reason.endswith("begin inside a sentence, but not in that of the line before)")
+    whole = put(tmp_path, "whole.txt", " ".join(lines).replace(". ", ".\n"))
+    found = load(whole, running=None)
+    assert (found.running, found.reason) == (
+        False,
+        "each for itself (0 % begin inside a sentence)",
+    )
+    assert list(found.dev) == list(load(whole).dev)
+
+
+def test_scattered_lines_of_dev_decide_against_it(tmp_path: Path) -> None:
+    lines = running_lines()
+    folder = put(tmp_path, "train.txt", "\n".join(lines)).parent
+    put(tmp_path, "dev.txt", "\n".join(lines[:700]))
+    assert load(folder, running=None).running
+    put(tmp_path, "dev.txt", "\n".join(Random(1).sample(lines, 700)))
+    found = load(folder, running=None)
+    assert not found.running
+    assert found.reason.startswith("each for itself (in train they continue each other, ")
+    assert found.reason.endswith("begin inside a sentence; not in dev)")
+    put(tmp_path, "dev.txt", "A few lines.\nNo more.\n")  # they prove nothing
+    assert load(folder, running=None).running
 
 
 # --- lines out of all proportion

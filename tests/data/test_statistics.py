@@ -226,11 +226,12 @@ def test_the_report_on_lines_as_text_and_as_json(tmp_path: Path) -> None:
     report = lines_report(tmp_path, train="a b\n" * 1500, dev="a x\n")
     lines = report.lines()
     assert lines[0] == f"data     {tmp_path.name}, lines of text"
-    table = [line.split() for line in lines[2:5]]
+    assert lines[2] == "lines    each for itself, as set"
+    table = [line.split() for line in lines[3:6]]
     assert table[0][:3] == ["splits", "lines", "words"]
     assert table[1] == ["train", "1,500", "3,000", "2", "2", "0", "0.0", "%", "1,499", "0"]
     assert table[2] == ["dev", "1", "2", "2", "2", "2", "50.0", "%", "0", "0"]
-    assert len({len(line) for line in lines[2:5]}) == 1
+    assert len({len(line) for line in lines[3:6]}) == 1
     assert json.loads(json.dumps(report.to_json()))["splits"][1]["name"] == "dev"
 
 

@@ -158,7 +158,7 @@ def test_every_fact_of_a_run_of_words_is_in_its_row() -> None:
 
 def test_other_units_cells_and_running_text() -> None:
     pieces = Tokenizer(Vocabulary("characters", "NFD", "NFC", tuple("abc")))
-    text = words_card(pieces, settings={"cell": "mlp", "context": 4, "stateful": True})
+    text = words_card(pieces, settings={"cell": "mlp", "context": 4, "stateful": "yes"})
     assert row(text, "symbols").startswith("3 characters; capitals: keep; ")
     assert row(text, "symbols").endswith("Unicode form NFD")
     assert row(text, "network").startswith("mlp over 4 characters, hidden 77")

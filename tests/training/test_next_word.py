@@ -138,7 +138,7 @@ def test_a_folder_of_text_is_learnt_and_predicted(
     assert (facts["data"], facts["epochs"], facts["sampled"]) == (str(data), 8.0, None)
     about, weights = checkpoint.load_model(run)
     assert about["finished"]
-    assert about["settings"] == config_of().to_json()
+    assert about["settings"] == config_of(stateful="no").to_json(), "the data have decided"
     assert about["data"] == {
         "name": "talk",
         "fingerprint": corpus.load(data, splits=("train", "dev")).fingerprint,
@@ -215,6 +215,31 @@ def test_running_text_is_learnt_with_a_state_that_is_carried_on(tmp_path: Path) 
     assert first == {"one", "three", "five", "seven"}, "a line begins as after the end of one"
 
 
+def test_the_data_decide_whether_the_state_is_carried(
+    tmp_path: Path, data: Path, trained: Path
+) -> None:
+    draw = random.Random(4)
+    text = " ".join(f"{' '.join(draw.choices(WHAT, k=4)).capitalize()}." for _ in range(400))
+    words = text.split()
+    running = tmp_path / "running.txt"
+    lines = [" ".join(words[begin : begin + 5]) for begin in range(0, len(words), 5)]
+    running.write_text("\n".join(lines), encoding="utf-8")
+    task = NextWordTask(running, config_of())
+    assert task.config.stateful == task.metadata["settings"]["stateful"] == "yes"
+    assert any(line.startswith("lines      continue each other (") for line in task.describe()), (
+        "nothing is guessed in silence"
+    )
+    batches = task.trainer().batches
+    assert isinstance(batches, StreamBatches)
+    # an update is on as many symbols as one of lines
+    assert batches[0].inputs.size == pytest.approx(8 * 6, abs=35)
+    assert NextWordTask(running, config_of(stateful="no")).config.stateful == "no"
+    alone = NextWordTask(data, config_of())
+    assert alone.config.stateful == "no"
+    assert isinstance(alone.trainer().batches, LineBatches)
+    assert NextWordTask(running, config_of(), trained).config.stateful == "no", "as in the start"
+
+
 def test_a_setting_decides_where_the_data_could_be_either(tmp_path: Path, data: Path) -> None:
     (tmp_path / "text.tsv").write_text("".join(f"{line}\n" for line in lines_of(60)))
     config = config_of(epochs=1, evaluations=1)
@@ -247,7 +272,7 @@ def test_a_dry_run_reads_and_writes_nothing(
     facts = train.train(data, config=config_of(), dry_run=True, report=told.append)
     assert facts["run"] == str(Path("checkpoints") / "talk")
     assert facts["epochs"] == 0
-    heads = ["data", *["line"] * 3, "symbols", "state", "note"]
+    heads = ["data", *["line"] * 3, "lines", "symbols", "note"]
     heads += ["network", "budget", "device", "folder"]
     assert [line.split()[0] for line in told] == heads
     assert "min_count=1" in told[len(heads) - 5]

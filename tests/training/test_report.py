@@ -187,7 +187,7 @@ def test_lines_are_described_as_understood(tmp_path: Path) -> None:
     text = corpus_of(tmp_path / "d")
     rules: dict[str, Any] = {"limit": 5, "min_count": 1, "subword_size": 300, "seed": 1}
     made, why = tokenizer.build(text.train, kind="words", punctuation="split", **rules)
-    lines = describe_lines(text, made, why, running=False)
+    lines = describe_lines(text, made, why)
     train, dev = tmp_path / "d" / "train.txt", tmp_path / "d" / "dev.txt"
     assert lines == [
         f"data       8 lines train, 2 dev, from {train}, {dev}",
@@ -195,11 +195,15 @@ def test_lines_are_described_as_understood(tmp_path: Path) -> None:
         "line 1     I <unk> <unk> <unk> .",
         "line 2     Don't !",
         "line 3     a <unk>",
+        "lines      as set: the state is begun anew at each line",
         f"symbols    words: {why}",
-        "state      begun anew at each line",
     ]
     assert "2 blank lines" in lines[1]
-    assert "running" in describe_lines(text, made, why, running=True)[-1]
+    found = replace(text, running=True, reason="continue each other (74 % begin inside a sentence)")
+    assert describe_lines(found, made, why)[5] == (
+        "lines      continue each other (74 % begin inside a sentence): the state is carried from "
+        "line to line"
+    )
 
 
 def test_a_text_that_serves_two_splits_is_named_once(tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_a_text_that_serves_two_splits_is_named_once(tmp_path: Path) -> None:
     made, why = tokenizer.build(
         text.train, kind="characters", limit=50, min_count=1, subword_size=300, seed=1
     )
-    lines = describe_lines(text, made, why, running=False)
+    lines = describe_lines(text, made, why)
     assert lines[0].endswith(f", from {tmp_path / 'd' / 'train.txt'}")
     assert f"symbols    characters: {why}" in lines
     assert lines[0].count("train.txt") == 1
