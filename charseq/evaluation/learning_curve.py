@@ -130,7 +130,7 @@ def _fill(figure: Figure, curves: Sequence[Curve], shown: Sequence[str]) -> None
     if len(curves) > 1:
         plots.add_legend(figure, grid)
     else:
-        plots.make_legible([figure.suptitle(curves[0].name)])
+        figure.suptitle(curves[0].name)
 
 
 def _is_number(value: Any) -> bool:

@@ -77,7 +77,7 @@ def draw(
             _draw_curve(curve, Levels.of_outcome(outcome), coverage)
             _draw_reliability(diagram, outcome)
             _draw_histogram(histogram, outcome, strangers)
-            plots.make_legible([figure.suptitle(title)])
+            figure.suptitle(title)
         files.publish(part, final)
     except OSError as fault:
         raise DataError(f"cannot be written: {fault.strerror or fault}", path=final) from None
