@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charseq.errors import UsageError, require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -81,6 +83,18 @@ Report = Callable[[str], None]
 
 def unreported(text: str) -> None:
     """Drop a line for people."""
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse a picture that cannot be drawn, before the work begins.
+
+    Raises:
+        UsageError: the name ends in neither .png nor .svg.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if Path(path).suffix.lower() not in METADATA:
+        raise UsageError(f"{path}: a picture's name ends in {' or '.join(METADATA)}")
+    require("matplotlib", "drawing pictures")
 
 
 def curves(
@@ -343,7 +357,8 @@ def _make_legible(figure: Figure) -> list[str]:
     written = [text.get_text() for text in texts]
     for axis in named:
         written += axis.get_major_formatter().seq  # type: ignore[attr-defined]
-    fonts = _fonts({c for text in written for c in text if c != "\n"})
+    visible = {c for text in written for c in text if unicodedata.category(c) != "Cc"}
+    fonts = _fonts(visible)
     known = set[str]().union("\n", *(characters for _, characters in fonts))
     for axis in named:
         formatter: Any = axis.get_major_formatter()

@@ -84,30 +84,6 @@ def verify(*, folder: str, as_json: bool) -> None:
         raise CheckpointError(f"{count} fault{'s' * (count > 1)}: do not use it", path=folder)
 
 
-@click.command(
-    short_help="Draw the training of a run.",
-    epilog=options.example(
-        "charseq plot checkpoints/mine -o training.png",
-        "charseq plot checkpoints/mine checkpoints/dates -o both.svg",
-    ),
-)
-@click.argument("runs", nargs=-1, required=True, type=options.Name(), metavar="RUN...")
-@options.output("FILE", "A .png or .svg file.", required=True)
-@options.force("Overwrite FILE.")
-@options.debug
-def plot(*, runs: tuple[str, ...], output: Path, force: bool) -> None:
-    """Draw how RUN was trained: its scores on dev and its loss, over the minutes of training.
-
-    Several runs of one task share the panels, with a line for each; so do the members of an
-    ensemble. A large dot marks the best evaluation, whose weights the run has.
-    """
-    from charseq.evaluation import learning_curve
-    from charseq.runs.lookup import find
-
-    learning_curve.draw(output, [find(run) for run in runs], force=force)
-    console.note(f"drawn {output}")
-
-
 def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsReport | LinesReport:
     """Statistics and faults of ``data``, a folder or a file.
 

@@ -30,7 +30,7 @@ Facts = Mapping[str, Any]
         "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
         "charseq evaluate data/ -m checkpoints/mine --details",
         "charseq evaluate data/ -m checkpoints/mine --strangers other.txt --plot trust.png",
-        "charseq evaluate data/ -m checkpoints/before -m checkpoints/after",
+        "charseq evaluate data/ -m checkpoints/before -m checkpoints/after --plot differ.png",
     ),
 )
 @options.data
@@ -67,7 +67,8 @@ Facts = Mapping[str, Any]
     "--plot",
     type=options.OutputName(Path),
     metavar="FILE",
-    help="Draw how far probabilities can be trusted into this .png or .svg file.",
+    help="Draw how far probabilities can be trusted, error by length and wrong symbols into this "
+    ".png or .svg file; with -m twice, where the models differ.",
 )
 @options.force("Overwrite the FILE of --errors and of --plot.")
 @click.option(
@@ -105,7 +106,7 @@ def evaluate(
     """
     if len(models) > 2:
         raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
-    for name, value in (("errors", errors), ("strangers", strangers), ("plot", plot)):
+    for name, value in (("errors", errors), ("strangers", strangers)):
         if len(models) == 2 and value is not None:
             raise UsageError(f"--{name} is for one model")
     from charseq.files import is_stdout
@@ -133,8 +134,8 @@ def evaluate(
     console.tell_lexicon(loaded[0], quiet=False)
     if len(loaded) == 2:
         facts = evaluation.compare(
-            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading,
-            report=console.note,
+            data, models=(loaded[0], loaded[1]), split=split, beam=beam, plot=plot, force=force,
+            reading=reading, report=console.note,
         )  # fmt: skip
         describe = describe_comparison
     else:

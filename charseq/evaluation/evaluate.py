@@ -53,8 +53,8 @@ def evaluate(
         strangers: a file of texts that have no right answer, one a line, or in a column.
         strangers_column: its name, or its number from 1; by default the one named source, else the
             first. With features two: ``lemma,features``.
-        plot: a .png or .svg file for the risk-coverage curve, the reliability diagram and the
-            probabilities of right and wrong answers.
+        plot: a .png or .svg file for the risk-coverage curve, the reliability diagram, the
+            probabilities of right and wrong answers, the error by length, and the wrong symbols.
         force: overwrite these files if they exist.
         reading: settings that say how ``data`` is read (columns, header, delimiter, encoding,
             bad_rows); they override those of the model and of ``data``.
@@ -125,6 +125,8 @@ def compare(
     models: tuple[PairsModel | LanguageModel, PairsModel | LanguageModel],
     split: str | None = None,
     beam: int | None = None,
+    plot: str | Path | None = None,
+    force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -132,7 +134,9 @@ def compare(
 
     The default ``split`` is that of :func:`evaluate`, and test if ``data`` is one file that either
     model was trained on. The default ``beam`` is each model's own. ``reading`` is that of
-    :func:`evaluate`; ``report`` gets a line where the data are read as in a model's training.
+    :func:`evaluate`; ``report`` gets a line where the data are read as in a model's training, and
+    on each script that no font has. ``plot`` is a .png or .svg file for a picture of where the
+    models differ, which ``force`` overwrites.
 
     Returns:
         the report of :func:`charseq.evaluation.pairs.compare`.
@@ -151,5 +155,6 @@ def compare(
         for line in notes:
             report(line)
     return pairs.compare(
-        first, second, data, split=split, beam=beam, reading=reading, version=__version__
-    )
+        first, second, data, split=split, beam=beam, plot=plot, force=force, reading=reading,
+        report=report, version=__version__,
+    )  # fmt: skip

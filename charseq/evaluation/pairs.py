@@ -18,7 +18,7 @@ from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.display import count as counted
 from charseq.errors import DataError, SettingError, UsageError, argument, require
-from charseq.evaluation import analysis, risk, risk_plots
+from charseq.evaluation import analysis, error_plots, risk, risk_plots
 from charseq.evaluation.metrics import measure_all, signature, summarise
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.pool import files_read
@@ -93,9 +93,11 @@ def evaluate(
         found["strangers"] = {"data": str(strangers), **told}
     if plot is not None:
         title = f"{model.path}: {len(rows):,} rows of {data}"
+        edits = analysis.edit_counts(outcome, model.translator.target.pieces)
         risk_plots.draw(
-            plot, outcome, answers, coverage=found["coverage"], title=title, force=force
-        )
+            plot, outcome, answers, coverage=found["coverage"], lengths=found["by_length"],
+            edits=edits, title=title, force=force, report=report,
+        )  # fmt: skip
     return found
 
 
@@ -140,10 +142,16 @@ def compare(
     *,
     split: str | None = None,
     beam: int | None = None,
+    plot: str | Path | None = None,
+    force: bool = False,
     reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
     version: str,
 ) -> dict[str, Any]:
     """Score two models on the same rows; without ``split``, on test if one was trained on the file.
+
+    ``plot`` is a .png or .svg file for a picture of where they differ. ``report`` gets a line on
+    each script that no installed font has.
 
     Returns:
         data, split, examples, models (what :func:`evaluate` returns of each) and comparison (see
@@ -158,6 +166,10 @@ def compare(
     if first.has_features != second.has_features:
         without = second if first.has_features else first
         raise UsageError(f"{without.path} takes no features, the other model does")
+    if plot is not None:
+        reads = chain(data_files(data), files_read(first), files_read(second))
+        files.refuse(plot, force=force, inputs=reads)
+        risk_plots.check(plot, force=force)
     models = (first, second)
     found = [rows_of(model, data, split, reading) for model in models]
     if found[0][1] != found[1][1]:
@@ -172,6 +184,11 @@ def compare(
             path=data,
         )
     outcomes = [answer(model, rows, beam) for model in models]
+    alike = _cut_alike(first.translator.target, second.translator.target)
+    told = analysis.compare_outcomes(outcomes[0][0], outcomes[1][0], same_symbols=alike)
+    if plot is not None:
+        title = f"{first.path} and {second.path}: {len(rows):,} rows of {data}"
+        _draw_comparison(plot, models, (outcomes[0][0], outcomes[1][0]), told, title, report)
     return {
         "data": str(data),
         "split": split,
@@ -180,12 +197,33 @@ def compare(
             facts(model, data, split, *outcome, version=version)
             for model, outcome in zip(models, outcomes, strict=True)
         ],
-        "comparison": analysis.compare_outcomes(
-            outcomes[0][0],
-            outcomes[1][0],
-            same_symbols=_cut_alike(first.translator.target, second.translator.target),
-        ),
+        "comparison": told,
     }
+
+
+def _draw_comparison(
+    path: str | Path,
+    models: tuple[PairsModel, PairsModel],
+    outcomes: tuple[Outcome, Outcome],
+    told: Mapping[str, Any],
+    title: str,
+    report: Callable[[str], None],
+) -> None:
+    """Draw where two models differ; both by the lengths that the first one reads."""
+    cut, write = models[0].translator.source.pieces, models[0].translator.target.pieces
+    first, second = outcomes
+    edits = None
+    if told["ser"] is not None:
+        edits = (analysis.edit_counts(first, write), analysis.edit_counts(second, write))
+    error_plots.draw_comparison(
+        path,
+        told,
+        (models[0].name, models[1].name),
+        lengths=(analysis.by_length(first, cut), analysis.by_length(second, cut)),
+        edits=edits,
+        title=title,
+        report=report,
+    )
 
 
 def compared_cells(row: pairs.Example, model: PairsModel) -> tuple[str, ...]:
