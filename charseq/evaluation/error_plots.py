@@ -27,6 +27,7 @@ WIDE = 5
 """Cells of the longest label below which the labels stand side by side."""
 NONE = "∅"
 """A symbol that is left out, or was added."""
+SYMBOLS = f"right symbol, and below it the one that was written ({NONE}: none)"
 OUTCOMES = (
     ("both right", "both_right", 2),
     ("only the first right", "only_first", 0),
@@ -56,6 +57,7 @@ def draw_lengths(axes: Axes, models: Mapping[str, Lengths]) -> None:
     plots.set_tick_labels(axes.xaxis, labels)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(visible=False, axis="x")
+    axes.set_axisbelow(True)
     axes.set(ylim=(0, 1.1 * highest or 1.0), xlim=(0.4, len(ranges) + 0.6))
     plots.label_axes(axes, "symbols of the source", "wrong outputs (%)", "Error by length")
     if len(models) > 1:
@@ -69,11 +71,12 @@ def draw_edits(axes: Axes, edits: Edits) -> None:
     """
     total = sum(edits.values())
     most = sorted(edits.items(), key=lambda one: (-one[1], one[0]))[:MOST_EDITS]
-    _draw_edit_bars(axes, {edit: 100 * count / total for edit, count in most})
+    shares = {edit: 100 * count / total for edit, count in most}
+    _draw_edit_bars(axes, shares, [plots.COLOURS[3]] * len(shares))
     rest = total - sum(count for _, count in most)
     more = f"; {rest:,} others are rarer" if rest else ""
     title = f"Wrong symbols: {total:,} edits{more}" if total else "Wrong symbols: none"
-    plots.label_axes(axes, _explained("below it"), "share of all edits (%)", title)
+    plots.label_axes(axes, SYMBOLS, "share of all edits (%)", title)
 
 
 def draw_comparison(
@@ -122,6 +125,7 @@ def _draw_outcomes(axes: Axes, found: Mapping[str, Any]) -> None:
     plots.set_tick_labels(axes.yaxis, [label for label, _, _ in OUTCOMES])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
+    axes.set_axisbelow(True)
     axes.set_xlim(0, 1.3 * max(found[name] for _, name, _ in OUTCOMES))
     exact = found["exact_match"]
     chance = f"p = {exact['p']:.3g}" if exact["p"] >= 0.001 else "p < 0.001"
@@ -130,41 +134,40 @@ def _draw_outcomes(axes: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _draw_differences(axes: Axes, first: Edits, second: Edits, *, names: tuple[str, str]) -> None:
-    """Bars of the edits that one model makes more often than the other, the largest first."""
+    """Bars of the edits that one model makes more often than the other, from less to more."""
+    from matplotlib.ticker import MaxNLocator
+
     changes = {edit: second.get(edit, 0) - first.get(edit, 0) for edit in {**first, **second}}
     found = {edit: change for edit, change in changes.items() if change}
     most = sorted(found.items(), key=lambda one: (-abs(one[1]), one[0]))[:MOST_EDITS]
     ordered = dict(sorted(most, key=lambda one: (one[1], one[0])))
-    _draw_edit_bars(axes, ordered)
+    colours = [plots.COLOURS[change > 0] for change in ordered.values()]
+    _draw_edit_bars(axes, ordered, colours)
     axes.axhline(0, color="0.3", linewidth=1)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     before, after = sum(first.values()), sum(second.values())
-    title = (
-        f"Wrong symbols that differ most: {before:,} edits by the first, {after:,} by the second"
-    )
+    title = f"Wrong symbols that differ: {before:,} edits by the first, {after:,} by the second"
+    if not found:
+        title += "; no symbol differs"
     label = f"edits, {names[1]} minus {names[0]}"
-    if before == after == 0:
-        title = "Wrong symbols: none"
-    plots.label_axes(axes, _explained("at its foot"), label, title)
+    plots.label_axes(axes, SYMBOLS, label, title)
 
 
-def _draw_edit_bars(axes: Axes, heights: Mapping[tuple[str, str], float]) -> None:
+def _draw_edit_bars(
+    axes: Axes, heights: Mapping[tuple[str, str], float], colours: Sequence[str]
+) -> None:
     """A bar for each edit, with the right symbol over the written one as its label."""
     places = np.arange(1, len(heights) + 1)
-    values = np.array(list(heights.values()), dtype=float)
-    colours = [plots.COLOURS[3 if value > 0 else 2] for value in values]
-    axes.bar(places, values, 0.7, color=colours)
+    axes.bar(places, np.array(list(heights.values()), dtype=float), 0.7, color=colours)
     pairs = [(shown(one) or NONE, shown(two) or NONE) for one, two in heights]
     is_wide = max((width(part) for pair in pairs for part in pair), default=0) > WIDE
     labels = [f"{one} → {two}" if is_wide else f"{one}\n↓\n{two}" for one, two in pairs]
     plots.set_tick_labels(axes.xaxis, labels, rotate=is_wide)
     axes.grid(visible=False, axis="x")
+    axes.set_axisbelow(True)
     axes.set_xlim(0.4, max(len(heights), 8) + 0.6)
-    if not len(values):
+    if not heights:
         axes.set_yticks([])
-
-
-def _explained(where: str) -> str:
-    return f"right symbol, and {where} the one that was written ({NONE}: none)"
 
 
 def _apart(names: tuple[str, str]) -> tuple[str, str]:

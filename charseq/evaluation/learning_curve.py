@@ -141,7 +141,7 @@ def _fill(
         plots.label_axes(axes, "minutes of training", label, f"{title}{on}")
     for axes in grid[len(shown) :]:
         axes.remove()
-    for axes in grid[: len(shown)][-columns:]:
+    for axes in grid[: len(shown)]:
         axes.tick_params(labelbottom=True)
     points = "a point is an evaluation, a large one the best"
     figure.suptitle(points if len(curves) > 1 else f"{curves[0].name}: {points}")
