@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from charseq.display import KEPT, ONE_LINE, describe, shorten, visible
+from charseq.display import KEPT, ONE_LINE, describe, shorten
 from charseq.inference.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -106,13 +106,7 @@ def as_json(
 def as_pairs(_: str, answer: Prediction | None, *, align: Align) -> Iterator[str]:
     """The parts of the text and the answer that belong together: ``k→k ae→æ t→t``."""
     found = align(answer) if answer else None
-    pairs = () if found is None else found.pairs
-    yield " ".join(f"{_seen(one)}→{_seen(two)}" for one, two in pairs)
-
-
-def _seen(part: str) -> str:
-    """A part of a text in which spaces can be seen."""
-    return "".join(visible(part)) or "∅"
+    yield "" if found is None else found.text
 
 
 def generated_as_text(_: str, answer: GeneratedLines) -> Iterator[str]:
