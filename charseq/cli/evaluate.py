@@ -132,32 +132,36 @@ def evaluate(
     runs = [options.chosen(run, task=task) for run in models or (None,)]
     loaded = [load(run, **load_arguments) for run in runs]
     console.tell_lexicon(loaded[0], quiet=False)
-    if len(loaded) == 2:
-        facts = evaluation.compare(
-            data, models=(loaded[0], loaded[1]), split=split, beam=beam, plot=plot, force=force,
-            reading=reading, report=console.note,
-        )  # fmt: skip
-        describe = describe_comparison
-    else:
-        predicts_words = isinstance(loaded[0], LanguageModel)
-        if predicts_words and details:
-            raise UsageError("--details is for runs of pairs; this run predicts words")
-        if predicts_words and not options.is_typed("beam"):
-            beam = None
-        facts = evaluation.evaluate(
-            data,
-            model=loaded[0],
-            split=split,
-            beam=beam,
-            errors=errors,
-            strangers=strangers,
-            strangers_column=strangers_column,
-            plot=plot,
-            force=force,
-            reading=reading,
-            report=console.note,
-        )
-        describe = describe_evaluation
+    with console.rows_line(1.0, quiet=False) as line:
+        if len(loaded) == 2:
+            facts = evaluation.compare(
+                data, models=(loaded[0], loaded[1]), split=split, beam=beam, plot=plot, force=force,
+                reading=reading, report=line.note, watch=line.show,
+            )  # fmt: skip
+            describe = describe_comparison
+        else:
+            predicts_words = isinstance(loaded[0], LanguageModel)
+            if predicts_words and details:
+                raise UsageError("--details is for runs of pairs; this run predicts words")
+            if predicts_words and not options.is_typed("beam"):
+                beam = None
+            facts = evaluation.evaluate(
+                data,
+                model=loaded[0],
+                split=split,
+                beam=beam,
+                errors=errors,
+                strangers=strangers,
+                strangers_column=strangers_column,
+                plot=plot,
+                force=force,
+                reading=reading,
+                report=line.note,
+                watch=line.show,
+            )
+            describe = describe_evaluation
+    if plot is not None:
+        console.note(f"drawn {plot}")
     if as_json:
         console.write_json(facts)
     else:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charseq.cli import console, options, render
-from charseq.cli.input.texts import text_windows
+from charseq.cli.input.texts import counting, text_windows
 from charseq.cli.pictures import attention
 from charseq.cli.render import Answer, GeneratedLines
 from charseq.errors import UsageError
@@ -186,17 +186,18 @@ def predict(
         with_lexicon=loading["lexicon"] is not None,
     )  # fmt: skip
     messages = render.Messages(mass, threshold, counts_words=hasattr(loaded, "append"))
-    warn = console.silence if quiet else console.warn
-    for window in text_windows(texts, has_features=loaded.has_features, quiet=quiet):
-        answers = list(zip(window, answer(window), strict=True))
-        console.write(line for text, one in answers for line in lines_of(text, one))
-        for line in messages.on(answers):
-            warn(line)
-        if plot is not None:
-            (text, one), told = answers[0], console.silence if quiet else console.note
-            attention.draw(loaded, one, partial(alignment_of, loaded), plot, text, report=told)
-    for line in messages.totals():
-        warn(line)
+    with counting(texts, "texts", quiet=quiet) as counts:
+        for window in text_windows(texts, has_features=loaded.has_features, quiet=quiet):
+            answers = list(zip(window, answer(window), strict=True))
+            console.write(line for text, one in answers for line in lines_of(text, one))
+            for line in messages.on(answers):
+                counts.warn(line)
+            counts.add(window)
+            if plot is not None:
+                (text, one), told = answers[0], console.silence if quiet else console.note
+                attention.draw(loaded, one, partial(alignment_of, loaded), plot, text, report=told)
+        for line in messages.totals():
+            counts.warn(line)
 
 
 def _renderer(
@@ -252,15 +253,16 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
     loaded = require_language_model(load(run), "score")
     line_of = render.score_as_json if as_json else render.score_as_row
     seen: Counter[str] = Counter()
-    warn = console.silence if quiet else console.warn
-    for window in text_windows(texts, has_features=False, quiet=quiet):
-        found = loaded.score(window)
-        console.write(map(line_of, window, found))
-        for text, one in zip(window, found, strict=True):
-            for line in render.unknown_symbols(text, one.unknown, seen):
-                warn(line)
-    if totals := render.unknown_totals(seen):
-        warn(totals)
+    with counting(texts, "lines", quiet=quiet) as counts:
+        for window in text_windows(texts, has_features=False, quiet=quiet):
+            found = loaded.score(window)
+            console.write(map(line_of, window, found))
+            for text, one in zip(window, found, strict=True):
+                for line in render.unknown_symbols(text, one.unknown, seen):
+                    counts.warn(line)
+            counts.add(window)
+        if totals := render.unknown_totals(seen):
+            counts.warn(totals)
 
 
 # --- texts -> answers

@@ -38,6 +38,7 @@ def evaluate(
     within: str | Path | None = None,
     check: str | Iterable[str] = (),
     report: Callable[[str], None] = lambda _: None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
@@ -62,7 +63,8 @@ def evaluate(
             A row without such an answer is wrong.
         within: the same, a file of answers.
         check: the same, names of checks.
-        report: gets lines on how pairs were read.
+        report: gets lines on how pairs were read, and on scripts that no font of a picture has.
+        watch: gets the rows that are answered, and the share of the work that they are, 0 to 1.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
@@ -88,7 +90,9 @@ def evaluate(
             are = " and ".join(named) + (" is" if len(named) == 1 else " are")
             raise UsageError(f"{are} for runs of pairs; this run predicts words")
         encoding = (reading or {}).get("encoding", "auto")
-        return next_word.evaluate(model, data, split=split, encoding=encoding, version=__version__)
+        return next_word.evaluate(
+            model, data, split=split, encoding=encoding, watch=watch, version=__version__
+        )
     return pairs.evaluate(
         model.constrained(pattern=pattern, within=within, check=check),
         data,
@@ -101,6 +105,7 @@ def evaluate(
         force=force,
         reading=reading,
         report=report,
+        watch=watch,
         version=__version__,
     )
 
@@ -129,6 +134,7 @@ def compare(
     force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Score two models of pairs on the same rows of ``data``, and test which is better.
 
@@ -136,7 +142,7 @@ def compare(
     model was trained on. The default ``beam`` is each model's own. ``reading`` is that of
     :func:`evaluate`; ``report`` gets a line where the data are read as in a model's training, and
     on each script that no font has. ``plot`` is a .png or .svg file for a picture of where the
-    models differ, which ``force`` overwrites.
+    models differ, which ``force`` overwrites. ``watch`` is that of :func:`evaluate`.
 
     Returns:
         the report of :func:`charseq.evaluation.pairs.compare`.
@@ -156,5 +162,5 @@ def compare(
             report(line)
     return pairs.compare(
         first, second, data, split=split, beam=beam, plot=plot, force=force, reading=reading,
-        report=report, version=__version__,
+        report=report, watch=watch, version=__version__,
     )  # fmt: skip

@@ -38,6 +38,7 @@ from charseq.inference.prediction import require_numbers
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
+    from charseq.evaluation.scoring import Watch
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.prediction import Prediction
 
@@ -122,8 +123,10 @@ class NextWordScores:
         return _percent(self.unknown, self.count)
 
 
-def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
-    """The scores of ``model`` on ``lines``.
+def measure(
+    model: LanguageModel, lines: Sequence[str], *, watch: Watch | None = None
+) -> NextWordScores:
+    """The scores of ``model`` on ``lines``; ``watch`` gets the lines that are scored.
 
     Raises:
         DataError: there are no lines.
@@ -133,7 +136,9 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
         raise DataError("no lines to score")
     loss = 0.0
     keyboard = _Keyboard(model)
-    for rows in _read(model, lines):
+    for number, rows in enumerate(_read(model, lines)):
+        if watch is not None:
+            watch(number * LINES_AT_ONCE, number * LINES_AT_ONCE / len(lines))
         for _, _, labels, logs in model.network.scan(rows):
             loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
             if model.has_word_symbols:
@@ -301,13 +306,14 @@ def evaluate(
     *,
     split: str | None = None,
     encoding: str = "auto",
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
 
     Without ``split`` the lines are those of the test split, or all lines of a single file that the
     model was not trained on. ``encoding`` is that of the files; ``version``, the program's, is part
-    of the signature.
+    of the signature. ``watch`` gets the lines that are scored, and the share that they are.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
@@ -324,20 +330,27 @@ def evaluate(
         found = corpus.load(data, splits=splits, **how)
         trained_on = found.fingerprint == model.metadata["data"]["fingerprint"]
         if split is None and (is_folder or trained_on):
-            return facts(model, data, found.test, "test", version=version)
-        return facts(model, data, [*found.train, *found.dev, *found.test], "all", version=version)
+            return facts(model, data, found.test, "test", watch=watch, version=version)
+        every = [*found.train, *found.dev, *found.test]
+        return facts(model, data, every, "all", watch=watch, version=version)
     lines = corpus.load(data, splits=(split,), **how).split(split)
-    return facts(model, data, lines, split, version=version)
+    return facts(model, data, lines, split, watch=watch, version=version)
 
 
 def facts(
-    model: LanguageModel, data: str | Path, lines: Iterable[str], split: str, *, version: str
+    model: LanguageModel,
+    data: str | Path,
+    lines: Iterable[str],
+    split: str,
+    *,
+    watch: Watch | None = None,
+    version: str,
 ) -> dict[str, Any]:
     """The report that :func:`evaluate` returns, for lines that are read already."""
     lines = list(lines)
     if not lines:
         raise DataError(f"no lines for the {split} split", path=data)
-    scores = measure(model, lines)
+    scores = measure(model, lines, watch=watch)
     return {
         **run_facts(model, data, split),
         "words": scores.words,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.data.text.vocabulary import Vocabulary
-    from charseq.evaluation.scoring import Outcome, TimeLimit
+    from charseq.evaluation.scoring import Outcome, TimeLimit, Watch
 
     Weights = Mapping[str, np.ndarray]
 
@@ -46,12 +46,14 @@ def evaluate(
     force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
     ``reading``: settings of :data:`charseq.data.pairs.SETTINGS` that override those of the model.
-    ``report`` gets lines on how the data were read.
+    ``report`` gets lines on how the data were read. ``watch`` gets the rows that are answered, and
+    the share of the work that they are.
     ``version`` is the program's, for the signature.
 
     Returns:
@@ -77,12 +79,12 @@ def evaluate(
     if strangers is not None:
         texts = read_strangers(model, strangers, strangers_column, report)
     rows, split = rows_of(model, data, split, reading, report)
-    outcome, width = answer(model, rows, beam)
+    outcome, width = answer(model, rows, beam, watch=watch)
     if errors is not None:
         write_errors(errors, outcome, force=force)
     found = facts(model, data, split, outcome, width, version=version)
     if model.memory is not None:
-        found["by_memory"] = by_memory(model, model.memory, outcome, width)
+        found["by_memory"] = by_memory(model, model.memory, outcome, width, watch=watch)
     answers = model.translator.predict(texts, width=width)
     answered = zip(rows, outcome.predictions, strict=True)
     if known := {one.source for row, one in answered if row.target}.intersection(texts):
@@ -146,12 +148,13 @@ def compare(
     force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score two models on the same rows; without ``split``, on test if one was trained on the file.
 
     ``plot`` is a .png or .svg file for a picture of where they differ. ``report`` gets a line on
-    each script that no installed font has.
+    each script that no installed font has. ``watch`` is that of :func:`evaluate`.
 
     Returns:
         data, split, examples, models (what :func:`evaluate` returns of each) and comparison (see
@@ -183,7 +186,7 @@ def compare(
             "have been trained on the same columns",
             path=data,
         )
-    outcomes = [answer(model, rows, beam) for model in models]
+    outcomes = [answer(model, rows, beam, watch=watch) for model in models]
     alike = _cut_alike(first.translator.target, second.translator.target)
     told = analysis.compare_outcomes(outcomes[0][0], outcomes[1][0], same_symbols=alike)
     if plot is not None:
@@ -267,10 +270,11 @@ def answer(
     beam: int | None = None,
     *,
     limit: TimeLimit | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Outcome, int]:
     """The scored predictions for ``rows``, with candidates, and the width of the beam.
 
-    ``limit`` is that of :func:`charseq.evaluation.scoring.score_examples`.
+    ``limit``, ``watch``: see :func:`charseq.evaluation.scoring.score_examples`.
 
     Raises:
         SettingError: the beam is narrower than 1.
@@ -279,11 +283,17 @@ def answer(
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP_K))
-    return score_examples(model.translator, rows, width=width, n=n, limit=limit), width
+    found = score_examples(model.translator, rows, width=width, n=n, limit=limit, watch=watch)
+    return found, width
 
 
 def by_memory(
-    model: PairsModel, memory: Memory, outcome: Outcome, width: int
+    model: PairsModel,
+    memory: Memory,
+    outcome: Outcome,
+    width: int,
+    *,
+    watch: Watch | None = None,
 ) -> list[dict[str, Any]]:
     """The result of :func:`charseq.evaluation.analysis.by_memory` for scored rows.
 
@@ -298,7 +308,7 @@ def by_memory(
         without = known.having(
             calibration=known.calibration, confidence=known.confidence, words=known.words
         )
-        alone = score_examples(without, rows, width=width)
+        alone = score_examples(without, rows, width=width, watch=watch)
         seen = [number for number, count in enumerate(targets) if count]
         for number, one, judged in zip(seen, alone.predictions, alone.judgements, strict=True):
             predictions[number], judgements[number] = one, judged

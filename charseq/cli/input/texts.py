@@ -10,7 +10,11 @@ from __future__ import annotations
 import io
 import os
 import select
-from collections.abc import Iterable, Iterator
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from charseq.cli import console
@@ -34,6 +38,62 @@ def text_windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> 
         console.note("charseq: one text a line, Ctrl-D ends")
     lines = read_lines(stdin, has_features=has_features)
     return windows(lines, 1 if typed else WINDOW)
+
+
+def stdin_size(texts: tuple[str, ...]) -> int | None:
+    """Bytes that are left in stdin, where the texts come from it and it is a file; else None."""
+    from charseq.files import standard_stream
+
+    if texts not in ((), ("-",)):
+        return None
+    try:
+        handle = standard_stream("stdin").fileno()
+        found = os.fstat(handle)
+        at = os.lseek(handle, 0, os.SEEK_CUR) if stat.S_ISREG(found.st_mode) else 0
+        return found.st_size - at if stat.S_ISREG(found.st_mode) else None
+    except (OSError, ValueError):  # ValueError: io.UnsupportedOperation, no file of the system
+        return None
+
+
+@contextmanager
+def counting(texts: tuple[str, ...], unit: str, *, quiet: bool) -> Iterator[Counting]:
+    """Counts of the texts that are answered, on a line of a terminal.
+
+    There is no line where answers go to the same terminal: they show themselves how far it is. At
+    the end of a long input another line says how many were answered.
+    """
+    size = stdin_size(texts)
+    with console.rows_line(size, quiet=quiet or shows_answers(), unit=unit) as line:
+        found = Counting(line, quiet=quiet)
+        yield found
+        if line.was_drawn:
+            line.note(f"{found.rows:,} {unit} answered in {time.monotonic() - found.begun:,.0f} s")
+
+
+class Counting:
+    """How many texts are answered, and how many bytes of the input they take."""
+
+    def __init__(self, line: console.RowsLine, *, quiet: bool) -> None:
+        self._line, self._quiet = line, quiet
+        self.rows = self.bytes = 0
+        self.begun = time.monotonic()
+
+    def add(self, window: Sequence[str]) -> None:
+        """Count the texts of a window, which are answered."""
+        self.rows += len(window)
+        self.bytes += sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in window)
+        self._line.show(self.rows, self.bytes)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on stderr, in the place of the line, unless this is quiet."""
+        self._line.clear()
+        if not self._quiet:
+            console.warn(text)
+
+
+def shows_answers() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def read_arguments(texts: Iterable[str], *, has_features: bool) -> Iterator[str]:
