@@ -58,8 +58,20 @@ def listening(*, quiet: bool) -> dict[str, Any]:
 class RowsLine:
     """One line on a terminal that is drawn again and again: rows, their pace, and the time left."""
 
-    def __init__(self, size: float | None, *, quiet: bool, unit: str = "rows") -> None:
-        self._size, self._unit = size, unit
+    def __init__(
+        self,
+        size: float | None,
+        *,
+        quiet: bool,
+        unit: str = "rows",
+        before: str = "",
+        after: str = "",
+    ) -> None:
+        """See :func:`rows_line`."""
+        self._size, self._unit, self._after = size, unit, after
+        self._waiting = ExitStack()
+        if before:
+            self._waiting.enter_context(waiting(before, quiet=quiet))
         self._quiet = quiet
         self._shown = bool(listening(quiet=quiet)["progress"])
         self._begun = self._drawn = time.monotonic()
@@ -75,9 +87,14 @@ class RowsLine:
         the last time, another pass over them has begun.
         """
         now = time.monotonic()
+        self._waiting.close()
         if rows < self._rows:
             self._begun = now
         self._rows = rows
+        if self._after and self._size and done >= self._size:
+            self.clear()
+            self._waiting.enter_context(waiting(self._after, quiet=self._quiet))
+            return
         if not self._shown or now - self._drawn < DRAW_SECONDS or now == self._begun:
             return
         spent, self._drawn, self._is_drawn, self.was_drawn = now - self._begun, now, True, True
@@ -96,6 +113,7 @@ class RowsLine:
 
     def clear(self) -> None:
         """Take the line away."""
+        self._waiting.close()
         if self._is_drawn:
             self._is_drawn = False
             with suppress(OSError):
@@ -109,13 +127,16 @@ class RowsLine:
 
 
 @contextmanager
-def rows_line(size: float | None, *, quiet: bool, unit: str = "rows") -> Iterator[RowsLine]:
+def rows_line(
+    size: float | None, *, quiet: bool, unit: str = "rows", before: str = "", after: str = ""
+) -> Iterator[RowsLine]:
     """A line that is taken away at the end, however that comes.
 
     ``size``: the size of the input, such as its bytes; None where the time left cannot be told from
-    it. ``unit``: the name of what is counted.
+    it. ``unit``: the name of what is counted. ``before`` and ``after`` name the work before
+    the first row and after the last one, whose time is told.
     """
-    line = RowsLine(size, quiet=quiet, unit=unit)
+    line = RowsLine(size, quiet=quiet, unit=unit, before=before, after=after)
     try:
         yield line
     finally:

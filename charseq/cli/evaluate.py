@@ -132,7 +132,8 @@ def evaluate(
     runs = [options.chosen(run, task=task) for run in models or (None,)]
     loaded = [load(run, **load_arguments) for run in runs]
     console.tell_lexicon(loaded[0], quiet=False)
-    with console.rows_line(1.0, quiet=False) as line:
+    stages = {"before": f"reading {data}", "after": "intervals and tables"}
+    with console.rows_line(1.0, quiet=False, **stages) as line:
         if len(loaded) == 2:
             facts = evaluation.compare(
                 data, models=(loaded[0], loaded[1]), split=split, beam=beam, plot=plot, force=force,

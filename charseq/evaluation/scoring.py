@@ -42,7 +42,7 @@ class Outcome:
 
 Watch = Callable[[int, float], None]
 """Gets the rows that are done and the share of the work that they are, 0 to 1."""
-WATCHED = 2048
+WATCHED = 1024
 """Texts that are answered together where somebody watches: batches of a length are full."""
 PORTION = 2**16
 """Characters of texts that are answered together where the time is limited."""

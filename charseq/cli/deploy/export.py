@@ -65,6 +65,7 @@ def export(
     facts = {}
     what = f"exporting {run} and comparing answers"
     with console.preparing(what, quiet=quiet, again=True) as listening:
+        report = listening["report"]
         if onnx is not None:
             from charseq.export.onnx import to_onnx
 
@@ -74,7 +75,7 @@ def export(
                 precision=precision or "fp32",
                 texts=texts,
                 force=force,
-                report=listening["report"],
+                report=report,
             )
         if html is not None:
             from charseq.export.html import to_html
@@ -85,7 +86,7 @@ def export(
                 precision=precision or "auto",
                 texts=texts,
                 force=force,
-                report=listening["report"],
+                report=report,
             )
     if as_json:
         console.write_json(facts)
