@@ -181,7 +181,7 @@ def heat_map(
         most = most or float(table.max(initial=0.0)) or 1.0
         image = axes.imshow(table, cmap="Blues", vmin=0.0, vmax=most, aspect="auto", extent=edges)
         figure.colorbar(image, label=scale)
-        label_axes(axes, xlabel, ylabel, title)
+        label_axes(axes, xlabel + _named(columns), ylabel + _named(rows), title)
         for axis, labels in ((axes.xaxis, columns), (axes.yaxis, rows)):
             if labels:
                 words = [label.replace("\n", "U+000A") for label in labels]
@@ -307,6 +307,13 @@ def set_tick_labels(axis: Axis, labels: Sequence[str], *, rotate: bool = False) 
     for text in axis.get_ticklabels() if rotate else ():
         if len(text.get_text()) > 2:
             text.set_rotation(90)
+
+
+def _named(labels: Sequence[str]) -> str:
+    """A note on labels of which only some have room."""
+    step = -(-len(labels) // MAX_LABELS)
+    ordinals = {2: "2nd", 3: "3rd"}
+    return f" (every {ordinals.get(step, f'{step}th')} is named)" if step > 1 else ""
 
 
 def _frame(row: float, column: float) -> Rectangle:

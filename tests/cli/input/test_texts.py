@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -94,3 +96,63 @@ def test_lines_are_the_same_however_they_arrive(parts: list[bytes]) -> None:
                 found += list(iter(lambda: next(lines), None))
         found += [line for line in lines if line is not None]
     assert found == list(io.BytesIO(whole))
+
+
+# --- how far it is
+
+
+class Terminal(io.StringIO):
+    """A stderr that people see."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_answers_to_a_file_are_counted_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("ä\nbc\n" * 50, encoding="utf-8")
+    stderr = Terminal()
+    now = iter(range(0, 100, 10))
+    with path.open() as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        patch.setattr(sys, "stderr", stderr)
+        patch.setattr(sys, "stdout", io.StringIO())
+        patch.setattr(reading.time, "monotonic", lambda: next(now))
+        with reading.counting((), "texts", quiet=False) as counts:
+            counts.add(["ä", "bc"] * 25)
+            counts.warn("a warning")
+    told = stderr.getvalue().replace("\x1b[K", "").replace("\n", "\r").split("\r")
+    assert "50 texts, 2 texts/s, 50%, 0:20 left" in told
+    assert told[-3:-1] == ["charseq: warning: a warning", "50 texts answered in 20 s"]
+
+
+@pytest.mark.parametrize(("quiet", "typed"), [(True, False), (False, True)])
+def test_no_counts_disturb_answers_on_a_terminal(
+    quiet: bool, typed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr, now = Terminal(), iter(range(0, 100, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        patch.setattr(sys, "stdout", Terminal() if typed else io.StringIO())
+        patch.setattr(reading.time, "monotonic", lambda: next(now))
+        with reading.counting(("a",), "texts", quiet=quiet) as counts:
+            counts.add(["a"])
+    assert stderr.getvalue() == ""
+
+
+def test_the_size_of_stdin_is_known_where_it_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("abc\n")
+    with path.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert reading.stdin_size(()) == reading.stdin_size(("-",)) == 4
+        assert reading.stdin_size(("a",)) is None
+    read, write = os.pipe()
+    os.close(write)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert reading.stdin_size(()) is None
