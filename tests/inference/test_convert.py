@@ -35,7 +35,6 @@ from charseq.errors import CharseqError, DataError, UsageError
 from charseq.inference.convert import convert
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Candidate, Prediction
-from charseq.inference.predictor import load
 
 
 @dataclass
@@ -972,6 +971,8 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def test_alignments_are_a_column(tmp_path: Path) -> None:
+    from charseq.inference.predictor import load  # above, it would move the measures of memory
+
     path = tmp_path / "a.csv"
     path.write_text("word,n\nbanana,1\n,2\nbanana,3\n", encoding="utf-8")
     convert(load(FIXTURES / "hard"), path, tmp_path / "b.csv", align=True)
@@ -988,6 +989,8 @@ def test_alignments_are_a_column(tmp_path: Path) -> None:
 
 
 def test_alignments_need_attention_and_columns(tmp_path: Path) -> None:
+    from charseq.inference.predictor import load
+
     text, out = tmp_path / "a.txt", tmp_path / "b.txt"
     text.write_text("a\n", encoding="utf-8")
     with pytest.raises(UsageError, match="align=True needs a model with attention"):
