@@ -976,7 +976,7 @@ def test_alignments_are_a_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("word,n\nbanana,1\n,2\nbanana,3\n", encoding="utf-8")
     convert(load(FIXTURES / "hard"), path, tmp_path / "b.csv", align=True)
-    rows = list(csv.DictReader((tmp_path / "b.csv").open(encoding="utf-8", newline="")))
+    rows = list(csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()))
     assert list(rows[0]) == [
         "word", "n", "prediction", "prediction_alignment", "prediction_note",
     ]  # fmt: skip
