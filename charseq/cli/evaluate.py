@@ -104,15 +104,7 @@ def evaluate(
 
     With -m twice, two models of pairs are scored on the same rows and compared.
     """
-    if len(models) > 2:
-        raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
-    for name, value in (("errors", errors), ("strangers", strangers)):
-        if len(models) == 2 and value is not None:
-            raise UsageError(f"--{name} is for one model")
-    from charseq.files import is_stdout
-
-    if errors is not None and is_stdout(errors):
-        raise UsageError("--errors names stdout, where the scores go: give the name of a file")
+    _check_outputs(models, errors, strangers)
     prepare_inference()
     from charseq.data.corpus import task_of
     from charseq.evaluation import evaluate as evaluation
@@ -167,6 +159,19 @@ def evaluate(
         console.write_json(facts)
     else:
         console.show(describe(facts, details=details))
+
+
+def _check_outputs(models: Sequence[str], errors: Path | None, strangers: str | None) -> None:
+    """Raise UsageError for more than two models, for files of two, and for errors on stdout."""
+    if len(models) > 2:
+        raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
+    for name, value in (("errors", errors), ("strangers", strangers)):
+        if len(models) == 2 and value is not None:
+            raise UsageError(f"--{name} is for one model")
+    from charseq.files import is_stdout
+
+    if errors is not None and is_stdout(errors):
+        raise UsageError("--errors names stdout, where the scores go: give the name of a file")
 
 
 # --- scores -> lines for people

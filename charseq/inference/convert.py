@@ -140,7 +140,6 @@ def convert(
     path, (origin, source), (out, name) = str(path), split_location(path), split_location(out)
     check_counts(n=n, beam=beam, mass=mass, batch_size=batch_size)
     most = check_threshold(model, n, beam, threshold, review)
-    aligned = aligning(model) if align else None
     asked = {"format": format, "delimiter": delimiter, "encoding": encoding}
     how = as_trained(model, path, asked, report)
     table, target, new = _open(
@@ -152,12 +151,12 @@ def convert(
     doubtful = Review.of(model, review, candidates=most)
     reads: list[str | Path] = [origin, *files_read(model)]
     _check_outputs(out, rejected, doubtful, target or table.format, reads, force=force)
-    for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
-        report(f"{table.path}: {line}")
+    _tell(table, new, report)
     read_text = _text_reader(model, table, column, report)
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
-    options |= {"as": [*how.values(), header, source, name], **({"scores": True} if scores else {})}
-    options |= {"lexicon": target.name} if target else {"align": True} if align else {}
+    options |= {"as": [*how.values(), header, source, name]}
+    options |= {name: True for name, asked in (("scores", scores), ("align", align)) if asked}
+    options |= {"lexicon": target.name} if target else {}
     options |= {} if threshold is None else {"threshold": threshold, "most": most}
     shown = "stdout" if out == "-" else out
     result: ConvertReport | LexiconReport
@@ -184,7 +183,7 @@ def convert(
             append = None if table.format.has_columns else getattr(model, "append", None)
             cache = AnswerCache(
                 answer, format=table.format, n=n, append=append, scores=scores, mass=mass,
-                threshold=threshold, reviewed=doubtful is not None, align=aligned,
+                threshold=threshold, reviewed=doubtful is not None, align=aligning(model) if align else None,
             )  # fmt: skip
             with writing(table, file, new, force=force) as write:
                 columns = ColumnWriter(
@@ -215,6 +214,8 @@ def _open(
     how: Mapping[str, str],
 ) -> tuple[Table, Format | None, list[str]]:
     """The table, the format of the lexicon if one is written, and the names of the new columns."""
+    if align:
+        aligning(model)  # which refuses a model without attention
     target = find_target(model, to_format) if to_format else None
     expected = target or find_format(sniff(path) if how["format"] == "auto" else how["format"])
     if expected.has_columns:  # else its content tells
@@ -261,6 +262,12 @@ def _outputs(
         replacing(out, force=may_write(Path(out)), ready=publish) as file,
     ):
         yield file, rejects
+
+
+def _tell(table: Table, new: Sequence[str], report: Callable[[str], None]) -> None:
+    """Report how a table is read, and its new columns."""
+    for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
+        report(f"{table.path}: {line}")
 
 
 def _text_reader(
