@@ -166,13 +166,15 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
 
 
 def aligning(
-    model: PairsModel | LanguageModel | WorkerPool,
-) -> Callable[[Sequence[str], Sequence[str]], Sequence[str]]:
-    """The function from texts and answers to their alignments, as text.
+    model: PairsModel | LanguageModel | WorkerPool, *, asked: bool
+) -> Callable[[Sequence[str], Sequence[str]], Sequence[str]] | None:
+    """The function from texts and answers to their alignments, as text; None if it is not asked.
 
     Raises:
         UsageError: the model has no attention.
     """
+    if not asked:
+        return None
     loaded: Any = model.model if isinstance(model, WorkerPool) else model
     if getattr(loaded, "append", None) is not None or loaded.config.attention == "none":
         what = f"{argument('align', True)} needs a model with attention"
