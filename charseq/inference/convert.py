@@ -183,7 +183,7 @@ def convert(
             append = None if table.format.has_columns else getattr(model, "append", None)
             cache = AnswerCache(
                 answer, format=table.format, n=n, append=append, scores=scores, mass=mass,
-                threshold=threshold, reviewed=doubtful is not None, align=aligning(model, asked=align),
+                threshold=threshold, reviewed=doubtful is not None, align=aligning(model, on=align),
             )  # fmt: skip
             with writing(table, file, new, force=force) as write:
                 columns = ColumnWriter(
@@ -214,7 +214,7 @@ def _open(
     how: Mapping[str, str],
 ) -> tuple[Table, Format | None, list[str]]:
     """The table, the format of the lexicon if one is written, and the names of the new columns."""
-    aligning(model, asked=align)  # which refuses a model without attention
+    aligning(model, on=align)  # which refuses a model without attention
     target = find_target(model, to_format) if to_format else None
     expected = target or find_format(sniff(path) if how["format"] == "auto" else how["format"])
     if expected.has_columns:  # else its content tells

@@ -166,14 +166,14 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
 
 
 def aligning(
-    model: PairsModel | LanguageModel | WorkerPool, *, asked: bool
+    model: PairsModel | LanguageModel | WorkerPool, *, on: bool
 ) -> Callable[[Sequence[str], Sequence[str]], Sequence[str]] | None:
-    """The function from texts and answers to their alignments, as text; None if it is not asked.
+    """The function from texts and answers to their alignments, as text; None unless ``on``.
 
     Raises:
         UsageError: the model has no attention.
     """
-    if not asked:
+    if not on:
         return None
     loaded: Any = model.model if isinstance(model, WorkerPool) else model
     if getattr(loaded, "append", None) is not None or loaded.config.attention == "none":
