@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, TextIO
 
-from charseq.errors import UsageError, argument, reduced
+from charseq.errors import DataError, UsageError, argument, reduced
 
 SYSTEM = ("/dev", "/dev/fd", "/dev/pts", "/proc/self/fd")
 """Folders whose links are the system's, such as ``/dev/stdout`` and ``/dev/fd/63``."""
@@ -330,6 +330,23 @@ def publish(part: Path, path: Path) -> None:
     refuse_link(path)
     part.replace(path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def drawing(path: Path) -> Iterator[Path]:
+    """A hidden name with the ending of ``path``; the file there gets its name at the end.
+
+    Raises:
+        DataError: the file cannot be written; an older file of this name stays as it was.
+    """
+    part = part_path(path).with_suffix(path.suffix)
+    try:
+        yield part
+        publish(part, path)
+    except OSError as fault:
+        raise DataError(f"cannot be written: {fault.strerror or fault}", path=path) from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -3,24 +3,31 @@
 It is the only module with matplotlib, an extra that is loaded when a figure is drawn; without it
 every function raises ModuleNotFoundError. A user's own matplotlib settings change nothing, and the
 same numbers give the same file, byte for byte.
+
+Texts of any script are written in the installed fonts that have their characters. A character that
+none has is written as U+XXXX, and ``report`` gets a line on its script and the fonts that have it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from charseq.errors import UsageError, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
+    from matplotlib.patches import Rectangle
     from numpy.typing import ArrayLike
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -52,6 +59,42 @@ DECADES = 8
 FONT = "DejaVu Sans"
 PICTURE_FONTS = ("Last Resort", "LastResort", "Emoji")
 """Parts of the names of fonts that have boxes or coloured pictures instead of characters."""
+PLAIN_FONT = "Sans"
+"""A part of the names of fonts that are preferred, where several have a character."""
+NOUNS = frozenset({
+    "CAPITAL", "SMALL", "LETTER", "VOWEL", "CONSONANT", "SYLLABLE", "SYLLABICS", "IDEOGRAPH",
+    "IDEOGRAPHIC", "UNIFIED", "COMPATIBILITY", "SIGN", "DIGIT", "NUMBER", "NUMERAL", "MARK", "TONE",
+    "INDEPENDENT", "DEPENDENT", "COMBINING", "LIGATURE", "PUNCTUATION", "DANDA", "FRACTION",
+    "SUBJOINED", "CHARACTER", "HIEROGLYPH", "RADICAL",
+})  # fmt: skip
+"""Words of Unicode names that follow the name of a script."""
+SYMBOLS = "symbols"
+PACKAGES: Mapping[str, str] = {
+    **dict.fromkeys(("CJK", "Hiragana", "Katakana", "Hangul", "Bopomofo"), "fonts-noto-cjk"),
+    **dict.fromkeys(("Fullwidth", "Halfwidth", "Kangxi"), "fonts-noto-cjk"),
+    SYMBOLS: "fonts-symbola",
+}
+"""The Debian packages with fonts of scripts that fonts-noto-core has not."""
+NAMED_CHARACTERS = 8
+"""Characters of a script without a font that are named."""
+
+Report = Callable[[str], None]
+
+
+def unreported(text: str) -> None:
+    """Drop a line for people."""
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse a picture that cannot be drawn, before the work begins.
+
+    Raises:
+        UsageError: the name ends in neither .png nor .svg.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if Path(path).suffix.lower() not in METADATA:
+        raise UsageError(f"{path}: a picture's name ends in {' or '.join(METADATA)}")
+    require("matplotlib", "drawing pictures")
 
 
 def curves(
@@ -63,6 +106,7 @@ def curves(
     title: str,
     legend: str = "",
     limits: tuple[float, float] = (-20.0, 20.0),
+    report: Report = unreported,
 ) -> None:
     """Line plots in panels with shared axes; ``panels``: panel -> line -> log10 at x = 0, 1, 2, …
 
@@ -76,7 +120,7 @@ def curves(
 
     columns = 1 if len(panels) == 1 else 3 if len(panels) > 4 else 2
     rows = -(-len(panels) // columns)
-    with figure_page(path, 1.5 + 4.25 * columns, 1.2 + 2.7 * rows) as figure:
+    with figure_page(path, 1.5 + 4.25 * columns, 1.2 + 2.7 * rows, report=report) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
         names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
         for axes, (panel, lines) in zip(grid, panels.items(), strict=False):
@@ -92,9 +136,9 @@ def curves(
         note = _set_limits(grid[0], [y for y in every if math.isfinite(y)], limits)
         grid[0].yaxis.set_major_locator(MaxNLocator(integer=True))
         grid[0].yaxis.set_major_formatter(lambda y, _: f"$10^{{{y:g}}}$")
-        words = [figure.suptitle(title), figure.supxlabel(xlabel, size="medium")]
-        words.append(figure.supylabel(ylabel + note, size="medium"))
-        make_legible([*words, *(axes.title for axes in shown)])
+        figure.suptitle(title)
+        figure.supxlabel(xlabel, size="medium")
+        figure.supylabel(ylabel + note, size="medium")
         add_legend(figure, shown, title=legend)
 
 
@@ -108,11 +152,17 @@ def heat_map(
     scale: str,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
+    most: float | None = None,
+    marked: Iterable[tuple[int, int]] = (),
+    from_right: bool = False,
+    report: Report = unreported,
 ) -> None:
     """Heat map of a table of numbers (at least 0); ``scale`` is the label of the colour bar.
 
-    ``rows`` and ``columns`` label the axes, by default with numbers from 1. Characters that no
-    installed font has are shown as U+XXXX.
+    ``rows`` and ``columns`` label the axes, by default with numbers from 1. The darkest colour is
+    ``most``, by default the largest number. Cells that are ``marked`` (row and column, from 0) have
+    a frame. With ``from_right`` the first column is the rightmost one, as right-to-left letters
+    are read.
 
     Raises:
         ValueError: ``path`` ends in neither .png nor .svg.
@@ -124,19 +174,24 @@ def heat_map(
         min(MAX_INCHES, max(MIN_INCHES, CELL_INCHES * count)) if labels else UNLABELLED_INCHES
         for count, labels in zip(table.shape, (rows, columns), strict=True)
     )
-    with figure_page(path, width + 2.0, height + 1.2) as figure:
+    with figure_page(path, width + 2.0, height + 1.2, report=report) as figure:
         axes = figure.subplots()
         axes.grid(visible=False)
         edges = (0.5, table.shape[1] + 0.5, table.shape[0] + 0.5, 0.5)
-        most = float(table.max(initial=0.0)) or 1.0
+        most = most or float(table.max(initial=0.0)) or 1.0
         image = axes.imshow(table, cmap="Blues", vmin=0.0, vmax=most, aspect="auto", extent=edges)
         figure.colorbar(image, label=scale)
-        label_axes(axes, xlabel, ylabel, title)
+        label_axes(axes, xlabel + _named(columns), ylabel + _named(rows), title)
         for axis, labels in ((axes.xaxis, columns), (axes.yaxis, rows)):
             if labels:
-                _set_tick_labels(axis, labels, rotate=axis is axes.xaxis)
+                words = [label.replace("\n", "U+000A") for label in labels]
+                set_tick_labels(axis, words, rotate=axis is axes.xaxis)
             else:
                 axis.set_major_locator(MaxNLocator(integer=True))
+        for row, column in marked:
+            axes.add_patch(_frame(row + 1, column + 1))
+        if from_right:
+            axes.invert_xaxis()
 
 
 def heat_maps(
@@ -147,6 +202,7 @@ def heat_maps(
     ylabel: str,
     title: str,
     scale: str,
+    report: Report = unreported,
 ) -> None:
     """Heat maps of tables of numbers (at least 0) side by side, with one logarithmic colour scale.
 
@@ -162,7 +218,7 @@ def heat_maps(
     norm, cut = _log_colours(np.concatenate([table.ravel() for table in tables.values()]))
     columns = min(len(tables), MAX_COLUMNS)
     rows = -(-len(tables) // columns)
-    with figure_page(path, 1.9 + 3.1 * columns, 1.1 + 3.0 * rows) as figure:
+    with figure_page(path, 1.9 + 3.1 * columns, 1.1 + 3.0 * rows, report=report) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
         for axes, (name, table) in zip(grid, tables.items(), strict=False):
             edges = (0.5, table.shape[1] + 0.5, table.shape[0] + 0.5, 0.5)
@@ -178,15 +234,20 @@ def heat_maps(
         for axes in shown[-columns:]:
             axes.tick_params(labelbottom=True)
         bar = figure.colorbar(image, ax=list(shown), extend="min" if cut else "neither")
-        words = [figure.suptitle(title), figure.supxlabel(xlabel, size="medium")]
-        words.append(figure.supylabel(ylabel, size="medium"))
+        figure.suptitle(title)
+        figure.supxlabel(xlabel, size="medium")
+        figure.supylabel(ylabel, size="medium")
         bar.set_label(scale)
-        make_legible([*words, bar.ax.yaxis.label, *(axes.title for axes in shown)])
 
 
 @contextmanager
-def figure_page(path: str | Path, width: float, height: float) -> Iterator[Figure]:
+def figure_page(
+    path: str | Path, width: float, height: float, *, report: Report = unreported
+) -> Iterator[Figure]:
     """An empty figure of ``width`` by ``height`` inches; it is written when the block has ended.
+
+    Its texts get fonts that have their characters. ``report`` gets a line for each script that no
+    installed font has.
 
     Raises:
         ValueError: ``path`` ends in neither .png nor .svg.
@@ -200,6 +261,8 @@ def figure_page(path: str | Path, width: float, height: float) -> Iterator[Figur
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure((width, height), layout="constrained")
         yield figure
+        for line in _make_legible(figure):
+            report(line)
         figure.savefig(path, format=suffix[1:], dpi=DPI, metadata=METADATA[suffix])
 
 
@@ -229,18 +292,35 @@ def _set_limits(axes: Axes, values: Sequence[float], limits: tuple[float, float]
 
 def label_axes(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
     """Label both axes and set the title."""
-    make_legible([axes.set_xlabel(xlabel), axes.set_ylabel(ylabel), axes.set_title(title)])
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
 
 
-def _set_tick_labels(axis: Axis, labels: Sequence[str], *, rotate: bool) -> None:
+def set_tick_labels(axis: Axis, labels: Sequence[str], *, rotate: bool = False) -> None:
     """Labels at 1, 2, 3, …; with ``rotate`` labels of more than two characters are upright."""
-    shown = range(0, len(labels), -(-len(labels) // MAX_LABELS))
-    texts = _legible_texts(labels[number] for number in shown)
-    axis.set_ticks([number + 1 for number in shown], [words for words, _ in texts])
-    for text, (words, file) in zip(axis.get_ticklabels(), texts, strict=True):
-        _set_font(text, file)
-        if rotate and len(words) > 2:
+    from matplotlib.ticker import FixedFormatter, FixedLocator
+
+    shown = range(0, len(labels), -(-len(labels) // MAX_LABELS) or 1)
+    axis.set_major_locator(FixedLocator([number + 1 for number in shown]))
+    axis.set_major_formatter(FixedFormatter([labels[number] for number in shown]))
+    for text in axis.get_ticklabels() if rotate else ():
+        if len(text.get_text()) > 2:
             text.set_rotation(90)
+
+
+def _named(labels: Sequence[str]) -> str:
+    """A note on labels of which only some have room."""
+    step = -(-len(labels) // MAX_LABELS)
+    ordinals = {2: "2nd", 3: "3rd"}
+    return f" (every {ordinals.get(step, f'{step}th')} is named)" if step > 1 else ""
+
+
+def _frame(row: float, column: float) -> Rectangle:
+    """The frame of a cell of a heat map."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLOURS[3])
 
 
 def add_legend(figure: Figure, drawn: Iterable[Axes], *, title: str = "") -> None:
@@ -250,8 +330,7 @@ def add_legend(figure: Figure, drawn: Iterable[Axes], *, title: str = "") -> Non
         for axes in drawn
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    legend = figure.legend(named.values(), named.keys(), loc="outside right center", title=title)
-    make_legible(legend.get_texts())
+    figure.legend(named.values(), named.keys(), loc="outside right center", title=title)
 
 
 def _log_colours(values: np.ndarray[Any, Any]) -> tuple[Normalize, bool]:
@@ -265,59 +344,124 @@ def _log_colours(values: np.ndarray[Any, Any]) -> tuple[Normalize, bool]:
     return LogNorm(low, most), least < low
 
 
-def make_legible(texts: Sequence[Text]) -> None:
-    """Give each text a font that has its characters; write U+XXXX for those that no font has."""
-    for text, (words, file) in zip(
-        texts, _legible_texts([t.get_text() for t in texts]), strict=True
-    ):
+# --- fonts for every script
+
+
+def _make_legible(figure: Figure) -> list[str]:
+    """Give each text a font that has its characters; the lines on characters that no font has.
+
+    Numbers along an axis stay as their formatter writes them; dollar signs in other texts are no
+    mathematics.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    labels = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    named = [one for one in labels if isinstance(one.get_major_formatter(), FixedFormatter)]
+    numbers = {text for one in labels if one not in named for text in one.findobj(Text)}
+    numbers -= {one.label for one in labels}
+    texts = [text for text in figure.findobj(Text) if text not in numbers]
+    written = [text.get_text() for text in texts]
+    for axis in named:
+        written += axis.get_major_formatter().seq  # type: ignore[attr-defined]
+    visible = {c for text in written for c in text if unicodedata.category(c) != "Cc"}
+    fonts = _fonts(visible)
+    known = set[str]().union("\n", *(characters for _, characters in fonts))
+    for axis in named:
+        formatter: Any = axis.get_major_formatter()
+        before, formatter.seq = formatter.seq, [_by_number(one, known) for one in formatter.seq]
+        for text, one in zip(axis.get_majorticklabels(), before, strict=True):
+            texts.append(text)
+            if axis.axis_name == "x" and one != _by_number(one, known):
+                text.set_rotation(90)
+    for text in dict.fromkeys(texts):
+        words = _by_number(text.get_text(), known)
         text.set_text(words)
-        _set_font(text, file)
+        text.set_parse_math(False)
+        if families := _families(words, fonts):
+            text.set_fontfamily(families)
+    return _lines_on_missing({c for text in written for c in text} - known)
 
 
-def _set_font(text: Text, file: str | None) -> None:
-    """Set the font of a text if it is not the default; dollar signs are no mathematics."""
-    from matplotlib.font_manager import FontProperties
-
-    text.set_parse_math(False)
-    if file is not None:
-        text.set_fontproperties(FontProperties(fname=file, size=text.get_fontsize()))
+def _by_number(text: str, known: set[str]) -> str:
+    return "".join(c if c in known else f"U+{ord(c):04X}" for c in text)
 
 
-def _legible_texts(texts: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Each text as it can be shown, and the file of its font; None for the default font."""
-    texts = list(texts)
-    (_, default), *others = _font_files({c for text in texts for c in text})
-    found: list[tuple[str, str | None]] = []
-    for text in texts:
-        file = next((file for file, known in others if known.issuperset(text)), None)
-        if file is None or default.issuperset(text):
-            codes = (c if c in default else f"U+{ord(c):04X}" for c in text)
-            found.append(("".join(codes), None))
-        else:
-            found.append((text, file))
+def _families(text: str, fonts: Sequence[tuple[str, set[str]]]) -> list[str]:
+    """The names of the fonts for a text, one that has all of it before others; none: the default.
+
+    Marks stand where they belong if they are in the font of their letters.
+    """
+    needed = set(text) - {"\n"}
+    if needed <= fonts[0][1]:
+        return []
+    whole = [name for name, has in fonts if needed <= has][:1]
+    return list(dict.fromkeys([*whole, *(name for name, has in fonts if has & needed)]))
+
+
+def _fonts(characters: set[str]) -> list[tuple[str, set[str]]]:
+    """Names of fonts with those of ``characters`` that they have: the default, then fallbacks.
+
+    Fonts of boxes and of coloured pictures are left out. Fonts that were installed since matplotlib
+    wrote its list of them are found too.
+    """
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    found = _covering(characters, [])
+    missing = characters.difference(*(has for _, has in found))
+    if any(unicodedata.category(c)[0] != "C" for c in missing):
+        listed = {entry.fname for entry in fontManager.ttflist}
+        for file in sorted(set(findSystemFonts()) - listed):
+            with suppress(OSError, RuntimeError, ValueError):  # it cannot be read
+                fontManager.addfont(file)
+        found = _covering(missing, found)
     return found
 
 
-def _font_files(characters: set[str]) -> list[tuple[str, set[str]]]:
-    """Font files with those of ``characters`` that they have: the default font, then fallbacks.
-
-    Fonts of boxes and of coloured pictures are left out.
-    """
+def _covering(
+    characters: set[str], found: Sequence[tuple[str, set[str]]]
+) -> list[tuple[str, set[str]]]:
+    """The fonts that were found, and those that add to their ``characters``."""
     from matplotlib.font_manager import findfont, fontManager, get_font
 
-    default = findfont(FONT)
     upright = [e for e in fontManager.ttflist if e.style == "normal" and e.weight == 400]
-    files = {e.fname for e in upright if not any(bad in e.name for bad in PICTURE_FONTS)}
-    found: list[tuple[str, set[str]]] = []
-    missing = set(characters)
-    for file in [default, *sorted(files)]:
+    named = {e.name: e.fname for e in upright if not any(bad in e.name for bad in PICTURE_FONTS)}
+    others = sorted(named.items(), key=lambda one: (PLAIN_FONT not in one[0], one))
+    fonts, missing = list(found), set(characters)
+    for name, file in [*([] if fonts else [(FONT, findfont(FONT))]), *others]:
+        if fonts and not missing:
+            break
         known: set[str] = set()
         with suppress(OSError, RuntimeError):  # a font that cannot be read is skipped
             font = get_font(file)
             known = {c for c in characters if font.get_char_index(ord(c))}
-        if known & missing or not found:
-            found.append((file, known))
+        if known & missing or not fonts:
+            fonts.append((name, known))
         missing -= known
-        if not missing:
-            break
-    return found
+    return fonts
+
+
+def _lines_on_missing(characters: set[str]) -> list[str]:
+    """A line for each script, with the Debian package of a font that has it."""
+    scripts: dict[str, list[str]] = {}
+    for c in sorted(characters):
+        if unicodedata.category(c)[0] != "C":
+            scripts.setdefault(_script(c), []).append(c)
+    lines = []
+    for script, found in scripts.items():
+        package = PACKAGES.get(script.partition(" ")[0], "fonts-noto-core")
+        shown = " ".join(found[:NAMED_CHARACTERS]) + (" …" if len(found) > NAMED_CHARACTERS else "")
+        lines.append(
+            f"no installed font has {script} ({shown}), so the picture has U+XXXX in their place: "
+            f"install one (Debian: apt install {package})"
+        )
+    return lines
+
+
+def _script(character: str) -> str:
+    """The name of the script of a character, by its Unicode name."""
+    words = unicodedata.name(character, "").partition("-")[0].split()
+    script = " ".join(takewhile(lambda word: word not in NOUNS, words))
+    if unicodedata.category(character)[0] == "S" or not script:
+        return SYMBOLS
+    return script if script == "CJK" else script.title()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from charseq.plots import add_legend, draw_line, figure_page, label_axes, make_legible
+from charseq.plots import add_legend, draw_line, figure_page, label_axes
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -72,5 +72,5 @@ def panels(path: str | Path, shown: Sequence[Panel], *, columns: int, title: str
             label_axes(axes, panel.xlabel, panel.ylabel, "")
         for axes in grid[len(shown) :]:
             axes.remove()
-        make_legible([figure.suptitle(title)])
+        figure.suptitle(title)
         add_legend(figure, grid[: len(shown)])

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from charseq import files
-from charseq.errors import UsageError
+from charseq.errors import DataError, UsageError
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -244,3 +245,22 @@ def test_what_cannot_be_claimed_is_left_and_a_random_name_taken(tmp_path: Path) 
     with pytest.raises(files.LinkError), files.claiming(tmp_path / "b"):
         pass
     assert not (tmp_path / "far").exists()
+
+
+def test_a_picture_gets_its_name_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "x.svg"
+    with files.drawing(path) as part:
+        part.write_text("new")
+        assert part.suffix == ".svg"
+        assert not path.exists()
+    assert path.read_text() == "new"
+    with suppress(ZeroDivisionError), files.drawing(path) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+    with (
+        pytest.raises(DataError, match=r"y\.png: cannot be written: No such file"),
+        files.drawing(tmp_path / "no" / "y.png") as part,
+    ):
+        part.write_text("new")

@@ -266,11 +266,81 @@ def test_a_character_of_another_font_is_written_in_that(
     axes = drawn[0].axes[0]
     first, second = axes.get_xticklabels()
     assert [first.get_text(), second.get_text()] == ["a", "⎴"]
-    assert first.get_fontproperties().get_file() is None
-    assert second.get_fontproperties().get_file() is not None
+    assert first.get_fontfamily() == ["sans-serif"]
+    assert second.get_fontfamily()[0] not in ("sans-serif", plots.FONT)
     assert second.get_fontsize() == first.get_fontsize()
     plots.curves(tmp_path / "x.png", {"⎴": {"⎴ $": [0.0]}}, **(WORDS | {"title": "\0 $1 $2 ⎴"}))
-    assert drawn[1].get_suptitle() == "U+0000 $1 $2 U+23B4"
+    assert drawn[1].get_suptitle() == "U+0000 $1 $2 ⎴", "a text may need several fonts"
+
+
+def test_a_script_without_a_font_is_told_with_the_package_that_has_it(
+    tmp_path: Path, drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import font_manager
+
+    own = [e for e in font_manager.fontManager.ttflist if "mpl-data" in e.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)  # only those of matplotlib
+    said: list[str] = []
+    columns = ["क", "ख", "年", "あ", "a", "\0", "\U00013000"]
+    plots.heat_map(
+        tmp_path / "x.png", [range(7)], rows=["b"], columns=columns, scale="%",
+        report=said.append, **(WORDS | {"title": "क"}),
+    )  # fmt: skip
+    place = "so the picture has U+XXXX in their place: install one (Debian: apt install"
+    assert said == [
+        f"no installed font has Devanagari (क ख), {place} fonts-noto-core)",
+        f"no installed font has Hiragana (あ), {place} fonts-noto-cjk)",
+        f"no installed font has CJK (年), {place} fonts-noto-cjk)",
+        f"no installed font has Egyptian (\U00013000), {place} fonts-noto-core)",
+    ]
+    labels = drawn[0].axes[0].get_xticklabels()
+    assert [one.get_text() for one in labels] == [
+        "U+0915", "U+0916", "U+5E74", "U+3042", "a", "U+0000", "U+13000",
+    ]  # fmt: skip
+    assert [one.get_rotation() for one in labels] == [90, 90, 90, 90, 0, 90, 90]
+    assert drawn[0].axes[0].get_title() == "U+0915"
+
+
+def test_a_font_that_was_installed_since_the_last_time_is_found(
+    tmp_path: Path, drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """matplotlib keeps a list of the fonts, which it does not renew by itself."""
+    from matplotlib import font_manager
+
+    every = font_manager.fontManager.ttflist
+    new = next(e for e in every if e.name == "STIXGeneral" and e.style == "normal")
+    others = [e for e in every if "DejaVu" in e.name and "mpl-data" in e.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", others)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [new.fname])
+    said: list[str] = []
+    plots.curves(tmp_path / "x.png", PANELS, report=said.append, **(WORDS | {"title": "⎴"}))
+    assert said == []
+    assert drawn[0].get_suptitle() == "⎴"
+    assert new.fname in {e.fname for e in font_manager.fontManager.ttflist}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_text_of_several_scripts_is_drawn_without_empty_boxes(
+    suffix: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """matplotlib warns of every glyph that is missing; warnings are errors here."""
+    plots.curves(tmp_path / f"x{suffix}", PANELS, **(WORDS | {"title": "⎴ Яß → ∂ ⎴ \U00013000"}))
+    assert not recwarn.list
+
+
+def test_marked_cells_have_a_frame_and_columns_may_run_from_the_right(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    plots.heat_map(
+        tmp_path / "x.png", [[1, 2], [4, 3]], columns=["a", "b"], scale="%", most=10,
+        marked=[(1, 0)], from_right=True, **WORDS,
+    )  # fmt: skip
+    axes = drawn[0].axes[0]
+    (frame,) = axes.patches
+    assert frame.get_bbox().extents.tolist() == [0.5, 1.5, 1.5, 2.5]
+    assert axes.get_xlim() == (2.5, 0.5)
+    assert axes.images[0].get_clim() == (0, 10)
 
 
 def test_of_very_many_labels_every_nth_is_shown(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -281,4 +351,5 @@ def test_of_very_many_labels_every_nth_is_shown(tmp_path: Path, drawn: list[Figu
     axes = drawn[0].axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == columns[::3]
     assert list(axes.get_xticks()) == list(range(1, 301, 3))
+    assert axes.get_xlabel() == "steps (every 3rd is named)"
     assert drawn[0].get_size_inches()[0] < 30

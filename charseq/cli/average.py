@@ -55,14 +55,15 @@ def average(
     prepare_inference()
     from charseq.training import averaging
 
-    facts = averaging.average(
-        runs,
-        output,
-        last=last,
-        best=best,
-        data=data,
-        force=force,
-        report=console.silence if quiet else console.note,
-    )
+    with console.preparing(f"averaging into {output}", quiet=quiet, again=True) as listening:
+        facts = averaging.average(
+            runs,
+            output,
+            last=last,
+            best=best,
+            data=data,
+            force=force,
+            report=listening["report"],
+        )
     if as_json:
         console.write_json(facts)

@@ -34,7 +34,7 @@ def check(*, data: str, as_json: bool, **settings: Any) -> None:
     train, and odd characters. Of text: lines, words, duplicates and unknown words.
     """
     config = options.configured(data, options.given(settings, ()))
-    found = inspect_data(data, config=config)
+    found = inspect_data(data, config=config, quiet=False)
     if as_json:
         console.write_json(found.to_json())
     else:
@@ -84,31 +84,9 @@ def verify(*, folder: str, as_json: bool) -> None:
         raise CheckpointError(f"{count} fault{'s' * (count > 1)}: do not use it", path=folder)
 
 
-@click.command(
-    short_help="Draw the training of a run.",
-    epilog=options.example(
-        "charseq plot checkpoints/mine -o training.png",
-        "charseq plot checkpoints/mine checkpoints/dates -o both.svg",
-    ),
-)
-@click.argument("runs", nargs=-1, required=True, type=options.Name(), metavar="RUN...")
-@options.output("FILE", "A .png or .svg file.", required=True)
-@options.force("Overwrite FILE.")
-@options.debug
-def plot(*, runs: tuple[str, ...], output: Path, force: bool) -> None:
-    """Draw how RUN was trained: its scores on dev and its loss, over the minutes of training.
-
-    Several runs of one task share the panels, with a line for each; so do the members of an
-    ensemble. A large dot marks the best evaluation, whose weights the run has.
-    """
-    from charseq.evaluation import learning_curve
-    from charseq.runs.lookup import find
-
-    learning_curve.draw(output, [find(run) for run in runs], force=force)
-    console.note(f"drawn {output}")
-
-
-def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsReport | LinesReport:
+def inspect_data(
+    data: str | Path, *, config: Config | None = None, quiet: bool = True
+) -> PairsReport | LinesReport:
     """Statistics and faults of ``data``, a folder or a file.
 
     Of pairs: counts, symbols, duplicates, contradictions, leakage between the splits and odd
@@ -117,6 +95,7 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
     Args:
         data: a folder with ``train.*`` (and ``dev.*``, ``test.*``), or one file.
         config: settings; by default the defaults of the task that the data look like.
+        quiet: show no progress on a terminal.
 
     Raises:
         DataError: with path and line: a row cannot be read as the settings say.
@@ -126,20 +105,36 @@ def inspect_data(data: str | Path, *, config: Config | None = None) -> PairsRepo
 
     config = config or defaults(corpus.choose_task(data))
     if corpus.choose_task(data, config.task) == "next-word":
-        return statistics.inspect_lines(
-            corpus.load(
-                data,
-                running=None if config.stateful == "auto" else config.stateful == "yes",
-                encoding=config.encoding,
-                units=config.units,
-            ),
-            case=config.case,
-            punctuation=config.punctuation,
-            limit=config.word_limit,
-            min_count=config.min_count,
-            form=config.target_form,
-        )
+        with console.rows_line(_size(data), quiet=quiet, unit="lines") as line:
+            found = corpus.load(
+                data, running=None if config.stateful == "auto" else config.stateful == "yes",
+                encoding=config.encoding, units=config.units, watch=line.add,
+            )  # fmt: skip
+        with console.waiting("counting words", quiet=quiet):
+            return statistics.inspect_lines(
+                found,
+                case=config.case,
+                punctuation=config.punctuation,
+                limit=config.word_limit,
+                min_count=config.min_count,
+                form=config.target_form,
+            )
     how = {name: getattr(config, name) for name in pairs.SETTINGS}
-    with rejects_beside(data, config.bad_rows) as rejects:
-        dataset = pairs.load(data, **how, rejects=rejects)
-    return statistics.inspect_pairs(dataset)
+    with (
+        rejects_beside(data, config.bad_rows) as rejects,
+        console.rows_line(_size(data), quiet=quiet) as line,
+    ):
+        dataset = pairs.load(data, **how, rejects=rejects, watch=line.add)
+    with console.waiting("counting symbols and comparing rows", quiet=quiet):
+        return statistics.inspect_pairs(dataset)
+
+
+def _size(data: str | Path) -> int | None:
+    """Bytes of the files of data, where rows take as many as they have; None for packed files."""
+    from charseq.data.corpus import data_files
+    from charseq.data.formats.opening import packed_ending
+    from charseq.data.formats.reader import find_format, sniff
+
+    found = [path for path in data_files(data) if path.is_file()]
+    packed = (find_format(sniff(path)).packs_itself or packed_ending(path) for path in found)
+    return None if any(packed) else sum(path.stat().st_size for path in found) or None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import click
@@ -15,6 +16,8 @@ from charseq.display import MARK, MAX_LINE, printable
 
 DRAW_SECONDS = 0.5
 """Seconds between two drawings of a line, at least."""
+WAIT_SECONDS = 1.0
+"""Seconds before the first drawing of a line that only tells the time."""
 
 
 def note(text: str) -> None:
@@ -55,23 +58,47 @@ def listening(*, quiet: bool) -> dict[str, Any]:
 class RowsLine:
     """One line on a terminal that is drawn again and again: rows, their pace, and the time left."""
 
-    def __init__(self, size: int | None, *, quiet: bool) -> None:
-        self._size = size
+    def __init__(
+        self,
+        size: float | None,
+        *,
+        quiet: bool,
+        unit: str = "rows",
+        before: str = "",
+        after: str = "",
+    ) -> None:
+        """See :func:`rows_line`."""
+        self._size, self._unit, self._after = size, unit, after
+        self._waiting = ExitStack()
+        if before:
+            self._waiting.enter_context(waiting(before, quiet=quiet))
         self._quiet = quiet
         self._shown = bool(listening(quiet=quiet)["progress"])
         self._begun = self._drawn = time.monotonic()
+        self._rows, self._done = 0, 0.0
         self._is_drawn = False
+        self.was_drawn = False
+        """Whether the line was ever drawn: the work took longer than a moment."""
 
-    def show(self, rows: int, done: int) -> None:
+    def show(self, rows: int, done: float) -> None:
         """Draw the line, if the last time is long enough ago.
 
-        ``rows`` have been written, which take ``done`` bytes of the input.
+        ``rows`` are done, which take ``done`` of the size of the input. Where they are fewer than
+        the last time, another pass over them has begun.
         """
         now = time.monotonic()
-        if not self._shown or now - self._drawn < DRAW_SECONDS:
+        self._waiting.close()
+        if rows < self._rows:
+            self._begun = now
+        self._rows = rows
+        if self._after and self._size and done >= self._size:
+            self.clear()
+            self._waiting.enter_context(waiting(self._after, quiet=self._quiet))
             return
-        spent, self._drawn, self._is_drawn = now - self._begun, now, True
-        text = f"{rows:,} rows, {rows / spent:,.0f} rows/s"
+        if not self._shown or now - self._drawn < DRAW_SECONDS or now == self._begun:
+            return
+        spent, self._drawn, self._is_drawn, self.was_drawn = now - self._begun, now, True, True
+        text = f"{rows:,} {self._unit}, {rows / spent:,.0f} {self._unit}/s"
         share = min(done / self._size, 1.0) if self._size else 0.0
         if share:
             minutes, seconds = divmod(round(spent * (1 - share) / share), 60)
@@ -79,8 +106,14 @@ class RowsLine:
         with suppress(OSError):
             click.echo(f"\r{text}\x1b[K", err=True, nl=False)
 
+    def add(self, rows: int, done: float) -> None:
+        """Count further rows, and draw the line as :meth:`show`."""
+        self._done += done
+        self.show(self._rows + rows, self._done)
+
     def clear(self) -> None:
         """Take the line away."""
+        self._waiting.close()
         if self._is_drawn:
             self._is_drawn = False
             with suppress(OSError):
@@ -94,16 +127,72 @@ class RowsLine:
 
 
 @contextmanager
-def rows_line(size: int | None, *, quiet: bool) -> Iterator[RowsLine]:
+def rows_line(
+    size: float | None, *, quiet: bool, unit: str = "rows", before: str = "", after: str = ""
+) -> Iterator[RowsLine]:
     """A line that is taken away at the end, however that comes.
 
-    ``size``: bytes of the input; None where the time left cannot be told from them.
+    ``size``: the size of the input, such as its bytes; None where the time left cannot be told from
+    it. ``unit``: the name of what is counted. ``before`` and ``after`` name the work before
+    the first row and after the last one, whose time is told.
     """
-    line = RowsLine(size, quiet=quiet)
+    line = RowsLine(size, quiet=quiet, unit=unit, before=before, after=after)
     try:
         yield line
     finally:
         line.clear()
+
+
+@contextmanager
+def waiting(text: str, *, quiet: bool) -> Iterator[None]:
+    """A line on a terminal while the block takes longer than a moment: ``text`` and the time spent.
+
+    For work of which no part can be counted. The line is taken away at the end.
+    """
+    if not listening(quiet=quiet)["progress"]:
+        yield
+        return
+    over, begun = threading.Event(), time.monotonic()
+
+    def draw() -> None:
+        is_drawn = False
+        while not over.wait(WAIT_SECONDS if not is_drawn else DRAW_SECONDS):
+            minutes, seconds = divmod(round(time.monotonic() - begun), 60)
+            is_drawn = True
+            with suppress(OSError):
+                click.echo(f"\r{text}, {minutes}:{seconds:02}\x1b[K", err=True, nl=False)
+        if is_drawn:
+            with suppress(OSError):
+                click.echo("\r\x1b[K", err=True, nl=False)
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def preparing(text: str, *, quiet: bool, again: bool = False) -> Iterator[dict[str, Any]]:
+    """The arguments of :func:`listening` for work whose first message may take long.
+
+    Until then, a line on a terminal says ``text`` and the time spent; with ``again`` also after
+    each message, until the next one or the end. Otherwise a progress bar may follow.
+    """
+    found = listening(quiet=quiet)
+    with ExitStack() as stack:
+        stack.enter_context(waiting(text, quiet=quiet))
+        report = found["report"]
+
+        def tell(line: str) -> None:
+            stack.close()
+            report(line)
+            if again:
+                stack.enter_context(waiting(text, quiet=quiet))
+
+        yield {**found, "report": tell}
 
 
 def show(lines: Iterable[str]) -> None:

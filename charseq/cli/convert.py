@@ -100,6 +100,12 @@ class LexiconFormat(FormatName):
 @click.option(
     "--scores", is_flag=True, help="Add a column with the probability of each answer, 0 to 1."
 )
+@click.option(
+    "--align",
+    is_flag=True,
+    help="Models with attention: add a column with the parts of the text and its best answer that "
+    "belong together, as k→k ae→æ t→t.",
+)
 @threshold
 @click.option(
     "--review",
@@ -152,7 +158,7 @@ class LexiconFormat(FormatName):
 def convert(
     *, files: tuple[str, ...], output: str | None, column: str | None, to: str | None,
     model: str | None, n: int | None, mass: float | None, beam: int | None, scores: bool,
-    batch_size: int, jobs: int, kind: str, header: str, delimiter: str | None,
+    align: bool, batch_size: int, jobs: int, kind: str, header: str, delimiter: str | None,
     encoding: str | None, force: bool, quiet: bool, to_format: str | None,
     threshold: float | None, review: str | None, **loading: Any,
 ) -> None:  # fmt: skip
@@ -194,6 +200,7 @@ def convert(
     identity = fingerprint(loaded)
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
     reading |= {"to": to, "to_format": to_format, "scores": scores, "batch_size": batch_size}
+    reading |= {"align": align}
     reading |= {"format": kind, "header": header, "force": force}
     reading |= {"threshold": threshold, "review": review}
     reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}

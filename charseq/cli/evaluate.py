@@ -30,7 +30,7 @@ Facts = Mapping[str, Any]
         "charseq evaluate data/ -m checkpoints/mine --split test --errors errors.tsv",
         "charseq evaluate data/ -m checkpoints/mine --details",
         "charseq evaluate data/ -m checkpoints/mine --strangers other.txt --plot trust.png",
-        "charseq evaluate data/ -m checkpoints/before -m checkpoints/after",
+        "charseq evaluate data/ -m checkpoints/before -m checkpoints/after --plot differ.png",
     ),
 )
 @options.data
@@ -67,7 +67,8 @@ Facts = Mapping[str, Any]
     "--plot",
     type=options.OutputName(Path),
     metavar="FILE",
-    help="Draw how far probabilities can be trusted into this .png or .svg file.",
+    help="Draw how far probabilities can be trusted, error by length and wrong symbols into this "
+    ".png or .svg file; with -m twice, where the models differ.",
 )
 @options.force("Overwrite the FILE of --errors and of --plot.")
 @click.option(
@@ -112,15 +113,7 @@ def evaluate(
 
     With -m twice, two models of pairs are scored on the same rows and compared.
     """
-    if len(models) > 2:
-        raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
-    for name, value in (("errors", errors), ("strangers", strangers), ("plot", plot)):
-        if len(models) == 2 and value is not None:
-            raise UsageError(f"--{name} is for one model")
-    from charseq.files import is_stdout
-
-    if errors is not None and is_stdout(errors):
-        raise UsageError("--errors names stdout, where the scores go: give the name of a file")
+    _check_outputs(models, errors, strangers)
     prepare_inference()
     from charseq.data.corpus import task_of
     from charseq.evaluation import evaluate as evaluation
@@ -140,37 +133,55 @@ def evaluate(
     runs = [options.chosen(run, task=task) for run in models or (None,)]
     loaded = [load(run, **load_arguments) for run in runs]
     console.tell_lexicon(loaded[0], quiet=False)
-    if len(loaded) == 2:
-        facts = evaluation.compare(
-            data, models=(loaded[0], loaded[1]), split=split, beam=beam, reading=reading,
-            report=console.note,
-        )  # fmt: skip
-        describe = describe_comparison
-    else:
-        predicts_words = isinstance(loaded[0], LanguageModel)
-        if predicts_words and details:
-            raise UsageError("--details is for runs of pairs; this run predicts words")
-        if predicts_words and not options.is_typed("beam"):
-            beam = None
-        facts = evaluation.evaluate(
-            data,
-            model=loaded[0],
-            split=split,
-            beam=beam,
-            errors=errors,
-            strangers=strangers,
-            strangers_column=strangers_column,
-            plot=plot,
-            force=force,
-            adapt=adapt,
-            reading=reading,
-            report=console.note,
-        )
-        describe = describe_evaluation
+    stages = {"before": f"reading {data}", "after": "intervals and tables"}
+    with console.rows_line(1.0, quiet=False, **stages) as line:
+        if len(loaded) == 2:
+            facts = evaluation.compare(
+                data, models=(loaded[0], loaded[1]), split=split, beam=beam, plot=plot, force=force,
+                reading=reading, report=line.note, watch=line.show,
+            )  # fmt: skip
+            describe = describe_comparison
+        else:
+            predicts_words = isinstance(loaded[0], LanguageModel)
+            if predicts_words and details:
+                raise UsageError("--details is for runs of pairs; this run predicts words")
+            if predicts_words and not options.is_typed("beam"):
+                beam = None
+            facts = evaluation.evaluate(
+                data,
+                model=loaded[0],
+                split=split,
+                beam=beam,
+                errors=errors,
+                strangers=strangers,
+                strangers_column=strangers_column,
+                plot=plot,
+                force=force,
+                adapt=adapt,
+                reading=reading,
+                report=line.note,
+                watch=line.show,
+            )
+            describe = describe_evaluation
+    if plot is not None:
+        console.note(f"drawn {plot}")
     if as_json:
         console.write_json(facts)
     else:
         console.show(describe(facts, details=details))
+
+
+def _check_outputs(models: Sequence[str], errors: Path | None, strangers: str | None) -> None:
+    """Raise UsageError for more than two models, for files of two, and for errors on stdout."""
+    if len(models) > 2:
+        raise UsageError(f"--model names {len(models)} runs, expected one, or two to compare")
+    for name, value in (("errors", errors), ("strangers", strangers)):
+        if len(models) == 2 and value is not None:
+            raise UsageError(f"--{name} is for one model")
+    from charseq.files import is_stdout
+
+    if errors is not None and is_stdout(errors):
+        raise UsageError("--errors names stdout, where the scores go: give the name of a file")
 
 
 # --- scores -> lines for people

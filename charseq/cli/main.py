@@ -46,7 +46,7 @@ COMMANDS = {
     "check": "check",
     "info": "check",
     "verify": "check",
-    "plot": "check",
+    "plot": "pictures.plot",
     "gradients": "gradients",
 }
 """Command -> the module below ``charseq.cli`` that holds the function of the same name.

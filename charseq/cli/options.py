@@ -45,8 +45,8 @@ VARIABLES = {
 """The environment variables that charseq reads."""
 SETS = "--set {}=VALUE sets it"
 ELSEWHERE: Mapping[str, str] = {
-    "--resume": "the same command continues what was interrupted; --force begins anew",
-    "--continue": "the same command continues what was interrupted; --force begins anew",
+    "--resume": "the same command continues what was interrupted in -o, and --force begins anew",
+    "--continue": "the same command continues what was interrupted in -o, and --force begins anew",
     "--config": "settings are read from DATA/charseq.toml, and --set NAME=VALUE sets one",
     "--gpu": "it is --device cuda",
     "--cuda": "it is --device cuda",

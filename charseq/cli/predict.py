@@ -1,9 +1,7 @@
 """Commands ``charseq predict`` and ``charseq score``: texts -> a model -> lines on stdout.
 
-Texts come from the command line, else from stdin. They are answered in windows, so that the
-answers to a long input appear while it is read; a window ends early where stdin has no more to read
-at the moment, so that a program that writes a line and waits for its answer gets it. A text is one
-line; for a model with features it is source TAB features.
+Texts come from the command line, else from stdin, see :mod:`charseq.cli.input.texts`. They are
+answered in windows, so that the answers to a long input appear while it is read.
 
 An empty text has nothing to rewrite: its answer is None, and a model of pairs is not asked. To a
 language model it is the beginning of a line.
@@ -13,21 +11,20 @@ The model is imported when a command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
-import io
-import os
-import select
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from charseq.cli import console, options, render
+from charseq.cli.input.texts import counting, text_windows
+from charseq.cli.pictures import attention
 from charseq.cli.render import Answer, GeneratedLines
 from charseq.cli.texts import session as sessions
-from charseq.errors import DataError, UsageError
+from charseq.errors import UsageError
 from charseq.process import prepare_inference
 
 if TYPE_CHECKING:
@@ -35,11 +32,6 @@ if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.prediction import Prediction
     from charseq.inference.predictor import PairsModel
-
-WINDOW = 256
-"""Texts that are answered together, at most; each alone where a person types them."""
-CHUNK = 65_536
-"""Bytes that are read from stdin at once."""
 
 RULES = {"pattern", "within", "check"}
 NEEDS_PAIRS = {"lexicon", "target_words", "length_penalty", "device", *RULES}
@@ -101,6 +93,7 @@ threshold = click.option(
         'charseq predict --threshold 0.9 "03/04/05"',
         'charseq predict --check date "31 June 2020"',
         'charseq predict --align "3. März 2021"',
+        'charseq predict --plot attention.png "3. März 2021"',
         'charseq predict -m checkpoints/sentences -n 5 "I love machine"',
         'charseq predict -m checkpoints/sentences --generate 3 --temperature 0.7 "I love"',
     ),
@@ -116,6 +109,14 @@ threshold = click.option(
     "looked at, as k→k ae→æ t→t; with --json, pairs and weights.",
 )
 @click.option(
+    "--plot",
+    type=options.OutputName(Path),
+    metavar="FILE",
+    help="Models with attention, one TEXT: draw which symbols of it each symbol of the best answer "
+    "looked at into this .png or .svg file.",
+)
+@options.force("Overwrite the FILE of --plot.")
+@click.option(
     "--complete",
     is_flag=True,
     help="Language models: complete the last word of each text, which is unfinished.",
@@ -127,7 +128,8 @@ def predict(
     *, texts: tuple[str, ...], model: str | None, n: int | None, mass: float | None,
     beam: int | None, scores: bool, align: bool, complete: bool, generate: int | None,
     temperature: float | None, top_p: float | None, most: int | None, seed: int | None,
-    threshold: float | None, as_json: bool, quiet: bool, session: str | None, learn: bool,
+    threshold: float | None, plot: Path | None, force: bool, as_json: bool, quiet: bool,
+    session: str | None, learn: bool,
     **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite each TEXT, or each line of stdin; one line of output for each, in order.
@@ -157,12 +159,17 @@ def predict(
     from charseq.inference.predictor import load
 
     arguments = options.load_arguments(loading)
+    if plot is not None:
+        attention.check(plot, texts, force=force)
     words = bool(complete or generate or session)
-    needed = needed_task(arguments, words=words, pairs=align or threshold is not None)
+    needs_pairs = align or plot is not None or threshold is not None
+    needed = needed_task(arguments, words=words, pairs=needs_pairs)
     run = options.chosen(model, task=needed, quiet=quiet)
     loaded = load(run, **arguments)
     if align:
         require_attention(loaded, others=bool(complete or generate or scores or mass or n))
+    if plot is not None:
+        require_attention(loaded, option="--plot", others=bool(complete or generate))
     console.tell_lexicon(loaded, quiet=quiet)
     has_rule = bool(RULES & arguments.keys())
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
@@ -178,40 +185,53 @@ def predict(
     )
     if generate is None:
         options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
-    lines_of: Callable[[str, Any], Iterator[str]] = render.as_text
+    lines_of = _renderer(
+        loaded, generate=generate, as_json=as_json, align=align, with_rule=has_rule,
+        as_table=scores or mass is not None or count > 1, with_unsure=threshold is not None,
+        with_lexicon=loading["lexicon"] is not None,
+    )  # fmt: skip
+    messages = render.Messages(mass, threshold, counts_words=hasattr(loaded, "append"))
+    with counting(texts, "texts", quiet=quiet) as counts:
+        for window in text_windows(texts, has_features=loaded.has_features, quiet=quiet):
+            answers = list(zip(window, answer(window), strict=True))
+            console.write(line for text, one in answers for line in lines_of(text, one))
+            for line in messages.on(answers):
+                counts.warn(line)
+            counts.add(window)
+            if plot is not None:
+                (text, one), told = answers[0], console.silence if quiet else console.note
+                attention.draw(loaded, one, partial(alignment_of, loaded), plot, text, report=told)
+        for line in messages.totals():
+            counts.warn(line)
+
+
+def _renderer(
+    model: Any,
+    *,
+    generate: int | None,
+    as_json: bool,
+    as_table: bool,
+    align: bool,
+    with_rule: bool,
+    with_unsure: bool,
+    with_lexicon: bool,
+) -> Callable[[str, Any], Iterator[str]]:
+    """The function from a text and its answer to lines of output, as the options ask for them."""
     if generate:
-        lines_of = render.generated_as_json if as_json else render.generated_as_text
-    elif as_json:
-        remembers = any(getattr(loaded, part, None) for part in ("memory", "word_prior"))
-        lines_of = partial(
+        return render.generated_as_json if as_json else render.generated_as_text
+    aligned = partial(alignment_of, model) if align else None
+    if as_json:
+        remembers = any(getattr(model, part, None) for part in ("memory", "word_prior"))
+        return partial(
             render.as_json,
-            with_origin=loading["lexicon"] is not None or remembers,
-            with_rule=has_rule,
-            with_unsure=threshold is not None,
-            align=partial(alignment_of, loaded) if align else None,
+            with_origin=with_lexicon or remembers,
+            with_rule=with_rule,
+            with_unsure=with_unsure,
+            align=aligned,
         )
-    elif scores or mass is not None or count > 1:
-        lines_of = render.as_table
-    elif align:
-        lines_of = partial(render.as_pairs, align=partial(alignment_of, loaded))
-    seen: Counter[str] = Counter()
-    reached, unanswered = render.ReachedMass(mass), render.NoAnswers()
-    withheld = render.Withheld(threshold)
-    warn = console.silence if quiet else console.warn
-    for window in _windows(texts, has_features=loaded.has_features, quiet=quiet):
-        answers = list(zip(window, answer(window), strict=True))
-        console.write(line for text, one in answers for line in lines_of(text, one))
-        told = [render.warnings(answers, seen), reached.warnings(answers)]
-        if getattr(loaded, "append", None) is None:  # a next word may be missing
-            told.append(unanswered.warnings(answers))
-        for line in chain(*told):
-            warn(line)
-        withheld.count(answers)
-    for totals in (
-        render.unknown_totals(seen), reached.totals(), unanswered.totals(), withheld.totals(),
-    ):  # fmt: skip
-        if totals:
-            warn(totals)
+    if as_table:
+        return render.as_table
+    return partial(render.as_pairs, align=aligned) if aligned else render.as_text
 
 
 @click.command(
@@ -238,15 +258,16 @@ def score(*, texts: tuple[str, ...], model: str | None, as_json: bool, quiet: bo
     loaded = require_language_model(load(run), "score")
     line_of = render.score_as_json if as_json else render.score_as_row
     seen: Counter[str] = Counter()
-    warn = console.silence if quiet else console.warn
-    for window in _windows(texts, has_features=False, quiet=quiet):
-        found = loaded.score(window)
-        console.write(map(line_of, window, found))
-        for text, one in zip(window, found, strict=True):
-            for line in render.unknown_symbols(text, one.unknown, seen):
-                warn(line)
-    if totals := render.unknown_totals(seen):
-        warn(totals)
+    with counting(texts, "lines", quiet=quiet) as counts:
+        for window in text_windows(texts, has_features=False, quiet=quiet):
+            found = loaded.score(window)
+            console.write(map(line_of, window, found))
+            for text, one in zip(window, found, strict=True):
+                for line in render.unknown_symbols(text, one.unknown, seen):
+                    counts.warn(line)
+            counts.add(window)
+        if totals := render.unknown_totals(seen):
+            counts.warn(totals)
 
 
 # --- texts -> answers
@@ -309,12 +330,15 @@ def answer_function(
     return answer if mass is None else partial(_reaching, answer, mass)
 
 
-def require_attention(model: PairsModel | LanguageModel, *, others: bool) -> None:
-    """Raise UsageError where ``--align`` does not go with the model or with other options."""
+def require_attention(
+    model: PairsModel | LanguageModel, *, others: bool, option: str = "--align"
+) -> None:
+    """Raise UsageError where an option does not go with the model or with other options."""
     if others:
-        raise UsageError("--align goes with none of -n, --mass, --scores, --complete, --generate")
+        besides = "-n, --mass, --scores, " if option == "--align" else ""
+        raise UsageError(f"{option} goes with none of {besides}--complete, --generate")
     if getattr(model, "append", None) is not None or model.config.attention == "none":
-        raise UsageError(f"--align needs a model with attention, and {model.path} has none")
+        raise UsageError(f"{option} needs a model with attention, and {model.path} has none")
 
 
 def alignment_of(model: Any, answer: Prediction) -> Alignment | None:
@@ -367,111 +391,3 @@ def _generate(
         GeneratedLines([text + one for one in found], model.tokenizer.unknown(text))
         for text, found in zip(texts, continuations, strict=True)
     ]
-
-
-# --- command line or stdin -> texts
-
-
-def _windows(texts: tuple[str, ...], *, has_features: bool, quiet: bool) -> Iterator[list[str]]:
-    """The texts of the command line, else of stdin, in lists that are answered together."""
-    if texts not in ((), ("-",)):
-        return windows(read_arguments(texts, has_features=has_features), WINDOW)
-    from charseq.files import standard_stream
-
-    stdin = standard_stream("stdin").buffer
-    typed = stdin.isatty()
-    if typed and not quiet:
-        console.note("charseq: one text a line, Ctrl-D ends")
-    lines = read_lines(stdin, has_features=has_features)
-    return windows(lines, 1 if typed else WINDOW)
-
-
-def read_arguments(texts: Iterable[str], *, has_features: bool) -> Iterator[str]:
-    """The texts of the command line.
-
-    Raises:
-        UsageError: bytes that are not UTF-8, or tabs that do not fit the model.
-    """
-    for text in texts:
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise UsageError(f"the text {text!a} is not UTF-8")
-        if fault := _tab_fault(text, has_features=has_features):
-            raise UsageError(f"the text {text!r} has {fault}")
-        yield text
-
-
-def read_lines(stream: BinaryIO, *, has_features: bool) -> Iterator[str | None]:
-    """The lines of stdin. Only LF and CRLF end a line; a byte order mark is dropped.
-
-    None stands where there is nothing more to read at the moment.
-
-    Raises:
-        DataError: with the line: bytes that are not UTF-8, or tabs that do not fit the model.
-    """
-    number = 0
-    for raw in _raw_lines(stream):
-        if raw is None:
-            yield None
-            continue
-        number += 1
-        line = raw.removesuffix(b"\n").removesuffix(b"\r") if raw.endswith(b"\n") else raw
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            reason = f"byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8"
-            raise DataError(reason, path="stdin", line=number) from None
-        if fault := _tab_fault(text, has_features=has_features):
-            raise DataError(fault, path="stdin", line=number)
-        yield text
-
-
-def _raw_lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of a stream, with their ends; None where a read would wait."""
-    try:
-        handle = stream.fileno()
-    except io.UnsupportedOperation:  # not a file of the system
-        yield from stream
-        return
-    begun: list[bytes] = []
-    while True:
-        if not select.select([handle], [], [], 0)[0]:
-            yield None
-        chunk = os.read(handle, CHUNK)
-        if not chunk:
-            break
-        first, *others = chunk.split(b"\n")
-        begun.append(first)
-        for other in others:
-            yield b"".join(begun) + b"\n"
-            begun = [other]
-    if last := b"".join(begun):
-        yield last
-
-
-def windows(texts: Iterable[str | None], size: int) -> Iterator[list[str]]:
-    """Lists of up to ``size`` texts, and of fewer before a None.
-
-    The texts before a DataError come before the error.
-    """
-    window: list[str] = []
-    try:
-        for text in texts:
-            if text is not None:
-                window.append(text)
-            if window and (text is None or len(window) == size):
-                yield window
-                window = []
-    except DataError:
-        if window:
-            yield window
-        raise
-    if window:
-        yield window
-
-
-def _tab_fault(text: str, *, has_features: bool) -> str:
-    """The reason why the tabs of a text do not fit the model; empty if they do."""
-    tabs = text.count("\t")
-    if has_features and tabs != 1 and text:
-        return f"{tabs} tabs, expected one: source TAB features"
-    return "a tab, but the model takes no features" if tabs and not has_features else ""

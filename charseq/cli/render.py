@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from charseq.display import KEPT, ONE_LINE, describe, shorten, visible
+from charseq.display import KEPT, ONE_LINE, describe, shorten
 from charseq.inference.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -106,13 +106,7 @@ def as_json(
 def as_pairs(_: str, answer: Prediction | None, *, align: Align) -> Iterator[str]:
     """The parts of the text and the answer that belong together: ``k→k ae→æ t→t``."""
     found = align(answer) if answer else None
-    pairs = () if found is None else found.pairs
-    yield " ".join(f"{_seen(one)}→{_seen(two)}" for one, two in pairs)
-
-
-def _seen(part: str) -> str:
-    """A part of a text in which spaces can be seen."""
-    return "".join(visible(part)) or "∅"
+    yield "" if found is None else found.text
 
 
 def generated_as_text(_: str, answer: GeneratedLines) -> Iterator[str]:
@@ -223,6 +217,30 @@ class Withheld:
             return ""
         texts = f"{self.unsure:,} of {self.asked:,} texts"
         return f"unsure: {texts}, whose best answer is less probable than {self.threshold:g}"
+
+
+class Messages:
+    """The warnings on the answers to all texts of an input, and their totals at its end."""
+
+    def __init__(self, mass: float | None, threshold: float | None, *, counts_words: bool) -> None:
+        """``counts_words``: the model predicts words, of which one may be missing."""
+        self._seen: Counter[str] = Counter()
+        self._reached, self._withheld = ReachedMass(mass), Withheld(threshold)
+        self._unanswered = NoAnswers()
+        self._counts_words = counts_words
+
+    def on(self, answers: Sequence[tuple[str, Answer]]) -> Iterator[str]:
+        """A line for each answer of which people should know, as far as they are named."""
+        yield from warnings(answers, self._seen)
+        yield from self._reached.warnings(answers)
+        if not self._counts_words:
+            yield from self._unanswered.warnings(answers)
+        self._withheld.count(answers)
+
+    def totals(self) -> Iterator[str]:
+        """Lines on what more there was."""
+        totals = (unknown_totals(self._seen), self._reached.totals(), self._unanswered.totals())
+        yield from filter(None, (*totals, self._withheld.totals()))
 
 
 def unknown_symbols(text: str, unknown: Iterable[str], seen: Counter[str]) -> Iterator[str]:

@@ -68,16 +68,17 @@ def train(
     prepare_training()
     from charseq.training import train as training
 
-    facts = training.train(
-        data,
-        run=output,
-        config=config,
-        init_from=init_from,
-        distil_from=distil_from,
-        unlabelled=unlabelled,
-        force=force,
-        dry_run=dry_run,
-        **console.listening(quiet=quiet),
-    )
+    with console.preparing(f"reading {data}", quiet=quiet) as listening:
+        facts = training.train(
+            data,
+            run=output,
+            config=config,
+            init_from=init_from,
+            distil_from=distil_from,
+            unlabelled=unlabelled,
+            force=force,
+            dry_run=dry_run,
+            **listening,
+        )
     if as_json:
         console.write_json(facts)

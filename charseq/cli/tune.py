@@ -80,17 +80,18 @@ def tune(
     prepare_training()
     from charseq.training.tuning import tune as search
 
-    facts = search.tune(
-        data,
-        run=output,
-        config=config,
-        ranges=ranges,
-        fixed={*flags, *options.environment()},
-        trials=trials,
-        hours=hours,
-        force=force,
-        dry_run=dry_run,
-        **console.listening(quiet=quiet),
-    )
+    with console.preparing(f"reading {data}", quiet=quiet) as listening:
+        facts = search.tune(
+            data,
+            run=output,
+            config=config,
+            ranges=ranges,
+            fixed={*flags, *options.environment()},
+            trials=trials,
+            hours=hours,
+            force=force,
+            dry_run=dry_run,
+            **listening,
+        )
     if as_json:
         console.write_json(facts)

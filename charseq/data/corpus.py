@@ -31,6 +31,7 @@ from charseq.data.batches import outlier_length
 from charseq.data.formats.lines import TextFormat
 from charseq.data.formats.opening import UTF8, WESTERN, Source, unpacked_name
 from charseq.data.formats.reader import FORMATS, detect, read_table, sniff
+from charseq.data.formats.rows import Watch
 from charseq.data.formats.sqlite import split_location
 from charseq.data.settings_file import SETTINGS_FILE, settings_of
 from charseq.data.splits import (
@@ -274,6 +275,7 @@ def load(
     running: bool | None = False,
     encoding: str = "auto",
     units: str = "words",
+    watch: Watch | None = None,
 ) -> Corpus:
     """The lines of a folder or of one file; each file that the ``splits`` need is read once.
 
@@ -287,6 +289,7 @@ def load(
             held out, at most ``MAX_HELD_OUT`` lines.
         encoding: of the files; see :func:`charseq.data.formats.reader.read_table`.
         units: what lines are cut into; with "words" a script without spaces is a problem.
+        watch: gets numbers of lines that are read, and the bytes that they take in their file.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, no
@@ -300,7 +303,7 @@ def load(
 
     def read(path: Path, divided: bool) -> CorpusLines:
         hashed = divided and not running
-        return _count(path, encoding, notes, hashed=hashed, running=running)
+        return _count(path, encoding, notes, hashed=hashed, running=running, watch=watch)
 
     found = load_splits(
         Path(data),
@@ -365,9 +368,11 @@ def data_files(path: str | Path) -> list[Path]:
     return there
 
 
-def _read(path: Path, encoding: str, notes: list[str] | None = None) -> Iterator[tuple[int, str]]:
+def _read(
+    path: Path, encoding: str, notes: list[str] | None = None, watch: Watch | None = None
+) -> Iterator[tuple[int, str]]:
     """The number and the text of every line, also of blank lines; ``notes`` gets the table's."""
-    table = read_table(path, format="text", encoding=encoding)
+    table = read_table(path, format="text", encoding=encoding).watched(watch)
     if notes is not None and table.note:
         notes.append(f"{path}: {table.note}")
     for row in table.rows:
@@ -378,7 +383,13 @@ def _read(path: Path, encoding: str, notes: list[str] | None = None) -> Iterator
 
 
 def _count(
-    path: Path, encoding: str, notes: list[str], *, hashed: bool, running: bool
+    path: Path,
+    encoding: str,
+    notes: list[str],
+    *,
+    hashed: bool,
+    running: bool,
+    watch: Watch | None = None,
 ) -> CorpusLines:
     """All lines of a file, counted; ``hashed``: also by the bins of their keys.
 
@@ -389,7 +400,7 @@ def _count(
     count = blanks = first_blank = 0
     longest = (0, 0)  # words, and the line before which no line is as long
     sizes = SpillingArray("I")
-    for number, text in _read(path, encoding, notes):
+    for number, text in _read(path, encoding, notes, watch):
         if not text.strip():
             blanks += 1
             first_blank = first_blank or number

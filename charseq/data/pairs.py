@@ -27,7 +27,7 @@ from charseq.data.batches import outlier_length
 from charseq.data.columns import features_text
 from charseq.data.formats.headers import is_review, says_no_answer
 from charseq.data.formats.reader import read_table
-from charseq.data.formats.rows import Table, text_of
+from charseq.data.formats.rows import Table, Watch, text_of
 from charseq.data.formats.sqlite import plain_location
 from charseq.data.formats.writer import Rejects
 from charseq.data.roles import ColumnNumbers, describe_roles, locate_roles
@@ -195,6 +195,7 @@ def load(
     feature_separator: str = AUTO,
     splits: Sequence[str] = SPLITS,
     rejects: Rejects | None = None,
+    watch: Watch | None = None,
 ) -> Dataset:
     """The examples of a folder or of one file; only files that the ``splits`` need are read.
 
@@ -212,6 +213,7 @@ def load(
             a semicolon.
         splits: the wanted splits.
         rejects: keeps the rows that are passed over.
+        watch: gets numbers of rows that are read, and the bytes that they take in their file.
 
     Raises:
         DataError: with path and line: no such file, no train file, two files for one split, a
@@ -230,7 +232,7 @@ def load(
     joined: list[bool] = []
 
     def read(path: Path, _: bool) -> Part:
-        part = _read(path, how, rejects)
+        part = _read(path, how, rejects, watch)
         joined.append(part.has_lists)
         notes.extend(f"{path}: {note}" for note in part.notes)
         return part
@@ -318,9 +320,11 @@ def open_table(path: str | Path, how: Reading) -> Table:
     )
 
 
-def _read(path: Path, how: Reading, rejects: Rejects | None = None) -> Part:
+def _read(
+    path: Path, how: Reading, rejects: Rejects | None = None, watch: Watch | None = None
+) -> Part:
     """All rows of one file."""
-    table = open_table(path, how)
+    table = open_table(path, how).watched(watch)
     part = Part(path, notes=[table.note] if table.note else [])
     numbers: dict[tuple[str, ...], ColumnNumbers] = {}
     found, sizes = RecordBuilder(Example, _fields), SpillingArray("I")

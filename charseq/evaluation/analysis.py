@@ -33,7 +33,7 @@ SIGNIFICANCE = (100 - bootstrap.CONFIDENCE) / 100
 SEEN = ("unseen", "one target", "several targets")
 """Kinds of sources: those that are not in a run's memory, and those with one target there or more,
 which are ambiguous."""
-EDIT_KINDS = {"replace": "substitutions", "delete": "deletions", "insert": "insertions"}
+EDIT_KINDS = ("substitutions", "deletions", "insertions")
 
 
 def counts(outcome: Outcome) -> Int[np.ndarray, "C 4"]:
@@ -165,21 +165,12 @@ def _part(outcome: Outcome, chosen: Sequence[int]) -> Outcome:
 def confusions(outcome: Outcome, split: Callable[[str], Sequence[str]]) -> dict[str, Any]:
     """Substitutions, deletions and insertions between nearest references and predictions.
 
-    A reference and a prediction are aligned with the fewest edits, those that ``ser`` counts; of
-    several such alignments one is taken. ``share`` is in percent of all edits.
+    They are those of :func:`edit_counts`. ``share`` is in percent of all edits.
     """
-    from rapidfuzz.distance import Levenshtein
-
-    found: dict[str, Counter[tuple[str, str]]] = {kind: Counter() for kind in EDIT_KINDS.values()}
-    rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
-    for prediction, references, judged in rows:
-        if not judged.edits:
-            continue
-        guess, gold = metrics.nearest_reference(prediction.prediction, references, split)
-        for edit in Levenshtein.editops(gold, guess):
-            reference = "" if edit.tag == "insert" else gold[edit.src_pos]
-            written = "" if edit.tag == "delete" else guess[edit.dest_pos]
-            found[EDIT_KINDS[edit.tag]][reference, written] += 1
+    found: dict[str, Counter[tuple[str, str]]] = {kind: Counter() for kind in EDIT_KINDS}
+    for (reference, written), count in edit_counts(outcome, split).items():
+        kind = "deletions" if not written else "substitutions" if reference else "insertions"
+        found[kind][reference, written] = count
     edits = sum(counter.total() for counter in found.values())
     return {
         "edits": edits,
@@ -188,6 +179,29 @@ def confusions(outcome: Outcome, split: Callable[[str], Sequence[str]]) -> dict[
             for kind, counter in found.items()
         },
     }
+
+
+def edit_counts(
+    outcome: Outcome, split: Callable[[str], Sequence[str]]
+) -> Counter[tuple[str, str]]:
+    """How often a symbol of a reference (or none, "") was written as another one (or none).
+
+    A reference and a prediction are aligned with the fewest edits, those that ``ser`` counts; of
+    several such alignments one is taken.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    found: Counter[tuple[str, str]] = Counter()
+    rows = zip(outcome.predictions, outcome.references, outcome.judgements, strict=True)
+    for prediction, references, judged in rows:
+        if not judged.edits:
+            continue
+        guess, gold = metrics.nearest_reference(prediction.prediction, references, split)
+        for edit in Levenshtein.editops(gold, guess):
+            reference = "" if edit.tag == "insert" else gold[edit.src_pos]
+            written = "" if edit.tag == "delete" else guess[edit.dest_pos]
+            found[reference, written] += 1
+    return found
 
 
 def _length_range(

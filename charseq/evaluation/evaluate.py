@@ -39,6 +39,7 @@ def evaluate(
     within: str | Path | None = None,
     check: str | Iterable[str] = (),
     report: Callable[[str], None] = lambda _: None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
@@ -54,8 +55,8 @@ def evaluate(
         strangers: a file of texts that have no right answer, one a line, or in a column.
         strangers_column: its name, or its number from 1; by default the one named source, else the
             first. With features two: ``lemma,features``.
-        plot: a .png or .svg file for the risk-coverage curve, the reliability diagram and the
-            probabilities of right and wrong answers.
+        plot: a .png or .svg file for the risk-coverage curve, the reliability diagram, the
+            probabilities of right and wrong answers, the error by length, and the wrong symbols.
         force: overwrite these files if they exist.
         adapt: for a model of text also the perplexities of a model that learns from what it has
             read, by a session and by dynamic evaluation, which needs torch.
@@ -65,7 +66,8 @@ def evaluate(
             A row without such an answer is wrong.
         within: the same, a file of answers.
         check: the same, names of checks.
-        report: gets lines on how pairs were read.
+        report: gets lines on how pairs were read, and on scripts that no font of a picture has.
+        watch: gets the rows that are answered, and the share of the work that they are, 0 to 1.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, signature, and the scores:
@@ -92,8 +94,9 @@ def evaluate(
             raise UsageError(f"{are} for runs of pairs; this run predicts words")
         encoding = (reading or {}).get("encoding", "auto")
         return next_word.evaluate(
-            model, data, split=split, encoding=encoding, adapt=adapt, version=__version__
-        )
+            model, data, split=split, encoding=encoding, adapt=adapt, watch=watch,
+            version=__version__,
+        )  # fmt: skip
     if adapt:
         raise UsageError(f"{argument('adapt')} is for models of text; this run rewrites strings")
     return pairs.evaluate(
@@ -108,6 +111,7 @@ def evaluate(
         force=force,
         reading=reading,
         report=report,
+        watch=watch,
         version=__version__,
     )
 
@@ -132,14 +136,19 @@ def compare(
     models: tuple[PairsModel | LanguageModel, PairsModel | LanguageModel],
     split: str | None = None,
     beam: int | None = None,
+    plot: str | Path | None = None,
+    force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Score two models of pairs on the same rows of ``data``, and test which is better.
 
     The default ``split`` is that of :func:`evaluate`, and test if ``data`` is one file that either
     model was trained on. The default ``beam`` is each model's own. ``reading`` is that of
-    :func:`evaluate`; ``report`` gets a line where the data are read as in a model's training.
+    :func:`evaluate`; ``report`` gets a line where the data are read as in a model's training, and
+    on each script that no font has. ``plot`` is a .png or .svg file for a picture of where the
+    models differ, which ``force`` overwrites. ``watch`` is that of :func:`evaluate`.
 
     Returns:
         the report of :func:`charseq.evaluation.pairs.compare`.
@@ -158,5 +167,6 @@ def compare(
         for line in notes:
             report(line)
     return pairs.compare(
-        first, second, data, split=split, beam=beam, reading=reading, version=__version__
-    )
+        first, second, data, split=split, beam=beam, plot=plot, force=force, reading=reading,
+        report=report, watch=watch, version=__version__,
+    )  # fmt: skip

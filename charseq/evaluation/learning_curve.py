@@ -1,19 +1,20 @@
-"""Runs -> one picture of their trainings: the scores on dev and the loss, over time.
+"""Runs -> one picture of their trainings: the scores on dev, the loss and the learning rate.
 
 A panel for each score that the evaluations of a training measured, the error of the whole output
-first, and one for the loss on the training data. matplotlib is an extra, which is loaded when the
-picture is drawn.
+first, one for the loss on the training data, and one for the learning rate, which
+older runs have not recorded. A point is an evaluation. matplotlib is an extra, which is loaded when
+the picture is drawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from charseq import files, plots
-from charseq.errors import CheckpointError, DataError, UsageError
+from charseq import plots
+from charseq.errors import CheckpointError, UsageError
 from charseq.evaluation import risk_plots
 from charseq.runs.store import read
 from charseq.runs.untrusted import parse_object
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EVALUATIONS = "metrics.jsonl"
+RATE = "learning_rate"
 PANELS: Mapping[str, tuple[str, str]] = {
     "wer": ("Whole outputs", "wrong outputs (%)"),
     "ser": ("Symbols", "wrong symbols (%)"),
     "perplexity": ("Next word", "perplexity"),
     "loss": ("Training data", "loss (nats per symbol)"),
+    RATE: ("Learning rate", "learning rate"),
 }
-"""Scores that are drawn, with the title and the label of their panels; smaller is better."""
+"""Values that are drawn, with the title and the label of their panels."""
+UNSCORED = ("loss", RATE)
+"""Values that are no scores on dev; of the scores smaller is better."""
 MOST_RUNS = 7
 """Lines that colours and dashes keep apart."""
 
@@ -65,6 +70,9 @@ def curves_of(run: str | Path) -> list[Curve]:
         curve.minutes.append(facts["seconds"] / 60)
         for one in names:
             curve.scores.setdefault(one, []).append(float(facts[one]))
+    for curve in found.values():  # a run that was begun before rates were recorded
+        if len(curve.scores.get(RATE, ())) != len(curve.minutes):
+            curve.scores.pop(RATE, None)
     if any(len(ys) != len(one.minutes) for one in found.values() for ys in one.scores.values()):
         raise CheckpointError("its evaluations have different scores", path=path)
     if not found:
@@ -72,13 +80,20 @@ def curves_of(run: str | Path) -> list[Curve]:
     return list(found.values())
 
 
-def draw(path: str | Path, runs: Sequence[str | Path], *, force: bool = False) -> None:
+def draw(
+    path: str | Path,
+    runs: Sequence[str | Path],
+    *,
+    force: bool = False,
+    report: Callable[[str], None] = plots.unreported,
+) -> None:
     """Draw the trainings of one run or several into a PNG or SVG file; a dot marks the best.
 
     Args:
         path: the file to write.
         runs: folders of runs of one task.
         force: overwrite the file.
+        report: gets a line on each script that no installed font has.
 
     Raises:
         UsageError: the name of the file or its place does not fit, there are more than
@@ -93,28 +108,25 @@ def draw(path: str | Path, runs: Sequence[str | Path], *, force: bool = False) -
     if len(curves) > MOST_RUNS:
         raise UsageError(f"{len(curves)} trainings to draw, expected {MOST_RUNS} at most")
     shown = [name for name in PANELS if all(name in one.scores for one in curves)]
-    if len(shown) < 2:
+    if not set(shown) - set(UNSCORED):
         raise UsageError("the runs have no score in common: draw those of one task together")
-    part = files.part_path(final).with_suffix(final.suffix)
-    try:
-        with plots.figure_page(part, 1.0 + 4.2 * len(shown), 3.6) as figure:
-            _fill(figure, curves, shown)
-        files.publish(part, final)
-    except OSError as fault:
-        raise DataError(f"cannot be written: {fault.strerror or fault}", path=final) from None
-    finally:
-        part.unlink(missing_ok=True)
+    columns = len(shown) if len(shown) < 4 else 2
+    rows = -(-len(shown) // columns)
+    with risk_plots.drawing(final, 1.0 + 4.2 * columns, 0.5 + 3.1 * rows, report=report) as figure:
+        _fill(figure, curves, shown, rows, columns)
 
 
-def _fill(figure: Figure, curves: Sequence[Curve], shown: Sequence[str]) -> None:
-    """A panel for each score, all with the same minutes; scores from 0."""
-    grid = figure.subplots(1, len(shown), sharex=True, squeeze=False).flatten()
-    for axes, name in zip(grid, shown, strict=True):
+def _fill(
+    figure: Figure, curves: Sequence[Curve], shown: Sequence[str], rows: int, columns: int
+) -> None:
+    """A panel for each value, all with the same minutes; scores and rates from 0."""
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
+    for axes, name in zip(grid, shown, strict=False):
         title, label = PANELS[name]
         for number, curve in enumerate(curves):
             ys = curve.scores[name]
             plots.draw_line(axes, number, curve.name, curve.minutes, ys, marker="o", markersize=3)
-            if name != "loss":
+            if name not in UNSCORED:
                 best = min(range(len(ys)), key=ys.__getitem__)
                 colour = plots.COLOURS[number % len(plots.COLOURS)]
                 axes.plot(curve.minutes[best], ys[best], "o", color=colour, markersize=8)
@@ -125,12 +137,16 @@ def _fill(figure: Figure, curves: Sequence[Curve], shown: Sequence[str]) -> None
         if name != "loss":
             axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-        on = "" if name == "loss" else ", dev split"
+        on = "" if name in UNSCORED else ", dev split"
         plots.label_axes(axes, "minutes of training", label, f"{title}{on}")
+    for axes in grid[len(shown) :]:
+        axes.remove()
+    for axes in grid[: len(shown)]:
+        axes.tick_params(labelbottom=True)
+    points = "a point is an evaluation, a large one the best"
+    figure.suptitle(points if len(curves) > 1 else f"{curves[0].name}: {points}")
     if len(curves) > 1:
-        plots.add_legend(figure, grid)
-    else:
-        plots.make_legible([figure.suptitle(curves[0].name)])
+        plots.add_legend(figure, grid[: len(shown)])
 
 
 def _is_number(value: Any) -> bool:

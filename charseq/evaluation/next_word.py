@@ -39,6 +39,7 @@ from charseq.inference.prediction import require_numbers
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
+    from charseq.evaluation.scoring import Watch
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.prediction import Prediction
 
@@ -123,8 +124,10 @@ class NextWordScores:
         return _percent(self.unknown, self.count)
 
 
-def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
-    """The scores of ``model`` on ``lines``.
+def measure(
+    model: LanguageModel, lines: Sequence[str], *, watch: Watch | None = None
+) -> NextWordScores:
+    """The scores of ``model`` on ``lines``; ``watch`` gets the lines that are scored.
 
     Raises:
         DataError: there are no lines.
@@ -134,7 +137,9 @@ def measure(model: LanguageModel, lines: Sequence[str]) -> NextWordScores:
         raise DataError("no lines to score")
     loss = 0.0
     keyboard = _Keyboard(model)
-    for rows in _read(model, lines):
+    for number, rows in enumerate(_read(model, lines)):
+        if watch is not None:
+            watch(number * LINES_AT_ONCE, number * LINES_AT_ONCE / len(lines))
         for _, _, labels, logs in model.network.scan(rows):
             loss -= float(logs[np.arange(len(labels)), labels].sum(dtype=np.float64))
             if model.has_word_symbols:
@@ -312,6 +317,7 @@ def evaluate(
     split: str | None = None,
     encoding: str = "auto",
     adapt: bool = False,
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on the lines of a split of ``data``.
@@ -320,6 +326,7 @@ def evaluate(
     model was not trained on. ``encoding`` is that of the files; ``version``, the program's, is part
     of the signature. ``adapt`` adds the perplexities of a model that learns from what it has read:
     session_perplexity (words only) and adapted_perplexity, see :mod:`charseq.evaluation.dynamic`.
+    ``watch`` gets the lines that are scored, and the share that they are.
 
     Returns:
         run, parameters, seconds (of training), epochs, data, split, words, perplexity,
@@ -336,11 +343,11 @@ def evaluate(
         found = corpus.load(data, splits=splits, **how)
         trained_on = found.fingerprint == model.metadata["data"]["fingerprint"]
         if split is None and (is_folder or trained_on):
-            return facts(model, data, found.test, "test", adapt=adapt, version=version)
+            return facts(model, data, found.test, "test", adapt=adapt, watch=watch, version=version)
         every = [*found.train, *found.dev, *found.test]
-        return facts(model, data, every, "all", adapt=adapt, version=version)
+        return facts(model, data, every, "all", adapt=adapt, watch=watch, version=version)
     lines = corpus.load(data, splits=(split,), **how).split(split)
-    return facts(model, data, lines, split, adapt=adapt, version=version)
+    return facts(model, data, lines, split, adapt=adapt, watch=watch, version=version)
 
 
 def facts(
@@ -350,13 +357,14 @@ def facts(
     split: str,
     *,
     adapt: bool = False,
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """The report that :func:`evaluate` returns, for lines that are read already."""
     lines = list(lines)
     if not lines:
         raise DataError(f"no lines for the {split} split", path=data)
-    scores = measure(model, lines)
+    scores = measure(model, lines, watch=watch)
     return {
         **run_facts(model, data, split),
         "words": scores.words,

@@ -18,7 +18,7 @@ from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.display import count as counted
 from charseq.errors import DataError, SettingError, UsageError, argument, require
-from charseq.evaluation import analysis, risk, risk_plots
+from charseq.evaluation import analysis, error_plots, risk, risk_plots
 from charseq.evaluation.metrics import measure_all, signature, summarise
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.pool import files_read
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charseq.data.text.vocabulary import Vocabulary
-    from charseq.evaluation.scoring import Outcome, TimeLimit
+    from charseq.evaluation.scoring import Outcome, TimeLimit, Watch
 
     Weights = Mapping[str, np.ndarray]
 
@@ -46,12 +46,14 @@ def evaluate(
     force: bool = False,
     reading: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score ``model`` on a split of ``data``; its columns are read as in the model's training.
 
     ``reading``: settings of :data:`charseq.data.pairs.SETTINGS` that override those of the model.
-    ``report`` gets lines on how the data were read.
+    ``report`` gets lines on how the data were read. ``watch`` gets the rows that are answered, and
+    the share of the work that they are.
     ``version`` is the program's, for the signature.
 
     Returns:
@@ -77,12 +79,12 @@ def evaluate(
     if strangers is not None:
         texts = read_strangers(model, strangers, strangers_column, report)
     rows, split = rows_of(model, data, split, reading, report)
-    outcome, width = answer(model, rows, beam)
+    outcome, width = answer(model, rows, beam, watch=watch)
     if errors is not None:
         write_errors(errors, outcome, force=force)
     found = facts(model, data, split, outcome, width, version=version)
     if model.memory is not None:
-        found["by_memory"] = by_memory(model, model.memory, outcome, width)
+        found["by_memory"] = by_memory(model, model.memory, outcome, width, watch=watch)
     answers = model.translator.predict(texts, width=width)
     answered = zip(rows, outcome.predictions, strict=True)
     if known := {one.source for row, one in answered if row.target}.intersection(texts):
@@ -93,9 +95,11 @@ def evaluate(
         found["strangers"] = {"data": str(strangers), **told}
     if plot is not None:
         title = f"{model.path}: {len(rows):,} rows of {data}"
+        edits = analysis.edit_counts(outcome, model.translator.target.pieces)
         risk_plots.draw(
-            plot, outcome, answers, coverage=found["coverage"], title=title, force=force
-        )
+            plot, outcome, answers, coverage=found["coverage"], lengths=found["by_length"],
+            edits=edits, title=title, force=force, report=report,
+        )  # fmt: skip
     return found
 
 
@@ -140,10 +144,17 @@ def compare(
     *,
     split: str | None = None,
     beam: int | None = None,
+    plot: str | Path | None = None,
+    force: bool = False,
     reading: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
     version: str,
 ) -> dict[str, Any]:
     """Score two models on the same rows; without ``split``, on test if one was trained on the file.
+
+    ``plot`` is a .png or .svg file for a picture of where they differ. ``report`` gets a line on
+    each script that no installed font has. ``watch`` is that of :func:`evaluate`.
 
     Returns:
         data, split, examples, models (what :func:`evaluate` returns of each) and comparison (see
@@ -158,6 +169,10 @@ def compare(
     if first.has_features != second.has_features:
         without = second if first.has_features else first
         raise UsageError(f"{without.path} takes no features, the other model does")
+    if plot is not None:
+        reads = chain(data_files(data), files_read(first), files_read(second))
+        files.refuse(plot, force=force, inputs=reads)
+        risk_plots.check(plot, force=force)
     models = (first, second)
     found = [rows_of(model, data, split, reading) for model in models]
     if found[0][1] != found[1][1]:
@@ -171,7 +186,12 @@ def compare(
             "have been trained on the same columns",
             path=data,
         )
-    outcomes = [answer(model, rows, beam) for model in models]
+    outcomes = [answer(model, rows, beam, watch=watch) for model in models]
+    alike = _cut_alike(first.translator.target, second.translator.target)
+    told = analysis.compare_outcomes(outcomes[0][0], outcomes[1][0], same_symbols=alike)
+    if plot is not None:
+        title = f"{first.path} and {second.path}: {len(rows):,} rows of {data}"
+        _draw_comparison(plot, models, (outcomes[0][0], outcomes[1][0]), told, title, report)
     return {
         "data": str(data),
         "split": split,
@@ -180,12 +200,33 @@ def compare(
             facts(model, data, split, *outcome, version=version)
             for model, outcome in zip(models, outcomes, strict=True)
         ],
-        "comparison": analysis.compare_outcomes(
-            outcomes[0][0],
-            outcomes[1][0],
-            same_symbols=_cut_alike(first.translator.target, second.translator.target),
-        ),
+        "comparison": told,
     }
+
+
+def _draw_comparison(
+    path: str | Path,
+    models: tuple[PairsModel, PairsModel],
+    outcomes: tuple[Outcome, Outcome],
+    told: Mapping[str, Any],
+    title: str,
+    report: Callable[[str], None],
+) -> None:
+    """Draw where two models differ; both by the lengths that the first one reads."""
+    cut, write = models[0].translator.source.pieces, models[0].translator.target.pieces
+    first, second = outcomes
+    edits = None
+    if told["ser"] is not None:
+        edits = (analysis.edit_counts(first, write), analysis.edit_counts(second, write))
+    error_plots.draw_comparison(
+        path,
+        told,
+        (models[0].name, models[1].name),
+        lengths=(analysis.by_length(first, cut), analysis.by_length(second, cut)),
+        edits=edits,
+        title=title,
+        report=report,
+    )
 
 
 def compared_cells(row: pairs.Example, model: PairsModel) -> tuple[str, ...]:
@@ -229,10 +270,11 @@ def answer(
     beam: int | None = None,
     *,
     limit: TimeLimit | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Outcome, int]:
     """The scored predictions for ``rows``, with candidates, and the width of the beam.
 
-    ``limit`` is that of :func:`charseq.evaluation.scoring.score_examples`.
+    ``limit``, ``watch``: see :func:`charseq.evaluation.scoring.score_examples`.
 
     Raises:
         SettingError: the beam is narrower than 1.
@@ -241,11 +283,17 @@ def answer(
     if width < 1:
         raise SettingError(f"beam is {width}, expected 1 or more")
     n = min(width, max(analysis.TOP_K))
-    return score_examples(model.translator, rows, width=width, n=n, limit=limit), width
+    found = score_examples(model.translator, rows, width=width, n=n, limit=limit, watch=watch)
+    return found, width
 
 
 def by_memory(
-    model: PairsModel, memory: Memory, outcome: Outcome, width: int
+    model: PairsModel,
+    memory: Memory,
+    outcome: Outcome,
+    width: int,
+    *,
+    watch: Watch | None = None,
 ) -> list[dict[str, Any]]:
     """The result of :func:`charseq.evaluation.analysis.by_memory` for scored rows.
 
@@ -260,7 +308,7 @@ def by_memory(
         without = known.having(
             calibration=known.calibration, confidence=known.confidence, words=known.words
         )
-        alone = score_examples(without, rows, width=width)
+        alone = score_examples(without, rows, width=width, watch=watch)
         seen = [number for number, count in enumerate(targets) if count]
         for number, one, judged in zip(seen, alone.predictions, alone.judgements, strict=True):
             predictions[number], judgements[number] = one, judged

@@ -1,13 +1,15 @@
-"""scored rows -> one picture of how far the probabilities of answers can be trusted.
+"""scored rows -> one picture of how far answers can be trusted, and of the errors in them.
 
-Three panels: the risk-coverage curve beside that of the best possible order, the reliability
-diagram (Guo et al. 2017), and the probabilities of right answers, wrong ones and those to
-strangers. matplotlib is an extra, which is loaded when the picture is drawn.
+The upper three panels: the risk-coverage curve beside that of the best possible order, the
+reliability diagram (Guo et al. 2017), and the probabilities of right answers, wrong ones and those
+to strangers. Below them the panels of :mod:`charseq.evaluation.error_plots`. matplotlib is an
+extra, which is loaded when the picture is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,13 @@ import numpy as np
 from charseq import files, plots
 from charseq.confidence.calibration import reliability
 from charseq.display import count as counted
-from charseq.errors import DataError, UsageError, require
+from charseq.evaluation import error_plots
 from charseq.evaluation.metrics import right_targets
 from charseq.evaluation.risk import Levels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from charseq.evaluation.scoring import Outcome
     from charseq.inference.prediction import Prediction
@@ -38,11 +41,26 @@ def check(path: str | Path, *, force: bool) -> None:
             false.
         MissingExtraError: matplotlib is not installed.
     """
-    endings = " or ".join(plots.METADATA)
-    if Path(path).suffix.lower() not in plots.METADATA:
-        raise UsageError(f"{path}: a picture's name ends in {endings}")
+    plots.check_name(path)
     files.refuse(path, force=force, what="picture")
-    require("matplotlib", "drawing pictures")
+
+
+@contextmanager
+def drawing(
+    path: Path, width: float, height: float, *, report: Callable[[str], None]
+) -> Iterator[Figure]:
+    """An empty figure of ``width`` by ``height`` inches, which is written when the block has ended.
+
+    ``report`` gets a line on each script that no installed font has.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with (
+        files.drawing(path) as part,
+        plots.figure_page(part, width, height, report=report) as figure,
+    ):
+        yield figure
 
 
 def draw(
@@ -51,18 +69,24 @@ def draw(
     strangers: Sequence[Prediction] = (),
     *,
     coverage: Sequence[dict[str, Any]],
+    lengths: Sequence[Mapping[str, Any]],
+    edits: Mapping[tuple[str, str], int],
     title: str,
     force: bool = False,
+    report: Callable[[str], None] = plots.unreported,
 ) -> None:
-    """Draw the three panels into a PNG or SVG file.
+    """Draw the panels into a PNG or SVG file.
 
     Args:
         path: the file to write.
         outcome: the scored rows.
         strangers: predictions for texts that have no right answer.
         coverage: the coverages of :func:`charseq.evaluation.risk.assess`, which are marked.
+        lengths: see :func:`charseq.evaluation.analysis.by_length`.
+        edits: see :func:`charseq.evaluation.analysis.edit_counts`.
         title: the line above the panels.
         force: overwrite the file.
+        report: gets a line on each script that no installed font has.
 
     Raises:
         UsageError: as :func:`check`.
@@ -70,19 +94,15 @@ def draw(
     """
     final = Path(path)
     check(final, force=force)
-    part = files.part_path(final).with_suffix(final.suffix)
-    try:
-        with plots.figure_page(part, 16.5, 5.2) as figure:
-            curve, diagram, histogram = figure.subplots(1, 3)
-            _draw_curve(curve, Levels.of_outcome(outcome), coverage)
-            _draw_reliability(diagram, outcome)
-            _draw_histogram(histogram, outcome, strangers)
-            plots.make_legible([figure.suptitle(title)])
-        files.publish(part, final)
-    except OSError as fault:
-        raise DataError(f"cannot be written: {fault.strerror or fault}", path=final) from None
-    finally:
-        part.unlink(missing_ok=True)
+    with drawing(final, 16.5, 9.6, report=report) as figure:
+        grid = figure.add_gridspec(2, 3)
+        curve, diagram, histogram = (figure.add_subplot(grid[0, column]) for column in range(3))
+        _draw_curve(curve, Levels.of_outcome(outcome), coverage)
+        _draw_reliability(diagram, outcome)
+        _draw_histogram(histogram, outcome, strangers)
+        error_plots.draw_lengths(figure.add_subplot(grid[1, 0]), {"": lengths})
+        error_plots.draw_edits(figure.add_subplot(grid[1, 1:]), edits)
+        figure.suptitle(title)
 
 
 def _draw_curve(axes: Axes, levels: Levels, coverage: Sequence[dict[str, Any]]) -> None:

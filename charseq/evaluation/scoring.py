@@ -6,6 +6,7 @@ of the rows of a split, and the facts about a run that every evaluation reports.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,10 @@ class Outcome:
     scores: metrics.Scores
 
 
+Watch = Callable[[int, float], None]
+"""Gets the rows that are done and the share of the work that they are, 0 to 1."""
+WATCHED = 1024
+"""Texts that are answered together where somebody watches: batches of a length are full."""
 PORTION = 2**16
 """Characters of texts that are answered together where the time is limited."""
 
@@ -75,6 +80,7 @@ def score_examples(
     n: int = 1,
     batch_size: int = 256,
     limit: TimeLimit | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Predictions for all rows, scored; any target that the source has in ``rows`` is right.
 
@@ -85,6 +91,7 @@ def score_examples(
         n: candidates of each prediction.
         batch_size: number of texts that are decoded together.
         limit: of the time for all predictions.
+        watch: gets the rows that are answered and the share of the work that they are, 0 to 1.
     """
     targets: dict[str, list[str]] = {}
     texts = []
@@ -94,7 +101,10 @@ def score_examples(
         if row.target not in targets.setdefault(text, []):
             targets[text].append(row.target)
     ask = partial(translator.predict, n=n, width=width, batch_size=batch_size)
-    predictions = ask(texts) if limit is None else limit.predict(texts, ask)
+    if watch is not None and limit is None:
+        predictions = _watched(texts, ask, watch)
+    else:
+        predictions = ask(texts) if limit is None else limit.predict(texts, ask)
     references = [targets[text] for text in texts]
     split = translator.target.pieces
     judgements = [
@@ -105,6 +115,23 @@ def score_examples(
         for one, text in zip(predictions, texts, strict=True)
     ]
     return Outcome(rows, predictions, references, judgements, metrics.summarise(judgements))
+
+
+def _watched(
+    texts: Sequence[str], ask: Callable[[Sequence[str]], list[Prediction]], watch: Watch
+) -> list[Prediction]:
+    """The predictions of ``ask``, the shortest texts first; ``watch`` is called on the way."""
+    counts = Counter(texts)
+    waiting = sorted(counts, key=lambda text: (len(text), text))
+    total, done, rows = sum(map(len, waiting)) or 1, 0, 0
+    found: dict[str, Prediction] = {}
+    for first in range(0, len(waiting), WATCHED):
+        portion = waiting[first : first + WATCHED]
+        found |= zip(portion, ask(portion), strict=True)
+        done += sum(map(len, portion))
+        rows += sum(counts[text] for text in portion)
+        watch(rows, done / total)
+    return [found[text] for text in texts]
 
 
 def choose_rows(

@@ -54,12 +54,8 @@ class Study:
             for path in paths:
                 files.refuse(path, force=force, what="picture")
             for path, picture in paths.items():
-                part = files.part_path(path).with_suffix(path.suffix)
-                try:
+                with files.drawing(path) as part:
                     picture(part)
-                    files.publish(part, path)
-                finally:
-                    part.unlink(missing_ok=True)
         except OSError as fault:
             what = f"cannot be written: {fault.strerror or fault}"
             raise DataError(what, path=folder) from None

@@ -44,6 +44,8 @@ UNSURE = "unsure"
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
 
+Align = Callable[[Sequence[str], Sequence[str]], Sequence[str]]
+"""Texts and their answers -> alignments, as text."""
 Shard = list[tuple[Window, Texts]]
 
 
@@ -100,6 +102,7 @@ class AnswerCache:
         mass: float | None = None,
         threshold: float | None = None,
         reviewed: bool = False,
+        align: Align | None = None,
     ) -> None:
         """An empty cache.
 
@@ -112,6 +115,7 @@ class AnswerCache:
             mass: the probability that the outputs of a text should have together.
             threshold: the outputs of a text are withheld if the best is less probable.
             reviewed: whether answers are kept for a review file.
+            align: the alignment of each text with its answer, as text; it is a cell as well.
         """
         self.computed = 0
         """Texts that the model was asked for."""
@@ -122,6 +126,7 @@ class AnswerCache:
         self._mass = mass
         self._threshold = threshold
         self._reviewed = reviewed
+        self._align = align
         self._has_notes = format.has_columns
         self._one_line = format.one_line_cells
         self._memory: ByteLru[str, RowAnswer] = ByteLru(MAX_BYTES)
@@ -145,8 +150,10 @@ class AnswerCache:
         if new:
             self.computed += len(new)
             predictions = self._predict(new)
+            aligned = self._alignments(new, predictions)
             for text in new:
-                answer = known[text] = self._row_answer(text, predictions[text])
+                entry, alignment = predictions[text], aligned.get(text, "")
+                answer = known[text] = self._row_answer(text, entry, alignment)
                 letters = len(text) + sum(map(len, answer.cells))
                 letters += sum(map(len, answer.to_review[0].texts)) if answer.to_review else 0
                 self._memory.put(text, answer, LETTER_BYTES * letters)
@@ -157,10 +164,24 @@ class AnswerCache:
         return text not in self._memory
 
     def _without_text(self, note: str) -> RowAnswer:
-        count = self._n * (1 + self._scores)
+        count = self._n * (1 + self._scores) + (self._align is not None)
         return RowAnswer((*[""] * count, note) if self._has_notes else ("",))
 
-    def _row_answer(self, text: str, entry: JournalEntry) -> RowAnswer:
+    def _alignments(
+        self, texts: Sequence[str], entries: Mapping[str, JournalEntry]
+    ) -> dict[str, str]:
+        """The alignments of texts with their best answers; none of those that are withheld."""
+        if self._align is None:
+            return {}
+        best = {
+            text: entries[text].texts[0]
+            for text in texts
+            if entries[text].texts and not is_withheld(entries[text], self._threshold)
+        }
+        found = self._align(list(best), list(best.values()))
+        return dict(zip(best, found, strict=True))
+
+    def _row_answer(self, text: str, entry: JournalEntry, alignment: str) -> RowAnswer:
         unsure = is_withheld(entry, self._threshold)
         chances = entry.probabilities[: self._n]
         cells = [""] if unsure else list(entry.texts[: self._n] or ("",))
@@ -171,6 +192,8 @@ class AnswerCache:
         if self._scores:
             cells += [f"{probability:.6f}" for probability in chances[: 1 if unsure else None]]
             cells += [""] * (2 * self._n - len(cells))
+        if self._align is not None:
+            cells.append(alignment)
         misses_mass = self._mass is not None and not reach(chances, self._mass)
         note = note_on(entry, unsure=unsure, flattened=flattened)
         wanted = self._reviewed and is_doubtful(entry, unsure=unsure)

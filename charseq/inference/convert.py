@@ -8,8 +8,8 @@ name when it is complete, and never otherwise.
                 (it has ``append``), the line is extended by it; an empty line stays empty; with
                 n > 1 the n best are separated by tabs
     tables      gain the columns NAME, then NAME_2 ... NAME_n for n > 1, then with ``scores``
-                NAME_probability, NAME_2_probability ..., then NAME_note; NAME is ``to``, by
-                default "prediction"
+                NAME_probability, NAME_2_probability ..., with ``align`` NAME_alignment, then
+                NAME_note; NAME is ``to``, by default "prediction"
 
 The columns that are read: see ``columns``.
 
@@ -62,7 +62,7 @@ from charseq.inference.conversion.columns import ColumnWriter, ConvertReport
 from charseq.inference.conversion.entries import EntryWriter, LexiconReport, find_target
 from charseq.inference.conversion.review import Review, check_threshold, reviewing
 from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
-from charseq.inference.pool import as_trained, files_read
+from charseq.inference.pool import aligning, as_trained, files_read
 from charseq.inference.prediction import check_counts
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def convert(
     beam: int | None = None,
     mass: float | None = None,
     scores: bool = False,
+    align: bool = False,
     threshold: float | None = None,
     review: str | Path | None = None,
     batch_size: int = 256,
@@ -111,6 +112,8 @@ def convert(
         beam: the width of the beam; None: the run's own.
         mass: fill only as many columns as have this probability together.
         scores: add a column with the probability of each prediction.
+        align: add a column with the parts of the text and the first prediction that belong
+            together, as ``k→k ae→æ t→t``; for models with attention.
         threshold: withhold the predictions of a row if the best is less probable.
         review: a .csv or .tsv file for the texts whose predictions are withheld or truncated, to
             be filled in by a person.
@@ -141,18 +144,18 @@ def convert(
     how = as_trained(model, path, asked, report)
     table, target, new = _open(
         model, path, out, column=column, to=to, to_format=to_format, n=n, scores=scores,
-        header=header, how=how,
+        align=align, header=header, how=how,
     )  # fmt: skip
     table = table if target else renamed(table, name)
     rejected = rejects_path(path, out)
     doubtful = Review.of(model, review, candidates=most)
     reads: list[str | Path] = [origin, *files_read(model)]
     _check_outputs(out, rejected, doubtful, target or table.format, reads, force=force)
-    for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
-        report(f"{table.path}: {line}")
+    _tell(table, new, report)
     read_text = _text_reader(model, table, column, report)
     options: dict[str, Any] = {"column": column, "n": n, "beam": beam, "mass": mass}
-    options |= {"as": [*how.values(), header, source, name], **({"scores": True} if scores else {})}
+    options |= {"as": [*how.values(), header, source, name]}
+    options |= {name: True for name, asked in (("scores", scores), ("align", align)) if asked}
     options |= {"lexicon": target.name} if target else {}
     options |= {} if threshold is None else {"threshold": threshold, "most": most}
     shown = "stdout" if out == "-" else out
@@ -180,7 +183,7 @@ def convert(
             append = None if table.format.has_columns else getattr(model, "append", None)
             cache = AnswerCache(
                 answer, format=table.format, n=n, append=append, scores=scores, mass=mass,
-                threshold=threshold, reviewed=doubtful is not None,
+                threshold=threshold, reviewed=doubtful is not None, align=aligning(model, on=align),
             )  # fmt: skip
             with writing(table, file, new, force=force) as write:
                 columns = ColumnWriter(
@@ -206,23 +209,25 @@ def _open(
     to_format: str | None,
     n: int,
     scores: bool,
+    align: bool,
     header: str,
     how: Mapping[str, str],
 ) -> tuple[Table, Format | None, list[str]]:
     """The table, the format of the lexicon if one is written, and the names of the new columns."""
+    aligning(model, on=align)  # which refuses a model without attention
     target = find_target(model, to_format) if to_format else None
     expected = target or find_format(sniff(path) if how["format"] == "auto" else how["format"])
     if expected.has_columns:  # else its content tells
         _check_out(out, expected, [split_location(path)[0]], force=True)
     names = column_names(column, features=model.has_features)
-    new = [] if target else _new_names(to or DEFAULT_NAME, n, scores=scores)
+    new = [] if target else _new_names(to or DEFAULT_NAME, n, scores=scores, align=align)
     table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
     if target is None and table.format.holds_pairs:
         target = find_target(model, table.format.name)
     if target:
-        _refuse_columns(table, to=to, scores=scores, is_named=to_format is not None)
+        _refuse_columns(table, to=to, scores=scores, align=align, is_named=to_format is not None)
     else:
-        _check_columns(table, column=column, to=to, scores=scores)
+        _check_columns(table, column=column, to=to, added=scores or align)
     _check_reading(table.format, how)
     return table, target, new if table.format.has_columns and not target else []
 
@@ -256,6 +261,12 @@ def _outputs(
         replacing(out, force=may_write(Path(out)), ready=publish) as file,
     ):
         yield file, rejects
+
+
+def _tell(table: Table, new: Sequence[str], report: Callable[[str], None]) -> None:
+    """Report how a table is read, and its new columns."""
+    for line in filter(None, [table.note, f"new columns {', '.join(new)}" if new else ""]):
+        report(f"{table.path}: {line}")
 
 
 def _text_reader(
@@ -297,10 +308,10 @@ def _journal(
     return open_journal(final, identity, force=force, n=n, report=report)
 
 
-def _new_names(to: str, n: int, *, scores: bool) -> list[str]:
+def _new_names(to: str, n: int, *, scores: bool, align: bool) -> list[str]:
     names = [to, *(f"{to}_{rank}" for rank in range(2, n + 1))]
     probabilities = [f"{name}_probability" for name in names] if scores else []
-    return [*names, *probabilities, f"{to}_note"]
+    return [*names, *probabilities, *([f"{to}_alignment"] if align else []), f"{to}_note"]
 
 
 def _check_reading(found: Format, how: Mapping[str, str]) -> None:
@@ -311,10 +322,10 @@ def _check_reading(found: Format, how: Mapping[str, str]) -> None:
         raise UsageError(f"{found.title} has no encoding")
 
 
-def _check_columns(table: Table, *, column: str | int | None, to: str | None, scores: bool) -> None:
+def _check_columns(table: Table, *, column: str | int | None, to: str | None, added: bool) -> None:
     """Raise UsageError for columns that the table cannot have."""
     found = table.format
-    if not found.has_columns and (column is not None or to is not None or scores):
+    if not found.has_columns and (column is not None or to is not None or added):
         raise UsageError("plain text has no columns: in the format tsv (or csv, jsonl) it has")
     if to is not None and (not to or to != to.translate(ONE_LINE)):
         raise UsageError("the new column's name is empty or has a tab or line end in it")
@@ -325,7 +336,9 @@ def _check_columns(table: Table, *, column: str | int | None, to: str | None, sc
         )
 
 
-def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: bool) -> None:
+def _refuse_columns(
+    table: Table, *, to: str | None, scores: bool, align: bool, is_named: bool
+) -> None:
     """Raise UsageError for new columns of a lexicon; ``is_named``: the caller has named its format.
 
     Otherwise the format is that of the input, which is a table of TSV as well.
@@ -340,6 +353,8 @@ def _refuse_columns(table: Table, *, to: str | None, scores: bool, is_named: boo
     if scores:
         what = "adds columns: lexica have probabilities where their format does"
         raise UsageError(f"{argument('scores', True)} {what}{hint}")
+    if align:
+        raise UsageError(f"{argument('align', True)} adds a column, and a lexicon has none{hint}")
 
 
 def _check_outputs(

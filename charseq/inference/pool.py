@@ -12,6 +12,7 @@ reads its shares from a pipe and ends when the first process ends, for whatever 
 
     {"run": "...", "known": "...", ...}   to a worker, first: the run to load
     {"texts": [...], ...}                 to a worker: a share of a call
+    {"pairs": [[text, answer], ...]}      to a worker: a share of texts to align with answers
     {"answers": [...]}                    from a worker; {"fault": "..."} where it failed
 
 A thread for each worker sends the share and waits for the answers
@@ -28,22 +29,25 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from charseq.config import Config
-from charseq.errors import CharseqError, SettingError, argument
+from charseq.errors import CharseqError, SettingError, UsageError, argument
 from charseq.inference.prediction import Candidate, Prediction
 from charseq.process import ChildProcess, cores, prepare_inference, send_to_parent, terminate
 
 if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.predictor import PairsModel
+
+Item = TypeVar("Item", bound=Hashable)
+Answered = TypeVar("Answered")
 
 ALONE = 1.0
 """Seconds of answering before workers are started; to start one takes half of that."""
@@ -87,6 +91,45 @@ class WorkerPool:
             found = self.model.predict(texts, **options)
             self._spent += time.monotonic() - begun
             return found
+        own: Any = partial(self.model.predict, **options)  # which has overloads
+        return self._share(texts, len, own, partial(Worker.predict, options=options))
+
+    def align(self, texts: Sequence[str], answers: Sequence[str]) -> list[str]:
+        """The alignment of each text with its answer, as text; empty where there is none.
+
+        Raises:
+            CharseqError: as for :meth:`predict`.
+        """
+        pairs = list(zip(texts, answers, strict=True))
+        if self._spent < ALONE:
+            begun = time.monotonic()
+            found = _aligned(self.model, pairs)
+            self._spent += time.monotonic() - begun
+            return found
+        return self._share(
+            pairs, lambda pair: len(pair[0]), partial(_aligned, self.model), Worker.align
+        )
+
+    def _share(
+        self,
+        items: Sequence[Item],
+        size: Callable[[Item], int],
+        own: Callable[[list[Item]], list[Answered]],
+        ask: Callable[[Worker, list[Item]], list[Answered]],
+    ) -> list[Answered]:
+        """The answers to all items, of which this process and each worker answer a share."""
+        self._start()
+        distinct = sorted(dict.fromkeys(items), key=size)
+        count = max(1, min(self.jobs, len(distinct) // FEWEST))
+        mine, *shares = [distinct[first::count] for first in range(count)]
+        answers = self._threads.map(ask, self.workers, shares)
+        known = dict(zip(mine, own(mine), strict=True))
+        for share, answer in zip(shares, answers, strict=True):
+            known |= zip(share, answer, strict=True)
+        return [known[item] for item in items]
+
+    def _start(self) -> None:
+        """Start the workers, unless they run."""
         while len(self.workers) < self.jobs - 1:
             try:
                 self.workers.append(Worker(len(self.workers) + 2, self._job))
@@ -94,15 +137,6 @@ class WorkerPool:
                 what = f"process {len(self.workers) + 2} of those that answer cannot be started"
                 reason = f"{fault.strerror or fault}; {argument('jobs', 1)} does without others"
                 raise CharseqError(f"{what}: {reason}") from None
-        distinct = sorted(dict.fromkeys(texts), key=len)
-        count = max(1, min(self.jobs, len(distinct) // FEWEST))
-        own, *shares = [distinct[first::count] for first in range(count)]
-        ask = partial(Worker.predict, options=options)
-        answers = self._threads.map(ask, self.workers, shares)
-        known = dict(zip(own, self.model.predict(own, **options), strict=True))
-        for share, answer in zip(shares, answers, strict=True):
-            known |= zip(share, answer, strict=True)
-        return [known[text] for text in texts]
 
     def close(self) -> None:
         """End the workers, even in the middle of a share, and wait for their threads."""
@@ -129,6 +163,25 @@ def files_read(model: PairsModel | LanguageModel | WorkerPool) -> Iterator[Path]
     words = getattr(loaded, "word_prior", None)
     if words is not None and words.words.path is not None:
         yield words.words.path
+
+
+def aligning(
+    model: PairsModel | LanguageModel | WorkerPool, *, on: bool
+) -> Callable[[Sequence[str], Sequence[str]], Sequence[str]] | None:
+    """The function from texts and answers to their alignments, as text; None unless ``on``.
+
+    Raises:
+        UsageError: the model has no attention.
+    """
+    if not on:
+        return None
+    loaded: Any = model.model if isinstance(model, WorkerPool) else model
+    if getattr(loaded, "append", None) is not None or loaded.config.attention == "none":
+        what = f"{argument('align', True)} needs a model with attention"
+        raise UsageError(f"{what}, and {loaded.path} has none")
+    if isinstance(model, WorkerPool):
+        return model.align
+    return lambda texts, answers: _aligned(loaded, list(zip(texts, answers, strict=True)))
 
 
 def as_trained(
@@ -165,8 +218,15 @@ class Worker:
 
     def predict(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Prediction]:
         """The predictions for a share. Raises CharseqError where there are none."""
+        return [_prediction(values) for values in self._ask({"texts": texts, **options})]
+
+    def align(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """The alignments of a share, as text. Raises CharseqError where there are none."""
+        return self._ask({"pairs": pairs})
+
+    def _ask(self, share: Mapping[str, Any]) -> list[Any]:
         with self._turn:
-            self.child.send({"texts": texts, **options})
+            self.child.send(share)
             message = self.child.receive()
             if message is None:
                 end = self.child.end() or "has ended"
@@ -175,7 +235,8 @@ class Worker:
         if "fault" in message:
             usage = message["code"] == SettingError.exit_code
             raise (SettingError if usage else CharseqError)(message["fault"])
-        return [_prediction(values) for values in message["answers"]]
+        answers: list[Any] = message["answers"]
+        return answers
 
 
 @contextmanager
@@ -240,9 +301,18 @@ def _read(put: Callable[[bytes], None]) -> None:
 
 def _answer(model: PairsModel | LanguageModel, share: dict[str, Any]) -> dict[str, Any]:
     try:
+        if "pairs" in share:
+            return {"answers": _aligned(model, share["pairs"])}
         return {"answers": model.predict(share.pop("texts"), **share)}
     except CharseqError as error:
         return {"fault": error.marked, "code": error.exit_code}
+
+
+def _aligned(model: PairsModel | LanguageModel, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The alignments of texts with their answers, as text."""
+    loaded: Any = model
+    found = loaded.align([text for text, _ in pairs], [answer for _, answer in pairs])
+    return ["" if one is None else one.text for one in found]
 
 
 def _prediction(values: list[Any]) -> Prediction:

@@ -289,6 +289,8 @@ def _score(
 
     A signal ends the evaluation unfinished; it stays pending, and a resumed run begins with it.
     """
+    from charseq.training.trainer import schedule
+
     config, so_far, begun = task.config, state.progress, clock()
     trainer.free_gradient()  # the memory of the steps, before scoring needs its own
     return_memory()
@@ -309,7 +311,8 @@ def _score(
         so_far.evaluations += 1
     so_far.scoring += clock() - begun
     line = {
-        "step": trainer.number, "epoch": so_far.epochs, "seconds": so_far.seconds, "loss": loss
+        "step": trainer.number, "epoch": so_far.epochs, "seconds": so_far.seconds, "loss": loss,
+        "learning_rate": config.learning_rate * schedule(now, config.warmup),
     }  # fmt: skip
     state.record({"evaluation": so_far.evaluations, **line, **scores})
     state.keep(weights, config.keep_checkpoints)

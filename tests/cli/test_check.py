@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from world import ROOT, World
 
+from charseq.cli import console
 from charseq.cli.check import inspect_data
 from charseq.config import Config, configure
 from charseq.errors import DataError
@@ -16,7 +18,7 @@ from charseq.errors import DataError
 def test_check_and_info_print_lines_or_an_object(world: World, tmp_path: Path) -> None:
     configs: list[Config] = []
 
-    def check(data: str, *, config: Config) -> SimpleNamespace:
+    def check(data: str, *, config: Config, quiet: bool) -> SimpleNamespace:
         configs.append(config)
         return SimpleNamespace(lines=lambda: ["rows 3", "é"], to_json=lambda: {"rows": 3})
 
@@ -84,14 +86,28 @@ def test_verify_prints_a_line_for_each_fault_or_an_object(run: Path, world: Worl
     assert (code, facts["sound"], len(facts["faults"])) == (1, False, 2)
 
 
-def test_plot_draws_the_runs_that_are_named(tmp_path: Path, world: World) -> None:
-    drawn = []
-    world.replace(
-        "evaluation.learning_curve",
-        draw=lambda path, runs, *, force: drawn.append((path, runs, force)),
-    )
-    runs = [str(ROOT / "checkpoints" / name) for name in ("dates", "sentences")]
-    path = tmp_path / "x.png"
-    assert world.run("plot", *runs, "-o", str(path), "--force") == (0, "", f"drawn {path}\n")
-    assert [(at, [*map(str, named)], force) for at, named, force in drawn] == [(path, runs, True)]
-    assert world.run("plot", runs[0])[0] == 2
+# --- progress
+
+
+def test_reading_and_counting_are_shown_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.tsv").write_text("".join(f"a{n}\tb\n" for n in range(9000)))
+    (tmp_path / "text.txt").write_text("".join(f"a b{n}\n" for n in range(9000)))
+    shown: list[tuple[str, float]] = []
+    said: list[str] = []
+
+    class Line(console.RowsLine):
+        def add(self, rows: int, done: float) -> None:
+            super().add(rows, done)
+            shown.append((f"{self._rows} {self._unit}", self._done / (self._size or 1)))
+
+    monkeypatch.setattr(console, "RowsLine", Line)
+    waiting = lambda text, *, quiet: said.append(text) or nullcontext()  # noqa: E731
+    monkeypatch.setattr(console, "waiting", waiting)
+    for name, unit in (("train.tsv", "rows"), ("text.txt", "lines")):
+        shown.clear()
+        inspect_data(tmp_path / name)
+        assert shown[-1] == (f"9000 {unit}", 1.0)
+        assert len(shown) > 1
+    assert said == ["counting symbols and comparing rows", "counting words"]

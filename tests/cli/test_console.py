@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -95,3 +98,93 @@ def test_no_line_is_drawn_where_nobody_watches(
         line.show(10**6, 50)
         line.note("a message")
     assert capsys.readouterr().err == "a message\n"
+
+
+def test_another_pass_begins_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 10.0, 20.0, 30.0])
+    stderr = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        patch.setattr(console.time, "monotonic", lambda: next(now))
+        with console.rows_line(1.0, quiet=False, unit="texts") as line:
+            line.show(100, 1.0)
+            line.show(50, 0.5)  # fewer than before: the second pass
+            line.show(60, 0.6)
+    told = stderr.getvalue().replace("\x1b[K", "").split("\r")
+    assert told[1:3] == [
+        "100 texts, 10 texts/s, 100%, 0:00 left",
+        "60 texts, 6 texts/s, 60%, 0:07 left",
+    ]
+
+
+def test_rows_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[int, float]] = []
+    line = console.RowsLine(100, quiet=False)
+    monkeypatch.setattr(line, "show", lambda rows, done: shown.append((rows, done)))
+    line.add(5, 10)
+    assert shown == [(5, 10)]
+
+
+def test_work_that_cannot_be_counted_tells_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(console, "DRAW_SECONDS", 0.01)
+    stderr = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        with console.waiting("counting", quiet=False):
+            wait_for(lambda: "counting" in stderr.getvalue())
+        assert stderr.getvalue().endswith("\r\x1b[K"), "the line is taken away"
+        assert "\rcounting, 0:00\x1b[K" in stderr.getvalue()
+        before = stderr.getvalue()
+        with console.waiting("counting", quiet=True):
+            pass
+        assert stderr.getvalue() == before
+
+
+def wait_for(fact: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not fact() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert fact()
+
+
+def test_what_comes_before_and_after_the_rows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def waiting(text: str, *, quiet: bool) -> Iterator[None]:
+        told.append(text)
+        yield
+        told.append(f"end of {text}")
+
+    monkeypatch.setattr(console, "waiting", waiting)
+    with console.rows_line(1.0, quiet=False, before="reading", after="counting") as line:
+        assert told == ["reading"]
+        line.show(1, 0.5)
+        assert told[1:] == ["end of reading"]
+        line.show(2, 1.0)
+        assert told[2:] == ["counting"]
+    assert told[3:] == ["end of counting"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_line_is_shown_until_a_training_says_something(
+    again: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def waiting(text: str, *, quiet: bool) -> Iterator[None]:
+        told.append(text)
+        yield
+        told.append("end")
+
+    monkeypatch.setattr(console, "waiting", waiting)
+    with console.preparing("reading", quiet=False, again=again) as found:
+        assert not found["progress"]
+        assert told == ["reading"]
+        found["report"]("a message")
+        found["report"]("another")
+        assert told == (["reading", "end"] * 2 + ["reading"] if again else ["reading", "end"])
+    assert told.count("reading") == told.count("end")
+    assert capsys.readouterr().err == "a message\nanother\n"

@@ -34,13 +34,13 @@ def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
     words = shlex.split(
         "convert a.csv b.csv -o OUT -m RUN --column 2 --to iso -n 3 --beam 4 --batch-size 7 "
         "--format TSV --header no --delimiter semicolon --encoding cp1252 --force --scores "
-        "--threshold 0.9"
+        "--threshold 0.9 --align"
     )
     assert world.run(*words) == (0, "", "a.csv: 3 rows\nb.csv: 3 rows\n")
     options = {
         "column": "2", "to": "iso", "to_format": None, "n": 3, "beam": 4, "mass": None,
         "scores": True, "batch_size": 7, "format": "tsv", "header": "no", "delimiter": "semicolon",
-        "encoding": "cp1252", "force": True, "threshold": 0.9, "review": None,
+        "encoding": "cp1252", "force": True, "threshold": 0.9, "review": None, "align": True,
     }  # fmt: skip
     assert calls == [
         (world.model, "a.csv", "OUT/a.csv", options),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from world import Storyteller, Upper, World
 
-from charseq.cli import console
 from charseq.cli.evaluate import describe_comparison, describe_evaluation
 
 
@@ -282,9 +281,11 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
             "--bad-rows skip --strangers S.csv --strangers-column t --plot p.svg"
         )
     )
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "drawn p.svg\n")
     assert out.count("\n") == 1
     assert json.loads(out) == SCORES
+    assert callable(calls[0].pop("report"))
+    assert callable(calls[0].pop("watch"))
     assert calls == [
         {
             "data": "D",
@@ -298,7 +299,6 @@ def test_evaluate_prints_a_table_or_an_object(world: World) -> None:
             "force": False,
             "adapt": False,
             "reading": {"header": "no", "bad_rows": "skip"},
-            "report": console.note,
         }
     ]
     code, out, err = world.run("evaluate", "D")
@@ -350,13 +350,16 @@ def test_evaluate_compares_two_models(world: World) -> None:
     code, out, err = world.run(*words)
     assert (code, err) == (0, "")
     assert world.loaded == ["R", "S"]
-    assert calls[0].pop("report") == console.note
+    assert callable(calls[0].pop("report"))
+    assert callable(calls[0].pop("watch"))
     assert calls == [
         {
             "data": "D",
             "models": (world.model, world.model),
             "split": "dev",
             "beam": 2,
+            "plot": None,
+            "force": False,
             "reading": {},
         }
     ]
@@ -371,7 +374,6 @@ def test_evaluate_compares_two_models(world: World) -> None:
         ("-m A -m B -m C", "--model names 3 runs, expected one, or two to compare"),
         ("-m A -m B --errors E", "--errors is for one model"),
         ("-m A -m B --strangers S", "--strangers is for one model"),
-        ("-m A -m B --plot P.png", "--plot is for one model"),
     ],
 )
 def test_evaluate_takes_one_model_or_two(world: World, words: str, said: str) -> None:

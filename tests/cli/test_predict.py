@@ -1,23 +1,18 @@
 """``charseq predict`` and ``charseq score``: texts in, lines out, and the options of a model."""
 
-import io
 import json
 import math
-import os
 import re
 import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from world import ECHO, ROOT, LexiconModel, Storyteller, Upper, World, prediction_of, process
 
 from charseq.cli import predict, render
@@ -26,7 +21,7 @@ from charseq.config import Config
 from charseq.data.text.tokenizer import build
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.decoding.next_word_numpy import NumpyNextWord, shapes_of
-from charseq.errors import DataError, UsageError
+from charseq.errors import UsageError
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.prediction import Prediction
 
@@ -428,22 +423,6 @@ def test_a_program_that_waits_for_its_answer_gets_it() -> None:
     assert child.returncode == 0
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30), max_size=8))
-def test_lines_are_the_same_however_they_arrive(parts: list[bytes]) -> None:
-    """From a pipe, chunk by chunk, as from a file."""
-    whole = b"".join(parts).replace(b"\r", b"r")
-    read, write = os.pipe()
-    with os.fdopen(read, "rb") as stream:
-        lines = predict._raw_lines(stream)
-        found = []
-        with os.fdopen(write, "wb", buffering=0) as sink:
-            for part in parts:
-                sink.write(part.replace(b"\r", b"r"))
-                found += list(iter(lambda: next(lines), None))
-        found += [line for line in lines if line is not None]
-    assert found == list(io.BytesIO(whole))
-
-
 def test_mass_limits_the_words_of_a_language_model(world: World) -> None:
     world.model = story = Storyteller()
     story.config = SimpleNamespace(beam=2)  # type: ignore[assignment]
@@ -545,75 +524,6 @@ def test_a_model_is_loaded_with_its_options(world: World, tmp_path: Path, comman
     }  # fmt: skip
     code, _, err = world.run(command, *chosen[2:], *place)
     assert (code, err) == (2, "charseq: error: --lexicon-columns is for --lexicon\n")
-
-
-# --- texts of the command line and of stdin
-
-ODD = "a\u2028b\x0bc\x0cd\x85e\u3000"
-
-
-def lines(content: bytes, *, has_features: bool = False) -> list[str]:
-    return list(predict.read_lines(io.BytesIO(content), has_features=has_features))
-
-
-@pytest.mark.parametrize(
-    ("content", "texts"),
-    [
-        (b"", []),
-        (b"a\nb", ["a", "b"]),
-        (b"a\r\n\r\nb\r\n", ["a", "", "b"]),
-        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
-        (f"{ODD}\n\xa0f \n".encode(), [ODD, "\xa0f "]),
-        (b"a\rb\n", ["a\rb"]),
-        (b"a\r", ["a\r"]),
-        (b" \n\x00\n", [" ", "\x00"]),
-    ],
-)  # fmt: skip
-def test_only_lf_and_crlf_end_a_line(content: bytes, texts: list[str]) -> None:
-    assert lines(content) == texts
-
-
-@given(st.lists(st.text().filter(lambda t: not set("\n\t") & set(t) and t[-1:] != "\r")))
-def test_every_line_is_one_text(texts: list[str]) -> None:
-    texts = [text.removeprefix("\ufeff") for text in texts]
-    assert lines("".join(f"{text}\n" for text in texts).encode()) == texts
-
-
-def test_bytes_that_are_not_utf8_are_named() -> None:
-    with pytest.raises(DataError, match=r"^stdin:2: byte 0xe4 at column 2 is not UTF-8$"):
-        lines(b"ok\nM\xe4rz\n")
-    with pytest.raises(UsageError, match=r"^the text 'M\\udce4rz' is not UTF-8$"):
-        list(predict.read_arguments(["ok", "M\udce4rz"], has_features=False))
-
-
-def test_tabs_fit_the_model() -> None:
-    words = ["run\tV;PST", "", "run\t"]
-    assert list(predict.read_arguments(words, has_features=True)) == words
-    assert lines(b"run\tV;PST\n\n", has_features=True) == ["run\tV;PST", ""]
-    with pytest.raises(DataError, match=r"^stdin:2: 0 tabs, expected one: source TAB features"):
-        lines(b"run\tV\nrun\n", has_features=True)
-    with pytest.raises(UsageError, match="has 2 tabs, expected one"):
-        list(predict.read_arguments(["a\tb\tc"], has_features=True))
-    with pytest.raises(DataError, match=r"^stdin:1: a tab, but the model takes no features"):
-        lines(b"run\tV\n")
-
-
-def test_windows_hold_everything_in_order() -> None:
-    assert list(predict.windows("abcdefg", 3)) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
-    assert list(predict.windows("abc", 3)) == [["a", "b", "c"]]
-    assert list(predict.windows("", 3)) == []
-
-
-def test_texts_before_an_error_are_answered() -> None:
-    def texts() -> Iterator[str]:
-        yield "a"
-        yield "b"
-        raise DataError("bad")
-
-    found = predict.windows(texts(), 10)
-    assert next(found) == ["a", "b"]
-    with pytest.raises(DataError, match="bad"):
-        next(found)
 
 
 # --- options and model -> the function that answers

@@ -46,7 +46,23 @@ def test_a_panel_for_each_score_with_its_best_marked(tmp_path: Path, drawn: list
     assert [text.get_text() for text in wer.texts] == [f"{min(curve.scores['wer']):.3g}"]
     assert wer.get_ylim()[0] == ser.get_ylim()[0] == 0
     assert list(loss.get_lines()[0].get_ydata()) == curve.scores["loss"]
-    assert drawn[0].get_suptitle() == "dates"
+    assert drawn[0].get_suptitle() == "dates: a point is an evaluation, a large one the best"
+
+
+def test_learning_rates_have_a_panel_where_all_evaluations_have_them(
+    tmp_path: Path, drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {**LINE, "learning_rate": 0.002}
+    told(monkeypatch, first, {**LINE, "seconds": 120, "learning_rate": 0.001})
+    learning_curve.draw(tmp_path / "x.png", ["runs/a"])
+    *_, rate = drawn[0].axes
+    assert rate.get_title() == "Learning rate"
+    assert list(rate.get_lines()[0].get_ydata()) == [0.002, 0.001]
+    assert rate.get_ylim()[0] == 0
+    assert not rate.texts, "the least rate is not the best"
+    told(monkeypatch, first, {**LINE, "seconds": 120})  # begun before rates were recorded
+    learning_curve.draw(tmp_path / "y.png", ["runs/a"])
+    assert [axes.get_title() for axes in drawn[1].axes][-1] == "Training data"
 
 
 def test_members_and_runs_are_lines_of_one_picture(

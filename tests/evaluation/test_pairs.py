@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from toy_pairs import short_config as config_of
 from toy_pairs import short_words
 
@@ -201,6 +202,28 @@ def test_a_picture_is_drawn_and_replaces_nothing(
     with pytest.raises(UsageError, match=r"both\.svg is the file of errors and of plot"):
         evaluate(model, data, plot=both, errors=both, force=True, version="9")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.png", "trust.svg"]
+
+
+def test_a_picture_of_where_two_runs_differ(
+    model: PairsModel, other: PairsModel, data: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    picture, told = tmp_path / "differ.svg", list[tuple[int, float]]()
+    found = compare(
+        other, model, data, plot=picture, watch=lambda *facts: told.append(facts), version="9"
+    )
+    assert found == compare(other, model, data, version="9")
+    rows, lengths, _ = drawn[0].axes
+    widths = [one.get_width() for one in rows.patches]
+    names = ("both_right", "only_first", "only_second", "both_wrong")
+    assert widths == [found["comparison"][name] for name in names]
+    shown = [one.get_height() for one in lengths.patches]
+    expected = [100 - one["exact_match"] for of in found["models"] for one in of["by_length"]]
+    assert shown == pytest.approx(expected)
+    assert told == [(found["examples"], 1.0)] * 2
+    with pytest.raises(UsageError, match=r"differ\.svg exists"):
+        compare(other, model, data, plot=picture, version="9")
+    with pytest.raises(UsageError, match=r"a picture's name ends in"):
+        compare(other, model, data, plot=tmp_path / "x.pdf", version="9")
 
 
 def test_two_runs_are_compared_on_the_same_rows(

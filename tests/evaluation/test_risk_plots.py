@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from charseq.data.pairs import Example
 from charseq.errors import DataError, MissingExtraError, UsageError
-from charseq.evaluation import metrics, risk, risk_plots
+from charseq.evaluation import analysis, metrics, risk, risk_plots
 from charseq.evaluation.scoring import Outcome
 from charseq.inference.prediction import Prediction
 
@@ -35,7 +35,11 @@ def outcome_of(rows: Sequence[tuple[float, bool]]) -> Outcome:
 def draw(path: Path, rows: Sequence[tuple[float, bool]], *strangers: Prediction) -> None:
     outcome = outcome_of(rows)
     coverage = risk.assess(outcome)["coverage"]
-    risk_plots.draw(path, outcome, strangers, coverage=coverage, title="a title")
+    lengths = analysis.by_length(outcome, list)
+    edits = analysis.edit_counts(outcome, list)
+    risk_plots.draw(
+        path, outcome, strangers, coverage=coverage, lengths=lengths, edits=edits, title="a title"
+    )
 
 
 def points(line: Any) -> list[tuple[float, float]]:
@@ -73,6 +77,17 @@ def test_the_histogram_counts_right_wrong_and_strangers(
         "right (3)", "wrong (2)", "strangers (1)",
     ]  # fmt: skip
     assert axes.get_title().endswith("; 1 stranger refused")
+
+
+def test_errors_by_length_and_by_symbol_stand_below(drawn: list[Figure], tmp_path: Path) -> None:
+    draw(tmp_path / "x.png", ROWS)
+    assert [axes.get_title() for axes in drawn[0].axes[3:]] == [
+        "Error by length", "Wrong symbols: 2 edits",
+    ]  # fmt: skip
+    (bar,) = drawn[0].axes[3].patches
+    assert bar.get_height() == pytest.approx(40)
+    (bar,) = drawn[0].axes[4].patches
+    assert bar.get_height() == 100
 
 
 @pytest.mark.parametrize("rows", [[(0.5, True)], [(0.5, False)], [(0.0, True), (1.0, True)]])

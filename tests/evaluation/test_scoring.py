@@ -245,3 +245,16 @@ def test_columns_are_read_as_the_settings_say(tmp_path: Path) -> None:
     write(tmp_path / "test.tsv", ["source\ttarget", "a\tb"])
     assert len(choose_rows(tmp_path, {**SETTINGS, "header": "no"}, None, OTHER)[0]) == 2
     assert len(choose_rows(tmp_path, SETTINGS, None, OTHER)[0]) == 1
+
+
+def test_the_rows_that_are_answered_are_told_and_nothing_else_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("charseq.evaluation.scoring.WATCHED", 2)
+    texts = ["ccc", "a", "bb", "a", "dddd", "é"]
+    fake, rows = Fake(dict.fromkeys(texts, "q")), [Example(text, "q") for text in texts]
+    told: list[tuple[int, float]] = []
+    found = score_examples(fake, rows, width=1, watch=lambda *facts: told.append(facts))
+    assert [call[0] for call in fake.calls] == [["a", "é"], ["bb", "ccc"], ["dddd"]]
+    assert found == score_examples(fake, rows, width=1)
+    assert told == [(3, pytest.approx(2 / 11)), (5, pytest.approx(7 / 11)), (6, 1.0)]

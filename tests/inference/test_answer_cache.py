@@ -165,3 +165,27 @@ def test_a_text_without_an_answer_has_empty_cells_and_a_note(n: int) -> None:
     (answer,) = AnswerCache(silent, format=FORMATS["text"], n=n).answer(["aß"]).values()
     assert answer.cells == ("",) * n
     assert answer.note.endswith("; no answer")
+
+
+def test_alignments_are_cells_before_the_note() -> None:
+    asked: list[tuple[list[str], list[str]]] = []
+
+    def align(texts: Sequence[str], answers: Sequence[str]) -> list[str]:
+        asked.append((list(texts), list(answers)))
+        return [f"{one}→{two}" for one, two in zip(texts, answers, strict=True)]
+
+    aligned = cache(Asked(), n=2, align=align)
+    found = aligned.answer(["a", "ß"])
+    assert found["a"].cells == ("A", "", "a→A", "")
+    assert found["ß"].cells == ("SS", "", "ß→SS", "unknown U+00DF")
+    assert aligned.answer(["a"]) == {"a": found["a"]}
+    assert asked == [(["a", "ß"], ["A", "SS"])], "each text once"
+    assert aligned.empty.cells == ("", "", "", "empty")
+
+
+def test_an_answer_that_is_withheld_has_no_alignment() -> None:
+    aligned = AnswerCache(
+        lambda texts: {text: entry(0.2, 0.1) for text in texts},
+        format=FORMATS["tsv"], n=1, threshold=0.5, align=lambda texts, _: ["x"] * len(texts),
+    )  # fmt: skip
+    assert aligned.answer(["a"])["a"].cells == ("", "", "unsure")

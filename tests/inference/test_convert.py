@@ -965,3 +965,39 @@ def test_a_reader_that_leaves_is_no_fault_of_ours() -> None:
         patch.setattr(sys, "stdout", SimpleNamespace(buffer=Gone()))
         with pytest.raises(BrokenPipeError):
             convert(Fake(), "-", "-")
+
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def test_alignments_are_a_column(tmp_path: Path) -> None:
+    from charseq.inference.predictor import load  # above, it would move the measures of memory
+
+    path = tmp_path / "a.csv"
+    path.write_text("word,n\nbanana,1\n,2\nbanana,3\n", encoding="utf-8")
+    convert(load(FIXTURES / "hard"), path, tmp_path / "b.csv", align=True)
+    rows = list(csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()))
+    assert list(rows[0]) == [
+        "word", "n", "prediction", "prediction_alignment", "prediction_note",
+    ]  # fmt: skip
+    pairs = [pair.split("→") for pair in rows[0]["prediction_alignment"].split(" ")]
+    assert "".join(source for source, _ in pairs if source != "∅") == "banana"
+    assert "".join(target for _, target in pairs) == rows[0]["prediction"]
+    assert [row["prediction_alignment"] for row in rows[1:]] == [
+        "", rows[0]["prediction_alignment"],
+    ]  # fmt: skip
+
+
+def test_alignments_need_attention_and_columns(tmp_path: Path) -> None:
+    from charseq.inference.predictor import load
+
+    text, out = tmp_path / "a.txt", tmp_path / "b.txt"
+    text.write_text("a\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="align=True needs a model with attention"):
+        convert(load(FIXTURES / "words"), text, out, align=True)
+    model = load(FIXTURES / "hard")
+    with pytest.raises(UsageError, match="plain text has no columns"):
+        convert(model, text, out, align=True)
+    with pytest.raises(UsageError, match="adds a column, and a lexicon has none"):
+        convert(model, text, out, align=True, to_format="kaldi")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt"]

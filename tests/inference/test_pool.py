@@ -249,3 +249,19 @@ def test_a_pool_of_a_language_model_converts_text_as_the_model_does(
         assert isinstance(found, WorkerPool)
         assert len(found.workers) == 1
     assert (tmp_path / "shared.txt").read_bytes() == (tmp_path / "alone.txt").read_bytes()
+
+
+def test_alignments_are_the_same_and_a_worker_gives_some_of_them(
+    two: WorkerPool, model: PairsModel
+) -> None:
+    answers = [one.prediction for one in model.predict(TEXTS)]
+    own = [one.text if one else "" for one in model.align(TEXTS, answers)]
+    asked: list[int] = []
+    ask = model.align
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            model, "align", lambda texts, given: asked.append(len(texts)) or ask(texts, given)
+        )
+        assert two.align([*TEXTS, ""], [*answers, "x"]) == [*own, ""]
+    assert asked == [(len(TEXTS) + 2) // 2]
+    assert len(two.workers) == 1

@@ -33,7 +33,7 @@ from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import loop, pairs, train
 from charseq.training.loop import Task
 from charseq.training.prepare import assemble_trainer, halved
-from charseq.training.trainer import Step, Trainer
+from charseq.training.trainer import Step, Trainer, schedule
 
 
 def config_of(**settings: Any) -> Config:
@@ -169,6 +169,10 @@ def test_a_further_kind_of_task_resumes_to_the_same_bits(tmp_path: Path) -> None
     assert equal(weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"))
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(metrics) == len(whole.progress.metrics)
+    for line in map(json.loads, metrics):
+        rate = config.learning_rate * schedule(line["epoch"] / config.epochs, config.warmup)
+        assert line["learning_rate"] == pytest.approx(rate)
+    assert json.loads(metrics[-1])["learning_rate"] == pytest.approx(0)
 
 
 # --- interrupted and resumed

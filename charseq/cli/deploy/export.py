@@ -62,19 +62,31 @@ def export(
     if onnx is None and html is None:
         raise UsageError("nothing to write: give --onnx DIR or --html FILE")
     prepare_inference()
-    report = console.silence if quiet else console.note
     facts = {}
-    if onnx is not None:
-        from charseq.export.onnx import to_onnx
+    what = f"exporting {run} and comparing answers"
+    with console.preparing(what, quiet=quiet, again=True) as listening:
+        report = listening["report"]
+        if onnx is not None:
+            from charseq.export.onnx import to_onnx
 
-        facts["onnx"] = to_onnx(
-            run, onnx, precision=precision or "fp32", texts=texts, force=force, report=report
-        )
-    if html is not None:
-        from charseq.export.html import to_html
+            facts["onnx"] = to_onnx(
+                run,
+                onnx,
+                precision=precision or "fp32",
+                texts=texts,
+                force=force,
+                report=report,
+            )
+        if html is not None:
+            from charseq.export.html import to_html
 
-        facts["html"] = to_html(
-            run, html, precision=precision or "auto", texts=texts, force=force, report=report
-        )
+            facts["html"] = to_html(
+                run,
+                html,
+                precision=precision or "auto",
+                texts=texts,
+                force=force,
+                report=report,
+            )
     if as_json:
         console.write_json(facts)

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
@@ -92,7 +92,15 @@ class Table:
         """The rows one by one, without the header."""
         return (row for window in self.windows for row in window.rows)
 
+    def watched(self, watch: Watch | None) -> Self:
+        """The same table; ``watch`` gets the rows and the bytes of each window that is read."""
+        if watch is None:
+            return self
+        return replace(self, windows=_watched(self.windows, watch))
 
+
+Watch = Callable[[int, int], None]
+"""Gets numbers of rows, and the bytes that they take in their file."""
 Write = Callable[[Window, Sequence[Sequence[str] | None]], None]
 """``write(window, values)``: one entry a row, the texts of its new columns; None keeps the row."""
 
@@ -198,6 +206,12 @@ class Format(abc.ABC):
 def is_comment(row: Row) -> bool:
     """Whether a row begins as comments do. Such a row may be data: see ``headers``."""
     return row.raw.removeprefix(BOM).startswith(COMMENTS)
+
+
+def _watched(windows: Iterator[Window], watch: Watch) -> Iterator[Window]:
+    for window in windows:
+        yield window
+        watch(len(window.rows), window.bytes)
 
 
 def group(rows: Iterator[Row]) -> Iterator[Window]:

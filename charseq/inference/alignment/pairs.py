@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charseq.data.text.vocabulary import SPACED
+from charseq.display import visible
 from charseq.inference.alignment.forced import attention
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class Alignment:
             (one.join(span), two.join(part)) for span, (_, part) in zip(spans, runs, strict=True)
         ]
 
+    @property
+    def text(self) -> str:
+        """The pairs as a line, ``k→k ae→æ t→t``; spaces and what is invisible can be seen."""
+        return " ".join(f"{_seen(one)}→{_seen(two)}" for one, two in self.pairs)
+
     def to_json(self) -> dict[str, Any]:
         """The alignment as values of JSON."""
         return {
@@ -87,6 +93,11 @@ class Alignment:
             "weights": [[round(weight, DIGITS) for weight in row] for row in self.weights],
             "pairs": [list(pair) for pair in self.pairs],
         }
+
+
+def _seen(part: str) -> str:
+    """A part of a text in which spaces can be seen; ∅ for none."""
+    return "".join(visible(part)) or "∅"
 
 
 def align(
