@@ -16,8 +16,8 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding.ensemble import direction_groups
 from charseq.errors import UsageError
+from charseq.inference.hub.download import find
 from charseq.inference.loading import LoadedRun, read_run
-from charseq.runs.lookup import find
 from charseq.version import __version__
 
 if TYPE_CHECKING:
