@@ -100,7 +100,7 @@ def download(address: str) -> Path:
     if not names(place):
         import tempfile
 
-        with asking(fixed), tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as work:
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as work:
             _move(_fetch(api, fixed, sizes, Path(work)), place)
     return place
 
@@ -112,9 +112,10 @@ def _fetch(api: HfApi, repository: Repository, sizes: Mapping[str, int | None], 
     """
 
     def fetch(name: str) -> None:
-        path = api.hf_hub_download(
-            repository.id, name, revision=repository.revision, local_dir=work / "files"
-        )
+        with asking(repository):
+            path = api.hf_hub_download(
+                repository.id, name, revision=repository.revision, local_dir=work / "files"
+            )
         Path(path).replace(folder / name)
 
     folder = work / repository.name
@@ -132,8 +133,8 @@ def _fetch(api: HfApi, repository: Repository, sizes: Mapping[str, int | None], 
     for name, entry in sorted(listed.items()):
         if sizes.get(name) != entry.size:
             is_there = f"it has {sizes[name]:,} bytes" if sizes.get(name) else "it is missing"
-            fault = f"{name}: {is_there}, {MANIFEST} says {entry.size:,}"
-            raise _unsound(repository, folder, [fault])
+            what = f"{name}: {is_there}, {MANIFEST} says {entry.size:,}"
+            raise _unsound(repository, folder, [what])
         total += entry.size
     if total > MAX_DOWNLOAD:
         what = f"takes {total:,} bytes, more than the {MAX_DOWNLOAD:,} of a run to download"

@@ -10,11 +10,11 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from charseq.display import printable
-from charseq.errors import CharseqError, CheckpointError, UsageError, require
+from charseq.errors import CheckpointError, UsageError, require
+from charseq.runs.untrusted import reason
 from charseq.version import __version__
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def asking(repository: Repository, *, hint: str = "") -> Iterator[None]:
             or file.
     """
     from huggingface_hub import errors
-    from huggingface_hub.utils import (
+    from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
@@ -113,16 +113,17 @@ def asking(repository: Repository, *, hint: str = "") -> Iterator[None]:
         disable_progress_bars()
     try:
         yield
-    except CharseqError:
-        raise
     except errors.EntryNotFoundError as fault:
         if isinstance(fault, errors.LocalEntryNotFoundError):
             raise _unreachable(repository, fault, hint) from fault
         raise CheckpointError("a file of it is missing on the Hub", path=str(repository)) from fault
     except errors.HfHubHTTPError as fault:
         raise CheckpointError(_refusal(repository, fault), path=str(repository)) from fault
-    except (transport, OSError, errors.RevisionResolutionError) as fault:
+    except (transport, OSError) as fault:
         raise _unreachable(repository, fault, hint) from fault
+    except (ValueError, RuntimeError) as fault:  # of an upload, or an answer that is none of a Hub
+        told = _shown(str(fault.__cause__ or fault))
+        raise CheckpointError(f"the Hub does not do it: {told}", path=str(repository)) from fault
     finally:
         if shown:
             enable_progress_bars()
@@ -150,8 +151,11 @@ def _unreachable(repository: Repository, fault: BaseException, hint: str) -> Che
     from huggingface_hub import constants, errors
 
     cause = fault.__cause__ or fault
-    if isinstance(fault, OSError) and fault.errno is not None and fault.filename is not None:
-        return CheckpointError(f"cannot be stored: {fault.strerror}", path=Path(fault.filename))
+    is_local = isinstance(fault, OSError) and not isinstance(
+        fault, ConnectionError | TimeoutError | errors.LocalEntryNotFoundError
+    )
+    if is_local and getattr(fault, "strerror", None):
+        return CheckpointError(f"cannot be stored: {reason(fault)}", path=str(repository))
     what = f"the Hub ({constants.ENDPOINT}) cannot be reached: {_shown(str(cause))}"
     if isinstance(fault, errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
         what = "the Hub is not asked, since HF_HUB_OFFLINE is set"
