@@ -207,12 +207,13 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(401, "")
         asked = json.loads(self.body)
         name = f"{asked['organization']}/{asked['name']}"
+        told = json.dumps({"url": f"{self.hub.url}/{name}", "name": name}).encode()
         if name in self.hub.repositories:
-            raise _Refusal(409, "")
+            return self._send(409, told)
         is_private = asked.get("private") or asked.get("visibility") == "private"
         self.hub.repositories[name] = Stored(private=bool(is_private))
         self.hub.repositories[name].commit({".gitattributes": b"*.safetensors filter=lfs\n"})
-        self._json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
+        return self._send(200, told)
 
     def check_card(self) -> None:
         text = json.loads(self.body)["content"]
