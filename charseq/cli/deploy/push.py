@@ -50,7 +50,7 @@ def push(
     The run is verified first. Pushed are its weights, metadata and metrics, and a model card with
     the licence and languages that you state. A repository that does not exist is made, for you
     alone unless --public. Prints the address of the commit, which -m takes everywhere. Log in
-    with `hf auth login`, or set HF_TOKEN.
+    with "hf auth login", or set HF_TOKEN.
     """
     prepare_inference()
     from charseq.export import hub
