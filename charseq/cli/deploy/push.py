@@ -16,7 +16,6 @@ from charseq.process import prepare_inference
     epilog=options.example(
         "charseq push checkpoints/mine owner/name --license cc-by-4.0 --language hr",
         "charseq push checkpoints/mine owner/name --dry-run",
-        'charseq predict -m hf://owner/name "text"',
     ),
 )
 @click.argument("run", type=options.Name(), metavar="RUN")
