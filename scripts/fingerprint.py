@@ -166,7 +166,7 @@ def of_shipped(folder: Path) -> Iterator[tuple[str, str]]:
 
 def environment() -> str:
     """Python, libraries, and whether the kernels are compiled: last bits depend on them."""
-    compiled = any((ROOT / "charseq").rglob("kernels.*.so"))
+    compiled = any((ROOT / "charseq").rglob("kernels*.so"))
     libraries = [f"{name}={version(name)}" for name in LIBRARIES]
     facts = [f"python={platform.python_version()}", f"kernels={'compiled' if compiled else 'none'}"]
     return ",".join([platform.machine(), *facts, *libraries])

@@ -193,7 +193,7 @@ def world(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("charseq.inference.pool.cores", lambda: 1)
     result = World(capfdbinary, monkeypatch)
     result.replace("inference.predictor", load=result.load, fingerprint=repr)
-    monkeypatch.setattr("charseq.runs.lookup.choose", result.choose)
+    monkeypatch.setattr("charseq.inference.hub.download.choose", result.choose)
     return result
 
 
@@ -208,7 +208,7 @@ def process(*words: str, code: str = "", **options: Any) -> subprocess.Completed
 
 
 ECHO = """
-import pathlib, types, charseq.inference, charseq.runs
+import pathlib, types, charseq.inference.hub
 from charseq.inference.prediction import Candidate, Prediction
 class Model:
     has_features = False
@@ -220,5 +220,5 @@ room = types.SimpleNamespace(load=lambda run: Model(), fingerprint=lambda model:
 charseq.inference.predictor = sys.modules["charseq.inference.predictor"] = room
 choice = types.SimpleNamespace(path=pathlib.Path("runs/echo"), reason="")
 room = types.SimpleNamespace(choose=lambda model, task=None: choice)
-charseq.runs.lookup = sys.modules["charseq.runs.lookup"] = room
+charseq.inference.hub.download = sys.modules["charseq.inference.hub.download"] = room
 """

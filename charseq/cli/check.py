@@ -72,9 +72,11 @@ def verify(*, folder: str, as_json: bool) -> None:
     symbols. Each fault is a line, and the exit code is 1 if there is any. Files that charseq never
     reads are not checked.
     """
+    from charseq.inference.hub.download import download
+    from charseq.inference.hub.repository import is_address
     from charseq.inference.verify import verify as verify_run
 
-    found = verify_run(folder)
+    found = verify_run(download(folder) if is_address(folder) else folder)
     if as_json:
         console.write_json(found.to_json())
     else:

@@ -41,6 +41,7 @@ COMMANDS = {
     "convert": "convert",
     "export": "deploy.export",
     "serve": "deploy.serve",
+    "push": "deploy.push",
     "evaluate": "evaluate",
     "score": "predict",
     "check": "check",

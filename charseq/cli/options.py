@@ -352,7 +352,7 @@ def _model(*names: str, text: str, multiple: bool = False) -> Callable[[Command]
     )
 
 
-model = _model("--model", text="Run folder of the model, or its name.")
+model = _model("--model", text="Run folder of the model, its name, or hf://OWNER/NAME.")
 models = _model(
     "--model",
     "models",
@@ -431,7 +431,7 @@ def chosen(model: str | None, *, task: str | None = None, quiet: bool = False) -
 
     ``task``: ``pairs`` or ``next-word``, if only runs of this task can do what is asked for.
     """
-    from charseq.runs.lookup import choose
+    from charseq.inference.hub.download import choose
 
     choice = choose(model, task=task)
     if choice.reason and not quiet:

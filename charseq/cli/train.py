@@ -32,7 +32,7 @@ from charseq.process import prepare_training
 )
 @click.option(
     "--init-from",
-    type=options.Name(Path),
+    type=options.Name(),
     metavar="RUN",
     help="Start from the weights of another run (fine-tuning).",
 )
@@ -52,7 +52,7 @@ from charseq.process import prepare_training
 @options.dry_run("Read the data, print the plan of the training, and stop.")
 @options.reporting
 def train(
-    *, data: str, output: Path | None, assignments: tuple[str, ...], init_from: Path | None,
+    *, data: str, output: Path | None, assignments: tuple[str, ...], init_from: str | None,
     distil_from: str | None, unlabelled: str | None, force: bool, dry_run: bool, as_json: bool,
     quiet: bool, **settings: Any,
 ) -> None:  # fmt: skip

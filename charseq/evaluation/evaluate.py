@@ -13,9 +13,9 @@ from charseq.data.corpus import is_text, task_of, trained_reading
 from charseq.decoding.rules import is_given
 from charseq.errors import UsageError, argument
 from charseq.evaluation import next_word, pairs
+from charseq.inference.hub.download import choose
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
-from charseq.runs.lookup import choose
 from charseq.version import __version__
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from charseq.data.text.alignment import Actions
 from charseq.data.text.vocabulary import BOS, EOS
 from charseq.decoding.ensemble import direction_groups
 from charseq.errors import UsageError
+from charseq.inference.hub.download import find
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, load
-from charseq.runs.lookup import find
 from charseq.version import __version__
 
 if TYPE_CHECKING:

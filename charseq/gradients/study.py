@@ -14,9 +14,9 @@ from charseq import files
 from charseq.data.text.vocabulary import SPECIALS
 from charseq.display import shown
 from charseq.errors import DataError, UsageError, require
+from charseq.inference.hub.download import find
 from charseq.inference.loading import LoadedRun, read_run
 from charseq.inference.predictor import PairsModel, load
-from charseq.runs.lookup import find
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,9 @@ from charseq.confidence.rescoring import DIRECTIONS
 from charseq.confidence.word_prior import BEAM
 from charseq.config import in_use
 from charseq.display import SHOWN_SYMBOLS, field
+from charseq.inference.hub.download import find
 from charseq.inference.loading import is_next_word, read_run, shapes_of
-from charseq.runs.lookup import TRAINED_AT, find
+from charseq.runs.lookup import TRAINED_AT
 from charseq.runs.model_card import example_counts, score_text, source_count, word_count
 
 

@@ -28,12 +28,12 @@ from charseq.decoding.ensemble import direction_groups_on
 from charseq.decoding.search import LengthLimits
 from charseq.errors import SettingError, UsageError, require
 from charseq.inference.alignment.pairs import Alignment, align
+from charseq.inference.hub.download import find
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.loading import fingerprint as fingerprint  # noqa: PLC0414, of models
 from charseq.inference.loading import language_model, read_run, reloading, rescoring_of
 from charseq.inference.prediction import Prediction, check_threshold, refuse_below, withholding
 from charseq.inference.translator import Translator
-from charseq.runs.lookup import find
 
 if TYPE_CHECKING:
     from charseq.inference.lexicon import Lexicon
@@ -213,10 +213,11 @@ def load(
     """Load the model of a run folder.
 
     Args:
-        run: the folder. By default the one that the environment variable ``CHARSEQ_MODEL`` names,
-            else the run in ``./checkpoints`` that was trained last, else the model of dates that
-            comes with charseq. A name, such as ``"dates"``, is looked up in ``./checkpoints`` and
-            among the models that come with charseq.
+        run: the folder, or ``hf://owner/name@revision`` for one of the Hugging Face Hub, which is
+            downloaded and verified. By default the one that the environment variable
+            ``CHARSEQ_MODEL`` names, else the run in ``./checkpoints`` that was trained last, else
+            the model of dates that comes with charseq. A name, such as ``"dates"``, is looked up in
+            ``./checkpoints`` and among the models that come with charseq.
         lexicon: a file of your own pairs. Where a text is a source in it, its targets come before
             the answers of the model.
         lexicon_columns: roles of its columns, as in the setting ``columns``; by default by its
@@ -237,7 +238,8 @@ def load(
 
     Raises:
         SettingError: another device, no GPU, or a language model is to run on one.
-        CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet.
+        CheckpointError: the run is missing, damaged, of a foreign format, or has no model yet; or
+            the Hub cannot be reached.
         DataError: with path and line: the lexicon or the list of words cannot be read.
         UsageError: a lexicon, a list of words, a length penalty or a rule for a language model; no
             path; or an expression that is not regular, or that no output matches.

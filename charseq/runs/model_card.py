@@ -1,7 +1,8 @@
 """Metadata of a run -> its model card, the README.md of a run folder.
 
 The card follows Mitchell et al. (2019) as far as a program knows the facts: input and output, data
-and training, scores, and use. The licence is for the owner to add.
+and training, scores, and use. It begins with the YAML head of the Hugging Face Hub
+(:mod:`charseq.runs.card_head`). The licence is for the owner to add.
 """
 
 from __future__ import annotations
@@ -12,18 +13,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from charseq.display import printable
+from charseq.runs.card_head import Owner, head
 
 MAX_NAME = 200
 """Characters of a name, of data or of a run, in a card."""
 _MARKUP = re.compile(r"[\\`*\[\]<>|&~$!]|(?<!\w)_|_(?!\w)")
 
 
-def render(name: str, metadata: Mapping[str, Any]) -> str:
-    """The card of the run ``name``, as Markdown.
+def render(
+    name: str, metadata: Mapping[str, Any], *, address: str = "", owner: Owner | None = None
+) -> str:
+    """The card of the run ``name``, as Markdown with a YAML head.
 
     Names, which may come from a stranger, are plain text in it: without line breaks, links, HTML
     or other markup.
+
+    Args:
+        name: of the run, for people.
+        metadata: the object of the run's ``about.json``.
+        address: the address of the run, if it is on the Hub; by default it is a folder below
+            ``checkpoints``.
+        owner: the facts that the owner of the run states.
     """
+    told = head(name, metadata, owner or Owner())
+    use = f"-m {_word(name)}"
+    place = "With this folder below `checkpoints`"
+    if address:
+        use = f"-m {shlex.quote(address)}"
+        place = "With charseq and its extra `hub`"
+    return f"{told}\n{_body(name, metadata, place, use)}"
+
+
+def _body(name: str, metadata: Mapping[str, Any], place: str, use: str) -> str:
+    """The card below its head; ``place``: where the run is, ``use``: the option that names it."""
     data, settings = metadata["data"], metadata["settings"]
     counts = _plain(example_counts(data))
     state = (
@@ -32,12 +54,12 @@ def render(name: str, metadata: Mapping[str, Any]) -> str:
         else "\n**Training is not finished; these are its best weights so far.**\n"
     )
     if settings.get("task") == "next-word":
-        return _next_word(name, metadata, counts, state)
+        return _next_word(name, metadata, counts, state, f"{place}:\n\n    charseq predict {use}")
     return f"""# {_plain(name)}
 {state}
-A character-level sequence-to-sequence model made by charseq. With this folder below `checkpoints`:
+A character-level sequence-to-sequence model made by charseq. {place}:
 
-    charseq predict -m {_word(name)} "…"
+    charseq predict {use} "…"
 
 | | |
 |---|---|
@@ -56,8 +78,8 @@ and origin of the data are for its owner to state.
 """
 
 
-def _next_word(name: str, metadata: Mapping[str, Any], counts: str, state: str) -> str:
-    """The card of a next-word run."""
+def _next_word(name: str, metadata: Mapping[str, Any], counts: str, state: str, use: str) -> str:
+    """The card of a next-word run below its head; ``use``: how the model is called."""
     data, settings, units = metadata["data"], metadata["settings"], metadata["units"]
     vocabulary = units["vocabulary"]
     kind = "words" if vocabulary["kind"] == "spaced" else vocabulary["kind"]
@@ -67,9 +89,7 @@ def _next_word(name: str, metadata: Mapping[str, Any], counts: str, state: str) 
     lines = "running text" if settings["stateful"] == "yes" else "each for itself"
     return f"""# {_plain(name)}
 {state}
-A next-word predictor made by charseq. With this folder below `checkpoints`:
-
-    charseq predict -m {_word(name)} -n 5 "…"
+A next-word predictor made by charseq. {use} -n 5 "…"
 
 | | |
 |---|---|

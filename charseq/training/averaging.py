@@ -19,9 +19,9 @@ import numpy as np
 from charseq import files
 from charseq.data.corpus import data_files
 from charseq.errors import CheckpointError, UsageError, argument
+from charseq.inference.hub.download import find
 from charseq.inference.loading import LoadedRun, read_run, shapes_of
 from charseq.runs.folder import WEIGHTS, is_finished, lock, names, read, refuse_inputs
-from charseq.runs.lookup import find
 from charseq.runs.training_state import TrainingState, kept_evaluations, kept_name
 from charseq.runs.untrusted import parse_object
 from charseq.runs.weights import load_weights

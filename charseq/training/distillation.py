@@ -32,11 +32,11 @@ from charseq.errors import (
     UsageError,
     argument,
 )
+from charseq.inference.hub.download import find
 from charseq.inference.language_model import LanguageModel
 from charseq.inference.predictor import load
 from charseq.process import catch_signals
 from charseq.runs.folder import ABOUT, WEIGHTS, is_finished, names, publish, read, read_all
-from charseq.runs.lookup import find
 from charseq.runs.untrusted import encode, parse_object
 
 if TYPE_CHECKING:

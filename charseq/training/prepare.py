@@ -27,9 +27,9 @@ from charseq.data.text.vocabulary import SPECIALS, Vocabulary, build
 from charseq.decoding.ensemble import direction_of
 from charseq.decoding.search import LengthLimits
 from charseq.errors import DataError, SettingError, argument
+from charseq.inference.hub.download import find
 from charseq.inference.loading import is_next_word, read_run
 from charseq.runs.folder import WEIGHTS, read
-from charseq.runs.lookup import find
 from charseq.runs.untrusted import encode
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from charseq.data.splits import name_of
 from charseq.display import field
 from charseq.errors import CheckpointError, SettingError, argument, require
 from charseq.inference.describe import describe_calibration
+from charseq.inference.hub.download import find
 from charseq.inference.loading import check_storable, shapes_of
 from charseq.inference.predictor import load
 from charseq.kernels import library
 from charseq.process import WorkClock
 from charseq.runs.folder import check_place, is_finished, lock, refuse_inputs
-from charseq.runs.lookup import find
 from charseq.runs.training_state import Progress, TrainingState
 from charseq.training import ensemble
 from charseq.training.callbacks.protocol import Callback, tell

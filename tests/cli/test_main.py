@@ -28,8 +28,8 @@ from charseq.errors import (
 )
 
 COMMANDS = [
-    "train", "tune", "average", "predict", "convert", "export", "serve", "evaluate", "score",
-    "check", "info", "verify", "plot", "gradients",
+    "train", "tune", "average", "predict", "convert", "export", "serve", "push", "evaluate",
+    "score", "check", "info", "verify", "plot", "gradients",
 ]  # fmt: skip
 
 
@@ -121,6 +121,7 @@ def test_the_flags_are_those_of_the_contract() -> None:
         "convert": "-m -o --column --to -n --beam --batch-size --format --force",
         "export": "--onnx --html --precision --texts --force --json -q",
         "serve": "-m --host --port --token-file --allow-host --max-upload --jobs -q",
+        "push": "--public --license --language --message --dry-run --json -q",
         "evaluate": "-m --split --beam --errors --details --json",
         "score": "-m --json -q",
         "check": "",

@@ -15,7 +15,7 @@ from charseq.errors import MissingExtraError, require
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     "torch", "pandas", "sentencepiece", "tqdm", "rapidfuzz", "regex", "pyarrow", "openpyxl", "odf",
-    "matplotlib", "optuna", "jaxtyping", "beartype",
+    "matplotlib", "optuna", "jaxtyping", "beartype", "huggingface_hub",
 )  # fmt: skip
 """Packages that an install for inference does not have."""
 
@@ -93,6 +93,11 @@ def test_runs_and_data_are_looked_at(tmp_path: Path) -> None:
         ("predict -m dates --device cuda x", "device cuda needs torch: pip install torch"),
         ("evaluate pairs.tsv -m dates", "evaluating pairs needs rapidfuzz: pip install rapidfuzz"),
         ("evaluate pairs.tsv -m dates -m sentences", "runs of pairs can be compared"),
+        (
+            "predict -m hf://a/b x",
+            "a model of the Hugging Face Hub needs huggingface_hub: pip inst",
+        ),
+        ("push dates a/b", "charseq push needs huggingface_hub: pip install "),
         ("convert -m dates book.xlsx", "reading Excel needs pandas: pip install pandas"),
         ("convert -m dates book.ods", "reading OpenDocument needs pandas: pip install pandas"),
         ("convert -m dates book.parquet", "needs pyarrow: pip install pyarrow"),

@@ -10,6 +10,7 @@ import pytest
 from charseq.config import Config, defaults
 from charseq.data.text.tokenizer import Tokenizer
 from charseq.data.text.vocabulary import Vocabulary
+from charseq.runs.card_head import Owner
 from charseq.runs.model_card import render
 
 SOURCE = Vocabulary("characters", "NFD", "NFC", tuple("abc"), features=("V", "N"))
@@ -20,6 +21,7 @@ SCORES = {"examples": 1234, "exact_match": 98.25, "wer": 1.75, "ser": 0.5}
 def card(name: str = "dates", *, finished: bool = True, **changes: Any) -> str:
     settings: dict[str, Any] = {"cell": "lstm", "hidden": 77, "embedding": 33, "layers": 2}
     settings |= {"seed": 5, "attention": "soft"}
+    told = {name: changes.pop(name) for name in ("address", "owner") if name in changes}
     given = {
         "finished": finished,
         "settings": {**Config().to_json(), **settings, **changes.pop("settings", {})},
@@ -36,7 +38,15 @@ def card(name: str = "dates", *, finished: bool = True, **changes: Any) -> str:
         "scores": SCORES,
         **changes,
     }
-    return render(name, given)
+    return render(name, given, **told)
+
+
+def body(text: str) -> str:
+    """The card below its head."""
+    begin, head, told = text.split("---\n", 2)
+    assert begin == ""
+    assert head.startswith("license: ")
+    return told.removeprefix("\n")
 
 
 def row(text: str, head: str) -> str:
@@ -57,7 +67,7 @@ def test_scores_that_chose_the_settings_are_marked(task: str) -> None:
 
 def test_every_fact_is_in_its_row() -> None:
     text = card()
-    assert text.startswith("# dates\n")
+    assert body(text).startswith("# dates\n")
     assert "charseq predict -m checkpoints/dates" in text
     assert row(text, "input") == "characters, 3 symbols and 2 features, Unicode form NFD"
     assert row(text, "output") == "spaced, 2 symbols, Unicode form NFC"
@@ -113,13 +123,23 @@ def test_pairs_that_were_merged_are_told() -> None:
     )
 
 
+def test_a_run_of_the_hub_is_called_by_its_address() -> None:
+    text = card(address="hf://me/dates", owner=Owner("mit", ("hr",)))
+    assert text.startswith('---\nlicense: mit\nlanguage:\n- "hr"\n')
+    assert 'With charseq and its extra `hub`:\n\n    charseq predict -m hf://me/dates "' in text
+    assert "checkpoints" not in text
+    words = words_card(address="hf://me/talk")
+    assert 'charseq predict -m hf://me/talk -n 5 "' in words
+    assert "checkpoints" not in words
+
+
 # --- a run that predicts words
 
 WORDS = Vocabulary("spaced", "NFC", "NFC", tuple(f"w{number}" for number in range(1234)))
 
 
 def words_card(units: Tokenizer | None = None, *, finished: bool = True, **changes: Any) -> str:
-    told = changes.pop("settings", {})
+    told, address = changes.pop("settings", {}), changes.pop("address", "")
     settings = {**defaults("next-word").to_json(), "hidden": 77, "embedding": 33, "seed": 5, **told}
     given = {
         "finished": finished,
@@ -136,12 +156,12 @@ def words_card(units: Tokenizer | None = None, *, finished: bool = True, **chang
         "scores": {"perplexity": 87.654},
         **changes,
     }
-    return render("talk", given)
+    return render("talk", given, address=address)
 
 
 def test_every_fact_of_a_run_of_words_is_in_its_row() -> None:
     text = words_card()
-    assert text.startswith("# talk\n")
+    assert body(text).startswith("# talk\n")
     assert 'charseq predict -m checkpoints/talk -n 5 "' in text
     assert row(text, "symbols") == (
         "1,234 words; capitals: lower; punctuation: split; Unicode form NFC"
@@ -189,7 +209,7 @@ def test_names_are_plain_text() -> None:
     data = {"name": name * 50, "fingerprint": "|" * 99, "examples": {"<i>": 1}}
     text = card(name, data=data, averaged={"of": name}, distilled={"teacher": name})
     lines = text.split("\n")
-    assert lines[0] == (
+    assert body(text).split("\n")[0] == (
         r"# a b # c\\x1b\[1m\|\<b\>x\</b\> \[y\](z) \`q\` \*w\* \_v\_ in_word \$(touch x)"
     )
     assert all(line.isprintable() for line in lines)

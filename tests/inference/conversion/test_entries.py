@@ -100,6 +100,16 @@ def test_each_text_is_written_once_with_its_best_answers(
     assert [one.prediction for one in again.find("ab")] == ["A B", "A B E"]
 
 
+def test_sherpa_onnx_reads_the_best_answers_of_a_kaldi_lexicon(tmp_path: Path) -> None:
+    """Of its lines: a word without capitals, then phones; of a word's lines the first counts."""
+    made, _, _ = written(tmp_path, "ab\nODD\nodd\n", to_format="kaldi", n=2)
+    found: dict[str, list[str]] = {}
+    for line in made.splitlines():
+        word, *phones = line.split()
+        found.setdefault(word.lower(), phones)
+    assert found == {"ab": ["A", "B"], "odd": ["O", "D", "D"]}
+
+
 def test_json_has_numbers_and_features_a_column(tmp_path: Path) -> None:
     model = Speaker(features=True)
     content = "ab\tV;PST\n"

@@ -1,0 +1,1 @@
+"""Runs on the Hugging Face Hub: addresses, downloads that are verified before use."""
