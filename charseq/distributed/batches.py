@@ -139,9 +139,6 @@ def batch_of(given: object) -> RowBatch:
     if polars is not None and isinstance(given, polars.DataFrame):
         return PolarsBatch(given)
     expected = "expected a pyarrow Table or RecordBatch, or a DataFrame of pandas or Polars"
-    hint = (
-        '; Ray Data hands over Tables with batch_format="pyarrow"'
-        if isinstance(given, dict)
-        else ""
-    )
+    if isinstance(given, dict):
+        expected += '; Ray Data hands over Tables with batch_format="pyarrow"'
     raise ArgumentError(f"the batch is {shown_value(given)}, {expected}")
