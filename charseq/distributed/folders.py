@@ -156,7 +156,7 @@ def _plan(jobs: Sequence[Job], out: Path, identity: Mapping[str, Any], *, force:
     """The jobs, sorted by whether they are committed, and the record that says so."""
     asked = json.loads(json.dumps(identity))
     found = _read(out)
-    if found is not None and found["identity"] != asked and not force:
+    if found is not None and found["identity"] != asked and not force and _holds_any(out, found):
         other = [name for name, value in asked.items() if found["identity"].get(name) != value]
         what = f"{out} holds a conversion that differs in its {' and '.join(other)}"
         raise UsageError(f"{what}: give another folder, or {argument('force', True)} begins anew")
@@ -185,6 +185,14 @@ def _plan(jobs: Sequence[Job], out: Path, identity: Mapping[str, Any], *, force:
         known[name] = entry
         todo.append(Job(job.path, job.out, marks))
     return Plan(todo, done, found)
+
+
+def _holds_any(out: Path, record: Mapping[str, Any]) -> bool:
+    """Whether an output of a record is committed."""
+    return any(
+        Job("", str(out / name), entry["replaced"]).is_committed
+        for name, entry in record["outputs"].items()
+    )
 
 
 def _data_in(folder: Path) -> Iterator[Path]:

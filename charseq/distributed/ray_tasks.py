@@ -16,14 +16,16 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charseq import files
 from charseq.data.formats.opening import packed_ending
 from charseq.data.formats.reader import find_format, sniff
 from charseq.data.formats.writer import REJECTS_ENDING
@@ -45,6 +47,8 @@ WAITING = 1000
 """Tasks that Ray has at a time: enough that a cluster grows, and few enough to wait for."""
 KNOCK_SECONDS = 10.0
 """Seconds to wait for the machine of a cluster to answer."""
+WRITER_SECONDS = 20.0
+"""Seconds to wait for another process that writes an output."""
 MAX_LISTED = 20
 """Files that are reported one by one."""
 
@@ -126,9 +130,10 @@ def convert_file(model: SharedModel, options: Mapping[str, Any], job: Job) -> An
         The :class:`ConvertReport`; None where a lost machine has committed the file already; or the
         reason, a str, why it cannot be converted.
     """
-    if job.is_committed:
-        return None
     try:
+        _wait_for_writer(Path(job.out))
+        if job.is_committed:
+            return None
         if job.replaced is None:  # a kill between two renames may have left them
             job.rejects.unlink(missing_ok=True)
         elif not options["force"]:  # an output of this folder, whose input has changed
@@ -139,6 +144,18 @@ def convert_file(model: SharedModel, options: Mapping[str, Any], job: Job) -> An
         return fault.marked
     except (OSError, MemoryError) as fault:
         return f"{job.path}: {str(fault) or type(fault).__name__}"
+
+
+def _wait_for_writer(path: Path) -> None:
+    """Wait for a process that writes ``path``: of a command that was killed, it lives on a little.
+
+    One that writes for longer is found by the conversion.
+    """
+    end = time.monotonic() + WRITER_SECONDS
+    while time.monotonic() < end:
+        with suppress(files.BusyError), files.claiming(path):
+            return
+        time.sleep(WRITER_SECONDS / 100)
 
 
 def check_folders(out: str | None, options: Mapping[str, Any], *, device: str) -> str:
