@@ -197,10 +197,10 @@ def _cluster(address: str | None, jobs: int) -> Iterator[Callable[..., Any]]:
     import ray
 
     started = not ray.is_initialized()
-    where = address or os.environ.get("RAY_ADDRESS")
+    where = address or os.environ.get("RAY_ADDRESS") or "local"
     if started:
         own: dict[str, Any] = {"address": where}
-        if where in (None, "local"):
+        if where == "local":
             own |= {"num_cpus": jobs or None, "include_dashboard": False}
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -208,9 +208,7 @@ def _cluster(address: str | None, jobs: int) -> Iterator[Callable[..., Any]]:
             ray.init(logging_level="error", log_to_driver=False, **own)
         except (OSError, RuntimeError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or str(fault).strip().split("\n")[0]
-            raise CharseqError(
-                f"no cluster of Ray at {where or 'this machine'}: {reason}"
-            ) from None
+            raise CharseqError(f"no cluster of Ray at {where}: {reason}") from None
         if before and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's would end the process with another code
     try:
@@ -220,9 +218,9 @@ def _cluster(address: str | None, jobs: int) -> Iterator[Callable[..., Any]]:
             ray.shutdown()
 
 
-def _knock(address: str | None) -> None:
+def _knock(address: str) -> None:
     """Raise OSError where nothing listens at HOST:PORT: Ray would try again for ten minutes."""
-    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 

@@ -32,7 +32,7 @@ from charseq.inference.convert import convert
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray, when it is imported and ends
 
 DATES = Path(__file__).parents[2] / "checkpoints" / "dates"
-FILES, ROWS = 18, 60
+FILES, ROWS = 15, 40
 STORE = 80 * 2**20
 """Bytes of a node's object store, the least that Ray takes."""
 SECONDS = 120
@@ -90,12 +90,13 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture
-def second(cluster: Any) -> Iterator[Any]:
-    """A second node with one CPU."""
-    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
-    yield node
-    if node in cluster.worker_nodes:
-        cluster.remove_node(node, allow_graceful=False)
+def second(cluster: Any) -> Any:
+    """A second node with one CPU, where a test has killed it a new one."""
+    (node,) = cluster.worker_nodes or [
+        cluster.add_node(num_cpus=1, object_store_memory=STORE, wait=False)
+    ]
+    cluster.wait_for_nodes()
+    return node
 
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
@@ -142,25 +143,6 @@ def is_writing(node: Any) -> bool:
     return False
 
 
-def test_a_node_that_is_killed_costs_no_row(
-    cluster: Any, second: Any, folder: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    running = start(cluster, folder, out)
-    wait_for(lambda: is_writing(second) or running.poll() is not None)
-    assert running.poll() is None
-    cluster.remove_node(second, allow_graceful=False)
-    assert len(outputs(out)) < FILES, "in the middle"
-    _, said = running.communicate(timeout=SECONDS)
-    assert outputs(out) == expected
-    assert running.returncode == 1, "for the row that cannot be read"
-    assert f"in ({FILES} files)" in said
-    assert "1 row rejected" in said
-    assert said.rstrip().endswith("01.csv.rejects.jsonl")
-    hidden = [path.name for path in out.rglob(".*")]
-    assert hidden == [".charseq-convert.json"], "no part of a file is left"
-
-
 def test_a_driver_that_is_killed_goes_on(
     cluster: Any, second: Any, folder: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -179,8 +161,6 @@ def test_a_driver_that_is_killed_goes_on(
     done = int(said.partition("out: ")[2].split()[0])
     assert len(found) <= done < FILES
     assert f"{FILES - done} files" in said.replace("(1 file)", "(1 files)")
-    third = start(cluster, folder, out)
-    assert f"{FILES} files converted before" in third.communicate(timeout=SECONDS)[1]
 
 
 def test_ray_data_maps_the_callable(cluster: Any, second: Any, tmp_path: Path) -> None:
@@ -191,8 +171,8 @@ def test_ray_data_maps_the_callable(cluster: Any, second: Any, tmp_path: Path) -
         table = pa.Table.from_pylist(rows[part::2])
         parquet.write_table(table, tmp_path / "orders" / f"{part}.parquet")
     done = subprocess.run(
-        [sys.executable, "-c", lines_for("Ray Data")],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", lines_for("Ray Data").replace("/data/", f"{tmp_path}/")],
+        capture_output=True, text=True, check=False,
         env=os.environ | {"RAY_ADDRESS": cluster.address},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -200,6 +180,25 @@ def test_ray_data_maps_the_callable(cluster: Any, second: Any, tmp_path: Path) -
     answers = charseq.load(DATES).predict(texts(1))
     assert [row["date"] for row in found] == [one.prediction for one in answers]
     assert [row["ordered on"] for row in found] == texts(1)
+
+
+def test_a_node_that_is_killed_costs_no_row(
+    cluster: Any, second: Any, folder: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    running = start(cluster, folder, out)
+    wait_for(lambda: is_writing(second) or running.poll() is not None)
+    assert running.poll() is None
+    cluster.remove_node(second, allow_graceful=False)
+    assert len(outputs(out)) < FILES, "in the middle"
+    _, said = running.communicate(timeout=SECONDS)
+    assert outputs(out) == expected
+    assert running.returncode == 1, "for the row that cannot be read"
+    assert f"in ({FILES} files)" in said
+    assert "1 row rejected" in said
+    assert said.rstrip().endswith("01.csv.rejects.jsonl")
+    hidden = [path.name for path in out.rglob(".*")]
+    assert hidden == [".charseq-convert.json"], "no part of a file is left"
 
 
 # --- without a cluster
@@ -285,6 +284,24 @@ def test_sizes_are_those_of_plain_files(folder: Path) -> None:
     expected = sum((folder / name).stat().st_size for name in names)
     assert ray_tasks.size_of([str(folder / name) for name in names], "auto") == expected
     assert ray_tasks.size_of([str(folder)], "auto") is None
+
+
+def test_ray_is_started_and_ended(
+    folder: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed (the extra ray)")
+    before = signal.getsignal(signal.SIGTERM)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **how: asked.append(how))
+    with ray_tasks._cluster(None, 2):
+        assert signal.getsignal(signal.SIGTERM) == before
+    with ray_tasks._cluster("auto", 2):
+        pass
+    own, other = asked
+    assert (own["address"], own["num_cpus"]) == ("local", 2), "not one that runs by chance"
+    assert other["address"] == "auto"
+    assert "num_cpus" not in other
 
 
 def test_a_cluster_that_is_not_there_is_told(folder: Path, tmp_path: Path) -> None:
