@@ -86,7 +86,8 @@ def find_jobs(inputs: Sequence[str], out: Path, *, any_ending: bool = False) -> 
         any_ending: whether a file's name may tell no format.
 
     Raises:
-        UsageError: no file, a file of no format, or two files that would have the same output.
+        UsageError: no file, a file of no format, two files that would have the same output, or
+            ``out`` lies in an input.
         AccessError: an input does not exist.
     """
     found: dict[str, str] = {}
@@ -94,6 +95,8 @@ def find_jobs(inputs: Sequence[str], out: Path, *, any_ending: bool = False) -> 
         top = Path(os.path.abspath(given))  # noqa: PTH100, resolve() would follow links
         if not top.exists():
             raise AccessError("does not exist", path=given)
+        if out.resolve().is_relative_to(top.resolve()):
+            raise UsageError(f"{out} lies in the input {given}: give a folder beside it")
         for path in sorted(_data_in(top)) if top.is_dir() else [top]:
             if top.is_dir() and not any_ending and not has_known_ending(path):
                 what = f"{path}: its ending tells no format"

@@ -127,8 +127,8 @@ def convert_file(model: SharedModel, options: Mapping[str, Any], job: Job) -> An
     """The task: convert one file, in whatever process of whatever machine.
 
     Returns:
-        The :class:`ConvertReport`; None where a lost machine has committed the file already; or the
-        reason, a str, why it cannot be converted.
+        The report of the conversion; None where a lost machine has committed the file already; or
+        the reason, a str, why it cannot be converted.
     """
     try:
         _wait_for_writer(Path(job.out))
@@ -248,7 +248,10 @@ def _collect(
             found = f"{job.path}: {str(fault).strip().splitlines()[-1]}"
         if isinstance(found, str):
             result.faults[job.path] = found
-        elif found is not None:
+        elif isinstance(found, ConvertReport):
             result.rows.add(found)
+        elif found is not None:  # of a dictionary, which has become one
+            result.rows.rows += found.rows
+            result.rows.rejected += found.rejected
         size += Path(job.path).stat().st_size
         progress(result.rows.rows, size)

@@ -70,8 +70,11 @@ def test_what_cannot_be_converted_is_refused(names: Path, tmp_path: Path) -> Non
     (tmp_path / "more" / "b.csv").write_text("x")
     with pytest.raises(UsageError, match="both be written to"):
         find_jobs([str(names / "b.csv"), str(tmp_path / "more")], tmp_path / "out")
+    for out in (tmp_path / "more", tmp_path / "more" / "out", tmp_path / "more" / ".." / "more"):
+        with pytest.raises(UsageError, match="lies in the input"):
+            begin(tmp_path / "more", out, force=True)
     with pytest.raises(UsageError, match="is an input"):
-        begin(tmp_path / "more", tmp_path / "more", force=True)
+        begin(tmp_path / "more" / "b.csv", tmp_path / "more", force=True)
 
 
 def test_the_same_conversion_goes_on(names: Path, tmp_path: Path) -> None:

@@ -361,3 +361,9 @@ def test_files_are_counted_together(
         charseq.load(DATES), [str(source)], tmp_path / "out", column="text"
     )
     assert (again.done, again.rows.rows, again.faults) == (FILES, 1, {})
+    words = tmp_path / "words.dict"
+    words.write_text("5 May 2021  2 0 2 1\n6 May 2021  2 0 2 1\n")
+    lexicon = ray_tasks.convert_folders(
+        charseq.load(DATES), [str(words)], tmp_path / "out 2", format="cmudict"
+    )
+    assert (lexicon.rows.rows, lexicon.faults) == (2, {})
