@@ -30,7 +30,14 @@ from charseq.arguments import (
     shown_value,
 )
 from charseq.config import SETTINGS, Config, configure, parse
-from charseq.data.frames import FRAME, frame_file, is_frame, with_columns
+from charseq.data.frames import (
+    FRAME,
+    frame_columns,
+    frame_file,
+    frame_rows,
+    is_frame,
+    with_columns,
+)
 from charseq.errors import SettingError, UsageError
 
 if TYPE_CHECKING:
@@ -370,42 +377,20 @@ def _convert_frame(
     force: bool,
 ) -> Frame:
     """The frame with new columns, by the rules of a file whose rows have names for their cells."""
-    from charseq.data.columns import column_reader
-    from charseq.data.formats.reader import find_format
-    from charseq.data.formats.rows import Row, Table, cell_text
     from charseq.data.formats.writer import Rejected
-    from charseq.inference.answer_cache import AnswerCache, answering
-    from charseq.inference.conversion.review import check_threshold
-    from charseq.inference.convert import DEFAULT_NAME
+    from charseq.inference.conversion.batches import BatchAnswers
 
-    rules, names = find_format("jsonl"), tuple(map(str, frame.columns))
-    if column in list(frame.columns):
-        column = str(column)
-    read = column_reader(Table(FRAME, rules, names, iter(())), column, features=model.has_features)
-    cells: list[Any] = list(map(str, range(len(names))))
-    positions = list(map(int, (read(Row(0, tuple(cells), names)) or "").split("\t")))
-    texts: list[str] = []
-    for number, values in enumerate(zip(*(frame.iloc[:, k] for k in positions), strict=True), 1):
-        for position, value in zip(positions, values, strict=True):
-            cells[position] = cell_text(value)
-        try:
-            texts.append(read(Row(number, tuple(cells), names)) or "")
-        except Rejected as fault:
-            raise fault.at(FRAME, number) from None
-    check_threshold(model, n, beam, threshold, None)
-    answer = answering(
-        model, n=n, beam=beam, mass=mass, batch_size=256, scored=threshold is not None
-    )
-    cache = AnswerCache(answer, format=rules, n=n, threshold=threshold)
-    answers = cache.answer(filter(None, texts))
-    to = DEFAULT_NAME if to is None else to
-    new = [to, *(f"{to}_{rank}" for rank in range(2, n + 1)), f"{to}_note"]
-    nulls = frame.iloc[:, positions[0]].isna()
-    rows = [
-        (None,) * len(new) if null else answers[text].cells if text else cache.empty.cells
-        for text, null in zip(texts, nulls, strict=True)
-    ]
-    return with_columns(frame, new, rows, force=force)
+    answers = BatchAnswers(
+        model, path=FRAME, column=str(column) if column in list(frame.columns) else column,
+        to=to, n=n, beam=beam, mass=mass, threshold=threshold,
+    )  # fmt: skip
+    columns = frame_columns(frame, answers.positions(list(map(str, frame.columns))))
+    texts = answers.texts(columns)
+    for number, text in enumerate(texts, 1):
+        if isinstance(text, Rejected):
+            raise text.at(FRAME, number) from None
+    rows = frame_rows(columns[0], [found.cells for found in answers.answer(texts)])
+    return with_columns(frame, answers.names, rows, force=force)
 
 
 if TYPE_CHECKING:

@@ -41,7 +41,9 @@ SHORT = {
 A module of ``cli`` may be short, since each command is one module.
 """
 
-TORCH_FREE = {"", "cli", "confidence", "data", "runs", "evaluation", "inference", "serving"}
+TORCH_FREE = {
+    "", "cli", "confidence", "data", "distributed", "evaluation", "inference", "runs", "serving",
+}  # fmt: skip
 """Folders whose modules load torch only inside functions; of ``decoding``, all but the GPU's."""
 
 TABLES = {"data.formats.parquet", "data.formats.tables", "data.frames"}
@@ -289,6 +291,9 @@ def test_jaxtyping_is_for_type_checkers_only(path: Path) -> None:
         ("charseq.cli.main", ["torch", "pandas", "numpy", "pyarrow", "jaxtyping"]),
         ("charseq.inference.predictor", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.inference.convert", ["torch", "pandas", "pyarrow", "jaxtyping"]),
+        ("charseq.distributed", ["torch", "pandas", "numpy", "pyarrow", "jaxtyping"]),
+        ("charseq.distributed.converter", ["torch", "pandas", "pyarrow", "ray", "jaxtyping"]),
+        ("charseq.distributed.ray_tasks", ["torch", "pandas", "pyarrow", "ray", "jaxtyping"]),
         ("charseq.serving.server", ["torch", "pandas", "pyarrow", "jaxtyping"]),
         ("charseq.serving.worker", ["torch", "pandas", "pyarrow", "jaxtyping", "fastapi"]),
         ("charseq.training.train", ["torch", "pandas", "pyarrow", "jaxtyping"]),

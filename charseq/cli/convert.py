@@ -5,6 +5,7 @@ The model is imported when the command runs, so that its help loads no NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import click
 
 from charseq.cli import console, options
 from charseq.cli.predict import threshold
-from charseq.errors import CharseqError, UsageError
+from charseq.display import count
+from charseq.errors import CharseqError, UsageError, as_keyword, with_arguments
 from charseq.process import prepare_inference
 from charseq.version import __version__
 
@@ -70,6 +72,7 @@ class LexiconFormat(FormatName):
         "charseq convert names.tsv.gz --column 2 --to latin -n 3",
         "cat words.txt | charseq convert - -m checkpoints/mine > answers.txt",
         "charseq convert words.txt -m checkpoints/mine --to-format kaldi -n 2 -o lexicon.txt",
+        "charseq convert names/ -m checkpoints/mine --column name -o out/ --engine ray",
     ),
 )
 @click.argument("files", nargs=-1, required=True, type=options.Name(), metavar="FILE...")
@@ -131,6 +134,20 @@ class LexiconFormat(FormatName):
     "cores]",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="With ray, files and folders FILE... go to the folder OUT by a cluster of Ray, a task for "
+    "each file; the same command redoes nothing that is there.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="With --engine ray: the cluster; auto is the one of this machine.  [default: RAY_ADDRESS, "
+    "else Ray is started for this command]",
+)
+@click.option(
     "--format",
     "kind",
     type=FormatName(),
@@ -160,7 +177,7 @@ def convert(
     model: str | None, n: int | None, mass: float | None, beam: int | None, scores: bool,
     align: bool, batch_size: int, jobs: int, kind: str, header: str, delimiter: str | None,
     encoding: str | None, force: bool, quiet: bool, to_format: str | None,
-    threshold: float | None, review: str | None, **loading: Any,
+    threshold: float | None, review: str | None, engine: str, address: str | None, **loading: Any,
 ) -> None:  # fmt: skip
     """Rewrite one column of each FILE: text, TSV, CSV, JSON Lines, Parquet, Excel and others.
 
@@ -180,42 +197,113 @@ def convert(
     OUT.rejects.jsonl, and the exit code is 1. The same command continues an interrupted conversion.
     """
     prepare_inference()
-    from charseq.data.formats.reader import find_lexicon_format
-    from charseq.data.formats.writer import targets
-    from charseq.inference import convert as conversion
-    from charseq.inference.pool import sharing
-    from charseq.inference.predictor import fingerprint, load
+    from charseq.inference.predictor import load
     from charseq.kernels import library
 
     if not quiet and (slow := library.absence()):
         console.warn(slow)
-    if review and len(files) > 1:
-        raise UsageError(f"{len(files)} files cannot go to one --review: convert them apart")
-    outputs = targets(files, output, find_lexicon_format(to_format).endings[0] if to_format else "")
+    on_ray = engine == "ray"
+    if address and not on_ray:
+        raise UsageError("--address is for --engine ray")
+    outputs = _outputs(files, output, to_format, review, on_ray=on_ray, device=loading["device"])
     load_arguments = options.load_arguments(loading)
     loaded = load(options.chosen(model, task="pairs", quiet=quiet), **load_arguments)
     console.tell_lexicon(loaded, quiet=quiet)
     count = options.candidate_count(loaded, n=n, beam=beam, mass=mass)
     options.warn_of_wider_beam(loaded, count, beam=beam, quiet=quiet)
-    identity = fingerprint(loaded)
     reading: dict[str, Any] = {"column": column, "n": count, "beam": beam, "mass": mass}
     reading |= {"to": to, "to_format": to_format, "scores": scores, "batch_size": batch_size}
     reading |= {"align": align}
     reading |= {"format": kind, "header": header, "force": force}
     reading |= {"threshold": threshold, "review": review}
     reading |= {"delimiter": delimiter or "auto", "encoding": encoding or "auto"}
+    if on_ray:
+        _on_ray(loaded, files, outputs[0], jobs=jobs, address=address, quiet=quiet, **reading)
+    else:
+        _here(loaded, files, outputs, load_arguments, jobs=jobs, quiet=quiet, **reading)
+
+
+def _outputs(
+    files: Sequence[str],
+    output: str | None,
+    to_format: str | None,
+    review: str | None,
+    *,
+    on_ray: bool,
+    device: str | None,
+) -> list[str]:
+    """The output of each file; on a cluster the one folder of all outputs."""
+    if on_ray:
+        from charseq.distributed.ray_tasks import check_folders
+
+        given = {"to_format": to_format, "review": review}
+        return [check_folders(output, given, device=device or "cpu")]
+    from charseq.data.formats.reader import find_lexicon_format
+    from charseq.data.formats.writer import targets
+
+    if review and len(files) > 1:
+        raise UsageError(f"{len(files)} files cannot go to one --review: convert them apart")
+    return targets(files, output, find_lexicon_format(to_format).endings[0] if to_format else "")
+
+
+def _here(
+    loaded: Any,
+    files: Sequence[str],
+    outputs: Sequence[str],
+    load_arguments: dict[str, Any],
+    *,
+    jobs: int,
+    quiet: bool,
+    format: str,
+    **reading: Any,
+) -> None:
+    """Convert each file on this machine. Raises CharseqError where rows are rejected."""
+    from charseq.inference import convert as conversion
+    from charseq.inference.pool import sharing
+    from charseq.inference.predictor import fingerprint
+
+    identity = fingerprint(loaded)
     rejected = []
     with sharing(loaded, jobs, identity, load_arguments) as pool:
         for path, out in zip(files, outputs, strict=True):
-            with console.rows_line(_size(path, kind), quiet=quiet) as line:
+            with console.rows_line(_size(path, format), quiet=quiet) as line:
                 found = conversion.convert(
-                    pool, path, out, kept_for=f"{__version__} {identity}",
+                    pool, path, out, format=format, kept_for=f"{__version__} {identity}",
                     report=line.note, progress=line.show, **reading,
                 )  # fmt: skip
             if found.rejected:
                 rejected.append(f"{found.path}: {found.refused}: {found.rejects}")
     if rejected:
         raise CharseqError("; ".join(rejected))
+
+
+def _on_ray(
+    loaded: Any,
+    files: Sequence[str],
+    out: str,
+    *,
+    jobs: int,
+    address: str | None,
+    quiet: bool,
+    **reading: Any,
+) -> None:
+    """Convert folders on a cluster. Raises CharseqError where files or rows are rejected."""
+    from charseq.distributed.ray_tasks import MAX_LISTED, convert_folders, size_of
+
+    with console.rows_line(size_of(files, reading["format"]), quiet=quiet) as line:
+        found = convert_folders(
+            loaded, files, out, address=address, jobs=jobs, report=line.note, progress=line.show,
+            **reading,
+        )  # fmt: skip
+        for fault in list(found.faults.values())[: MAX_LISTED if len(found.faults) > 1 else 0]:
+            line.note(with_arguments(fault, as_keyword))
+    if len(found.faults) == 1:
+        raise CharseqError(*found.faults.values())
+    if found.faults:
+        raise CharseqError(f"{len(found.faults)} files are not converted: see above")
+    if found.rejected:
+        listed = ", ".join(map(str, found.rejected[:MAX_LISTED]))
+        raise CharseqError(f"rows were rejected in {count(len(found.rejected), 'file')}: {listed}")
 
 
 def _size(path: str, kind: str) -> int | None:

@@ -255,6 +255,28 @@ def _named(names: list[str], columns: str) -> tuple[list[str], str]:
     return names, columns
 
 
+def frame_columns(frame: Frame, positions: Sequence[int]) -> list[list[Any]]:
+    """The columns at these positions, with cells as texts; None is a null."""
+    from charseq.data.formats.rows import cell_text
+
+    found: list[list[Any]] = []
+    for column in (frame.iloc[:, position] for position in positions):
+        nulls = column.isna()
+        pairs = zip(column, nulls, strict=True)
+        found.append([None if null else cell_text(value) for value, null in pairs])
+    return found
+
+
+def frame_rows(
+    read: Sequence[Any], rows: Sequence[tuple[str, ...]]
+) -> list[tuple[str | None, ...]]:
+    """The new cells of each row: nulls where the column that was ``read`` has a null."""
+    return [
+        (None,) * len(cells) if value is None else cells
+        for value, cells in zip(read, rows, strict=True)
+    ]
+
+
 def with_columns(
     frame: Frame, names: Sequence[str], rows: Sequence[Sequence[str | None]], *, force: bool
 ) -> Frame:

@@ -55,10 +55,15 @@ from charseq.data.formats.reader import FORMATS, find_format, read_table, sniff
 from charseq.data.formats.rows import Format, Row, Table
 from charseq.data.formats.sqlite import renamed, split_location
 from charseq.data.formats.writer import Rejects, rejecting, rejects_path, replacing, writing
-from charseq.display import ONE_LINE
 from charseq.errors import DataError, UsageError, argument
 from charseq.inference.answer_cache import AnswerCache, answering, limits
-from charseq.inference.conversion.columns import ColumnWriter, ConvertReport
+from charseq.inference.conversion.columns import (
+    DEFAULT_NAME,
+    ColumnWriter,
+    ConvertReport,
+    check_new_name,
+    new_names,
+)
 from charseq.inference.conversion.entries import EntryWriter, LexiconReport, find_target
 from charseq.inference.conversion.review import Review, check_threshold, reviewing
 from charseq.inference.journal import Journal, fingerprint, journal_path, open_journal
@@ -69,8 +74,6 @@ if TYPE_CHECKING:
     from charseq.inference.language_model import LanguageModel
     from charseq.inference.pool import WorkerPool
     from charseq.inference.predictor import PairsModel
-
-DEFAULT_NAME = "prediction"
 
 
 def convert(
@@ -220,7 +223,7 @@ def _open(
     if expected.has_columns:  # else its content tells
         _check_out(out, expected, [split_location(path)[0]], force=True)
     names = column_names(column, features=model.has_features)
-    new = [] if target else _new_names(to or DEFAULT_NAME, n, scores=scores, align=align)
+    new = [] if target else new_names(to or DEFAULT_NAME, n, scores=scores, align=align)
     table = read_table(path, header=header, names=names, added=new, faulty=True, **how)
     if target is None and table.format.holds_pairs:
         target = find_target(model, table.format.name)
@@ -308,12 +311,6 @@ def _journal(
     return open_journal(final, identity, force=force, n=n, report=report)
 
 
-def _new_names(to: str, n: int, *, scores: bool, align: bool) -> list[str]:
-    names = [to, *(f"{to}_{rank}" for rank in range(2, n + 1))]
-    probabilities = [f"{name}_probability" for name in names] if scores else []
-    return [*names, *probabilities, *([f"{to}_alignment"] if align else []), f"{to}_note"]
-
-
 def _check_reading(found: Format, how: Mapping[str, str]) -> None:
     """Raise UsageError for a delimiter or an encoding of a format that has none."""
     if how["delimiter"] != "auto" and (found.packs_itself or not found.may_have_header):
@@ -327,8 +324,7 @@ def _check_columns(table: Table, *, column: str | int | None, to: str | None, ad
     found = table.format
     if not found.has_columns and (column is not None or to is not None or added):
         raise UsageError("plain text has no columns: in the format tsv (or csv, jsonl) it has")
-    if to is not None and (not to or to != to.translate(ONE_LINE)):
-        raise UsageError("the new column's name is empty or has a tab or line end in it")
+    check_new_name(to)
     if to is not None and found.may_have_header and table.header is None:
         raise UsageError(
             f"{table.path} has no header, so the new column cannot be named '{to}': "

@@ -330,10 +330,10 @@ def _check_limits(limits: Any, path: Path) -> None:
 def reloading(model: PairsModel | LanguageModel) -> tuple[Any, ...]:
     """The ``__reduce__`` of a model: its run by the path, its options and its fingerprint."""
     options = dict(getattr(model, "options", {}))
-    return _loaded_again, (model.path.absolute(), options, fingerprint(model))
+    return loaded_again, (model.path.absolute(), options, fingerprint(model))
 
 
-def _loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
+def loaded_again(path: Path, options: Mapping[str, Any], known: str) -> PairsModel | LanguageModel:
     """The model that pickle or a copy stored by its path. ``known``: its :func:`fingerprint`.
 
     Raises:

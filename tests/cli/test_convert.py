@@ -15,6 +15,7 @@ from world import LexiconModel, Upper, World
 from charseq.cli import convert
 from charseq.data.formats import reader
 from charseq.data.formats.delimited import Tsv
+from charseq.distributed import ray_tasks
 
 
 def test_all_options_are_passed_on(world: World, tmp_path: Path) -> None:
@@ -205,3 +206,73 @@ def test_a_dictionary_on_stdin_is_recognised(
     assert (code, out) == (2, "")
     assert "(stdin is read as a " in err
     assert "--format tsv adds columns to its lines)" in err
+
+
+def folder_report(**changes: Any) -> Any:
+    """The report of a cluster that has converted everything, but for the changes."""
+    return SimpleNamespace(**{"faults": {}, "rejected": []} | changes)
+
+
+def test_a_cluster_gets_folders_and_the_same_options(world: World, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("a\n1\n", encoding="utf-8")
+    out, calls = str(tmp_path / "out"), list[Any]()
+
+    def convert_folders(model: Upper, inputs: Any, out: str, **options: Any) -> Any:
+        options.pop("report")("out: 3 rows")
+        options.pop("progress")(3, 9)
+        calls.append((model, inputs, out, options))
+        return folder_report()
+
+    world.patch.setattr(ray_tasks, "convert_folders", convert_folders)
+    words = ["convert", str(tmp_path / "in"), "-o", out, "--engine", "ray", "--jobs", "3"]
+    words += ["--address", "auto", "--column", "a", "-n", "2", "--threshold", "0.5", "--force"]
+    assert world.run(*words) == (0, "", "out: 3 rows\n")
+    options = {
+        "column": "a", "to": None, "to_format": None, "n": 2, "beam": None, "mass": None,
+        "scores": False, "batch_size": 256, "format": "auto", "header": "auto",
+        "delimiter": "auto", "encoding": "auto", "force": True, "threshold": 0.5, "review": None,
+        "jobs": 3, "address": "auto",
+    }  # fmt: skip
+    assert calls == [(world.model, (str(tmp_path / "in"),), out, options)]
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ({"faults": {"a": "a:1: wrong"}}, "charseq: error: a:1: wrong\n"),
+        (
+            {"faults": {"a": "a:1: wrong", "b": "b:2: wrong"}},
+            "a:1: wrong\nb:2: wrong\ncharseq: error: 2 files are not converted: see above\n",
+        ),
+        (
+            {"rejected": [Path("a.rejects.jsonl")]},
+            "charseq: error: rows were rejected in 1 file: a.rejects.jsonl\n",
+        ),
+    ],
+)
+def test_faults_of_a_cluster_are_told(
+    world: World, tmp_path: Path, report: dict[str, Any], told: str
+) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n", encoding="utf-8")
+    world.patch.setattr(ray_tasks, "convert_folders", lambda *_, **__: folder_report(**report))
+    words = ["convert", str(tmp_path / "a.csv"), "-o", str(tmp_path / "out"), "--engine", "ray"]
+    assert world.run(*words) == (1, "", told)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["-o", "out", "--address", "auto"], "--address is for --engine ray"),
+        (["--engine", "ray"], "-o names a folder"),
+        (["--engine", "ray", "-o", "out", "--to-format", "kaldi"], "--to-format makes one file"),
+        (["--engine", "ray", "-o", "out", "--device", "cuda"], "compute on CPUs"),
+        (["--engine", "spark", "-o", "out"], "--engine"),
+    ],
+)
+def test_options_that_a_cluster_cannot_keep_are_refused(
+    world: World, more: list[str], told: str
+) -> None:
+    code, _, err = world.run("convert", "a.csv", *more)
+    assert code == 2
+    assert told in err

@@ -6,6 +6,7 @@ How a page is written (README.md and docs/, without the pages that the program g
   what the command prints, on stdout or stderr. A line ``...`` stands for any number of lines.
 - ``<!-- output not compared: REASON -->`` before a block: its commands are run, their output is
   not compared. ``<!-- not run: REASON -->``: its commands are not run.
+  ``<!-- run by tests/FILE.py: REASON -->``: that test runs them, where it finds what they need.
 - Python examples are in blocks ```` ```python ````. Those of a page are one program, which is run
   after the commands of the page. A block ```` ```text ```` after one of them shows what it prints.
 
@@ -66,7 +67,8 @@ TOLERANCE = 0.002
 SECONDS = 300
 
 NOT_RUN, NOT_COMPARED = "not run", "output not compared"
-MARK = re.compile(r"<!-- (not run|output not compared): (.*) -->")
+ELSEWHERE = "run by "
+MARK = re.compile(r"<!-- (not run|output not compared|run by tests/[\w/]+\.py): (.*) -->")
 NUMBER = re.compile(r"(\d+\.\d+)")
 ANY_LINES = "..."
 
@@ -82,6 +84,11 @@ class Block:
     lines: tuple[str, ...]
     mark: str = ""
     reason: str = ""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the block is run with its page."""
+        return self.mark != NOT_RUN and not self.mark.startswith(ELSEWHERE)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def commands(text: str) -> list[Command]:
     """The commands of a page that are to be run, in order."""
     found: list[Command] = []
     for block in blocks(text):
-        if block.language != "console" or block.mark == NOT_RUN:
+        if block.language != "console" or not block.is_run:
             continue
         for number, line in enumerate(block.lines, block.line + 1):
             if line.startswith("$ "):
@@ -128,7 +135,7 @@ def commands(text: str) -> list[Command]:
 
 def program(text: str) -> str:
     """The Python examples of a page as one program."""
-    wanted = [one for one in blocks(text) if one.language == "python" and one.mark != NOT_RUN]
+    wanted = [one for one in blocks(text) if one.language == "python" and one.is_run]
     return "\n".join(line for block in wanted for line in block.lines)
 
 
@@ -271,7 +278,15 @@ def test_a_mark_gives_its_reason(block: Block) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    assert len(MARKED) <= MOST_NOT_RUN
+    here = [one.values[0] for one in MARKED if not one.values[0].mark.startswith(ELSEWHERE)]
+    assert len(here) <= MOST_NOT_RUN
+
+
+def test_a_test_that_is_named_exists() -> None:
+    marks = {block.mark for page in PAGES for block in blocks(page.read_text(encoding="utf-8"))}
+    named = [mark.removeprefix(ELSEWHERE) for mark in marks if mark.startswith(ELSEWHERE)]
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def page_of(*lines: str, mark: str = "") -> str:
@@ -300,6 +315,12 @@ def test_a_block_that_is_marked_is_not_run(workspace: Path) -> None:
     page = page_of("$ touch made; false", mark="<!-- not run: for a reason -->")
     assert differences(page, workspace) == []
     assert not (workspace / "made").exists()
+
+
+def test_a_block_that_another_test_runs_is_not_run_here(workspace: Path) -> None:
+    mark = "<!-- run by tests/conftest.py: for a reason -->"
+    page = f"{page_of('$ false', mark=mark)}\n{mark}\n```python\nraise OSError\n```\n"
+    assert differences(page, workspace) == []
 
 
 def test_a_failing_python_example_is_noticed(workspace: Path) -> None:

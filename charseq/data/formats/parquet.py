@@ -77,18 +77,8 @@ class Parquet(Format):
     ) -> Iterator[Write]:
         """Write record batches with more columns of strings; see :meth:`Format.append`."""
         pyarrow = arrow("writing Parquet")
-        columns = list(zip(names, positions, strict=True))
         held: list[Any] = []
         count = size = 0
-
-        def widen(old: Any, values: Sequence[Sequence[str] | None]) -> Any:
-            for i, (name, position) in enumerate(columns):
-                texts = pyarrow.array([row[i] if row else None for row in values], pyarrow.string())
-                if position is None:
-                    old = old.append_column(name, texts)
-                else:
-                    old = old.set_column(position, name, texts)
-            return old
 
         def flush() -> None:
             nonlocal count, size
@@ -99,17 +89,34 @@ class Parquet(Format):
 
         def write(window: Window, values: Sequence[Sequence[str] | None]) -> None:
             nonlocal count, size
-            part = widen(pyarrow.Table.from_batches([window.batch]), values)
+            part = with_texts(pyarrow.Table.from_batches([window.batch]), names, positions, values)
             held.append(part)
             count, size = count + part.num_rows, size + part.nbytes
             if count >= ROW_GROUP or size >= ROW_GROUP_BYTES:
                 flush()
 
-        schema = widen(table.source.schema_arrow.empty_table(), []).schema
+        schema = with_texts(table.source.schema_arrow.empty_table(), names, positions, []).schema
         parquet = arrow("writing Parquet", "pyarrow.parquet")
         with parquet.ParquetWriter(file, schema, compression=_codec(table.source)) as writer:
             yield write
             flush()
+
+
+def with_texts(
+    table: Any,
+    names: Sequence[str],
+    positions: Sequence[int | None],
+    values: Sequence[Sequence[str] | None],
+) -> Any:
+    """A pyarrow Table with more columns of strings; see :meth:`Format.append`."""
+    pyarrow = arrow("writing Parquet")
+    for i, (name, position) in enumerate(zip(names, positions, strict=True)):
+        texts = pyarrow.array([row[i] if row else None for row in values], pyarrow.string())
+        if position is None:
+            table = table.append_column(name, texts)
+        else:
+            table = table.set_column(position, name, texts)
+    return table
 
 
 def arrow(purpose: str, name: str = "pyarrow") -> Any:
@@ -138,7 +145,7 @@ def _batches(
                 batch = _with_own_dictionaries(batch)
             except (OSError, ValueError) as fault:
                 raise _fault("damaged Parquet", fault, path) from None
-            columns = [_values(column) for column in batch.columns]
+            columns = [column_cells(column) for column in batch.columns]
             cells = zip(*columns, strict=True) if columns else itertools.repeat((), batch.num_rows)
             found = [Row(number + i, row, names) for i, row in enumerate(cells)]
             yield Window(found, batch, batch.nbytes)
@@ -178,8 +185,10 @@ def _with_own_dictionaries(batch: Any) -> Any:
     return batch
 
 
-def _values(column: Any) -> list[Any]:
+def column_cells(column: Any) -> list[Any]:
     """Text, integers and lists of text as Python values, other types as pyarrow's scalars.
+
+    ``column``: an Array or a ChunkedArray.
 
     Floats and truth values are texts. A text that is not UTF-8 stays bytes, so that only its own
     row is refused.

@@ -10,8 +10,9 @@ from charseq.data.columns import Texts
 from charseq.data.formats.opening import UTF8
 from charseq.data.formats.rows import Row, Table, Window, Write
 from charseq.data.formats.writer import Rejected, Rejects
-from charseq.display import KEPT, describe
+from charseq.display import KEPT, ONE_LINE, describe
 from charseq.display import count as counted
+from charseq.errors import UsageError
 from charseq.inference.answer_cache import (
     AnswerCache,
     RowAnswer,
@@ -23,8 +24,23 @@ from charseq.inference.answer_cache import (
 from charseq.inference.conversion.review import Review
 from charseq.inference.prediction import LEXICON, MEMORY, WORDS
 
+DEFAULT_NAME = "prediction"
+"""Name of the new column where none is asked for."""
 MAX_LISTED = 20
 """Notes and rejected rows that are reported one by one."""
+
+
+def new_names(to: str, n: int, *, scores: bool, align: bool = False) -> list[str]:
+    """The names of the new columns for ``n`` answers a row; the last one holds the notes."""
+    names = [to, *(f"{to}_{rank}" for rank in range(2, n + 1))]
+    probabilities = [f"{name}_probability" for name in names] if scores else []
+    return [*names, *probabilities, *([f"{to}_alignment"] if align else []), f"{to}_note"]
+
+
+def check_new_name(to: str | None) -> None:
+    """Raise UsageError for a name that no column can have."""
+    if to is not None and (not to or to != to.translate(ONE_LINE)):
+        raise UsageError("the new column's name is empty or has a tab or line end in it")
 
 
 @dataclass
@@ -75,6 +91,15 @@ class ConvertReport:
         """How many rows could not be read, in words."""
         return f"{counted(self.rejected, 'row')} rejected"
 
+    def add(self, other: ConvertReport) -> None:
+        """Count the rows of another file as well; its lines with notes were not reported."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unlisted += other.listed
+        for symbol, rows in other.unknown.items():
+            if symbol in self.unknown or len(self.unknown) < KEPT:
+                self.unknown[symbol] += rows
+
     def summary(self) -> list[str]:
         """The report as lines for people: counts, then the rows that are special."""
         counts = f"{self.rows:,} rows, {self.distinct:,} strings computed"
@@ -107,6 +132,13 @@ class ConvertReport:
         if self.unsure:
             lines.append(f"{self.path}: {counted(self.unsure, 'row')} unsure, without an answer")
         return [*lines, *self.to_review]
+
+
+COUNTS = (
+    "rows", "rejected", "distinct", "kept", "empty", "flagged", "truncated", "looked_up",
+    "remembered", "lifted", "missed", "unsure", "unlisted",
+)  # fmt: skip
+"""Counts of a report that are those of all files where several are converted."""
 
 
 class ColumnWriter:
