@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import pickle
 import shutil
 import subprocess
@@ -168,8 +169,10 @@ def test_the_lines_of_the_guide_work(tmp_path: Path, engine: str, package: str) 
     program = tmp_path / "program.py"
     program.write_text(lines_for(engine), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, program.name], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+        [sys.executable, program.name],
+        cwd=tmp_path, env=os.environ | {"PYSPARK_PYTHON": sys.executable},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     out = tmp_path / "orders.iso"
     written = sorted(out.glob("*.csv")) if out.is_dir() else [out.with_suffix(".iso.csv")]
