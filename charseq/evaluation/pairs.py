@@ -18,8 +18,9 @@ from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.display import count as counted
 from charseq.errors import DataError, SettingError, UsageError, argument, require
-from charseq.evaluation import analysis, error_plots, risk, risk_plots
+from charseq.evaluation import analysis, risk
 from charseq.evaluation.metrics import measure_all, signature, summarise
+from charseq.evaluation.pictures import error_plots, risk_plots
 from charseq.evaluation.scoring import choose_rows, run_facts, score_examples, write_errors
 from charseq.inference.pool import files_read
 from charseq.inference.predictor import PairsModel

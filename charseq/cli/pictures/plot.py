@@ -29,7 +29,7 @@ def plot(*, runs: tuple[str, ...], output: Path, force: bool) -> None:
     Several runs of one task share the panels, with a line for each; so do the members of an
     ensemble. A dot is an evaluation. A large dot marks the best one, whose weights the run has.
     """
-    from charseq.evaluation import learning_curve
+    from charseq.evaluation.pictures import learning_curve
     from charseq.runs.lookup import find
 
     learning_curve.draw(output, [find(run) for run in runs], force=force, report=console.note)

@@ -14,7 +14,7 @@ def test_plot_draws_the_runs_that_are_named(tmp_path: Path, world: World) -> Non
         assert callable(report)
         drawn.append((path, [*map(str, runs)], force))
 
-    world.replace("evaluation.learning_curve", draw=draw)
+    world.replace("evaluation.pictures.learning_curve", draw=draw)
     runs = [str(ROOT / "checkpoints" / name) for name in ("dates", "sentences")]
     path = tmp_path / "x.png"
     assert world.run("plot", *runs, "-o", str(path), "--force") == (0, "", f"drawn {path}\n")

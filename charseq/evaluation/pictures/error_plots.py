@@ -1,7 +1,7 @@
 """scored rows -> pictures of errors: by the length of the source, by symbol, and of two models.
 
-The panels of one model are drawn beside those of :mod:`charseq.evaluation.risk_plots`. Two models
-that were scored on the same rows have a picture of their own: where they differ.
+The panels of one model are drawn beside those of :mod:`charseq.evaluation.pictures.risk_plots`. Two
+models that were scored on the same rows have a picture of their own: where they differ.
 """
 
 from __future__ import annotations

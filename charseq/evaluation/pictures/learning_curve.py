@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charseq import plots
 from charseq.errors import CheckpointError, UsageError
-from charseq.evaluation import risk_plots
+from charseq.evaluation.pictures import risk_plots
 from charseq.runs.store import read
 from charseq.runs.untrusted import parse_object
 

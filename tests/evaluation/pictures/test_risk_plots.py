@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from charseq.data.pairs import Example
 from charseq.errors import DataError, MissingExtraError, UsageError
-from charseq.evaluation import analysis, metrics, risk, risk_plots
+from charseq.evaluation import analysis, metrics, risk
+from charseq.evaluation.pictures import risk_plots
 from charseq.evaluation.scoring import Outcome
 from charseq.inference.prediction import Prediction
 

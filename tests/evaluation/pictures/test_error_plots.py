@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from charseq.evaluation import error_plots
+from charseq.evaluation.pictures import error_plots
 
 LENGTHS = [
     {"shortest": 1, "longest": 4, "examples": 1990, "exact_match": 98.0},

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from charseq.errors import CheckpointError, UsageError
-from charseq.evaluation import learning_curve
+from charseq.evaluation.pictures import learning_curve
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DATES = ROOT / "checkpoints" / "dates"
 WORDS = ROOT / "checkpoints" / "sentences"
 LINE = {"seconds": 60.0, "loss": 1.0, "wer": 50.0, "ser": 20.0}

@@ -2,8 +2,8 @@
 
 The upper three panels: the risk-coverage curve beside that of the best possible order, the
 reliability diagram (Guo et al. 2017), and the probabilities of right answers, wrong ones and those
-to strangers. Below them the panels of :mod:`charseq.evaluation.error_plots`. matplotlib is an
-extra, which is loaded when the picture is drawn.
+to strangers. Below them the panels of :mod:`charseq.evaluation.pictures.error_plots`. matplotlib is
+an extra, which is loaded when the picture is drawn.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from charseq import files, plots
 from charseq.confidence.calibration import reliability
 from charseq.display import count as counted
-from charseq.evaluation import error_plots
 from charseq.evaluation.metrics import right_targets
+from charseq.evaluation.pictures import error_plots
 from charseq.evaluation.risk import Levels
 
 if TYPE_CHECKING:
