@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charseq.cli import console, options, render
+from charseq.cli.input import session as sessions
 from charseq.cli.input.texts import counting, text_windows
 from charseq.cli.pictures import attention
 from charseq.cli.render import Answer, GeneratedLines
-from charseq.cli.texts import session as sessions
 from charseq.errors import UsageError
 from charseq.process import prepare_inference
 
