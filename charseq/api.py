@@ -66,7 +66,9 @@ CALLBACKS = Kind(
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "init_from", "distil_from", "unlabelled", "errors", "out"), PATH),
     **dict.fromkeys(("lexicon", "strangers", "plot", "review", "within", "target_words"), PATH),
-    **dict.fromkeys(("force", "dry_run", "progress", "evaluated", "scores", "align"), FLAG),
+    **dict.fromkeys(
+        ("force", "dry_run", "progress", "evaluated", "scores", "align", "adapt"), FLAG
+    ),
     **dict.fromkeys(("report", "watch"), FUNCTION),
     **dict.fromkeys(("n", "beam", "jobs", "batch_size"), WHOLE),
     **dict.fromkeys(("mass", "threshold", "length_penalty"), NUMBER),

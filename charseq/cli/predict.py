@@ -190,7 +190,9 @@ def predict(
         as_table=scores or mass is not None or count > 1, with_unsure=threshold is not None,
         with_lexicon=loading["lexicon"] is not None,
     )  # fmt: skip
-    messages = render.Messages(mass, threshold, counts_words=hasattr(loaded, "append"))
+    messages = render.Messages(
+        mass, threshold, counts_words=hasattr(loaded, "append"), with_rule=has_rule
+    )
     with counting(texts, "texts", quiet=quiet) as counts:
         for window in text_windows(texts, has_features=loaded.has_features, quiet=quiet):
             answers = list(zip(window, answer(window), strict=True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charseq.display import KEPT, ONE_LINE, describe, shorten
-from charseq.inference.prediction import Prediction
+from charseq.inference.prediction import UNLIKELY, Prediction, is_unlikely
 
 if TYPE_CHECKING:
     from charseq.inference.alignment.pairs import Alignment
@@ -164,6 +164,30 @@ class NoAnswers:
         return f"no answer to {self.count:,} texts" if self.count > MAX_NAMED else ""
 
 
+class Unlikely:
+    """How many texts have an answer that keeps the rule, but that the model does not believe."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def warnings(self, answers: Iterable[tuple[str, Answer]]) -> Iterator[str]:
+        """A line for each such text, up to :data:`MAX_NAMED`."""
+        for text, answer in answers:
+            if not isinstance(answer, Prediction) or answer.unsure or not answer.prediction:
+                continue
+            if is_unlikely(answer.probability, answer.origin):
+                self.count += 1
+                if self.count <= MAX_NAMED:
+                    share = f"less than {UNLIKELY:.0%} of the probability"
+                    yield f"the answer to '{shorten(text)}' keeps the rule, and has {share}"
+
+    def totals(self) -> str:
+        """How many there are, if more than are named; else empty."""
+        if self.count <= MAX_NAMED:
+            return ""
+        return f"{self.count:,} answers keep the rule, and have less than {UNLIKELY:.0%}"
+
+
 class ReachedMass:
     """How many answers have the probability ``mass`` of ``--mass`` together; None: not asked."""
 
@@ -222,12 +246,18 @@ class Withheld:
 class Messages:
     """The warnings on the answers to all texts of an input, and their totals at its end."""
 
-    def __init__(self, mass: float | None, threshold: float | None, *, counts_words: bool) -> None:
-        """``counts_words``: the model predicts words, of which one may be missing."""
+    def __init__(
+        self, mass: float | None, threshold: float | None, *, counts_words: bool, with_rule: bool
+    ) -> None:
+        """No warnings yet.
+
+        ``counts_words``: the model predicts words, of which one may be missing. ``with_rule``: an
+        answer may be one that only the rule has left.
+        """
         self._seen: Counter[str] = Counter()
         self._reached, self._withheld = ReachedMass(mass), Withheld(threshold)
-        self._unanswered = NoAnswers()
-        self._counts_words = counts_words
+        self._unanswered, self._unlikely = NoAnswers(), Unlikely()
+        self._counts_words, self._with_rule = counts_words, with_rule
 
     def on(self, answers: Sequence[tuple[str, Answer]]) -> Iterator[str]:
         """A line for each answer of which people should know, as far as they are named."""
@@ -235,12 +265,14 @@ class Messages:
         yield from self._reached.warnings(answers)
         if not self._counts_words:
             yield from self._unanswered.warnings(answers)
+        if self._with_rule:
+            yield from self._unlikely.warnings(answers)
         self._withheld.count(answers)
 
     def totals(self) -> Iterator[str]:
         """Lines on what more there was."""
         totals = (unknown_totals(self._seen), self._reached.totals(), self._unanswered.totals())
-        yield from filter(None, (*totals, self._withheld.totals()))
+        yield from filter(None, (*totals, self._unlikely.totals(), self._withheld.totals()))
 
 
 def unknown_symbols(text: str, unknown: Iterable[str], seen: Counter[str]) -> Iterator[str]:

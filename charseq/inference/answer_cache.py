@@ -22,7 +22,14 @@ from charseq.data.formats.rows import Format, Window
 from charseq.display import ONE_LINE, code_points, describe
 from charseq.errors import AccessError, reduced
 from charseq.inference.journal import Journal, JournalEntry
-from charseq.inference.prediction import LEXICON, MODEL, Prediction, is_unsure, reach
+from charseq.inference.prediction import (
+    LEXICON,
+    MODEL,
+    Prediction,
+    is_unlikely,
+    is_unsure,
+    reach,
+)
 from charseq.lru import ByteLru
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ FULL_BATCHES = 2048
 CHUNK_SECONDS = 1.0
 """Seconds of computing that a kill may cost, once the pace is known."""
 UNSURE = "unsure"
+UNLIKELY = "unlikely"
 """The note of an answer that is withheld."""
 LETTER_BYTES = 4
 """Bytes of a letter, at most: what is forgotten must not depend on how Python stores a text."""
@@ -103,6 +111,7 @@ class AnswerCache:
         threshold: float | None = None,
         reviewed: bool = False,
         align: Align | None = None,
+        ruled: bool = False,
     ) -> None:
         """An empty cache.
 
@@ -116,6 +125,8 @@ class AnswerCache:
             threshold: the outputs of a text are withheld if the best is less probable.
             reviewed: whether answers are kept for a review file.
             align: the alignment of each text with its answer, as text; it is a cell as well.
+            ruled: whether answers keep a rule, and an unlikely one is told; they have their
+                probabilities then.
         """
         self.computed = 0
         """Texts that the model was asked for."""
@@ -127,6 +138,7 @@ class AnswerCache:
         self._threshold = threshold
         self._reviewed = reviewed
         self._align = align
+        self._ruled = ruled
         self._has_notes = format.has_columns
         self._one_line = format.one_line_cells
         self._memory: ByteLru[str, RowAnswer] = ByteLru(MAX_BYTES)
@@ -195,14 +207,16 @@ class AnswerCache:
         if self._align is not None:
             cells.append(alignment)
         misses_mass = self._mass is not None and not reach(chances, self._mass)
-        note = note_on(entry, unsure=unsure, flattened=flattened)
+        unlikely = self._ruled and bool(chances) and is_unlikely(chances[0], entry.origin)
+        named = partial(note_on, entry, unsure=unsure, unlikely=unlikely, flattened=flattened)
+        note = named()
         wanted = self._reviewed and is_doubtful(entry, unsure=unsure)
         facts = (
             entry.unknown, entry.truncated, entry.origin, misses_mass, unsure,
             (entry, note) if wanted else None,
         )  # fmt: skip
         if not self._has_notes:
-            plain = note_on(entry, unsure=unsure, flattened=flattened, name=describe)
+            plain = named(name=describe)
             return RowAnswer(tuple(cells), plain, *facts)
         notes = (LEXICON if entry.origin == LEXICON else "", note)
         return RowAnswer((*cells, "; ".join(filter(None, notes))), "", *facts)
@@ -229,10 +243,15 @@ def answering(
         n=n,
         mass=mass,
         batch_size=batch_size,
-        scored=scored or mass is not None,
+        scored=scored or mass is not None or keeps_rule(model),
         kept=iter(journal.replay() if journal else ()),
         journal=journal,
     )
+
+
+def keeps_rule(model: PairsModel | LanguageModel | WorkerPool) -> bool:
+    """Whether all answers of a model keep a rule."""
+    return getattr(model, "rule", None) is not None
 
 
 def shards(read: Iterable[tuple[Window, Texts]], cache: AnswerCache) -> Iterator[Shard]:
@@ -278,6 +297,7 @@ def note_on(
     entry: JournalEntry,
     *,
     unsure: bool = False,
+    unlikely: bool = False,
     flattened: bool = False,
     name: Callable[[str], str] = code_points,
 ) -> str:
@@ -286,7 +306,8 @@ def note_on(
     has_answer = bool(entry.texts and entry.texts[0]) or entry.truncated
     answered = "" if has_answer or unsure else NO_ANSWER
     cut = "truncated" if entry.truncated else ""
-    parts = (UNSURE if unsure else "", unknown, answered, cut, "flattened" if flattened else "")
+    doubt = UNSURE if unsure else UNLIKELY if unlikely and has_answer else ""
+    parts = (doubt, unknown, answered, cut, "flattened" if flattened else "")
     return "; ".join(filter(None, parts))
 
 

@@ -56,7 +56,7 @@ from charseq.data.formats.rows import Format, Row, Table
 from charseq.data.formats.sqlite import renamed, split_location
 from charseq.data.formats.writer import Rejects, rejecting, rejects_path, replacing, writing
 from charseq.errors import DataError, UsageError, argument
-from charseq.inference.answer_cache import AnswerCache, answering, limits
+from charseq.inference.answer_cache import AnswerCache, answering, keeps_rule, limits
 from charseq.inference.conversion.columns import (
     DEFAULT_NAME,
     ColumnWriter,
@@ -187,12 +187,12 @@ def convert(
             cache = AnswerCache(
                 answer, format=table.format, n=n, append=append, scores=scores, mass=mass,
                 threshold=threshold, reviewed=doubtful is not None, align=aligning(model, on=align),
+                ruled=keeps_rule(model),
             )  # fmt: skip
             with writing(table, file, new, force=force) as write:
-                columns = ColumnWriter(
+                ColumnWriter(
                     table, write, cache, rejects, result, report=report, review=doubtful
-                )
-                columns.write(read, progress)
+                ).write(read, progress)
         result.rejected, result.rejects = rejects.count, str(rejects.path)
         if not result.rows and path != "-" and table.header is None:
             raise DataError("the file is empty, expected rows", path=table.path)

@@ -71,6 +71,7 @@ class WorkerPool:
         self.has_features = model.has_features
         self.feature_separator = getattr(model, "feature_separator", ";")
         self.append = getattr(model, "append", None)
+        self.rule = getattr(model, "rule", None)
         """How a language model adds a word to a text; None of a model of pairs."""
         self.workers: list[Worker] = []
         self._threads = ThreadPoolExecutor(jobs - 1)

@@ -27,6 +27,8 @@ ORIGINS = MODEL, LEXICON, MEMORY, WORDS = "model", "lexicon", "memory", "words"
 Calibrated = Callable[[Sequence[float]], Sequence[float]]
 """Scores of all candidates of a text, best first -> their probabilities."""
 
+UNLIKELY = 0.01
+"""Below this probability an answer under a rule is told to be unlikely."""
 _ROUNDING = 1e-9
 """Probabilities that miss a mass by less count as reaching it: 0.5 + 0.3 + 0.1 is below 0.9."""
 _RULE_ROUNDING = 1e-5
@@ -126,6 +128,11 @@ def withholding(answers: list[Prediction], threshold: float | None) -> list[Pred
 def is_unsure(probability: float, origin: str, threshold: float | None) -> bool:
     """Whether a threshold withholds an answer of this probability; None withholds nothing."""
     return threshold is not None and origin != LEXICON and not probability >= threshold
+
+
+def is_unlikely(probability: float, origin: str) -> bool:
+    """Whether an answer under a rule is one that only the rule has left."""
+    return origin == MODEL and probability < UNLIKELY
 
 
 def check_threshold(threshold: Any, error: type[UsageError] = UsageError) -> None:

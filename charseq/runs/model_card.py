@@ -21,7 +21,12 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|&~$!]|(?<!\w)_|_(?!\w)")
 
 
 def render(
-    name: str, metadata: Mapping[str, Any], *, address: str = "", owner: Owner | None = None
+    name: str,
+    metadata: Mapping[str, Any],
+    *,
+    address: str = "",
+    owner: Owner | None = None,
+    with_head: bool = True,
 ) -> str:
     """The card of the run ``name``, as Markdown with a YAML head.
 
@@ -34,14 +39,15 @@ def render(
         address: the address of the run, if it is on the Hub; by default it is a folder below
             ``checkpoints``.
         owner: the facts that the owner of the run states.
+        with_head: whether it has its head, which is for programs.
     """
-    told = head(name, metadata, owner or Owner())
+    told = f"{head(name, metadata, owner or Owner())}\n" if with_head else ""
     use = f"-m {_word(name)}"
     place = "With this folder below `checkpoints`"
     if address:
         use = f"-m {shlex.quote(address)}"
         place = "With charseq and its extra `hub`"
-    return f"{told}\n{_body(name, metadata, place, use)}"
+    return f"{told}{_body(name, metadata, place, use)}"
 
 
 def _body(name: str, metadata: Mapping[str, Any], place: str, use: str) -> str:

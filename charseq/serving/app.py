@@ -186,7 +186,7 @@ def card(name: str, metadata: dict[str, Any], lines: list[str]) -> dict[str, Any
         "beam": metadata["settings"]["beam"],
         "parameters": metadata["parameters"],
         "scores": metadata["scores"],
-        "card": model_card.render(name, metadata),
+        "card": model_card.render(name, metadata, with_head=False),
         "info": lines,
     }
 

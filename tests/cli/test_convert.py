@@ -230,7 +230,7 @@ def test_a_cluster_gets_folders_and_the_same_options(world: World, tmp_path: Pat
     assert world.run(*words) == (0, "", "out: 3 rows\n")
     options = {
         "column": "a", "to": None, "to_format": None, "n": 2, "beam": None, "mass": None,
-        "scores": False, "batch_size": 256, "format": "auto", "header": "auto",
+        "scores": False, "align": False, "batch_size": 256, "format": "auto", "header": "auto",
         "delimiter": "auto", "encoding": "auto", "force": True, "threshold": 0.5, "review": None,
         "jobs": 3, "address": "auto",
     }  # fmt: skip

@@ -133,6 +133,21 @@ def test_texts_without_an_answer_are_named_up_to_a_number(monkeypatch: pytest.Mo
     assert (told, unanswered.totals()) == (["no answer to 'd'"], "no answer to 3 texts")
 
 
+def test_answers_that_only_a_rule_has_left_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "MAX_NAMED", 1)
+    unlikely = render.Unlikely()
+    doubtful, sound = answer(("y", 0.009)), answer(("y", 0.01))
+    told = list(unlikely.warnings([("a", doubtful), ("b", sound), ("c", answer(("", 0.001)))]))
+    assert told == ["the answer to 'a' keeps the rule, and has less than 1% of the probability"]
+    assert (unlikely.count, unlikely.totals()) == (1, "")
+    assert not list(unlikely.warnings([("d", doubtful), ("", None)]))
+    assert unlikely.totals() == "2 answers keep the rule, and have less than 1%"
+    with_rule = render.Messages(None, None, counts_words=False, with_rule=True)
+    without = render.Messages(None, None, counts_words=False, with_rule=False)
+    assert len(list(with_rule.on([("a", doubtful)]))) == 1
+    assert not list(without.on([("a", doubtful)]))
+
+
 def test_scores_stay_in_their_row() -> None:
     one = LineScore(-12.34567, 3, ["xyzzy"])
     assert render.score_as_row("a\nxyzzy", one) == "-12.3457\t3\ta xyzzy"

@@ -38,7 +38,7 @@ def test_settings_and_options_are_passed_on(world: World, tmp_path: Path) -> Non
         task="pairs", cell="lstm", epochs=2, minutes=0.0, attention="none", layers=2, hidden=32
     )
     assert calls[1]["run"] == Path("R")
-    assert calls[1]["init_from"] == Path("S")
+    assert calls[1]["init_from"] == "S", "an address of the Hub is no path"
     assert (calls[1]["distil_from"], calls[1]["unlabelled"]) == ("T", "U.txt")
     assert calls[1]["force"]
     assert calls[1]["dry_run"]

@@ -119,10 +119,13 @@ def test_next_words_by_keyboard(page: Any) -> None:
     page.select_option("#text-model", "words")
     page.focus("#text")
     page.keyboard.type("I love t")
-    page.wait_for_selector("#words button")
+    page.wait_for_selector("#words[data-text='I love t'] button")
     first = page.inner_text("#words button bdi")
     page.keyboard.press("ArrowRight")
     assert page.input_value("#text") == f"I love {first} "
+    page.evaluate("document.querySelector('#words').dataset.text = 'I love'")
+    page.keyboard.press("ArrowRight")
+    assert page.input_value("#text") == f"I love {first} ", "words of an earlier text are not taken"
     page.focus("#tab-text")
     page.keyboard.press("ArrowRight")
     assert page.get_attribute("#tab-compare", "aria-selected") == "true"

@@ -120,6 +120,28 @@ def test_a_text_without_an_answer_is_to_be_reviewed_too() -> None:
     assert found.to_review == (none, "no answer")
 
 
+def test_an_answer_that_only_a_rule_has_left_is_noted() -> None:
+    entries = {
+        "doubted": JournalEntry(("x",), (), False, "model", (0.009,)),
+        "sound": JournalEntry(("x",), (), False, "model", (0.01,)),
+        "own": JournalEntry(("x",), (), False, "lexicon", (0.001,)),
+        "refused": JournalEntry(("",), (), False, "model", (0.001,)),
+    }
+    ruled = AnswerCache(lambda texts: entries, format=FORMATS["csv"], n=1, ruled=True)
+    notes = {text: one.cells[-1] for text, one in ruled.answer(entries).items()}
+    assert notes == {
+        "doubted": "unlikely", "sound": "", "own": "lexicon", "refused": "no answer",
+    }  # fmt: skip
+    free = AnswerCache(lambda texts: entries, format=FORMATS["csv"], n=1)
+    assert free.answer(entries)["doubted"].cells[-1] == ""
+    withheld = AnswerCache(
+        lambda texts: entries, format=FORMATS["csv"], n=1, ruled=True, threshold=0.5
+    )
+    assert withheld.answer(entries)["doubted"].cells[-1] == "unsure"
+    plain = AnswerCache(lambda texts: entries, format=FORMATS["text"], n=1, ruled=True)
+    assert plain.answer(entries)["doubted"].note == "unlikely"
+
+
 def test_plain_text_has_an_empty_line_and_the_note_apart() -> None:
     found = answered(entry(0.1), format="text", n=1, threshold=0.9)
     assert (found.cells, found.note) == (("",), "unsure")

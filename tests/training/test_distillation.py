@@ -170,6 +170,7 @@ class Scripted:
 
     has_features = False
     config = SimpleNamespace(beam=1)
+    beam = 1
 
     def __init__(self, stop_after: int = 10**9) -> None:
         self.asked: list[str] = []

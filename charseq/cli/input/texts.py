@@ -51,7 +51,7 @@ def stdin_size(texts: tuple[str, ...]) -> int | None:
         found = os.fstat(handle)
         at = os.lseek(handle, 0, os.SEEK_CUR) if stat.S_ISREG(found.st_mode) else 0
         return found.st_size - at if stat.S_ISREG(found.st_mode) else None
-    except (OSError, ValueError):  # ValueError: io.UnsupportedOperation, no file of the system
+    except (AttributeError, OSError, ValueError):  # no file of the system
         return None
 
 
@@ -144,7 +144,7 @@ def _raw_lines(stream: BinaryIO) -> Iterator[bytes | None]:
         return
     begun: list[bytes] = []
     while True:
-        if not select.select([handle], [], [], 0)[0]:
+        if _waits(handle):
             yield None
         chunk = os.read(handle, CHUNK)
         if not chunk:
@@ -156,6 +156,13 @@ def _raw_lines(stream: BinaryIO) -> Iterator[bytes | None]:
             begun = [other]
     if last := b"".join(begun):
         yield last
+
+
+def _waits(handle: int) -> bool:
+    """Whether a read would wait for more; by poll, as select knows no handles above 1,023."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return not poll.poll(0)
 
 
 def windows(texts: Iterable[str | None], size: int) -> Iterator[list[str]]:

@@ -20,7 +20,7 @@ from charseq.data.formats.reader import find_format
 from charseq.data.formats.rows import Row, Table
 from charseq.data.formats.writer import Rejected
 from charseq.errors import DataError
-from charseq.inference.answer_cache import AnswerCache, RowAnswer, answering
+from charseq.inference.answer_cache import AnswerCache, RowAnswer, answering, keeps_rule
 from charseq.inference.conversion.columns import DEFAULT_NAME, check_new_name, new_names
 from charseq.inference.conversion.review import check_threshold
 from charseq.inference.prediction import check_counts
@@ -71,8 +71,9 @@ class BatchAnswers:
             scored=scores or threshold is not None,
         )  # fmt: skip
         self._cache = AnswerCache(
-            answer, format=self._rules, n=n, scores=scores, mass=mass, threshold=threshold
-        )
+            answer, format=self._rules, n=n, scores=scores, mass=mass, threshold=threshold,
+            ruled=keeps_rule(model),
+        )  # fmt: skip
 
     def positions(self, names: Sequence[str]) -> list[int]:
         """The positions, from 0, of the columns that the model reads among columns so named.

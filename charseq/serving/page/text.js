@@ -62,7 +62,7 @@ async function answer(signal) {
     const asked = { model: one.name, texts: [whole], n, ...(words ? {} : { align: true }) };
     const found = await (await post(completes ? "v1/complete" : "v1/predict", asked, signal)).json();
     $("empty").hidden = Boolean(text) || !words;
-    if (words) continued(found.answers[0], completes);
+    if (words) continued(found.answers[0], completes, text);
     else rewritten(found.answers[0], one);
     if (!text) nothing();
   } finally {
@@ -165,14 +165,15 @@ function draw() {
   lines.replaceChildren(...paths);
 }
 
-function continued(found, completes) {
+function continued(found, completes, text) {
+  $("words").dataset.text = text;
   $("rewritten").hidden = true;
   $("continued").hidden = false;
   $("words-label").textContent = completes ? "Completions" : "Next words";
   const right = getComputedStyle($("text")).direction === "rtl";
   $("take-key").textContent = right ? "←" : "→";
   $("words").replaceChildren(...found.candidates.map((each) => {
-    const button = make("button", { type: "button", onclick: () => type(`${each.line} `) },
+    const button = make("button", { type: "button", onclick: () => { if (isFresh()) type(`${each.line} `); } },
       make("bdi", {}, each.prediction), make("small", {}, percent(each.probability)));
     button.style.setProperty("--share", `${100 * each.probability}%`);
     return make("li", {}, button);
@@ -182,11 +183,16 @@ function continued(found, completes) {
   say(found.candidates.map((each) => each.prediction).join(", "));
 }
 
+/* Whether the words on the page belong to what stands in the box, and not to what stood there before. */
+function isFresh() {
+  return $("words").dataset.text === $("text").value.replaceAll("\n", " ");
+}
+
 function takeFirst(event) {
   const box = $("text"), key = getComputedStyle(box).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
   if (event.key !== key || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey || $("continued").hidden) return;
   const first = $("words").querySelector("button");
-  if (!first || box.selectionStart !== box.value.length || box.selectionEnd !== box.value.length) return;
+  if (!first || !isFresh() || box.selectionStart !== box.value.length || box.selectionEnd !== box.value.length) return;
   event.preventDefault();
   first.click();
 }

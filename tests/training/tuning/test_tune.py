@@ -176,7 +176,7 @@ def test_the_best_model_stays_with_its_settings(
     assert about["tuned"] == {"trial": top["number"], "trials": 12}
     assert {name: about["settings"][name] for name in top["settings"]} == top["settings"]
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("# upper-tuned\n")
+    assert "\n---\n\n# upper-tuned\n" in card
     assert "the best of 12 trials by these scores" in card
     assert {path.name for path in (run / "tune").iterdir()} == {"trials.jsonl", "charseq.toml"}
     written = tomllib.loads(Path(facts["settings"]).read_text(encoding="utf-8"))
