@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -17,6 +18,7 @@ from charseq.data.formats.reader import read_table
 from charseq.data.formats.writer import Rejected
 from charseq.data.text.vocabulary import SUBWORDS
 from charseq.display import count as counted
+from charseq.display import describe
 from charseq.errors import DataError, SettingError, UsageError, argument, require
 from charseq.evaluation import analysis, risk
 from charseq.evaluation.metrics import measure_all, signature, summarise
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from charseq.evaluation.scoring import Outcome, TimeLimit, Watch
 
     Weights = Mapping[str, np.ndarray]
+
+MAX_UNKNOWN = 10
+"""Unknown symbols that are named, the most frequent ones."""
 
 
 def evaluate(
@@ -81,6 +86,8 @@ def evaluate(
         texts = read_strangers(model, strangers, strangers_column, report)
     rows, split = rows_of(model, data, split, reading, report)
     outcome, width = answer(model, rows, beam, watch=watch)
+    for line in unknown_lines(outcome):
+        report(f"{data}: {line}")
     if errors is not None:
         write_errors(errors, outcome, force=force)
     found = facts(model, data, split, outcome, width, version=version)
@@ -102,6 +109,19 @@ def evaluate(
             edits=edits, title=title, force=force, report=report,
         )  # fmt: skip
     return found
+
+
+def unknown_lines(outcome: Outcome) -> list[str]:
+    """A line on the rows with symbols that the model does not know; none where all are known."""
+    counts = Counter(symbol for one in outcome.predictions for symbol in one.unknown)
+    if not counts:
+        return []
+    rows = sum(bool(one.unknown) for one in outcome.predictions)
+    named = ", ".join(describe(symbol) for symbol, _ in counts.most_common(MAX_UNKNOWN))
+    more = f" and {len(counts) - MAX_UNKNOWN:,} more" if len(counts) > MAX_UNKNOWN else ""
+    have = "has a symbol" if rows == 1 else "have symbols"
+    these = f"{rows:,} of {counted(len(outcome.rows), 'row')} {have}"
+    return [f"{these} that the model does not know: {named}{more}"]
 
 
 def read_strangers(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from charseq.confidence.confidence import UNCHANGED
 from charseq.confidence.familiarity import TABLES
 from charseq.confidence.rescoring import DIRECTIONS
 from charseq.confidence.word_prior import BEAM
@@ -152,13 +153,11 @@ def describe_calibration(metadata: Mapping[str, Any]) -> list[str]:
             )
         )
     if judged := metadata.get("confidence"):
-        lines.append(
-            field(
-                "strangers",
-                f"{judged['strangers']:,} texts unlike the data; answers above a half "
-                f"{judged['sure_before']:.1f} -> {judged['sure_after']:.1f} %",
-            )
-        )
+        before, after = (f"{judged[name]:.1f}" for name in ("sure_before", "sure_after"))
+        change = f"; answers above a half {before} -> {after} %"
+        if tuple(judged["weights"]) == UNCHANGED:
+            change = " change no probability, but tell how familiar one is"
+        lines.append(field("strangers", f"{judged['strangers']:,} texts unlike the data{change}"))
     if ngrams := metadata.get("ngrams"):
         size = sum(_ngram_count(ngrams, name) for name in DIRECTIONS)
         lines.append(

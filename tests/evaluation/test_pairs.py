@@ -17,7 +17,7 @@ from toy_pairs import short_words
 import charseq
 from charseq.data import pairs as examples
 from charseq.errors import DataError, SettingError, UsageError
-from charseq.evaluation.pairs import compare, evaluate, read_strangers
+from charseq.evaluation.pairs import compare, evaluate, read_strangers, unknown_lines
 from charseq.inference.predictor import PairsModel, load
 
 
@@ -319,3 +319,26 @@ def test_a_file_of_another_form_is_read_by_its_own_settings(
     ]  # fmt: skip
     with pytest.raises(DataError, match="3 columns, expected source and target"):
         evaluate(model, tmp_path / "new.csv", version="9")
+
+
+def test_symbols_that_the_model_does_not_know_are_told(model: PairsModel, tmp_path: Path) -> None:
+    """Digits and Greek for a model of letters: the usual sign of a wrong model."""
+    rows = tmp_path / "odd.tsv"
+    rows.write_text("".join(f"{text}\tX\n" for text in ("1", "12", "1Ω", "ab")), encoding="utf-8")
+    told: list[str] = []
+    evaluate(model, rows, split="all", report=told.append, version="1")
+    (line,) = [line for line in told if "does not know" in line]
+    assert line.startswith(f"{rows}: 3 of 4 rows have symbols that the model does not know: U+0031")
+    assert "U+0032" in line
+    assert "GREEK CAPITAL LETTER OMEGA" in line or "OHM" in line
+
+
+def test_of_many_unknown_symbols_the_most_frequent_are_named() -> None:
+    answers = [SimpleNamespace(unknown=[*"abcdefghijkl"]), SimpleNamespace(unknown=["l"])]
+    known = SimpleNamespace(unknown=[])
+    outcome: Any = SimpleNamespace(rows=[1, 2, 3], predictions=[*answers, known])
+    (line,) = unknown_lines(outcome)
+    assert line.startswith("2 of 3 rows have symbols that the model does not know: U+006C")
+    assert line.endswith(" and 2 more")
+    outcome.predictions = outcome.predictions[2:]
+    assert unknown_lines(outcome) == []

@@ -12,6 +12,7 @@ import pytest
 from arrays import save_arrays
 from frozen import FIXTURES
 
+from charseq.confidence.confidence import UNCHANGED
 from charseq.config import Config, configure, defaults
 from charseq.data.text.alignment import Actions
 from charseq.data.text.tokenizer import Tokenizer
@@ -155,10 +156,15 @@ def test_strangers_have_a_line_of_their_own() -> None:
     calibration = {
         "temperature": 0.8, "rest": -1.7, "ece_before": 18.0, "ece_after": 2.0, "examples": 200,
     }  # fmt: skip
-    judged = {"strangers": 1480, "sure_before": 80.04, "sure_after": 1.26}
+    judged: dict[str, Any] = {"strangers": 1480, "sure_before": 80.04, "sure_after": 1.26}
+    judged["weights"] = [0.9, *UNCHANGED[1:]]
     lines = describe_calibration({"calibration": calibration, "confidence": judged})
     assert lines[1:] == [
         "strangers  1,480 texts unlike the data; answers above a half 80.0 -> 1.3 %"
+    ]
+    judged |= {"weights": list(UNCHANGED), "sure_after": 80.04}
+    assert describe_calibration({"calibration": calibration, "confidence": judged})[1:] == [
+        "strangers  1,480 texts unlike the data change no probability, but tell how familiar one is"
     ]
 
 
