@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Weights = Mapping[str, np.ndarray]
 
-MAX_UNKNOWN = 10
+MAX_UNKNOWN = 3
 """Unknown symbols that are named, the most frequent ones."""
 
 

@@ -339,6 +339,6 @@ def test_of_many_unknown_symbols_the_most_frequent_are_named() -> None:
     outcome: Any = SimpleNamespace(rows=[1, 2, 3], predictions=[*answers, known])
     (line,) = unknown_lines(outcome)
     assert line.startswith("2 of 3 rows have symbols that the model does not know: U+006C")
-    assert line.endswith(" and 2 more")
+    assert line.endswith(" and 9 more")
     outcome.predictions = outcome.predictions[2:]
     assert unknown_lines(outcome) == []
