@@ -47,9 +47,9 @@ class Candidate:
     answer it is the probability that the text ends where it was cut. Under a rule it is that of the
     answer among all answers which keep the rule."""
     score: float
-    """Natural logarithm of the model's own probability, with a list of words in use of the model's
-    and the list's; -inf where that is 0, as of a truncated answer that cannot end there, or where
-    the model did not find a remembered answer."""
+    """Natural logarithm of the model's own probability, with what its joint n-grams, and a list
+    of words in use, make of it; -inf where that is 0, as of a truncated answer that cannot end
+    there, or where the model did not find a remembered answer."""
     origin: str = MODEL
     """``model``, ``words`` (a list of words has moved the answer up), ``memory`` (a target of this
     source in training) or ``lexicon``. Probabilities from the lexicon sum to 1 for themselves."""

@@ -27,7 +27,7 @@ from charseq.data.text.vocabulary import Vocabulary
 from charseq.errors import CharseqError, DataError, UsageError
 
 SENTENCES = Path(__file__).parents[2] / "data" / "sentences"
-DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def put(folder: Path, name: str, content: str | bytes) -> Path:

@@ -21,7 +21,7 @@ from charseq.data.settings_file import settings_of
 from charseq.data.storage import PackedRecords
 from charseq.errors import CharseqError, DataError, SettingError, UsageError
 
-DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def put(folder: Path, name: str, content: str | bytes) -> Path:

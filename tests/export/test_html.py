@@ -80,7 +80,9 @@ def page(browser: Any) -> Iterator[Any]:
     made.close()
 
 
-def compare(page: Any, run: Path, texts: list[str], folder: Path, **options: Any) -> None:
+def assert_has_the_answers(
+    page: Any, run: Path, texts: list[str], folder: Path, **options: Any
+) -> None:
     """The page of a run in full precision has the run's answers to ``texts``."""
     path = folder / "page.html"
     to_html(run, path, precision="fp32", texts=lines_of(folder / "texts", texts))
@@ -100,19 +102,19 @@ def compare(page: Any, run: Path, texts: list[str], folder: Path, **options: Any
 def test_the_answers_are_those_of_the_run(
     settings: dict[str, Any], page: Any, tmp_path: Path
 ) -> None:
-    compare(page, pairs_run(tmp_path / "run", **settings), TEXTS, tmp_path)
+    assert_has_the_answers(page, pairs_run(tmp_path / "run", **settings), TEXTS, tmp_path)
 
 
 def test_probabilities_are_those_of_the_run(page: Any, tmp_path: Path) -> None:
     run = pairs_run(tmp_path / "run", attention="soft", more=measures())
-    compare(page, run, [*TEXTS, "abba", "bead"], tmp_path)
+    assert_has_the_answers(page, run, [*TEXTS, "abba", "bead"], tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 def test_features_are_read(kind: str, page: Any, tmp_path: Path) -> None:
     run = pairs_run(tmp_path / "run", source=WITH_FEATURES, attention=kind)
     texts = ["abc\tV;PST", "abc\tN(SG)", "é\tV", "a\tN(SG,X);V", "dab\tunseen", "abc\t"]
-    compare(page, run, texts, tmp_path, features=True)
+    assert_has_the_answers(page, run, texts, tmp_path, features=True)
     assert page.is_visible("#features")
 
 
@@ -121,7 +123,7 @@ def test_joint_ngrams_weigh_the_answers(
     settings: dict[str, Any], page: Any, tmp_path: Path
 ) -> None:
     run = weighed_run(tmp_path / "run", **settings)
-    compare(page, run, TEXTS, tmp_path)
+    assert_has_the_answers(page, run, TEXTS, tmp_path)
     assert [one.prediction for one in load(run).predict(TEXTS)] != without_ngrams(run, TEXTS)
     assert "joint n-grams" in page.text_content("#about")
 
@@ -129,15 +131,15 @@ def test_joint_ngrams_weigh_the_answers(
 def test_joint_ngrams_are_beside_all_other_measures(page: Any, tmp_path: Path) -> None:
     run = weighed_run(tmp_path / "run", source=WITH_FEATURES)
     texts = ["abc\tV;PST", "abc\tN(SG)", "é\tV", "a\tN(SG,X);V", "dab\tunseen", "abc\t"]
-    compare(page, run, texts, tmp_path, features=True)
+    assert_has_the_answers(page, run, texts, tmp_path, features=True)
     (tmp_path / "page.html").unlink()
     run = weighed_run(tmp_path / "measured", more=measures())
-    compare(page, run, [*TEXTS, "abba", "bead"], tmp_path)
+    assert_has_the_answers(page, run, [*TEXTS, "abba", "bead"], tmp_path)
 
 
 def test_joint_ngrams_of_a_training_are_on_the_page(page: Any, tmp_path: Path) -> None:
     run, texts = trained_run(tmp_path / "data", ensemble=1)
-    compare(page, run, texts, tmp_path)
+    assert_has_the_answers(page, run, texts, tmp_path)
     assert [one.prediction for one in load(run).predict(texts)] != without_ngrams(run, texts)
 
 
@@ -145,7 +147,7 @@ def test_joint_ngrams_of_a_training_are_on_the_page(page: Any, tmp_path: Path) -
 def test_phones_are_read_and_written(target: Vocabulary, page: Any, tmp_path: Path) -> None:
     run = pairs_run(tmp_path / "run", source=target, target=target, attention="soft")
     texts = ["HH AH0", "a\u02d0 ku", "\u02c8a\u02d0 k", "  L  OW1 ", "k \u02c8 u"]
-    compare(page, run, texts, tmp_path)
+    assert_has_the_answers(page, run, texts, tmp_path)
 
 
 @pytest.mark.parametrize("cell", ["tanh", "residual", "gru", "lstm", "mlp"])

@@ -215,7 +215,7 @@ def test_a_dictionary_is_recognised_packed_and_in_another_encoding(
 # --- odd lines
 
 ROOT = Path(__file__).parents[3]
-SHARED = Path(os.environ.get("CHARSEQ_SHARED_DATA", ROOT.parent / "shared"))
+SHARED = Path(os.environ.get("PUBLIC_DATA", ROOT.parent / "shared" / "data")).parent
 ARPABET = {
     "p": "P", "t": "T", "k": "K", "b": "B", "d": "D", "g": "G", "a": "AA1", "i": "IY1", "u": "UW1",
     "m": "M", "n": "N", "l": "L", "s": "S", "e": "EH0", "o": "OW0",
@@ -378,7 +378,7 @@ def test_pairs_and_texts_have_no_odd_lines(tmp_path: Path, path: Path) -> None:
 def test_the_public_samples_are_there() -> None:
     found = public_samples()
     if not found:
-        pytest.skip(f"{SHARED} is absent: set CHARSEQ_SHARED_DATA")
+        pytest.skip(f"{SHARED} is absent: set PUBLIC_DATA")
     kinds = {path.parent.parent.name for path in found}
     assert kinds >= {"g2p", "inflection", "normalisation", "sentences", "transliteration"}
 

@@ -15,7 +15,7 @@ from charseq.data.formats.reader import read_table, sniff
 from charseq.data.formats.rows import Row, Table
 from charseq.errors import DataError, UsageError
 
-SHARED = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[4] / "shared"))
+SHARED = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[4] / "shared" / "data")).parent
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_tables_of_text_load_neither_pandas_nor_pyarrow(tmp_path: Path) -> None:
 def test_public_tables_are_read_whole(name: str, lines: int, width: int) -> None:
     path = SHARED / name if (SHARED / name).exists() else SHARED / "data" / name
     if not path.exists():
-        pytest.skip(f"{path} is absent: set CHARSEQ_SHARED_DATA")
+        pytest.skip(f"{path} is absent: set PUBLIC_DATA")
     table: Table = read_table(path)
     assert [len(row.cells) for row in table.rows] == [width] * lines
 

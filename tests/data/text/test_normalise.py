@@ -10,7 +10,7 @@ import pytest
 from charseq.data.text.normalise import FEW_TEXTS, choose_form, choose_kind
 from charseq.data.text.vocabulary import build
 
-DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
+DATA = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[4] / "shared" / "data"))
 MONTHS = ["Jan", "Feb", "März", "Apr", "Mai", "Juni", "Juli", "Aug", "Sept", "Okt", "Nov", "Dez"]
 DAYS = range(1, 29)
 ARPABET = ["AH0 B AW1 T", "K AE1 T", "HH AH0 L OW1", "W ER1 L D", "S T R IY1 T"]

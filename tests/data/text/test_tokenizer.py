@@ -22,7 +22,7 @@ from charseq.data.text.vocabulary import BOS, EOS, MAX_SYMBOL_LENGTH, PAD, UNK, 
 from charseq.errors import CharseqError, CheckpointError, MissingExtraError, SettingError
 
 SENTENCES = Path(__file__).parents[3] / "data" / "sentences"
-DATA = Path(os.environ.get("CHARSEQ_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
+DATA = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 LINES = ["I love machine learning.", "I love you, don't I?", "You love machine code."]
 FORMS_OF_WORDS = [

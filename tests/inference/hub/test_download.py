@@ -40,7 +40,7 @@ def copy_of(run: Path, folder: Path) -> Path:
     return folder / "copy" / run.name
 
 
-def refused(address: str, told: str) -> None:
+def assert_refused(address: str, told: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         download(address)
     assert told in str(caught.value)
@@ -92,7 +92,7 @@ def test_a_tag_names_a_commit(hub: Hub) -> None:
     hub.add("me/model", WORDS)
     hub.repositories["me/model"].revisions["v1"] = first
     assert download("hf://me/model@v1").parent.name == first
-    refused("hf://me/model@v2", "the repository has no revision v2")
+    assert_refused("hf://me/model@v2", "the repository has no revision v2")
 
 
 def test_nothing_is_asked_for_other_names(hub: Hub, tmp_path: Path) -> None:
@@ -109,22 +109,22 @@ def test_nothing_is_asked_for_other_names(hub: Hub, tmp_path: Path) -> None:
 def test_a_private_repository_needs_a_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add("me/soft", SOFT, private=True)
     told = "the Hub has no such repository, or it is private and not yours: log in with `hf auth"
-    refused("hf://me/soft", told)
-    refused("hf://me/nothing", told)
+    assert_refused("hf://me/soft", told)
+    assert_refused("hf://me/nothing", told)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert download("hf://me/soft").name == "soft"
-    refused("hf://me/nothing", told)
+    assert_refused("hf://me/nothing", told)
 
 
 def test_a_gated_repository_says_so(hub: Hub) -> None:
     hub.add("me/soft", SOFT, gated=True)
-    refused("hf://me/soft", "is gated: accept its terms on its page, and log in")
+    assert_refused("hf://me/soft", "is gated: accept its terms on its page, and log in")
 
 
 def test_an_answer_that_is_an_error_is_told(hub: Hub) -> None:
     hub.add("me/soft", SOFT)
     hub.failing = 400
-    refused("hf://me/soft", "the Hub answers 400")
+    assert_refused("hf://me/soft", "the Hub answers 400")
 
 
 def test_without_network_the_commit_that_is_here_is_named(
@@ -132,11 +132,11 @@ def test_without_network_the_commit_that_is_here_is_named(
 ) -> None:
     commit = hub.add("me/soft", SOFT)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    refused("hf://me/soft", "the Hub (http://127.0.0.1:9) cannot be reached")
+    assert_refused("hf://me/soft", "the Hub (http://127.0.0.1:9) cannot be reached")
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     download("hf://me/soft")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    refused("hf://me/soft", f"; hf://me/soft@{commit} is on this machine")
+    assert_refused("hf://me/soft", f"; hf://me/soft@{commit} is on this machine")
     assert download(f"hf://me/soft@{commit}").name == "soft"
 
 
@@ -145,10 +145,10 @@ def test_another_commit_than_the_one_asked_for_is_refused(hub: Hub, tmp_path: Pa
     stored = hub.repositories["me/soft"]
     wanted = "f" * 40
     stored.revisions[wanted] = stored.revisions["main"]
-    refused(f"hf://me/soft@{wanted}", "the Hub answers with another commit")
+    assert_refused(f"hf://me/soft@{wanted}", "the Hub answers with another commit")
     stored.commits["../../../x"] = stored.commits[stored.revisions["main"]]
     stored.revisions["main"] = "../../../x"
-    refused("hf://me/soft", "the Hub answers with another commit")
+    assert_refused("hf://me/soft", "the Hub answers with another commit")
     assert left(tmp_path) == []
 
 
@@ -159,7 +159,7 @@ def test_one_changed_byte_is_found_before_use(hub: Hub, tmp_path: Path, name: st
     content[len(content) // 2] ^= 1
     (run / name).write_bytes(content)
     hub.add("me/soft", run)
-    refused("hf://me/soft", f"is not sound, so it is not used: {name}: is damaged")
+    assert_refused("hf://me/soft", f"is not sound, so it is not used: {name}: is damaged")
     assert left(tmp_path) == []
 
 
@@ -172,7 +172,7 @@ def test_a_run_is_checked_beyond_its_sums(hub: Hub, tmp_path: Path) -> None:
     about["settings"]["hidden"] += 1
     publish(run, {"about.json": json.dumps(about).encode()})
     hub.add("me/soft", run)
-    refused("hf://me/soft", "is not sound, so it is not used: model.safetensors: ")
+    assert_refused("hf://me/soft", "is not sound, so it is not used: model.safetensors: ")
     assert left(tmp_path) == []
 
 
@@ -180,7 +180,7 @@ def test_a_repository_without_a_run_is_no_run(hub: Hub, tmp_path: Path) -> None:
     run = copy_of(SOFT, tmp_path)
     (run / "manifest.json").unlink()
     hub.add("me/soft", run)
-    refused("hf://me/soft", "holds no trained model (manifest.json is missing)")
+    assert_refused("hf://me/soft", "holds no trained model (manifest.json is missing)")
     assert left(tmp_path) == []
 
 
@@ -188,7 +188,7 @@ def test_a_missing_file_is_named(hub: Hub, tmp_path: Path) -> None:
     run = copy_of(SOFT, tmp_path)
     (run / "model.safetensors").unlink()
     hub.add("me/soft", run)
-    refused("hf://me/soft", "model.safetensors: it is missing, manifest.json says ")
+    assert_refused("hf://me/soft", "model.safetensors: it is missing, manifest.json says ")
     assert left(tmp_path) == []
 
 
@@ -198,13 +198,13 @@ def test_sizes_are_compared_before_a_download(
     hub.add("me/soft", SOFT)
     stored = hub.repositories["me/soft"]
     stored.sizes["manifest.json"] = 2**20
-    refused("hf://me/soft", "manifest.json is larger than any of a run")
+    assert_refused("hf://me/soft", "manifest.json is larger than any of a run")
     assert not any("resolve" in one for one in hub.asked)
     stored.sizes = {"model.safetensors": 9 * 2**30}
-    refused("hf://me/soft", "it has 9,663,676,416 bytes, manifest.json says ")
+    assert_refused("hf://me/soft", "it has 9,663,676,416 bytes, manifest.json says ")
     stored.sizes = {}
     monkeypatch.setattr(door, "MAX_DOWNLOAD", 1000)
-    refused("hf://me/soft", "more than the 1,000 of a run to download")
+    assert_refused("hf://me/soft", "more than the 1,000 of a run to download")
     assert not any("safetensors" in one for one in hub.asked)
     assert left(tmp_path) == []
 
