@@ -12,8 +12,10 @@ nothing answers as the model does, bit for bit.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,8 +128,9 @@ class Session:
         try:
             files.check_name(path)
             place = Path(path)
-            if not place.exists():
-                place.touch(mode=0o600)
+            files.refuse_link(place)
+            with suppress(FileExistsError):  # O_EXCL: a link that appears here is none, too
+                os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             files.replace(place, "".join(f"{line}\n" for line in self.learnt).encode())
         except OSError as fault:
             raise UsageError(f"{path}: cannot be written: {fault.strerror}") from None

@@ -125,6 +125,25 @@ def test_a_saved_session_is_a_private_text_file(model: LanguageModel, tmp_path: 
     assert words(again.predict(9)) == pytest.approx(words(session.predict(9)), abs=1e-6)
 
 
+def test_nothing_is_written_through_a_link(model: LanguageModel, tmp_path: Path) -> None:
+    """Neither the file that a link leads to, nor one that a dangling link names."""
+    there, link = tmp_path / "there.txt", tmp_path / "mine.txt"
+    link.symlink_to(there)
+    session = model.session()
+    session.learn("ab")
+    for content in (None, "theirs"):
+        if content is not None:
+            there.write_text(content)
+        with pytest.raises(UsageError, match="is a link"):
+            session.save(link)
+        assert (there.read_text() if there.exists() else None) == content
+    link.unlink()
+    session.save(link)
+    session.save(link)
+    assert link.read_text() == "ab\n"
+    assert link.stat().st_mode & 0o777 == 0o600
+
+
 def test_old_lines_are_forgotten(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CAPACITY", 8)
     session = model.session()
